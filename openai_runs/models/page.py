@@ -1,0 +1,36 @@
+"""Pages of lists."""
+
+from typing import Annotated, Generic, Literal, TypedDict, TypeVar
+
+from attrs import frozen
+
+from openai_runs.models.limits import OneOf, Range
+from openai_runs.models.model import Model
+
+ItemT = TypeVar("ItemT")
+
+
+@frozen(kw_only=True, repr=False)
+class Page(Model, Generic[ItemT]):
+    """Some items of a list, in the order asked for."""
+
+    object: str = "list"
+    data: tuple[ItemT, ...]
+    first_id: str | None = None
+    last_id: str | None = None  #: not always the last item's: the next page starts after ``data[-1].id``
+    has_more: bool = True  #: some endpoints leave it out; then the list ends with an empty page
+
+
+class ListParams(TypedDict, total=False):
+    """Query of every list. A key left out is not sent."""
+
+    limit: Annotated[int, Range(1, 100)]  #: items a page, 20 by default
+    order: Annotated[Literal["asc", "desc"], OneOf(("asc", "desc"))]  #: by ``created_at``, newest first by default
+    after: str  #: an object ID: start behind it
+    before: str  #: an object ID: stop before it
+
+
+class MessageListParams(ListParams, total=False):
+    """Query of ``listMessages``."""
+
+    run_id: str  #: only messages of this run

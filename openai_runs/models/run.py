@@ -1,0 +1,195 @@
+"""Runs: one execution of an assistant on a thread."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal, Required, TypedDict
+
+from attrs import frozen
+
+from openai_runs.models.assistant import ReasoningEffort
+from openai_runs.models.limits import ID, METADATA, Items, Range
+from openai_runs.models.message import MessageCreateParams
+from openai_runs.models.model import Model
+from openai_runs.models.open_enum import OpenEnum
+from openai_runs.models.thread import ThreadCreateParams
+from openai_runs.models.tool import (
+    FunctionToolCall,
+    ResponseFormat,
+    ResponseFormatParam,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolChoiceParam,
+    ToolOutput,
+    ToolOutputParam,
+    ToolParam,
+    ToolResources,
+    ToolResourcesParams,
+)
+
+
+class RunStatus(OpenEnum, StrEnum):
+    """Where a run stands. Open: an unknown value stays readable and counts as unfinished."""
+
+    QUEUED = "queued"
+    IN_PROGRESS = "in_progress"
+    REQUIRES_ACTION = "requires_action"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    COMPLETED = "completed"
+    INCOMPLETE = "incomplete"
+    EXPIRED = "expired"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the run has ended, well or badly."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset(
+    {RunStatus.CANCELLED, RunStatus.FAILED, RunStatus.COMPLETED, RunStatus.INCOMPLETE, RunStatus.EXPIRED}
+)
+
+
+@frozen(kw_only=True, repr=False)
+class Usage(Model):
+    """Tokens used, over all model calls of a run or of a step."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+@frozen(kw_only=True, repr=False)
+class LastError(Model):
+    """Why a run or a step failed."""
+
+    code: str  #: ``server_error``, ``rate_limit_exceeded`` or ``invalid_prompt``
+    message: str
+
+
+@frozen(kw_only=True, repr=False)
+class RunIncompleteDetails(Model):
+    """Why a run ended ``incomplete``."""
+
+    reason: str | None = None  #: ``max_completion_tokens`` or ``max_prompt_tokens``
+
+
+@frozen(kw_only=True, repr=False)
+class TruncationStrategy(Model):
+    """How much of the thread a model call sees. Source: ``TruncationObject``."""
+
+    type: str  #: ``auto``, or ``last_messages``
+    last_messages: Annotated[int | None, Range(1)] = None  #: how many, with ``last_messages``
+
+
+class TruncationStrategyParam(TypedDict, total=False):
+    """`TruncationStrategy` as JSON."""
+
+    type: Required[Literal["auto", "last_messages"]]
+    last_messages: Annotated[int | None, Range(1)]
+
+
+@frozen(kw_only=True, repr=False)
+class SubmitToolOutputs(Model):
+    """The calls to answer."""
+
+    tool_calls: tuple[ToolCall, ...]
+
+
+@frozen(kw_only=True, repr=False)
+class RequiredAction(Model):
+    """What a run in ``requires_action`` waits for."""
+
+    type: str = "submit_tool_outputs"
+    submit_tool_outputs: SubmitToolOutputs | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class Run(Model):
+    """One execution of an assistant on a thread. Source: Assistants v2 API, ``RunObject``."""
+
+    id: str
+    object: str = "thread.run"
+    created_at: datetime  #: aware, UTC; Unix seconds on the wire
+    thread_id: str
+    assistant_id: str
+    status: RunStatus
+    required_action: RequiredAction | None = None  #: set while ``requires_action``
+    last_error: LastError | None = None
+    expires_at: datetime | None = None  #: an unfinished run becomes ``expired`` then
+    started_at: datetime | None = None
+    cancelled_at: datetime | None = None
+    failed_at: datetime | None = None
+    completed_at: datetime | None = None
+    incomplete_details: RunIncompleteDetails | None = None
+    model: str | None = None
+    instructions: str | None = None
+    tools: tuple[Tool, ...] = ()
+    metadata: Mapping[str, str] | None = None
+    usage: Usage | None = None  #: usually null until the run has ended
+    temperature: float | None = None
+    top_p: float | None = None
+    max_prompt_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    truncation_strategy: TruncationStrategy | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    reasoning_effort: str | None = None  #: not in the API's schema, shown by some endpoints
+    tool_resources: ToolResources | None = None  #: not in the API's schema, shown by some endpoints
+
+    @property
+    def pending_tool_calls(self) -> tuple[FunctionToolCall, ...]:
+        """The function calls that wait for outputs; empty unless ``requires_action``."""
+        if self.required_action is None or self.required_action.submit_tool_outputs is None:
+            return ()
+        calls = self.required_action.submit_tool_outputs.tool_calls
+        return tuple(call for call in calls if isinstance(call, FunctionToolCall))
+
+
+class RunUpdateParams(TypedDict, total=False):
+    """Body of ``modifyRun``. A key left out is not sent; ``None`` is sent as JSON ``null``."""
+
+    metadata: Annotated[dict[str, str] | None, METADATA]
+
+
+class _RunParams(RunUpdateParams, total=False):
+    assistant_id: Required[Annotated[str, ID]]
+    model: str | None
+    instructions: str | None
+    tools: Annotated[Sequence[ToolParam] | None, Items(20)]
+    temperature: Annotated[float | None, Range(0, 2)]
+    top_p: Annotated[float | None, Range(0, 1)]
+    max_prompt_tokens: Annotated[int | None, Range(256)]  #: over all model calls of the run
+    max_completion_tokens: Annotated[int | None, Range(256)]  #: over all model calls of the run
+    truncation_strategy: TruncationStrategy | TruncationStrategyParam | None
+    tool_choice: ToolChoiceParam | None
+    parallel_tool_calls: bool
+    response_format: ResponseFormatParam | None
+
+
+class RunCreateParams(_RunParams, total=False):
+    """Body of ``createRun``. A key left out is not sent; ``None`` is sent as JSON ``null``.
+
+    What is left out or ``None`` comes from the assistant.
+    """
+
+    reasoning_effort: ReasoningEffort | None
+    additional_instructions: str | None  #: appended to the instructions
+    additional_messages: Sequence[MessageCreateParams] | None  #: added to the thread before the run
+
+
+class ThreadRunCreateParams(_RunParams, total=False):
+    """Body of ``createThreadAndRun``. A key left out is not sent; ``None`` is sent as JSON ``null``."""
+
+    thread: ThreadCreateParams
+    tool_resources: ToolResources | ToolResourcesParams | None
+
+
+class ToolOutputsSubmitParams(TypedDict):
+    """Body of ``submitToolOuputsToRun``: the outputs of all pending calls, in one request."""
+
+    tool_outputs: Sequence[ToolOutput | ToolOutputParam]

@@ -1,0 +1,171 @@
+"""Run steps: what a run did, one message or one round of tool calls at a time."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+from attrs import frozen
+
+from openai_runs.models.model import Model, Unknown
+from openai_runs.models.open_enum import OpenEnum
+from openai_runs.models.run import LastError, Usage
+from openai_runs.models.tool import RankingOptions
+
+
+class RunStepStatus(OpenEnum, StrEnum):
+    """How far a step has come. A step whose run waits for tool outputs is ``in_progress``. Open."""
+
+    IN_PROGRESS = "in_progress"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    COMPLETED = "completed"
+    EXPIRED = "expired"
+
+
+@frozen(kw_only=True, repr=False)
+class CreatedMessage(Model):
+    """The message that a step wrote."""
+
+    message_id: str
+
+
+@frozen(kw_only=True, repr=False)
+class MessageCreation(Model):
+    """Details of a step that wrote a message."""
+
+    type: Literal["message_creation"] = "message_creation"
+    message_creation: CreatedMessage
+
+
+@frozen(kw_only=True, repr=False)
+class CalledFunction(Model):
+    """A function call, and its output once submitted."""
+
+    name: str
+    arguments: str  #: JSON text written by a model: it may be invalid
+    output: str | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class FunctionStepCall(Model):
+    """A call of the caller's function."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+@frozen(kw_only=True, repr=False)
+class LogsOutput(Model):
+    """Text that code printed."""
+
+    type: Literal["logs"] = "logs"
+    logs: str
+
+
+@frozen(kw_only=True, repr=False)
+class OutputImage(Model):
+    """The file of an image that code made."""
+
+    file_id: str
+
+
+@frozen(kw_only=True, repr=False)
+class ImageOutput(Model):
+    """An image that code made."""
+
+    type: Literal["image"] = "image"
+    image: OutputImage
+
+
+CodeOutput: TypeAlias = LogsOutput | ImageOutput | Unknown
+
+
+@frozen(kw_only=True, repr=False)
+class InterpretedCode(Model):
+    """Code and what came of it."""
+
+    input: str
+    outputs: tuple[CodeOutput, ...] = ()
+
+
+@frozen(kw_only=True, repr=False)
+class CodeInterpreterCall(Model):
+    """A use of the code interpreter."""
+
+    id: str
+    type: Literal["code_interpreter"] = "code_interpreter"
+    code_interpreter: InterpretedCode
+
+
+@frozen(kw_only=True, repr=False)
+class FoundText(Model):
+    """A passage that file search found. Only with ``include[]``."""
+
+    type: str | None = None
+    text: str | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class FileSearchResult(Model):
+    """A file that file search found."""
+
+    file_id: str
+    file_name: str
+    score: float  #: 0 to 1
+    content: tuple[FoundText, ...] = ()
+
+
+@frozen(kw_only=True, repr=False)
+class FileSearch(Model):
+    """How file search ranked, and what it found."""
+
+    ranking_options: RankingOptions | None = None
+    results: tuple[FileSearchResult, ...] | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class FileSearchCall(Model):
+    """A use of file search."""
+
+    id: str
+    type: Literal["file_search"] = "file_search"
+    file_search: FileSearch
+
+
+StepToolCall: TypeAlias = FunctionStepCall | CodeInterpreterCall | FileSearchCall | Unknown
+
+
+@frozen(kw_only=True, repr=False)
+class ToolCalls(Model):
+    """Details of a step that used tools."""
+
+    type: Literal["tool_calls"] = "tool_calls"
+    tool_calls: tuple[StepToolCall, ...]
+
+
+StepDetails: TypeAlias = MessageCreation | ToolCalls | Unknown
+
+
+@frozen(kw_only=True, repr=False)
+class RunStep(Model):
+    """One thing a run did. Source: Assistants v2 API, ``RunStepObject``."""
+
+    id: str
+    object: str = "thread.run.step"
+    created_at: datetime  #: aware, UTC; Unix seconds on the wire
+    assistant_id: str | None = None
+    thread_id: str
+    run_id: str
+    type: str  #: ``message_creation`` or ``tool_calls``
+    status: RunStepStatus
+    step_details: StepDetails
+    last_error: LastError | None = None
+    expired_at: datetime | None = None
+    cancelled_at: datetime | None = None
+    failed_at: datetime | None = None
+    completed_at: datetime | None = None
+    expires_at: datetime | None = None  #: the run's; not in the API's schema, yet always sent
+    metadata: Mapping[str, str] | None = None
+    usage: Usage | None = None  #: null while ``in_progress``

@@ -1,0 +1,36 @@
+"""Threads: conversations, which runs add to."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, TypedDict
+
+from attrs import frozen
+
+from openai_runs.models.limits import METADATA
+from openai_runs.models.message import MessageCreateParams
+from openai_runs.models.model import Model
+from openai_runs.models.tool import ToolResources, ToolResourcesParams
+
+
+@frozen(kw_only=True, repr=False)
+class Thread(Model):
+    """A conversation. Source: Assistants v2 API, ``ThreadObject``."""
+
+    id: str
+    object: str = "thread"
+    created_at: datetime  #: aware, UTC; Unix seconds on the wire
+    tool_resources: ToolResources | None = None
+    metadata: Mapping[str, str] | None = None
+
+
+class ThreadUpdateParams(TypedDict, total=False):
+    """Body of ``modifyThread``. A key left out is not sent; ``None`` is sent as JSON ``null``."""
+
+    tool_resources: ToolResources | ToolResourcesParams | None
+    metadata: Annotated[dict[str, str] | None, METADATA]
+
+
+class ThreadCreateParams(ThreadUpdateParams, total=False):
+    """Body of ``createThread``."""
+
+    messages: Sequence[MessageCreateParams]

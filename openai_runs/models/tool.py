@@ -1,0 +1,238 @@
+"""Tools an assistant may use, how it must choose among them, and the form of its answers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, NotRequired, Required, TypeAlias, TypedDict
+
+from attrs import field, frozen
+
+from openai_runs.models.limits import METADATA, NAME, Items, Range
+from openai_runs.models.model import Model, Unknown
+
+
+@frozen(kw_only=True, repr=False)
+class Function(Model):
+    """What a model is told of one function. Source: ``FunctionObject``."""
+
+    name: Annotated[str, NAME]
+    description: str | None = None
+    parameters: Mapping[str, Any] | None = None  #: a JSON Schema; none means no parameters
+    strict: bool | None = None  #: whether arguments must follow the schema exactly
+
+
+@frozen(kw_only=True, repr=False)
+class FunctionTool(Model):
+    """A function that the caller carries out. Source: ``AssistantToolsFunction``."""
+
+    type: Literal["function"] = "function"
+    function: Function
+
+
+@frozen(kw_only=True, repr=False)
+class CodeInterpreterTool(Model):
+    """The endpoint's code interpreter. Source: ``AssistantToolsCode``."""
+
+    type: Literal["code_interpreter"] = "code_interpreter"
+
+
+@frozen(kw_only=True, repr=False)
+class RankingOptions(Model):
+    """How file search ranks what it finds. Source: ``FileSearchRankingOptions``."""
+
+    score_threshold: Annotated[float | None, Range(0, 1)] = None
+    ranker: str | None = None  #: ``auto`` or ``default_2024_08_21``
+
+
+@frozen(kw_only=True, repr=False)
+class FileSearchOptions(Model):
+    """Overrides for file search."""
+
+    max_num_results: Annotated[int | None, Range(1, 50)] = None
+    ranking_options: RankingOptions | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class FileSearchTool(Model):
+    """The endpoint's search in vector stores. Source: ``AssistantToolsFileSearch``."""
+
+    type: Literal["file_search"] = "file_search"
+    file_search: FileSearchOptions | None = None
+
+
+Tool: TypeAlias = FunctionTool | CodeInterpreterTool | FileSearchTool | Unknown
+#: A tool as a request takes it: one of ours, or the API's JSON object.
+ToolParam: TypeAlias = Tool | Mapping[str, Any]
+
+
+@frozen(kw_only=True, repr=False)
+class CodeInterpreterResources(Model):
+    """Files for the code interpreter."""
+
+    file_ids: Annotated[tuple[str, ...], Items(20)] = ()
+
+
+@frozen(kw_only=True, repr=False)
+class FileSearchResources(Model):
+    """Vector stores for file search."""
+
+    vector_store_ids: Annotated[tuple[str, ...], Items(1)] = ()
+
+
+@frozen(kw_only=True, repr=False)
+class ToolResources(Model):
+    """What the endpoint's tools may use."""
+
+    code_interpreter: CodeInterpreterResources | None = None
+    file_search: FileSearchResources | None = None
+
+
+class AutoChunking(TypedDict):
+    """Chunks as the endpoint sees fit."""
+
+    type: Literal["auto"]
+
+
+class StaticChunkingSizes(TypedDict):
+    """Sizes in tokens; the overlap is at most half the chunk."""
+
+    max_chunk_size_tokens: Annotated[int, Range(100, 4096)]
+    chunk_overlap_tokens: int
+
+
+StaticChunking = TypedDict("StaticChunking", {"type": Literal["static"], "static": StaticChunkingSizes})
+
+
+class VectorStoreParams(TypedDict, total=False):
+    """A vector store to be made together with an assistant or a thread."""
+
+    file_ids: Sequence[str]
+    chunking_strategy: AutoChunking | StaticChunking
+    metadata: Annotated[dict[str, str] | None, METADATA]
+
+
+class CodeInterpreterResourcesParams(TypedDict, total=False):
+    """Files for the code interpreter."""
+
+    file_ids: Annotated[Sequence[str], Items(20)]
+
+
+class FileSearchResourcesParams(TypedDict, total=False):
+    """Either existing vector stores, or ones to be made."""
+
+    vector_store_ids: Annotated[Sequence[str], Items(1)]
+    vector_stores: Annotated[Sequence[VectorStoreParams], Items(1)]
+
+
+class ToolResourcesParams(TypedDict, total=False):
+    """`ToolResources` as a request takes them."""
+
+    code_interpreter: CodeInterpreterResourcesParams
+    file_search: FileSearchResourcesParams
+
+
+@frozen(kw_only=True, repr=False)
+class FunctionName(Model):
+    """The function that must be called."""
+
+    name: str
+
+
+@frozen(kw_only=True, repr=False)
+class NamedToolChoice(Model):
+    """One tool that the model must use. Source: ``AssistantsNamedToolChoice``."""
+
+    type: str  #: ``function``, ``code_interpreter`` or ``file_search``
+    function: FunctionName | None = None
+
+
+#: ``none``, ``auto``, ``required``, or one tool.
+ToolChoice: TypeAlias = str | NamedToolChoice
+
+
+class FunctionNameParam(TypedDict):
+    """The function that must be called."""
+
+    name: Annotated[str, NAME]
+
+
+class NamedToolChoiceParam(TypedDict):
+    """`NamedToolChoice` as JSON."""
+
+    type: Literal["function", "code_interpreter", "file_search"]
+    function: NotRequired[FunctionNameParam]
+
+
+ToolChoiceParam: TypeAlias = Literal["none", "auto", "required"] | NamedToolChoice | NamedToolChoiceParam
+
+
+@frozen(kw_only=True, repr=False)
+class TextFormat(Model):
+    """Answers are plain text."""
+
+    type: Literal["text"] = "text"
+
+
+@frozen(kw_only=True, repr=False)
+class JsonObjectFormat(Model):
+    """Answers are some JSON object."""
+
+    type: Literal["json_object"] = "json_object"
+
+
+@frozen(kw_only=True, repr=False)
+class JsonSchema(Model):
+    """The schema that answers follow."""
+
+    name: Annotated[str, NAME]
+    description: str | None = None
+    schema: Mapping[str, Any] | None = None
+    strict: bool | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class JsonSchemaFormat(Model):
+    """Answers follow a JSON schema. Source: ``ResponseFormatJsonSchema``."""
+
+    type: Literal["json_schema"] = "json_schema"
+    json_schema: JsonSchema
+
+
+#: ``auto``, or a form; older endpoints also send ``none``.
+ResponseFormat: TypeAlias = str | TextFormat | JsonObjectFormat | JsonSchemaFormat | Unknown
+ResponseFormatParam: TypeAlias = (
+    Literal["auto"] | TextFormat | JsonObjectFormat | JsonSchemaFormat | Mapping[str, Any]
+)
+
+
+@frozen(kw_only=True, repr=False)
+class FunctionCall(Model):
+    """What the model asks a function."""
+
+    name: str
+    arguments: str  #: JSON text written by a model: it may be invalid
+
+
+@frozen(kw_only=True, repr=False)
+class FunctionToolCall(Model):
+    """A call that waits for the caller's output. Source: ``RunToolCallObject``."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+ToolCall: TypeAlias = FunctionToolCall | Unknown
+
+
+@frozen(kw_only=True, repr=False)
+class ToolOutput(Model):
+    """The answer to one tool call."""
+
+    tool_call_id: str
+    output: str
+
+
+class ToolOutputParam(TypedDict, total=False):
+    """`ToolOutput` as JSON."""
+
+    tool_call_id: Required[str]
+    output: str
