@@ -55,7 +55,7 @@ def _wrong(value: object, expected: str) -> Any:
 
 def _load_int(value: Any, _: object = None) -> int:
     if value.__class__ is int:
-        return cast("int", value)
+        return value
     if value.__class__ is float and value.is_integer():  # 1.0 is an integer in JSON Schema
         return int(value)
     return cast("int", _wrong(value, "int"))
@@ -88,7 +88,7 @@ _PLAIN: Final = (str, bool, int, float, Mapping[str, str], Mapping[str, Any])
 
 
 @cache
-def fields_of(cls: type[Model]) -> Mapping[str, Any]:
+def fields_of(cls: Any) -> Mapping[str, Any]:
     """The wire fields of a model and their types, without `Annotated`."""
     hints = get_type_hints(cls)
     return {a.name: hints[a.name] for a in attrs.fields(cls) if a.name not in ("extra", "absent")}
@@ -147,14 +147,14 @@ def _structure_model(target: Any, converter: Converter) -> _Load:
                 "    except Exception as error:  # collected: the caller wants all that is wrong",
                 f"        errors.append(note(error, {cls.__name__!r}, {name!r}))",
             ]
-        lines += ["    if errors:", f"        raise ClassValidationError('', errors, cls)"]
+        lines += ["    if errors:", "        raise ClassValidationError('', errors, cls)"]
         values = [(name, f"f_{name}") for name, _ in values]
     lines += [
         "    extra = NO_EXTRA if known.issuperset(o) else {k: v for k, v in o.items() if k not in known}",
         f"    absent = NONE if len(o) - len(extra) == {len(known)} else known.difference(o)",
         "    return cls(" + "".join(f"{name}={load}, " for name, load in values) + "extra=extra, absent=absent)",
     ]
-    exec("\n".join(lines), scope)  # our own class definitions, not input
+    exec("\n".join(lines), scope)  # noqa: S102  # our own class definitions, not input
     return cast("_Load", scope["load"])
 
 
@@ -237,6 +237,14 @@ def _structure_union(target: Any, converter: Converter) -> _Load:
     return load
 
 
+def _is_mapping(hint: Any) -> bool:
+    return bool(get_origin(hint) is Mapping)
+
+
+def _is_tuple(hint: Any) -> bool:
+    return get_origin(hint) is tuple
+
+
 def _is_union(hint: Any) -> bool:
     return get_origin(hint) in (Union, types.UnionType)
 
@@ -266,7 +274,7 @@ def _unstructure_model(cls: type[Model], converter: Converter) -> Callable[[Any]
         "        d.update(o.extra)",
         "    return d",
     ]
-    exec("\n".join(lines), scope)  # our own class definitions, not input
+    exec("\n".join(lines), scope)  # noqa: S102  # our own class definitions, not input
     return cast("Callable[[Any], dict[str, Any]]", scope["dump_model"])
 
 
@@ -277,8 +285,8 @@ def _converter(*, detailed: bool) -> Converter:
     converter.register_structure_hook(int, _load_int)
     converter.register_structure_hook(float, _load_float)
     converter.register_structure_hook_func(lambda t: isinstance(t, type) and issubclass(t, OpenEnum), _load_open_enum)
-    converter.register_structure_hook_func(lambda t: get_origin(t) is Mapping or t is Mapping, _load_mapping)
-    converter.register_structure_hook_factory(lambda t: get_origin(t) is tuple, _structure_tuple)
+    converter.register_structure_hook_func(_is_mapping, _load_mapping)
+    converter.register_structure_hook_factory(_is_tuple, _structure_tuple)
     converter.register_structure_hook_factory(_is_union, _structure_union)
     converter.register_structure_hook_factory(_is_model, _structure_model)
     converter.register_unstructure_hook(datetime, _dump_datetime)

@@ -61,9 +61,7 @@ class ProtocolError(OpenAIRunsError):
         body: The beginning of what came.
     """
 
-    def __init__(
-        self, message: str, *, paths: tuple[str, ...] = (), status: int | None = None, body: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, paths: tuple[str, ...] = (), status: int | None = None, body: str = "") -> None:
         super().__init__(message)
         self.paths = paths
         self.status = status

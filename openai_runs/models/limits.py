@@ -25,7 +25,7 @@ class Range:
     least: float
     most: float | None = None
 
-    def broken(self, value: object) -> str | None:
+    def broken(self, value: object) -> str | None:  # noqa: D102  # see `Limit`
         if isinstance(value, bool) or not isinstance(value, int | float):
             return "must be a number"
         if value >= self.least and (self.most is None or value <= self.most):  # a NaN is neither
@@ -40,7 +40,7 @@ class Length:
     most: int | None = None
     least: int = 0
 
-    def broken(self, value: object) -> str | None:
+    def broken(self, value: object) -> str | None:  # noqa: D102  # see `Limit`
         if not isinstance(value, str):
             return "must be a string"
         if len(value) < self.least:
@@ -57,7 +57,7 @@ class Items:
     most: int | None = None
     least: int = 0
 
-    def broken(self, value: object) -> str | None:
+    def broken(self, value: object) -> str | None:  # noqa: D102  # see `Limit`
         if not isinstance(value, Sized):
             return "must be a sequence"
         if self.most is not None and len(value) > self.most:
@@ -73,7 +73,7 @@ class OneOf:
 
     words: tuple[str, ...]
 
-    def broken(self, value: object) -> str | None:
+    def broken(self, value: object) -> str | None:  # noqa: D102  # see `Limit`
         return None if value in self.words else f"must be {' or '.join(map(repr, self.words))}"
 
 

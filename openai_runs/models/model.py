@@ -37,7 +37,7 @@ class Model:
     """A frozen object of the API, as the server sent it or as a caller built it.
 
     Absent, ``null`` and empty are three things on the wire. An absent field reads as its default, ``null`` as
-    ``None``; `absent` tells them apart, and both survive `openai_runs.load` followed by `openai_runs.dump`.
+    ``None``; `absent` tells them apart, and both survive `load` followed by `dump`.
     """
 
     #: Fields that this library does not know, by their wire names.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired, Required, TypeAlias, TypedDict
 
-from attrs import field, frozen
+from attrs import frozen
 
 from openai_runs.models.limits import METADATA, NAME, Items, Range
 from openai_runs.models.model import Model, Unknown
@@ -98,7 +98,11 @@ class StaticChunkingSizes(TypedDict):
     chunk_overlap_tokens: int
 
 
-StaticChunking = TypedDict("StaticChunking", {"type": Literal["static"], "static": StaticChunkingSizes})
+class StaticChunking(TypedDict):
+    """Chunks of a given size."""
+
+    type: Literal["static"]
+    static: StaticChunkingSizes
 
 
 class VectorStoreParams(TypedDict, total=False):
@@ -198,9 +202,7 @@ class JsonSchemaFormat(Model):
 
 #: ``auto``, or a form; older endpoints also send ``none``.
 ResponseFormat: TypeAlias = str | TextFormat | JsonObjectFormat | JsonSchemaFormat | Unknown
-ResponseFormatParam: TypeAlias = (
-    Literal["auto"] | TextFormat | JsonObjectFormat | JsonSchemaFormat | Mapping[str, Any]
-)
+ResponseFormatParam: TypeAlias = Literal["auto"] | TextFormat | JsonObjectFormat | JsonSchemaFormat | Mapping[str, Any]
 
 
 @frozen(kw_only=True, repr=False)

@@ -1,0 +1,10 @@
+"""Every Python example of the README and of the documents is a test; the blocks of one page share their names."""
+
+from sybil import Sybil
+from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(), SkipParser()],
+    patterns=["*.md"],
+    excludes=["docs/_build/**"],
+).pytest()

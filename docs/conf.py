@@ -1,0 +1,30 @@
+"""How Sphinx builds these pages; `nox -s docs` does it without the network."""
+
+from importlib.metadata import version as version_of
+
+project = "openai_runs"
+author = copyright = "openai_runs contributors"
+version = release = version_of("openai_runs")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "openai_runs"
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_class_signature = "separated"  # a model's arguments are its fields, which follow
+autodoc_default_options = {"members": True, "undoc-members": True, "exclude-members": "__new__, __init__"}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+# A name in single backticks is a link where there is something to link to.
+default_role = "py:obj"
+suppress_warnings = ["ref.python"]  # `object` is a field of many models, and a builtin
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!openai_runs\b).*"),  # other projects' inventories would need the network
+    ("py:.*", r"openai_runs\.(.*\.)?_.*"),  # private
+    ("py:.*", r"openai_runs\..*T"),  # type variables
+]

@@ -1,0 +1,40 @@
+"""What every test may count on, and what every test is held to."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("openai_runs", deadline=None)  # a slow machine is not a failure
+settings.load_profile("openai_runs")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The client stands on aiohttp, so asyncio is the only event loop."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def _no_task_is_left(anyio_backend: str) -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    if left := asyncio.all_tasks() - before - {asyncio.current_task()}:
+        _, left = await asyncio.wait(left, timeout=2)  # those that are ending may end; usually there are none
+    assert not left, f"tasks left behind: {left}"
+
+
+@pytest.fixture(autouse=True)
+def _tidy(request: pytest.FixtureRequest) -> None:
+    """An asynchronous test leaves no task of its own behind."""
+    if "anyio_backend" in request.fixturenames:
+        request.getfixturevalue("_no_task_is_left")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_unclosed() -> Iterator[None]:
+    """A transport or coroutine left open says so when it is collected, and that warning is an error."""
+    yield
+    gc.collect()
