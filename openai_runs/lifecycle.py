@@ -90,7 +90,9 @@ class Polling:
     factor: float = field(default=1.5, validator=validators.ge(1))
     longest: float = field(default=5.0, validator=validators.gt(0))
     #: Seconds a run may stay ``queued`` at a stretch before following it raises `RunStuckError`. ``None``: for ever.
-    queued_timeout: float | None = field(default=None, validator=validators.optional(validators.gt(0)))
+    queued_timeout: float | None = field(default=600.0, validator=validators.optional(validators.gt(0)))
+    #: Seconds at a stretch that the endpoint may be out of reach, retries included, before following gives up.
+    outage: float = field(default=60.0, validator=validators.ge(0))
 
     def delay(self, unchanged: int, hint: float | None = None) -> float:
         """Seconds until the next question.

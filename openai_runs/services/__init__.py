@@ -1,0 +1,1 @@
+"""One class per API resource; a method is one request, or one iterator."""

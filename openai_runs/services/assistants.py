@@ -1,0 +1,91 @@
+"""Assistants: a model, its instructions and its tools, under one ID."""
+
+from typing import Final, Unpack
+
+from openai_runs import _params
+from openai_runs._transport import Transport
+from openai_runs.errors import NotFoundError
+from openai_runs.models.assistant import Assistant, AssistantCreateParams, AssistantUpdateParams, Deleted
+from openai_runs.models.page import ListParams, Page
+from openai_runs.services.listing import Listing
+
+_ALL: Final = "/assistants"
+_ONE: Final = "/assistants/{assistant_id}"
+
+
+class AssistantsService:
+    """``session.assistants``."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def create(self, **params: Unpack[AssistantCreateParams]) -> Assistant:
+        """Make an assistant.
+
+        Args:
+            **params: See `AssistantCreateParams`; ``model`` is required.
+
+        Raises:
+            BadRequestError: The endpoint refuses a parameter.
+            TransportError: No usable answer. If ``maybe_done``, the assistant may exist: it is not made twice.
+
+        Source: Assistants v2 API, operation ``createAssistant``.
+        """
+        _params.check(params, AssistantCreateParams)
+        url = self._transport.url(_ALL)
+        return await self._transport.request("POST", url, Assistant, body=params, repeatable=False)
+
+    async def retrieve(self, assistant_id: str, /) -> Assistant:
+        """Fetch an assistant.
+
+        Raises:
+            NotFoundError: There is no such assistant.
+
+        Source: Assistants v2 API, operation ``getAssistant``.
+        """
+        return await self._transport.request("GET", self._transport.url(_ONE, assistant_id=assistant_id), Assistant)
+
+    async def update(self, assistant_id: str, /, **params: Unpack[AssistantUpdateParams]) -> Assistant:
+        """Change what is given, leave the rest.
+
+        Args:
+            assistant_id: Which one.
+            **params: See `AssistantUpdateParams`.
+
+        Raises:
+            NotFoundError: There is no such assistant.
+
+        Source: Assistants v2 API, operation ``modifyAssistant``.
+        """
+        _params.check(params, AssistantUpdateParams)
+        url = self._transport.url(_ONE, assistant_id=assistant_id)
+        return await self._transport.request("POST", url, Assistant, body=params)
+
+    def list(self, **query: Unpack[ListParams]) -> Listing[Assistant]:
+        """All assistants, newest first: ``async for``, or ``await ….page()``.
+
+        Args:
+            **query: See `ListParams`.
+
+        Source: Assistants v2 API, operation ``listAssistants``.
+        """
+        return Listing(self._transport, Page[Assistant], _ALL, {}, query, ListParams)
+
+    async def delete(self, assistant_id: str, /) -> Deleted:
+        """Delete an assistant. Its threads and runs stay.
+
+        Raises:
+            NotFoundError: There is no such assistant.
+
+        Source: Assistants v2 API, operation ``deleteAssistant``.
+        """
+
+        async def gone() -> Deleted | None:
+            try:
+                await self.retrieve(assistant_id)
+            except NotFoundError:
+                return Deleted(id=assistant_id, object="assistant.deleted")
+            return None
+
+        url = self._transport.url(_ONE, assistant_id=assistant_id)
+        return await self._transport.request("DELETE", url, Deleted, look=gone)

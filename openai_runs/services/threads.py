@@ -1,0 +1,98 @@
+"""Threads: conversations, which runs add to."""
+
+from typing import Final, Unpack
+
+from openai_runs import _params
+from openai_runs._transport import Transport
+from openai_runs.errors import NotFoundError
+from openai_runs.models.assistant import Deleted
+from openai_runs.models.run import Run, ThreadRunCreateParams
+from openai_runs.models.thread import Thread, ThreadCreateParams, ThreadUpdateParams
+
+_ALL: Final = "/threads"
+_ONE: Final = "/threads/{thread_id}"
+
+
+class ThreadsService:
+    """``session.threads``."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def create(self, **params: Unpack[ThreadCreateParams]) -> Thread:
+        """Make a thread, empty or with messages.
+
+        Args:
+            **params: See `ThreadCreateParams`.
+
+        Raises:
+            BadRequestError: The endpoint refuses a parameter.
+            TransportError: No usable answer. If ``maybe_done``, the thread may exist: it is not made twice.
+
+        Source: Assistants v2 API, operation ``createThread``.
+        """
+        _params.check(params, ThreadCreateParams)
+        url = self._transport.url(_ALL)
+        return await self._transport.request("POST", url, Thread, body=params, repeatable=False)
+
+    async def retrieve(self, thread_id: str, /) -> Thread:
+        """Fetch a thread; its messages are `MessagesService.list`'s.
+
+        Raises:
+            NotFoundError: There is no such thread.
+
+        Source: Assistants v2 API, operation ``getThread``.
+        """
+        return await self._transport.request("GET", self._transport.url(_ONE, thread_id=thread_id), Thread)
+
+    async def update(self, thread_id: str, /, **params: Unpack[ThreadUpdateParams]) -> Thread:
+        """Change what is given, leave the rest.
+
+        Args:
+            thread_id: Which one.
+            **params: See `ThreadUpdateParams`.
+
+        Raises:
+            NotFoundError: There is no such thread.
+
+        Source: Assistants v2 API, operation ``modifyThread``.
+        """
+        _params.check(params, ThreadUpdateParams)
+        url = self._transport.url(_ONE, thread_id=thread_id)
+        return await self._transport.request("POST", url, Thread, body=params)
+
+    async def delete(self, thread_id: str, /) -> Deleted:
+        """Delete a thread with all that is in it.
+
+        Raises:
+            NotFoundError: There is no such thread.
+
+        Source: Assistants v2 API, operation ``deleteThread``.
+        """
+
+        async def gone() -> Deleted | None:
+            try:
+                await self.retrieve(thread_id)
+            except NotFoundError:
+                return Deleted(id=thread_id, object="thread.deleted")
+            return None
+
+        url = self._transport.url(_ONE, thread_id=thread_id)
+        return await self._transport.request("DELETE", url, Deleted, look=gone)
+
+    async def create_and_run(self, **params: Unpack[ThreadRunCreateParams]) -> Run:
+        """Make a thread and start a run on it, in one request.
+
+        Args:
+            **params: See `ThreadRunCreateParams`; ``assistant_id`` is required.
+
+        Raises:
+            NotFoundError: There is no such assistant.
+            TransportError: No usable answer. If ``maybe_done``, the run may exist, on a thread whose ID nobody knows,
+                so it is not started twice. `create` and `RunsService.create` can tell, at one request more.
+
+        Source: Assistants v2 API, operation ``createThreadAndRun``.
+        """
+        _params.check(params, ThreadRunCreateParams)
+        url = self._transport.url("/threads/runs")
+        return await self._transport.request("POST", url, Run, body=params, repeatable=False)

@@ -1,0 +1,101 @@
+"""Session: one endpoint, its connections, and the five services that use them."""
+
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Self
+
+import anyio
+
+from openai_runs._transport import _SHUTDOWN, ApiKey, Transport
+from openai_runs.services.assistants import AssistantsService
+from openai_runs.services.messages import MessagesService
+from openai_runs.services.run_steps import RunStepsService
+from openai_runs.services.runs import RunsService
+from openai_runs.services.threads import ThreadsService
+
+
+class Session(anyio.AsyncContextManagerMixin):
+    """Everything there is to do at one endpoint; share one among all tasks of a program.
+
+    Open it with ``async with``; requests inside, and none after.
+
+    Attributes:
+        assistants: `AssistantsService`.
+        threads: `ThreadsService`.
+        messages: `MessagesService`.
+        runs: `RunsService`.
+        run_steps: `RunStepsService`.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: ApiKey | None = None,
+        *,
+        organization: str | None = None,
+        project: str | None = None,
+        default_headers: Mapping[str, str] | None = None,
+        default_query: Mapping[str, str] | None = None,
+        timeout: float = 60.0,
+        max_retries: int = 2,
+        max_connections: int = 100,
+    ) -> None:
+        """Say where to go; nothing is opened yet.
+
+        Args:
+            base_url: The endpoint, often ending in ``/v1``. Unset: ``OPENAI_BASE_URL``.
+            api_key: Sent as a bearer token: a string, or an async function that is asked for a fresh one at each
+                request. Unset: ``OPENAI_API_KEY``; without that, none is sent.
+            organization: Sent as ``OpenAI-Organization``. Unset: ``OPENAI_ORG_ID``.
+            project: Sent as ``OpenAI-Project``. Unset: ``OPENAI_PROJECT_ID``.
+            default_headers: Sent with each request.
+            default_query: Sent with each request, such as Azure's ``{"api-version": "v1"}``.
+            timeout: Seconds without a byte from the server after which a request has failed; connecting has ten of
+                them at most. Waiting for one of the `max_connections` does not count.
+            max_retries: How often a request that failed is repeated, where repeating is safe.
+            max_connections: How many requests are under way at once; further ones wait.
+
+        Raises:
+            ValueError: There is no endpoint, or an argument is out of range.
+        """
+        base_url = base_url or os.environ.get("OPENAI_BASE_URL")
+        if not base_url:
+            raise ValueError(f"no endpoint: base_url is not given and OPENAI_BASE_URL is not set. {_SHUTDOWN}")
+        if api_key == "":
+            raise ValueError("api_key must not be empty; leave it out if the endpoint wants none")
+        for name, value, least in (("max_retries", max_retries, 0), ("max_connections", max_connections, 1)):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}: got {value}")
+        if not timeout > 0:
+            raise ValueError(f"timeout must be more than 0 seconds: got {timeout}")
+        organization = organization or os.environ.get("OPENAI_ORG_ID")
+        project = project or os.environ.get("OPENAI_PROJECT_ID")
+        headers = {"OpenAI-Organization": organization, "OpenAI-Project": project}
+        self._transport = Transport(
+            base_url,
+            api_key or os.environ.get("OPENAI_API_KEY"),
+            headers={name: value for name, value in headers.items() if value} | dict(default_headers or {}),
+            query=default_query or {},
+            timeout=timeout,
+            max_retries=max_retries,
+            max_connections=max_connections,
+        )
+        self.assistants = AssistantsService(self._transport)
+        self.threads = ThreadsService(self._transport)
+        self.messages = MessagesService(self._transport)
+        self.runs = RunsService(self._transport)
+        self.run_steps = RunStepsService(self._transport)
+
+    def __repr__(self) -> str:
+        return f"<Session at {self._transport.base_url}>"
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
+        await self._transport.open()
+        try:
+            yield self
+        finally:
+            # Shielded: closing sockets takes no time, and leaving them open would outlive the cancellation.
+            with anyio.CancelScope(shield=True):
+                await self._transport.aclose()
