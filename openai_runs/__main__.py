@@ -1,0 +1,5 @@
+"""``python -m openai_runs``."""
+
+from openai_runs.cli import main
+
+main()

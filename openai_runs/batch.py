@@ -1,0 +1,204 @@
+"""Many runs at once: bounded, results as they finish, one a job whatever happens to it."""
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from contextlib import aclosing, asynccontextmanager
+from typing import Self
+
+import anyio
+from anyio.streams.memory import MemoryObjectSendStream
+from attrs import define, evolve, field, frozen
+
+from openai_runs import _params
+from openai_runs.errors import OpenAIRunsError, RunError
+from openai_runs.lifecycle import Polling
+from openai_runs.models.run import Run, RunCreateParams, RunStatus, ThreadRunCreateParams
+from openai_runs.models.thread import ThreadCreateParams
+from openai_runs.models.tool import ToolResources, ToolResourcesParams
+from openai_runs.services.runs import OnExit
+from openai_runs.session import Session
+from openai_runs.toolbox import Toolbox
+
+_logger = logging.getLogger("openai_runs.batch")
+
+
+class RunJob(RunCreateParams, total=False):
+    """A run to make: on an existing thread, with ``thread_id`` and the parameters of `RunCreateParams`; or, without
+    ``thread_id``, on a new one, with those of `ThreadRunCreateParams`.
+    """
+
+    thread_id: str
+    thread: ThreadCreateParams
+    tool_resources: ToolResources | ToolResourcesParams | None
+
+
+@frozen
+class BatchResult:
+    """What became of one job."""
+
+    index: int  #: the job's place in the source, from 0
+    job: RunJob
+    run: Run | None = None  #: as last seen; ``None`` if it could not be started
+    error: Exception | None = None  #: why the job did not succeed
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run completed."""
+        return self.error is None and self.run is not None and self.run.status is RunStatus.COMPLETED
+
+
+@define
+class Batch:
+    """Results as they finish, in any order: ``async for result in batch``. Made by `run_batch`."""
+
+    _session: Session
+    _jobs: AsyncIterator[RunJob]
+    _results: AsyncIterator[BatchResult]
+    _toolbox: Toolbox | None
+    _deadline: float | None
+    _polling: Polling
+    _on_exit: OnExit
+    started: int = field(default=0, init=False)  #: jobs taken from the source
+    finished: int = field(default=0, init=False)  #: results handed over
+    _in_hand: dict[int, BatchResult] = field(factory=dict, init=False)
+    _next_job: anyio.Lock = field(factory=anyio.Lock, init=False)
+    _source_error: Exception | None = field(default=None, init=False)
+    _exhausted: bool = field(default=False, init=False)
+
+    @property
+    def left(self) -> tuple[BatchResult, ...]:
+        """Jobs that were begun and whose results were not handed over; after leaving early, those given up.
+
+        The run is as it was when last seen: its ID is enough to take it up again with `RunsService.follow`.
+        """
+        return tuple(self._in_hand.values())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> BatchResult:
+        try:
+            result = await anext(self._results)
+        except StopAsyncIteration:
+            if self._source_error is not None:
+                raise self._source_error from None
+            raise
+        self.finished += 1
+        return result
+
+    async def _work(self, results: MemoryObjectSendStream[BatchResult]) -> None:
+        async with results:
+            while (begun := await self._begin()) is not None:
+                result = self._in_hand[begun.index] = await self._run(begun)
+                await results.send(result)
+                del self._in_hand[begun.index]
+
+    async def _begin(self) -> BatchResult | None:
+        async with self._next_job:  # an async generator bears one caller at a time
+            if self._exhausted:
+                return None
+            try:
+                job = await anext(self._jobs)
+            except StopAsyncIteration:
+                self._exhausted = True
+                return None
+            except Exception as error:  # the source's own failure: told when what has begun is through
+                self._exhausted, self._source_error = True, error
+                return None
+            begun = self._in_hand[self.started] = BatchResult(self.started, job)
+            self.started += 1
+            return begun
+
+    async def _run(self, begun: BatchResult) -> BatchResult:
+        run: Run | None = None
+        try:
+            run = await self._start(begun.job)
+            self._in_hand[begun.index] = evolve(begun, run=run)
+            run = await self._session.runs.complete(
+                run, toolbox=self._toolbox, deadline=self._deadline, polling=self._polling, on_exit=self._on_exit
+            )
+        except RunError as error:
+            return evolve(begun, run=error.run, error=error)
+        except (OpenAIRunsError, _BadJobError) as error:
+            return evolve(begun, run=run, error=error.__cause__ if isinstance(error, _BadJobError) else error)
+        return evolve(begun, run=run)
+
+    async def _start(self, job: RunJob) -> Run:
+        params = dict(job)
+        thread_id = params.pop("thread_id", None)
+        try:
+            _params.check(params, ThreadRunCreateParams if thread_id is None else RunCreateParams)
+        except (TypeError, ValueError) as error:  # one bad job among many is a result; elsewhere these are bugs
+            raise _BadJobError from error
+        if thread_id is None:
+            return await self._session.threads.create_and_run(**params)  # type: ignore[arg-type]  # just checked
+        return await self._session.runs.create(thread_id, **params)  # type: ignore[arg-type]  # just checked
+
+
+class _BadJobError(Exception):
+    """Carries a job's own mistake, as its cause, past the errors that would be ours."""
+
+
+async def _each(jobs: Iterable[RunJob] | AsyncIterable[RunJob]) -> AsyncGenerator[RunJob, None]:
+    if isinstance(jobs, AsyncIterable):
+        async for job in jobs:
+            yield job
+    else:
+        for job in jobs:
+            yield job
+
+
+@asynccontextmanager
+async def run_batch(
+    session: Session,
+    jobs: Iterable[RunJob] | AsyncIterable[RunJob],
+    *,
+    workers: int = 8,
+    toolbox: Toolbox | None = None,
+    deadline: float | None = None,
+    polling: Polling = Polling(),
+    on_exit: OnExit = "cancel",
+) -> AsyncGenerator[Batch, None]:
+    """Run many jobs, at most ``workers`` at a time, and hand over each result as it finishes.
+
+    A run that ends badly, a refused request or a bad job is a result among the others. Jobs are taken from the
+    source only when a worker is free, and workers wait for results to be taken: memory does not grow with the
+    number of jobs. Should the source itself raise, what has begun is finished, and then its error comes out of the
+    iteration.
+
+    Args:
+        session: Where to run; at most its ``max_connections`` requests are under way at once.
+        jobs: What to run. An iterable is advanced on the event loop, so it should not block.
+        workers: How many runs are under way at once.
+        toolbox: Answers tool calls.
+        deadline: Seconds for each run.
+        polling: How often each run is asked for.
+        on_exit: What becomes of the runs under way when the batch is left early: ``"cancel"`` them, or
+            ``"leave"`` them. `Batch.left` names them either way.
+
+    Example:
+        ::
+
+            async with run_batch(session, jobs, workers=32, toolbox=toolbox) as results:
+                async for result in results:
+                    print(result.index, result.run and result.run.status, result.error)
+    """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1: got {workers}")
+    send, receive = anyio.create_memory_object_stream[BatchResult](0)
+    failure: Exception | None = None
+    async with aclosing(_each(jobs)) as source, receive:
+        batch = Batch(session, source, receive, toolbox, deadline, polling, on_exit)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(workers):
+                tasks.start_soon(batch._work, send.clone())
+            send.close()
+            try:
+                yield batch
+            except Exception as error:  # kept out of the task group, which would wrap the caller's error in a group
+                failure = error
+            tasks.cancel_scope.cancel()
+    if batch.left:
+        _logger.warning("left early: %d of %d jobs begun have no result", len(batch.left), batch.started)
+    if failure is not None:
+        raise failure
