@@ -1,0 +1,187 @@
+"""What is wrong with a request, in the words, ``param`` and ``code`` that OpenAI's endpoint used.
+
+Programs match on the codes, and people read the texts: one cause, the first that matters, with its place and limit.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from jsonschema_rs import ValidationError
+from jsonschema_rs import ValidationErrorKind as Kind
+
+from openai_runs.engine.errors import ApiError
+
+_A: Final = {
+    "array": "an array",
+    "boolean": "a boolean",
+    "integer": "an integer",
+    "null": "null",
+    "number": "a number",
+    "object": "an object",
+    "string": "a string",
+}
+
+
+def wrong_type(name: str, expected: str, got: str) -> ApiError:
+    """A value of another JSON type than the API takes."""
+    what = f"Invalid type for '{name}'" if name else "Invalid request body"
+    return ApiError(
+        400, f"{what}: expected {expected}, but got {got} instead.", param=name or None, code="invalid_type"
+    )
+
+
+def not_one_of(name: str, value: object, options: Sequence[object]) -> ApiError:
+    """A word that is not one of the API's."""
+    supported = _listed([f"'{option}'" for option in options], "and")
+    return ApiError(
+        400, f"Invalid value: {_shown(value)}. Supported values are: {supported}.", param=name, code="invalid_value"
+    )
+
+
+def below(name: str, value: object, least: object, *, kind: str = "integer") -> ApiError:
+    """A number below the least that the API takes; ``kind`` is ``integer`` or ``decimal``."""
+    text = f"{kind} below minimum value. Expected a value >= {least}, but got {_shown(value)} instead."
+    return ApiError(400, f"Invalid '{name}': {text}", param=name, code=f"{kind}_below_min_value")
+
+
+def above(name: str, value: object, most: object, *, kind: str = "integer") -> ApiError:
+    """A number above the most that the API takes; ``kind`` is ``integer`` or ``decimal``."""
+    text = f"{kind} above maximum value. Expected a value <= {most}, but got {_shown(value)} instead."
+    return ApiError(400, f"Invalid '{name}': {text}", param=name, code=f"{kind}_above_max_value")
+
+
+def about(errors: Sequence[ValidationError], document: Mapping[str, Any]) -> ApiError:
+    """Make the answer to a body that breaks its schema.
+
+    Args:
+        errors: All that the validator found, at least one.
+        document: The document that the schema stands in.
+    """
+    # A misspelt name explains why the right one is missing, so it comes first.
+    error = next((error for error in errors if isinstance(error.kind, Kind.AdditionalProperties)), errors[0])
+    path, value = error.instance_path, error.instance
+    name = _dotted(path)
+    match error.kind:
+        case Kind.AnyOf(branches) | Kind.OneOfNotValid(branches):
+            return _about_union(path, value, branches, document)
+        case Kind.AdditionalProperties(unexpected):
+            name = _dotted([*path, unexpected[0]])
+            return ApiError(400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
+        case Kind.Required(missing):
+            name = _dotted([*path, missing])
+            text = f"Missing required parameter: '{name}'."
+            return ApiError(400, text, param=name, code="missing_required_parameter")
+        case Kind.Type(types):
+            return wrong_type(name, _expected(types), _A[_json_type(value)])
+        case Kind.Enum(options):
+            return not_one_of(name, value, options)
+        case Kind.OneOfMultipleValid():
+            text = "give only one of the forms that exclude each other."
+            return ApiError(400, f"Invalid '{name}': {text}", param=name, code="invalid_value")
+        case _:
+            return _about_limit(name, error, document)
+
+
+def _about_limit(name: str, error: ValidationError, document: Mapping[str, Any]) -> ApiError:
+    """Say which limit a value of the right kind breaks."""
+    value: Any = error.instance
+    match error.kind:
+        case Kind.Minimum(limit):
+            return below(name, value, limit, kind=_kind_of_number(error, document))
+        case Kind.Maximum(limit):
+            return above(name, value, limit, kind=_kind_of_number(error, document))
+        case Kind.MinItems(limit):
+            text = f"empty array. Expected an array with minimum length {limit}, but got an empty array instead."
+            code = "empty_array"
+        case Kind.MaxItems(limit):
+            text, code = _too_long("array", value, limit), "array_above_max_length"
+        case Kind.MaxLength(limit):
+            text, code = _too_long("string", value, limit), "string_above_max_length"
+        case Kind.PropertyNames(inner):
+            text, code = (
+                f"a key is a {_too_long('string', inner.instance, inner.kind.value)}",
+                "string_above_max_length",
+            )
+        case Kind.MaxProperties(limit):
+            text = f"too many properties. Expected an object with at most {limit} properties, but got {len(value)}."
+            code = "object_above_max_properties"
+        case Kind.Pattern(pattern):
+            text = f"string does not match pattern. Expected '{pattern}', but got {_shown(value)} instead."
+            code = "invalid_value"
+        case _:  # a keyword that the document does not use today
+            text, code = f"{error.message[:200]}.", "invalid_value"
+    return ApiError(400, f"Invalid '{name}': {text}", param=name, code=code)
+
+
+def _about_union(
+    path: list[str | int], value: Any, branches: list[list[ValidationError]], document: Mapping[str, Any]
+) -> ApiError:
+    """Find the branch that was meant, by JSON type and by ``type``, and say what is wrong with the value there."""
+    tag = [*path, "type"]
+    options: list[object] = []
+    types: list[str] = []
+    for branch in branches:
+        wrong_tag = [e for e in branch if isinstance(e.kind, Kind.Enum) and e.instance_path == tag]
+        wrong_type_here = [e for e in branch if isinstance(e.kind, Kind.Type) and e.instance_path == path]
+        if not wrong_tag and not wrong_type_here:
+            return about(branch, document)
+        options += [option for e in wrong_tag for option in e.kind.value]
+        types += [name for e in wrong_type_here for name in e.kind.value]
+    if options:
+        return not_one_of(_dotted(tag), value["type"], options)
+    return wrong_type(_dotted(path), _expected(types), _A[_json_type(value)])
+
+
+def _too_long(kind: str, value: Any, most: int) -> str:
+    a_kind = f"{_A[kind]} with"
+    return f"{kind} too long. Expected {a_kind} maximum length {most}, but got {a_kind} length {len(value)} instead."
+
+
+def _kind_of_number(error: ValidationError, document: Mapping[str, Any]) -> str:
+    """``decimal`` if the schema takes fractions, even if the value at hand has none."""
+    schema: Any = document
+    for key in error.schema_path[:-1]:
+        schema = schema[key]
+    return "decimal" if "number" in schema["type"] else "integer"
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    """``tools[0].function.name``; a key that somebody made up is not echoed at any length."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step[:64]}" for step in path)
+    return "".join(steps).removeprefix(".")
+
+
+def _json_type(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int():
+            return "integer"
+        case str():
+            return "string"
+        case list():
+            return "array"
+        case dict():
+            return "object"
+        case _:
+            return "number"
+
+
+def _expected(types: Sequence[str]) -> str:
+    """``null`` is offered only where nothing else is: who sends a wrong value did not mean to send none."""
+    names = [_A[name] for name in dict.fromkeys(types) if name != "null"] or [_A["null"]]
+    return names[0] if len(names) == 1 else f"one of {_listed(names, 'or')}"
+
+
+def _listed(words: Sequence[str], last: str) -> str:
+    if len(words) < 3:
+        return f" {last} ".join(words)
+    return f"{', '.join(words[:-1])}, {last} {words[-1]}"
+
+
+def _shown(value: object) -> str:
+    text = f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= 64 else f"{text[:63]}…"

@@ -1,0 +1,64 @@
+"""``/threads/{thread_id}/runs``: the other half of `openai_runs.services.runs`."""
+
+from typing import Final
+
+from aiohttp import web
+
+from openai_runs.server.exchange import ENGINE, OWNER, answer, answer_run, read_body, refuse_stream
+from openai_runs.server.validation import check_include, page_query
+
+
+async def create(request: web.Request) -> web.Response:
+    """Operation ``createRun``."""
+    thread_id = request.match_info["thread_id"]
+    check_include(request.query)
+    body = await read_body(request, "CreateRunRequest")
+    refuse_stream(body)
+    return answer_run(request, await request.app[ENGINE].runs.create(request[OWNER], thread_id, body))
+
+
+async def retrieve(request: web.Request) -> web.Response:
+    """Operation ``getRun``."""
+    thread_id, run_id = request.match_info["thread_id"], request.match_info["run_id"]
+    return answer_run(request, await request.app[ENGINE].runs.retrieve(request[OWNER], thread_id, run_id))
+
+
+async def update(request: web.Request) -> web.Response:
+    """Operation ``modifyRun``."""
+    thread_id, run_id = request.match_info["thread_id"], request.match_info["run_id"]
+    body = await read_body(request, "ModifyRunRequest")
+    return answer(await request.app[ENGINE].runs.update(request[OWNER], thread_id, run_id, body))
+
+
+async def list(request: web.Request) -> web.Response:
+    """Operation ``listRuns``."""
+    thread_id, query = request.match_info["thread_id"], page_query(request.query)
+    return answer(await request.app[ENGINE].runs.list(request[OWNER], thread_id, query))
+
+
+async def cancel(request: web.Request) -> web.Response:
+    """Operation ``cancelRun``."""
+    thread_id, run_id = request.match_info["thread_id"], request.match_info["run_id"]
+    return answer_run(request, await request.app[ENGINE].runs.cancel(request[OWNER], thread_id, run_id))
+
+
+async def submit_tool_outputs(request: web.Request) -> web.Response:
+    """Operation ``submitToolOuputsToRun``."""
+    thread_id, run_id = request.match_info["thread_id"], request.match_info["run_id"]
+    body = await read_body(request, "SubmitToolOutputsRunRequest")
+    refuse_stream(body)
+    runs, outputs = request.app[ENGINE].runs, body["tool_outputs"]
+    return answer_run(request, await runs.submit_tool_outputs(request[OWNER], thread_id, run_id, outputs))
+
+
+_ALL: Final = "/threads/{thread_id}/runs"
+_ONE: Final = "/threads/{thread_id}/runs/{run_id}"
+
+ROUTES: Final = (
+    ("POST", _ALL, create),
+    ("GET", _ALL, list),
+    ("GET", _ONE, retrieve),
+    ("POST", _ONE, update),
+    ("POST", f"{_ONE}/cancel", cancel),
+    ("POST", f"{_ONE}/submit_tool_outputs", submit_tool_outputs),
+)

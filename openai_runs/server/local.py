@@ -1,0 +1,155 @@
+"""`LocalServer`: the engine behind a port of this machine, for as long as a block of code runs."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import anyio
+from aiohttp import web
+from yarl import URL
+
+from openai_runs.engine import Engine, MemoryStore, ScriptedBackend
+from openai_runs.engine.backends import ModelBackend
+from openai_runs.engine.clock import Clock
+from openai_runs.engine.store import Store
+from openai_runs.server import access_log
+from openai_runs.server.app import create_app
+from openai_runs.server.poll_hint import PollHint
+
+if TYPE_CHECKING:
+    from openai_runs.session import Session
+
+_BACKLOG: Final = 2048  # connections not yet accepted; a program that starts with 1,000 of them should not have to wait
+
+
+class LocalServer(anyio.AsyncContextManagerMixin):
+    """The Assistants API on loopback, executed by our engine; any Assistants client can be pointed at it.
+
+    ``async with LocalServer() as server, server.session() as session: …``
+
+    Attributes:
+        engine: What executes the runs, while the server is up.
+    """
+
+    engine: Engine
+
+    def __init__(
+        self,
+        *,
+        backend: ModelBackend | None = None,
+        store: Store | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        keys: Mapping[str, str] | None = None,
+        expires_after: float = 600.0,
+        max_active_runs: int = 128,
+        clock: Clock | None = None,
+        poll_hint: PollHint | None = None,
+        log_access: bool = False,
+        grace: float = 2.0,
+    ) -> None:
+        """Say how to serve; nothing is opened yet.
+
+        Args:
+            backend: The model. Unset: a `ScriptedBackend`, which needs none.
+            store: Where objects are kept. Unset: a `MemoryStore`, which is this server's own.
+            host: The address to listen on.
+            port: The port to listen on; 0 takes a free one.
+            keys: From each bearer key to the label of its owner, who sees only its own objects. ``None``: no key is
+                asked for, which is refused beyond loopback.
+            expires_after: Seconds that a run has from its creation, waiting for tool outputs included.
+            max_active_runs: How many runs execute at once; the others are ``queued``.
+            clock: What the engine takes for the time. Unset: the system's.
+            poll_hint: How soon clients are told to ask for a run again.
+            log_access: Whether to write a line a request to the logger ``openai_runs.access``.
+            grace: Seconds that requests under way get to finish when the server stops.
+
+        Raises:
+            ValueError: ``keys`` are missing or useless.
+        """
+        if keys is None and not _is_loopback(host):
+            raise ValueError(f"on {host}, other machines can reach the server: give it keys, or a loopback address")
+        self._backend = ScriptedBackend() if backend is None else backend
+        self._store = MemoryStore() if store is None else store
+        self._host = host
+        self._port = port
+        self._keys = keys
+        self._expires_after = expires_after
+        self._max_active_runs = max_active_runs
+        self._clock = clock
+        self._poll_hint = poll_hint
+        self._access_log = access_log.logger if log_access else None
+        self._grace = grace
+        self._url: URL | None = None
+
+    def __repr__(self) -> str:
+        return f"<LocalServer at {self._url}>" if self._url else "<LocalServer, closed>"
+
+    @property
+    def url(self) -> str:
+        """The base URL for clients, such as ``http://127.0.0.1:38211/v1``.
+
+        Raises:
+            RuntimeError: The server is not up.
+        """
+        if self._url is None:
+            raise RuntimeError("the server is not up: use it in `async with LocalServer() as server`")
+        return str(self._url)
+
+    def session(self, **options: Any) -> "Session":
+        """Make a client of this server, to be opened with ``async with``.
+
+        Args:
+            **options: Of `openai_runs.Session`. Unset, ``api_key`` is the first of the server's keys.
+
+        Raises:
+            RuntimeError: The server is not up.
+        """
+        # The one place where the server knows the client: for the convenience of who uses both.
+        from openai_runs.session import Session
+
+        api_key = next(iter(self._keys)) if self._keys else "local"  # never the environment's: it is for elsewhere
+        return Session(**{"base_url": self.url, "api_key": api_key, **options})
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        async with Engine(
+            store=self._store,
+            backend=self._backend,
+            clock=self._clock,
+            expires_after=self._expires_after,
+            max_active_runs=self._max_active_runs,
+        ) as self.engine:
+            app = create_app(self.engine, keys=self._keys, poll_hint=self._poll_hint)
+            runner = web.AppRunner(
+                app,
+                access_log=self._access_log,
+                access_log_class=access_log.AccessLogger,
+                shutdown_timeout=self._grace,
+            )
+            try:
+                await runner.setup()
+                await web.TCPSite(runner, self._host, self._port, backlog=_BACKLOG).start()
+                self._url = _url_of(runner)
+                yield self
+            finally:
+                self._url = None
+                # Shielded: it ends by itself within the grace, and what it closes must not outlive a cancellation.
+                with anyio.CancelScope(shield=True):
+                    await runner.cleanup()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _url_of(runner: web.AppRunner) -> URL:
+    host, port, *_ = runner.addresses[0]
+    address = ip_address(host)
+    if address.is_unspecified:  # "any" is an address to listen on, not one to call
+        host = "127.0.0.1" if address.version == 4 else "::1"
+    return URL.build(scheme="http", host=host, port=port, path="/v1")
