@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Required, TypeAlias, TypedDict
 
-from attrs import frozen
+from attrs import field, frozen
 
 from openai_runs.models.limits import ID, METADATA, Items, Length, Range
 from openai_runs.models.model import Model
@@ -33,7 +33,7 @@ class Assistant(Model):
     instructions: str | None = None
     tools: tuple[Tool, ...] = ()
     tool_resources: ToolResources | None = None
-    metadata: Mapping[str, str] | None = None
+    metadata: Mapping[str, str] | None = field(default=None, hash=False)
     temperature: float | None = None
     top_p: float | None = None
     response_format: ResponseFormat | None = None

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Required, TypeAlias, TypedDict
 
-from attrs import frozen
+from attrs import field, frozen
 
 from openai_runs.models.limits import METADATA, Items
 from openai_runs.models.model import Model, Unknown
@@ -156,7 +156,7 @@ class Message(Model):
     assistant_id: str | None = None
     run_id: str | None = None
     attachments: tuple[Attachment, ...] | None = None
-    metadata: Mapping[str, str] | None = None
+    metadata: Mapping[str, str] | None = field(default=None, hash=False)
 
     @property
     def text(self) -> str:

@@ -38,10 +38,13 @@ class Model:
 
     Absent, ``null`` and empty are three things on the wire. An absent field reads as its default, ``null`` as
     ``None``; `absent` tells them apart, and both survive `load` followed by `dump`.
+
+    Two models are equal when all their fields are, whatever was absent. Free JSON, such as metadata, is a plain dict
+    and no part of the hash; treat it as frozen too.
     """
 
     #: Fields that this library does not know, by their wire names.
-    extra: Mapping[str, Any] = field(default=NO_EXTRA)
+    extra: Mapping[str, Any] = field(default=NO_EXTRA, hash=False)
     #: Names of the known fields that the server left out. ``None`` for an object built by hand: there, a field
     #: that is ``None`` by default is left out when it is sent.
     absent: frozenset[str] | None = field(default=None, eq=False)
@@ -64,4 +67,4 @@ class Unknown:
     """
 
     type: str  #: the wire's ``type``; empty if there was none
-    raw: Mapping[str, Any]  #: the whole JSON object, ``type`` included
+    raw: Mapping[str, Any] = field(hash=False)  #: the whole JSON object, ``type`` included

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal, Required, TypedDict
 
-from attrs import frozen
+from attrs import field, frozen
 
 from openai_runs.models.assistant import ReasoningEffort
 from openai_runs.models.limits import ID, METADATA, Items, Range
@@ -128,7 +128,7 @@ class Run(Model):
     model: str | None = None
     instructions: str | None = None
     tools: tuple[Tool, ...] = ()
-    metadata: Mapping[str, str] | None = None
+    metadata: Mapping[str, str] | None = field(default=None, hash=False)
     usage: Usage | None = None  #: usually null until the run has ended
     temperature: float | None = None
     top_p: float | None = None

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 from openai_runs.models.model import Model, Unknown
 from openai_runs.models.open_enum import OpenEnum
@@ -167,5 +167,5 @@ class RunStep(Model):
     failed_at: datetime | None = None
     completed_at: datetime | None = None
     expires_at: datetime | None = None  #: the run's; not in the API's schema, yet always sent
-    metadata: Mapping[str, str] | None = None
+    metadata: Mapping[str, str] | None = field(default=None, hash=False)
     usage: Usage | None = None  #: null while ``in_progress``

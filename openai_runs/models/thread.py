@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, TypedDict
 
-from attrs import frozen
+from attrs import field, frozen
 
 from openai_runs.models.limits import METADATA
 from openai_runs.models.message import MessageCreateParams
@@ -20,7 +20,7 @@ class Thread(Model):
     object: str = "thread"
     created_at: datetime  #: aware, UTC; Unix seconds on the wire
     tool_resources: ToolResources | None = None
-    metadata: Mapping[str, str] | None = None
+    metadata: Mapping[str, str] | None = field(default=None, hash=False)
 
 
 class ThreadUpdateParams(TypedDict, total=False):

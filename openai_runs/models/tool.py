@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired, Required, TypeAlias, TypedDict
 
-from attrs import frozen
+from attrs import field, frozen
 
 from openai_runs.models.limits import METADATA, NAME, Items, Range
 from openai_runs.models.model import Model, Unknown
@@ -15,7 +15,7 @@ class Function(Model):
 
     name: Annotated[str, NAME]
     description: str | None = None
-    parameters: Mapping[str, Any] | None = None  #: a JSON Schema; none means no parameters
+    parameters: Mapping[str, Any] | None = field(default=None, hash=False)  #: a JSON Schema; none means no parameters
     strict: bool | None = None  #: whether arguments must follow the schema exactly
 
 
@@ -188,7 +188,7 @@ class JsonSchema(Model):
 
     name: Annotated[str, NAME]
     description: str | None = None
-    schema: Mapping[str, Any] | None = None
+    schema: Mapping[str, Any] | None = field(default=None, hash=False)
     strict: bool | None = None
 
 
