@@ -1,10 +1,16 @@
 """The command line: what the library can do, in readable output. It has no logic of its own."""
 
 import asyncio
+import logging
+import os
+import signal
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
+import anyio
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +20,13 @@ from openai_runs.session import Session
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Runs of the Assistants API, wherever they execute.")
 console = Console(highlight=False, soft_wrap=True)
+
+
+class Backend(StrEnum):
+    """What may answer for the model."""
+
+    SCRIPTED = "scripted"
+
 
 BaseUrl = Annotated[
     str | None, typer.Option(envvar="OPENAI_BASE_URL", help="The endpoint. Its key comes from OPENAI_API_KEY.")
@@ -62,11 +75,74 @@ async def _follow(thread_id: str, run_id: str, base_url: str | None) -> None:
             console.print(f"[bold]{type(event).__name__:24}[/] {escape(str(event.run))}")
 
 
+@app.command()
+def serve(
+    store: Annotated[Path, typer.Option(help="The SQLite file that keeps everything; made if it is not there.")] = Path(
+        "runs.db"
+    ),
+    backend: Annotated[Backend, typer.Option(help="What answers for the model.")] = Backend.SCRIPTED,
+    host: Annotated[str, typer.Option(help="The address to listen on. Beyond loopback, keys are required.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")] = 8080,
+    keys_file: Annotated[
+        Path | None,
+        typer.Option(help="Bearer keys, one a line, each perhaps followed by its owner's label.", dir_okay=False),
+    ] = None,
+    expires_after: Annotated[float, typer.Option(min=1, help="Seconds that a run has, waiting for tools included.")] = (
+        600.0
+    ),
+    max_active_runs: Annotated[int, typer.Option(min=1, help="How many runs execute at once; others queue.")] = 128,
+    access_log: Annotated[bool, typer.Option(help="Write a line a request.")] = True,
+) -> None:
+    """Serve the Assistants API, for any language's Assistants client; Ctrl-C or SIGTERM stops it.
+
+    Every run survives a restart. Keys may also come from the environment, in OPENAI_RUNS_KEYS, one a line.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("aiosqlite").setLevel(logging.WARNING)
+    _run(_serve(store, backend, host, port, keys_file, expires_after, max_active_runs, access_log))
+
+
+async def _serve(
+    path: Path,
+    backend: Backend,
+    host: str,
+    port: int,
+    keys_file: Path | None,
+    expires_after: float,
+    max_active_runs: int,
+    access_log: bool,
+) -> None:
+    from openai_runs.engine import ScriptedBackend
+    from openai_runs.engine.sqlite_store import SQLiteStore
+    from openai_runs.server import LocalServer
+    from openai_runs.server.keys import read_keys
+
+    text = keys_file.read_text() if keys_file is not None else os.environ.get("OPENAI_RUNS_KEYS")
+    server = LocalServer(
+        backend={Backend.SCRIPTED: ScriptedBackend}[backend](),
+        store=SQLiteStore(path),
+        host=host,
+        port=port,
+        keys=None if text is None else read_keys(text),
+        expires_after=expires_after,
+        max_active_runs=max_active_runs,
+        log_access=access_log,
+    )
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with server:
+            console.print(f"serving {server.url}, store {path}, backend {backend}; Ctrl-C stops")
+            async for _ in signals:
+                break
+            console.print("stopping; runs go on at the next start")
+
+
 def _run(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    except (OpenAIRunsError, ValueError) as error:
+    except (OpenAIRunsError, OSError, ValueError) as error:
         Console(stderr=True, soft_wrap=True).print(f"[red]{escape(str(error))}[/]")
         raise typer.Exit(1) from None

@@ -54,3 +54,31 @@ class Keys:
         if found is None:
             raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
         return found
+
+
+def read_keys(text: str) -> dict[str, str]:
+    """Read keys from a file's text: a key a line, and perhaps, after a blank, the label of its owner.
+
+    A key without a label is an owner of its own, known by the beginning of the key's hash. Several keys may share a
+    label, so that a key can be replaced and its objects stay. Blank lines and lines that begin with ``#`` are skipped.
+
+    Raises:
+        ValueError: A line has more than two words, or a key comes twice; the line is named, the key is not.
+    """
+    owners: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        match line.split():
+            case []:
+                continue
+            case [comment, *_] if comment.startswith("#"):
+                continue
+            case [key]:
+                owner = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+            case [key, owner]:
+                pass
+            case _:
+                raise ValueError(f"line {number} of the keys has more than a key and a label")
+        if key in owners:
+            raise ValueError(f"the key in line {number} was there before")
+        owners[key] = owner
+    return owners
