@@ -1,12 +1,16 @@
 """How Sphinx builds these pages; `nox -s docs` does it without the network."""
 
+import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # for draw_lifecycle
 
 project = "openai_runs"
 author = copyright = "openai_runs contributors"
 version = release = version_of("openai_runs")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "draw_lifecycle"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "openai_runs"
