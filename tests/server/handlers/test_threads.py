@@ -1,0 +1,72 @@
+"""``/threads``."""
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_life(api):
+    """Created with messages, read, changed, deleted, gone with all that is in it."""
+    asked = {"messages": [{"role": "user", "content": "Hi"}], "metadata": {"k": "v"}}
+    made = await api("POST", "/threads", asked)
+    path = f"/threads/{made['id']}"
+    assert await api("GET", path) == made
+    assert [m["content"][0]["text"]["value"] for m in (await api("GET", f"{path}/messages"))["data"]] == ["Hi"]
+    changed = await api("POST", path, {"metadata": {"k": "w"}})
+    assert changed == made | {"metadata": {"k": "w"}}
+    assert await api("DELETE", path) == {"id": made["id"], "object": "thread.deleted", "deleted": True}
+    for method, rest, body in [
+        ("GET", "", None),
+        ("POST", "", {}),
+        ("DELETE", "", None),
+        ("GET", "/messages", None),
+        ("GET", "/runs", None),
+    ]:
+        error = await api(method, path + rest, body, status=404)
+        assert error["error"]["message"] == f"No thread found with id '{made['id']}'."
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"data": b""},
+        {"data": b"", "headers": {"Content-Type": "application/json"}},
+        {"json": {}},
+        {"data": b" {} ", "headers": {"Content-Type": "application/json; charset=utf-8"}},
+    ],
+)
+async def test_no_body_is_needed(api, options):
+    """`POST /threads` works with nothing, as the document's first example sends it."""
+    thread = await api("POST", "/threads", **options)
+    assert thread["object"] == "thread"
+
+
+@pytest.mark.parametrize("path", ["/threads/thread_1", "/assistants", "/threads/runs", "/threads/thread_1/messages"])
+async def test_other_bodies_are_needed(api, path):
+    """Where the document requires a body, nothing is not enough."""
+    error = await api("POST", path, data=b"", headers={"Content-Type": "application/json"}, status=400)
+    assert "could not parse the JSON body" in error["error"]["message"]
+
+
+async def test_create_and_run(api, assistant):
+    """A thread and its run in one request."""
+    asked = {"assistant_id": assistant["id"], "thread": {"messages": [{"role": "user", "content": "Hi"}]}}
+    run = await api("POST", "/threads/runs", asked | {"metadata": {"k": "v"}, "stream": False})
+    assert (run["status"], run["assistant_id"], run["metadata"]) == ("queued", assistant["id"], {"k": "v"})
+    messages = await api("GET", f"/threads/{run['thread_id']}/messages?order=asc")
+    assert messages["data"][0]["content"][0]["text"]["value"] == "Hi"
+    await api("POST", "/threads/runs", {"assistant_id": "asst_nobody"}, status=404)
+
+
+async def test_a_thread_called_runs(api):
+    """`/threads/runs` is the operation for a POST, and nobody's thread for the rest."""
+    error = await api("GET", "/threads/runs", status=404)
+    assert error["error"]["message"] == "No thread found with id 'runs'."
+
+
+async def test_streaming_is_refused(api, assistant):
+    """`stream: true` is answered with what to do instead, and no run is started."""
+    body = {"assistant_id": assistant["id"], "stream": True}
+    error = await api("POST", "/threads/runs", body, status=400)
+    assert (error["error"]["param"], error["error"]["code"]) == ("stream", "unsupported_value")

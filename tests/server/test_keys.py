@@ -1,0 +1,53 @@
+"""Bearer keys."""
+
+import pytest
+
+from openai_runs.engine import ApiError
+from openai_runs.server.keys import Keys
+
+KEYS = Keys({"sk-alice": "alice", "sk-alice-2": "alice", "sk-böb": "bob"})
+
+
+@pytest.mark.parametrize(
+    ("header", "owner"),
+    [
+        ("Bearer sk-alice", "alice"),
+        ("bearer  sk-alice-2 ", "alice"),
+        ("BEARER sk-böb", "bob"),
+    ],
+)
+def test_a_key_has_an_owner(header, owner):
+    """Whoever has a key is its owner; the scheme's case does not matter."""
+    assert KEYS.owner(header) == owner
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic c2s6YWxpY2U=", "sk-alice"])
+def test_no_key(header):
+    """Without a key, the answer says how to send one."""
+    with pytest.raises(ApiError, match="didn't provide an API key") as caught:
+        KEYS.owner(header)
+    assert (caught.value.status, caught.value.code) == (401, None)
+
+
+@pytest.mark.parametrize(
+    "key", ["sk-alic", "sk-alicee", "SK-ALICE", "x" * 100_000, "\udcff\udc80", "sk-alice sk-alice"]
+)
+def test_a_wrong_key(key):
+    """A wrong key is refused, and not repeated."""
+    with pytest.raises(ApiError) as caught:
+        KEYS.owner(f"Bearer {key}")
+    assert (caught.value.status, caught.value.code) == (401, "invalid_api_key")
+    assert caught.value.message == "Incorrect API key provided."
+
+
+@pytest.mark.parametrize("keys", [{}, {"": "alice"}, {" ": "alice"}])
+def test_a_door_without_a_lock(keys):
+    """An empty file of keys does not open the server to everybody."""
+    with pytest.raises(ValueError, match="empty"):
+        Keys(keys)
+
+
+def test_keys_are_not_shown():
+    """No `repr`, and so no log, has a key."""
+    assert repr(KEYS) == "<3 keys>"
+    assert "alice" not in str(vars(KEYS)["_salt"])

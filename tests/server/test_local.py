@@ -1,0 +1,190 @@
+"""`LocalServer`: up at once, down at once, nothing left."""
+
+import asyncio
+import logging
+
+import anyio
+import pytest
+from aiohttp import ClientSession
+
+from openai_runs.engine import MemoryStore
+from openai_runs.errors import NotFoundError
+from openai_runs.server import LocalServer
+
+pytestmark = pytest.mark.anyio
+
+
+async def get(url, **headers):
+    async with ClientSession() as http, http.get(url, headers=headers) as response:
+        return response.status
+
+
+async def test_up_and_down():
+    """A free port of loopback, until the block ends."""
+    server = LocalServer()
+    assert repr(server) == "<LocalServer, closed>"
+    with pytest.raises(RuntimeError, match="not up"):
+        _ = server.url
+    async with server, LocalServer() as other:
+        url = server.url
+        assert url.startswith("http://127.0.0.1:")
+        assert url.endswith("/v1")
+        assert repr(server) == f"<LocalServer at {url}>"
+        assert other.url != url
+        assert await get(f"{url}/assistants") == 200
+    with pytest.raises(RuntimeError, match="not up"):
+        server.session()
+    with pytest.raises(OSError, match="Connect call failed"):
+        await get(url)
+
+
+async def test_again_with_what_was_kept():
+    """A server may come up again, and one of another name may take over a store."""
+    store = MemoryStore()
+    server = LocalServer(store=store)
+    async with server, server.session() as session:
+        thread = await session.threads.create()
+    async with server, server.session() as session:
+        assert await session.threads.retrieve(thread.id) == thread
+    async with LocalServer(store=store) as other, other.session() as session:
+        assert await session.threads.retrieve(thread.id) == thread
+
+
+async def test_open_connections_do_not_hold_it(monkeypatch):
+    """Idle connections are closed at once, however patient the server is with requests."""
+    async with ClientSession() as http:
+        with anyio.fail_after(20):
+            async with LocalServer(grace=600) as server:
+                for _ in range(3):
+                    async with http.get(f"{server.url}/assistants") as response:
+                        await response.read()
+                reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.split(":")[2].split("/")[0]))
+            assert await reader.read() == b""
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_a_request_under_way_is_finished(monkeypatch):
+    """Whoever was being answered when the server stops gets the answer."""
+    begun, go_on = anyio.Event(), anyio.Event()
+    statuses = []
+    server = LocalServer(grace=30)
+
+    async def ask(url):
+        statuses.append(await get(url))
+
+    async with anyio.create_task_group() as tasks, server:
+        whole = server.engine.assistants.list
+
+        async def slow(*arguments):
+            begun.set()
+            await go_on.wait()
+            return await whole(*arguments)
+
+        monkeypatch.setattr(server.engine.assistants, "list", slow)
+        tasks.start_soon(ask, f"{server.url}/assistants")
+        await begun.wait()
+        asyncio.get_running_loop().call_later(0, go_on.set)
+    assert statuses == [200]
+
+
+async def test_a_request_that_does_not_end_is_dropped(monkeypatch):
+    """After the grace, the server stops whatever anybody is waiting for."""
+    begun = anyio.Event()
+    async with ClientSession() as http, anyio.create_task_group() as tasks:
+
+        async def ask(url):
+            with pytest.raises(OSError, match=r"disconnected|reset"):
+                await http.get(url)
+
+        async with LocalServer(grace=0) as server:
+
+            async def stuck(*_):
+                begun.set()
+                await anyio.sleep_forever()
+
+            monkeypatch.setattr(server.engine.assistants, "list", stuck)
+            tasks.start_soon(ask, f"{server.url}/assistants")
+            await begun.wait()
+
+
+async def test_cancelled():
+    """A program that is cancelled closes its server on the way out."""
+    async with anyio.create_task_group() as tasks, LocalServer() as server:
+        url = server.url
+        tasks.cancel_scope.cancel()
+        await anyio.sleep_forever()
+    with pytest.raises(OSError, match="Connect call failed"):
+        await get(url)
+
+
+async def test_a_port_that_is_taken():
+    """The error is the system's, and what was opened is closed."""
+    async with LocalServer() as server:
+        port = int(server.url.split(":")[2].split("/")[0])
+        with pytest.raises(OSError, match="address already in use"):
+            async with LocalServer(port=port):
+                pass  # pragma: no cover
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.com", ""])
+def test_beyond_loopback_there_must_be_keys(host):
+    """Nobody opens a server to the network by accident."""
+    with pytest.raises(ValueError, match="give it keys"):
+        LocalServer(host=host)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "0.0.0.0"])
+async def test_hosts(host):
+    """The URL is one that can be called."""
+    async with LocalServer(host=host, keys={"sk-a": "a"}) as server:
+        assert await get(f"{server.url}/assistants", Authorization="Bearer sk-a") == 200
+
+
+@pytest.mark.parametrize("host", ["::1", "::"])
+async def test_hosts_of_ip_6(host):
+    """The URL has brackets."""
+    try:
+        async with LocalServer(host=host, keys={"sk-a": "a"}) as server:
+            assert server.url.startswith("http://[::1]:")
+            assert await get(f"{server.url}/assistants", Authorization="Bearer sk-a") == 200
+    except OSError:  # pragma: no cover
+        pytest.skip("no IPv6 here")
+
+
+async def test_sessions(monkeypatch):
+    """`session()` brings the key, and what it is told else; the environment is for elsewhere."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://example.com/v1")
+    async with (
+        LocalServer(keys={"sk-a": "a", "sk-b": "b"}) as server,
+        server.session() as a,
+        server.session(api_key="sk-b", timeout=5) as b,
+    ):
+        thread = await a.threads.create()
+        assert await a.threads.retrieve(thread.id) == thread
+        with pytest.raises(NotFoundError):
+            await b.threads.retrieve(thread.id)
+
+
+async def test_an_access_log(caplog):
+    """On request, a line a request, without queries and headers; off by default."""
+    caplog.set_level(logging.INFO, "openai_runs.access")
+    for log_access, lines in ((False, 0), (True, 1)):
+        caplog.clear()
+        async with LocalServer(log_access=log_access, keys={"sk-secret": "a"}) as server:
+            await get(f"{server.url}/threads/a%0Ab?api-key=sk-secret", Authorization="Bearer sk-secret")
+        found = [record.getMessage() for record in caplog.records if record.name == "openai_runs.access"]
+        assert len(found) == lines
+        for line in found:
+            assert line.startswith("127.0.0.1 GET /v1/threads/a%0Ab 404 ")
+            assert " req_" in line
+            assert "sk-secret" not in line
+
+
+async def test_an_access_log_that_nobody_reads(caplog):
+    """Lines are not made where their level is off."""
+    caplog.set_level(logging.WARNING, "openai_runs.access")
+    async with LocalServer(log_access=True) as server:
+        await get(f"{server.url}/assistants")
+    assert not caplog.records

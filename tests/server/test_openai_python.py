@@ -1,0 +1,157 @@
+"""Other people's client, openai-python, changed in nothing but its base URL: all of it but streaming."""
+
+import json
+
+import pytest
+from openai import (
+    AsyncOpenAI,
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+)
+
+from openai_runs.server import LocalServer
+
+pytestmark = [
+    pytest.mark.anyio,
+    # The client marks all of the API as deprecated; that is what this server is for.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+
+
+@pytest.fixture
+async def server(anyio_backend):
+    async with LocalServer(keys={"sk-test": "tester"}) as server:
+        yield server
+
+
+@pytest.fixture
+async def client(server):
+    async with AsyncOpenAI(base_url=server.url, api_key="sk-test", max_retries=0) as client:
+        yield client
+
+
+def outputs_for(run):
+    calls = run.required_action.submit_tool_outputs.tool_calls
+    assert all(isinstance(json.loads(call.function.arguments)["city"], str) for call in calls)
+    return [{"tool_call_id": call.id, "output": "22 degrees"} for call in calls]
+
+
+async def test_the_whole_story(client):
+    """An assistant, a thread, a run with a tool call, its steps and its answer; then all is deleted."""
+    beta = client.beta
+    assistant = await beta.assistants.create(model="scripted", name="Weather", instructions="Help.", tools=[TOOL])
+    assert (await beta.assistants.retrieve(assistant.id)).tools[0].function.name == "get_weather"
+    assistant = await beta.assistants.update(assistant.id, description="Tells the weather.")
+    assert (assistant.description, assistant.name) == ("Tells the weather.", "Weather")
+
+    thread = await beta.threads.create(messages=[{"role": "user", "content": "Hello"}])
+    thread = await beta.threads.update(thread.id, metadata={"user": "7"})
+    assert (await beta.threads.retrieve(thread.id)).metadata == {"user": "7"}
+    message = await beta.threads.messages.create(thread.id, role="user", content="How is the weather in Paris?")
+    message = await beta.threads.messages.update(message.id, thread_id=thread.id, metadata={"n": "1"})
+    assert await beta.threads.messages.retrieve(message.id, thread_id=thread.id) == message
+
+    run = await beta.threads.runs.create_and_poll(
+        thread_id=thread.id,
+        assistant_id=assistant.id,
+        model="other",
+        instructions="Help a lot.",
+        tools=[TOOL],
+        temperature=0.5,
+        top_p=0.9,
+        metadata={"job": "1"},
+        include=["step_details.tool_calls[*].file_search.results[*].content"],
+    )
+    assert (run.status, run.model, run.temperature) == ("requires_action", "other", 0.5)
+    run = await beta.threads.runs.update(run.id, thread_id=thread.id, metadata={"job": "2"})
+    run = await beta.threads.runs.submit_tool_outputs_and_poll(
+        run.id, thread_id=thread.id, tool_outputs=outputs_for(run)
+    )
+    assert (run.status, run.metadata) == ("completed", {"job": "2"})
+    assert run.usage.total_tokens == run.usage.prompt_tokens + run.usage.completion_tokens
+
+    steps = [step async for step in beta.threads.runs.steps.list(run.id, thread_id=thread.id, order="asc")]
+    assert [step.type for step in steps] == ["tool_calls", "message_creation"]
+    assert steps[0].step_details.tool_calls[0].function.output == "22 degrees"
+    assert await beta.threads.runs.steps.retrieve(steps[0].id, run_id=run.id, thread_id=thread.id) == steps[0]
+    answers = [m async for m in beta.threads.messages.list(thread.id, run_id=run.id)]
+    assert answers[0].content[0].text.value
+    assert answers[0].id == steps[1].step_details.message_creation.message_id
+
+    assert (await beta.threads.messages.delete(message.id, thread_id=thread.id)).deleted
+    assert (await beta.threads.delete(thread.id)).deleted
+    assert (await beta.assistants.delete(assistant.id)).deleted
+
+
+async def test_create_and_run(client):
+    """A thread and its run in one call, polled to its end."""
+    assistant = await client.beta.assistants.create(model="scripted")
+    thread = {"messages": [{"role": "user", "content": "Hi"}]}
+    run = await client.beta.threads.create_and_run_poll(assistant_id=assistant.id, thread=thread)
+    assert run.status == "completed"
+    listed = [r.id async for r in client.beta.threads.runs.list(run.thread_id)]
+    assert listed == [run.id]
+
+
+async def test_iterators_cross_pages(client):
+    """What the paging iterators yield is all there is, once, in order."""
+    thread = await client.beta.threads.create()
+    made = [(await client.beta.threads.messages.create(thread.id, role="user", content=str(i))).id for i in range(7)]
+    for limit in (1, 3, 7, 100):
+        listed = [m.id async for m in client.beta.threads.messages.list(thread.id, limit=limit, order="asc")]
+        assert listed == made
+    newest = [m.id async for m in client.beta.threads.messages.list(thread.id, limit=2)]
+    assert newest == made[::-1]
+    assert [a async for a in client.beta.assistants.list()] == []
+
+
+async def test_errors_are_of_the_right_classes(client, server):
+    """What went wrong, in the client's own classes."""
+    assistant = await client.beta.assistants.create(model="scripted", tools=[TOOL])
+    thread = await client.beta.threads.create()
+    run = await client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id)
+    with pytest.raises(BadRequestError, match="already has an active run") as caught:
+        await client.beta.threads.runs.create(thread.id, assistant_id=assistant.id)
+    assert caught.value.type == "invalid_request_error"
+    assert caught.value.request_id.startswith("req_")
+    with pytest.raises(BadRequestError, match="Can't add messages"):
+        await client.beta.threads.messages.create(thread.id, role="user", content="And?")
+    with pytest.raises(BadRequestError, match="Expected tool outputs for call_ids"):
+        await client.beta.threads.runs.submit_tool_outputs(run.id, thread_id=thread.id, tool_outputs=[])
+    with pytest.raises(BadRequestError) as caught:
+        await client.beta.assistants.create(model="m", temperature=3)
+    assert (caught.value.param, caught.value.code) == ("temperature", "decimal_above_max_value")
+    with pytest.raises(NotFoundError, match=r"No thread found with id '\.\./x'"):
+        await client.beta.threads.retrieve("../x")
+    with pytest.raises(AuthenticationError) as caught:
+        await client.with_options(api_key="sk-other").beta.assistants.list()
+    assert caught.value.code == "invalid_api_key"
+
+
+async def test_cancel(client):
+    """A waiting run is cancelled."""
+    assistant = await client.beta.assistants.create(model="scripted", tools=[TOOL])
+    run = await client.beta.threads.create_and_run_poll(assistant_id=assistant.id)
+    run = await client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id)
+    run = await client.beta.threads.runs.poll(run.id, thread_id=run.thread_id)
+    assert run.status == "cancelled"
+    with pytest.raises(BadRequestError, match="Cannot cancel run with status 'cancelled'"):
+        await client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id)
+
+
+async def test_the_poll_hint_is_read(client):
+    """The client's pollers take our hint, which is what its raw answers show."""
+    assistant = await client.beta.assistants.create(model="scripted", tools=[TOOL])
+    run = await client.beta.threads.create_and_run_poll(assistant_id=assistant.id)
+    raw = await client.beta.threads.runs.with_raw_response.retrieve(run.id, thread_id=run.thread_id)
+    assert int(raw.headers["openai-poll-after-ms"]) > 0
+    assert raw.request_id.startswith("req_")
