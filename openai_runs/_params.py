@@ -86,7 +86,8 @@ def _check_union(members: tuple[Any, ...]) -> _Check | None:
     any_text = str in members
     models = {m: _checker(m) for m in members if isinstance(m, type) and issubclass(m, Model)}
     dicts = [m for m in members if is_typeddict(m)]
-    in_dict = _checker(dicts[0]) if len(dicts) == 1 else None
+    free = any(get_origin(m) is Mapping for m in members)  # then a dict may be something else that we do not spell out
+    in_dict = _checker(dicts[0]) if len(dicts) == 1 and not free else None
     items = [m for m in members if _is_sequence(m)]
     in_items = _checker(items[0]) if items else None
 

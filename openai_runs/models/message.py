@@ -191,5 +191,5 @@ class MessageCreateParams(MessageUpdateParams, total=False):
     """Body of ``createMessage``, and a message of ``createThread`` or of a run's ``additional_messages``."""
 
     role: Required[Literal["user", "assistant"]]
-    content: Required[Annotated[str | Sequence[ContentParam], Items(least=1)]]
+    content: Required[str | Annotated[Sequence[ContentParam], Items(least=1)]]
     attachments: Sequence[Attachment | AttachmentParam] | None

@@ -1,0 +1,56 @@
+"""Whatever the API's document allows is loaded, and comes back as it came."""
+
+import json
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from openai_runs import _params, dump, load
+from openai_runs.models.model import Model, Unknown
+from tests.samples import MODELS, PARAMS
+from tests.strategies import bodies
+
+thorough = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+def unknown_parts(value):
+    """What was kept raw, though the document knows it."""
+    if isinstance(value, Unknown):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from unknown_parts(item)
+    elif isinstance(value, Model):
+        for field in attrs.fields(type(value)):
+            yield from unknown_parts(getattr(value, field.name))
+
+
+@pytest.mark.parametrize("schema", MODELS)
+@thorough
+@given(st.data())
+def test_valid_bodies_survive(schema, data):
+    """Every valid body loads into typed objects and is dumped as it came: unknown, absent and null fields too."""
+    body = data.draw(bodies(schema))
+    model = load(json.dumps(body), MODELS[schema])
+    assert dump(model) == body
+    assert not list(unknown_parts(model))
+    assert load(dump(model), MODELS[schema]) == model
+
+
+@pytest.mark.parametrize("schema", sorted(PARAMS.keys() - {"SubmitToolOutputsRunRequest"}))  # we want a tool_call_id
+@thorough
+@given(st.data())
+def test_valid_requests_are_sent_as_they_are(schema, data):
+    """Every request body that the document allows passes our own checks, and is sent as it was given."""
+    body = data.draw(bodies(schema, unknown=False))  # we refuse names that we do not know: nearly all are typing errors
+    body.pop("stream", None)  # not a parameter: methods of their own stream
+    for name in ("assistant_id", "model"):  # not to be empty, which goes without saying
+        if body.get(name) == "":
+            body[name] = "x"
+    match body.get("tool_choice"):
+        case {"function": function}:  # the name has to be one that a function can have
+            function["name"] = "lookup"
+    _params.check(body, PARAMS[schema])
+    assert dump(body) == body
