@@ -17,11 +17,16 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+def _tasks() -> set[asyncio.Task[object]]:
+    """All tasks but those with which anyio drives tests and fixtures, this one's end among them."""
+    return {task for task in asyncio.all_tasks() if not task.get_coro().__qualname__.startswith("TestRunner.")}
+
+
 @pytest.fixture
 async def _no_task_is_left(anyio_backend: str) -> AsyncIterator[None]:
-    before = asyncio.all_tasks()
+    before = _tasks()
     yield
-    if left := asyncio.all_tasks() - before - {asyncio.current_task()}:
+    if left := _tasks() - before:
         _, left = await asyncio.wait(left, timeout=2)  # those that are ending may end; usually there are none
     assert not left, f"tasks left behind: {left}"
 
