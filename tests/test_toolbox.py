@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
@@ -150,6 +151,25 @@ class Finder:
 
 def ok(x: int) -> int:
     return x
+
+
+def generator(x: int) -> Iterator[int]:
+    yield x
+
+
+async def async_generator(x: int) -> AsyncIterator[int]:
+    yield x
+
+
+@pytest.mark.parametrize("what", [generator, async_generator, Finder, Finder(), functools.partial(ok, 1)], ids=repr)
+def test_tool_is_a_function_with_one_result(what: Callable[..., Any]) -> None:
+    """Anything else is refused at decoration, and so is what no schema can be made of."""
+    toolbox = Toolbox()
+    with pytest.raises(TypeError, match=r"a tool is a function that returns its result, not .*: wrap that in one"):
+        toolbox.tool(what)
+    with pytest.raises(TypeError, match=r"parameter 'self' of Finder.find\(\) has no annotation"):
+        toolbox.tool(Finder.find)
+    assert toolbox.tools == ()
 
 
 def test_names_are_unique_and_fit_the_api() -> None:
