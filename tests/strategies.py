@@ -1,10 +1,13 @@
-"""Hypothesis strategies: bodies that the API's document allows, and damage to them."""
+"""Hypothesis strategies: bodies that the API's document allows, damage to them, and what to look for afterwards."""
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+import attrs
 from hypothesis import strategies as st
 
+from openai_runs.models.model import Model, Unknown
 from tests.samples import SCHEMAS
 
 _text = st.text(max_size=12)
@@ -87,3 +90,15 @@ def damaged(draw: st.DrawFn, intact: st.SearchStrategy[Any]) -> Any:
     else:
         del parent[key]
     return body
+
+
+def unknown_parts(value: Any) -> Iterator[Unknown]:
+    """What was kept raw, though the document knows it."""
+    if isinstance(value, Unknown):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from unknown_parts(item)
+    elif isinstance(value, Model):
+        for field in attrs.fields(type(value)):
+            yield from unknown_parts(getattr(value, field.name))

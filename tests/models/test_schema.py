@@ -2,29 +2,15 @@
 
 import json
 
-import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openai_runs import _params, dump, load
-from openai_runs.models.model import Model, Unknown
 from tests.samples import MODELS, PARAMS
-from tests.strategies import bodies
+from tests.strategies import bodies, unknown_parts
 
 thorough = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-
-
-def unknown_parts(value):
-    """What was kept raw, though the document knows it."""
-    if isinstance(value, Unknown):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from unknown_parts(item)
-    elif isinstance(value, Model):
-        for field in attrs.fields(type(value)):
-            yield from unknown_parts(getattr(value, field.name))
 
 
 @pytest.mark.parametrize("schema", MODELS)
