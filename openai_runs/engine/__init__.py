@@ -1,9 +1,26 @@
 """Executes runs; knows nothing of who asked for them."""
 
-from openai_runs.engine.backends.scripted import ScriptedBackend
+from openai_runs.engine.backends.scripted import Call, Fail, Refuse, Say, ScriptedBackend, Stop, Wait
+from openai_runs.engine.clock import ManualClock
 from openai_runs.engine.engine import Engine
 from openai_runs.engine.errors import ApiError
+from openai_runs.engine.ledger import Published
 from openai_runs.engine.records import PageQuery
-from openai_runs.engine.store import MemoryStore
+from openai_runs.engine.store import MemoryStore, Store
 
-__all__ = ["ApiError", "Engine", "MemoryStore", "PageQuery", "ScriptedBackend"]
+__all__ = [
+    "ApiError",
+    "Call",
+    "Engine",
+    "Fail",
+    "ManualClock",
+    "MemoryStore",
+    "PageQuery",
+    "Published",
+    "Refuse",
+    "Say",
+    "ScriptedBackend",
+    "Stop",
+    "Store",
+    "Wait",
+]

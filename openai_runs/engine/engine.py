@@ -1,35 +1,39 @@
 """`Engine`: everything that executes runs, under one roof."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import Self
 
-from anyio import AsyncContextManagerMixin
-from attrs import frozen
+import anyio
 
 from openai_runs.engine.backends import ModelBackend
-from openai_runs.engine.clock import Clock
+from openai_runs.engine.clock import Clock, SystemClock
+from openai_runs.engine.executor import Executor
+from openai_runs.engine.ledger import Ledger, OnEvents
 from openai_runs.engine.resources.assistants import Assistants
 from openai_runs.engine.resources.messages import Messages
 from openai_runs.engine.resources.run_steps import RunSteps
 from openai_runs.engine.resources.runs import Runs
 from openai_runs.engine.resources.threads import Threads
 from openai_runs.engine.store import Store
-from openai_runs.models.model import Model
 
 
-@frozen
-class Published:
-    """A stream event of the API: its name, and its object (deltas as JSON objects)."""
+class Engine(anyio.AsyncContextManagerMixin):
+    """Executes runs, and answers for all objects of the API.
 
-    name: str
-    data: Model | Mapping[str, Any]
+    The five resources have a coroutine for each operation of the API. The first argument is always the owner:
+    each sees its own objects only. Bodies are JSON objects which are valid by the API document; what is wrong
+    with them beyond that is an `ApiError`.
 
+    Used as ``async with Engine(…) as engine:``. It takes up the unfinished runs that it finds in the store. Left, it
+    stops the runs that execute; whoever enters the store next goes on with them.
 
-class Engine(AsyncContextManagerMixin):
-    """Executes runs.
-
-    Use it as ``async with Engine(store=…, backend=…) as engine``.
+    Attributes:
+        assistants: Operations on assistants.
+        threads: Operations on threads.
+        messages: Operations on messages.
+        runs: Operations on runs.
+        run_steps: Operations on run steps.
     """
 
     def __init__(
@@ -39,15 +43,49 @@ class Engine(AsyncContextManagerMixin):
         backend: ModelBackend,
         clock: Clock | None = None,
         expires_after: float = 600.0,
-        max_active_runs: int = 128,
-        on_events: Callable[[str, Sequence[Published]], None] | None = None,
+        max_active_runs: int = 100,
+        on_events: OnEvents | None = None,
     ) -> None:
-        self.assistants = Assistants()
-        self.threads = Threads()
-        self.messages = Messages()
-        self.runs = Runs()
-        self.run_steps = RunSteps()
+        """Set up; nothing is started.
+
+        Args:
+            store: Where everything is kept. It is this engine's alone.
+            backend: The model.
+            clock: What is taken for the time. Unset: the system's clock.
+            expires_after: Seconds from a run's creation to its expiry; waiting for tool outputs counts.
+            max_active_runs: How many runs execute at once; the others stay queued, and owners take turns. A run that
+                waits for tool outputs does not count.
+            on_events: Is told the ID of a run and the stream events of what has happened to it, in order. It is
+                called by the engine's tasks, so it must be quick and must not raise.
+
+        Raises:
+            ValueError: A number makes no sense.
+        """
+        if max_active_runs < 1:
+            raise ValueError(f"max_active_runs must be at least 1, is {max_active_runs}")
+        if not expires_after > 0:
+            raise ValueError(f"expires_after must be more than 0 seconds, is {expires_after}")
+        self._ledger = Ledger(store, clock or SystemClock(), on_events)
+        self._executor = Executor(self._ledger, backend, max_active_runs)
+        self.assistants = Assistants(self._ledger)
+        self.threads = Threads(self._ledger, self._executor, expires_after)
+        self.messages = Messages(self._ledger, self._executor)
+        self.runs = Runs(self._ledger, self._executor, expires_after)
+        self.run_steps = RunSteps(self._ledger)
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        yield self
+        failure: Exception | None = None
+        async with self._ledger.store:
+            async with anyio.create_task_group() as tasks:
+                self._ledger.is_open = True
+                await self._executor.start(tasks)
+                try:
+                    yield self
+                except Exception as error:  # raised again outside: a task group would wrap it in another one
+                    failure = error
+                finally:
+                    tasks.cancel_scope.cancel()
+            self._ledger.is_open = False
+        if failure is not None:
+            raise failure

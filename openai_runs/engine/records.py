@@ -1,8 +1,63 @@
-"""What a store keeps: the API's objects, whose they are, and what the engine needs to know beside them."""
+"""What a store keeps: the API's objects, whose they are, and what the engine must know beside them."""
 
-from typing import Literal
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 from attrs import frozen
+
+from openai_runs.models.assistant import Assistant
+from openai_runs.models.message import Message
+from openai_runs.models.model import Model
+from openai_runs.models.run import Run, Usage
+from openai_runs.models.run_step import RunStep
+from openai_runs.models.thread import Thread
+from openai_runs.models.tool import ToolResources
+
+NO_USAGE: Final = Usage()
+
+
+@frozen(kw_only=True, repr=False)
+class RunState(Model):
+    """What the engine must know of an unfinished run and the API does not show.
+
+    Stored beside the run, under the run's ID, for as long as the run is unfinished: so the unfinished runs are those
+    that have one.
+    """
+
+    id: str  #: the run's
+    thread_id: str
+    deadline: float  #: Unix seconds; ``expires_at`` is this in whole seconds
+    temperature: float | None = None  #: as asked for; the run shows the API's default where nobody asked
+    top_p: float | None = None  #: likewise
+    reasoning_effort: str | None = None
+    tool_resources: ToolResources | None = None  #: the run's, the thread's and the assistant's in one
+    usage: Usage = NO_USAGE  #: of the model calls that have ended
+    #: Steps of the model call that goes on, or of the one whose tool calls wait; so a repeated call makes no new ones.
+    steps: tuple[str, ...] = ()
+    step_usage: Usage | None = None  #: of the step that waits for tool outputs
+
+
+Stored: TypeAlias = Assistant | Thread | Message | Run | RunStep | RunState
+StoredT_co = TypeVar("StoredT_co", bound=Stored, covariant=True)
+
+
+@frozen
+class Record(Generic[StoredT_co]):
+    """An object and its owner."""
+
+    owner: str  #: whoever the API key stands for; empty where there are no keys
+    value: StoredT_co
+
+
+@frozen
+class Delete:
+    """An object that is to go; with a thread go its messages, runs, run steps and run states. Absent is fine."""
+
+    kind: type[Any]
+    id: str
+
+
+#: One thing to be done in a commit: put an object, in place of the one with its ID if there is one, or delete one.
+Change: TypeAlias = Record[Any] | Delete
 
 
 @frozen

@@ -1,27 +1,46 @@
-"""assistants."""
+"""What can be done with assistants: the other half of `openai_runs.services.assistants`."""
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from attrs import define, evolve
 
-from openai_runs.engine.records import PageQuery
+from openai_runs.engine.bodies import Body, changed_assistant, new_assistant, shown_assistant
+from openai_runs.engine.ledger import Ledger
+from openai_runs.engine.records import Delete, PageQuery, Record
 from openai_runs.models.assistant import Assistant, Deleted
 from openai_runs.models.page import Page
 
-Body: TypeAlias = Mapping[str, Any]
 
-
+@define
 class Assistants:
+    """The assistants of each owner."""
+
+    _ledger: Ledger
+
     async def create(self, owner: str, body: Body) -> Assistant:
-        raise NotImplementedError
+        """Operation ``createAssistant``."""
+        assistant = new_assistant(body, self._ledger.clock.now())
+        await self._ledger.commit([Record(owner, assistant)])
+        return shown_assistant(assistant)
 
     async def retrieve(self, owner: str, assistant_id: str) -> Assistant:
-        raise NotImplementedError
+        """Operation ``getAssistant``."""
+        return shown_assistant((await self._ledger.find(Assistant, owner, assistant_id)).value)
 
     async def update(self, owner: str, assistant_id: str, body: Body) -> Assistant:
-        raise NotImplementedError
+        """Operation ``modifyAssistant``. Runs that exist keep what they were created with."""
+        async with self._ledger.lock(assistant_id):
+            record = await self._ledger.find(Assistant, owner, assistant_id)
+            assistant = changed_assistant(record.value, body)
+            await self._ledger.commit([Record(owner, assistant)])
+        return shown_assistant(assistant)
 
     async def list(self, owner: str, query: PageQuery) -> Page[Assistant]:
-        raise NotImplementedError
+        """Operation ``listAssistants``."""
+        page = await self._ledger.page(Assistant, owner, query)
+        return evolve(page, data=tuple(shown_assistant(assistant) for assistant in page.data))
 
     async def delete(self, owner: str, assistant_id: str) -> Deleted:
-        raise NotImplementedError
+        """Operation ``deleteAssistant``. Runs that exist go on."""
+        async with self._ledger.lock(assistant_id):
+            await self._ledger.find(Assistant, owner, assistant_id)
+            await self._ledger.commit([Delete(Assistant, assistant_id)])
+        return Deleted(id=assistant_id, object="assistant.deleted")

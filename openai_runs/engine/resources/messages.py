@@ -1,28 +1,58 @@
-"""messages."""
+"""What can be done with messages: the other half of `openai_runs.services.messages`."""
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from attrs import define
 
-from openai_runs.engine.records import PageQuery
+from openai_runs.engine.bodies import Body, new_message, with_metadata
+from openai_runs.engine.errors import ApiError
+from openai_runs.engine.executor import Executor
+from openai_runs.engine.ledger import Ledger
+from openai_runs.engine.records import Delete, PageQuery, Record
 from openai_runs.models.assistant import Deleted
-from openai_runs.models.message import Message
+from openai_runs.models.message import Message, MessageStatus
 from openai_runs.models.page import Page
+from openai_runs.models.thread import Thread
 
-Body: TypeAlias = Mapping[str, Any]
 
-
+@define
 class Messages:
+    """The messages of each thread."""
+
+    _ledger: Ledger
+    _executor: Executor
+
     async def create(self, owner: str, thread_id: str, body: Body) -> Message:
-        raise NotImplementedError
+        """Operation ``createMessage``. Refused while a run is active, as the hosted API does."""
+        async with self._ledger.lock(thread_id):
+            await self._ledger.find(Thread, owner, thread_id)
+            if (run_id := self._executor.active_run(thread_id)) is not None:
+                raise ApiError(400, f"Can't add messages to {thread_id} while a run {run_id} is active.")
+            message = new_message(body, thread_id, self._ledger.clock.now())
+            await self._ledger.commit([Record(owner, message)])
+        return message
 
     async def retrieve(self, owner: str, thread_id: str, message_id: str) -> Message:
-        raise NotImplementedError
+        """Operation ``getMessage``."""
+        return (await self._ledger.find_in_thread(Message, owner, thread_id, message_id)).value
 
     async def update(self, owner: str, thread_id: str, message_id: str, body: Body) -> Message:
-        raise NotImplementedError
+        """Operation ``modifyMessage``; also while a run is active."""
+        async with self._ledger.lock(thread_id):
+            record = await self._ledger.find_in_thread(Message, owner, thread_id, message_id)
+            message = with_metadata(record.value, body)
+            await self._ledger.commit([Record(owner, message)])
+        return message
 
     async def list(self, owner: str, thread_id: str, query: PageQuery, run_id: str | None = None) -> Page[Message]:
-        raise NotImplementedError
+        """Operation ``listMessages``, of the whole thread or of one run."""
+        await self._ledger.find(Thread, owner, thread_id)
+        return await self._ledger.page(Message, thread_id, query, run_id=run_id)
 
     async def delete(self, owner: str, thread_id: str, message_id: str) -> Deleted:
-        raise NotImplementedError
+        """Operation ``deleteMessage``; also while a run is active, but not the message that it is writing."""
+        async with self._ledger.lock(thread_id):
+            record = await self._ledger.find_in_thread(Message, owner, thread_id, message_id)
+            if record.value.status == MessageStatus.IN_PROGRESS:
+                message = f"Can't delete message {message_id} while run {record.value.run_id} is writing it."
+                raise ApiError(400, message)
+            await self._ledger.commit([Delete(Message, message_id)])
+        return Deleted(id=message_id, object="thread.message.deleted")

@@ -1,18 +1,30 @@
-"""run_steps."""
+"""What can be done with run steps: the other half of `openai_runs.services.run_steps`."""
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from attrs import define
 
+from openai_runs.engine.errors import not_found
+from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.records import PageQuery
 from openai_runs.models.page import Page
+from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 
-Body: TypeAlias = Mapping[str, Any]
 
-
+@define
 class RunSteps:
+    """The steps of each run."""
+
+    _ledger: Ledger
+
     async def retrieve(self, owner: str, thread_id: str, run_id: str, step_id: str) -> RunStep:
-        raise NotImplementedError
+        """Operation ``getRunStep``."""
+        await self._ledger.find_in_thread(Run, owner, thread_id, run_id)
+        step = (await self._ledger.find(RunStep, owner, step_id)).value
+        if step.run_id != run_id:
+            raise not_found("run step", step_id)
+        return step
 
     async def list(self, owner: str, thread_id: str, run_id: str, query: PageQuery) -> Page[RunStep]:
-        raise NotImplementedError
+        """Operation ``listRunSteps``."""
+        await self._ledger.find_in_thread(Run, owner, thread_id, run_id)
+        return await self._ledger.page(RunStep, run_id, query)

@@ -1,30 +1,114 @@
-"""runs."""
+"""What can be done with runs: the other half of `openai_runs.services.runs`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Final
 
-from openai_runs.engine.records import PageQuery
+from attrs import define, evolve
+
+from openai_runs.engine.bodies import Body, new_message, new_run, with_metadata
+from openai_runs.engine.endings import end_calls
+from openai_runs.engine.errors import ApiError
+from openai_runs.engine.executor import Executor
+from openai_runs.engine.ledger import Ledger, Published
+from openai_runs.engine.model_call import with_calls
+from openai_runs.engine.moves import moved
+from openai_runs.engine.records import NO_USAGE, PageQuery, Record, RunState
+from openai_runs.models.assistant import Assistant
 from openai_runs.models.page import Page
-from openai_runs.models.run import Run
+from openai_runs.models.run import Run, RunStatus
+from openai_runs.models.run_step import RunStep
+from openai_runs.models.thread import Thread
 
-Body: TypeAlias = Mapping[str, Any]
+_CAN_BE_CANCELLED: Final = (RunStatus.QUEUED, RunStatus.IN_PROGRESS, RunStatus.REQUIRES_ACTION)
+_MOST_OUTPUT: Final = 512 * 1024  #: bytes of all tool outputs together stay below this
 
 
+@define
 class Runs:
+    """The runs of each thread; at most one of them is active."""
+
+    _ledger: Ledger
+    _executor: Executor
+    _expires_after: float
+
     async def create(self, owner: str, thread_id: str, body: Body) -> Run:
-        raise NotImplementedError
+        """Operation ``createRun``. Refused while another run is active, as the hosted API does."""
+        async with self._ledger.lock(thread_id):
+            thread = (await self._ledger.find(Thread, owner, thread_id)).value
+            assistant = (await self._ledger.find(Assistant, owner, body["assistant_id"])).value
+            if (run_id := self._executor.active_run(thread_id)) is not None:
+                raise ApiError(400, f"Thread {thread_id} already has an active run {run_id}.")
+            now = self._ledger.clock.now()
+            messages = [new_message(message, thread_id, now) for message in body.get("additional_messages") or ()]
+            run, state = new_run(body, thread, assistant, now, self._expires_after)
+            await self._ledger.commit(
+                [Record(owner, value) for value in (*messages, run, state)],
+                run.id,
+                [Published("thread.run.created", run), Published("thread.run.queued", run)],
+            )
+            self._executor.admit(owner, run, state)
+        return run
 
     async def retrieve(self, owner: str, thread_id: str, run_id: str) -> Run:
-        raise NotImplementedError
+        """Operation ``getRun``."""
+        return (await self._ledger.find_in_thread(Run, owner, thread_id, run_id)).value
 
     async def update(self, owner: str, thread_id: str, run_id: str, body: Body) -> Run:
-        raise NotImplementedError
+        """Operation ``modifyRun``: its metadata."""
+        async with self._ledger.lock(thread_id):
+            run = with_metadata((await self._ledger.find_in_thread(Run, owner, thread_id, run_id)).value, body)
+            await self._ledger.commit([Record(owner, run)])
+        return run
 
     async def list(self, owner: str, thread_id: str, query: PageQuery) -> Page[Run]:
-        raise NotImplementedError
+        """Operation ``listRuns``."""
+        await self._ledger.find(Thread, owner, thread_id)
+        return await self._ledger.page(Run, thread_id, query)
 
     async def cancel(self, owner: str, thread_id: str, run_id: str) -> Run:
-        raise NotImplementedError
+        """Operation ``cancelRun``. The run is ``cancelling``, and ``cancelled`` soon."""
+        async with self._ledger.lock(thread_id):
+            run = (await self._ledger.find_in_thread(Run, owner, thread_id, run_id)).value
+            if run.status not in _CAN_BE_CANCELLED:
+                raise ApiError(400, f"Cannot cancel run with status '{run.status}'.")
+            run = moved(run, RunStatus.CANCELLING, required_action=None)
+            await self._ledger.commit([Record(owner, run)], run.id, [Published("thread.run.cancelling", run)])
+            self._executor.cancel(thread_id)
+        return run
 
     async def submit_tool_outputs(self, owner: str, thread_id: str, run_id: str, outputs: Sequence[Body]) -> Run:
-        raise NotImplementedError
+        """Operation ``submitToolOuputsToRun``: the outputs of all calls that wait, once each."""
+        async with self._ledger.lock(thread_id):
+            run = (await self._ledger.find_in_thread(Run, owner, thread_id, run_id)).value
+            if run.status is not RunStatus.REQUIRES_ACTION:
+                raise ApiError(400, f'Runs in status "{run.status}" do not accept tool outputs.')
+            output_of = _checked(outputs, [call.id for call in run.pending_tool_calls])
+            state = await self._ledger.get(RunState, run_id)
+            step = with_calls(await self._ledger.get(RunStep, state.steps[0]), run.pending_tool_calls, output_of)
+            usage = state.step_usage or NO_USAGE
+            changes, events = end_calls(self._ledger, owner, step, to=RunStatus.COMPLETED, usage=usage)
+            run = moved(run, RunStatus.QUEUED, required_action=None)
+            state = evolve(state, steps=(), step_usage=None)
+            await self._ledger.commit(
+                [*changes, Record(owner, run), Record(owner, state)],
+                run.id,
+                [*events, Published("thread.run.queued", run)],
+            )
+            self._executor.resume(owner, thread_id)
+        return run
+
+
+def _checked(outputs: Sequence[Body], expected: Sequence[str]) -> Mapping[str, str]:
+    """The outputs by call ID.
+
+    Raises:
+        ApiError: 400: one is missing, one too many or twice there, or they are too large.
+    """
+    got = [output.get("tool_call_id") or "" for output in outputs]
+    if sorted(got) != sorted(expected):
+        raise ApiError(400, f"Expected tool outputs for call_ids {list(expected)}, got {got}")
+    output_of = {id: output.get("output") or "" for id, output in zip(got, outputs, strict=True)}
+    if sum(len(text.encode(errors="surrogatepass")) for text in output_of.values()) >= _MOST_OUTPUT:
+        message = "'tool_outputs' too large: the combined tool outputs must be less than 512kb."
+        raise ApiError(400, message, param="tool_outputs", code="invalid_value")
+    return output_of

@@ -1,27 +1,72 @@
-"""threads."""
+"""What can be done with threads: the other half of `openai_runs.services.threads`."""
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from attrs import define
 
-from openai_runs.models.assistant import Deleted
+from openai_runs.engine.bodies import Body, changed_thread, new_message, new_run, new_thread
+from openai_runs.engine.executor import Executor
+from openai_runs.engine.ledger import Ledger, Published
+from openai_runs.engine.records import Delete, Record
+from openai_runs.models.assistant import Assistant, Deleted
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
 
-Body: TypeAlias = Mapping[str, Any]
 
-
+@define
 class Threads:
+    """The threads of each owner."""
+
+    _ledger: Ledger
+    _executor: Executor
+    _expires_after: float
+
     async def create(self, owner: str, body: Body) -> Thread:
-        raise NotImplementedError
+        """Operation ``createThread``."""
+        now = self._ledger.clock.now()
+        thread = new_thread(body, now)
+        messages = [new_message(message, thread.id, now) for message in body.get("messages", ())]
+        await self._ledger.commit([Record(owner, thread), *(Record(owner, message) for message in messages)])
+        return thread
 
     async def retrieve(self, owner: str, thread_id: str) -> Thread:
-        raise NotImplementedError
+        """Operation ``getThread``."""
+        return (await self._ledger.find(Thread, owner, thread_id)).value
 
     async def update(self, owner: str, thread_id: str, body: Body) -> Thread:
-        raise NotImplementedError
+        """Operation ``modifyThread``."""
+        async with self._ledger.lock(thread_id):
+            thread = changed_thread((await self._ledger.find(Thread, owner, thread_id)).value, body)
+            await self._ledger.commit([Record(owner, thread)])
+        return thread
 
     async def delete(self, owner: str, thread_id: str) -> Deleted:
-        raise NotImplementedError
+        """Operation ``deleteThread``: its messages, runs and run steps go with it.
+
+        An active run is cancelled first. Refusing, as adding a message is refused, would keep a program that cleans
+        up waiting for ten minutes.
+        """
+        async with self._ledger.lock(thread_id):
+            await self._ledger.find(Thread, owner, thread_id)
+            await self._executor.end_now(thread_id)
+            await self._ledger.commit([Delete(Thread, thread_id)])
+        return Deleted(id=thread_id, object="thread.deleted")
 
     async def create_and_run(self, owner: str, body: Body) -> Run:
-        raise NotImplementedError
+        """Operation ``createThreadAndRun``."""
+        assistant = (await self._ledger.find(Assistant, owner, body["assistant_id"])).value
+        now = self._ledger.clock.now()
+        thread_body = body.get("thread") or {}
+        thread = new_thread(thread_body, now)
+        messages = [new_message(message, thread.id, now) for message in thread_body.get("messages", ())]
+        run, state = new_run(body, thread, assistant, now, self._expires_after)
+        async with self._ledger.lock(thread.id):
+            await self._ledger.commit(
+                [Record(owner, value) for value in (thread, *messages, run, state)],
+                run.id,
+                [
+                    Published("thread.created", thread),
+                    Published("thread.run.created", run),
+                    Published("thread.run.queued", run),
+                ],
+            )
+            self._executor.admit(owner, run, state)
+        return run

@@ -1,0 +1,13 @@
+"""IDs as the hosted API makes them: a prefix, and 24 characters that nobody guesses."""
+
+import os
+import string
+from typing import Final
+
+_ALPHABET: Final = (string.digits + string.ascii_letters).encode()
+_CHARACTER_OF: Final = bytes(_ALPHABET[byte % len(_ALPHABET)] for byte in range(256))
+
+
+def new_id(prefix: str) -> str:
+    """Make an ID such as ``run_1gB9…``."""
+    return f"{prefix}_{os.urandom(24).translate(_CHARACTER_OF).decode()}"

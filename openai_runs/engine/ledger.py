@@ -1,0 +1,164 @@
+"""`Ledger`: the one place through which objects are found and changes flow.
+
+A change is decided under the lock of its thread (or of its assistant), committed, and only then published: so
+nobody sees what a crash could take back, and events come in the order in which things happened.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, TypeAlias, TypeVar
+from weakref import WeakValueDictionary
+
+import anyio
+from attrs import define, field, frozen
+
+from openai_runs.engine.bodies import timestamp
+from openai_runs.engine.clock import Clock
+from openai_runs.engine.errors import ApiError, StoreUnavailableError, not_found
+from openai_runs.engine.records import Change, PageQuery, Record, Stored
+from openai_runs.engine.store import Store, UnknownCursorError
+from openai_runs.models.assistant import Assistant
+from openai_runs.models.message import Message
+from openai_runs.models.model import Model
+from openai_runs.models.page import Page
+from openai_runs.models.run import Run
+from openai_runs.models.run_step import RunStep
+from openai_runs.models.thread import Thread
+
+_logger = logging.getLogger("openai_runs.engine")
+
+#: Seconds until a store that could not take a commit is asked again.
+_PATIENCE: Final = 1.0
+
+T = TypeVar("T", bound=Stored)
+ResultT = TypeVar("ResultT")
+MessageOrRun = TypeVar("MessageOrRun", Message, Run)
+PagedT = TypeVar("PagedT", Assistant, Message, Run, RunStep)
+
+_NAMES: Final[Mapping[type[Any], str]] = {
+    Assistant: "assistant",
+    Thread: "thread",
+    Message: "message",
+    Run: "run",
+    RunStep: "run step",
+}
+
+
+@frozen
+class Published:
+    """A stream event of the API: its name, and the object as it was then; deltas are JSON objects."""
+
+    name: str
+    data: Model | Mapping[str, Any]
+
+
+#: Is told a run's ID and what happened to that run, in order. Called from the engine's tasks: must not block or fail.
+OnEvents: TypeAlias = Callable[[str, Sequence[Published]], None]
+
+
+@define
+class Ledger:
+    """A store, its locks, and who listens to changes."""
+
+    store: Store
+    clock: Clock
+    on_events: OnEvents | None = None
+    is_open: bool = field(default=False, init=False)
+    _locks: WeakValueDictionary[str, anyio.Lock] = field(factory=WeakValueDictionary, init=False)
+
+    def lock(self, id: str) -> anyio.Lock:
+        """The lock of a thread or of an assistant. It is gone when nobody uses it."""
+        if (lock := self._locks.get(id)) is None:
+            lock = self._locks[id] = anyio.Lock(fast_acquire=True)
+        return lock
+
+    async def commit(self, changes: Sequence[Change], run_id: str = "", events: Sequence[Published] = ()) -> None:
+        """Store changes, then publish what happened to a run.
+
+        Raises:
+            StoreUnavailableError: Nothing was stored or published.
+        """
+        if not self.is_open:
+            raise RuntimeError("the engine is not running: use it as `async with Engine(…) as engine`")
+        # Whoever asked may be cancelled meanwhile; what is being written is written, and under its lock.
+        with anyio.CancelScope(shield=True):
+            await self.store.commit(changes)
+        self.publish(run_id, events)
+
+    async def persist(self, transition: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        """Make a transition of which nobody can be told that it failed: while the store is unavailable, try again.
+
+        Args:
+            transition: Takes the lock it needs, reads, decides, and commits once; changes nothing before that.
+        """
+        while True:
+            try:
+                return await transition()
+            except StoreUnavailableError as error:
+                _logger.warning("the store is unavailable, trying again in %.0f s: %s", _PATIENCE, error)
+            await self.clock.sleep_until(self.clock.now() + _PATIENCE)
+
+    def now(self) -> datetime:
+        """The time as the API shows it."""
+        return timestamp(self.clock.now())
+
+    def publish(self, run_id: str, events: Sequence[Published]) -> None:
+        """Tell what happened to a run."""
+        if events and self.on_events is not None:
+            self.on_events(run_id, events)
+
+    async def get(self, kind: type[T], id: str) -> T:
+        """Read an object that is surely there."""
+        record = await self.store.get(kind, id)
+        if record is None:
+            raise LookupError(f"the store has lost {kind.__name__} {id}")
+        return record.value
+
+    async def find(self, kind: type[T], owner: str, id: str) -> Record[T]:
+        """Find an object of an owner.
+
+        Raises:
+            ApiError: 404: it does not exist, or is somebody else's.
+        """
+        record = await self.store.get(kind, id)
+        if record is None or record.owner != owner:
+            raise not_found(_NAMES[kind], id)
+        return record
+
+    async def find_in_thread(
+        self, kind: type[MessageOrRun], owner: str, thread_id: str, id: str
+    ) -> Record[MessageOrRun]:
+        """Find a message or a run of a thread.
+
+        Raises:
+            ApiError: 404: there is no such thread, or no such object in it.
+        """
+        record = await self.store.get(kind, id)
+        if record is None or record.owner != owner or record.value.thread_id != thread_id:
+            await self.find(Thread, owner, thread_id)
+            raise not_found(_NAMES[kind], id)
+        return record
+
+    async def page(
+        self, kind: type[PagedT], group: str, query: PageQuery, *, run_id: str | None = None
+    ) -> Page[PagedT]:
+        """Read a part of a list.
+
+        Raises:
+            ApiError: 400: a cursor is not in the list. (404 would say that the list does not exist.)
+        """
+        try:
+            records, more = await self.store.page(kind, group, query, run_id=run_id)
+        except UnknownCursorError as error:
+            id = query.after if error.param == "after" else query.before
+            message = f"No {_NAMES[kind]} found with id '{id}' to start '{error.param}'."
+            raise ApiError(400, message, param=error.param, code="invalid_value") from None
+        data = tuple(record.value for record in records)
+        return Page(
+            data=data,
+            first_id=data[0].id if data else None,
+            last_id=data[-1].id if data else None,
+            has_more=more,
+            absent=frozenset(),
+        )

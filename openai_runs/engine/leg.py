@@ -1,0 +1,298 @@
+"""`Leg`: one model call of a run, from ``queued`` to ``requires_action`` or to the run's end.
+
+Whoever changes a run holds the lock of its thread and reads the run anew: clients change its metadata and cancel it,
+and its deadline passes. A leg that has lost its run in this way is *over*: it says and changes nothing more, whether
+or not its backend has stopped.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from typing import Any, Literal
+
+import anyio
+from attrs import define, evolve, field
+
+from openai_runs.engine.backends import (
+    BackendError,
+    Finished,
+    ModelBackend,
+    ModelRequest,
+    RefusalDelta,
+    TextDelta,
+    ToolCallDelta,
+    UsageReport,
+)
+from openai_runs.engine.endings import end_message, end_run, forget
+from openai_runs.engine.ledger import Ledger, Published
+from openai_runs.engine.model_call import (
+    Calling,
+    Progress,
+    Writing,
+    add_usage,
+    message_id_of,
+    new_message_step,
+    new_tool_step,
+    usage_of,
+    with_calls,
+)
+from openai_runs.engine.moves import moved
+from openai_runs.engine.records import Change, Record, RunState
+from openai_runs.models.run import (
+    LastError,
+    RequiredAction,
+    Run,
+    RunIncompleteDetails,
+    RunStatus,
+    SubmitToolOutputs,
+)
+from openai_runs.models.run_step import FunctionStepCall, RunStep, RunStepStatus, ToolCalls
+
+_logger = logging.getLogger("openai_runs.engine")
+
+
+class _OverError(Exception):
+    """Somebody else has ended the run, or is about to."""
+
+
+@define(eq=False)
+class Leg:
+    """One model call of a run."""
+
+    run_id: str
+    thread_id: str
+    owner: str
+    _ledger: Ledger
+    _backend: ModelBackend
+    _concluded: Callable[[RunStatus], None]  # is told, under the lock, how the leg has left the run
+    progress: Progress = field(factory=Progress, init=False)
+    _scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
+    _over: bool = field(default=False, init=False)
+    _used_ids: set[str] = field(factory=set, init=False)  # of the run's earlier tool calls
+
+    def abandon(self) -> None:
+        """Stop: from now on the run is somebody else's."""
+        self._over = True
+        self._scope.cancel()
+
+    async def carry_out(self) -> None:
+        """Do it all. Returns when the run waits, or has ended, or was taken away."""
+        with self._scope:
+            try:
+                run, state = await self._ledger.persist(self._begin)
+                error = await self._call_model(run, state)
+                await self._ledger.persist(lambda: self._conclude(error))
+            except _OverError:
+                pass  # whoever took the run away sees to all there is to do
+
+    async def _read(self) -> tuple[Run, RunState]:
+        if self._over:  # then the scope is cancelled too; but a backend may have shielded us from that
+            raise _OverError
+        return await self._ledger.get(Run, self.run_id), await self._ledger.get(RunState, self.run_id)
+
+    async def _begin(self) -> tuple[Run, RunState]:
+        async with self._ledger.lock(self.thread_id):
+            run, state = await self._read()
+            self.progress.remembered = [await self._ledger.get(RunStep, id) for id in state.steps]
+            if run.status is RunStatus.QUEUED:  # else it is an interrupted call that is repeated
+                run = moved(run, RunStatus.IN_PROGRESS, started_at=self._ledger.now())
+                await self._commit([Record(self.owner, run)], Published("thread.run.in_progress", run))
+            return run, state
+
+    async def _call_model(self, run: Run, state: RunState) -> LastError | None:
+        request = await self._request(run, state)
+        if request.max_prompt_tokens is not None and request.max_prompt_tokens <= 0:
+            self.progress.reason = "max_prompt_tokens"
+            return None
+        if request.max_completion_tokens is not None and request.max_completion_tokens <= 0:
+            self.progress.reason = "max_tokens"
+            return None
+        try:
+            await self._listen(request)
+        except BackendError as error:
+            return LastError(code=error.code, message=error.message)
+        except _OverError:
+            raise
+        except Exception:
+            # Whatever a backend comes up with, it is the end of this run only.
+            _logger.exception("run %s: the model backend failed", run.id)
+            return LastError(code="server_error", message="The model backend failed; the server's log says how.")
+        return None
+
+    async def _request(self, run: Run, state: RunState) -> ModelRequest:
+        truncation = run.truncation_strategy
+        records = await self._ledger.store.history(
+            run.thread_id, last_messages=truncation.last_messages if truncation else None, besides_run=run.id
+        )
+        # What an interrupted call has said it is going to say again: it must not find it said.
+        unsaid = {message_id_of(step) for step in self.progress.remembered}
+        values = [record.value for record in records if record.value.id not in unsaid]
+        items = tuple(v for v in values if (_calls_of(v) if isinstance(v, RunStep) else v.status != "in_progress"))
+        rounds = [item for item in items if isinstance(item, RunStep) and item.run_id == run.id]
+        self._used_ids = {call.id for step in rounds for call in _calls_of(step)}
+        return ModelRequest(
+            run_id=run.id,
+            thread_id=run.thread_id,
+            model=run.model or "",
+            instructions=run.instructions or "",
+            items=items,
+            tools=run.tools,
+            # A choice that is forced again in every round would let no run end.
+            tool_choice="auto" if rounds and run.tool_choice != "none" else run.tool_choice or "auto",
+            parallel_tool_calls=run.parallel_tool_calls is not False,
+            response_format=run.response_format or "auto",
+            tool_resources=state.tool_resources,
+            temperature=state.temperature,
+            top_p=state.top_p,
+            reasoning_effort=state.reasoning_effort,
+            max_prompt_tokens=_left(run.max_prompt_tokens, state.usage.prompt_tokens),
+            max_completion_tokens=_left(run.max_completion_tokens, state.usage.completion_tokens),
+            metadata=run.metadata or {},
+        )
+
+    async def _listen(self, request: ModelRequest) -> None:
+        async with aclosing(self._backend.respond(request)) as events:
+            async for event in events:
+                match event:
+                    case TextDelta(text):
+                        await self._write("text", text)
+                    case RefusalDelta(text):
+                        await self._write("refusal", text)
+                    case ToolCallDelta():
+                        await self._call(event)
+                    case UsageReport(prompt_tokens, completion_tokens):
+                        self.progress.usage = usage_of(prompt_tokens, completion_tokens)
+                    case Finished(reason):
+                        self.progress.reason = reason
+
+    async def _write(self, kind: Literal["text", "refusal"], text: str) -> None:
+        progress = self.progress
+        if text and progress.writing is None and not progress.muted:
+            await self._ledger.persist(self._open_message)
+        if text and progress.writing is not None:
+            self._publish_delta("thread.message.delta", progress.writing.add(kind, text))
+
+    async def _open_message(self) -> None:
+        async with self._ledger.lock(self.thread_id):
+            run, state = await self._read()
+            if (step := self.progress.recall("message_creation")) is not None:
+                self.progress.remembered.remove(step)
+                if step.status == RunStepStatus.IN_PROGRESS:
+                    self.progress.writing = Writing(step.id, message_id_of(step) or "")
+                else:
+                    self.progress.muted = True
+                return
+            step, message = new_message_step(run, self._ledger.now())
+            await self._commit(
+                [Record(self.owner, step), Record(self.owner, message), self._with_step(state, step)],
+                Published("thread.run.step.created", step),
+                Published("thread.run.step.in_progress", step),
+                Published("thread.message.created", message),
+                Published("thread.message.in_progress", message),
+            )
+            self.progress.writing = Writing(step.id, message.id)
+
+    async def _call(self, delta: ToolCallDelta) -> None:
+        if self.progress.calling is None or self.progress.writing is not None:
+            await self._ledger.persist(self._open_calls)
+        self.progress.muted = False
+        if self.progress.calling is not None and (shown := self.progress.calling.add(delta)) is not None:
+            self._publish_delta("thread.run.step.delta", shown)
+
+    async def _open_calls(self) -> None:
+        """Begin a round of tool calls, or go on with it; either way what was being written is complete."""
+        async with self._ledger.lock(self.thread_id):
+            run, state = await self._read()
+            changes: list[Change] = []
+            events: list[Published] = []
+            if self.progress.writing is not None:
+                step = await self._ledger.get(RunStep, self.progress.writing.step_id)
+                changes, events = await end_message(self._ledger, self.owner, step, self.progress)
+            calling = self.progress.calling
+            recalled = None if calling else self.progress.recall("tool_calls")
+            if calling is None:
+                step = recalled or new_tool_step(run, self._ledger.now())
+                calling = Calling(step.id, run.parallel_tool_calls is not False, self._used_ids)
+                if recalled is None:
+                    changes += [Record(self.owner, step), self._with_step(state, step)]
+                    events += [
+                        Published("thread.run.step.created", step),
+                        Published("thread.run.step.in_progress", step),
+                    ]
+            await self._commit(changes, *events)
+            if recalled is not None:
+                self.progress.remembered.remove(recalled)
+            self.progress.writing, self.progress.calling = None, calling
+
+    async def _conclude(self, error: LastError | None) -> None:
+        async with self._ledger.lock(self.thread_id):
+            run, state = await self._read()
+            to, details = self._outcome(run, state, error)
+            if self.progress.calling is not None and to is RunStatus.REQUIRES_ACTION:
+                await self._ask(run, state, self.progress.calling)
+            else:
+                await end_run(
+                    self._ledger, self.owner, run, state, to, progress=self.progress, error=error, details=details
+                )
+            self._concluded(to)
+
+    def _outcome(
+        self, run: Run, state: RunState, error: LastError | None
+    ) -> tuple[RunStatus, RunIncompleteDetails | None]:
+        progress, reason = self.progress, None
+        if error is not None:
+            return RunStatus.FAILED, None
+        prompt_tokens = state.usage.prompt_tokens + progress.usage.prompt_tokens
+        completion_tokens = state.usage.completion_tokens + progress.usage.completion_tokens
+        if progress.reason == "content_filter":
+            return RunStatus.INCOMPLETE, RunIncompleteDetails()  # for which the API has no reason
+        if progress.reason == "max_tokens" or _is_over(run.max_completion_tokens, completion_tokens):
+            reason = "max_completion_tokens"
+        elif progress.reason == "max_prompt_tokens" or _is_over(run.max_prompt_tokens, prompt_tokens):
+            reason = "max_prompt_tokens"
+        if reason is not None:
+            return RunStatus.INCOMPLETE, RunIncompleteDetails(reason=reason)
+        return RunStatus.COMPLETED if progress.calling is None else RunStatus.REQUIRES_ACTION, None
+
+    async def _ask(self, run: Run, state: RunState, calling: Calling) -> None:
+        """Have the run wait for the outputs of calls."""
+        writing, used = self.progress.writing, self.progress.usage
+        changes = forget(self.progress.remembered)
+        events: list[Published] = []
+        if writing is not None:
+            step = await self._ledger.get(RunStep, writing.step_id)
+            ended = await end_message(self._ledger, self.owner, step, self.progress)
+            changes, events = changes + ended[0], ended[1]
+        step = with_calls(await self._ledger.get(RunStep, calling.step_id), calling.pending)
+        run = moved(
+            run,
+            RunStatus.REQUIRES_ACTION,
+            required_action=RequiredAction(submit_tool_outputs=SubmitToolOutputs(tool_calls=calling.pending)),
+        )
+        state = evolve(state, steps=(step.id,), step_usage=used, usage=add_usage(state.usage, used))
+        changes += [Record(self.owner, step), Record(self.owner, run), Record(self.owner, state)]
+        await self._commit(changes, *events, Published("thread.run.requires_action", run))
+
+    def _with_step(self, state: RunState, step: RunStep) -> Record[RunState]:
+        return Record(self.owner, evolve(state, steps=(*state.steps, step.id)))
+
+    async def _commit(self, changes: list[Change], *events: Published) -> None:
+        await self._ledger.commit(changes, self.run_id, events)
+
+    def _publish_delta(self, name: str, delta: Mapping[str, Any]) -> None:
+        if not self._over:
+            self._ledger.publish(self.run_id, [Published(name, delta)])
+
+
+def _calls_of(step: RunStep) -> list[FunctionStepCall]:
+    if not isinstance(step.step_details, ToolCalls):
+        return []
+    return [call for call in step.step_details.tool_calls if isinstance(call, FunctionStepCall)]
+
+
+def _left(limit: int | None, used: int) -> int | None:
+    return None if limit is None else limit - used
+
+
+def _is_over(limit: int | None, used: int) -> bool:
+    return limit is not None and used > limit
