@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from openai_runs.events import ActionRequired
+from openai_runs.events import ActionRequired, RunEnded
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 
@@ -21,7 +21,7 @@ async def get_weather(city: str, unit: str = "celsius") -> dict[str, Any]:
     return {"city": city, "temperature": 21 if unit == "celsius" else 70, "unit": unit, "sky": "clear"}
 
 
-async def story(session: Session, *, model: str) -> AsyncGenerator[tuple[str, Any], None]:
+async def story(session: Session, *, model: str) -> AsyncGenerator[tuple[str, object], None]:
     """Live through everything once: assistant, thread, messages, run, tool call, steps, answer, and tidy up.
 
     Args:
@@ -29,17 +29,18 @@ async def story(session: Session, *, model: str) -> AsyncGenerator[tuple[str, An
         model: The model of the assistant and of the run.
 
     Yields:
-        What happened, and the object or event it happened to.
+        What happened, and what there is to say of it.
     """
     assistant = await session.assistants.create(
         model=model, name="Weather man", instructions="You tell the weather.", tools=toolbox.tools
     )
-    yield "assistant created", assistant
+    yield "assistant created", f"{assistant.id}, with the tool {', '.join(t.function.name for t in toolbox.tools)}"
     thread = await session.threads.create()
     try:
-        yield "thread created", thread
+        yield "thread created", thread.id
         for text in ("I am in Lisbon today.", "What is the weather like here?"):
-            yield "message added", await session.messages.create(thread.id, role="user", content=text)
+            message = await session.messages.create(thread.id, role="user", content=text)
+            yield "message added", f"{message.id}: {message.text}"
         run = await session.runs.create(
             thread.id,
             assistant_id=assistant.id,
@@ -50,18 +51,24 @@ async def story(session: Session, *, model: str) -> AsyncGenerator[tuple[str, An
             top_p=0.9,
             metadata={"purpose": "demo"},
         )
-        yield "run started", run
+        yield "run created", f"{run.id}: model={run.model}, temperature={run.temperature}, top_p={run.top_p}"
         async for event in session.runs.follow(run, deadline=120):
-            yield f"event {type(event).__name__}", event
-            if isinstance(event, ActionRequired):
-                outputs = await toolbox.answer(event.tool_calls, run_id=run.id)
-                await session.runs.submit_tool_outputs(event.run, outputs)
-                yield "tool outputs submitted", outputs
+            match event:
+                case ActionRequired(status=status, tool_calls=calls):
+                    asked = ", ".join(f"{call.function.name}({call.function.arguments})" for call in calls)
+                    yield f"event {type(event).__name__}", f"{status}: {asked}"
+                    outputs = await toolbox.answer(calls, run_id=run.id)
+                    await session.runs.submit_tool_outputs(event.run, outputs)
+                    yield "outputs submitted", ", ".join(output.output for output in outputs)
+                case RunEnded(status=status, run=run):
+                    yield f"event {type(event).__name__}", f"{status}, {run.usage}"
+                case _:
+                    yield f"event {type(event).__name__}", event.run.status
         async for step in session.run_steps.list(thread.id, run.id, order="asc"):
-            yield "step", step
+            yield "step", f"{step.id}: {step.type}, {step.status}"
         async for message in session.messages.list(thread.id, run_id=run.id, order="asc"):
             yield "answer", message.text
     finally:
         await session.assistants.delete(assistant.id)
         await session.threads.delete(thread.id)
-    yield "deleted", (assistant.id, thread.id)
+    yield "deleted", f"{assistant.id} and {thread.id}"

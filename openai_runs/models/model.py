@@ -1,6 +1,8 @@
 """What every model has in common: nothing the server sent is lost, and nothing is made up."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
+from enum import Enum
 from typing import Any, Final, final
 
 import attrs
@@ -52,11 +54,22 @@ class Model:
     def __repr__(self) -> str:
         """The class and the fields that say something: those that differ from their defaults."""
         shown = [
-            f"{attribute.name}={value!r}"
+            f"{attribute.name}={_shown(value)}"
             for attribute in sorted(attrs.fields(type(self)), key=lambda a: a.inherited)  # extra goes last
             if attribute.name != "absent" and (value := getattr(self, attribute.name)) != attribute.default
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _shown(value: object) -> str:
+    """A value as people write it: a time in ISO form, a status as its word."""
+    match value:
+        case datetime():
+            return value.isoformat()
+        case Enum():
+            return repr(value.value)
+        case _:
+            return repr(value)
 
 
 @frozen

@@ -1,0 +1,1 @@
+"""Measures beside their peers and floors: ``python -m tests.bench``."""

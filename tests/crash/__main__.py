@@ -1,0 +1,23 @@
+"""Kill the server again and again, and say what was found."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import anyio
+from rich.console import Console
+
+from tests.crash.torture import Server, Torture
+
+parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
+parser.add_argument("--kills", type=int, default=200)
+parser.add_argument("--active", type=int, default=50)
+parser.add_argument("--seed", type=int, default=1)
+options = parser.parse_args()
+console = Console()
+with tempfile.TemporaryDirectory() as folder, console.status("starting") as status:
+    torture = Torture(Server(Path(folder) / "runs.db"), options.kills, options.active, options.seed, status.update)
+    anyio.run(torture.run)
+console.print(f"{options.kills} kills under {options.active} active runs: {dict(torture.ended)}")
+console.print(*torture.faults[:20], sep="\n")
+raise SystemExit(f"{len(torture.faults)} faults" if torture.faults else 0)
