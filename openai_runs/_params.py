@@ -4,9 +4,11 @@ import difflib
 import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from numbers import Real
 from typing import (
     Annotated,
     Any,
+    Final,
     Literal,
     NotRequired,
     Required,
@@ -14,8 +16,8 @@ from typing import (
     get_args,
     get_origin,
     get_type_hints,
-    is_typeddict,
 )
+from typing import is_typeddict as is_typed_dict
 
 import attrs
 
@@ -23,6 +25,15 @@ from openai_runs.models.limits import Limit
 from openai_runs.models.model import Model
 
 _Check = Callable[[Any, str], None]  # takes the value and where it stands, raises if it is wrong
+
+_PLAIN: Final[Mapping[Any, str]] = {str: "a string", bool: "True or False", int: "a whole number"}
+
+_SHOWN: Final[Mapping[Any, str]] = {
+    **_PLAIN,
+    Mapping: "a dict",
+    Sequence: "a list or tuple",
+    Real: "a number",
+}
 
 
 def check(params: Mapping[str, Any], kind: Any) -> None:
@@ -32,9 +43,7 @@ def check(params: Mapping[str, Any], kind: Any) -> None:
         TypeError: A parameter is unknown, missing, or of the wrong type.
         ValueError: A limit is broken; the message names the parameter, the limit and the value.
     """
-    checker = _checker(kind)
-    if checker is not None:
-        checker(params, "")
+    _check_typed_dict(kind)(params, "")
 
 
 def _nothing_sent(where: str, problem: str, value: object) -> str:
@@ -44,30 +53,45 @@ def _nothing_sent(where: str, problem: str, value: object) -> str:
 
 @cache
 def _checker(hint: Any) -> _Check | None:
-    """The check for a type, or nothing if every value will do. Types are not checked as such: mypy does that."""
+    """The check for a type, or nothing if every value will do."""
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Required, NotRequired):
         return _checker(args[0])
     if origin is Annotated:
-        return _check_limits(_checker(args[0]), _allows_none(args[0]), hint.__metadata__)
+        return _check_limits(_checker(args[0]), hint.__metadata__, nullable=type(None) in get_args(args[0]))
     if origin in (Union, types.UnionType):
-        return _check_union(args)
+        rest = tuple(member for member in args if member is not type(None))
+        inner = _check_union(rest) if len(rest) > 1 else _checker(rest[0])
+        return _allow_none(inner) if inner is not None and len(rest) < len(args) else inner
     if origin is Literal:
         return _check_literal(args)
-    if isinstance(origin, type) and issubclass(origin, Sequence):
+    if _is_sequence(hint):
         return _check_items(args[0])
-    if is_typeddict(hint):
+    if is_typed_dict(hint):
         return _check_typed_dict(hint)
     if isinstance(hint, type) and issubclass(hint, Model):
         return _check_model(hint)
-    return None
+    return _check_plain(hint) if hint in _PLAIN else None
 
 
-def _allows_none(hint: Any) -> bool:
-    return hint is type(None) or type(None) in get_args(hint)
+def _check_plain(kind: type) -> _Check:
+    def check_plain(value: Any, where: str) -> None:
+        whole = kind is int and isinstance(value, float) and value.is_integer()  # as good as an int, in JSON
+        if not isinstance(value, kind) and not whole:
+            raise TypeError(_nothing_sent(where, f"must be {_PLAIN[kind]}", value))
+
+    return check_plain
 
 
-def _check_limits(inner: _Check | None, nullable: bool, limits: Sequence[Limit]) -> _Check:
+def _allow_none(inner: _Check) -> _Check:
+    def check_unless_none(value: Any, where: str) -> None:
+        if value is not None:
+            inner(value, where)
+
+    return check_unless_none
+
+
+def _check_limits(inner: _Check | None, limits: Sequence[Limit], *, nullable: bool) -> _Check:
     def check_limits(value: Any, where: str) -> None:
         if value is None and nullable:
             return
@@ -80,34 +104,52 @@ def _check_limits(inner: _Check | None, nullable: bool, limits: Sequence[Limit])
     return check_limits
 
 
-def _check_union(members: tuple[Any, ...]) -> _Check | None:
+def _check_union(members: tuple[Any, ...]) -> _Check:
     """Pick the member that a value is meant to be, by what can be seen from outside."""
-    words = tuple(word for m in members if get_origin(m) is Literal for word in get_args(m))
-    any_text = str in members
-    models = {m: _checker(m) for m in members if isinstance(m, type) and issubclass(m, Model)}
-    dicts = [m for m in members if is_typeddict(m)]
-    free = any(get_origin(m) is Mapping for m in members)  # then a dict may be something else that we do not spell out
-    in_dict = _checker(dicts[0]) if len(dicts) == 1 and not free else None
-    items = [m for m in members if _is_sequence(m)]
-    in_items = _checker(items[0]) if items else None
+    checkers = {_kind(member): _checker(member) for member in members}
+    by_tag = {tag: _checker(member) for member in members if is_typed_dict(member) for tag in _tags(member)}
+    expected = " or ".join(dict.fromkeys(_shown(member) for member in members))
 
     def check_union(value: Any, where: str) -> None:
-        if isinstance(value, Model):
-            inner = models.get(type(value))
-        elif isinstance(value, str):
-            if words and not any_text:
-                _check_literal(words)(value, where)
-            return
-        else:
-            inner = in_dict if isinstance(value, dict) else in_items if isinstance(value, Sequence) else None
-        if inner is not None:
-            inner(value, where)
+        # A string is a sequence, of strings; nobody means that.
+        kind = str if isinstance(value, str) else next((k for k in checkers if isinstance(value, k)), None)
+        if kind not in checkers:
+            raise TypeError(_nothing_sent(where, f"must be {expected}", value))
+        checker = checkers[kind]
+        if kind is Mapping:
+            checker = by_tag.get(value.get("type"), checker)
+        if checker is not None:
+            checker(value, where)
 
     return check_union
 
 
+def _kind(member: Any) -> Any:
+    """What values of a type are instances of."""
+    origin = get_origin(member)
+    if origin is Annotated:
+        return _kind(get_args(member)[0])
+    if origin is Literal:
+        return str
+    if is_typed_dict(member) or origin in (dict, Mapping):
+        return Mapping
+    return Real if member is float else origin or member
+
+
+def _shown(member: Any) -> str:
+    if get_origin(member) is Literal:
+        return " or ".join(map(repr, get_args(member)))
+    kind = _kind(member)
+    return _SHOWN.get(kind) or str(kind.__name__)
+
+
+def _tags(typed_dict: Any) -> tuple[Any, ...]:
+    """The words that a ``TypedDict`` has under ``type``, which tells it from others."""
+    return get_args(get_type_hints(typed_dict).get("type"))
+
+
 def _is_sequence(hint: Any) -> bool:
-    origin = get_origin(get_args(hint)[0] if get_origin(hint) is Annotated else hint)
+    origin = get_origin(hint)
     return isinstance(origin, type) and issubclass(origin, Sequence)
 
 
@@ -132,6 +174,7 @@ def _check_items(item: Any) -> _Check:
     return check_items
 
 
+@cache
 def _check_typed_dict(kind: Any) -> _Check:
     hints = get_type_hints(kind, include_extras=True)
     required: frozenset[str] = kind.__required_keys__
@@ -145,8 +188,8 @@ def _check_typed_dict(kind: Any) -> _Check:
         for name, entry in value.items():
             if name not in hints:
                 close = difflib.get_close_matches(name, hints, 1)
-                hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(hints))}"
-                raise TypeError(f"unknown parameter {_join(where, name)!r}{hint} (nothing was sent)")
+                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(hints))}"
+                raise TypeError(f"unknown parameter {_join(where, name)!r}; {hint} (nothing was sent)")
             if name in checkers:
                 checkers[name](entry, _join(where, name))
 
@@ -157,8 +200,6 @@ def _check_model(cls: type[Model]) -> _Check | None:
     hints = get_type_hints(cls, include_extras=True)
     names = [a.name for a in attrs.fields(cls) if a.name not in ("extra", "absent")]
     checkers = {name: checker for name in names if (checker := _checker(hints[name])) is not None}
-    if not checkers:
-        return None
 
     def check_model(value: Any, where: str) -> None:
         for name, checker in checkers.items():

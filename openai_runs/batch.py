@@ -3,16 +3,15 @@
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
-from typing import Self
+from typing import Any, Final, Self
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 from attrs import define, evolve, field, frozen
 
-from openai_runs import _params
 from openai_runs.errors import OpenAIRunsError, RunError
 from openai_runs.lifecycle import Polling
-from openai_runs.models.run import Run, RunCreateParams, RunStatus, ThreadRunCreateParams
+from openai_runs.models.run import Run, RunCreateParams, RunStatus
 from openai_runs.models.thread import ThreadCreateParams
 from openai_runs.models.tool import ToolResources, ToolResourcesParams
 from openai_runs.services.runs import OnExit
@@ -21,10 +20,15 @@ from openai_runs.toolbox import Toolbox
 
 _logger = logging.getLogger("openai_runs.batch")
 
+#: Seconds that starting a run may still take when the batch is left.
+_LAST_WISH: Final = 5.0
+
 
 class RunJob(RunCreateParams, total=False):
-    """A run to make: on an existing thread, with ``thread_id`` and the parameters of `RunCreateParams`; or, without
-    ``thread_id``, on a new one, with those of `ThreadRunCreateParams`.
+    """A run to make.
+
+    With ``thread_id``, on that thread, with the parameters of `RunCreateParams`. Without, on a new thread, with those
+    of `ThreadRunCreateParams`.
     """
 
     thread_id: str
@@ -62,8 +66,9 @@ class Batch:
     finished: int = field(default=0, init=False)  #: results handed over
     _in_hand: dict[int, BatchResult] = field(factory=dict, init=False)
     _next_job: anyio.Lock = field(factory=anyio.Lock, init=False)
-    _source_error: Exception | None = field(default=None, init=False)
     _exhausted: bool = field(default=False, init=False)
+    _failure: Exception | None = field(default=None, init=False)
+    _starting: set[anyio.CancelScope] = field(factory=set, init=False)
 
     @property
     def left(self) -> tuple[BatchResult, ...]:
@@ -80,18 +85,21 @@ class Batch:
         try:
             result = await anext(self._results)
         except StopAsyncIteration:
-            if self._source_error is not None:
-                raise self._source_error from None
+            if self._failure is not None:
+                raise self._failure from None
             raise
+        del self._in_hand[result.index]
         self.finished += 1
         return result
 
     async def _work(self, results: MemoryObjectSendStream[BatchResult]) -> None:
         async with results:
-            while (begun := await self._begin()) is not None:
-                result = self._in_hand[begun.index] = await self._run(begun)
-                await results.send(result)
-                del self._in_hand[begun.index]
+            try:
+                while (begun := await self._begin()) is not None:
+                    result = self._in_hand[begun.index] = await self._run(begun)
+                    await results.send(result)
+            except Exception as error:  # not a job's: the source's, or a bug. Told when what has begun is through
+                self._exhausted, self._failure = True, self._failure or error
 
     async def _begin(self) -> BatchResult | None:
         async with self._next_job:  # an async generator bears one caller at a time
@@ -102,41 +110,44 @@ class Batch:
             except StopAsyncIteration:
                 self._exhausted = True
                 return None
-            except Exception as error:  # the source's own failure: told when what has begun is through
-                self._exhausted, self._source_error = True, error
-                return None
             begun = self._in_hand[self.started] = BatchResult(self.started, job)
             self.started += 1
             return begun
 
     async def _run(self, begun: BatchResult) -> BatchResult:
         run: Run | None = None
+        # Shielded: a run that is started while we are being cancelled would be one that nobody knows of.
+        with anyio.CancelScope(shield=True) as scope:
+            self._starting.add(scope)
+            try:
+                run = await self._start(begun.job)
+            except (OpenAIRunsError, TypeError, ValueError) as error:  # elsewhere a bad job is a bug, here a result
+                return evolve(begun, error=error)
+            finally:
+                self._starting.remove(scope)
+        if run is None:  # given up, with the whole batch
+            return begun
+        begun = self._in_hand[begun.index] = evolve(begun, run=run)
         try:
-            run = await self._start(begun.job)
-            self._in_hand[begun.index] = evolve(begun, run=run)
             run = await self._session.runs.complete(
                 run, toolbox=self._toolbox, deadline=self._deadline, polling=self._polling, on_exit=self._on_exit
             )
         except RunError as error:
             return evolve(begun, run=error.run, error=error)
-        except (OpenAIRunsError, _BadJobError) as error:
-            return evolve(begun, run=run, error=error.__cause__ if isinstance(error, _BadJobError) else error)
+        except OpenAIRunsError as error:
+            return evolve(begun, error=error)
         return evolve(begun, run=run)
 
+    def _hurry(self) -> None:
+        """Give runs that are being started a last moment in which their IDs may come to be known."""
+        for scope in self._starting:
+            scope.deadline = anyio.current_time() + _LAST_WISH
+
     async def _start(self, job: RunJob) -> Run:
-        params = dict(job)
-        thread_id = params.pop("thread_id", None)
-        try:
-            _params.check(params, ThreadRunCreateParams if thread_id is None else RunCreateParams)
-        except (TypeError, ValueError) as error:  # one bad job among many is a result; elsewhere these are bugs
-            raise _BadJobError from error
-        if thread_id is None:
-            return await self._session.threads.create_and_run(**params)  # type: ignore[arg-type]  # just checked
-        return await self._session.runs.create(thread_id, **params)  # type: ignore[arg-type]  # just checked
-
-
-class _BadJobError(Exception):
-    """Carries a job's own mistake, as its cause, past the errors that would be ours."""
+        params: dict[str, Any] = dict(job)
+        if "thread_id" in params:
+            return await self._session.runs.create(params.pop("thread_id"), **params)
+        return await self._session.threads.create_and_run(**params)
 
 
 async def _each(jobs: Iterable[RunJob] | AsyncIterable[RunJob]) -> AsyncGenerator[RunJob, None]:
@@ -186,18 +197,20 @@ async def run_batch(
     if workers < 1:
         raise ValueError(f"workers must be at least 1: got {workers}")
     send, receive = anyio.create_memory_object_stream[BatchResult](0)
-    failure: Exception | None = None
-    async with aclosing(_each(jobs)) as source, receive:
+    failure: BaseException | None = None
+    async with aclosing(_each(jobs)) as source, send, receive:
         batch = Batch(session, source, receive, toolbox, deadline, polling, on_exit)
         async with anyio.create_task_group() as tasks:
             for _ in range(workers):
-                tasks.start_soon(batch._work, send.clone())
+                tasks.start_soon(batch._work, send.clone())  # noqa: SLF001  # the rest of the same subject
             send.close()
             try:
                 yield batch
-            except Exception as error:  # kept out of the task group, which would wrap the caller's error in a group
-                failure = error
-            tasks.cancel_scope.cancel()
+            except (Exception, KeyboardInterrupt, SystemExit) as error:
+                failure = error  # kept out of the task group, which would wrap the caller's error in a group
+            finally:
+                batch._hurry()  # noqa: SLF001
+                tasks.cancel_scope.cancel()
     if batch.left:
         _logger.warning("left early: %d of %d jobs begun have no result", len(batch.left), batch.started)
     if failure is not None:

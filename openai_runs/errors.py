@@ -38,6 +38,17 @@ __all__ = [
 class OpenAIRunsError(Exception):
     """The root: whatever this library raises on its own is one of these."""
 
+    def __reduce__(self) -> Any:
+        # Exception's own would call the class with nothing but the message; ours take keywords.
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(cls: type[OpenAIRunsError], args: tuple[Any, ...], state: dict[str, Any]) -> OpenAIRunsError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
 
 class TransportError(OpenAIRunsError):
     """No usable answer: refused, reset, cut off, timed out. For whoever looks after the network.

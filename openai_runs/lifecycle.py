@@ -67,12 +67,13 @@ class RunLifecycle:
         """
         # Between two polls a run may go on and come back for more: a second requires_action
         # is told from the first by its tool-call IDs, not by its status.
-        now = (run.status, frozenset(call.id for call in run.pending_tool_calls))
+        calls = run.pending_tool_calls if run.status is RunStatus.REQUIRES_ACTION else ()
+        now = (run.status, frozenset(call.id for call in calls))
         if now == self._seen:
             return None
         previous = self._seen and self._seen[0]
         self._seen = now
-        if previous in REACHABLE and run.status in REACHABLE and run.status not in REACHABLE[previous]:
+        if previous and previous in REACHABLE and run.status in REACHABLE and run.status not in REACHABLE[previous]:
             # Told all the same: a server behind a stale replica is no reason to leave a run alone.
             _logger.warning("run %s went from %s to %s, which the API does not have", run.id, previous, run.status)
         return _EVENT_FOR.get(run.status, StatusChanged)(run=run, previous=previous)
@@ -87,10 +88,10 @@ class Polling:
     """
 
     first: float = field(default=0.25, validator=validators.gt(0))
-    factor: float = field(default=1.5, validator=validators.ge(1))
+    factor: float = field(default=1.5, validator=[validators.ge(1), validators.le(10)])
     longest: float = field(default=5.0, validator=validators.gt(0))
     #: Seconds a run may stay ``queued`` at a stretch before following it raises `RunStuckError`. ``None``: for ever.
-    queued_timeout: float | None = field(default=600.0, validator=validators.optional(validators.gt(0)))
+    queued_timeout: float | None = field(default=600.0, validator=validators.optional(validators.gt(0.0)))
     #: Seconds at a stretch that the endpoint may be out of reach, retries included, before following gives up.
     outage: float = field(default=60.0, validator=validators.ge(0))
 

@@ -7,7 +7,7 @@ from typing import Self
 
 import anyio
 
-from openai_runs._transport import _SHUTDOWN, ApiKey, Transport
+from openai_runs._transport import SHUTDOWN, ApiKey, Transport
 from openai_runs.services.assistants import AssistantsService
 from openai_runs.services.messages import MessagesService
 from openai_runs.services.run_steps import RunStepsService
@@ -43,13 +43,16 @@ class Session(anyio.AsyncContextManagerMixin):
     ) -> None:
         """Say where to go; nothing is opened yet.
 
+        Proxies come from the environment, ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY``, when the session is opened;
+        an endpoint on this machine is reached directly.
+
         Args:
             base_url: The endpoint, often ending in ``/v1``. Unset: ``OPENAI_BASE_URL``.
             api_key: Sent as a bearer token: a string, or an async function that is asked for a fresh one at each
                 request. Unset: ``OPENAI_API_KEY``; without that, none is sent.
             organization: Sent as ``OpenAI-Organization``. Unset: ``OPENAI_ORG_ID``.
             project: Sent as ``OpenAI-Project``. Unset: ``OPENAI_PROJECT_ID``.
-            default_headers: Sent with each request.
+            default_headers: Sent with each request; they win over what the other arguments say.
             default_query: Sent with each request, such as Azure's ``{"api-version": "v1"}``.
             timeout: Seconds without a byte from the server after which a request has failed; connecting has ten of
                 them at most. Waiting for one of the `max_connections` does not count.
@@ -61,7 +64,7 @@ class Session(anyio.AsyncContextManagerMixin):
         """
         base_url = base_url or os.environ.get("OPENAI_BASE_URL")
         if not base_url:
-            raise ValueError(f"no endpoint: base_url is not given and OPENAI_BASE_URL is not set. {_SHUTDOWN}")
+            raise ValueError(f"no endpoint: base_url is not given and OPENAI_BASE_URL is not set. {SHUTDOWN}")
         if api_key == "":
             raise ValueError("api_key must not be empty; leave it out if the endpoint wants none")
         for name, value, least in (("max_retries", max_retries, 0), ("max_connections", max_connections, 1)):
@@ -74,7 +77,7 @@ class Session(anyio.AsyncContextManagerMixin):
         headers = {"OpenAI-Organization": organization, "OpenAI-Project": project}
         self._transport = Transport(
             base_url,
-            api_key or os.environ.get("OPENAI_API_KEY"),
+            api_key or os.environ.get("OPENAI_API_KEY") or None,
             headers={name: value for name, value in headers.items() if value} | dict(default_headers or {}),
             query=default_query or {},
             timeout=timeout,
@@ -92,7 +95,7 @@ class Session(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
-        await self._transport.open()
+        self._transport.open()
         try:
             yield self
         finally:

@@ -4,9 +4,9 @@ from typing import Final, Unpack
 
 from openai_runs import _params
 from openai_runs._transport import Transport
-from openai_runs.errors import NotFoundError
 from openai_runs.models.assistant import Assistant, AssistantCreateParams, AssistantUpdateParams, Deleted
 from openai_runs.models.page import ListParams, Page
+from openai_runs.services.deleting import delete
 from openai_runs.services.listing import Listing
 
 _ALL: Final = "/assistants"
@@ -79,13 +79,6 @@ class AssistantsService:
 
         Source: Assistants v2 API, operation ``deleteAssistant``.
         """
-
-        async def gone() -> Deleted | None:
-            try:
-                await self.retrieve(assistant_id)
-            except NotFoundError:
-                return Deleted(id=assistant_id, object="assistant.deleted")
-            return None
-
         url = self._transport.url(_ONE, assistant_id=assistant_id)
-        return await self._transport.request("DELETE", url, Deleted, look=gone)
+        word = Deleted(id=assistant_id, object="assistant.deleted")
+        return await delete(self._transport, url, Assistant, word)

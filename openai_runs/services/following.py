@@ -3,18 +3,20 @@
 import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from typing import Final, TypeVar
 
 import anyio
 from attrs import define, field
 
-from openai_runs._transport import Answer, poll_hint
+from openai_runs._retries import is_transient, poll_hint
+from openai_runs._transport import Answer, Listen
 from openai_runs.errors import (
+    BadRequestError,
     OpenAIRunsError,
-    RateLimitError,
+    ResponseError,
     RunDeadlineError,
     RunStuckError,
-    ServerError,
     TransportError,
 )
 from openai_runs.events import ActionRequired, RunEnded, RunEvent, ToolOutputsSubmitted
@@ -28,8 +30,6 @@ T = TypeVar("T")
 
 #: Seconds that cancelling a run on the way out may take.
 _LAST_WISH: Final = 10.0
-
-Listen = Callable[[Answer], None]
 
 
 @define
@@ -49,49 +49,66 @@ class Follower:
 
     async def events(self, *, cancel_on_exit: bool) -> AsyncGenerator[RunEvent, None]:
         """See `RunsService.follow`."""
-        lifecycle, unchanged = RunLifecycle(), 0
-        queued_since: float | None = None
+        lifecycle, unchanged, changed_at = RunLifecycle(), 0, 0.0
         if self.deadline is not None:
             self._ends_at = anyio.current_time() + self.deadline
         try:
-            run = self._run = self._run or await self._in_time(self.retrieve(self._listen))
+            if self._run is None:
+                self._run = await self._in_time(self.retrieve(self._listen))
+            run = self._run
             while True:
                 event = lifecycle.observe(run)
-                unchanged = 0 if event else unchanged + 1
-                if event is not None:
+                if event is None:
+                    unchanged += 1
+                else:
                     yield event
-                if isinstance(event, RunEnded):
-                    return
+                    if isinstance(event, RunEnded):
+                        return
+                    unchanged, changed_at = 0, anyio.current_time()
                 if isinstance(event, ActionRequired) and self.toolbox is not None:
                     outputs = await self._in_time(self.toolbox.answer(event.tool_calls, run_id=run.id))
-                    run = self._run = await self._in_time(self.submit(outputs, self._listen))
-                    yield ToolOutputsSubmitted(run=run, outputs=outputs)
+                    run, taken = await self._submit(outputs)
+                    if taken:
+                        yield ToolOutputsSubmitted(run=run, outputs=outputs)
                     continue
-                if run.status is not RunStatus.QUEUED:
-                    queued_since = None
-                elif queued_since is None:
-                    queued_since = anyio.current_time()
-                self._check_queued(run, queued_since)
+                if run.status is RunStatus.QUEUED:
+                    self._check_queued(run, changed_at)
                 await self._sleep(self.polling.delay(unchanged, self._hint))
-                run = self._run = await self._ask()
+                run = await self._patiently(partial(self.retrieve, self._listen))
         finally:
             if cancel_on_exit and not (self._run and self._run.status.is_terminal):
                 await self._cancel_on_exit()
 
-    async def _ask(self) -> Run:
-        """Poll, and bear an endpoint that is out of reach for a while."""
-        failures, out_since = 0, 0.0
+    async def _submit(self, outputs: tuple[ToolOutput, ...]) -> tuple[Run, bool]:
+        """Submit outputs; the run afterwards, and whether the endpoint took them."""
+        try:
+            return await self._patiently(partial(self.submit, outputs, self._listen)), True
+        except BadRequestError:
+            # The run has ended while the tools were at work, or somebody else has answered: then it goes on from there.
+            run = await self._patiently(partial(self.retrieve, self._listen))
+            waiting = {call.id for call in run.pending_tool_calls}
+            if run.status is RunStatus.REQUIRES_ACTION and not waiting.isdisjoint(o.tool_call_id for o in outputs):
+                raise
+            return run, False
+
+    async def _patiently(self, request: Callable[[], Awaitable[Run]]) -> Run:
+        """Send a request, and bear an endpoint that is out of reach for a while."""
+        failures, out_since = 0, math.inf
         while True:
             try:
-                return await self._in_time(self.retrieve(self._listen))
-            except (TransportError, ServerError, RateLimitError) as error:
+                self._run = await self._in_time(request())
+            except (TransportError, ResponseError) as error:
                 now = anyio.current_time()
-                out_since = out_since or now
-                if now - out_since >= self.polling.outage:
+                out_since = min(out_since, now)
+                if not is_transient(error) or now - out_since >= self.polling.outage:
                     raise
-                _logger.warning("run %s: out of reach for %.1f s: %s", self.name, now - out_since, error)
-            failures += 1
+                _logger.warning(
+                    "%s: the endpoint has been out of reach for %.1f s: %s", self.name, now - out_since, error
+                )
+            else:
+                return self._run
             await self._sleep(self.polling.delay(failures))
+            failures += 1
 
     async def _sleep(self, seconds: float) -> None:
         remaining = self._ends_at - anyio.current_time()
@@ -102,10 +119,9 @@ class Follower:
     async def _in_time(self, work: Awaitable[T]) -> T:
         if self._ends_at == math.inf:
             return await work
-        with anyio.move_on_at(self._ends_at) as scope:
+        with anyio.move_on_at(self._ends_at):
             return await work
-        assert scope.cancelled_caught  # nothing else gets past the return
-        raise self._too_late()
+        raise self._too_late()  # nothing but the scope's end leads here
 
     def _too_late(self) -> Exception:
         text = f"{self.name} did not end within the deadline of {self.deadline} s"
@@ -113,9 +129,9 @@ class Follower:
             return TransportError(f"{text}: the endpoint did not even answer", maybe_done=False)
         return RunDeadlineError(f"{text}; it was {self._run.status} when last seen", run=self._run)
 
-    def _check_queued(self, run: Run, since: float | None) -> None:
+    def _check_queued(self, run: Run, since: float) -> None:
         most = self.polling.queued_timeout
-        if since is None or most is None or anyio.current_time() - since < most:
+        if most is None or anyio.current_time() - since < most:
             return
         raise RunStuckError(
             f"{self.name} has been queued for {most} s: the endpoint is overloaded, or lost the run. "

@@ -54,13 +54,15 @@ class Listing(Generic[ItemT]):
         query = dict(self._query)
         while True:
             page = await self._fetch(query)
-            for item in page.data:
-                yield item
-            if not page.data or not page.has_more:
+            if not page.data:
                 return
             last = page.data[-1].id  # not page.last_id, which endpoints are known to get wrong
             if last == query.get("after"):
                 raise ProtocolError(f"the page after {last!r} ends with it again: the server ignores `after`")
+            for item in page.data:
+                yield item
+            if not page.has_more:
+                return
             query["after"] = last
 
     async def _fetch(self, query: Mapping[str, Any]) -> Page[ItemT]:

@@ -4,10 +4,10 @@ from typing import Final, Unpack
 
 from openai_runs import _params
 from openai_runs._transport import Transport
-from openai_runs.errors import NotFoundError
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.message import Message, MessageCreateParams, MessageUpdateParams
 from openai_runs.models.page import MessageListParams, Page
+from openai_runs.services.deleting import delete
 from openai_runs.services.listing import Listing
 
 _ALL: Final = "/threads/{thread_id}/messages"
@@ -85,13 +85,6 @@ class MessagesService:
 
         Source: Assistants v2 API, operation ``deleteMessage``.
         """
-
-        async def gone() -> Deleted | None:
-            try:
-                await self.retrieve(thread_id, message_id)
-            except NotFoundError:
-                return Deleted(id=message_id, object="thread.message.deleted")
-            return None
-
         url = self._transport.url(_ONE, thread_id=thread_id, message_id=message_id)
-        return await self._transport.request("DELETE", url, Deleted, look=gone)
+        word = Deleted(id=message_id, object="thread.message.deleted")
+        return await delete(self._transport, url, Message, word)

@@ -18,9 +18,7 @@ class RunStepsService:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def retrieve(
-        self, thread_id: str, run_id: str, step_id: str, /, *, include: Sequence[str] = ()
-    ) -> RunStep:
+    async def retrieve(self, thread_id: str, run_id: str, step_id: str, /, *, include: Sequence[str] = ()) -> RunStep:
         """Fetch a step.
 
         Args:

@@ -9,14 +9,14 @@ from uuid import uuid4
 from yarl import URL
 
 from openai_runs import _params
-from openai_runs._transport import Transport
+from openai_runs._transport import Listen, Transport
 from openai_runs.errors import RunActionRequiredError, run_error
 from openai_runs.events import ActionRequired, RunEvent
 from openai_runs.lifecycle import Polling
 from openai_runs.models.page import ListParams, Page
 from openai_runs.models.run import Run, RunCreateParams, RunStatus, RunUpdateParams, ToolOutputsSubmitParams
 from openai_runs.models.tool import ToolOutput, ToolOutputParam
-from openai_runs.services.following import Follower, Listen
+from openai_runs.services.following import Follower
 from openai_runs.services.listing import Listing
 from openai_runs.toolbox import Toolbox
 
@@ -35,9 +35,7 @@ class RunsService:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def create(
-        self, thread_id: str, /, *, include: Sequence[str] = (), **params: Unpack[RunCreateParams]
-    ) -> Run:
+    async def create(self, thread_id: str, /, *, include: Sequence[str] = (), **params: Unpack[RunCreateParams]) -> Run:
         """Start a run of an assistant on a thread, once.
 
         If the answer is lost, the thread's runs are searched for this one before anything is repeated; for that it
@@ -63,12 +61,13 @@ class RunsService:
         _params.check(params, RunCreateParams)
         url = self._transport.url(_ALL, {"include[]": include}, thread_id=thread_id)
         metadata = params.get("metadata") or {}
-        if len(metadata) >= 16:
+        if MARKER not in metadata and len(metadata) >= 16:
             return await self._transport.request("POST", url, Run, body=params, repeatable=False)
         marker = metadata.get(MARKER) or uuid4().hex  # a caller's own marker makes its own repetitions safe as well
 
         async def started() -> Run | None:
-            page = await self.list(thread_id, limit=20).page()
+            newest = self._transport.url(_ALL, thread_id=thread_id)
+            page = await self._transport.once("GET", newest, Page[Run])
             return next((run for run in page.data if (run.metadata or {}).get(MARKER) == marker), None)
 
         body = {**params, "metadata": {**metadata, MARKER: marker}}
@@ -131,16 +130,14 @@ class RunsService:
 
     async def _cancel(self, one: URL) -> Run:
         async def cancelled() -> Run | None:
-            now = await self._transport.request("GET", one, Run)
+            now = await self._transport.once("GET", one, Run)
             return now if now.status is RunStatus.CANCELLING or now.status.is_terminal else None
 
         url = self._transport.below(one, "cancel")
         return await self._transport.request("POST", url, Run, repeatable=False, look=cancelled)
 
     @overload
-    async def submit_tool_outputs(
-        self, run: Run, tool_outputs: Sequence[ToolOutput | ToolOutputParam], /
-    ) -> Run: ...
+    async def submit_tool_outputs(self, run: Run, tool_outputs: Sequence[ToolOutput | ToolOutputParam], /) -> Run: ...
     @overload
     async def submit_tool_outputs(
         self, thread_id: str, run_id: str, tool_outputs: Sequence[ToolOutput | ToolOutputParam], /
@@ -156,6 +153,8 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``submitToolOuputsToRun``.
         """
+        if len(rest) != (1 if isinstance(run, Run) else 2):
+            raise TypeError("give a Run, or a thread's ID and a run's; then the outputs")
         run_id, tool_outputs = (None, *rest) if isinstance(run, Run) else rest
         return await self._submit(self._url(_ONE, run, run_id), tool_outputs)
 
@@ -167,14 +166,12 @@ class RunsService:
         answered = {o.tool_call_id if isinstance(o, ToolOutput) else o["tool_call_id"] for o in tool_outputs}
 
         async def taken() -> Run | None:
-            now = await self._transport.request("GET", one, Run)
+            now = await self._transport.once("GET", one, Run, listen=listen)
             waiting = {call.id for call in now.pending_tool_calls} & answered
             return None if waiting else now
 
         url = self._transport.below(one, "submit_tool_outputs")
-        return await self._transport.request(
-            "POST", url, Run, body=params, repeatable=False, look=taken, listen=listen
-        )
+        return await self._transport.request("POST", url, Run, body=params, repeatable=False, look=taken, listen=listen)
 
     @overload
     def follow(

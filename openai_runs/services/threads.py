@@ -4,10 +4,10 @@ from typing import Final, Unpack
 
 from openai_runs import _params
 from openai_runs._transport import Transport
-from openai_runs.errors import NotFoundError
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.run import Run, ThreadRunCreateParams
 from openai_runs.models.thread import Thread, ThreadCreateParams, ThreadUpdateParams
+from openai_runs.services.deleting import delete
 
 _ALL: Final = "/threads"
 _ONE: Final = "/threads/{thread_id}"
@@ -69,16 +69,9 @@ class ThreadsService:
 
         Source: Assistants v2 API, operation ``deleteThread``.
         """
-
-        async def gone() -> Deleted | None:
-            try:
-                await self.retrieve(thread_id)
-            except NotFoundError:
-                return Deleted(id=thread_id, object="thread.deleted")
-            return None
-
         url = self._transport.url(_ONE, thread_id=thread_id)
-        return await self._transport.request("DELETE", url, Deleted, look=gone)
+        word = Deleted(id=thread_id, object="thread.deleted")
+        return await delete(self._transport, url, Thread, word)
 
     async def create_and_run(self, **params: Unpack[ThreadRunCreateParams]) -> Run:
         """Make a thread and start a run on it, in one request.
