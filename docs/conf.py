@@ -23,6 +23,7 @@ autodoc_class_signature = "separated"  # a model's arguments are its fields, whi
 autodoc_default_options = {"members": True, "undoc-members": True, "exclude-members": "__new__, __init__"}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # attributes named in a class docstring are described once, not twice
 
 # A name in single backticks is a link where there is something to link to.
 default_role = "py:obj"
@@ -30,5 +31,5 @@ suppress_warnings = ["ref.python"]  # `object` is a field of many models, and a 
 nitpick_ignore_regex = [
     ("py:.*", r"(?!openai_runs\b).*"),  # other projects' inventories would need the network
     ("py:.*", r"openai_runs\.(.*\.)?_.*"),  # private
-    ("py:.*", r"openai_runs\..*T"),  # type variables
+    ("py:.*", r"openai_runs\..*T(_co)?"),  # type variables
 ]

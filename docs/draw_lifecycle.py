@@ -68,7 +68,14 @@ def draw() -> str:
     )
 
 
+def write(app: Any) -> None:
+    """Put the picture where the page about the lifecycle finds it."""
+    picture = Path(app.srcdir) / "_build/lifecycle.svg"
+    picture.parent.mkdir(exist_ok=True)
+    picture.write_text(draw())
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Take part in a Sphinx build."""
-    app.connect("builder-inited", lambda app: (Path(app.srcdir) / "_build/lifecycle.svg").write_text(draw()))
+    app.connect("builder-inited", write)
     return {"parallel_read_safe": True}
