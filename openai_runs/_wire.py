@@ -249,16 +249,14 @@ def _structure_model(target: Any, converter: Converter) -> _Load:
         else:
             scope[f"load_{name}"], scope[f"type_{name}"] = converter.get_structure_hook(hint), hint
             load = f"load_{name}(v, type_{name})"
-            if _is_open_enum(hint):
+            if isinstance(hint, type) and issubclass(hint, OpenEnum):
                 scope[f"members_{name}"] = {member.value: member for member in hint}
                 load = f"members_{name}.get(v) or {load}"
-        if field.default is None and nullable:
+        if nullable:  # and ``None`` by default: absent and null read alike
             lines.append(f"    m.{name} = None if (v := get({name!r})) is None else {load}")
             continue
         # Where nothing came, `wrong` stands for it: something that no loader takes.
         lines.append(f"    v = get({name!r}, wrong)")
-        if nullable:
-            load = f"None if v is None else {load}"
         if field.default is not attrs.NOTHING:
             load = f"default_{name} if v is wrong else {load}"
         lines.append(f"    m.{name} = {load}")
@@ -284,9 +282,9 @@ def _structure_tuple(target: Any, converter: Converter) -> _Load:
 
 
 def _structure_union(target: Any, converter: Converter) -> _Load:
-    """A union of models that ``type`` tells apart, perhaps with `Unknown` for the rest, perhaps with plain words."""
+    """A union of models told apart by ``type``, with one untagged or `Unknown` for the rest, perhaps with words."""
     members = get_args(target)
-    nullable, words, tolerant = types.NoneType in members, str in members, Unknown in members
+    nullable, words = types.NoneType in members, str in members
     tagged, untagged = {}, None
     for model in filter(_is_model, members):
         pair = (converter.get_structure_hook(model), model)
@@ -298,12 +296,9 @@ def _structure_union(target: Any, converter: Converter) -> _Load:
     def load(value: Any, _: object) -> Any:
         if value.__class__ is dict:
             tag = value.get("type")
-            found = tagged.get(tag, untagged) if tag.__class__ is str else untagged
-            if found is not None:
-                return found[0](value, found[1])
-            if tolerant:
-                return Unknown(tag if tag.__class__ is str else "", value)
-            _wrong(tag, "a type of " + " or ".join(map(repr, tagged)))
+            tag = tag if tag.__class__ is str else ""
+            found = tagged.get(tag, untagged)
+            return Unknown(tag, value) if found is None else found[0](value, found[1])
         if value is None and nullable:
             return None
         return value if words and value.__class__ is str else _wrong(value, "object or str" if words else "object")
@@ -361,10 +356,6 @@ def _is_model(hint: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, Model)
 
 
-def _is_open_enum(hint: Any) -> bool:
-    return isinstance(hint, type) and issubclass(hint, OpenEnum)
-
-
 def _is_union(hint: Any) -> bool:
     return get_origin(hint) in (Union, types.UnionType)
 
@@ -386,16 +377,15 @@ def _converter(structure_model: Callable[[Any, Converter], _Load], *, detailed: 
     for scalar, load in (str, _load_str), (bool, _load_bool), (int, _load_int), (float, _load_float):
         converter.register_structure_hook(scalar, load)
     converter.register_structure_hook(datetime, _load_datetime)
-    converter.register_structure_hook_func(_is_open_enum, _load_open_enum)
+    converter.register_structure_hook(OpenEnum, _load_open_enum)  # comes before `str` in the order of their bases
     converter.register_structure_hook_func(_is_mapping, _load_mapping)
     converter.register_structure_hook_factory(_is_tuple, _structure_tuple)
     converter.register_structure_hook_factory(_is_choice, _structure_union)
     converter.register_structure_hook_factory(_is_model, structure_model)
     converter.register_unstructure_hook(datetime, _dump_datetime)
-    converter.register_unstructure_hook(_Milliseconds, _dump_datetime)
     converter.register_unstructure_hook(tuple, lambda items: [converter.unstructure(item) for item in items])
     converter.register_unstructure_hook(Unknown, lambda unknown: unknown.raw)
-    converter.register_unstructure_hook_func(_is_open_enum, str)
+    converter.register_unstructure_hook(OpenEnum, str)
     converter.register_unstructure_hook_factory(_is_model, _unstructure_model)
     return converter
 
