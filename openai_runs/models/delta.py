@@ -1,0 +1,256 @@
+"""Deltas: what a stream adds to messages and run steps. All of it is optional but ``index`` and ``type``.
+
+The class for a part of a delta is called like the class that it grows into. An ``index`` is the place among the
+whole's parts of the same kind.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from attrs import field, frozen
+
+from openai_runs.models.message import MessageRole
+from openai_runs.models.model import Model, Unknown
+
+
+@frozen(kw_only=True, repr=False)
+class CitedFileDelta(Model):
+    """The file behind an annotation."""
+
+    file_id: str | None = None
+    quote: str | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class FileCitationDelta(Model):
+    """A place in a text that rests on a file. Source: ``MessageDeltaContentTextAnnotationsFileCitationObject``."""
+
+    index: int
+    type: Literal["file_citation"] = "file_citation"
+    text: str | None = None
+    file_citation: CitedFileDelta | None = None
+    start_index: int | None = None
+    end_index: int | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class FilePathDelta(Model):
+    """A place in a text that names a file. Source: ``MessageDeltaContentTextAnnotationsFilePathObject``."""
+
+    index: int
+    type: Literal["file_path"] = "file_path"
+    text: str | None = None
+    file_path: CitedFileDelta | None = None
+    start_index: int | None = None
+    end_index: int | None = None
+
+
+AnnotationDelta: TypeAlias = FileCitationDelta | FilePathDelta | Unknown
+
+
+@frozen(kw_only=True, repr=False)
+class TextDelta(Model):
+    """The next piece of a text, and what is noted about places in it."""
+
+    value: str | None = None
+    annotations: tuple[AnnotationDelta, ...] = ()
+
+
+@frozen(kw_only=True, repr=False)
+class TextContentDelta(Model):
+    """A text part of a message. Source: ``MessageDeltaContentTextObject``."""
+
+    index: int
+    type: Literal["text"] = "text"
+    text: TextDelta | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class ImageFileDelta(Model):
+    """An uploaded image."""
+
+    file_id: str | None = None
+    detail: str | None = None  #: ``auto``, ``low`` or ``high``
+
+
+@frozen(kw_only=True, repr=False)
+class ImageFileContentDelta(Model):
+    """An uploaded image as a part of a message. Source: ``MessageDeltaContentImageFileObject``."""
+
+    index: int
+    type: Literal["image_file"] = "image_file"
+    image_file: ImageFileDelta | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class ImageUrlDelta(Model):
+    """An image somewhere else."""
+
+    url: str | None = None
+    detail: str | None = None  #: ``auto``, ``low`` or ``high``
+
+
+@frozen(kw_only=True, repr=False)
+class ImageUrlContentDelta(Model):
+    """An image somewhere else as a part of a message. Source: ``MessageDeltaContentImageUrlObject``."""
+
+    index: int
+    type: Literal["image_url"] = "image_url"
+    image_url: ImageUrlDelta | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class RefusalContentDelta(Model):
+    """The next piece of a refusal. Source: ``MessageDeltaContentRefusalObject``."""
+
+    index: int
+    type: Literal["refusal"] = "refusal"
+    refusal: str | None = None
+
+
+ContentDelta: TypeAlias = (
+    TextContentDelta | ImageFileContentDelta | ImageUrlContentDelta | RefusalContentDelta | Unknown
+)
+
+
+@frozen(kw_only=True, repr=False)
+class MessageChanges(Model):
+    """What a delta adds to a message; often nothing but the next piece of its text."""
+
+    role: MessageRole | None = None
+    content: tuple[ContentDelta, ...] = ()
+
+
+@frozen(kw_only=True, repr=False)
+class MessageDelta(Model):
+    """The next piece of a message. Source: Assistants v2 API, ``MessageDeltaObject``."""
+
+    id: str  #: the message's
+    object: str = "thread.message.delta"
+    delta: MessageChanges
+
+    @property
+    def text(self) -> str:
+        """The new text; empty if the delta is about something else."""
+        parts = [part.text.value for part in self.delta.content if isinstance(part, TextContentDelta) and part.text]
+        return "".join(part for part in parts if part)
+
+
+@frozen(kw_only=True, repr=False)
+class CreatedMessageDelta(Model):
+    """The message that a step writes."""
+
+    message_id: str | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class MessageCreationDelta(Model):
+    """Details of a step that writes a message. Source: ``RunStepDeltaStepDetailsMessageCreationObject``."""
+
+    type: Literal["message_creation"] = "message_creation"
+    message_creation: CreatedMessageDelta | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class CalledFunctionDelta(Model):
+    """The next piece of a function call's arguments; the first one has the name as well."""
+
+    name: str | None = None
+    arguments: str | None = None
+    output: str | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class FunctionStepCallDelta(Model):
+    """A call of the caller's function. Source: ``RunStepDeltaStepDetailsToolCallsFunctionObject``."""
+
+    index: int
+    id: str | None = None
+    type: Literal["function"] = "function"
+    function: CalledFunctionDelta | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class LogsOutputDelta(Model):
+    """The next piece of what code printed. Source: ``RunStepDeltaStepDetailsToolCallsCodeOutputLogsObject``."""
+
+    index: int
+    type: Literal["logs"] = "logs"
+    logs: str | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class OutputImageDelta(Model):
+    """The file of an image that code made."""
+
+    file_id: str | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class ImageOutputDelta(Model):
+    """An image that code made. Source: ``RunStepDeltaStepDetailsToolCallsCodeOutputImageObject``."""
+
+    index: int
+    type: Literal["image"] = "image"
+    image: OutputImageDelta | None = None
+
+
+CodeOutputDelta: TypeAlias = LogsOutputDelta | ImageOutputDelta | Unknown
+
+
+@frozen(kw_only=True, repr=False)
+class InterpretedCodeDelta(Model):
+    """The next piece of code, or of what comes of it."""
+
+    input: str | None = None
+    outputs: tuple[CodeOutputDelta, ...] = ()
+
+
+@frozen(kw_only=True, repr=False)
+class CodeInterpreterCallDelta(Model):
+    """A use of the code interpreter. Source: ``RunStepDeltaStepDetailsToolCallsCodeObject``."""
+
+    index: int
+    id: str | None = None
+    type: Literal["code_interpreter"] = "code_interpreter"
+    code_interpreter: InterpretedCodeDelta | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class FileSearchCallDelta(Model):
+    """A use of file search. Source: ``RunStepDeltaStepDetailsToolCallsFileSearchObject``."""
+
+    index: int
+    id: str | None = None
+    type: Literal["file_search"] = "file_search"
+    file_search: Mapping[str, Any] | None = field(default=None, hash=False)  #: empty, for now
+
+
+StepToolCallDelta: TypeAlias = FunctionStepCallDelta | CodeInterpreterCallDelta | FileSearchCallDelta | Unknown
+
+
+@frozen(kw_only=True, repr=False)
+class ToolCallsDelta(Model):
+    """Details of a step that uses tools. Source: ``RunStepDeltaStepDetailsToolCallsObject``."""
+
+    type: Literal["tool_calls"] = "tool_calls"
+    tool_calls: tuple[StepToolCallDelta, ...] = ()
+
+
+StepDetailsDelta: TypeAlias = MessageCreationDelta | ToolCallsDelta | Unknown
+
+
+@frozen(kw_only=True, repr=False)
+class RunStepChanges(Model):
+    """What a delta adds to a run step."""
+
+    step_details: StepDetailsDelta | None = None
+
+
+@frozen(kw_only=True, repr=False)
+class RunStepDelta(Model):
+    """The next piece of a run step. Source: Assistants v2 API, ``RunStepDeltaObject``."""
+
+    id: str  #: the step's
+    object: str = "thread.run.step.delta"
+    delta: RunStepChanges
