@@ -52,8 +52,8 @@ def _nothing_sent(where: str, problem: str, value: object) -> str:
 
 
 @cache
-def _checker(hint: Any) -> _Check | None:
-    """The check for a type, or nothing if every value will do."""
+def _checker(hint: Any) -> _Check:
+    """The check for a type."""
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Required, NotRequired):
         return _checker(args[0])
@@ -62,7 +62,7 @@ def _checker(hint: Any) -> _Check | None:
     if origin in (Union, types.UnionType):
         rest = tuple(member for member in args if member is not type(None))
         inner = _check_union(rest) if len(rest) > 1 else _checker(rest[0])
-        return _allow_none(inner) if inner is not None and len(rest) < len(args) else inner
+        return _allow_none(inner) if len(rest) < len(args) else inner
     if origin is Literal:
         return _check_literal(args)
     if _is_sequence(hint):
@@ -71,7 +71,11 @@ def _checker(hint: Any) -> _Check | None:
         return _check_typed_dict(hint)
     if isinstance(hint, type) and issubclass(hint, Model):
         return _check_model(hint)
-    return _check_plain(hint) if hint in _PLAIN else None
+    return _check_plain(hint) if hint in _PLAIN else _check_nothing
+
+
+def _check_nothing(_: Any, __: str) -> None:
+    """Every value will do: it is free JSON, or a limit says more than its type would."""
 
 
 def _check_plain(kind: type) -> _Check:
@@ -91,15 +95,14 @@ def _allow_none(inner: _Check) -> _Check:
     return check_unless_none
 
 
-def _check_limits(inner: _Check | None, limits: Sequence[Limit], *, nullable: bool) -> _Check:
+def _check_limits(inner: _Check, limits: Sequence[Limit], *, nullable: bool) -> _Check:
     def check_limits(value: Any, where: str) -> None:
         if value is None and nullable:
             return
         for limit in limits:
             if problem := limit.broken(value):
                 raise ValueError(_nothing_sent(where, problem, value))
-        if inner is not None:
-            inner(value, where)
+        inner(value, where)
 
     return check_limits
 
@@ -118,8 +121,7 @@ def _check_union(members: tuple[Any, ...]) -> _Check:
         checker = checkers[kind]
         if kind is Mapping:
             checker = by_tag.get(value.get("type"), checker)
-        if checker is not None:
-            checker(value, where)
+        checker(value, where)
 
     return check_union
 
@@ -167,18 +169,16 @@ def _check_items(item: Any) -> _Check:
     def check_items(value: Any, where: str) -> None:
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise TypeError(_nothing_sent(where, "must be a list or tuple", value))
-        if inner is not None:
-            for index, entry in enumerate(value):
-                inner(entry, f"{where}[{index}]")
+        for index, entry in enumerate(value):
+            inner(entry, f"{where}[{index}]")
 
     return check_items
 
 
 @cache
 def _check_typed_dict(kind: Any) -> _Check:
-    hints = get_type_hints(kind, include_extras=True)
+    checkers = {name: _checker(hint) for name, hint in get_type_hints(kind, include_extras=True).items()}
     required: frozenset[str] = kind.__required_keys__
-    checkers = {name: checker for name, hint in hints.items() if (checker := _checker(hint)) is not None}
 
     def check_typed_dict(value: Any, where: str) -> None:
         if not isinstance(value, Mapping):
@@ -186,20 +186,19 @@ def _check_typed_dict(kind: Any) -> _Check:
         if missing := required - value.keys():
             raise TypeError(f"missing parameter {_join(where, min(missing))!r}; nothing was sent")
         for name, entry in value.items():
-            if name not in hints:
-                close = difflib.get_close_matches(name, hints, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(hints))}"
+            if name not in checkers:
+                close = difflib.get_close_matches(name, checkers, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(checkers))}"
                 raise TypeError(f"unknown parameter {_join(where, name)!r}; {hint} (nothing was sent)")
-            if name in checkers:
-                checkers[name](entry, _join(where, name))
+            checkers[name](entry, _join(where, name))
 
     return check_typed_dict
 
 
-def _check_model(cls: type[Model]) -> _Check | None:
+def _check_model(cls: type[Model]) -> _Check:
     hints = get_type_hints(cls, include_extras=True)
     names = [a.name for a in attrs.fields(cls) if a.name not in ("extra", "absent")]
-    checkers = {name: checker for name in names if (checker := _checker(hints[name])) is not None}
+    checkers = {name: _checker(hints[name]) for name in names}
 
     def check_model(value: Any, where: str) -> None:
         for name, checker in checkers.items():

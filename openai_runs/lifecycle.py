@@ -91,7 +91,7 @@ class Polling:
     factor: float = field(default=1.5, validator=[validators.ge(1), validators.le(10)])
     longest: float = field(default=5.0, validator=validators.gt(0))
     #: Seconds a run may stay ``queued`` at a stretch before following it raises `RunStuckError`. ``None``: for ever.
-    queued_timeout: float | None = field(default=600.0, validator=validators.optional(validators.gt(0.0)))
+    queued_timeout: float | None = field(default=600.0, validator=validators.optional(validators.gt(0)))  # type: ignore[arg-type]  # mypy takes the type from the default
     #: Seconds at a stretch that the endpoint may be out of reach, retries included, before following gives up.
     outage: float = field(default=60.0, validator=validators.ge(0))
 

@@ -4,7 +4,7 @@ from typing import Annotated, Generic, Literal, TypedDict, TypeVar
 
 from attrs import frozen
 
-from openai_runs.models.limits import OneOf, Range
+from openai_runs.models.limits import ID, OneOf, Range
 from openai_runs.models.model import Model
 
 ItemT = TypeVar("ItemT")
@@ -26,11 +26,11 @@ class ListParams(TypedDict, total=False):
 
     limit: Annotated[int, Range(1, 100)]  #: items a page, 20 by default
     order: Annotated[Literal["asc", "desc"], OneOf(("asc", "desc"))]  #: by ``created_at``, newest first by default
-    after: str  #: an object ID: start behind it
-    before: str  #: an object ID: stop before it
+    after: Annotated[str, ID]  #: an object ID: start behind it
+    before: Annotated[str, ID]  #: an object ID: stop before it
 
 
 class MessageListParams(ListParams, total=False):
     """Query of ``listMessages``."""
 
-    run_id: str  #: only messages of this run
+    run_id: Annotated[str, ID]  #: only messages of this run
