@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from openai_runs.engine.ledger import Ledger, Published
+from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_call import (
     Progress,
     add_usage,
@@ -12,6 +12,7 @@ from openai_runs.engine.model_call import (
     message_id_of,
 )
 from openai_runs.engine.moves import ended
+from openai_runs.engine.published import Published
 from openai_runs.engine.records import NO_USAGE, Change, Delete, Record, RunState
 from openai_runs.models.message import Message
 from openai_runs.models.run import LastError, Run, RunIncompleteDetails, RunStatus, Usage

@@ -9,7 +9,8 @@ import anyio
 from openai_runs.engine.backends import ModelBackend
 from openai_runs.engine.clock import Clock, SystemClock
 from openai_runs.engine.executor import Executor
-from openai_runs.engine.ledger import Ledger, OnEvents
+from openai_runs.engine.ledger import Ledger
+from openai_runs.engine.published import OnEvents
 from openai_runs.engine.resources.assistants import Assistants
 from openai_runs.engine.resources.messages import Messages
 from openai_runs.engine.resources.run_steps import RunSteps
@@ -65,6 +66,7 @@ class Engine(anyio.AsyncContextManagerMixin):
             raise ValueError(f"max_active_runs must be at least 1, is {max_active_runs}")
         if not expires_after > 0:
             raise ValueError(f"expires_after must be more than 0 seconds, is {expires_after}")
+        self._backend = backend
         self._ledger = Ledger(store, clock or SystemClock(), on_events)
         self._executor = Executor(self._ledger, backend, max_active_runs)
         self.assistants = Assistants(self._ledger)
@@ -76,7 +78,7 @@ class Engine(anyio.AsyncContextManagerMixin):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         failure: Exception | None = None
-        async with self._ledger.store:
+        async with self._ledger.store, self._backend:
             async with anyio.create_task_group() as tasks:
                 self._ledger.is_open = True
                 await self._executor.start(tasks)

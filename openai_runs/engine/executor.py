@@ -11,11 +11,12 @@ from attrs import define, field
 from openai_runs.engine.backends import ModelBackend
 from openai_runs.engine.deadlines import Deadlines
 from openai_runs.engine.endings import end_run
-from openai_runs.engine.errors import StoreUnavailableError
+from openai_runs.engine.errors import ApiError, StoreUnavailableError
 from openai_runs.engine.fair_queue import FairQueue
 from openai_runs.engine.ledger import Ledger
-from openai_runs.engine.leg import Leg
+from openai_runs.engine.leg import Leg, abandon_call
 from openai_runs.engine.records import RunState
+from openai_runs.engine.requests import model_request
 from openai_runs.models.run import Run, RunStatus
 
 
@@ -60,6 +61,16 @@ class Executor:
                     self._queue.push(record.owner, run.thread_id)
         tasks.start_soon(self._deadlines.run)
         self._start_legs()
+
+    def refuse_unsupported(self, run: Run, state: RunState) -> None:
+        """Have the backend look at a run that is about to be created.
+
+        Raises:
+            ApiError: 400: it cannot do what the run asks for.
+        """
+        refusal = self._backend.refuse(model_request(run, state, (), self._ledger.clock.now()))
+        if refusal is not None:
+            raise ApiError(400, refusal.message, param=refusal.param, code="unsupported_value")
 
     # The five below are called under the lock of the thread.
 
@@ -145,4 +156,6 @@ class Executor:
         if leg is not None:
             leg.abandon()
         await end_run(self._ledger, active.owner, run, state, to, progress=None if leg is None else leg.progress)
+        if state.handle is not None:
+            self._tasks.start_soon(abandon_call, self._backend, state.handle)
         self._concluded(active, to)

@@ -7,20 +7,20 @@ nobody sees what a crash could take back, and events come in the order in which 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from openai_runs.engine.bodies import timestamp
 from openai_runs.engine.clock import Clock
 from openai_runs.engine.errors import ApiError, StoreUnavailableError, not_found
+from openai_runs.engine.published import OnEvents, Published
 from openai_runs.engine.records import Change, PageQuery, Record, Stored
 from openai_runs.engine.store import Store, UnknownCursorError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Message
-from openai_runs.models.model import Model
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
@@ -43,18 +43,6 @@ _NAMES: Final[Mapping[type[Any], str]] = {
     Run: "run",
     RunStep: "run step",
 }
-
-
-@frozen
-class Published:
-    """A stream event of the API: its name, and the object as it was then; deltas are JSON objects."""
-
-    name: str
-    data: Model | Mapping[str, Any]
-
-
-#: Is told a run's ID and what happened to that run, in order. Called from the engine's tasks: must not block or fail.
-OnEvents: TypeAlias = Callable[[str, Sequence[Published]], None]
 
 
 @define

@@ -8,14 +8,18 @@ or not its backend has stopped.
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Literal
 
 import anyio
 from attrs import define, evolve, field
 
 from openai_runs.engine.backends import (
+    AnnotationAdded,
     BackendError,
+    Detached,
     Finished,
+    HostedToolCall,
     ModelBackend,
     ModelRequest,
     RefusalDelta,
@@ -23,13 +27,16 @@ from openai_runs.engine.backends import (
     ToolCallDelta,
     UsageReport,
 )
-from openai_runs.engine.endings import end_message, end_run, forget
-from openai_runs.engine.ledger import Ledger, Published
+from openai_runs.engine.endings import Batch, end_message, end_run, forget
+from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_call import (
     Calling,
     Progress,
     Writing,
     add_usage,
+    begun,
+    ended_step,
+    hosted_delta,
     message_id_of,
     new_message_step,
     new_tool_step,
@@ -37,7 +44,10 @@ from openai_runs.engine.model_call import (
     with_calls,
 )
 from openai_runs.engine.moves import moved
-from openai_runs.engine.records import Change, Record, RunState
+from openai_runs.engine.published import Published
+from openai_runs.engine.records import NO_USAGE, Change, Record, RunState
+from openai_runs.engine.requests import function_calls_of, model_request
+from openai_runs.models.message import Annotation
 from openai_runs.models.run import (
     LastError,
     RequiredAction,
@@ -46,7 +56,7 @@ from openai_runs.models.run import (
     RunStatus,
     SubmitToolOutputs,
 )
-from openai_runs.models.run_step import FunctionStepCall, RunStep, RunStepStatus, ToolCalls
+from openai_runs.models.run_step import CodeInterpreterCall, FileSearchCall, RunStep, RunStepStatus, ToolCalls
 
 _logger = logging.getLogger("openai_runs.engine")
 
@@ -68,6 +78,7 @@ class Leg:
     progress: Progress = field(factory=Progress, init=False)
     _scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
     _over: bool = field(default=False, init=False)
+    _handle: str | None = field(default=None, init=False)  # of a call that goes on without us
     _used_ids: set[str] = field(factory=set, init=False)  # of the run's earlier tool calls
 
     def abandon(self) -> None:
@@ -80,8 +91,11 @@ class Leg:
         with self._scope:
             try:
                 run, state = await self._ledger.persist(self._begin)
+                self._handle = state.handle
                 error = await self._call_model(run, state)
-                await self._ledger.persist(lambda: self._conclude(error))
+                await self._ledger.persist(partial(self._conclude, error))
+                if error is not None and self._handle is not None:
+                    await abandon_call(self._backend, self._handle)
             except _OverError:
                 pass  # whoever took the run away sees to all there is to do
 
@@ -120,35 +134,14 @@ class Leg:
         return None
 
     async def _request(self, run: Run, state: RunState) -> ModelRequest:
-        truncation = run.truncation_strategy
-        records = await self._ledger.store.history(
-            run.thread_id, last_messages=truncation.last_messages if truncation else None, besides_run=run.id
-        )
+        last_messages = None if run.truncation_strategy is None else run.truncation_strategy.last_messages
+        records = await self._ledger.store.history(run.thread_id, last_messages=last_messages, besides_run=run.id)
         # What an interrupted call has said it is going to say again: it must not find it said.
-        unsaid = {message_id_of(step) for step in self.progress.remembered}
-        values = [record.value for record in records if record.value.id not in unsaid]
-        items = tuple(v for v in values if (_calls_of(v) if isinstance(v, RunStep) else v.status != "in_progress"))
-        rounds = [item for item in items if isinstance(item, RunStep) and item.run_id == run.id]
-        self._used_ids = {call.id for step in rounds for call in _calls_of(step)}
-        return ModelRequest(
-            run_id=run.id,
-            thread_id=run.thread_id,
-            model=run.model or "",
-            instructions=run.instructions or "",
-            items=items,
-            tools=run.tools,
-            # A choice that is forced again in every round would let no run end.
-            tool_choice="auto" if rounds and run.tool_choice != "none" else run.tool_choice or "auto",
-            parallel_tool_calls=run.parallel_tool_calls is not False,
-            response_format=run.response_format or "auto",
-            tool_resources=state.tool_resources,
-            temperature=state.temperature,
-            top_p=state.top_p,
-            reasoning_effort=state.reasoning_effort,
-            max_prompt_tokens=_left(run.max_prompt_tokens, state.usage.prompt_tokens),
-            max_completion_tokens=_left(run.max_completion_tokens, state.usage.completion_tokens),
-            metadata=run.metadata or {},
-        )
+        unsaid = {id for step in self.progress.remembered for id in (step.id, message_id_of(step))}
+        history = [record.value for record in records if record.value.id not in unsaid]
+        request = model_request(run, state, history, self._ledger.clock.now())
+        self._used_ids = {call.id for step in request.rounds for call in function_calls_of(step)}
+        return request
 
     async def _listen(self, request: ModelRequest) -> None:
         async with aclosing(self._backend.respond(request)) as events:
@@ -158,35 +151,47 @@ class Leg:
                         await self._write("text", text)
                     case RefusalDelta(text):
                         await self._write("refusal", text)
+                    case AnnotationAdded(annotation):
+                        await self._annotate(annotation)
                     case ToolCallDelta():
                         await self._call(event)
+                    case HostedToolCall(call):
+                        await self._ledger.persist(partial(self._add_hosted, call))
+                    case Detached(handle):
+                        await self._ledger.persist(partial(self._keep_handle, handle))
                     case UsageReport(prompt_tokens, completion_tokens):
                         self.progress.usage = usage_of(prompt_tokens, completion_tokens)
                     case Finished(reason):
                         self.progress.reason = reason
 
     async def _write(self, kind: Literal["text", "refusal"], text: str) -> None:
-        progress = self.progress
-        if text and progress.writing is None and not progress.muted:
+        if text and (writing := await self._writing()) is not None:
+            self._publish_delta("thread.message.delta", writing.add(kind, text))
+
+    async def _annotate(self, annotation: Annotation) -> None:
+        if (writing := await self._writing()) is not None:
+            self._publish_delta("thread.message.delta", writing.annotate(annotation))
+
+    async def _writing(self) -> Writing | None:
+        """The message that is being written, begun if need be; ``None`` if it is in the thread already."""
+        if self.progress.writing is None and not self.progress.muted:
             await self._ledger.persist(self._open_message)
-        if text and progress.writing is not None:
-            self._publish_delta("thread.message.delta", progress.writing.add(kind, text))
+        return self.progress.writing
 
     async def _open_message(self) -> None:
         async with self._ledger.lock(self.thread_id):
             run, state = await self._read()
-            if (step := self.progress.recall("message_creation")) is not None:
-                self.progress.remembered.remove(step)
-                if step.status == RunStepStatus.IN_PROGRESS:
-                    self.progress.writing = Writing(step.id, message_id_of(step) or "")
+            if (recalled := self.progress.recall("message_creation")) is not None:
+                self.progress.remembered.remove(recalled)
+                if recalled.status == RunStepStatus.IN_PROGRESS:
+                    self.progress.writing = Writing(recalled.id, message_id_of(recalled) or "")
                 else:
                     self.progress.muted = True
                 return
             step, message = new_message_step(run, self._ledger.now())
             await self._commit(
                 [Record(self.owner, step), Record(self.owner, message), self._with_step(state, step)],
-                Published("thread.run.step.created", step),
-                Published("thread.run.step.in_progress", step),
+                *begun(step),
                 Published("thread.message.created", message),
                 Published("thread.message.in_progress", message),
             )
@@ -203,26 +208,49 @@ class Leg:
         """Begin a round of tool calls, or go on with it; either way what was being written is complete."""
         async with self._ledger.lock(self.thread_id):
             run, state = await self._read()
-            changes: list[Change] = []
-            events: list[Published] = []
-            if self.progress.writing is not None:
-                step = await self._ledger.get(RunStep, self.progress.writing.step_id)
-                changes, events = await end_message(self._ledger, self.owner, step, self.progress)
-            calling = self.progress.calling
-            recalled = None if calling else self.progress.recall("tool_calls")
+            changes, events = await self._end_writing()
+            calling, recalled = self.progress.calling, None
             if calling is None:
+                recalled = self.progress.recall("tool_calls", RunStepStatus.IN_PROGRESS)
                 step = recalled or new_tool_step(run, self._ledger.now())
                 calling = Calling(step.id, run.parallel_tool_calls is not False, self._used_ids)
                 if recalled is None:
                     changes += [Record(self.owner, step), self._with_step(state, step)]
-                    events += [
-                        Published("thread.run.step.created", step),
-                        Published("thread.run.step.in_progress", step),
-                    ]
+                    events += begun(step)
             await self._commit(changes, *events)
             if recalled is not None:
                 self.progress.remembered.remove(recalled)
             self.progress.writing, self.progress.calling = None, calling
+
+    async def _add_hosted(self, call: CodeInterpreterCall | FileSearchCall) -> None:
+        """Take in a use of one of the endpoint's own tools: a step that is complete at once."""
+        async with self._ledger.lock(self.thread_id):
+            run, state = await self._read()
+            changes, events = await self._end_writing()
+            recalled = self.progress.recall("tool_calls", RunStepStatus.COMPLETED)
+            if recalled is None:
+                step = new_tool_step(run, self._ledger.now())
+                ended = evolve(step, step_details=ToolCalls(tool_calls=(call,)))
+                ended = ended_step(ended, RunStepStatus.COMPLETED, self._ledger.now(), usage=NO_USAGE)
+                changes += [Record(self.owner, ended), self._with_step(state, step)]
+                delta = Published("thread.run.step.delta", hosted_delta(step, call))
+                events += [*begun(step), delta, Published("thread.run.step.completed", ended)]
+            await self._commit(changes, *events)
+            if recalled is not None:
+                self.progress.remembered.remove(recalled)
+            self.progress.writing, self.progress.muted = None, False
+
+    async def _end_writing(self) -> Batch:
+        if self.progress.writing is None:
+            return [], []
+        step = await self._ledger.get(RunStep, self.progress.writing.step_id)
+        return await end_message(self._ledger, self.owner, step, self.progress)
+
+    async def _keep_handle(self, handle: str) -> None:
+        async with self._ledger.lock(self.thread_id):
+            _, state = await self._read()
+            await self._commit([Record(self.owner, evolve(state, handle=handle))])
+            self._handle = handle
 
     async def _conclude(self, error: LastError | None) -> None:
         async with self._ledger.lock(self.thread_id):
@@ -256,20 +284,16 @@ class Leg:
 
     async def _ask(self, run: Run, state: RunState, calling: Calling) -> None:
         """Have the run wait for the outputs of calls."""
-        writing, used = self.progress.writing, self.progress.usage
-        changes = forget(self.progress.remembered)
-        events: list[Published] = []
-        if writing is not None:
-            step = await self._ledger.get(RunStep, writing.step_id)
-            ended = await end_message(self._ledger, self.owner, step, self.progress)
-            changes, events = changes + ended[0], ended[1]
+        used = self.progress.usage
+        changes, events = await self._end_writing()
+        changes += forget(self.progress.remembered)
         step = with_calls(await self._ledger.get(RunStep, calling.step_id), calling.pending)
         run = moved(
             run,
             RunStatus.REQUIRES_ACTION,
             required_action=RequiredAction(submit_tool_outputs=SubmitToolOutputs(tool_calls=calling.pending)),
         )
-        state = evolve(state, steps=(step.id,), step_usage=used, usage=add_usage(state.usage, used))
+        state = evolve(state, steps=(step.id,), step_usage=used, usage=add_usage(state.usage, used), handle=None)
         changes += [Record(self.owner, step), Record(self.owner, run), Record(self.owner, state)]
         await self._commit(changes, *events, Published("thread.run.requires_action", run))
 
@@ -284,14 +308,13 @@ class Leg:
             self._ledger.publish(self.run_id, [Published(name, delta)])
 
 
-def _calls_of(step: RunStep) -> list[FunctionStepCall]:
-    if not isinstance(step.step_details, ToolCalls):
-        return []
-    return [call for call in step.step_details.tool_calls if isinstance(call, FunctionStepCall)]
-
-
-def _left(limit: int | None, used: int) -> int | None:
-    return None if limit is None else limit - used
+async def abandon_call(backend: ModelBackend, handle: str) -> None:
+    """Tell a backend that nobody waits for a call any more."""
+    try:
+        await backend.abandon(handle)
+    except Exception:
+        # It should not raise; if it does, the run has ended all the same.
+        _logger.exception("the model backend could not abandon a call")
 
 
 def _is_over(limit: int | None, used: int) -> bool:

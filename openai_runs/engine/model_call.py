@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from attrs import define, evolve, field
 
+from openai_runs import _wire
 from openai_runs.engine.backends import FinishReason, ToolCallDelta
 from openai_runs.engine.bodies import ALL_SHOWN
 from openai_runs.engine.ids import new_id
+from openai_runs.engine.published import Published
 from openai_runs.engine.records import NO_USAGE
 from openai_runs.models.message import (
+    Annotation,
     Content,
     Message,
     MessageIncompleteDetails,
@@ -23,7 +26,9 @@ from openai_runs.models.message import (
 from openai_runs.models.run import LastError, Run, Usage
 from openai_runs.models.run_step import (
     CalledFunction,
+    CodeInterpreterCall,
     CreatedMessage,
+    FileSearchCall,
     FunctionStepCall,
     MessageCreation,
     RunStep,
@@ -31,6 +36,8 @@ from openai_runs.models.run_step import (
     ToolCalls,
 )
 from openai_runs.models.tool import FunctionCall, FunctionToolCall
+
+StepType: TypeAlias = Literal["message_creation", "tool_calls"]
 
 
 def usage_of(prompt_tokens: int, completion_tokens: int) -> Usage:
@@ -48,35 +55,58 @@ def add_usage(one: Usage, other: Usage) -> Usage:
 
 
 @define
+class _Part:
+    kind: Literal["text", "refusal"]
+    texts: list[str] = field(factory=list)
+    annotations: list[Annotation] = field(factory=list)
+
+    @property
+    def content(self) -> Content:
+        text = "".join(self.texts)
+        if self.kind == "refusal":
+            return RefusalContent(refusal=text)
+        return TextContent(text=Text(value=text, annotations=tuple(self.annotations)))
+
+
+@define
 class Writing:
     """A message of the assistant in the making."""
 
     step_id: str
     message_id: str
-    _parts: list[tuple[Literal["text", "refusal"], list[str]]] = field(factory=list, init=False)
+    _parts: list[_Part] = field(factory=list, init=False)
 
     def add(self, kind: Literal["text", "refusal"], text: str) -> Mapping[str, Any]:
         """Write more, and return the API's delta of it."""
-        is_new = not self._parts or self._parts[-1][0] != kind
+        is_new = not self._parts or self._parts[-1].kind != kind
         if is_new:
-            self._parts.append((kind, []))
-        self._parts[-1][1].append(text)
+            self._parts.append(_Part(kind))
+        self._parts[-1].texts.append(text)
         part: dict[str, Any] = {"index": len(self._parts) - 1, "type": kind}
         if kind == "refusal":
             part["refusal"] = text
         else:
             part["text"] = {"value": text, "annotations": []} if is_new else {"value": text}
+        return self._delta(part)
+
+    def annotate(self, annotation: Annotation) -> Mapping[str, Any]:
+        """Note something about the last text, and return the API's delta of it."""
+        index = next((index for index in reversed(range(len(self._parts))) if self._parts[index].kind == "text"), None)
+        if index is None:
+            index = len(self._parts)
+            self._parts.append(_Part("text"))
+        annotations = self._parts[index].annotations
+        annotations.append(annotation)
+        shown = {"index": len(annotations) - 1, **_wire.dump(annotation)}
+        return self._delta({"index": index, "type": "text", "text": {"annotations": [shown]}})
+
+    def _delta(self, part: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"id": self.message_id, "object": "thread.message.delta", "delta": {"content": [part]}}
 
     @property
     def content(self) -> tuple[Content, ...]:
         """What has been written so far."""
-        return tuple(
-            RefusalContent(refusal="".join(texts))
-            if kind == "refusal"
-            else TextContent(text=Text(value="".join(texts)))
-            for kind, texts in self._parts
-        )
+        return tuple(part.content for part in self._parts)
 
 
 @define
@@ -140,9 +170,9 @@ class Progress:
     #: The steps that an interrupted call has made, as far as its repetition has not come back to them.
     remembered: list[RunStep] = field(factory=list)
 
-    def recall(self, kind: Literal["message_creation", "tool_calls"]) -> RunStep | None:
+    def recall(self, kind: StepType, status: RunStepStatus | None = None) -> RunStep | None:
         """Find what the interrupted call made in this place."""
-        return next((step for step in self.remembered if step.type == kind), None)
+        return next((s for s in self.remembered if s.type == kind and status in (None, s.status)), None)
 
 
 def new_message_step(run: Run, now: datetime) -> tuple[RunStep, Message]:
@@ -181,6 +211,17 @@ def _new_step(run: Run, now: datetime, details: MessageCreation | ToolCalls) -> 
         metadata={},
         absent=ALL_SHOWN,
     )
+
+
+def begun(step: RunStep) -> list[Published]:
+    """The events of a new step."""
+    return [Published("thread.run.step.created", step), Published("thread.run.step.in_progress", step)]
+
+
+def hosted_delta(step: RunStep, call: CodeInterpreterCall | FileSearchCall) -> Mapping[str, Any]:
+    """The API's delta of a step that is a use of one of the endpoint's own tools."""
+    details = {"type": "tool_calls", "tool_calls": [{"index": 0, **_wire.dump(call)}]}
+    return {"id": step.id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
 
 
 def with_calls(step: RunStep, calls: Iterable[FunctionToolCall], outputs: Mapping[str, str] | None = None) -> RunStep:

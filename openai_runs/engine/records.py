@@ -34,6 +34,7 @@ class RunState(Model):
     #: Steps of the model call that goes on, or of the one whose tool calls wait; so a repeated call makes no new ones.
     steps: tuple[str, ...] = ()
     step_usage: Usage | None = None  #: of the step that waits for tool outputs
+    handle: str | None = None  #: of the model call, if it goes on at the endpoint without us
 
 
 Stored: TypeAlias = Assistant | Thread | Message | Run | RunStep | RunState

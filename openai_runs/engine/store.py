@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from itertools import count
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
@@ -90,6 +90,9 @@ class Store(Protocol):
 
     async def unfinished(self) -> Sequence[Record[RunState]]:
         """List what there is of run states, in order of creation."""
+
+    def everything(self, kind: type[T]) -> AsyncIterator[Record[T]]:
+        """Go through all objects of a kind, in order of creation."""
 
 
 def group_of(record: Record[Any]) -> str | None:
@@ -205,6 +208,11 @@ class MemoryStore:
     async def unfinished(self) -> Sequence[Record[RunState]]:
         """List what there is of run states."""
         return list(self._records[RunState].values())
+
+    async def everything(self, kind: type[T]) -> AsyncGenerator[Record[T]]:
+        """Go through all objects of a kind."""
+        for record in list(self._records[kind].values()):
+            yield record
 
     def _put(self, record: Record[Any]) -> None:
         kind, id = type(record.value), record.value.id

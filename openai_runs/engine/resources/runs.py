@@ -9,9 +9,10 @@ from openai_runs.engine.bodies import Body, new_message, new_run, with_metadata
 from openai_runs.engine.endings import end_calls
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
-from openai_runs.engine.ledger import Ledger, Published
+from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_call import with_calls
 from openai_runs.engine.moves import moved
+from openai_runs.engine.published import Published
 from openai_runs.engine.records import NO_USAGE, PageQuery, Record, RunState
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.page import Page
@@ -41,6 +42,7 @@ class Runs:
             now = self._ledger.clock.now()
             messages = [new_message(message, thread_id, now) for message in body.get("additional_messages") or ()]
             run, state = new_run(body, thread, assistant, now, self._expires_after)
+            self._executor.refuse_unsupported(run, state)
             await self._ledger.commit(
                 [Record(owner, value) for value in (*messages, run, state)],
                 run.id,

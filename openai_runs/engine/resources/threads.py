@@ -4,7 +4,8 @@ from attrs import define
 
 from openai_runs.engine.bodies import Body, changed_thread, new_message, new_run, new_thread
 from openai_runs.engine.executor import Executor
-from openai_runs.engine.ledger import Ledger, Published
+from openai_runs.engine.ledger import Ledger
+from openai_runs.engine.published import Published
 from openai_runs.engine.records import Delete, Record
 from openai_runs.models.assistant import Assistant, Deleted
 from openai_runs.models.run import Run
@@ -58,6 +59,7 @@ class Threads:
         thread = new_thread(thread_body, now)
         messages = [new_message(message, thread.id, now) for message in thread_body.get("messages", ())]
         run, state = new_run(body, thread, assistant, now, self._expires_after)
+        self._executor.refuse_unsupported(run, state)
         async with self._ledger.lock(thread.id):
             await self._ledger.commit(
                 [Record(owner, value) for value in (thread, *messages, run, state)],
