@@ -100,8 +100,8 @@ def load(data: bytes | str | Mapping[str, Any], into: type[T]) -> T:
 def dump(value: Any) -> Any:
     """Make what JSON can hold of a model, or of anything that has models in it.
 
-    What was loaded comes back as it was sent, unknown and absent fields included. The order of keys is ours. Free JSON,
-    such as metadata and unknown fields, is shared with the model and not copied.
+    What was loaded comes back as it was sent, unknown and absent fields included; times to the microsecond. The order
+    of keys is ours. Free JSON, such as metadata and unknown fields, is shared with the model and not copied.
     """
     return _FAST.unstructure(value)
 
