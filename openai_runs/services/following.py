@@ -19,7 +19,7 @@ from openai_runs.errors import (
     RunStuckError,
     TransportError,
 )
-from openai_runs.events import ActionRequired, RunEnded, RunEvent, ToolOutputsSubmitted
+from openai_runs.events import ActionRequired, RunEnded, RunEvent, StatusChanged, ToolOutputsSubmitted
 from openai_runs.lifecycle import Polling, RunLifecycle
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.tool import ToolOutput
@@ -43,60 +43,80 @@ class Follower:
     toolbox: Toolbox | None
     deadline: float | None
     polling: Polling
-    _run: Run | None
+    run: Run | None  #: the latest snapshot
+    _lifecycle: RunLifecycle = field(factory=RunLifecycle, init=False)
+    _changed_at: float = field(default=0.0, init=False)
     _hint: float | None = field(default=None, init=False)
     _ends_at: float = field(default=math.inf, init=False)
 
-    async def events(self, *, cancel_on_exit: bool) -> AsyncGenerator[RunEvent, None]:
+    async def events(self, *, cancel_on_exit: bool = False) -> AsyncGenerator[RunEvent, None]:
         """See `RunsService.follow`."""
-        lifecycle, unchanged, changed_at = RunLifecycle(), 0, 0.0
-        if self.deadline is not None:
-            self._ends_at = anyio.current_time() + self.deadline
+        self.start_clock()
+        unchanged = 0
         try:
-            if self._run is None:
-                self._run = await self._in_time(self.retrieve(self._listen))
-            run = self._run
+            if self.run is None:
+                self.run = await self.in_time(self.retrieve(self.listen))
             while True:
-                event = lifecycle.observe(run)
+                event = self.observe(self.run)
                 if event is None:
                     unchanged += 1
                 else:
                     yield event
                     if isinstance(event, RunEnded):
                         return
-                    unchanged, changed_at = 0, anyio.current_time()
+                    unchanged = 0
                 if isinstance(event, ActionRequired) and self.toolbox is not None:
-                    outputs = await self._in_time(self.toolbox.answer(event.tool_calls, run_id=run.id))
-                    run, taken = await self._submit(outputs)
-                    if taken:
+                    outputs, run = await self.answer(self.toolbox, event, lambda made: self.submit(made, self.listen))
+                    if run is not None:
+                        self.run = run
                         yield ToolOutputsSubmitted(run=run, outputs=outputs)
                     continue
-                if run.status is RunStatus.QUEUED:
-                    self._check_queued(run, changed_at)
                 await self._sleep(self.polling.delay(unchanged, self._hint))
-                run = await self._patiently(partial(self.retrieve, self._listen))
+                await self.refresh()
         finally:
-            if cancel_on_exit and not (self._run and self._run.status.is_terminal):
-                await self._cancel_on_exit()
+            if cancel_on_exit:
+                await self.cancel_unfinished()
 
-    async def _submit(self, outputs: tuple[ToolOutput, ...]) -> tuple[Run, bool]:
-        """Submit outputs; the run afterwards, and whether the endpoint took them."""
+    def start_clock(self) -> None:
+        """The deadline counts from the first call."""
+        if self.deadline is not None and self._ends_at == math.inf:
+            self._ends_at = anyio.current_time() + self.deadline
+
+    def observe(self, run: Run) -> StatusChanged | None:
+        """Take a snapshot, and say what has changed."""
+        self.run = run
+        event = self._lifecycle.observe(run)
+        if event is not None:
+            self._changed_at = anyio.current_time()
+        elif run.status is RunStatus.QUEUED:
+            self._check_queued(run)
+        return event
+
+    async def refresh(self) -> None:
+        """Fetch the run as it is now."""
+        self.run = await self.patiently(partial(self.retrieve, self.listen))
+
+    async def answer(
+        self, toolbox: Toolbox, wanted: ActionRequired, submit: Callable[[tuple[ToolOutput, ...]], Awaitable[T]]
+    ) -> tuple[tuple[ToolOutput, ...], T | None]:
+        """Call the tools, and submit their outputs; what came back is ``None`` if the run has gone on without them."""
+        outputs = await self.in_time(toolbox.answer(wanted.tool_calls, run_id=wanted.run.id))
         try:
-            return await self._patiently(partial(self.submit, outputs, self._listen)), True
+            return outputs, await self.patiently(partial(submit, outputs))
         except BadRequestError:
             # The run has ended while the tools were at work, or somebody else has answered: then it goes on from there.
-            run = await self._patiently(partial(self.retrieve, self._listen))
-            waiting = {call.id for call in run.pending_tool_calls}
-            if run.status is RunStatus.REQUIRES_ACTION and not waiting.isdisjoint(o.tool_call_id for o in outputs):
+            await self.refresh()
+            waiting = {call.id for call in self.run.pending_tool_calls} if self.run else set()
+            if not waiting.isdisjoint(output.tool_call_id for output in outputs):
                 raise
-            return run, False
+            return outputs, None
 
-    async def _patiently(self, request: Callable[[], Awaitable[Run]]) -> Run:
+    async def patiently(self, request: Callable[[], Awaitable[T]]) -> T:
         """Send a request, and bear an endpoint that is out of reach for a while."""
         failures, out_since = 0, math.inf
         while True:
             try:
-                self._run = await self._in_time(request())
+                return await self.in_time(request())
             except (TransportError, ResponseError) as error:
                 now = anyio.current_time()
                 out_since = min(out_since, now)
@@ -105,8 +125,6 @@ class Follower:
                 _logger.warning(
                     "%s: the endpoint has been out of reach for %.1f s: %s", self.name, now - out_since, error
                 )
-            else:
-                return self._run
             await self._sleep(self.polling.delay(failures))
             failures += 1
 
@@ -116,7 +134,8 @@ class Follower:
         if remaining <= seconds:
             raise self._too_late()
 
-    async def _in_time(self, work: Awaitable[T]) -> T:
+    async def in_time(self, work: Awaitable[T]) -> T:
+        """Wait for something, and no longer than to the deadline."""
         if self._ends_at == math.inf:
             return await work
         with anyio.move_on_at(self._ends_at):
@@ -125,13 +144,13 @@ class Follower:
 
     def _too_late(self) -> Exception:
         text = f"{self.name} did not end within the deadline of {self.deadline} s"
-        if self._run is None:
+        if self.run is None:
             return TransportError(f"{text}: the endpoint did not even answer", maybe_done=False)
-        return RunDeadlineError(f"{text}; it was {self._run.status} when last seen", run=self._run)
+        return RunDeadlineError(f"{text}; it was {self.run.status} when last seen", run=self.run)
 
-    def _check_queued(self, run: Run, since: float) -> None:
+    def _check_queued(self, run: Run) -> None:
         most = self.polling.queued_timeout
-        if most is None or anyio.current_time() - since < most:
+        if most is None or anyio.current_time() - self._changed_at < most:
             return
         raise RunStuckError(
             f"{self.name} has been queued for {most} s: the endpoint is overloaded, or lost the run. "
@@ -139,14 +158,18 @@ class Follower:
             run=run,
         )
 
-    def _listen(self, answer: Answer) -> None:
+    def listen(self, answer: Answer) -> None:
+        """Note when the server wants to be asked again."""
         self._hint = poll_hint(answer.headers)
 
-    async def _cancel_on_exit(self) -> None:
+    async def cancel_unfinished(self) -> None:
+        """Cancel the run on the way out, unless it has ended."""
+        if self.run is not None and self.run.status.is_terminal:
+            return
         # Shielded: that somebody cancels us is the main reason to come here.
         with anyio.move_on_after(_LAST_WISH, shield=True) as scope:
             try:
-                self._run = await self.cancel()
+                self.run = await self.cancel()
             except OpenAIRunsError as error:  # the reason for leaving must not be hidden by this one
                 _logger.warning("%s could not be cancelled: %s", self.name, error)
         if scope.cancelled_caught:
