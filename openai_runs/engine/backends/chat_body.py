@@ -12,7 +12,6 @@ from openai_runs.engine.backends.conversation import (
     Item,
     arguments_of,
     calls_of,
-    choice_of,
     given,
     is_plain,
     output_of,
@@ -99,7 +98,7 @@ def _tool(function: Function) -> Json:
 
 
 def _tool_choice(request: ModelRequest) -> Any:
-    choice = choice_of(request)
+    choice = request.tool_choice
     if isinstance(choice, NamedToolChoice):
         return {"type": "function", "function": {"name": choice.function.name if choice.function else ""}}
     return choice

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 from attrs import define, field
 
 from openai_runs import _wire
-from openai_runs.engine.backends import BackendError, ModelRequest
+from openai_runs.engine.backends import BackendError
 from openai_runs.errors import ProtocolError
 from openai_runs.models.message import (
     FileCitation,
@@ -23,7 +23,7 @@ from openai_runs.models.message import (
     TextContent,
 )
 from openai_runs.models.run_step import FunctionStepCall, RunStep, StepToolCall, ToolCalls
-from openai_runs.models.tool import Function, ToolChoice
+from openai_runs.models.tool import Function
 
 Item: TypeAlias = Message | RunStep
 
@@ -125,15 +125,6 @@ def output_of(call: FunctionStepCall) -> str:
 def parameters_of(function: Function) -> Any:
     """A function's JSON Schema; one without parameters takes none."""
     return {"type": "object", "properties": {}} if function.parameters is None else function.parameters
-
-
-def choice_of(request: ModelRequest) -> ToolChoice:
-    """How the model must choose among the tools in this call.
-
-    The API forces a call "before responding to the user": a run that has made one is free. Forced anew in each call, no
-    run would ever end.
-    """
-    return "auto" if request.rounds and request.tool_choice != "none" else request.tool_choice
 
 
 def shortened(items: Sequence[Item]) -> Sequence[Item] | None:

@@ -5,7 +5,7 @@ background. Source: ``CreateResponse`` of the API document.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from openai_runs.engine.backends import BackendError, ModelRequest
 from openai_runs.engine.backends.conversation import (
@@ -13,7 +13,6 @@ from openai_runs.engine.backends.conversation import (
     Item,
     arguments_of,
     calls_of,
-    choice_of,
     given,
     is_plain,
     output_of,
@@ -31,10 +30,17 @@ from openai_runs.models.tool import (
     JsonObjectFormat,
     JsonSchemaFormat,
     NamedToolChoice,
+    RankingOptions,
     TextFormat,
 )
 
 Json: TypeAlias = dict[str, Any]
+
+#: What came of the endpoint's own tools is left out of its answers unless it is asked for.
+_RESULTS: Final[Mapping[str, str]] = {
+    "file_search": "file_search_call.results",
+    "code_interpreter": "code_interpreter_call.outputs",
+}
 
 
 def responses_body(request: ModelRequest, items: Sequence[Item], model: str, *, background: bool = False) -> Json:
@@ -91,13 +97,6 @@ def responses_body(request: ModelRequest, items: Sequence[Item], model: str, *, 
     )
 
 
-#: What came of the endpoint's own tools is left out of its answers unless it is asked for.
-_RESULTS: Mapping[str, str] = {
-    "file_search": "file_search_call.results",
-    "code_interpreter": "code_interpreter_call.outputs",
-}
-
-
 def _tools(request: ModelRequest, items: Sequence[Item]) -> Iterator[Json]:
     resources = request.tool_resources
     for tool in request.tools:
@@ -108,19 +107,25 @@ def _tools(request: ModelRequest, items: Sequence[Item]) -> Iterator[Json]:
                 stores = resources.file_search.vector_store_ids if resources and resources.file_search else ()
                 if not stores:  # there is nothing to be found, and the API refuses a search in nothing
                     continue
-                ranking = options.ranking_options if options else None
                 yield given(
                     type="file_search",
                     vector_store_ids=list(stores),
                     max_num_results=options.max_num_results if options else None,
-                    ranking_options=ranking
-                    and (given(ranker=ranking.ranker, score_threshold=ranking.score_threshold) or None),
+                    ranking_options=_ranking(options.ranking_options if options else None),
                 )
             case CodeInterpreterTool():
                 kept = resources.code_interpreter.file_ids if resources and resources.code_interpreter else ()
                 # The same container is found again by the calls among the items.
                 files = list(dict.fromkeys([*kept, *_attached(items, "code_interpreter")]))
                 yield {"type": "code_interpreter", "container": {"type": "auto"} | given(file_ids=files or None)}
+
+
+def _ranking(options: RankingOptions | None) -> Json | None:
+    if options is None:
+        return None
+    # The hosted API wrote this ranker into each assistant that has the tool. It is no more.
+    ranker = "auto" if options.ranker == "default_2024_08_21" else options.ranker
+    return given(ranker=ranker, score_threshold=options.score_threshold) or None
 
 
 def _function(function: Function) -> Json:
@@ -139,7 +144,7 @@ def _attached(items: Sequence[Item], tool: str) -> Iterator[str]:
 
 
 def _tool_choice(request: ModelRequest) -> Any:
-    choice = choice_of(request)
+    choice = request.tool_choice
     if not isinstance(choice, NamedToolChoice):
         return choice
     return given(type=choice.type, name=choice.function.name if choice.function else None)

@@ -1,8 +1,8 @@
 """Reads the event stream of a Responses answer, or the answer as a whole. No I/O.
 
 Source: ``ResponseStreamEvent`` of the API document. Servers leave out indexes, sequence numbers, IDs, and the events
-that say a thing a second time. So an item is found by whatever names it, else it is the latest; and what an item says at
-its end is held against what has been told of it: the rest is told then, which reads a whole answer just as well.
+that say a thing a second time. So an item is found by whatever names it, else it is the latest; and what an item says
+at its end is held against what has been told of it: the rest is told then, which reads a whole answer just as well.
 """
 
 from collections.abc import Callable, Mapping
@@ -239,10 +239,11 @@ class ResponsesStream:
             if not words.startswith(told[: len(words)]):
                 break
             at, told = min(len(told), len(words)), told[len(words) :]
-            annotations = array(part.get("annotations"), "annotations")
-            for annotation in annotations[notes:]:
-                note = mapping(annotation, "an annotation")
-                if isinstance(place := note.get("index"), int) and at < place <= len(words):
+            annotations = [mapping(note, "an annotation") for note in array(part.get("annotations"), "annotations")]
+            for note in annotations[notes:]:
+                # A citation is marked where it belongs, any other note is about words that are there.
+                place = note.get("index") if note.get("type") == "file_citation" else len(words)
+                if isinstance(place, int) and at < place <= len(words):
                     events += self._say(item, words[at:place], is_refusal=is_refusal)
                     at = place
                 events += self._note(note)
