@@ -69,4 +69,4 @@ def demo(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measures beside their peers and floors, on this machine."""
     install(session, "bench")
-    session.run("pytest", "-o", "python_files=bench_*.py", "--timeout=0", "tests/bench", *session.posargs)
+    session.run("python", "-m", "tests.bench", *session.posargs)

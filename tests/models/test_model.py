@@ -11,14 +11,14 @@ import pytest
 
 from openai_runs import load
 from openai_runs._wire import _without_none
-from openai_runs.models import assistant, message, page, run, run_step, thread, tool
+from openai_runs.models import assistant, delta, message, page, run, run_step, thread, tool
 from openai_runs.models.model import NO_EXTRA, Model, Unknown
 from openai_runs.models.run import Run, RunStatus, Usage
 from openai_runs.models.thread import Thread
 from openai_runs.models.tool import CodeInterpreterTool, Function, FunctionTool, ToolOutput, ToolResources
 from tests.samples import EXAMPLES
 
-MODULES = (assistant, message, page, run, run_step, thread, tool)
+MODULES = (assistant, delta, message, page, run, run_step, thread, tool)
 CLASSES = [
     value
     for module in MODULES

@@ -11,6 +11,7 @@ from openai_runs.models.assistant import (
     AssistantUpdateParams,
     Deleted,
 )
+from openai_runs.models.delta import MessageDelta, RunStepDelta
 from openai_runs.models.message import Message, MessageCreateParams, MessageUpdateParams
 from openai_runs.models.page import Page
 from openai_runs.models.run import (
@@ -36,8 +37,10 @@ MODELS: dict[str, Any] = {
     "ListMessagesResponse": Page[Message],
     "ListRunStepsResponse": Page[RunStep],
     "ListRunsResponse": Page[Run],
+    "MessageDeltaObject": MessageDelta,
     "MessageObject": Message,
     "RunObject": Run,
+    "RunStepDeltaObject": RunStepDelta,
     "RunStepObject": RunStep,
     "ThreadObject": Thread,
 }
