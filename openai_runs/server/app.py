@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from openai_runs import _wire
 from openai_runs.engine import ApiError, Engine
-from openai_runs.server.exchange import ENGINE, OWNER, POLL_HINT
+from openai_runs.server.exchange import ENGINE, OWNER, POLL_HINT, REQUEST_ID, STARTED
 from openai_runs.server.handlers import assistants, messages, run_steps, runs, threads
 from openai_runs.server.keys import Keys
 from openai_runs.server.poll_hint import PollHint
@@ -26,9 +26,6 @@ MAX_BODY: Final = 16 * 1024 * 1024
 #: The routes, under the root and under ``/v1``: base URLs end in either.
 _PREFIXES: Final = ("", "/v1")
 _ROUTES: Final = (*assistants.ROUTES, *threads.ROUTES, *messages.ROUTES, *runs.ROUTES, *run_steps.ROUTES)
-
-_STARTED: Final = "openai_runs.started"
-_REQUEST_ID: Final = "openai_runs.request_id"
 
 
 def create_app(
@@ -67,8 +64,8 @@ def _answering(keys: Keys | None) -> Middleware:
 
     @web.middleware
     async def answering(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request[_STARTED] = perf_counter()
-        request[_REQUEST_ID] = request_id = f"req_{secrets.token_hex(16)}"
+        request[STARTED] = perf_counter()
+        request[REQUEST_ID] = request_id = f"req_{secrets.token_hex(16)}"
         try:
             if keys is None:
                 request[OWNER] = ""
@@ -81,7 +78,7 @@ def _answering(keys: Keys | None) -> Middleware:
         except web.HTTPException as error:  # aiohttp's own: no such route, a body too large
             return _refusal(_in_our_words(error, request), allow=error.headers.get("Allow"))
         except Exception:  # our own bug: the log has the details, the caller gets the ID to ask with
-            _logger.exception("request %s failed: %s %s", request_id, request.method, request.path)
+            _logger.exception("request %s failed: %s %s", request_id, request.method, request.rel_url.raw_path)
             text = "The server had an error while processing your request. Sorry about that!"
             return _refusal(ApiError(500, f"{text} Its log has more under {request_id}.", type="server_error"))
 
@@ -106,7 +103,7 @@ def _in_our_words(error: web.HTTPException, request: web.Request) -> ApiError:
         case web.HTTPNotFound():
             return ApiError(404, f"Invalid URL ({request.method} {path})")
         case web.HTTPMethodNotAllowed():
-            text = f"Not allowed to {request.method} on {path}. (HINT: allowed is {error.headers['Allow']}.)"
+            text = f"Not allowed to {request.method} on {path}. (HINT: Perhaps you meant {error.headers['Allow']}?)"
             return ApiError(405, text, code="method_not_supported")
         case web.HTTPRequestEntityTooLarge():
             return ApiError(413, f"The request body is too large: at most {request.client_max_size} bytes are taken.")
@@ -130,9 +127,9 @@ async def _stamp(request: web.Request, response: web.StreamResponse) -> None:
     headers = response.headers
     headers["Server"] = "openai_runs"
     headers["openai-version"] = "2020-10-01"
-    if _STARTED in request:  # not if aiohttp refused the request before our middleware saw it
-        headers["x-request-id"] = request[_REQUEST_ID]
-        headers["openai-processing-ms"] = str(round((perf_counter() - request[_STARTED]) * 1000))
+    if STARTED in request:  # not if aiohttp refused the request before our middleware saw it
+        headers["x-request-id"] = request[REQUEST_ID]
+        headers["openai-processing-ms"] = str(round((perf_counter() - request[STARTED]) * 1000))
 
 
 async def _health(_: web.Request) -> web.Response:

@@ -3,18 +3,26 @@
 from typing import Any, Final
 
 from aiohttp import web
+from attrs import evolve
 
 from openai_runs import _wire
 from openai_runs.engine import ApiError, Engine
 from openai_runs.models.model import Model
+from openai_runs.models.page import Page
 from openai_runs.models.run import Run
 from openai_runs.server import validation
 from openai_runs.server.poll_hint import PollHint
 
 ENGINE: Final = web.AppKey("engine", Engine)
 POLL_HINT: Final = web.AppKey("poll_hint", PollHint)
-#: Where a request carries the label of its owner; the empty one if the server has no keys.
-OWNER: Final = "openai_runs.owner"
+
+# Before aiohttp 3.14, the keys of what a request carries are strings.
+_request_key: Final[Any] = getattr(web, "RequestKey", lambda name, _: name)
+
+#: The label of whoever asks; the empty one if the server has no keys.
+OWNER: Final = _request_key("owner", str)
+REQUEST_ID: Final = _request_key("request_id", str)
+STARTED: Final = _request_key("started", float)  #: on the clock of `time.perf_counter`
 
 _CONTENT_TYPE: Final = "application/json"
 
@@ -28,10 +36,13 @@ async def read_body(request: web.Request, schema: str, *, required: bool = True)
         required: Whether there has to be one; if not, none is as good as ``{}``.
 
     Raises:
-        ApiError: 400 or 415; it is not what the API takes.
+        ApiError: 400 or 415; it is not what the API takes, or did not arrive whole.
         web.HTTPRequestEntityTooLarge: It is larger than the server takes.
     """
-    text = await request.read()
+    try:
+        text = await request.read()
+    except (web.RequestPayloadError, ConnectionError) as error:  # broken on the way, or its sender is gone
+        raise ApiError(400, f"We could not read the body of your request: {error}") from None
     if not text and not required:
         return {}
     # A browser sends JSON as something else to any server, a local one too, without asking that server first.
@@ -49,6 +60,14 @@ async def read_body(request: web.Request, schema: str, *, required: bool = True)
 def answer(model: Model) -> web.Response:
     """Send an object of the API."""
     return web.Response(body=_wire.encode(model), content_type=_CONTENT_TYPE)
+
+
+def answer_page(page: Page[Any]) -> web.Response:
+    """Send a page of a list."""
+    if not page.data:
+        # The hosted API sent null here, which its document does not allow and typed clients stumbled over.
+        page = evolve(page, first_id="", last_id="")
+    return answer(page)
 
 
 def answer_run(request: web.Request, run: Run) -> web.Response:

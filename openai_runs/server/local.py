@@ -101,7 +101,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         """Make a client of this server, to be opened with ``async with``.
 
         Args:
-            **options: Of `openai_runs.Session`. Unset, ``api_key`` is the first of the server's keys.
+            **options: Of `openai_runs.session.Session`. Unset, ``api_key`` is the first of the server's keys.
 
         Raises:
             RuntimeError: The server is not up.

@@ -4,7 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
-from openai_runs.server.exchange import ENGINE, OWNER, answer, read_body
+from openai_runs.server.exchange import ENGINE, OWNER, answer, answer_page, read_body
 from openai_runs.server.validation import page_query
 
 
@@ -30,7 +30,7 @@ async def update(request: web.Request) -> web.Response:
 async def list(request: web.Request) -> web.Response:
     """Operation ``listAssistants``."""
     query = page_query(request.query)
-    return answer(await request.app[ENGINE].assistants.list(request[OWNER], query))
+    return answer_page(await request.app[ENGINE].assistants.list(request[OWNER], query))
 
 
 async def delete(request: web.Request) -> web.Response:

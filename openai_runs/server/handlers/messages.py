@@ -4,7 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
-from openai_runs.server.exchange import ENGINE, OWNER, answer, read_body
+from openai_runs.server.exchange import ENGINE, OWNER, answer, answer_page, read_body
 from openai_runs.server.validation import page_query
 
 
@@ -32,7 +32,7 @@ async def list(request: web.Request) -> web.Response:
     """Operation ``listMessages``."""
     thread_id = request.match_info["thread_id"]
     query, run_id = page_query(request.query), request.query.get("run_id") or None
-    return answer(await request.app[ENGINE].messages.list(request[OWNER], thread_id, query, run_id))
+    return answer_page(await request.app[ENGINE].messages.list(request[OWNER], thread_id, query, run_id))
 
 
 async def delete(request: web.Request) -> web.Response:

@@ -4,7 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
-from openai_runs.server.exchange import ENGINE, OWNER, answer
+from openai_runs.server.exchange import ENGINE, OWNER, answer, answer_page
 from openai_runs.server.validation import check_include, page_query
 
 
@@ -20,7 +20,7 @@ async def list(request: web.Request) -> web.Response:
     thread_id, run_id = request.match_info["thread_id"], request.match_info["run_id"]
     check_include(request.query)
     query = page_query(request.query)
-    return answer(await request.app[ENGINE].run_steps.list(request[OWNER], thread_id, run_id, query))
+    return answer_page(await request.app[ENGINE].run_steps.list(request[OWNER], thread_id, run_id, query))
 
 
 _ALL: Final = "/threads/{thread_id}/runs/{run_id}/steps"

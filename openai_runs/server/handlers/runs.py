@@ -4,7 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
-from openai_runs.server.exchange import ENGINE, OWNER, answer, answer_run, read_body, refuse_stream
+from openai_runs.server.exchange import ENGINE, OWNER, answer, answer_page, answer_run, read_body, refuse_stream
 from openai_runs.server.validation import check_include, page_query
 
 
@@ -33,7 +33,7 @@ async def update(request: web.Request) -> web.Response:
 async def list(request: web.Request) -> web.Response:
     """Operation ``listRuns``."""
     thread_id, query = request.match_info["thread_id"], page_query(request.query)
-    return answer(await request.app[ENGINE].runs.list(request[OWNER], thread_id, query))
+    return answer_page(await request.app[ENGINE].runs.list(request[OWNER], thread_id, query))
 
 
 async def cancel(request: web.Request) -> web.Response:
