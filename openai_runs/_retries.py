@@ -29,10 +29,10 @@ class Repetition(Generic[T]):
     #: Asks the server whether the request had its effect; the result if it had.
     look: Callable[[], Awaitable[T | None]] | None
     repeatable: bool = field(kw_only=True)  #: whether doing it twice does no more than doing it once
-    _lost: bool = field(init=False)  #: whether some attempt may have had its effect
+    _doubt: Failure | None = field(default=None, init=False)  #: of an attempt that may have had its effect
 
     def __attrs_post_init__(self) -> None:
-        self._lost = _may_be_done(self.failure)
+        self._note(self.failure)
 
     async def run(self, max_retries: int) -> T:
         """Repeat up to so many times.
@@ -73,17 +73,22 @@ class Repetition(Generic[T]):
         try:
             return await self.once()
         except FAILURES as error:
-            self.failure = error
-            self._lost = self._lost or _may_be_done(error)
+            self._note(error)
             raise
+
+    def _note(self, failure: Failure) -> None:
+        self.failure = failure
+        if _may_be_done(failure):
+            self._doubt = failure
 
     async def _find(self) -> T | None:
         """What an attempt whose answer was lost has done."""
-        if self.look is None or not self._lost:
+        if self.look is None or self._doubt is None:
             return None
         try:
             return await self.look()
-        except FAILURES as error:  # nothing is known, so nothing may be repeated; the first trouble stays the news
+        except FAILURES as error:  # nothing is known, so nothing may be repeated, and the doubt is what has to be told
+            self.failure = self._doubt
             self.failure.add_note(f"Looking for what it has done failed as well: {error}")
             raise self.failure from self.failure.__cause__
 

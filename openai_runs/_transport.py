@@ -36,7 +36,6 @@ SHUTDOWN: Final = (
 )
 _NOT_SPOKEN: Final = "This endpoint does not speak the Assistants API, or base_url is wrong (it often ends in /v1)."
 
-_JSON: Final = {"Content-Type": "application/json"}
 #: aiohttp's errors after which the request has surely not reached the server.
 _NOT_SENT: Final = (
     aiohttp.ClientConnectorError,
@@ -74,12 +73,16 @@ class Transport:
         max_connections: int,
     ) -> None:
         self._base = _checked_base(base_url)
-        self._headers = CIMultiDict({"OpenAI-Beta": "assistants=v2", "Accept": "application/json"})
+        # The content type goes with every request, as the API's documents have it: aiohttp would call an empty body
+        # a stream of octets.
+        self._headers = CIMultiDict(
+            {"OpenAI-Beta": "assistants=v2", "Accept": "application/json", "Content-Type": "application/json"}
+        )
         self._new_token: Callable[[], Awaitable[str]] | None = None
         if isinstance(api_key, str):
             self._headers["Authorization"] = f"Bearer {_checked_key('api_key', api_key)}"
         elif callable(api_key):
-            self._new_token = api_key
+            self._new_token = api_key if "authorization" not in map(str.lower, headers) else None
         elif api_key is not None:
             raise TypeError(f"api_key must be a string or an async function: got {type(api_key).__name__}")
         for name, value in headers.items():  # these win, however they are written
@@ -196,9 +199,9 @@ class Transport:
         http = self._http
         if http is None:
             raise RuntimeError(self._not_open)
-        headers = _JSON if data is not None else None
+        headers = None  # they are the client's, made once
         if self._new_token is not None:
-            headers = {**(headers or {}), "Authorization": f"Bearer {await self._token(self._new_token)}"}
+            headers = {"Authorization": f"Bearer {await self._token(self._new_token)}"}
         # In lower case, aiohttp does not repeat it by itself: to a repetition, what the first has deleted is not found.
         verb = "delete" if method == "DELETE" else method
         try:
@@ -236,7 +239,8 @@ class Transport:
         advice = (
             "the request may have had its effect all the same" if sent and method != "GET" else "nothing was changed"
         )
-        return TransportError(self._redact(f"{method} {url.path} at {self._base}: {what}; {advice}"), maybe_done=sent)
+        text = f"{method} {url.path} at {self._base}: {' '.join(what.split())}; {advice}"
+        return TransportError(self._redact(text), maybe_done=sent)
 
     def _nonsense(self, answer: Answer, error: ProtocolError) -> ProtocolError:
         body = self._redact(answer.body.decode(errors="replace"))

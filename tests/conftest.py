@@ -5,6 +5,7 @@ import gc
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import stamina
 from hypothesis import settings
 
 settings.register_profile("openai_runs", deadline=None)  # a slow machine is not a failure
@@ -20,6 +21,13 @@ def anyio_backend() -> str:
 def _tasks() -> set[asyncio.Task[object]]:
     """All tasks but those with which anyio drives tests and fixtures, this one's end among them."""
     return {task for task in asyncio.all_tasks() if not task.get_coro().__qualname__.startswith("TestRunner.")}
+
+
+@pytest.fixture(autouse=True)
+def _no_backoff() -> Iterator[None]:
+    """Repeated requests do not wait; how long they would is tested as a value."""
+    with stamina.set_testing(True, attempts=100, cap=True):
+        yield
 
 
 @pytest.fixture
