@@ -1,0 +1,186 @@
+"""The table of moves, what a follower makes of snapshots, and how long it waits: all by value."""
+
+import logging
+import math
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_runs import load
+from openai_runs.events import ActionRequired, RunEnded, StatusChanged
+from openai_runs.lifecycle import MOVES, REACHABLE, Polling, RunLifecycle
+from openai_runs.models.run import RequiredAction, Run, RunStatus, SubmitToolOutputs
+from openai_runs.models.tool import FunctionCall, FunctionToolCall
+from tests.samples import EXAMPLES
+
+RUN = load((EXAMPLES / "objects/RunObject.json").read_bytes(), Run)
+S = RunStatus
+TERMINAL = {S.CANCELLED, S.FAILED, S.COMPLETED, S.INCOMPLETE, S.EXPIRED}
+
+
+def seen(status: str, *calls: str) -> Run:
+    """A snapshot, with these calls waiting."""
+    waiting = tuple(FunctionToolCall(id=call, function=FunctionCall(name="f", arguments="{}")) for call in calls)
+    action = RequiredAction(submit_tool_outputs=SubmitToolOutputs(tool_calls=waiting)) if calls else None
+    return evolve(RUN, status=RunStatus(status), required_action=action)
+
+
+def told(*snapshots: Run) -> list[Any]:
+    lifecycle = RunLifecycle()
+    return [event for event in map(lifecycle.observe, snapshots) if event is not None]
+
+
+@st.composite
+def walks(draw: st.DrawFn) -> list[RunStatus]:
+    """A run's whole life."""
+    walk = [S.QUEUED]
+    while after := sorted(MOVES[walk[-1]]):
+        walk.append(draw(st.sampled_from(after)))
+    return walk
+
+
+class TestMoves:
+    def test_all_statuses(self) -> None:
+        """The table knows each of the nine, and leads to nothing else; the ends are where nothing follows."""
+        assert set(MOVES) == set(REACHABLE) == set(RunStatus)
+        assert set().union(*MOVES.values()) <= set(RunStatus)
+        assert {status for status, after in MOVES.items() if not after} == TERMINAL
+        assert {status for status in RunStatus if status.is_terminal} == TERMINAL
+
+    def test_every_status_has_a_life(self) -> None:
+        """From the beginning everything can be reached, and from everywhere an end."""
+        assert REACHABLE[S.QUEUED] == set(RunStatus)
+        for status in set(RunStatus) - TERMINAL:
+            assert REACHABLE[status] & TERMINAL
+            assert status not in MOVES[status]
+
+    @given(walks(), st.data())
+    def test_reachable(self, walk: list[RunStatus], data: st.DataObject) -> None:
+        """A later status of any walk is reachable from any earlier one, and no walk leaves a terminal state."""
+        later = data.draw(st.integers(1, len(walk) - 1))
+        earlier = data.draw(st.integers(0, later - 1))
+        assert walk[later] in REACHABLE[walk[earlier]]
+        assert walk[-1].is_terminal
+        assert not any(status.is_terminal for status in walk[:-1])
+
+    @pytest.mark.parametrize("status", RunStatus)
+    def test_reachable_is_closed(self, status: RunStatus) -> None:
+        """What can follow something reachable is reachable: the table of moves, and no more."""
+        ahead = REACHABLE[status]
+        assert ahead >= MOVES[status]
+        assert ahead == MOVES[status].union(*(MOVES[after] for after in ahead))
+
+
+class TestObserve:
+    @given(walks(), st.data())
+    def test_each_change_once(self, walk: list[RunStatus], data: st.DataObject) -> None:
+        """However often a run is looked at, and whatever is missed: each change that is seen is told once."""
+        looks = [status for status in walk for _ in range(data.draw(st.integers(0, 3)))]
+        events = told(*map(seen, looks))
+        changes = [status for index, status in enumerate(looks) if index == 0 or looks[index - 1] != status]
+        assert [event.status for event in events] == changes
+        assert [event.previous for event in events] == [None, *changes][: len(changes)]
+        for event in events:
+            kind = RunEnded if event.status.is_terminal else StatusChanged
+            assert type(event) is (ActionRequired if event.status is S.REQUIRES_ACTION else kind)
+
+    @given(walks())
+    def test_a_legal_life_is_not_remarked_on(self, walk: list[RunStatus]) -> None:
+        """A poller that misses states in between finds nothing odd about that."""
+        logger, records = logging.getLogger("openai_runs.lifecycle"), []
+        handler = logging.Handler()
+        handler.emit = records.append  # type: ignore[method-assign]
+        logger.addHandler(handler)
+        try:
+            told(*map(seen, walk))
+            told(*map(seen, walk[::2]))
+        finally:
+            logger.removeHandler(handler)
+        assert records == []
+
+    def test_a_second_round_of_calls(self) -> None:
+        """Other calls are another requires_action, though nothing was seen in between; the same ones are not."""
+        first, again, other = (
+            seen("requires_action", "c1"),
+            seen("requires_action", "c1"),
+            seen("requires_action", "c2"),
+        )
+        events = told(seen("queued"), first, again, other, seen("completed"))
+        assert [type(event) for event in events] == [StatusChanged, ActionRequired, ActionRequired, RunEnded]
+        assert [call.id for event in events[1:3] for call in event.tool_calls] == ["c1", "c2"]
+        assert events[2].previous is S.REQUIRES_ACTION
+
+    def test_calls_that_linger(self) -> None:
+        """Calls count only while the run waits for them, though some endpoints show them for longer."""
+        events = told(
+            seen("in_progress", "c1"), seen("in_progress"), seen("in_progress", "c2"), seen("completed", "c2")
+        )
+        assert [event.status for event in events] == ["in_progress", "completed"]
+
+    def test_an_unknown_status(self) -> None:
+        """It is told, as itself, and the life goes on."""
+        events = told(seen("queued"), seen("paused"), seen("paused"), seen("in_progress"), seen("completed"))
+        assert [event.status for event in events] == ["queued", "paused", "in_progress", "completed"]
+        assert type(events[1]) is StatusChanged
+        assert not events[1].status.is_known
+        assert not events[1].status.is_terminal
+
+    def test_an_impossible_move(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A stale replica, perhaps: told and logged, not fatal."""
+        events = told(seen("completed"), seen("in_progress"))
+        assert [event.status for event in events] == ["completed", "in_progress"]
+        assert f"run {RUN.id} went from completed to in_progress, which the API does not have" in caplog.text
+
+
+class TestPolling:
+    positive = st.floats(1e-3, 1e3)
+
+    @given(
+        first=positive,
+        factor=st.floats(1, 10) | st.integers(1, 10),
+        longest=positive,
+        unchanged=st.integers(0, 10**9),
+    )
+    def test_bounds(self, first: float, factor: float, longest: float, unchanged: int) -> None:
+        """Waits are positive, never longer than the longest, and never shrink while nothing changes."""
+        polling = Polling(first=first, factor=factor, longest=longest)
+        delay = polling.delay(unchanged)
+        assert 0 < delay <= longest
+        assert delay <= polling.delay(unchanged + 1)
+        assert polling.delay(0) == min(first, longest)
+
+    @given(hint=st.floats(0, 1e6), unchanged=st.integers(0, 100))
+    def test_the_hint_wins(self, hint: float, unchanged: int) -> None:
+        """What the server wishes is done, be it less or more than ours."""
+        assert Polling().delay(unchanged, hint) == hint
+
+    def test_extremes(self) -> None:
+        """The longest wait holds whatever the other numbers are."""
+        assert Polling(first=1e308, factor=10, longest=math.inf).delay(64) == math.inf
+        assert Polling(first=1e308, factor=10, longest=5.0).delay(10**9) == 5.0
+        assert Polling().delay(0, -1.0) == 0.0
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"first": 0},
+            {"first": math.nan},
+            {"factor": 0.99},
+            {"factor": 11},
+            {"longest": 0},
+            {"queued_timeout": 0},
+            {"outage": -1},
+        ],
+    )
+    def test_useless(self, options: dict[str, float]) -> None:
+        """A setting that would spin, or never end, is refused."""
+        (name,) = options
+        with pytest.raises(ValueError, match=name):
+            Polling(**options)
+
+    def test_for_ever(self) -> None:
+        """A run may be left queued for as long as it takes."""
+        assert Polling(queued_timeout=None).queued_timeout is None
