@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from attrs import define
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -43,6 +44,7 @@ _NOT_SENT: Final = (
     aiohttp.ClientHttpProxyError,
     aiohttp.InvalidURL,
 )
+_BROKEN: Final = (aiohttp.ClientError, OSError)  # TimeoutError is an OSError
 #: Characters of a server's words that are kept.
 _MOST_TEXT: Final = 2000
 #: Headers with these in their names have secrets for values, but none so short that it may be a word.
@@ -196,34 +198,71 @@ class Transport:
         self, method: str, url: URL, into: type[T], *, data: bytes | None = None, listen: Listen | None = None
     ) -> T:
         """Send a request once. See `request`."""
+        try:
+            response = await self._begin(method, url, data)
+            answer = Answer(response.status, response.headers, await response.read())
+        except _BROKEN as error:
+            lost = error
+        else:
+            return self._result(answer, into, method, url, listen)
+        raise self._no_answer(lost, method, url) from _cause(lost)
+
+    async def stream(
+        self, url: URL, into: type[T], *, body: Any, look: Callable[[], Awaitable[T | None]] | None = None
+    ) -> "ByteStream | T":
+        """Post a request whose answer comes bit by bit, again if need be. See `request`.
+
+        Returns:
+            The stream; or the model, if an answer was lost and ``look`` found what became of the request, or if the
+            endpoint does not stream.
+        """
+        data = _wire.encode(body)
+        try:
+            return await self._open(url, into, data)
+        except FAILURES as error:
+            failure = error
+        again = partial(self._open, url, into, data)
+        return await Repetition["ByteStream | T"](again, failure, look, repeatable=False).run(self._max_retries)
+
+    async def _open(self, url: URL, into: type[T], data: bytes) -> "ByteStream | T":
+        try:
+            response = await self._begin("POST", url, data, {"Accept": "text/event-stream"})
+            kind = response.headers.get("Content-Type", "text/event-stream").lower()
+            if 200 <= response.status < 300 and kind.startswith("text/event-stream"):
+                return ByteStream(
+                    response, partial(self._broken, url), partial(self._refusal_in_stream, url, response.headers)
+                )
+            answer = Answer(response.status, response.headers, await response.read())
+        except _BROKEN as error:
+            lost = error
+        else:
+            return self._result(answer, into, "POST", url, None)
+        raise self._no_answer(lost, "POST", url) from _cause(lost)
+
+    async def _begin(
+        self, method: str, url: URL, data: bytes | None, headers: dict[str, str] | None = None
+    ) -> aiohttp.ClientResponse:
+        """Send a request, and wait for the head of the answer."""
         http = self._http
         if http is None:
             raise RuntimeError(self._not_open)
-        headers = None  # they are the client's, made once
-        if self._new_token is not None:
-            headers = {"Authorization": f"Bearer {await self._token(self._new_token)}"}
+        if self._new_token is not None:  # all other headers are the same for each request, and made once
+            headers = {**(headers or {}), "Authorization": f"Bearer {await self._token(self._new_token)}"}
         # In lower case, aiohttp does not repeat it by itself: to a repetition, what the first has deleted is not found.
         verb = "delete" if method == "DELETE" else method
+        # Redirects are not followed: the key must not go where only an answer says.
+        return await http.request(verb, url, data=data, headers=headers, allow_redirects=False, proxy=self._proxy)
+
+    def _result(self, answer: Answer, into: type[T], method: str, url: URL, listen: Listen | None) -> T:
+        if not 200 <= answer.status < 300:
+            raise self._refusal(answer, method, url)
+        if listen is not None:
+            listen(answer)
         try:
-            # Redirects are not followed: the key must not go where only an answer says.
-            response = await http.request(
-                verb, url, data=data, headers=headers, allow_redirects=False, proxy=self._proxy
-            )
-            answer = Answer(response.status, response.headers, await response.read())
-        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            lost = error
-        else:
-            if not 200 <= answer.status < 300:
-                raise self._refusal(answer, method, url)
-            if listen is not None:
-                listen(answer)
-            try:
-                return _wire.load(answer.body, into)
-            except ProtocolError as error:
-                unreadable = error
-            raise self._nonsense(answer, unreadable)
-        # aiohttp's errors that have a request in them have the key in them.
-        raise self._no_answer(lost, method, url) from None if isinstance(lost, aiohttp.ClientResponseError) else lost
+            return _wire.load(answer.body, into)
+        except ProtocolError as error:
+            unreadable = error
+        raise self._nonsense(answer, unreadable)
 
     async def _token(self, new_token: Callable[[], Awaitable[str]]) -> str:
         token = _checked_key("the token that api_key() returned", await new_token())
@@ -231,15 +270,18 @@ class Transport:
             self._tokens.append(token)
         return token
 
+    def _what(self, error: Exception) -> str:
+        if isinstance(error, aiohttp.SocketTimeoutError):
+            return f"nothing came for {self._timeout} s"
+        text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+        return " ".join(text.split()) or type(error).__name__
+
     def _no_answer(self, error: Exception, method: str, url: URL) -> TransportError:
         sent = not isinstance(error, _NOT_SENT)
-        what = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error) or type(error).__name__
-        if isinstance(error, aiohttp.SocketTimeoutError):
-            what = f"nothing came for {self._timeout} s"
         advice = (
             "the request may have had its effect all the same" if sent and method != "GET" else "nothing was changed"
         )
-        text = f"{method} {url.path} at {self._base}: {' '.join(what.split())}; {advice}"
+        text = f"{method} {url.path} at {self._base}: {self._what(error)}; {advice}"
         return TransportError(self._redact(text), maybe_done=sent)
 
     def _nonsense(self, answer: Answer, error: ProtocolError) -> ProtocolError:
@@ -278,11 +320,54 @@ class Transport:
             body=snippet(body, _MOST_TEXT),
         )
 
+    def _broken(self, url: URL, error: Exception) -> TransportError:
+        return TransportError(self._redact(f"POST {url.path} at {self._base} broke off: {self._what(error)}"))
+
+    def _refusal_in_stream(self, url: URL, headers: Mapping[str, str], data: bytes) -> ResponseError:
+        fields = {name: self._redact(value) for name, value in _error_fields(data).items()}
+        body = self._redact(data.decode(errors="replace"))
+        message = fields.get("message", "")
+        return ResponseError(
+            f"POST {url.path} at {self._base} told of an error: {snippet(message, _MOST_TEXT) or snippet(body)}",
+            status=None,
+            message=message,
+            type=fields.get("type"),
+            code=fields.get("code"),
+            param=fields.get("param"),
+            request_id=headers.get("x-request-id"),
+            body=snippet(body, _MOST_TEXT),
+        )
+
     def _redact(self, text: str) -> str:
         """Servers and proxies like to echo what they got."""
         for secret in (*self._secrets, *self._tokens):
             text = text.replace(secret, "***")
         return text
+
+
+@define
+class ByteStream:
+    """An answer that is still coming. Whoever gets one closes it."""
+
+    _response: aiohttp.ClientResponse
+    _broken: Callable[[Exception], TransportError]
+    refusal: Callable[[bytes], ResponseError]  #: makes an error of an event that tells one
+
+    async def read(self) -> bytes:
+        """The next bytes, as soon as there are any; none at the end.
+
+        Raises:
+            TransportError: The connection broke off, or nothing came for too long.
+        """
+        try:
+            return await self._response.content.readany()
+        except _BROKEN as error:
+            lost = error
+        raise self._broken(lost) from _cause(lost)
+
+    def close(self) -> None:
+        """Close the connection, unless all of the answer has come."""
+        self._response.close()
 
 
 def _proxy_for(base: URL) -> str | None:
@@ -317,6 +402,11 @@ def _checked_base(base_url: str) -> str:
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"base_url must begin with http:// or https:// and a host: got {base_url!r}")
     return str(url).rstrip("/")
+
+
+def _cause(error: Exception) -> Exception | None:
+    """What to raise from: aiohttp's errors that have a request in them have the key in them."""
+    return None if isinstance(error, aiohttp.ClientResponseError) else error
 
 
 def _error_fields(body: bytes) -> dict[str, str]:
