@@ -208,25 +208,31 @@ class Transport:
         raise self._no_answer(lost, method, url) from _cause(lost)
 
     async def stream(
-        self, url: URL, into: type[T], *, body: Any, look: Callable[[], Awaitable[T | None]] | None = None
+        self,
+        url: URL,
+        into: type[T],
+        *,
+        body: Any = None,
+        method: str = "POST",
+        look: Callable[[], Awaitable[T | None]] | None = None,
     ) -> "ByteStream | T":
-        """Post a request whose answer comes bit by bit, again if need be. See `request`.
+        """Send a request whose answer comes bit by bit, again if need be. See `request`.
 
         Returns:
             The stream; or the model, if an answer was lost and ``look`` found what became of the request, or if the
             endpoint does not stream.
         """
-        data = _wire.encode(body)
+        data = None if body is None else _wire.encode(body)
         try:
-            return await self._open(url, into, data)
+            return await self._open(method, url, into, data)
         except FAILURES as error:
             failure = error
-        again = partial(self._open, url, into, data)
+        again = partial(self._open, method, url, into, data)
         return await Repetition["ByteStream | T"](again, failure, look, repeatable=False).run(self._max_retries)
 
-    async def _open(self, url: URL, into: type[T], data: bytes) -> "ByteStream | T":
+    async def _open(self, method: str, url: URL, into: type[T], data: bytes | None) -> "ByteStream | T":
         try:
-            response = await self._begin("POST", url, data, {"Accept": "text/event-stream"})
+            response = await self._begin(method, url, data, {"Accept": "text/event-stream"})
             kind = response.headers.get("Content-Type", "text/event-stream").lower()
             if 200 <= response.status < 300 and kind.startswith("text/event-stream"):
                 return ByteStream(
@@ -236,8 +242,8 @@ class Transport:
         except _BROKEN as error:
             lost = error
         else:
-            return self._result(answer, into, "POST", url, None)
-        raise self._no_answer(lost, "POST", url) from _cause(lost)
+            return self._result(answer, into, method, url, None)
+        raise self._no_answer(lost, method, url) from _cause(lost)
 
     async def _begin(
         self, method: str, url: URL, data: bytes | None, headers: dict[str, str] | None = None
