@@ -74,7 +74,7 @@ async def test_the_whole_story(client):
     assert (run.status, run.model, run.temperature) == ("requires_action", "other", 0.5)
     run = await beta.threads.runs.update(run.id, thread_id=thread.id, metadata={"job": "2"})
     run = await beta.threads.runs.submit_tool_outputs_and_poll(
-        run.id, thread_id=thread.id, tool_outputs=outputs_for(run)
+        run_id=run.id, thread_id=thread.id, tool_outputs=outputs_for(run)
     )
     assert (run.status, run.metadata) == ("completed", {"job": "2"})
     assert run.usage.total_tokens == run.usage.prompt_tokens + run.usage.completion_tokens
