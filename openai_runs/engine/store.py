@@ -141,7 +141,7 @@ class _Line:
 _REMEMBERED: Final = 10_000
 
 _HISTORY: Final = "history"  # lines that are not paged: what `history` reads, and a run's messages
-_OF_RUN: Final = "of run"
+_OF_RUN: Final = "of run "  # and its ID
 
 
 @define
@@ -182,7 +182,7 @@ class MemoryStore:
         """Read a part of a list."""
         after = self._cursor(kind, group, "after", query.after)
         before = self._cursor(kind, group, "before", query.before)
-        line = self._lines.get((kind, group) if run_id is None else (_OF_RUN, run_id))
+        line = self._lines.get((kind, group) if run_id is None else (_OF_RUN + run_id, group))
         if line is None:
             return [], False
         ids, more = line.cut(query.limit, newest_first=query.order == "desc", after=after, before=before)
@@ -272,7 +272,7 @@ def _lines_of(record: Record[Any]) -> list[tuple[type[Any] | str, str]]:
     if isinstance(value, Message):
         lines.append((_HISTORY, value.thread_id))
         if value.run_id is not None:
-            lines.append((_OF_RUN, value.run_id))
+            lines.append((_OF_RUN + value.run_id, value.thread_id))
     elif isinstance(value, RunStep) and value.type == "tool_calls":
         lines.append((_HISTORY, value.thread_id))
     return lines

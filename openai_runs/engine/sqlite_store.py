@@ -1,0 +1,311 @@
+"""`SQLiteStore`: a store in a file, from which neither ``kill -9`` nor a power cut takes what was committed.
+
+Its statements have an unusual shape for a reason. Around each step of a statement Python's ``sqlite3`` waits for the
+interpreter's lock, which on a busy event loop takes milliseconds; inside a step, SQLite works beside the loop. So
+whatever waits to be written is written by one statement in one step, and a list is read as one row.
+"""
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import aiosqlite
+import anyio
+import msgspec
+from attrs import define
+
+from openai_runs import _wire
+from openai_runs.engine import sqlite_schema as schema
+from openai_runs.engine.errors import StoreUnavailableError
+from openai_runs.engine.record_cache import RecordCache
+from openai_runs.engine.records import Change, Delete, PageQuery, Record, RunState, Stored
+from openai_runs.engine.store import UnknownCursorError, group_of
+from openai_runs.models.message import Message
+from openai_runs.models.run_step import RunStep
+
+T = TypeVar("T", bound=Stored)
+
+_logger = logging.getLogger("openai_runs.engine")
+
+_CHUNK: Final = 200  # objects that are read in one go: decoding them takes a few milliseconds
+
+#: What is wrong with a disk or a file. SQLite's other errors would be bugs of ours.
+_TROUBLES: Final = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+
+
+@define(eq=False)
+class _Write:
+    """A commit that waits to be written: each change with its columns in the file, of which the last is the body."""
+
+    changes: Sequence[tuple[Change, tuple[Any, ...], bytes | None]]
+    done: asyncio.Future[None]
+
+    def settle(self, failure: Exception | None) -> None:
+        if self.done.done():  # whoever waited was cancelled
+            return
+        if failure is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(failure)
+
+
+class SQLiteStore:
+    """Keeps objects in an SQLite file.
+
+    What has been committed is on the disk: every group of commits ends with an fsync. While the store is open no other
+    process can open the file, and its newest part is in a second one (``…-wal``); a closed store is one file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, cache_size: int = 8 * 2**20) -> None:
+        """Say which file; nothing is opened yet.
+
+        Args:
+            path: The file. If it is not there it is made, readable by its user only.
+            cache_size: How many bytes of objects, as JSON, are kept in memory: those in most use.
+        """
+        self._path = Path(path)
+        self._cache = RecordCache(cache_size)
+        self._db: aiosqlite.Connection | None = None
+        self._last_place = 0
+        self._waiting: list[_Write] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._in_trouble = False
+
+    def __repr__(self) -> str:
+        return f"<SQLiteStore {str(self._path)!r}, {'closed' if self._db is None else 'open'}>"
+
+    async def __aenter__(self) -> Self:
+        """Open the file.
+
+        Raises:
+            StoreFileError: It is in use, damaged, another program's, or a later version's.
+            OSError: It cannot be made.
+        """
+        if self._db is not None:
+            raise RuntimeError(f"{self!r}: enter it once")
+        # A file that is there is not touched: to open and close it would undo the locks that another store of this
+        # process has on it.
+        with suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        self._db, self._last_place = await schema.prepare(self._path)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        """Write what waits, and close the file."""
+        with anyio.CancelScope(shield=True):  # SQLite's thread ends, whatever else does
+            if self._writer is not None:
+                await self._writer
+            db, self._db = self._db, None
+            self._cache.clear()
+            if db is not None:
+                await db.close()
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """Do all of it or nothing, and return when it is on the disk.
+
+        Raises:
+            StoreUnavailableError: Nothing was done, and later it may work.
+        """
+        loop = asyncio.get_running_loop()
+        write = _Write([self._columns_of(change) for change in changes], loop.create_future())
+        self._waiting.append(write)
+        if self._writer is None or self._writer.done():
+            # No task group: one would make an exception group of what is raised where the store is used.
+            self._writer = asyncio.create_task(self._write_waiting())
+        await write.done
+
+    async def _write_waiting(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting, []
+            failure = await self._write(group)
+            if failure is None or len(group) == 1:
+                for write in group:
+                    write.settle(failure)
+            else:
+                for write in group:  # one by one: the fault of one is not the others'
+                    write.settle(await self._write([write]))
+
+    async def _write(self, group: Sequence[_Write]) -> Exception | None:
+        try:
+            await self._execute(schema.WRITE, _parameters_of(group))
+        except Exception as error:  # it belongs to those who wait for these writes
+            if isinstance(error, StoreUnavailableError) and not self._in_trouble:
+                self._in_trouble = True
+                _logger.error("%r takes no commits: %s", self, error.__cause__)  # noqa: TRY400  # ours is no news
+            return error
+        if self._in_trouble:
+            self._in_trouble = False
+            _logger.warning("%r takes commits again", self)
+        for write in group:
+            for change, _, body in write.changes:
+                if isinstance(change, Delete):
+                    self._cache.drop(change.kind, change.id)
+                else:
+                    self._cache.put(change, len(body or b""))
+        return None
+
+    def _columns_of(self, change: Change) -> tuple[Change, tuple[Any, ...], bytes | None]:
+        if isinstance(change, Delete):
+            return change, (None, schema.NAMES[change.kind], change.id, None, None, None, None), None
+        self._last_place += 1  # it is used if the object is a new one
+        value = change.value
+        history = run_id = None
+        if isinstance(value, Message):
+            history, run_id = value.thread_id, value.run_id
+        elif isinstance(value, RunStep) and value.type == "tool_calls":
+            history = value.thread_id
+        kind, list = schema.NAMES[type(value)], group_of(change)
+        columns = (self._last_place, kind, value.id, change.owner, list, history, run_id)
+        return change, columns, _wire.encode(value)
+
+    async def get(self, kind: type[T], id: str) -> Record[T] | None:
+        """Find an object.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read now.
+        """
+        record = self._cache.get(kind, id)
+        if record is None:
+            for owner, body in await self._execute(schema.READ, (schema.NAMES[kind], _bindable(id))):
+                record = Record(owner, _wire.load(body, kind))
+                # Nothing later is overwritten: answers come in the order in which SQLite's thread did the work.
+                self._cache.put(record, len(body))
+        return record
+
+    async def page(
+        self, kind: type[T], group: str, query: PageQuery, *, run_id: str | None = None
+    ) -> tuple[Sequence[Record[T]], bool]:
+        """Read a part of a list.
+
+        Raises:
+            UnknownCursorError: ``after`` or ``before`` is not in the list.
+            StoreUnavailableError: The file cannot be read now.
+        """
+        newest_first = query.order == "desc"
+        from_the_end = newest_first != (query.before is not None and query.after is None)
+        low, high = (query.before, query.after) if newest_first else (query.after, query.before)
+        [(low_place, high_place, rows)] = await self._execute(
+            schema.PAGES[from_the_end, run_id is not None],
+            {
+                "kind": schema.NAMES[kind],
+                "list": _bindable(group),
+                "run_id": _bindable(run_id),
+                "low": _bindable(low),
+                "high": _bindable(high),
+                "limit": query.limit + 1,
+            },
+        )
+        after, before = (high_place, low_place) if newest_first else (low_place, high_place)
+        if query.after is not None and after is None:
+            raise UnknownCursorError("after")
+        if query.before is not None and before is None:
+            raise UnknownCursorError("before")
+        records = _decode(rows)
+        more = len(records) > query.limit
+        del records[query.limit :]
+        return records[::-1] if from_the_end != newest_first else records, more
+
+    async def history(
+        self, thread_id: str, *, last_messages: int | None = None, besides_run: str = ""
+    ) -> Sequence[Record[Message] | Record[RunStep]]:
+        """Read a thread's messages and the steps with tool calls between them.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read now.
+        """
+        start = 0
+        if last_messages is not None:
+            parameters = {"thread_id": thread_id, "besides_run": besides_run, "last_messages": last_messages}
+            for (place,) in await self._execute(schema.START_OF_HISTORY, parameters):
+                start = place
+        return [record async for record in self._walk(schema.ROWS_OF_HISTORY, start, thread_id=thread_id)]
+
+    async def unfinished(self) -> Sequence[Record[RunState]]:
+        """List what there is of run states.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read now.
+        """
+        return [record async for record in self._walk(schema.ROWS_UNFINISHED)]
+
+    async def everything(self, kind: type[T]) -> AsyncGenerator[Record[T]]:
+        """Go through all objects of a kind. What is changed meanwhile may be seen either way.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read now.
+        """
+        async for record in self._walk(schema.ROWS_OF_KIND, kind=schema.NAMES[kind]):
+            yield record
+
+    async def _walk(self, sql: str, start: int = 0, **parameters: str) -> AsyncGenerator[Record[Any]]:
+        """Read many objects, a few at a time, so that others get their turn; without those that come meanwhile."""
+        end, more = self._last_place, True
+        while more:
+            bounds = {"start": start, "end": end, "limit": _CHUNK}
+            [(start, rows)] = await self._execute(sql, {**parameters, **bounds})
+            records = _decode(rows)
+            more = len(records) == _CHUNK
+            for record in records:
+                yield record
+
+    async def _execute(self, sql: str, parameters: Any) -> list[Any]:
+        if self._db is None:
+            raise RuntimeError("the store is not open: use it as `async with SQLiteStore(…) as store`")
+        try:
+            return list(await self._db.execute_fetchall(sql, parameters))
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _TROUBLES:
+                raise
+            raise StoreUnavailableError(
+                f"The server's store is not available: {error}. Nothing was changed."
+            ) from error
+
+
+def _parameters_of(group: Sequence[_Write]) -> Mapping[str, Any]:
+    index: list[tuple[Any, ...]] = []
+    bodies: list[bytes] = []
+    place = 1
+    for write in group:
+        for _, columns, body in write.changes:
+            if body is None:
+                index.append(columns)
+            else:
+                index.append((*columns, place, len(body)))
+                bodies.append(body)
+                place += len(body)
+    text = msgspec.json.encode(index).decode()
+    if "\\u0000" in text:  # where SQLite would take the rest of an ID for nothing
+        raise ValueError("a NUL character in an ID or in an owner's label")
+    return {"index": text, "bodies": b"".join(bodies)}
+
+
+def _decode(rows: bytes | None) -> list[Record[Any]]:
+    found = [] if rows is None else _wire.decode(rows)
+    return [Record(owner, _wire.load(body, schema.KINDS[kind])) for kind, owner, body in found]
+
+
+def _bindable(text: str | None) -> str | bytes | None:
+    """Text as SQLite takes it. Text that is not Unicode becomes a blob, which no text is equal to."""
+    try:
+        if text is not None:
+            text.encode()
+    except UnicodeEncodeError:
+        return b""
+    return text
