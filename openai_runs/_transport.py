@@ -254,10 +254,15 @@ class Transport:
             raise RuntimeError(self._not_open)
         if self._new_token is not None:  # all other headers are the same for each request, and made once
             headers = {**(headers or {}), "Authorization": f"Bearer {await self._token(self._new_token)}"}
-        # In lower case, aiohttp does not repeat it by itself: to a repetition, what the first has deleted is not found.
-        verb = "delete" if method == "DELETE" else method
-        # Redirects are not followed: the key must not go where only an answer says.
-        return await http.request(verb, url, data=data, headers=headers, allow_redirects=False, proxy=self._proxy)
+        return await http.request(
+            method,
+            url,
+            data=data,
+            headers=headers,
+            allow_redirects=False,  # the key must not go where only an answer says
+            proxy=self._proxy,
+            middlewares=(_once,) if method == "DELETE" else None,
+        )
 
     def _result(self, answer: Answer, into: type[T], method: str, url: URL, listen: Listen | None) -> T:
         if not 200 <= answer.status < 300:
@@ -408,6 +413,16 @@ def _checked_base(base_url: str) -> str:
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"base_url must begin with http:// or https:// and a host: got {base_url!r}")
     return str(url).rstrip("/")
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a request by itself: to a second DELETE, what the first has deleted is not found."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:  # which it does not repeat
+        raise
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        raise aiohttp.ClientConnectionError(str(error)) from error
 
 
 def _cause(error: Exception) -> Exception | None:

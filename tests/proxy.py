@@ -27,7 +27,8 @@ class Proxy(AsyncContextManagerMixin):
     """Passes HTTP on to a server, except where a mishap is planned.
 
     Attributes:
-        requests: Method and path of all that came from clients, and whether it was passed on at once.
+        requests: Method and path of all that came from clients.
+        targets: Path and query of the same.
     """
 
     def __init__(self, url: str) -> None:
@@ -36,6 +37,7 @@ class Proxy(AsyncContextManagerMixin):
         self._mishaps: list[_Mishap] = []
         self._late: bytes | None = None
         self.requests: list[str] = []
+        self.targets: list[str] = []
         self.port = 0
 
     @property
@@ -77,6 +79,7 @@ class Proxy(AsyncContextManagerMixin):
                 method, target, _ = first.split(" ")
                 path = target.partition("?")[0]
                 self.requests.append(f"{method} {path}")
+                self.targets.append(target)
                 late, self._late = self._late, None
                 if late is not None and late.split(b"\r\n")[0] == raw.split(b"\r\n")[0]:
                     await self._pass_on(late)

@@ -1,0 +1,95 @@
+"""Lists that come in pages: what every endpoint may do with them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from openai_runs.errors import ProtocolError
+from openai_runs.session import Session
+from tests.stub import Reply, Request, Stub, error, reply
+
+pytestmark = pytest.mark.anyio
+
+
+def page(*ids: str, **fields: Any) -> Reply:
+    items = [{"id": id, "object": "assistant", "created_at": 1, "model": "m"} for id in ids]
+    return reply({"object": "list", "data": items, **fields})
+
+
+async def ids(session: Session, **query: Any) -> list[str]:
+    return [found.id async for found in session.assistants.list(**query)]
+
+
+async def test_pages_follow_the_last_item() -> None:
+    """Not `last_id`, which endpoints are known to get wrong."""
+    pages = page("a", "b", last_id="nonsense", has_more=True), page("c", first_id=None, last_id=None, has_more=False)
+    async with Stub(*pages) as stub, stub.session() as session:
+        assert await ids(session, limit=2, order="asc", before="z") == ["a", "b", "c"]
+    assert [request.query for request in stub.requests] == [
+        "limit=2&order=asc&before=z",
+        "limit=2&order=asc&before=z&after=b",
+    ]
+
+
+async def test_where_it_ends() -> None:
+    """At `has_more: false`, or, where that is not sent, at an empty page."""
+    async with Stub(page("a"), page("b"), page()) as stub, stub.session() as session:
+        assert await ids(session) == ["a", "b"]
+        assert len(stub.requests) == 3
+    async with Stub(page(has_more=True)) as stub, stub.session() as session:
+        assert await ids(session) == []
+
+
+@pytest.mark.parametrize("ignorant", [lambda _: page("a", "b", has_more=True), lambda _: page("b", has_more=True)])
+async def test_an_endpoint_that_ignores_after(ignorant: Callable[[Request], Reply]) -> None:
+    """The same page for ever is told as the server's fault, and no item comes twice."""
+    seen: list[str] = []
+
+    async def iterate() -> None:
+        async for found in session.assistants.list():
+            seen.append(found.id)  # noqa: PERF401  # an error comes in the middle
+
+    async with Stub(ignorant) as stub, stub.session() as session:
+        with pytest.raises(ProtocolError, match="the page after 'b' ends with it again: the server ignores `after`"):
+            await iterate()
+    assert len(seen) == len(set(seen))
+    assert len(stub.requests) == 2
+
+
+async def test_lazy_and_anew() -> None:
+    """Nothing is fetched before it is wanted; each iteration asks anew; a page is not iterated further."""
+    async with Stub(page("a", has_more=True), page("a"), page("a", has_more=True)) as stub, stub.session() as session:
+        listing = session.assistants.list()
+        assert stub.requests == []
+        async for found in listing:
+            assert found.id == "a"
+            break
+        assert len(stub.requests) == 1
+        assert [found.id for found in (await listing.page()).data] == ["a"]
+        async for _ in listing:
+            break
+        assert [request.query for request in stub.requests] == ["", "", ""]
+
+
+async def test_an_outage_in_the_middle() -> None:
+    """A page that fails for a moment is asked for again; what came is not told twice."""
+    replies = page("a", has_more=True), error(503), page("b", has_more=False)
+    async with Stub(*replies) as stub, stub.session() as session:
+        assert await ids(session) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ({"limit": 0}, "limit must be 1 to 100: got 0"),
+        ({"order": "newest"}, "order must be 'asc' or 'desc': got 'newest'"),
+        ({"offset": 3}, "unknown parameter 'offset'"),
+    ],
+)
+async def test_refused_at_once(query: dict[str, Any], text: str) -> None:
+    """A wrong query is refused where it is written, not where it is iterated."""
+    async with Stub() as stub, stub.session() as session:
+        with pytest.raises((TypeError, ValueError), match=text):
+            session.assistants.list(**query)
+    assert stub.requests == []

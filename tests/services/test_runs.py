@@ -1,0 +1,165 @@
+"""`session.runs`: each operation, each parameter."""
+
+from typing import Any
+
+import pytest
+
+from openai_runs.errors import BadRequestError, NotFoundError
+from openai_runs.models.assistant import Assistant
+from openai_runs.models.run import Run, TruncationStrategy
+from openai_runs.models.thread import Thread
+from openai_runs.models.tool import CodeInterpreterTool, JsonObjectFormat, NamedToolChoice, ToolOutput
+from openai_runs.server import LocalServer
+from openai_runs.services.runs import MARKER
+from openai_runs.session import Session
+from tests.proxy import Proxy
+from tests.services.conftest import QUICK, WEATHER
+from tests.stub import Stub
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def waiting(session: Session, assistant: Assistant, thread: Thread) -> Run:
+    """A run that waits for tool outputs."""
+    run = await session.runs.create(thread.id, assistant_id=assistant.id)
+    async for event in session.runs.follow(run, polling=QUICK):
+        if event.status == "requires_action":
+            break
+    return event.run
+
+
+async def test_create_with_everything(
+    server: LocalServer, session: Session, assistant: Assistant, thread: Thread
+) -> None:
+    """Every parameter arrives, and comes back in the same shape."""
+    run = await session.runs.create(
+        thread.id,
+        assistant_id=assistant.id,
+        include=["step_details.tool_calls[*].file_search.results[*].content"],
+        model="other",
+        instructions="Be brief.",
+        additional_instructions="And kind.",
+        additional_messages=[{"role": "user", "content": "more"}, {"role": "assistant", "content": "yes"}],
+        tools=[WEATHER, CodeInterpreterTool(), {"type": "file_search"}],
+        metadata={"k": "v"},
+        temperature=1.5,
+        top_p=0.9,
+        max_prompt_tokens=256,
+        max_completion_tokens=257,
+        truncation_strategy=TruncationStrategy(type="last_messages", last_messages=2),
+        tool_choice=NamedToolChoice(type="code_interpreter"),
+        parallel_tool_calls=False,
+        response_format=JsonObjectFormat(),
+        reasoning_effort="high",
+    )
+    assert (run.thread_id, run.assistant_id, run.model) == (thread.id, assistant.id, "other")
+    assert run.instructions.split() == ["Be", "brief.", "And", "kind."]
+    assert [tool.type for tool in run.tools] == ["function", "code_interpreter", "file_search"]
+    assert run.metadata.keys() == {"k", MARKER}
+    assert (run.temperature, run.top_p, run.max_prompt_tokens, run.max_completion_tokens) == (1.5, 0.9, 256, 257)
+    assert (run.truncation_strategy.type, run.truncation_strategy.last_messages) == ("last_messages", 2)
+    assert (run.tool_choice.type, run.parallel_tool_calls) == ("code_interpreter", False)
+    assert (run.response_format.type, run.reasoning_effort) == ("json_object", "high")
+    texts = [message.text async for message in session.messages.list(thread.id, order="asc", limit=3)]
+    assert texts[:3] == ["How is the weather?", "more", "yes"]
+
+
+async def test_the_marker(session: Session, assistant: Assistant, thread: Thread) -> None:
+    """A run of its own each time; a caller's own stays; there is none where the pairs are used up."""
+    one = await session.runs.create(thread.id, assistant_id=assistant.id, metadata=None)
+    await session.runs.cancel(one)
+    other = await session.runs.create((await session.threads.create()).id, assistant_id=assistant.id, metadata={})
+    assert one.metadata[MARKER] != other.metadata[MARKER]
+    pairs = {str(n): "v" for n in range(16)}
+    for metadata in (pairs, {**dict(list(pairs.items())[:15]), MARKER: "mine"}):
+        thread = await session.threads.create()
+        run = await session.runs.create(thread.id, assistant_id=assistant.id, metadata=metadata)
+        assert run.metadata == metadata
+
+
+async def test_retrieve_and_update(session: Session, waiting: Run) -> None:
+    """By the run, or by two IDs."""
+    assert await session.runs.retrieve(waiting) == waiting
+    assert await session.runs.retrieve(waiting.thread_id, waiting.id) == waiting
+    assert (await session.runs.update(waiting, metadata={"a": "b"})).metadata == {"a": "b"}
+    changed = await session.runs.update(waiting.thread_id, waiting.id, metadata={"c": "d"})
+    assert (changed.metadata, changed.status) == ({"c": "d"}, "requires_action")
+    with pytest.raises(NotFoundError):
+        await session.runs.retrieve(waiting.thread_id, "run_none")
+
+
+async def test_list(session: Session, assistant: Assistant, thread: Thread) -> None:
+    """All runs of a thread, in either order, page by page."""
+    ids = []
+    for _ in range(3):
+        run = await session.runs.create(thread.id, assistant_id=assistant.id, tools=[])
+        ids.append((await session.runs.complete(run, polling=QUICK)).id)
+    assert [run.id async for run in session.runs.list(thread.id, limit=2)] == ids[::-1]
+    assert [run.id async for run in session.runs.list(thread.id, limit=1, order="asc")] == ids
+    page = await session.runs.list(thread.id, order="asc", after=ids[0], before=ids[2]).page()
+    assert [run.id for run in page.data] == ids[1:2]
+
+
+@pytest.mark.parametrize("by_ids", [False, True])
+async def test_cancel(session: Session, waiting: Run, by_ids: bool) -> None:
+    """A run that waits is cancelled; one that has ended cannot be."""
+    cancelled = await (session.runs.cancel(waiting.thread_id, waiting.id) if by_ids else session.runs.cancel(waiting))
+    assert cancelled.status in ("cancelling", "cancelled")
+    events = [event async for event in session.runs.follow(cancelled, polling=QUICK)]
+    assert events[-1].status == "cancelled"
+    with pytest.raises(BadRequestError, match="Cannot cancel run with status 'cancelled'"):
+        await session.runs.cancel(waiting)
+
+
+@pytest.mark.parametrize("by_ids", [False, True])
+@pytest.mark.parametrize("as_dicts", [False, True])
+async def test_submit_tool_outputs(session: Session, waiting: Run, by_ids: bool, as_dicts: bool) -> None:
+    """Outputs are models or dicts; afterwards the run goes on, and takes no more."""
+    outputs: list[Any] = [
+        {"tool_call_id": call.id, "output": "rain"} if as_dicts else ToolOutput(tool_call_id=call.id, output="rain")
+        for call in waiting.pending_tool_calls
+    ]
+    where = (waiting.thread_id, waiting.id) if by_ids else (waiting,)
+    run = await session.runs.submit_tool_outputs(*where, outputs)
+    assert run.status != "requires_action"
+    assert (await session.runs.complete(run, polling=QUICK)).status == "completed"
+    with pytest.raises(BadRequestError, match="do not accept tool outputs"):
+        await session.runs.submit_tool_outputs(*where, outputs)
+
+
+async def test_not_all_outputs(session: Session, waiting: Run) -> None:
+    """The server wants them all at once, and says so."""
+    with pytest.raises(BadRequestError, match="Expected tool outputs for call_ids"):
+        await session.runs.submit_tool_outputs(waiting, [])
+
+
+async def test_which_run() -> None:
+    """A run is named by a Run or by two IDs; half a name is refused before anything is sent."""
+    async with Stub() as stub, stub.session() as session:
+        for call in (
+            lambda: session.runs.retrieve("thread_1"),
+            lambda: session.runs.cancel("thread_1"),
+            lambda: session.runs.update("thread_1", metadata={}),
+        ):
+            with pytest.raises(TypeError, match="a run is named by a Run, or by two IDs"):
+                await call()
+        for arguments in ([], ["run_1"], ["run_1", [], []]):
+            with pytest.raises(TypeError, match="give a Run, or a thread's ID and a run's; then the outputs"):
+                await session.runs.submit_tool_outputs("thread_1", *arguments)
+        with pytest.raises(TypeError, match="a run is named by a Run, or by two IDs"):
+            session.runs.follow("thread_1")
+    assert stub.requests == []
+
+
+async def test_one_request_each(server: LocalServer, assistant: Assistant, thread: Thread) -> None:
+    """No operation costs more than its one request."""
+    async with Proxy(server.url) as proxy, proxy.session() as session:
+        run = await session.runs.create(thread.id, assistant_id=assistant.id)
+        await session.runs.retrieve(run)
+        await session.runs.update(run, metadata={})
+        await session.runs.cancel(run)
+        await session.runs.list(thread.id).page()
+    path = f"/v1/threads/{thread.id}/runs"
+    one = f"{path}/{run.id}"
+    assert proxy.requests == [f"POST {path}", f"GET {one}", f"POST {one}", f"POST {one}/cancel", f"GET {path}"]
