@@ -57,7 +57,7 @@ class Transcript:
         """Take a delta of a step."""
         self._step(event.id).add(_wire.dump(event.delta))
 
-    def change_message(self, message: Message, name: str) -> Iterator[MessageDelta | MessageChanged]:
+    def change_message(self, message: Message, name: str) -> list[MessageDelta | MessageChanged]:
         """Take a snapshot of a message, and tell it: the text that no delta has told, then the snapshot."""
         growing = self._message(message.id)
         content = growing.merged().get("content") or []
@@ -67,14 +67,15 @@ class Transcript:
             # The snapshot is older than the latest deltas; what they told stays, lest it be told again.
             message = _made_message({**_wire.dump(message), "content": content})
             now = {}
+        news: list[MessageDelta | MessageChanged] = []
         for index, text in now.items():
             before = told.get(index, "")
             if not text.startswith(before):  # the snapshot has the truth, but what has been told cannot be taken back
                 _logger.warning("the text of message %s is not what its deltas told", message.id)
             elif text != before:
-                yield _text_delta(message.id, index, text[len(before) :])
+                news.append(_text_delta(message.id, index, text[len(before) :]))
         growing.replace(message)
-        yield MessageChanged(message, name)
+        return [*news, MessageChanged(message, name)]
 
     def change_step(self, step: RunStep, name: str) -> StepChanged:
         """Take a snapshot of a step, and tell it."""

@@ -4,25 +4,28 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 import anyio
-from attrs import define, field
+from attrs import define, field, validators
 
 from openai_runs._retries import is_transient, poll_hint
-from openai_runs._transport import Answer, Listen
+from openai_runs._transport import Answer
 from openai_runs.errors import (
     BadRequestError,
     OpenAIRunsError,
     ResponseError,
+    RunActionRequiredError,
     RunDeadlineError,
     RunStuckError,
     TransportError,
+    run_error,
 )
 from openai_runs.events import ActionRequired, RunEnded, RunEvent, StatusChanged, ToolOutputsSubmitted
 from openai_runs.lifecycle import Polling, RunLifecycle
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.tool import ToolOutput
+from openai_runs.services.one_run import OneRun
 from openai_runs.toolbox import Toolbox
 
 _logger = logging.getLogger("openai_runs.runs")
@@ -32,16 +35,27 @@ T = TypeVar("T")
 _LAST_WISH: Final = 10.0
 
 
+OnExit = Literal["leave", "cancel"]
+
+
+def cancels(on_exit: OnExit) -> bool:
+    """Whether to cancel an unfinished run on the way out.
+
+    Raises:
+        ValueError: It is not one of the words.
+    """
+    if on_exit not in ("leave", "cancel"):
+        raise ValueError(f"on_exit must be 'leave' or 'cancel': got {on_exit!r}")
+    return on_exit == "cancel"
+
+
 @define
 class Follower:
-    """One run's story in the making. The functions do the requests, and show each answer to their argument."""
+    """One run's story in the making."""
 
-    name: str  #: the run, for messages
-    retrieve: Callable[[Listen], Awaitable[Run]]
-    submit: Callable[[tuple[ToolOutput, ...], Listen], Awaitable[Run]]
-    cancel: Callable[[], Awaitable[Run]]
+    one: OneRun
     toolbox: Toolbox | None
-    deadline: float | None
+    deadline: float | None = field(validator=validators.optional(validators.ge(0)))
     polling: Polling
     run: Run | None  #: the latest snapshot
     _lifecycle: RunLifecycle = field(factory=RunLifecycle, init=False)
@@ -55,7 +69,7 @@ class Follower:
         unchanged = 0
         try:
             if self.run is None:
-                self.run = await self.in_time(self.retrieve(self.listen))
+                self.run = await self.in_time(self.one.retrieve(self.listen))
             while True:
                 event = self.observe(self.run)
                 if event is None:
@@ -66,7 +80,9 @@ class Follower:
                         return
                     unchanged = 0
                 if isinstance(event, ActionRequired) and self.toolbox is not None:
-                    outputs, run = await self.answer(self.toolbox, event, lambda made: self.submit(made, self.listen))
+                    outputs, run = await self.answer(
+                        self.toolbox, event, lambda made: self.one.submit(made, self.listen)
+                    )
                     if run is not None:
                         self.run = run
                         yield ToolOutputsSubmitted(run=run, outputs=outputs)
@@ -85,6 +101,7 @@ class Follower:
     def observe(self, run: Run) -> StatusChanged | None:
         """Take a snapshot, and say what has changed."""
         self.run = run
+        self.one.know(run)
         event = self._lifecycle.observe(run)
         if event is not None:
             self._changed_at = anyio.current_time()
@@ -92,9 +109,10 @@ class Follower:
             self._check_queued(run)
         return event
 
-    async def refresh(self) -> None:
+    async def refresh(self) -> Run:
         """Fetch the run as it is now."""
-        self.run = await self.patiently(partial(self.retrieve, self.listen))
+        self.run = run = await self.patiently(partial(self.one.retrieve, self.listen))
+        return run
 
     async def answer(
         self, toolbox: Toolbox, wanted: ActionRequired, submit: Callable[[tuple[ToolOutput, ...]], Awaitable[T]]
@@ -105,8 +123,7 @@ class Follower:
             return outputs, await self.patiently(partial(submit, outputs))
         except BadRequestError:
             # The run has ended while the tools were at work, or somebody else has answered: then it goes on from there.
-            await self.refresh()
-            waiting = {call.id for call in self.run.pending_tool_calls} if self.run else set()
+            waiting = {call.id for call in (await self.refresh()).pending_tool_calls}
             if not waiting.isdisjoint(output.tool_call_id for output in outputs):
                 raise
             return outputs, None
@@ -123,7 +140,7 @@ class Follower:
                 if not is_transient(error) or now - out_since >= self.polling.outage:
                     raise
                 _logger.warning(
-                    "%s: the endpoint has been out of reach for %.1f s: %s", self.name, now - out_since, error
+                    "%s: the endpoint has been out of reach for %.1f s: %s", self.one.name, now - out_since, error
                 )
             await self._sleep(self.polling.delay(failures))
             failures += 1
@@ -143,7 +160,7 @@ class Follower:
         raise self._too_late()  # nothing but the scope's end leads here
 
     def _too_late(self) -> Exception:
-        text = f"{self.name} did not end within the deadline of {self.deadline} s"
+        text = f"{self.one.name} did not end within the deadline of {self.deadline} s"
         if self.run is None:
             return TransportError(f"{text}: the endpoint did not even answer", maybe_done=False)
         return RunDeadlineError(f"{text}; it was {self.run.status} when last seen", run=self.run)
@@ -153,7 +170,7 @@ class Follower:
         if most is None or anyio.current_time() - self._changed_at < most:
             return
         raise RunStuckError(
-            f"{self.name} has been queued for {most} s: the endpoint is overloaded, or lost the run. "
+            f"{self.one.name} has been queued for {most} s: the endpoint is overloaded, or lost the run. "
             "Cancel it and start anew, or raise Polling.queued_timeout",
             run=run,
         )
@@ -169,8 +186,22 @@ class Follower:
         # Shielded: that somebody cancels us is the main reason to come here.
         with anyio.move_on_after(_LAST_WISH, shield=True) as scope:
             try:
-                self.run = await self.cancel()
+                self.run = await self.one.cancel()
             except OpenAIRunsError as error:  # the reason for leaving must not be hidden by this one
-                _logger.warning("%s could not be cancelled: %s", self.name, error)
+                _logger.warning("%s could not be cancelled: %s", self.one.name, error)
         if scope.cancelled_caught:
-            _logger.warning("%s could not be cancelled within %s s", self.name, _LAST_WISH)
+            _logger.warning("%s could not be cancelled within %s s", self.one.name, _LAST_WISH)
+
+
+def outcome(run: Run) -> Run:
+    """The run, if it has completed; else what keeps it from that is raised."""
+    if run.status is RunStatus.COMPLETED:
+        return run
+    if run.status is not RunStatus.REQUIRES_ACTION:
+        raise run_error(run)
+    names = ", ".join(call.function.name for call in run.pending_tool_calls)
+    raise RunActionRequiredError(
+        f"run {run.id} wants outputs of {names or 'an unknown tool'}: pass a toolbox, or use follow() and "
+        "submit_tool_outputs()",
+        run=run,
+    )

@@ -1,32 +1,31 @@
 """Runs: start one, look after it, see it through."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Final, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
 from uuid import uuid4
 
 from yarl import URL
 
 from openai_runs import _params
-from openai_runs._transport import Listen, Transport
-from openai_runs.errors import RunActionRequiredError, run_error
+from openai_runs._transport import Transport
 from openai_runs.events import ActionRequired, RunEvent
 from openai_runs.lifecycle import Polling
 from openai_runs.models.page import ListParams, Page
-from openai_runs.models.run import Run, RunCreateParams, RunStatus, RunUpdateParams, ToolOutputsSubmitParams
-from openai_runs.models.tool import ToolOutput, ToolOutputParam
-from openai_runs.services.following import Follower
+from openai_runs.models.run import Run, RunCreateParams, RunUpdateParams
+from openai_runs.services.following import Follower, OnExit, cancels, outcome
 from openai_runs.services.listing import Listing
+from openai_runs.services.one_run import ALL_RUNS, Look, OneRun, ToolOutputs
 from openai_runs.toolbox import Toolbox
 
-_ALL: Final = "/threads/{thread_id}/runs"
-_ONE: Final = "/threads/{thread_id}/runs/{run_id}"
+if TYPE_CHECKING:  # imported where it is used: programs that do not stream need not pay for it
+    from openai_runs.services.streaming import RunStream
 
 #: The key in a run's metadata by which `RunsService.create` finds its run again after a lost answer.
 MARKER: Final = "openai_runs.create"
 
-OnExit = Literal["leave", "cancel"]
+Via = Literal["poll", "stream"]
 
 
 class RunsService:
@@ -58,20 +57,26 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``createRun``.
         """
+        url, body, started = self._creation(thread_id, include, params)
+        return await self._transport.request("POST", url, Run, body=body, repeatable=False, look=started)
+
+    def _creation(
+        self, thread_id: str, include: Sequence[str], params: RunCreateParams
+    ) -> tuple[URL, Mapping[str, Any], Look | None]:
+        """Where and what to send to start a run, and how to find out whether that is done, if there is a way to."""
         _params.check(params, RunCreateParams)
-        url = self._transport.url(_ALL, {"include[]": include}, thread_id=thread_id)
+        url = self._transport.url(ALL_RUNS, {"include[]": include}, thread_id=thread_id)
         metadata = params.get("metadata") or {}
         if MARKER not in metadata and len(metadata) >= 16:
-            return await self._transport.request("POST", url, Run, body=params, repeatable=False)
+            return url, params, None
         marker = metadata.get(MARKER) or uuid4().hex  # a caller's own marker makes its own repetitions safe as well
 
         async def started() -> Run | None:
-            newest = self._transport.url(_ALL, thread_id=thread_id)
+            newest = self._transport.url(ALL_RUNS, thread_id=thread_id)
             page = await self._transport.once("GET", newest, Page[Run])
             return next((run for run in page.data if (run.metadata or {}).get(MARKER) == marker), None)
 
-        body = {**params, "metadata": {**metadata, MARKER: marker}}
-        return await self._transport.request("POST", url, Run, body=body, repeatable=False, look=started)
+        return url, {**params, "metadata": {**metadata, MARKER: marker}}, started
 
     @overload
     async def retrieve(self, run: Run, /) -> Run: ...
@@ -85,7 +90,7 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``getRun``.
         """
-        return await self._transport.request("GET", self._url(_ONE, run, run_id), Run)
+        return await OneRun.named(self._transport, run, run_id).retrieve()
 
     @overload
     async def update(self, run: Run, /, **params: Unpack[RunUpdateParams]) -> Run: ...
@@ -100,7 +105,7 @@ class RunsService:
         Source: Assistants v2 API, operation ``modifyRun``.
         """
         _params.check(params, RunUpdateParams)
-        return await self._transport.request("POST", self._url(_ONE, run, run_id), Run, body=params)
+        return await self._transport.request("POST", OneRun.named(self._transport, run, run_id).url, Run, body=params)
 
     def list(self, thread_id: str, /, **query: Unpack[ListParams]) -> Listing[Run]:
         """All runs of a thread, newest first: ``async for``, or ``await ….page()``.
@@ -111,7 +116,7 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``listRuns``.
         """
-        return Listing(self._transport, Page[Run], _ALL, {"thread_id": thread_id}, query, ListParams)
+        return Listing(self._transport, Page[Run], ALL_RUNS, {"thread_id": thread_id}, query, ListParams)
 
     @overload
     async def cancel(self, run: Run, /) -> Run: ...
@@ -126,22 +131,12 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``cancelRun``.
         """
-        return await self._cancel(self._url(_ONE, run, run_id))
-
-    async def _cancel(self, one: URL) -> Run:
-        async def cancelled() -> Run | None:
-            now = await self._transport.once("GET", one, Run)
-            return now if now.status is RunStatus.CANCELLING or now.status.is_terminal else None
-
-        url = self._transport.below(one, "cancel")
-        return await self._transport.request("POST", url, Run, repeatable=False, look=cancelled)
+        return await OneRun.named(self._transport, run, run_id).cancel()
 
     @overload
-    async def submit_tool_outputs(self, run: Run, tool_outputs: Sequence[ToolOutput | ToolOutputParam], /) -> Run: ...
+    async def submit_tool_outputs(self, run: Run, tool_outputs: ToolOutputs, /) -> Run: ...
     @overload
-    async def submit_tool_outputs(
-        self, thread_id: str, run_id: str, tool_outputs: Sequence[ToolOutput | ToolOutputParam], /
-    ) -> Run: ...
+    async def submit_tool_outputs(self, thread_id: str, run_id: str, tool_outputs: ToolOutputs, /) -> Run: ...
     async def submit_tool_outputs(self, run: Run | str, *rest: Any) -> Run:
         """Answer the pending tool calls of a run, all in one request.
 
@@ -153,25 +148,8 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``submitToolOuputsToRun``.
         """
-        if len(rest) != (1 if isinstance(run, Run) else 2):
-            raise TypeError("give a Run, or a thread's ID and a run's; then the outputs")
-        run_id, tool_outputs = (None, *rest) if isinstance(run, Run) else rest
-        return await self._submit(self._url(_ONE, run, run_id), tool_outputs)
-
-    async def _submit(
-        self, one: URL, tool_outputs: Sequence[ToolOutput | ToolOutputParam], listen: Listen | None = None
-    ) -> Run:
-        params = {"tool_outputs": tool_outputs}
-        _params.check(params, ToolOutputsSubmitParams)
-        answered = {o.tool_call_id if isinstance(o, ToolOutput) else o["tool_call_id"] for o in tool_outputs}
-
-        async def taken() -> Run | None:
-            now = await self._transport.once("GET", one, Run, listen=listen)
-            waiting = {call.id for call in now.pending_tool_calls} & answered
-            return None if waiting else now
-
-        url = self._transport.below(one, "submit_tool_outputs")
-        return await self._transport.request("POST", url, Run, body=params, repeatable=False, look=taken, listen=listen)
+        one, tool_outputs = self._one_and_outputs(run, rest)
+        return await one.submit(tool_outputs)
 
     @overload
     def follow(
@@ -183,6 +161,7 @@ class RunsService:
         deadline: float | None = None,
         polling: Polling = Polling(),
         on_exit: OnExit = "leave",
+        via: Via = "poll",
     ) -> AsyncGenerator[RunEvent, None]: ...
     @overload
     def follow(
@@ -195,6 +174,7 @@ class RunsService:
         deadline: float | None = None,
         polling: Polling = Polling(),
         on_exit: OnExit = "leave",
+        via: Via = "poll",
     ) -> AsyncGenerator[RunEvent, None]: ...
     def follow(
         self,
@@ -206,6 +186,7 @@ class RunsService:
         deadline: float | None = None,
         polling: Polling = Polling(),
         on_exit: OnExit = "leave",
+        via: Via = "poll",
     ) -> AsyncGenerator[RunEvent, None]:
         """Follow a run to its end, by polling: each change of status once, `RunEnded` last.
 
@@ -221,9 +202,13 @@ class RunsService:
             on_exit: What becomes of an unfinished run when the iterator is left, by an error, a deadline or
                 cancellation: ``"leave"`` it, or ``"cancel"`` it. With ``"cancel"``, wrap the iterator in
                 `contextlib.aclosing`, so that a ``break`` takes effect at once.
+            via: ``"stream"`` has the toolbox's outputs answered with a stream, so that what comes after them is known
+                as it happens, and at fewer requests. The events are the same, and `PollingTookOver` tells when there
+                is no stream: the API has none of a run that is under way. The iterator holds a connection then, so
+                wrap it in `contextlib.aclosing` as well. `stream` has a stream from the start, and what is written.
 
         Yields:
-            `StatusChanged`, `ActionRequired`, `ToolOutputsSubmitted`, `RunEnded`.
+            `StatusChanged`, `ActionRequired`, `ToolOutputsSubmitted`, `RunEnded`; `PollingTookOver`.
 
         Raises:
             RunDeadlineError: The deadline has passed.
@@ -232,22 +217,17 @@ class RunsService:
             NotFoundError: There is no such run (any more).
             TransportError: The endpoint stayed out of reach for longer than `Polling.outage`.
         """
-        if deadline is not None and not deadline >= 0:
-            raise ValueError(f"deadline must be at least 0 seconds: got {deadline}")
-        if on_exit not in ("leave", "cancel"):
-            raise ValueError(f"on_exit must be 'leave' or 'cancel': got {on_exit!r}")
-        one = self._url(_ONE, run, run_id)
-        follower = Follower(
-            f"run {run.id if isinstance(run, Run) else run_id}",
-            retrieve=lambda listen: self._transport.request("GET", one, Run, listen=listen),
-            submit=partial(self._submit, one),
-            cancel=partial(self._cancel, one),
-            toolbox=toolbox,
-            deadline=deadline,
-            polling=polling,
-            run=run if isinstance(run, Run) else None,
-        )
-        return follower.events(cancel_on_exit=on_exit == "cancel")
+        if via not in ("poll", "stream"):
+            raise ValueError(f"via must be 'poll' or 'stream': got {via!r}")
+        cancel_on_exit = cancels(on_exit)
+        one = OneRun.named(self._transport, run, run_id)
+        seen = run if isinstance(run, Run) else None
+        if via == "poll" or toolbox is None:  # without a toolbox there is nothing that a stream could answer
+            return Follower(one, toolbox, deadline, polling, seen).events(cancel_on_exit=cancel_on_exit)
+        from openai_runs.services.streaming import RunStream, status_events
+
+        follower = Follower(one, None, deadline, polling, seen)
+        return status_events(RunStream(follower, None, toolbox, cancel_on_exit=cancel_on_exit))
 
     @overload
     async def complete(
@@ -259,6 +239,7 @@ class RunsService:
         deadline: float | None = None,
         polling: Polling = Polling(),
         on_exit: OnExit = "leave",
+        via: Via = "poll",
     ) -> Run: ...
     @overload
     async def complete(
@@ -271,6 +252,7 @@ class RunsService:
         deadline: float | None = None,
         polling: Polling = Polling(),
         on_exit: OnExit = "leave",
+        via: Via = "poll",
     ) -> Run: ...
     async def complete(self, run: Any, *rest: Any, **options: Any) -> Run:
         """Follow a run to its end and return it completed, or raise.
@@ -286,19 +268,96 @@ class RunsService:
         async with aclosing(self.follow(run, *rest, **options)) as events:
             async for event in events:
                 if isinstance(event, ActionRequired) and options.get("toolbox") is None:
-                    names = ", ".join(call.function.name for call in event.tool_calls)
-                    raise RunActionRequiredError(
-                        f"run {event.run.id} wants outputs of {names or 'an unknown tool'}: "
-                        "pass a toolbox, or use follow() and submit_tool_outputs()",
-                        run=event.run,
-                    )
-        if event.run.status is RunStatus.COMPLETED:
-            return event.run
-        raise run_error(event.run)
+                    break
+        return outcome(event.run)
 
-    def _url(self, path: str, run: Run | str, run_id: str | None) -> URL:
-        if isinstance(run, Run):
-            return self._transport.url(path, thread_id=run.thread_id, run_id=run.id)
-        if run_id is None:
-            raise TypeError("a run is named by a Run, or by two IDs: the thread's and its own")
-        return self._transport.url(path, thread_id=run, run_id=run_id)
+    def stream(
+        self,
+        thread_id: str,
+        /,
+        *,
+        include: Sequence[str] = (),
+        toolbox: Toolbox | None = None,
+        deadline: float | None = None,
+        polling: Polling = Polling(),
+        on_exit: OnExit = "leave",
+        **params: Unpack[RunCreateParams],
+    ) -> "RunStream":
+        """Start a run, once, and stream what happens: ``async with`` it, then ``async for`` over its events.
+
+        If the stream breaks off, the run is polled from there, and `PollingTookOver` says so; the next tool outputs
+        are answered with a stream again. Nothing is told twice, and no text is left out.
+
+        Args:
+            thread_id: Where to run. A thread has at most one active run.
+            include: See `create`.
+            toolbox: Answers tool calls, and the stream goes on. Without one it ends when the run wants tool outputs.
+            deadline: Seconds for all of it, from the ``async with``.
+            polling: How often to ask while there is no stream.
+            on_exit: What becomes of an unfinished run when the ``async with`` is left.
+            **params: See `RunCreateParams`; ``assistant_id`` is required.
+
+        Returns:
+            A `RunStream`. Opening it and iterating over it raise what `create` and `follow` raise; and `ResponseError`,
+            without a status, for an error that the stream tells of.
+
+        Source: Assistants v2 API, operation ``createRun``.
+        """
+        from openai_runs.services.streaming import RunStream
+
+        url, body, started = self._creation(thread_id, include, params)
+        start = partial(self._transport.stream, url, Run, body={**body, "stream": True}, look=started)
+        one = OneRun(self._transport, f"the run on {thread_id}", look=started)
+        follower = Follower(one, None, deadline, polling, None)
+        return RunStream(follower, start, toolbox, cancel_on_exit=cancels(on_exit))
+
+    @overload
+    def stream_tool_outputs(
+        self,
+        run: Run,
+        tool_outputs: ToolOutputs,
+        /,
+        *,
+        toolbox: Toolbox | None = None,
+        deadline: float | None = None,
+        polling: Polling = Polling(),
+        on_exit: OnExit = "leave",
+    ) -> "RunStream": ...
+    @overload
+    def stream_tool_outputs(
+        self,
+        thread_id: str,
+        run_id: str,
+        tool_outputs: ToolOutputs,
+        /,
+        *,
+        toolbox: Toolbox | None = None,
+        deadline: float | None = None,
+        polling: Polling = Polling(),
+        on_exit: OnExit = "leave",
+    ) -> "RunStream": ...
+    def stream_tool_outputs(
+        self,
+        run: Run | str,
+        *rest: Any,
+        toolbox: Toolbox | None = None,
+        deadline: float | None = None,
+        polling: Polling = Polling(),
+        on_exit: OnExit = "leave",
+    ) -> "RunStream":
+        """Answer the pending tool calls of a run, and stream what happens then. See `stream`.
+
+        Source: Assistants v2 API, operation ``submitToolOuputsToRun``.
+        """
+        from openai_runs.services.streaming import RunStream
+
+        one, tool_outputs = self._one_and_outputs(run, rest)
+        follower = Follower(one, None, deadline, polling, run if isinstance(run, Run) else None)
+        start = partial(one.stream_outputs, tool_outputs)
+        return RunStream(follower, start, toolbox, cancel_on_exit=cancels(on_exit))
+
+    def _one_and_outputs(self, run: Run | str, rest: tuple[Any, ...]) -> tuple[OneRun, ToolOutputs]:
+        if len(rest) != (1 if isinstance(run, Run) else 2):
+            raise TypeError("give a Run, or a thread's ID and a run's; then the outputs")
+        run_id, tool_outputs = (None, *rest) if isinstance(run, Run) else rest
+        return OneRun.named(self._transport, run, run_id), tool_outputs

@@ -1,0 +1,121 @@
+"""The requests about one run, for all who look after it: the service, a follower, a stream."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Self, TypeAlias
+
+from attrs import define
+from yarl import URL
+
+from openai_runs import _params
+from openai_runs._transport import ByteStream, Listen, Transport
+from openai_runs.errors import TransportError
+from openai_runs.models.message import Message
+from openai_runs.models.page import Page
+from openai_runs.models.run import Run, RunStatus, ToolOutputsSubmitParams
+from openai_runs.models.run_step import RunStep
+from openai_runs.models.tool import ToolOutput, ToolOutputParam
+from openai_runs.services.messages import MessagesService
+from openai_runs.services.run_steps import RunStepsService
+
+ALL_RUNS: Final = "/threads/{thread_id}/runs"
+_ONE: Final = "/threads/{thread_id}/runs/{run_id}"
+
+ToolOutputs: TypeAlias = Sequence[ToolOutput | ToolOutputParam]
+Look: TypeAlias = Callable[[], Awaitable[Run | None]]
+#: What a request for a stream brings: the stream; or the run alone, because the answer was lost and the run found, or
+#: because the endpoint does not stream.
+Opened: TypeAlias = ByteStream | Run
+
+
+@define
+class OneRun:
+    """A run by its address; one that is being started has none yet."""
+
+    _transport: Transport
+    name: str  #: for messages
+    _url: URL | None = None
+    _look: Look | None = None  #: finds out whether a run that was to be started is there
+
+    @classmethod
+    def named(cls, transport: Transport, run: Run | str, run_id: str | None) -> Self:
+        """A run as callers name it: by itself, or by two IDs."""
+        thread_id, run_id = (run.thread_id, run.id) if isinstance(run, Run) else (run, run_id)
+        if run_id is None:
+            raise TypeError("a run is named by a Run, or by two IDs: the thread's and its own")
+        return cls(transport, f"run {run_id}", transport.url(_ONE, thread_id=thread_id, run_id=run_id))
+
+    @property
+    def url(self) -> URL:
+        """The address."""
+        if self._url is None:
+            raise TransportError(f"{self.name} may have been started, and nothing is known of it")
+        return self._url
+
+    @property
+    def can_be_found(self) -> bool:
+        """Whether there is an address, or a way to find it."""
+        return self._url is not None or self._look is not None
+
+    def know(self, run: Run) -> None:
+        """Take the address from a snapshot."""
+        if self._url is None:
+            self._url = self._transport.url(_ONE, thread_id=run.thread_id, run_id=run.id)
+
+    def expect_on(self, thread_id: str) -> None:
+        """Know the thread: one that was made together with the run, and so has no other."""
+
+        async def newest() -> Run | None:
+            url = self._transport.url(ALL_RUNS, {"limit": 1}, thread_id=thread_id)
+            page = await self._transport.once("GET", url, Page[Run])
+            return page.data[0] if page.data else None
+
+        self._look = newest
+
+    async def retrieve(self, listen: Listen | None = None) -> Run:
+        """See `RunsService.retrieve`."""
+        if self._url is None and self._look is not None and (found := await self._look()) is not None:
+            self.know(found)
+            return found
+        return await self._transport.request("GET", self.url, Run, listen=listen)
+
+    async def cancel(self) -> Run:
+        """See `RunsService.cancel`."""
+
+        async def cancelled() -> Run | None:
+            now = await self._transport.once("GET", self.url, Run)
+            return now if now.status is RunStatus.CANCELLING or now.status.is_terminal else None
+
+        if self._url is None:
+            await self.retrieve()
+        url = self._transport.below(self.url, "cancel")
+        return await self._transport.request("POST", url, Run, repeatable=False, look=cancelled)
+
+    async def submit(self, outputs: ToolOutputs, listen: Listen | None = None) -> Run:
+        """See `RunsService.submit_tool_outputs`."""
+        url, body, taken = self._submission(outputs, listen)
+        return await self._transport.request("POST", url, Run, body=body, repeatable=False, look=taken, listen=listen)
+
+    async def stream_outputs(self, outputs: ToolOutputs) -> Opened:
+        """See `RunsService.stream_tool_outputs`."""
+        url, body, taken = self._submission(outputs, None)
+        return await self._transport.stream(url, Run, body={**body, "stream": True}, look=taken)
+
+    async def written(self, run: Run) -> tuple[list[Message], list[RunStep]]:
+        """Fetch the messages and steps of the run."""
+        messages = MessagesService(self._transport).list(run.thread_id, run_id=run.id, order="asc", limit=100)
+        steps = RunStepsService(self._transport).list(run.thread_id, run.id, order="asc", limit=100)
+        # Not every endpoint knows `run_id`: then all the thread's messages come.
+        return [message async for message in messages if message.run_id == run.id], [step async for step in steps]
+
+    def _submission(self, outputs: ToolOutputs, listen: Listen | None) -> tuple[URL, dict[str, Any], Look]:
+        """Where and what to send, and how to find out whether it was taken."""
+        params = {"tool_outputs": outputs}
+        _params.check(params, ToolOutputsSubmitParams)
+        answered = {o.tool_call_id if isinstance(o, ToolOutput) else o["tool_call_id"] for o in outputs}
+
+        async def taken() -> Run | None:
+            now = await self._transport.once("GET", self.url, Run, listen=listen)
+            waiting = {call.id for call in now.pending_tool_calls} & answered
+            return None if waiting else now
+
+        return self._transport.below(self.url, "submit_tool_outputs"), params, taken

@@ -1,0 +1,347 @@
+"""A run as it happens: server-sent events while there is a stream, polling while there is none, in one iterator."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import Any, Final, Self, TypeVar
+
+import anyio
+
+from openai_runs import _wire
+from openai_runs._sse import Decoder, Frame
+from openai_runs._transcript import Transcript
+from openai_runs._transport import ByteStream
+from openai_runs.errors import ProtocolError, TransportError, snippet
+from openai_runs.events import (
+    ActionRequired,
+    PollingTookOver,
+    RunEnded,
+    RunEvent,
+    StatusChanged,
+    StreamEvent,
+    ThreadCreated,
+    ToolOutputsSubmitted,
+    UnknownEvent,
+)
+from openai_runs.models.delta import MessageDelta, RunStepDelta
+from openai_runs.models.message import Message, MessageStatus
+from openai_runs.models.model import Model
+from openai_runs.models.run import Run, RunStatus
+from openai_runs.models.run_step import RunStep, RunStepStatus
+from openai_runs.models.thread import Thread
+from openai_runs.services.following import Follower, outcome
+from openai_runs.services.one_run import Opened
+from openai_runs.toolbox import Toolbox
+
+ModelT = TypeVar("ModelT", bound=Model)
+
+_MESSAGE_DELTA: Final = b"thread.message.delta"
+_BRACE: Final = ord("{")
+
+#: The payload of each event but ``error`` and ``done``.
+_PAYLOADS: Final[dict[bytes, type[Model]]] = {
+    b"thread.created": Thread,
+    **{f"thread.run.{word}".encode(): Run for word in ("created", *RunStatus)},
+    **{f"thread.run.step.{word}".encode(): RunStep for word in ("created", *RunStepStatus)},
+    b"thread.run.step.delta": RunStepDelta,
+    **{f"thread.message.{word}".encode(): Message for word in ("created", *MessageStatus)},
+    _MESSAGE_DELTA: MessageDelta,
+}
+
+#: Seconds for the end of an answer to come after its last event: then its connection can be used again.
+_LAST_BYTES: Final = 0.1
+
+
+class RunStream(anyio.AsyncContextManagerMixin):
+    """A run as it happens: open it with ``async with``, then ``async for`` over its `StreamEvent`s.
+
+    Made by `RunsService.stream`, `RunsService.stream_tool_outputs` and `ThreadsService.stream_run`. It holds a
+    connection, which leaving the ``async with`` closes at once; the run goes on without it.
+
+    The events are one sequence, however often the connection breaks. Those of the run's status are the ones that
+    `RunsService.follow` tells, each once. The texts of a message's deltas, joined, are its text.
+
+    Without a toolbox, the sequence ends when the run wants tool outputs; `RunsService.stream_tool_outputs` goes on.
+    """
+
+    def __init__(
+        self,
+        follower: Follower,
+        start: Callable[[], Awaitable[Opened]] | None,
+        toolbox: Toolbox | None,
+        *,
+        cancel_on_exit: bool,
+    ) -> None:
+        """For the services.
+
+        Args:
+            follower: Polls while there is no stream.
+            start: Opens the first stream. ``None``: there is a run already, of which there can be no stream.
+            toolbox: Answers tool calls, instead of the follower's.
+            cancel_on_exit: Whether to cancel an unfinished run on the way out.
+        """
+        self._follower = follower
+        self._start = start
+        self._toolbox = toolbox
+        self._cancel_on_exit = cancel_on_exit
+        self._transcript = Transcript()
+        self._stream: ByteStream | None = None
+        self._lost = "the API has no stream of a run that is under way"  # why there is no stream, while there is none
+        self._wanted: ActionRequired | None = None  # what the run waits for
+        self._events: AsyncGenerator[StreamEvent, None] | None = None
+
+    @property
+    def run(self) -> Run:
+        """The latest snapshot.
+
+        Raises:
+            RuntimeError: None has come yet.
+        """
+        if self._follower.run is None:
+            raise RuntimeError("the run is not known yet: its first event brings it")
+        return self._follower.run
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The messages that the run has written so far, each with its deltas."""
+        return self._transcript.messages
+
+    @property
+    def steps(self) -> tuple[RunStep, ...]:
+        """The steps that the run has taken so far, each with its deltas."""
+        return self._transcript.steps
+
+    def __aiter__(self) -> AsyncIterator[StreamEvent]:
+        if self._events is None:
+            raise RuntimeError("this stream is not open: use it in `async with`")
+        return self._events
+
+    async def text_deltas(self) -> AsyncGenerator[str, None]:
+        """The text of all messages as it is written, and nothing else."""
+        async for event in self:
+            if isinstance(event, MessageDelta) and (text := event.text):
+                yield text
+
+    async def until_done(self) -> Run:
+        """Take all events that are left, and return the run completed, or raise.
+
+        Raises:
+            RunFailedError: The run failed. Also `RunCancelledError`, `RunExpiredError`, `RunIncompleteError`.
+            RunActionRequiredError: The run waits for tool outputs, and there is no toolbox.
+        """
+        async for _ in self:
+            pass
+        return outcome(self.run)
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
+        if self._events is not None:
+            raise RuntimeError("a stream can be opened once; ask for another one")
+        self._follower.start_clock()
+        self._events = self._story()
+        if self._start is not None and self._follower.run is not None:
+            self._follower.observe(self._follower.run)  # the caller knows of it
+        if self._start is not None:
+            self._take(await self._follower.in_time(self._start()))
+        try:
+            async with aclosing(self._events):
+                yield self
+        finally:
+            if self._stream is not None:
+                self._stream.close()
+            if self._cancel_on_exit:
+                await self._follower.cancel_unfinished()
+
+    def _take(self, opened: Opened | None) -> None:
+        """Go on with what a request for a stream has brought."""
+        if isinstance(opened, ByteStream):
+            self._stream = opened
+        elif opened is not None:
+            self._follower.run = opened
+            self._lost = "the request was answered without a stream"
+
+    async def _story(self) -> AsyncGenerator[StreamEvent, None]:
+        """All there is to tell: by stream or by polling, with tool calls answered in between."""
+        while True:
+            stream = self._stream
+            if stream is not None:
+                leg = _Leg(stream)
+                async with aclosing(leg.chunks(self._follower)) as chunks:
+                    async for frames in chunks:
+                        for frame in frames:
+                            for event in self._told(leg, frame):
+                                yield event
+                self._stream, self._lost = None, leg.lost
+            if self._wanted is None and not self._has_ended:
+                async with aclosing(self._poll(cut=stream is not None)) as events:
+                    async for polled in events:
+                        yield polled
+            if self._wanted is None or self._toolbox is None:
+                return
+            follower = self._follower
+            outputs, opened = await follower.answer(self._toolbox, self._wanted, follower.one.stream_outputs)
+            self._wanted = None
+            self._take(opened)
+            if opened is not None:
+                yield ToolOutputsSubmitted(self.run, outputs)
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._follower.run is not None and self._follower.run.status.is_terminal
+
+    def _told(self, leg: "_Leg", frame: Frame) -> Iterable[StreamEvent]:
+        """What an event of a stream has to tell."""
+        if leg.done:
+            return ()
+        if frame[0] == _MESSAGE_DELTA and frame[1][0] == _BRACE:  # nearly every event: the short way
+            piece = leg.load(frame, MessageDelta)
+            self._transcript.add_message_delta(piece)
+            return (piece,)
+        name = frame[0].decode(errors="replace")
+        match leg.payload(frame):
+            case Run() as run:
+                return self._observe(run)
+            case Message() as message:
+                return self._transcript.change_message(message, name)
+            case RunStep() as step:
+                return (self._transcript.change_step(step, name),)
+            case MessageDelta() as delta:
+                self._transcript.add_message_delta(delta)
+                return (delta,)
+            case RunStepDelta() as delta:
+                self._transcript.add_step_delta(delta)
+                return (delta,)
+            case Thread() as thread:
+                self._follower.one.expect_on(thread.id)
+                return (ThreadCreated(thread),)
+            case UnknownEvent() as event:
+                # A status that this library does not know comes under a name that it does not know.
+                with_status = _as_run(event.raw)
+                return (with_status and self._observe(with_status)) or (event,)
+        return ()
+
+    def _observe(self, run: Run) -> tuple[StatusChanged, ...]:
+        change = self._follower.observe(run)
+        if isinstance(change, ActionRequired):
+            self._wanted = change
+        return () if change is None else (change,)
+
+    async def _poll(self, *, cut: bool) -> AsyncGenerator[StreamEvent, None]:
+        """What is to be told while there is no stream: until the run ends, or waits for tool outputs."""
+        follower = self._follower
+        if not follower.one.can_be_found:
+            raise TransportError(f"{self._lost}; {follower.one.name} may have been started, and nothing is known of it")
+        is_known = follower.run is not None
+        if not is_known:
+            await follower.refresh()
+        run = self.run
+        if cut or not (run.status.is_terminal or run.status is RunStatus.REQUIRES_ACTION):
+            yield PollingTookOver(run, self._lost)
+        if cut and is_known:
+            await follower.refresh()
+        async with aclosing(follower.events()) as changes:
+            async for change in changes:
+                pauses = isinstance(change, ActionRequired | RunEnded)
+                if pauses and self._start is not None:
+                    messages, steps = await follower.patiently(partial(follower.one.written, change.run))
+                    for event in self._transcript.catch_up(messages, steps):
+                        yield event
+                if isinstance(change, ActionRequired):
+                    self._wanted = change
+                yield change
+                if pauses:
+                    return
+
+
+class _Leg:
+    """One stream, from its opening to its end."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self.lost = "the stream ended before the run did"  #: why there is no more of it
+        self.done = False  #: whether it has said so itself
+        self._stream = stream
+        self._frames: list[Frame] = []
+        self._earlier = 0
+
+    async def chunks(self, follower: Follower) -> AsyncGenerator[list[Frame], None]:
+        """Its events, as many at a time as come at a time."""
+        decoder = Decoder()
+        try:
+            while not self.done:
+                chunk = await follower.in_time(self._stream.read())
+                self._earlier += len(self._frames)
+                # An event that breaks off is a broken connection, and no nonsense of the server's.
+                self._frames = decoder.feed(chunk) if chunk else [frame for frame in decoder.end() if _is_whole(frame)]
+                yield self._frames
+                if not chunk:
+                    return
+            with anyio.move_on_after(_LAST_BYTES):
+                while await self._stream.read():
+                    pass
+        except TransportError as error:
+            self.lost = str(error)
+        finally:
+            self._stream.close()
+
+    def load(self, frame: Frame, kind: type[ModelT]) -> ModelT:
+        """The payload of an event of a known kind."""
+        try:
+            payload = _wire.load(frame[1], kind)
+        except ProtocolError as error:
+            self._check_error(frame, _parsed(frame[1]))
+            number = self._earlier + self._frames.index(frame) + 1
+            text = f"event {number} of the stream, {frame[0].decode(errors='replace')}: {error}"
+            raise ProtocolError(text, paths=error.paths, body=snippet(frame[1])) from error
+        if payload.extra:
+            self._check_error(frame, payload.extra)
+        return payload
+
+    def payload(self, frame: Frame) -> Model | UnknownEvent | None:
+        """The payload of an event of any kind; nothing of the last one."""
+        name, data = frame
+        if name == b"done" or data.startswith(b"[DONE]"):
+            self.done = True
+            return None
+        if kind := _PAYLOADS.get(name):
+            return self.load(frame, kind)
+        raw = _parsed(data)
+        self._check_error(frame, raw)
+        return UnknownEvent(name.decode(errors="replace"), raw)
+
+    def _check_error(self, frame: Frame, raw: Any) -> None:
+        """Raise what an event says that it is: by its name, or by an ``error`` in it."""
+        if frame[0] == b"error" or (isinstance(raw, Mapping) and raw.get("error")):
+            raise self._stream.refusal(frame[1])
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return _wire.decode(data)
+    except ProtocolError:  # an event that we do not know may have any data
+        return data.decode(errors="replace")
+
+
+def _is_whole(frame: Frame) -> bool:
+    name, data = frame
+    try:
+        _wire.decode(data)
+    except ProtocolError:
+        return name == b"done" or data.startswith(b"[DONE]")
+    return True
+
+
+def _as_run(raw: Any) -> Run | None:
+    if not isinstance(raw, dict) or raw.get("object") != "thread.run":
+        return None
+    try:
+        return _wire.load(raw, Run)
+    except ProtocolError:  # then it is something else
+        return None
+
+
+async def status_events(stream: RunStream) -> AsyncGenerator[RunEvent, None]:
+    """What a stream tells of its run, and nothing of what that writes: see `RunsService.follow`."""
+    async with stream:
+        async for event in stream:
+            if isinstance(event, RunEvent):
+                yield event
