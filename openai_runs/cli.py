@@ -4,8 +4,9 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,12 +15,14 @@ import anyio
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 
 from openai_runs.errors import OpenAIRunsError
 from openai_runs.session import Session
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Runs of the Assistants API, wherever they execute.")
 console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Backend(StrEnum):
@@ -101,7 +104,8 @@ def serve(
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
-    _run(_serve(store, backend, host, port, keys_file, expires_after, max_active_runs, access_log))
+    keys = keys_file.read_text("utf-8") if keys_file is not None else os.environ.get("OPENAI_RUNS_KEYS")
+    _run(_serve(store, backend, host, port, keys, expires_after, max_active_runs, access_log))
 
 
 async def _serve(
@@ -109,7 +113,7 @@ async def _serve(
     backend: Backend,
     host: str,
     port: int,
-    keys_file: Path | None,
+    keys: str | None,
     expires_after: float,
     max_active_runs: int,
     access_log: bool,
@@ -119,13 +123,12 @@ async def _serve(
     from openai_runs.server import LocalServer
     from openai_runs.server.keys import read_keys
 
-    text = keys_file.read_text() if keys_file is not None else os.environ.get("OPENAI_RUNS_KEYS")
     server = LocalServer(
         backend={Backend.SCRIPTED: ScriptedBackend}[backend](),
         store=SQLiteStore(path),
         host=host,
         port=port,
-        keys=None if text is None else read_keys(text),
+        keys=None if keys is None else read_keys(keys),
         expires_after=expires_after,
         max_active_runs=max_active_runs,
         log_access=access_log,
@@ -138,11 +141,72 @@ async def _serve(
             console.print("stopping; runs go on at the next start")
 
 
+STORE = Annotated[Path, typer.Option(help="The SQLite file of a server that is not running.", dir_okay=False)]
+OWNER = Annotated[str, typer.Option(help="The label of the key whose objects these are; empty if there are no keys.")]
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="JSON or JSON lines: the API's objects, or lists of them.")],
+    store: STORE = Path("runs.db"),
+    owner: OWNER = "",
+) -> None:
+    """Bring saved assistants, threads, messages, runs and steps into a store, with their IDs and times.
+
+    What is there already stays as it is, so importing twice changes nothing. Unfinished runs become expired: nobody is
+    left to finish them. A line that cannot be read is named, and the rest goes on.
+    """
+    _run(_import(files, store, owner))
+
+
+async def _import(files: list[Path], path: Path, owner: str) -> None:
+    from openai_runs.engine.archive import ImportReport, import_objects, parse
+    from openai_runs.engine.sqlite_store import SQLiteStore
+
+    report = ImportReport()
+    objects = [item for file in files for item in parse(str(file), file.read_text("utf-8"), report)]
+    async with SQLiteStore(path) as store:
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task("importing", total=len(objects))
+            async for looked_at in import_objects(store, objects, report, owner=owner):
+                progress.advance(task, looked_at)
+    for problem in report.problems:
+        errors.print(f"[red]{escape(problem)}[/]")
+    console.print(f"added: {', '.join(f'{count} {what}' for what, count in report.added.items())}")
+    console.print(f"there already: {report.there_already}; unfinished runs, now expired: {report.ended}")
+    if report.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    store: STORE = Path("runs.db"),
+    owner: OWNER = "",
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write. Unset: standard output.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Write an owner's objects as JSON lines, which import reads."""
+    if not store.exists():
+        raise typer.BadParameter(f"there is no store {store}")
+    _run(_export(store, owner, output))
+
+
+async def _export(path: Path, owner: str, output: Path | None) -> None:
+    from openai_runs.engine.archive import export_objects
+    from openai_runs.engine.sqlite_store import SQLiteStore
+
+    async with SQLiteStore(path) as store:
+        with output.open("wb") if output is not None else nullcontext(sys.stdout.buffer) as file:
+            async for line in export_objects(store, owner=owner):
+                file.write(line)
+
+
 def _run(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except (OpenAIRunsError, OSError, ValueError) as error:
-        Console(stderr=True, soft_wrap=True).print(f"[red]{escape(str(error))}[/]")
+        errors.print(f"[red]{escape(str(error))}[/]")
         raise typer.Exit(1) from None
