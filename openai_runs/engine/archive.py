@@ -80,8 +80,9 @@ def _items(value: Any) -> Iterable[Any]:
     if not isinstance(value, list):
         return [value]
     times = [item.get("created_at") for item in value if isinstance(item, dict)]
+    numbers = [time for time in times if isinstance(time, int | float)]
     # The API lists the newest first; a store wants the oldest first, and a second has room for many objects.
-    newest_first = len(times) == len(value) > 1 and None not in times and times[0] > times[-1]
+    newest_first = len(numbers) == len(value) > 1 and numbers[0] > numbers[-1]
     return reversed(value) if newest_first else value
 
 

@@ -1,0 +1,98 @@
+"""Scripted runs a second, end to end: a server process with a durable store, and this process as its client."""
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import anyio
+from attrs import define, field
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from openai_runs import Polling, RunJob, Session, TransportError, run_batch
+from tests.crash.torture import Server
+
+
+@define
+class Slowest:
+    """The longest answer time seen, by what was asked."""
+
+    seconds: dict[str, float] = field(factory=dict)
+
+    def watch(self, session: Session) -> None:
+        transport = session._transport
+        once = transport.once
+
+        async def timed(method: str, url: object, *rest: object, **options: object) -> object:
+            began = time.perf_counter()
+            try:
+                return await once(method, url, *rest, **options)  # type: ignore[arg-type]
+            finally:
+                what = f"{method} {str(url).rsplit('/', 1)[-1].split('_')[0]}"
+                self.seconds[what] = max(self.seconds.get(what, 0.0), time.perf_counter() - began)
+
+        transport.once = timed  # type: ignore[method-assign,assignment]
+
+
+def resident(pid: int) -> float:
+    """Megabytes of a process that are in memory."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def cpu(pid: int) -> float:
+    """CPU seconds of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+async def measure(runs: int, in_flight: int, console: Console) -> None:
+    """Run ``runs`` runs, ``in_flight`` at a time, and print what came of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(Path(folder) / "runs.db")
+        server.start()
+        assert server.process is not None
+        try:
+            async with Session(server.url, "key", max_retries=40, max_connections=in_flight) as session:
+                assistant = await session.assistants.create(model="scripted")
+            slowest, memory = Slowest(), [resident(server.process.pid)]
+            async with Session(server.url, "key", max_retries=0, max_connections=in_flight) as session:
+                slowest.watch(session)
+                jobs = (
+                    RunJob(assistant_id=assistant.id, thread={"messages": [{"role": "user", "content": "Hello!"}]})
+                    for _ in range(runs)
+                )
+                failed = 0
+                began, server_cpu, own_cpu = time.perf_counter(), cpu(server.process.pid), time.process_time()
+                with Progress(console=console, transient=True) as progress:
+                    task = progress.add_task("scripted runs", total=runs)
+                    async with run_batch(session, jobs, workers=in_flight) as results:
+                        async for result in results:
+                            failed += not result.ok
+                            progress.advance(task)
+                            if results.finished % (runs // 4) == 0:
+                                memory.append(resident(server.process.pid))
+                took = time.perf_counter() - began
+                server_cpu, own_cpu = cpu(server.process.pid) - server_cpu, time.process_time() - own_cpu
+        finally:
+            server.kill()
+    table = Table(title=f"{runs} scripted runs, {in_flight} in flight, SQLite", title_justify="left", show_header=False)
+    table.add_row("runs a second", f"{runs / took:.0f}")
+    table.add_row("not completed", f"{failed}")
+    table.add_row("CPU a run, server", f"{server_cpu / runs * 1e3:.2f} ms")
+    table.add_row("CPU a run, client", f"{own_cpu / runs * 1e3:.2f} ms")
+    table.add_row("server's memory, start and quarters", ", ".join(f"{m:.0f}" for m in memory) + " MB")
+    table.add_row(
+        "slowest answers", ", ".join(f"{what} {s * 1e3:.0f} ms" for what, s in sorted(slowest.seconds.items()))
+    )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    anyio.run(measure, int(sys.argv[1]), int(sys.argv[2]), Console())

@@ -1,0 +1,167 @@
+"""Saved objects come into a store as they were, and out again."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from openai_runs import _wire
+from openai_runs.engine import MemoryStore
+from openai_runs.engine.archive import ApiObject, ImportReport, export_objects, import_objects, parse
+from openai_runs.engine.records import PageQuery
+from openai_runs.engine.sqlite_store import SQLiteStore
+from openai_runs.models.assistant import Assistant
+from openai_runs.models.message import Message
+from openai_runs.models.run import Run
+from openai_runs.models.run_step import RunStep
+from openai_runs.models.thread import Thread
+
+pytestmark = pytest.mark.anyio
+
+
+def message(number: int, at: int = 100, **more: Any) -> dict[str, Any]:
+    return {
+        "id": f"msg_{number}",
+        "object": "thread.message",
+        "created_at": at,
+        "thread_id": "thread_1",
+        "role": "user",
+        "content": [{"type": "text", "text": {"value": str(number), "annotations": []}}],
+        "metadata": {},
+        **more,
+    }
+
+
+THREAD = {"id": "thread_1", "object": "thread", "created_at": 99, "metadata": {"a": "b"}, "from_the_future": [1]}
+ASSISTANT = {"id": "asst_1", "object": "assistant", "created_at": 1, "model": "gpt-4o", "tools": [], "metadata": {}}
+RUN = {
+    "id": "run_1",
+    "object": "thread.run",
+    "created_at": 101,
+    "thread_id": "thread_1",
+    "assistant_id": "asst_1",
+    "status": "completed",
+    "tools": [],
+}
+STEP = {
+    "id": "step_1",
+    "object": "thread.run.step",
+    "created_at": 102,
+    "thread_id": "thread_1",
+    "run_id": "run_1",
+    "type": "message_creation",
+    "status": "completed",
+    "step_details": {"type": "message_creation", "message_creation": {"message_id": "msg_9"}},
+}
+
+
+def lines(values: Iterable[Any]) -> str:
+    return "\n".join(map(json.dumps, values))
+
+
+async def bring(store: Any, *texts: str, report: ImportReport | None = None) -> ImportReport:
+    report = report or ImportReport()
+    objects: list[ApiObject] = [item for text in texts for item in parse("file", text, report)]
+    assert sum([count async for count in import_objects(store, objects, report)]) >= report.there_already
+    return report
+
+
+async def ids(store: Any, kind: Any, group: str) -> list[str]:
+    records, _ = await store.page(kind, group, PageQuery(limit=100, order="asc"))
+    return [record.value.id for record in records]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        lines([ASSISTANT, THREAD, message(1), message(2, 101)]),
+        json.dumps([ASSISTANT, THREAD, message(1), message(2, 101)]),
+        lines([ASSISTANT, THREAD, {"object": "list", "data": [message(2, 101), message(1)]}]),
+        lines([message(2, 101), message(1), THREAD, ASSISTANT]) + "\n\n",
+    ],
+    ids=["JSON lines", "an array", "a list, newest first", "any order"],
+)
+async def test_objects_land_with_their_ids_and_times(text: str):
+    """Whatever form they were saved in, objects are there as they were, in the order in which they were made."""
+    store = MemoryStore()
+    report = await bring(store, text)
+    assert report.problems == []
+    assert report.added == {"assistant": 1, "thread": 1, "thread.message": 2, "thread.run": 0, "thread.run.step": 0}
+    assert await ids(store, Message, "thread_1") == ["msg_1", "msg_2"]
+    record = await store.get(Thread, "thread_1")
+    assert record is not None
+    assert _wire.dump(record.value) == THREAD
+
+
+async def test_a_list_in_one_second_keeps_its_order():
+    """Many objects share a second: the order in which they were saved decides."""
+    store = MemoryStore()
+    await bring(store, json.dumps([message(n) for n in (1, 2, 3)]))
+    assert await ids(store, Message, "thread_1") == ["msg_1", "msg_2", "msg_3"]
+
+
+async def test_twice_changes_nothing():
+    """An ID that is there already is left as it is, even if the second file says otherwise."""
+    store = MemoryStore()
+    await bring(store, lines([THREAD, message(1)]))
+    report = await bring(store, lines([THREAD, message(1, metadata={"changed": "yes"})]))
+    assert sum(report.added.values()) == 0
+    assert report.there_already == 2
+    record = await store.get(Message, "msg_1")
+    assert record is not None
+    assert record.value.metadata == {}
+
+
+async def test_a_bad_line_is_named_and_the_rest_goes_on():
+    """File, line and reason; an object of another kind and a value that is none are bad as well."""
+    text = "\n".join(
+        ["{", json.dumps(message(1) | {"role": 5}), json.dumps({"object": "file"}), "7", json.dumps(message(2))]
+    )
+    report = await bring(MemoryStore(), text)
+    assert [problem.split(": ")[0] for problem in report.problems] == ["file:1", "file:2", "file:3", "file:4"]
+    assert "$.role" in report.problems[1]
+    assert report.added["thread.message"] == 1
+
+
+async def test_a_thread_that_nobody_saved_is_made():
+    """Messages without their thread could not be reached."""
+    store = MemoryStore()
+    report = await bring(store, lines([message(1, 105), message(2, 103)]))
+    record = await store.get(Thread, "thread_1")
+    assert record is not None
+    assert record.value.created_at.timestamp() == 103
+    assert (report.made_threads, report.added["thread"], report.there_already) == (1, 1, 0)
+
+
+async def test_an_unfinished_run_expires():
+    """Nobody is left to finish it, and a run that waits for ever would lock its thread."""
+    waiting = RUN | {
+        "status": "requires_action",
+        "expires_at": 700,
+        "required_action": {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": []}},
+    }
+    half = message(9, status="in_progress", run_id="run_1", role="assistant")
+    store = MemoryStore()
+    report = await bring(store, lines([waiting, STEP | {"status": "in_progress"}, half]))
+    assert report.ended == 1
+    run, step, text = [await store.get(k, i) for k, i in ((Run, "run_1"), (RunStep, "step_1"), (Message, "msg_9"))]
+    assert run is not None and step is not None and text is not None  # noqa: PT018  # for the type checker
+    assert (run.value.status, run.value.required_action, run.value.expires_at) == ("expired", None, None)
+    assert step.value.status == "expired"
+    assert (text.value.status, text.value.incomplete_details.reason) == ("incomplete", "run_expired")
+
+
+async def test_export_writes_what_import_reads(tmp_path):
+    """Out of one store and into another, everything is as it was."""
+    everything = [ASSISTANT, THREAD, message(1), message(9, 102, run_id="run_1"), RUN, STEP]
+    async with SQLiteStore(tmp_path / "one.db") as store:
+        await bring(store, lines(everything))
+        exported = [line async for line in export_objects(store)]
+        assert [line async for line in export_objects(store, owner="somebody else")] == []
+    assert [json.loads(line) for line in exported] == everything
+    async with SQLiteStore(tmp_path / "two.db") as store:
+        report = await bring(store, b"".join(exported).decode())
+        assert report.problems == []
+        assert [line async for line in export_objects(store)] == exported
+        assert await ids(store, Assistant, "") == ["asst_1"]

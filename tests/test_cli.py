@@ -1,0 +1,139 @@
+"""The command line, as its users meet it."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from openai_runs import Session
+from openai_runs.cli import app, main
+from openai_runs.server import LocalServer
+
+pytestmark = pytest.mark.anyio
+
+THREAD = {"id": "thread_1", "object": "thread", "created_at": 99, "tool_resources": None, "metadata": {}}
+
+
+@pytest.fixture(autouse=True)
+def _no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_RUNS_KEYS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(*arguments: object, exit_code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == exit_code, result.output
+    return result.output
+
+
+@contextmanager
+def serving(store: Path, *arguments: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A server process; its URL, as it says it itself."""
+    command = [sys.executable, "-m", "openai_runs", "serve", "--store", str(store), "--port", "0", *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={"COLUMNS": "200", **environment}
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://\S+/v1", line)
+        assert found, line + (process.stderr.read() if process.stderr else "")
+        try:
+            yield found[0], process
+        finally:
+            process.terminate()
+
+
+def test_demo_tells_the_whole_story():
+    """Each event, the steps and the answer, without a key and without an endpoint."""
+    output = run("demo")
+    for word in ("assistant created", "ActionRequired", "outputs submitted", "RunEnded", "completed", "answer"):
+        assert word in output
+    assert output.count("step ") >= 2
+
+
+def test_an_error_is_a_sentence_and_not_a_traceback():
+    """No endpoint there: what was tried, and exit code 1."""
+    output = run("demo", "--base-url", "http://127.0.0.1:1/v1", exit_code=1)
+    assert "POST /v1/assistants at http://127.0.0.1:1/v1" in output
+    assert "Traceback" not in output
+    assert "no endpoint" in run("follow", "thread_1", "run_1", exit_code=1)
+
+
+async def test_follow_prints_each_event(capsys):
+    """A run that was started elsewhere is followed by its IDs, in the output of a process of its own."""
+    async with LocalServer() as server, server.session() as session:
+        assistant = await session.assistants.create(model="m")
+        run = await session.threads.create_and_run(assistant_id=assistant.id)
+        await session.runs.complete(run)
+        from openai_runs.cli import _follow
+
+        await _follow(run.thread_id, run.id, server.url)
+    assert "RunEnded" in capsys.readouterr().out
+
+
+async def test_serve_survives_a_restart(tmp_path: Path):
+    """SIGTERM ends it with exit code 0, and what was there is there again; the access log has no secret."""
+    store = tmp_path / "runs.db"
+    with serving(store) as (url, process):
+        async with Session(url, "sk-secret-1234") as session:
+            thread = await session.threads.create()
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "POST /v1/threads 200" in log
+    assert "secret" not in log
+    with serving(store) as (url, _):
+        async with Session(url, "other") as session:
+            assert (await session.threads.retrieve(thread.id)).id == thread.id
+
+
+async def test_serve_asks_for_keys(tmp_path: Path):
+    """Keys come from a file or the environment; each owner sees its own objects only."""
+    (tmp_path / "keys").write_text("# ours\nsk-anna anna\nsk-bert\n")
+    with serving(tmp_path / "runs.db", "--keys-file", str(tmp_path / "keys")) as (url, _):
+        async with Session(url, "sk-anna") as anna, Session(url, "sk-bert") as bert, Session(url, "sk-eve") as eve:
+            thread = await anna.threads.create()
+            with pytest.raises(Exception, match="No thread found"):
+                await bert.threads.retrieve(thread.id)
+            with pytest.raises(Exception, match="Incorrect API key"):
+                await eve.threads.retrieve(thread.id)
+    with serving(tmp_path / "two.db", OPENAI_RUNS_KEYS="sk-carl") as (url, _):
+        async with Session(url, "wrong") as session:
+            with pytest.raises(Exception, match="401"):
+                await session.threads.create()
+
+
+def test_serve_beyond_loopback_wants_keys(tmp_path: Path):
+    """The server is not opened to other machines without a lock."""
+    output = run("serve", "--store", tmp_path / "runs.db", "--host", "0.0.0.0", exit_code=1)
+    assert "keys" in output
+
+
+def test_import_and_export(tmp_path: Path):
+    """What was brought in comes out; a bad line makes the exit code 1 and loses nothing else."""
+    saved, store = tmp_path / "saved.jsonl", tmp_path / "runs.db"
+    saved.write_text(json.dumps(THREAD) + "\n{\n")
+    output = run("import", saved, "--store", store, exit_code=1)
+    assert "saved.jsonl:2" in output
+    assert "1 thread," in output
+    saved.write_text(json.dumps(THREAD))
+    assert "there already: 1" in run("import", saved, "--store", store)
+    assert json.loads(run("export", "--store", store)) == THREAD
+    run("export", "--store", store, "--output", tmp_path / "out.jsonl")
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == THREAD
+    assert "there is no store" in run("export", "--store", tmp_path / "none.db", exit_code=2)
+
+
+def test_main_is_the_program(monkeypatch: pytest.MonkeyPatch):
+    """The entry point of the installed script."""
+    monkeypatch.setattr(sys, "argv", ["openai-runs", "--help"])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 0
