@@ -4,13 +4,15 @@ Nothing here knows what an assistant is; a service says what to send and what it
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import anyio
 from attrs import define
 from multidict import CIMultiDict
 from yarl import URL
@@ -110,24 +112,25 @@ class Transport:
         """Where requests go, without a trailing slash."""
         return self._base
 
-    def open(self) -> None:
-        """Be ready to connect."""
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None, None]:
+        """Requests can be sent in here; those that are under way at the end fail."""
         # Looked up once: with trust_env, aiohttp would read the environment (and ~/.netrc) for every request.
         self._proxy = _proxy_for(URL(self._base))
-        self._http = aiohttp.ClientSession(
+        self._http = http = aiohttp.ClientSession(
             headers=self._headers,
             connector=aiohttp.TCPConnector(limit=self._max_connections),
             cookie_jar=aiohttp.DummyCookieJar(),
             # No total: a wait for a free connection is the caller's own load, not the server's silence.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(self._timeout, 10.0), sock_read=self._timeout),
         )
-
-    async def aclose(self) -> None:
-        """Close all connections; requests that are under way fail."""
-        http, self._http = self._http, None
-        self._not_open = "this Session is closed"
-        if http is not None:
-            await http.close()
+        try:
+            yield
+        finally:
+            self._http, self._not_open = None, "this Session is closed"
+            # Shielded: closing sockets takes no time, and leaving them open would outlive the cancellation.
+            with anyio.CancelScope(shield=True):
+                await http.close()
 
     def url(self, path: str, query: Mapping[str, str | int | Sequence[str]] | None = None, /, **ids: str) -> URL:
         """The address of ``path``, such as ``/threads/{thread_id}``.

@@ -95,10 +95,5 @@ class Session(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
-        self._transport.open()
-        try:
+        async with self._transport.opened():
             yield self
-        finally:
-            # Shielded: closing sockets takes no time, and leaving them open would outlive the cancellation.
-            with anyio.CancelScope(shield=True):
-                await self._transport.aclose()
