@@ -159,6 +159,7 @@ class ModelBackend(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
         """Close what was opened."""
+        del kind, error, traceback  # nothing was
 
     def refuse(self, request: ModelRequest) -> Unsupported | None:  # noqa: ARG002  # for those who override it
         """Say what of a run cannot be done, before it is created. No I/O.
@@ -173,6 +174,7 @@ class ModelBackend(Protocol):
 
         Never called for an engine that merely stops. Does not raise: it is a courtesy to the endpoint.
         """
+        del handle  # a call that never was `Detached` has stopped already
 
     def respond(self, request: ModelRequest) -> AsyncGenerator[BackendEvent]:
         """Call the model once; an asynchronous generator function.

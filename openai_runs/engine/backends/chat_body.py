@@ -12,6 +12,7 @@ from openai_runs.engine.backends.conversation import (
     Item,
     arguments_of,
     calls_of,
+    functions_of,
     given,
     is_plain,
     output_of,
@@ -22,7 +23,6 @@ from openai_runs.models.message import ImageUrlContent, Message, MessageRole, Te
 from openai_runs.models.run_step import FunctionStepCall, RunStep
 from openai_runs.models.tool import (
     Function,
-    FunctionTool,
     JsonObjectFormat,
     JsonSchemaFormat,
     NamedToolChoice,
@@ -62,7 +62,7 @@ def chat_body(
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    if tools := [_tool(tool.function) for tool in request.tools if isinstance(tool, FunctionTool)]:
+    if tools := [_tool(function) for function in functions_of(request)]:
         body["tools"] = tools
         body["tool_choice"] = _tool_choice(request)
         if not request.parallel_tool_calls:  # true is the default, and some models refuse to be told

@@ -13,6 +13,7 @@ from openai_runs import _wire
 from openai_runs.engine.backends import BackendEvent, Finished, FinishReason, RefusalDelta, TextDelta, UsageReport
 from openai_runs.engine.backends.streaming import (
     CallParts,
+    CutError,
     StreamError,
     array,
     mapping,
@@ -48,7 +49,7 @@ class ChatStream:
     _at: dict[int, CallParts] = field(factory=dict, init=False)  # by the index that the server gives
     is_done: bool = field(default=False, init=False)  #: whether the stream has said that nothing more comes
 
-    def feed(self, event: str, data: bytes) -> list[BackendEvent]:
+    def feed(self, event: bytes, data: bytes) -> list[BackendEvent]:
         """Take one event of the stream.
 
         Args:
@@ -61,7 +62,7 @@ class ChatStream:
         if data.startswith(b"[DONE]"):
             self.is_done = True
             return []
-        return self.take(parsed(data), is_error=event == "error")
+        return self.take(parsed(data), is_error=event == b"error")
 
     def take(self, chunk: Mapping[str, Any], *, is_error: bool = False) -> list[BackendEvent]:
         """Take a chunk, or a whole answer from a server that does not stream.
@@ -92,7 +93,7 @@ class ChatStream:
         reason = self._reason
         if reason is None:
             if not self.is_done:
-                raise StreamError("the endpoint's answer was cut off before its end")
+                raise CutError("the endpoint's answer was cut off before its end")
             # The end is said, the reason left out; where the limit was reached, that was it.
             full = self._limit is not None and self._usage is not None and self._usage.completion_tokens >= self._limit
             reason = "max_tokens" if full else "stop"

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 from attrs import define, field
 
 from openai_runs import _wire
-from openai_runs.engine.backends import BackendError
+from openai_runs.engine.backends import BackendError, ModelRequest
 from openai_runs.errors import ProtocolError
 from openai_runs.models.message import (
     FileCitation,
@@ -23,7 +23,7 @@ from openai_runs.models.message import (
     TextContent,
 )
 from openai_runs.models.run_step import FunctionStepCall, RunStep, StepToolCall, ToolCalls
-from openai_runs.models.tool import Function
+from openai_runs.models.tool import Function, FunctionTool, NamedToolChoice
 
 Item: TypeAlias = Message | RunStep
 
@@ -125,6 +125,17 @@ def output_of(call: FunctionStepCall) -> str:
 def parameters_of(function: Function) -> Any:
     """A function's JSON Schema; one without parameters takes none."""
     return {"type": "object", "properties": {}} if function.parameters is None else function.parameters
+
+
+def functions_of(request: ModelRequest) -> list[Function]:
+    """The functions that the model is offered.
+
+    One that must be called is the only one: many servers force some call, and not the one that was named.
+    """
+    functions = [tool.function for tool in request.tools if isinstance(tool, FunctionTool)]
+    if isinstance(request.tool_choice, NamedToolChoice) and request.tool_choice.function is not None:
+        return [function for function in functions if function.name == request.tool_choice.function.name]
+    return functions
 
 
 def shortened(items: Sequence[Item]) -> Sequence[Item] | None:

@@ -13,6 +13,7 @@ from openai_runs.engine.backends.conversation import (
     Item,
     arguments_of,
     calls_of,
+    functions_of,
     given,
     is_plain,
     output_of,
@@ -26,7 +27,6 @@ from openai_runs.models.tool import (
     CodeInterpreterTool,
     FileSearchTool,
     Function,
-    FunctionTool,
     JsonObjectFormat,
     JsonSchemaFormat,
     NamedToolChoice,
@@ -98,11 +98,10 @@ def responses_body(request: ModelRequest, items: Sequence[Item], model: str, *, 
 
 
 def _tools(request: ModelRequest, items: Sequence[Item]) -> Iterator[Json]:
+    yield from map(_function, functions_of(request))
     resources = request.tool_resources
     for tool in request.tools:
         match tool:
-            case FunctionTool(function=function):
-                yield _function(function)
             case FileSearchTool(file_search=options):
                 stores = resources.file_search.vector_store_ids if resources and resources.file_search else ()
                 if not stores:  # there is nothing to be found, and the API refuses a search in nothing

@@ -14,6 +14,7 @@ from openai_runs import _wire
 from openai_runs.engine.backends import (
     AnnotationAdded,
     BackendEvent,
+    Detached,
     Finished,
     FinishReason,
     HostedToolCall,
@@ -29,6 +30,7 @@ from openai_runs.engine.backends.hosted_tools import (
 )
 from openai_runs.engine.backends.streaming import (
     CallParts,
+    CutError,
     StreamError,
     array,
     mapping,
@@ -64,6 +66,7 @@ class ResponsesStream:
 
     _limit: int | None = None  #: the tokens that the answer may have
     _marks_citations: bool = True  #: whether citations may be written into the text, which would spoil JSON
+    _detaches: bool = False  #: whether the endpoint goes on without us
     response_id: str | None = field(default=None, init=False)
     last: int | None = field(default=None, init=False)  #: the number of the latest event, to resume after it
     is_done: bool = field(default=False, init=False)  #: whether all of the answer has been told
@@ -75,7 +78,7 @@ class ResponsesStream:
     _is_refusing: bool = field(default=False, init=False)
     _resumed_after: int | None = field(default=None, init=False)
 
-    def feed(self, event: str, data: bytes) -> list[BackendEvent]:
+    def feed(self, event: bytes, data: bytes) -> list[BackendEvent]:
         """Take one event of the stream.
 
         Args:
@@ -92,13 +95,23 @@ class ResponsesStream:
             if self._resumed_after is not None and number <= self._resumed_after:
                 return []  # told already
             self.last = number
-        kind = text(fields.get("type"), "a type") or event
+        kind = text(fields.get("type"), "a type") or event.decode(errors="replace")
         if kind == "error" or fields.get("error"):
             raise reported_error(fields.get("error") or fields)
         if (read := _READERS.get(kind)) is not None:
             return read(self, fields)
         status = kind.removeprefix("response.")
         return self.take(mapping(fields.get("response"), "a response"), status) if status in _STATUSES else []
+
+    def end(self) -> list[BackendEvent]:
+        """Take it that the stream has ended.
+
+        Raises:
+            CutError: The answer has not.
+        """
+        if not self.is_done:
+            raise CutError("the endpoint's answer was cut off before its end")
+        return []
 
     def resume(self) -> None:
         """Take it that the stream goes on, from another connection."""
@@ -114,12 +127,12 @@ class ResponsesStream:
         Raises:
             StreamError: There is none, and will be none.
         """
-        self.response_id = text(response.get("id"), "an ID") or self.response_id
+        known, self.response_id = self.response_id, text(response.get("id"), "an ID") or self.response_id
         status = status or text(response.get("status"), "a status")
         if error := response.get("error"):
             raise reported_error(error)
         if status in ("created", "queued", "in_progress"):
-            return []
+            return [Detached(self.response_id)] if self._detaches and self.response_id and not known else []
         if status not in ("completed", "incomplete"):
             raise StreamError(f"the endpoint ended the response as {status!r:.100}", repeatable=status == "failed")
         events = [

@@ -13,7 +13,7 @@ Code: TypeAlias = Literal["server_error", "rate_limit_exceeded", "invalid_prompt
 
 
 class StreamError(Exception):
-    """An answer that broke off, or that says that there will be none.
+    """An answer that makes no sense, or says that there will be none.
 
     Attributes:
         message: What happened, in the endpoint's words if it said something.
@@ -30,6 +30,10 @@ class StreamError(Exception):
         self.code = code
         self.repeatable = repeatable
         self.too_long = too_long
+
+
+class CutError(StreamError):
+    """An answer that broke off."""
 
 
 # 429 says two things: slow down, and pay. The second does not pass by waiting.
@@ -112,12 +116,13 @@ def parsed(data: bytes) -> Mapping[str, Any]:
     """Parse the text of an event.
 
     Raises:
-        StreamError: It is no JSON object; as a rule because the stream was cut in the middle of it.
+        CutError: It is no JSON, as a rule because the stream was cut in the middle of it.
+        StreamError: It is no object.
     """
     try:
         return mapping(_wire.decode(data), "an event")
     except ProtocolError as error:
-        raise StreamError(f"the endpoint sent what is no JSON: {snippet(data, 100)}") from error
+        raise CutError(f"the endpoint sent what is no JSON: {snippet(data, 100)}") from error
 
 
 @define

@@ -33,11 +33,11 @@ class Answer(NamedTuple):
 
 
 class Machine(Protocol):
-    def feed(self, event: str, data: bytes) -> list[BackendEvent]: ...
+    def feed(self, event: bytes, data: bytes) -> list[BackendEvent]: ...
 
 
 def read(machine: Machine, events: Iterable[Event]) -> list[BackendEvent]:
-    return [told for name, data in events for told in machine.feed(name, data)]
+    return [told for name, data in events for told in machine.feed(name.encode(), data)]
 
 
 def together(events: Iterable[BackendEvent]) -> Answer:
