@@ -22,6 +22,7 @@ from rich.progress import track
 from rich.table import Table
 
 import openai_runs
+from tests.bench import throughput
 
 Work = Callable[[], Awaitable[object]]
 console = Console()
@@ -116,7 +117,7 @@ async def measure(rounds: int) -> None:
         pages: dict[str, Work] = {
             "openai_runs": lambda: session.runs.list("thread_abc", limit=100).page(),
             "aiohttp, bytes": lambda: floor(many),
-            "openai": lambda: openai_page(),
+            "openai": openai_page,
         }
         title = "list 100 runs: CPU a run"
         figures = await compare(pages, times=40, in_flight=1, rounds=rounds, what=title)
@@ -128,12 +129,15 @@ async def measure(rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--rounds", type=int, default=9, help="of each comparison")
+    parser.add_argument("--runs", type=int, default=10_000, help="scripted runs, end to end")
+    options = parser.parse_args()
+    rounds = options.rounds
     packages = ", ".join(f"{name} {version(name)}" for name in ("aiohttp", "cattrs", "msgspec", "openai"))
     console.print(f"Python {platform.python_version()}, {platform.machine()}; {packages}")
     warnings.simplefilter("ignore", DeprecationWarning)  # openai marks all of this deprecated
     asyncio.run(measure(rounds))
+    asyncio.run(throughput.measure(options.runs, 500, console))
     show("import: wall", import_times(rounds), unit="ms", per_second=1e3, floor="its four packages")
 
 

@@ -1,7 +1,5 @@
 """Scripted runs a second, end to end: a server process with a durable store, and this process as its client."""
 
-import asyncio
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from openai_runs import Polling, RunJob, Session, TransportError, run_batch
+from openai_runs import RunJob, Session, run_batch
 from tests.crash.torture import Server
 
 

@@ -52,7 +52,7 @@ class Server:
 
 @define
 class Torture:
-    """Keeps ``active`` runs going, kills the server ``kills`` times, lets everything end, and looks at what is there."""
+    """Keeps ``active`` runs going, kills the server ``kills`` times, lets everything end, looks at what is there."""
 
     server: Server
     kills: int
