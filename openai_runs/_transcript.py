@@ -4,19 +4,21 @@ Deltas are merged by ``index`` inside each array: strings grow; numbers, types a
 an item. A delta costs the same however long the text is already, since its parts are joined only when asked for.
 """
 
+import copy
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
+from operator import getitem
 from typing import Any, Final, Generic, TypeVar, cast
-
-import attrs
 
 from openai_runs import _wire
 from openai_runs.errors import ProtocolError
 from openai_runs.events import MessageChanged, StepChanged
 from openai_runs.models.delta import MessageChanges, MessageDelta, RunStepDelta, TextContentDelta, TextDelta
-from openai_runs.models.message import Content, Message, MessageStatus, TextContent
-from openai_runs.models.model import NO_EXTRA, Unknown
-from openai_runs.models.run_step import RunStep, RunStepStatus, StepDetails
+from openai_runs.models.message import Message, MessageStatus, TextContent
+from openai_runs.models.model import NO_EXTRA
+from openai_runs.models.run_step import RunStep, RunStepStatus
 
 _logger = logging.getLogger("openai_runs.runs")
 
@@ -33,12 +35,20 @@ class Transcript:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """Every message that has begun, with all that is known of it."""
+        """Every message that has begun, with all that is known of it.
+
+        Raises:
+            ProtocolError: What the deltas say is no message.
+        """
         return tuple(whole for growing in self._messages.values() if (whole := growing.whole()) is not None)
 
     @property
     def steps(self) -> tuple[RunStep, ...]:
-        """Every step that has begun, with all that is known of it."""
+        """Every step that has begun, with all that is known of it.
+
+        Raises:
+            ProtocolError: What the deltas say is no step.
+        """
         return tuple(whole for growing in self._steps.values() if (whole := growing.whole()) is not None)
 
     def add_message_delta(self, event: MessageDelta) -> None:
@@ -65,7 +75,7 @@ class Transcript:
         now = {index: part.text.value for index, part in enumerate(message.content) if isinstance(part, TextContent)}
         if _is_open(message) and any(len(text) > len(now.get(index, "")) for index, text in told.items()):
             # The snapshot is older than the latest deltas; what they told stays, lest it be told again.
-            message = _made_message({**_wire.dump(message), "content": content})
+            message = _made({**_wire.dump(message), "content": content}, Message)
             now = {}
         news: list[MessageDelta | MessageChanged] = []
         for index, text in now.items():
@@ -88,22 +98,22 @@ class Transcript:
         """Take what was fetched while no stream was to be had, and tell what is new in it."""
         for message in messages:
             known = self._message(message.id).whole()
-            if known is None or _is_open(known):
+            if known is None or (_is_open(known) and message != known):
                 status = message.status or MessageStatus.COMPLETED  # plain answers leave it out
                 yield from self.change_message(message, f"thread.message.{status}")
         for step in steps:
             before = self._step(step.id).whole()
-            if before is None or before.status is RunStepStatus.IN_PROGRESS:
+            if before is None or (before.status is RunStepStatus.IN_PROGRESS and step != before):
                 yield self.change_step(step, f"thread.run.step.{step.status}")
 
     def _message(self, id: str) -> "_Growing[Message]":
         if (growing := self._messages.get(id)) is None:
-            growing = self._messages[id] = _Growing(_made_message)
+            growing = self._messages[id] = _Growing(Message)
         return growing
 
     def _step(self, id: str) -> "_Growing[RunStep]":
         if (growing := self._steps.get(id)) is None:
-            growing = self._steps[id] = _Growing(_made_step)
+            growing = self._steps[id] = _Growing(RunStep)
         return growing
 
 
@@ -126,18 +136,22 @@ def _text_delta(id: str, index: int, value: str) -> MessageDelta:
 class _Growing(Generic[WholeT]):
     """A snapshot, and the deltas since."""
 
-    __slots__ = ("_base", "_deltas", "_index", "_make", "_parts")
+    __slots__ = ("_behind", "_deltas", "_index", "_kind", "_merged", "_parts", "_whole")
 
-    def __init__(self, make: Callable[[_Json], WholeT]) -> None:
-        self._make: Final = make
-        self._base: WholeT | None = None
+    def __init__(self, kind: type[WholeT]) -> None:
+        self._kind: Final = kind
+        self._whole: WholeT | None = None
+        self._behind = False  # `_whole`, behind `_merged`
+        self._merged: _Json | None = None  # as it is on the wire; ``None`` while `_whole` says it all
         self._deltas: list[_Json] = []
         # Pieces of text that come one after the other are kept as they are, and not as a delta each.
         self._index = 0
         self._parts: list[str] = []
 
     def replace(self, whole: WholeT) -> None:
-        self._base = whole
+        self._whole = whole
+        self._behind = False
+        self._merged = None
         self._deltas.clear()
         self._parts.clear()
 
@@ -158,21 +172,25 @@ class _Growing(Generic[WholeT]):
             self._parts.clear()
 
     def merged(self) -> _Json:
-        """All that is known, as JSON; without the snapshot, only what the deltas told."""
+        """All that is known, as JSON; without a snapshot, what the deltas told."""
         self._gather()
-        base = {} if self._base is None else _wire.dump(self._base)
-        if not self._deltas:
-            return cast("_Json", base)
-        grown = _merge({}, base)
-        for delta in self._deltas:
-            _merge(grown, delta)
-        return cast("_Json", _plain(grown))
+        if self._merged is None:
+            self._merged = {} if self._whole is None else _wire.dump(self._whole)
+        if self._deltas:
+            grown = _merge({}, self._merged)
+            for delta in self._deltas:
+                _merge(grown, delta)
+            self._deltas.clear()
+            self._merged = cast("_Json", _plain(grown))
+        return self._merged
 
     def whole(self) -> WholeT | None:
         """All that is known; nothing if no snapshot has come yet."""
-        if self._base is not None and (self._deltas or self._parts):
-            self.replace(self._make(self.merged()))
-        return self._base
+        if self._whole is not None and (self._deltas or self._parts or self._behind):
+            self._behind = True  # and it stays so if this raises
+            self._whole = _made(self.merged(), self._kind)
+            self._behind = False
+        return self._whole
 
 
 class _Items(dict[int, Any]):
@@ -227,27 +245,22 @@ def _plain(node: Any) -> Any:
     return "".join(node) if isinstance(node, _Parts) else node
 
 
-# A part of which too little is known yet, say a function call without its name, is `Unknown` for the time being.
-
-
-def _made_message(merged: _Json) -> Message:
+def _made(merged: _Json, model: type[WholeT]) -> WholeT:
+    """A model; an array's item of which too little is known yet, say a citation without its place, is left out."""
     try:
-        return _wire.load(merged, Message)
-    except ProtocolError:  # raised again below if something else is wrong than a part
-        content = tuple(_made_part(part, Content) for part in merged["content"])
-        return attrs.evolve(_wire.load({**merged, "content": []}, Message), content=content)
+        return _wire.load(merged, model)
+    except ProtocolError as error:
+        items = {_item(path) for path in error.paths}
+        if () in items:
+            raise
+    pruned = copy.deepcopy(merged)
+    for *way, index in sorted(items, reverse=True):  # the last one first, so that the others stay where they are
+        del reduce(getitem, way, pruned)[index]
+    return _made(pruned, model)
 
 
-def _made_step(merged: _Json) -> RunStep:
-    try:
-        return _wire.load(merged, RunStep)
-    except ProtocolError:  # as above
-        details = _made_part(merged["step_details"], StepDetails)
-        return attrs.evolve(_wire.load({**merged, "step_details": {"type": ""}}, RunStep), step_details=details)
-
-
-def _made_part(part: _Json, kind: Any) -> Any:
-    try:
-        return _wire.load(part, kind)
-    except ProtocolError:
-        return Unknown(part["type"], part)
+def _item(path: str) -> tuple[Any, ...]:
+    """The way to the innermost array's item in ``missing 'id' @ $.content[0].text``; empty if there is none."""
+    place = path.rpartition(" @ $")[2]
+    steps = re.findall(r"\.(\w+)|\[(\d+)\]", place[: place.rfind("]") + 1])
+    return tuple(int(index) if index else name for name, index in steps)
