@@ -109,6 +109,9 @@ def _about_limit(name: str, error: ValidationError, document: Mapping[str, Any])
         case Kind.Pattern(pattern):
             text = f"string does not match pattern. Expected '{pattern}', but got {_shown(value)} instead."
             code = "invalid_value"
+        case Kind.Format():
+            text = f"Expected a valid URL, but got {_shown(value)} instead."
+            code = "invalid_value"
         case _:  # a keyword that the document does not use today
             text, code = f"{error.message[:200]}.", "invalid_value"
     return ApiError(400, f"Invalid '{name}': {text}", param=name, code=code)

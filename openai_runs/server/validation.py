@@ -53,7 +53,9 @@ def _document() -> dict[str, Any]:
 
 @cache
 def _validator(schema: str) -> jsonschema_rs.Draft202012Validator:
-    return jsonschema_rs.Draft202012Validator({**_document(), "$ref": f"#/components/schemas/{schema}"})
+    # Formats are checked: there is one, the URL of an image, and a model's endpoint would choke on it much later.
+    schema_document = {**_document(), "$ref": f"#/components/schemas/{schema}"}
+    return jsonschema_rs.Draft202012Validator(schema_document, validate_formats=True)
 
 
 def parse(text: bytes) -> Any:

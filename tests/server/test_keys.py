@@ -3,7 +3,7 @@
 import pytest
 
 from openai_runs.engine import ApiError
-from openai_runs.server.keys import Keys
+from openai_runs.server.keys import Keys, read_keys
 
 KEYS = Keys({"sk-alice": "alice", "sk-alice-2": "alice", "sk-böb": "bob"})
 
@@ -51,3 +51,21 @@ def test_keys_are_not_shown():
     """No `repr`, and so no log, has a key."""
     assert repr(KEYS) == "<3 keys>"
     assert "alice" not in str(vars(KEYS)["_salt"])
+
+
+def test_a_file_of_keys():
+    """A key a line, with a label or without, among comments and blank lines."""
+    owners = read_keys("# ours\n\nsk-a alice\n  sk-a2\talice \nsk-b\nsk-c\n#sk-d\n")
+    assert list(owners) == ["sk-a", "sk-a2", "sk-b", "sk-c"]
+    assert owners["sk-a"] == owners["sk-a2"] == "alice"
+    assert owners["sk-b"] != owners["sk-c"]
+    assert not any("sk-" in owner for owner in owners.values())
+    assert read_keys("sk-b") == {"sk-b": owners["sk-b"]}
+
+
+@pytest.mark.parametrize("text", ["sk-a\nsk-a alice", "sk-b\nsk-a alice admin"])
+def test_a_wrong_line(text):
+    """The line is named, the key in it is not."""
+    with pytest.raises(ValueError, match=r"line 2") as caught:
+        read_keys(text)
+    assert "sk-" not in str(caught.value)

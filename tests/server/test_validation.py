@@ -54,6 +54,10 @@ GOOD = [
     ("CreateThreadRequest", {"messages": [MESSAGE], "tool_resources": {}}),
     ("CreateMessageRequest", {"role": "assistant", "content": [{"type": "text", "text": ""}], "attachments": [{}]}),
     ("CreateMessageRequest", {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://a.b"}}]}),
+    (
+        "CreateMessageRequest",
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:;base64,"}}]},
+    ),
     ("CreateRunRequest", RUN | {"max_prompt_tokens": 256.0, "stream": None, "tools": None, "tool_choice": None}),
     ("CreateRunRequest", RUN | {"tool_choice": {"type": "function", "function": {"name": "f"}}, "tools": []}),
     ("CreateRunRequest", RUN | {"tool_choice": {"type": "function"}, "additional_messages": [MESSAGE]}),
@@ -207,6 +211,13 @@ BAD = [
         "tool_resources.file_search",
         "invalid_value",
         "Invalid 'tool_resources.file_search': give only one of the forms that exclude each other.",
+    ),
+    (
+        "CreateMessageRequest",
+        MESSAGE | {"content": [{"type": "image_url", "image_url": {"url": "my cat"}}]},
+        "content[0].image_url.url",
+        "invalid_value",
+        "Invalid 'content[0].image_url.url': Expected a valid URL, but got 'my cat' instead.",
     ),
     # limits
     (

@@ -39,7 +39,7 @@ async def create_and_run(request: web.Request) -> web.Response:
     return answer_run(request, await request.app[ENGINE].threads.create_and_run(request[OWNER], body))
 
 
-_ONE: Final = "/threads/{thread_id}"
+_ONE: Final = "/threads/{thread_id:(?!runs$)[^/]+}"  # /threads/runs is no thread, and takes a POST only
 
 ROUTES: Final = (
     ("POST", "/threads", create),

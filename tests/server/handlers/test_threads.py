@@ -60,9 +60,11 @@ async def test_create_and_run(api, assistant):
 
 
 async def test_a_thread_called_runs(api):
-    """`/threads/runs` is the operation for a POST, and nobody's thread for the rest."""
-    error = await api("GET", "/threads/runs", status=404)
-    assert error["error"]["message"] == "No thread found with id 'runs'."
+    """`/threads/runs` is an operation, and no thread."""
+    for method in ("GET", "DELETE"):
+        answer = await api.send(method, "/threads/runs")
+        assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+    assert (await api.send("GET", "/threads/runs1")).status == 404
 
 
 async def test_streaming_is_refused(api, assistant):
