@@ -4,7 +4,7 @@ from openai_runs.engine.backends.scripted import Call, Fail, Refuse, Say, Script
 from openai_runs.engine.clock import ManualClock
 from openai_runs.engine.engine import Engine
 from openai_runs.engine.errors import ApiError
-from openai_runs.engine.published import Published
+from openai_runs.engine.published import Listener, Published
 from openai_runs.engine.records import PageQuery
 from openai_runs.engine.store import MemoryStore, Store
 
@@ -13,6 +13,7 @@ __all__ = [
     "Call",
     "Engine",
     "Fail",
+    "Listener",
     "ManualClock",
     "MemoryStore",
     "PageQuery",

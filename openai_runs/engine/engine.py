@@ -30,6 +30,7 @@ class Engine(anyio.AsyncContextManagerMixin):
     stops the runs that execute; whoever enters the store next goes on with them.
 
     Attributes:
+        clock: What is taken for the time.
         assistants: Operations on assistants.
         threads: Operations on threads.
         messages: Operations on messages.
@@ -66,8 +67,9 @@ class Engine(anyio.AsyncContextManagerMixin):
             raise ValueError(f"max_active_runs must be at least 1, is {max_active_runs}")
         if not expires_after > 0:
             raise ValueError(f"expires_after must be more than 0 seconds, is {expires_after}")
+        self.clock = clock or SystemClock()
         self._backend = backend
-        self._ledger = Ledger(store, clock or SystemClock(), on_events)
+        self._ledger = Ledger(store, self.clock, on_events)
         self._executor = Executor(self._ledger, backend, max_active_runs)
         self.assistants = Assistants(self._ledger)
         self.threads = Threads(self._ledger, self._executor, expires_after)

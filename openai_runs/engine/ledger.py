@@ -16,7 +16,7 @@ from attrs import define, field
 from openai_runs.engine.bodies import timestamp
 from openai_runs.engine.clock import Clock
 from openai_runs.engine.errors import ApiError, StoreUnavailableError, not_found
-from openai_runs.engine.published import OnEvents, Published
+from openai_runs.engine.published import Listener, OnEvents, Published
 from openai_runs.engine.records import Change, PageQuery, Record, Stored
 from openai_runs.engine.store import Store, UnknownCursorError
 from openai_runs.models.assistant import Assistant
@@ -54,6 +54,9 @@ class Ledger:
     on_events: OnEvents | None = None
     is_open: bool = field(default=False, init=False)
     _locks: WeakValueDictionary[str, anyio.Lock] = field(factory=WeakValueDictionary, init=False)
+    # By run. One each: who listens since the run was created is through when it waits for outputs, with which the next
+    # one comes.
+    _listeners: WeakValueDictionary[str, Listener] = field(factory=WeakValueDictionary, init=False)
 
     def lock(self, id: str) -> anyio.Lock:
         """The lock of a thread or of an assistant. It is gone when nobody uses it."""
@@ -61,8 +64,20 @@ class Ledger:
             lock = self._locks[id] = anyio.Lock(fast_acquire=True)
         return lock
 
-    async def commit(self, changes: Sequence[Change], run_id: str = "", events: Sequence[Published] = ()) -> None:
+    async def commit(
+        self,
+        changes: Sequence[Change],
+        run_id: str = "",
+        events: Sequence[Published] = (),
+        listener: Listener | None = None,
+    ) -> None:
         """Store changes, then publish what happened to a run.
+
+        Args:
+            changes: What to store; all of it, or nothing.
+            run_id: The run that something happened to.
+            events: What happened.
+            listener: Is told this and all that comes, in place of an earlier one, for as long as somebody holds it.
 
         Raises:
             StoreUnavailableError: Nothing was stored or published.
@@ -72,6 +87,8 @@ class Ledger:
         # Whoever asked may be cancelled meanwhile; what is being written is written, and under its lock.
         with anyio.CancelScope(shield=True):
             await self.store.commit(changes)
+        if listener is not None:
+            self._listeners[run_id] = listener
         self.publish(run_id, events)
 
     async def persist(self, transition: Callable[[], Awaitable[ResultT]]) -> ResultT:
@@ -93,8 +110,12 @@ class Ledger:
 
     def publish(self, run_id: str, events: Sequence[Published]) -> None:
         """Tell what happened to a run."""
-        if events and self.on_events is not None:
+        if not events:
+            return
+        if self.on_events is not None:
             self.on_events(run_id, events)
+        if (listener := self._listeners.get(run_id)) is not None:
+            listener.hear(events)
 
     async def get(self, kind: type[T], id: str) -> T:
         """Read an object that is surely there."""

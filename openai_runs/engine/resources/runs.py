@@ -12,7 +12,7 @@ from openai_runs.engine.executor import Executor
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_call import with_calls
 from openai_runs.engine.moves import moved
-from openai_runs.engine.published import Published
+from openai_runs.engine.published import Listener, Published
 from openai_runs.engine.records import NO_USAGE, PageQuery, Record, RunState
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.page import Page
@@ -26,13 +26,17 @@ _MOST_OUTPUT: Final = 512 * 1024  #: bytes of all tool outputs together stay bel
 
 @define
 class Runs:
-    """The runs of each thread; at most one of them is active."""
+    """The runs of each thread; at most one of them is active.
+
+    A ``listener`` is told what happens to a run from that very operation on, `Published` by `Published`. A run has one
+    at a time, and it is heard for as long as somebody holds it.
+    """
 
     _ledger: Ledger
     _executor: Executor
     _expires_after: float
 
-    async def create(self, owner: str, thread_id: str, body: Body) -> Run:
+    async def create(self, owner: str, thread_id: str, body: Body, listener: Listener | None = None) -> Run:
         """Operation ``createRun``. Refused while another run is active, as the hosted API does."""
         async with self._ledger.lock(thread_id):
             thread = (await self._ledger.find(Thread, owner, thread_id)).value
@@ -47,6 +51,7 @@ class Runs:
                 [Record(owner, value) for value in (*messages, run, state)],
                 run.id,
                 [Published("thread.run.created", run), Published("thread.run.queued", run)],
+                listener,
             )
             self._executor.admit(owner, run, state)
         return run
@@ -78,7 +83,9 @@ class Runs:
             self._executor.cancel(thread_id)
         return run
 
-    async def submit_tool_outputs(self, owner: str, thread_id: str, run_id: str, outputs: Sequence[Body]) -> Run:
+    async def submit_tool_outputs(
+        self, owner: str, thread_id: str, run_id: str, outputs: Sequence[Body], listener: Listener | None = None
+    ) -> Run:
         """Operation ``submitToolOuputsToRun``: the outputs of all calls that wait, once each."""
         async with self._ledger.lock(thread_id):
             run = (await self._ledger.find_in_thread(Run, owner, thread_id, run_id)).value
@@ -95,6 +102,7 @@ class Runs:
                 [*changes, Record(owner, run), Record(owner, state)],
                 run.id,
                 [*events, Published("thread.run.queued", run)],
+                listener,
             )
             self._executor.resume(owner, thread_id)
         return run

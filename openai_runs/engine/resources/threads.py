@@ -5,7 +5,7 @@ from attrs import define
 from openai_runs.engine.bodies import Body, changed_thread, new_message, new_run, new_thread
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.ledger import Ledger
-from openai_runs.engine.published import Published
+from openai_runs.engine.published import Listener, Published
 from openai_runs.engine.records import Delete, Record
 from openai_runs.models.assistant import Assistant, Deleted
 from openai_runs.models.run import Run
@@ -51,7 +51,7 @@ class Threads:
             await self._ledger.commit([Delete(Thread, thread_id)])
         return Deleted(id=thread_id, object="thread.deleted")
 
-    async def create_and_run(self, owner: str, body: Body) -> Run:
+    async def create_and_run(self, owner: str, body: Body, listener: Listener | None = None) -> Run:
         """Operation ``createThreadAndRun``."""
         assistant = (await self._ledger.find(Assistant, owner, body["assistant_id"])).value
         now = self._ledger.clock.now()
@@ -69,6 +69,7 @@ class Threads:
                     Published("thread.run.created", run),
                     Published("thread.run.queued", run),
                 ],
+                listener,
             )
             self._executor.admit(owner, run, state)
         return run
