@@ -14,7 +14,7 @@ from openai_runs.lifecycle import Polling
 from openai_runs.models.run import Run, RunCreateParams, RunStatus
 from openai_runs.models.thread import ThreadCreateParams
 from openai_runs.models.tool import ToolResources, ToolResourcesParams
-from openai_runs.services.runs import OnExit
+from openai_runs.services.following import OnExit
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 
@@ -200,18 +200,20 @@ async def run_batch(
     failure: BaseException | None = None
     async with aclosing(_each(jobs)) as source, send, receive:
         batch = Batch(session, source, receive, toolbox, deadline, polling, on_exit)
-        async with anyio.create_task_group() as tasks:
-            for _ in range(workers):
-                tasks.start_soon(batch._work, send.clone())  # noqa: SLF001  # the rest of the same subject
-            send.close()
-            try:
-                yield batch
-            except (Exception, KeyboardInterrupt, SystemExit) as error:
-                failure = error  # kept out of the task group, which would wrap the caller's error in a group
-            finally:
-                batch._hurry()  # noqa: SLF001
-                tasks.cancel_scope.cancel()
-    if batch.left:
-        _logger.warning("left early: %d of %d jobs begun have no result", len(batch.left), batch.started)
+        try:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(workers):
+                    tasks.start_soon(batch._work, send.clone())  # noqa: SLF001  # the rest of the same subject
+                send.close()
+                try:
+                    yield batch
+                except (Exception, KeyboardInterrupt, SystemExit) as error:
+                    failure = error  # kept out of the task group, which would wrap the caller's error in a group
+                finally:
+                    batch._hurry()  # noqa: SLF001
+                    tasks.cancel_scope.cancel()
+        finally:
+            if batch.left:
+                _logger.warning("left early: %d of %d jobs begun have no result", len(batch.left), batch.started)
     if failure is not None:
         raise failure
