@@ -1,7 +1,7 @@
 """One endpoint of a live model: its connections, and its answers bit by bit."""
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Final, Protocol
 
 import anyio
@@ -56,13 +56,9 @@ class Endpoint:
             max_connections=max_connections,
         )
 
-    def open(self) -> None:
-        """Be ready to connect."""
-        self._transport.open()
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._transport.aclose()
+    def opened(self) -> AbstractAsyncContextManager[None]:
+        """Calls can be made in here."""
+        return self._transport.opened()
 
     async def listen(
         self,

@@ -6,7 +6,7 @@ taken back, and half an answer is not passed off as a whole one.
 
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self, TypeAlias, TypedDict, Unpack
 
@@ -68,19 +68,20 @@ class LiveBackend(ModelBackend):
             timeout=options.get("timeout", 120.0),
             max_connections=options.get("max_connections", 100),
         )
+        self._open = AsyncExitStack()
         self._models = options.get("models", {})
         self._body = options.get("body", {})
         self._max_retries = options.get("max_retries", 4)
 
     async def __aenter__(self) -> Self:
-        self._endpoint.open()
+        await self._open.enter_async_context(self._endpoint.opened())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
         """Close all connections."""
-        await self._endpoint.aclose()
+        await self._open.aclose()
 
     def refuse(self, request: ModelRequest) -> Unsupported | None:
         """Say what of a run this kind of endpoint cannot do."""

@@ -147,7 +147,7 @@ def main(arguments: Sequence[str]) -> None:
     server = xllamacpp.Server(params)
     sys.stdout.buffer.write(_READY + f"{server.listening_address}\n".encode())
     sys.stdout.flush()
-    sys.stdin.buffer.read()
+    sys.stdin.buffer.read()  # until whoever started this is gone
     os._exit(0)  # taking the server down would wait for answers under way
 
 

@@ -71,13 +71,24 @@ class ModelStub(AsyncContextManagerMixin):
         schema = SCHEMAS.get(request.path)
         if request.method == "POST" and schema is not None:
             self.bodies.append(request.json)
-            self._complaints += complaints(request.json, schema)
+            self._complaints += complaints(request.json, schema) + open_calls(request.json)
         if self.replies:
             planned = self.replies.pop(0)
             return planned if isinstance(planned, Reply) else planned(request)
         if request.method != "POST" or schema is None:
             return error(404, f"unexpected: {request.method} {request.target}")
         return stream(MODELS[schema](request.json))
+
+
+def open_calls(body: Any) -> list[str]:
+    """What both APIs refuse, and no schema says: calls without outputs, outputs without calls, and one ID twice."""
+    messages, items = body.get("messages", ()), body.get("input", ())
+    calls = [call["id"] for message in messages for call in message.get("tool_calls", ())]
+    calls += [item["call_id"] for item in items if item.get("type") == "function_call"]
+    outputs = [message["tool_call_id"] for message in messages if message["role"] == "tool"]
+    outputs += [item["call_id"] for item in items if item.get("type") == "function_call_output"]
+    wrong = sorted(calls) != sorted(outputs) or len(set(calls)) < len(calls)
+    return [f"calls {calls} have outputs {outputs}"] if wrong else []
 
 
 def chat_model(body: Any) -> list[Event]:
