@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from openai_runs.errors import BadRequestError, NotFoundError
+from openai_runs.errors import BadRequestError, NotFoundError, UnsupportedEndpointError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.run import Run, TruncationStrategy
 from openai_runs.models.thread import Thread
@@ -150,6 +150,13 @@ async def test_which_run() -> None:
         with pytest.raises(TypeError, match="a run is named by a Run, or by two IDs"):
             session.runs.follow("thread_1")
     assert stub.requests == []
+
+
+async def test_a_wrong_base_url(server: LocalServer) -> None:
+    """A server that has no such path says so in the API's words, and is understood."""
+    async with Session(server.url + "/v9") as session:
+        with pytest.raises(UnsupportedEndpointError, match=r"base_url is wrong .* It said: .*Invalid URL"):
+            await session.runs.retrieve("thread_1", "run_1")
 
 
 async def test_one_request_each(server: LocalServer, assistant: Assistant, thread: Thread) -> None:

@@ -1,15 +1,42 @@
-"""Calls that type-check, and calls that must not: there, an ignore would be unused. Never executed."""
+"""Calls that type-check, and calls that must not: there, the ignore would be unused. Never executed."""
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import assert_type
 
-from openai_runs import Run, RunStatus, Session, Thread, ToolOutput, dump, load
-from openai_runs.models.assistant import Assistant, Deleted
+from openai_runs import (
+    ActionRequired,
+    Assistant,
+    BatchResult,
+    Message,
+    Polling,
+    Run,
+    RunEnded,
+    RunEvent,
+    RunJob,
+    RunStatus,
+    RunStep,
+    Session,
+    StatusChanged,
+    Thread,
+    Toolbox,
+    ToolOutput,
+    ToolOutputsSubmitted,
+    dump,
+    load,
+    run_batch,
+)
+from openai_runs.models.assistant import Deleted
 from openai_runs.models.page import Page
-from openai_runs.models.tool import FunctionTool, Tool
+from openai_runs.models.run import RunCreateParams
+from openai_runs.models.tool import CodeInterpreterTool, Function, FunctionTool, FunctionToolCall, Tool
+
+toolbox = Toolbox()
 
 
-def models(run: Run) -> None:
-    assert_type(load(b"{}", Run), Run)
+def models() -> None:
+    run = load(b"{}", Run)
+    assert_type(run, Run)
     assert_type(load({}, Page[Run]).data, tuple[Run, ...])
     assert_type(run.status, RunStatus)
     assert_type(run.tools, tuple[Tool, ...])
@@ -22,28 +49,109 @@ def models(run: Run) -> None:
     Thread(id="thread_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
-async def requests(session: Session, run: Run) -> None:
-    assistant = await session.assistants.create(model="m", tools=[{"type": "code_interpreter"}], name=None)
-    assert_type(assistant, Assistant)
-    assert_type(await session.assistants.delete(assistant.id), Deleted)
-    thread = await session.threads.create(messages=[{"role": "user", "content": "hello"}])
-    await session.messages.create(thread.id, role="user", content=[{"type": "text", "text": "hello"}])
-    assert_type(await session.runs.create(thread.id, assistant_id=assistant.id, temperature=0.5), Run)
-    assert_type(await session.runs.retrieve(run), Run)
-    assert_type(await session.runs.retrieve(thread.id, run.id), Run)
-    await session.runs.submit_tool_outputs(run, [ToolOutput(tool_call_id="c", output="1")])
-    await session.runs.submit_tool_outputs(thread.id, run.id, [{"tool_call_id": "c", "output": "1"}])
-    async for one in session.runs.list(thread.id, limit=10):
-        assert_type(one, Run)
-    assert_type(await session.runs.list(thread.id).page(), Page[Run])
+def parameters() -> None:
+    RunCreateParams(assistant_id="asst_1", temperature=0.5)
+    RunCreateParams(assistant_id="asst_1", temprature=0.5)  # type: ignore[typeddict-unknown-key]  # pyright: ignore[reportCallIssue]
 
 
-async def mistakes(session: Session, run: Run) -> None:
+async def token() -> str:
+    return "token"
+
+
+def sessions() -> None:
+    Session()
+    Session("http://host/v1", "key", organization="o", project="p", timeout=5, max_retries=0, max_connections=1)
+    Session("http://host/v1", token, default_headers={"a": "b"}, default_query={"api-version": "v1"})
+    Session(api_key=lambda: "token")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Session(timeout="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Session(api_kye="key")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def assistants(session: Session) -> None:
+    tool = FunctionTool(function=Function(name="f"))
+    made = await session.assistants.create(model="m", tools=[tool, CodeInterpreterTool(), {"type": "file_search"}])
+    assert_type(made, Assistant)
+    assert_type(await session.assistants.create(model="m", tools=toolbox.tools, metadata=None), Assistant)
+    assert_type(await session.assistants.retrieve("asst_1"), Assistant)
+    assert_type(await session.assistants.update("asst_1", name=None), Assistant)
+    assert_type(await session.assistants.delete("asst_1"), Deleted)
+    assert_type(await session.assistants.list(limit=5).page(), Page[Assistant])
+    async for found in session.assistants.list(order="asc"):
+        assert_type(found, Assistant)
     await session.assistants.create()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    await session.runs.create("thread_1", assistant_id="a", temprature=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await session.assistants.create(model="m", nmae="n")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await session.assistants.create(model="m", temperature="hot")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await session.assistants.retrieve(assistant_id="asst_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    session.assistants.list(order="newest")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    session.assistants.list(run_id="run_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def threads_and_messages(session: Session) -> None:
+    thread = await session.threads.create(messages=[{"role": "user", "content": "hi"}], metadata={"a": "b"})
+    assert_type(thread, Thread)
+    assert_type(await session.threads.create(), Thread)
+    message = await session.messages.create(thread.id, role="user", content=[{"type": "text", "text": "hi"}])
+    assert_type(message, Message)
+    assert_type(message.text, str)
+    async for message in session.messages.list(thread.id, run_id="run_1"):
+        assert_type(message, Message)
+    await session.messages.create(thread.id, role="system", content="hi")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await session.messages.create(thread.id, role="user")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await session.messages.create(thread, role="user", content="hi")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(await session.threads.create_and_run(assistant_id="a", thread={"messages": []}), Run)
+    await session.threads.create_and_run(assistant_id="a", additional_messages=[])  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def runs(session: Session, run: Run) -> None:
+    assert_type(await session.runs.create("thread_1", assistant_id="a", temperature=1, include=["x"]), Run)
+    for one in (session.runs.retrieve, session.runs.cancel):
+        assert_type(await one(run), Run)
+        assert_type(await one("thread_1", "run_1"), Run)
+    assert_type(await session.runs.update(run, metadata={"a": "b"}), Run)
+    outputs = [ToolOutput(tool_call_id=call.id, output="") for call in run.pending_tool_calls]
+    assert_type(await session.runs.submit_tool_outputs(run, outputs), Run)
+    assert_type(await session.runs.submit_tool_outputs("thread_1", "run_1", [{"tool_call_id": "c"}]), Run)
+    assert_type(await toolbox.answer(run.pending_tool_calls), tuple[ToolOutput, ...])
+    async for step in session.run_steps.list("thread_1", "run_1", include=["x"], limit=1):
+        assert_type(step, RunStep)
+    await session.runs.create("thread_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await session.runs.create("thread_1", assistant_id=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    await session.runs.retrieve("thread_1")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    await session.messages.create("thread_1", role="robot", content="")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    session.runs.list("thread_1", order="up")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    async for event in session.runs.follow(run, deadline="soon"):  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-        _ = event
+    await session.runs.create("thread_1", assistant_id="a", strean=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await session.runs.retrieve("thread_1")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    await session.runs.retrieve(run, "run_1")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    await session.runs.update(run, temperature=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+
+
+async def following(session: Session, run: Run) -> None:
+    async with aclosing(session.runs.follow(run, toolbox=toolbox, deadline=60, on_exit="cancel")) as events:
+        async for event in events:
+            assert_type(event, RunEvent)
+            match event:
+                case ActionRequired(run=run, tool_calls=calls):
+                    assert_type(calls, tuple[FunctionToolCall, ...])
+                case RunEnded() | StatusChanged():
+                    assert_type(event.run, Run)
+                case ToolOutputsSubmitted(outputs=outputs):
+                    assert_type(outputs, tuple[ToolOutput, ...])
+    assert_type(await session.runs.complete("thread_1", "run_1", polling=Polling(first=0.1)), Run)
+    session.runs.follow(run, on_exit="stop")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    session.runs.follow(run, deadline="soon")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    await session.runs.complete(run, timeout=60)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    Polling(0.1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def batches(session: Session, stream: AsyncIterator[RunJob]) -> None:
+    jobs: list[RunJob] = [
+        {"assistant_id": "a", "thread_id": "thread_1"},
+        {"assistant_id": "a", "thread": {"messages": [{"role": "user", "content": "hi"}]}},
+    ]
+    async with run_batch(session, jobs, workers=2, toolbox=toolbox) as results:
+        async for result in results:
+            assert_type(result, BatchResult)
+            assert_type(result.run, Run | None)
+        assert_type(results.left, tuple[BatchResult, ...])
+    async with run_batch(session, (job for job in jobs)), run_batch(session, stream):
+        pass
+    RunJob(thread_id="thread_1")  # type: ignore[typeddict-item]  # pyright: ignore[reportCallIssue]
+    run_batch(session, [{"assistant": "a"}])  # type: ignore[typeddict-item,typeddict-unknown-key]  # pyright: ignore[reportArgumentType]
+    run_batch(session, jobs, 3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

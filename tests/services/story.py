@@ -1,0 +1,166 @@
+"""One run's story, told by polls or by streams, over connections that break where the test wants."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from openai_runs.services.runs import MARKER
+from tests.samples import EXAMPLES
+from tests.stub import CUT, Reply, Request, error, reply
+
+RUN = json.loads((EXAMPLES / "objects/RunObject.json").read_text()) | {"id": "run_1", "thread_id": "thread_1"}
+IDS = {"thread_id": "thread_1", "run_id": "run_1", "assistant_id": RUN["assistant_id"], "created_at": 0}
+
+Event = tuple[str, Any]
+
+
+def run(status: str, **fields: Any) -> Any:
+    return {**RUN, "status": status, "required_action": None, **fields}
+
+
+def waiting(*calls: str) -> Any:
+    """The run, as it waits for the outputs of calls."""
+    wanted = [{"id": call, "type": "function", "function": {"name": "f", "arguments": "{}"}} for call in calls]
+    action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": wanted}}
+    return run("requires_action", required_action=action)
+
+
+def message(id: str, text: str | None = None, **fields: Any) -> Any:
+    content = [] if text is None else [{"type": "text", "text": {"value": text, "annotations": []}}]
+    status = "in_progress" if text is None else "completed"
+    return {"id": id, **IDS, "role": "assistant", "status": status, "content": content, **fields}
+
+
+def delta(id: str, text: str, index: int = 0) -> Event:
+    content = [{"index": index, "type": "text", "text": {"value": text}}]
+    return "thread.message.delta", {"id": id, "object": "thread.message.delta", "delta": {"content": content}}
+
+
+def step(id: str, status: str = "in_progress", message_id: str | None = None) -> Any:
+    details: Any = {"type": "tool_calls", "tool_calls": []}
+    if message_id is not None:
+        details = {"type": "message_creation", "message_creation": {"message_id": message_id}}
+    return {"id": id, **IDS, "type": details["type"], "status": status, "step_details": details}
+
+
+def leg(number: int, pieces: Sequence[str], calls: Sequence[str], end: str = "completed") -> list[Event]:
+    """The events of one stream, in the documented order: a text in its pieces, then tool calls or the end."""
+    events: list[Event] = []
+    if number == 0:
+        events += [("thread.run.created", run("queued"))]
+    else:
+        events += [("thread.run.step.completed", step(f"step_{number - 1}_tools", "completed"))]
+    events += [(f"thread.run.{status}", run(status)) for status in ("queued", "in_progress")]
+    if pieces:
+        one, id = f"step_{number}_text", f"msg_{number}"
+        events += [(f"thread.run.step.{name}", step(one, message_id=id)) for name in ("created", "in_progress")]
+        events += [(f"thread.message.{name}", message(id)) for name in ("created", "in_progress")]
+        events += [delta(id, piece) for piece in pieces]
+        events += [("thread.message.completed", message(id, "".join(pieces)))]
+        events += [("thread.run.step.completed", step(one, "completed", id))]
+    if calls:
+        events += [("thread.run.step.created", step(f"step_{number}_tools"))]
+        return [*events, ("thread.run.requires_action", waiting(*calls))]
+    return [*events, (f"thread.run.{end}", run(end))]
+
+
+def framed(*events: Event) -> list[bytes]:
+    """Events as they are on the wire."""
+    texts = [payload if isinstance(payload, str) else json.dumps(payload) for _, payload in events]
+    return [f"event: {name}\ndata: {text}\n\n".encode() for (name, _), text in zip(events, texts, strict=True)]
+
+
+DONE: Event = ("done", "[DONE]")
+
+
+def stream(*frames: bytes, chunked: bool = True, content_type: str = "text/event-stream") -> Reply:
+    """An answer that is a stream; its end is told by a last chunk, or by the end of the connection."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n"
+    if not chunked:
+        return Reply(f"{head}Connection: close\r\n\r\n".encode() + b"".join(frames), "close")
+    chunks = [f"{len(frame):x}\r\n".encode() + frame + b"\r\n" for frame in frames]
+    return Reply(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + b"".join(chunks) + b"0\r\n\r\n")
+
+
+class Story:
+    """A server with one run. A poll shows how the run stands, and then it comes to its next status.
+
+    Args:
+        legs: What happens from the start, and after each submission of outputs.
+        cuts: For each answer, how much of it is sent before the connection breaks, or ``None`` if it does not.
+            Looks for the run among others are spared.
+        chunked: How the end of a stream is told.
+    """
+
+    def __init__(self, legs: Sequence[Sequence[Event]], cuts: Iterator[float | None] = iter(()), *, chunked: bool = True) -> None:
+        self.submissions: list[dict[str, str]] = []
+        self.streams = 0
+        self._legs = [list(events) for events in legs]
+        self._cuts = cuts
+        self._chunked = chunked
+        self._metadata: dict[str, str] = {}
+        self._past: list[Event] = []
+        self._ahead: list[Event] = []
+
+    @property
+    def now(self) -> Any:
+        """The run as it stands."""
+        runs = [payload for name, payload in self._past if name.startswith("thread.run.") and "status" in payload]
+        return {**next(one for one in reversed(runs) if one["id"] == RUN["id"]), "metadata": self._metadata}
+
+    def __call__(self, request: Request) -> Reply:
+        """For `Stub`."""
+        match request.method, request.path.removeprefix("/v1/threads/thread_1/runs"):
+            case "POST", "":
+                assert not self._past, "a second run"
+                self._metadata = request.json["metadata"]
+                return self._begin(request)
+            case "POST", "/run_1/submit_tool_outputs":
+                outputs = {output["tool_call_id"]: output["output"] for output in request.json["tool_outputs"]}
+                if set(outputs) != self._wanted():
+                    return error(400, "the run does not wait for these")
+                if (cut := next(self._cuts, None)) is not None and cut < 0.2:
+                    return CUT  # the request was lost
+                self.submissions.append(outputs)
+                return self._begin(request)
+            case "GET", "":
+                assert MARKER in self._metadata
+                return reply(self._page([self.now] if self._past else []))
+            case "GET", "/run_1":
+                return self._poll()
+            case "GET", "/run_1/steps":
+                return self._cut(self._page(self._latest("thread.run.step.")))
+            case "GET", _ if request.path == "/v1/threads/thread_1/messages":
+                assert "run_id=run_1" in request.query
+                others = message("msg_9", "not of this run", run_id="run_0")
+                return self._cut(self._page([*self._latest("thread.message."), others]))
+        raise AssertionError(f"unexpected: {request}")
+
+    def _wanted(self) -> set[str]:
+        action = self.now["required_action"]
+        return {call["id"] for call in action["submit_tool_outputs"]["tool_calls"]} if action else set()
+
+    def _begin(self, request: Request) -> Reply:
+        self._ahead = self._legs.pop(0)
+        queued = [name for name, _ in self._ahead].index("thread.run.queued") + 1
+        if not request.json.get("stream"):
+            self._happen(queued)
+            return self._cut(self.now)
+        self.streams += 1
+        frames = framed(*self._ahead, DONE)
+        whole = stream(*frames, chunked=self._chunked)
+        if (cut := next(self._cuts, None)) is None:
+            self._happen(len(self._ahead))
+            return whole
+        sent = whole.data[: int(len(whole.data) * cut)]
+        self._happen(max(queued, sum(frame[:-2] in sent for frame in frames)))
+        return Reply(sent, "close")
+
+    def _poll(self) -> Reply:
+        answer = reply(self.now)
+        if (cut := next(self._cuts, None)) is not None:
+            return answer.cut(max(1, int(len(answer.data) * cut)))
+        status = self.now["status"]
+        ahead = [payload["status"] != status and payload["id"] == RUN["id"] for _, payload in self._ahead if "status" in payload]
+        ...
+        return answer
