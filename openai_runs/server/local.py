@@ -43,7 +43,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         port: int = 0,
         keys: Mapping[str, str] | None = None,
         expires_after: float = 600.0,
-        max_active_runs: int = 128,
+        max_active_runs: int = 100,
         clock: Clock | None = None,
         poll_hint: PollHint | None = None,
         log_access: bool = False,
@@ -78,7 +78,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._expires_after = expires_after
         self._max_active_runs = max_active_runs
         self._clock = clock
-        self._poll_hint = poll_hint
+        self._poll_hint = PollHint(now=clock.now) if poll_hint is None and clock is not None else poll_hint
         self._access_log = access_log.logger if log_access else None
         self._grace = grace
         self._url: URL | None = None

@@ -8,8 +8,11 @@ import pytest
 from aiohttp import ClientConnectionError, ClientSession
 
 from openai_runs.engine import MemoryStore
+from openai_runs.engine.clock import ManualClock
 from openai_runs.errors import NotFoundError
 from openai_runs.server import LocalServer
+from tests.server.api import Api
+from tests.server.conftest import TOOL
 
 pytestmark = pytest.mark.anyio
 
@@ -106,6 +109,23 @@ async def test_a_request_that_does_not_end_is_dropped(monkeypatch):
             monkeypatch.setattr(type(server.engine.assistants), "list", stuck)
             tasks.start_soon(ask, f"{server.url}/assistants")
             await begun.wait()
+
+
+async def test_a_clock_that_is_moved_by_hand():
+    """Ten minutes pass in no time, for the runs and for the hints when to ask for them."""
+    clock = ManualClock()
+    async with LocalServer(clock=clock, expires_after=600) as server, ClientSession() as http:
+        api = Api(http, server.url)
+        assistant = await api("POST", "/assistants", {"model": "m", "tools": [TOOL]})
+        run = await api.ended(await api("POST", "/threads/runs", {"assistant_id": assistant["id"]}))
+        path = f"/threads/{run['thread_id']}/runs/{run['id']}"
+        for age, hint in ((0, "50"), (20, "2000"), (599, "5000")):
+            clock.advance(age - (clock.now() - run["created_at"]))
+            assert (await api.send("GET", path)).headers["openai-poll-after-ms"] == hint
+        clock.advance(1)
+        while run["status"] == "requires_action":
+            run = await api("GET", path)
+        assert (run["status"], run["expires_at"]) == ("expired", None)
 
 
 async def test_cancelled():
