@@ -3,6 +3,7 @@
 Nothing here knows what an assistant is; a service says what to send and what it makes of the answer.
 """
 
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -49,6 +50,7 @@ _NOT_SENT: Final = (
 _BROKEN: Final = (aiohttp.ClientError, OSError)  # TimeoutError is an OSError
 #: Characters of a server's words that are kept.
 _MOST_TEXT: Final = 2000
+_is_plain: Final = re.compile("[A-Za-z0-9_-]+").fullmatch
 #: Headers with these in their names have secrets for values, but none so short that it may be a word.
 _SECRET_HEADERS: Final = ("auth", "cookie", "key", "secret", "token")
 _SHORTEST_SECRET: Final = 8
@@ -144,12 +146,8 @@ class Transport:
         for name, value in ids.items():
             if not isinstance(value, str):
                 raise TypeError(f"{name} must be a string: got {value!r}; nothing was sent")
-            if value in ("", ".", ".."):  # dots would be taken for steps in the path, even percent-encoded
-                raise ValueError(f"{name} must be an ID: got {value!r}; nothing was sent")
-            try:
-                ids[name] = quote(value, safe="")
-            except UnicodeEncodeError as error:
-                raise ValueError(f"{name} must be an ID: got {value!r}; nothing was sent") from error
+            if not _is_plain(value):
+                ids[name] = _segment(name, value)
         text = self._query
         if query and (more := urlencode(query, doseq=True)):
             text = f"{text}&{more}" if text else more
@@ -416,6 +414,17 @@ def _checked_base(base_url: str) -> str:
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"base_url must begin with http:// or https:// and a host: got {base_url!r}")
     return str(url).rstrip("/")
+
+
+def _segment(name: str, value: str) -> str:
+    """A segment of a path, with whatever is in the ID; most have nothing that would need it."""
+    try:
+        segment = quote(value, safe="")
+    except UnicodeEncodeError:  # half a surrogate pair
+        segment = ""
+    if segment in ("", ".", ".."):  # dots would be taken for steps in the path, even percent-encoded
+        raise ValueError(f"{name} must be an ID: got {value!r}; nothing was sent")
+    return segment
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -307,7 +307,10 @@ class TestSources:
 class TestAtOnce:
     @settings(max_examples=30)
     @given(
-        count=st.integers(0, 12), workers=st.integers(1, 6), fails=st.sets(st.integers(0, 11)), slow=st.sampled_from([0, 1, 50])
+        count=st.integers(0, 12),
+        workers=st.integers(1, 6),
+        fails=st.sets(st.integers(0, 11)),
+        slow=st.sampled_from([0, 1, 50]),
     )
     def test_bounded(self, count: int, workers: int, fails: set[int], slow: int) -> None:
         """n jobs give n results, and at most so many are under way as there are workers."""
