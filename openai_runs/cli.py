@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 import typer
@@ -20,6 +20,9 @@ from rich.progress import Progress
 from openai_runs.errors import OpenAIRunsError
 from openai_runs.session import Session
 
+if TYPE_CHECKING:
+    from openai_runs.engine.backends import ModelBackend
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Runs of the Assistants API, wherever they execute.")
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -29,6 +32,16 @@ class Backend(StrEnum):
     """What may answer for the model."""
 
     SCRIPTED = "scripted"
+    RESPONSES = "responses"
+    CHAT = "chat"
+    LOCAL = "local"
+
+
+class MaxTokens(StrEnum):
+    """What a chat endpoint may call the limit of an answer."""
+
+    NEW = "max_completion_tokens"
+    OLD = "max_tokens"
 
 
 BaseUrl = Annotated[
@@ -84,6 +97,23 @@ def serve(
         "runs.db"
     ),
     backend: Annotated[Backend, typer.Option(help="What answers for the model.")] = Backend.SCRIPTED,
+    model_url: Annotated[
+        str | None, typer.Option(help="The base URL of the model's endpoint, for responses and chat.")
+    ] = None,
+    model_key_env: Annotated[
+        str, typer.Option(help="The environment variable that holds the key of the model's endpoint.")
+    ] = "OPENAI_API_KEY",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ASSISTANT'S=ENDPOINT'S name of a model, any number of times; * stands for all others.",
+            metavar="NAME=NAME",
+        ),
+    ] = None,
+    background: Annotated[bool, typer.Option(help="Responses go on at the endpoint if this server dies.")] = False,
+    max_tokens_field: Annotated[
+        MaxTokens, typer.Option(help="What a chat endpoint calls the limit; Ollama and older ones: max_tokens.")
+    ] = MaxTokens.NEW,
     host: Annotated[str, typer.Option(help="The address to listen on. Beyond loopback, keys are required.")] = (
         "127.0.0.1"
     ),
@@ -105,12 +135,40 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
     keys = keys_file.read_text("utf-8") if keys_file is not None else os.environ.get("OPENAI_RUNS_KEYS")
-    _run(_serve(store, backend, host, port, keys, expires_after, max_active_runs, access_log))
+    model_key = os.environ.get(model_key_env)
+    model_backend = _backend(backend, model_url, model_key, model or [], max_tokens_field, background=background)
+    _run(_serve(store, model_backend, host, port, keys, expires_after, max_active_runs, access_log))
+
+
+def _backend(
+    kind: Backend, url: str | None, key: str | None, models: list[str], max_tokens: MaxTokens, *, background: bool
+) -> "ModelBackend":
+    from openai_runs.engine import ScriptedBackend
+    from openai_runs.engine.backends.chat_completions import ChatCompletionsBackend
+    from openai_runs.engine.backends.local_model import LocalModelBackend
+    from openai_runs.engine.backends.responses import ResponsesBackend
+
+    if kind is Backend.SCRIPTED:
+        return ScriptedBackend()
+    try:
+        if kind is Backend.LOCAL:
+            return LocalModelBackend()
+        if url is None:
+            raise typer.BadParameter(f"--backend {kind} needs --model-url, the base URL of the model's endpoint")
+        pairs = [pair.partition("=") for pair in models]
+        if not all(name and equals and endpoints_name for name, equals, endpoints_name in pairs):
+            raise typer.BadParameter("--model takes NAME=NAME, such as gpt-4o=llama3.2")
+        names = {name: endpoints_name for name, _, endpoints_name in pairs}
+        if kind is Backend.RESPONSES:
+            return ResponsesBackend(url, key, models=names, background=background)
+        return ChatCompletionsBackend(url, key, models=names, max_tokens_field=max_tokens.value)
+    except (ImportError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 async def _serve(
     path: Path,
-    backend: Backend,
+    backend: "ModelBackend",
     host: str,
     port: int,
     keys: str | None,
@@ -118,13 +176,12 @@ async def _serve(
     max_active_runs: int,
     access_log: bool,
 ) -> None:
-    from openai_runs.engine import ScriptedBackend
     from openai_runs.engine.sqlite_store import SQLiteStore
     from openai_runs.server import LocalServer
     from openai_runs.server.keys import read_keys
 
     server = LocalServer(
-        backend={Backend.SCRIPTED: ScriptedBackend}[backend](),
+        backend=backend,
         store=SQLiteStore(path),
         host=host,
         port=port,
@@ -135,7 +192,7 @@ async def _serve(
     )
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with server:
-            console.print(f"serving {server.url}, store {path}, backend {backend}; Ctrl-C stops")
+            console.print(f"serving {server.url}, store {path}, {type(backend).__name__}; Ctrl-C stops")
             async for _ in signals:
                 break
             console.print("stopping; runs go on at the next start")
