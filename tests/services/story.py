@@ -92,7 +92,9 @@ class Story:
         chunked: How the end of a stream is told.
     """
 
-    def __init__(self, legs: Sequence[Sequence[Event]], cuts: Iterator[float | None] = iter(()), *, chunked: bool = True) -> None:
+    def __init__(
+        self, legs: Sequence[Sequence[Event]], cuts: Iterator[float | None] = iter(()), *, chunked: bool = True
+    ) -> None:
         self.submissions: list[dict[str, str]] = []
         self.streams = 0
         self._legs = [list(events) for events in legs]
@@ -105,8 +107,7 @@ class Story:
     @property
     def now(self) -> Any:
         """The run as it stands."""
-        runs = [payload for name, payload in self._past if name.startswith("thread.run.") and "status" in payload]
-        return {**next(one for one in reversed(runs) if one["id"] == RUN["id"]), "metadata": self._metadata}
+        return {**next(payload for name, payload in reversed(self._past) if _is_run(name)), "metadata": self._metadata}
 
     def __call__(self, request: Request) -> Reply:
         """For `Stub`."""
@@ -125,15 +126,14 @@ class Story:
                 return self._begin(request)
             case "GET", "":
                 assert MARKER in self._metadata
-                return reply(self._page([self.now] if self._past else []))
+                return _page(*[self.now] * bool(self._past))
             case "GET", "/run_1":
                 return self._poll()
             case "GET", "/run_1/steps":
-                return self._cut(self._page(self._latest("thread.run.step.")))
+                return self._list("thread.run.step.")
             case "GET", _ if request.path == "/v1/threads/thread_1/messages":
                 assert "run_id=run_1" in request.query
-                others = message("msg_9", "not of this run", run_id="run_0")
-                return self._cut(self._page([*self._latest("thread.message."), others]))
+                return self._list("thread.message.", message("msg_9", "not of this run", run_id="run_0"))
         raise AssertionError(f"unexpected: {request}")
 
     def _wanted(self) -> set[str]:
@@ -145,7 +145,7 @@ class Story:
         queued = [name for name, _ in self._ahead].index("thread.run.queued") + 1
         if not request.json.get("stream"):
             self._happen(queued)
-            return self._cut(self.now)
+            return reply(self.now)
         self.streams += 1
         frames = framed(*self._ahead, DONE)
         whole = stream(*frames, chunked=self._chunked)
@@ -153,14 +153,49 @@ class Story:
             self._happen(len(self._ahead))
             return whole
         sent = whole.data[: int(len(whole.data) * cut)]
-        self._happen(max(queued, sum(frame[:-2] in sent for frame in frames)))
+        self._happen(max(queued, _count(frames, sent)))
         return Reply(sent, "close")
 
     def _poll(self) -> Reply:
-        answer = reply(self.now)
+        now = self.now
         if (cut := next(self._cuts, None)) is not None:
-            return answer.cut(max(1, int(len(answer.data) * cut)))
-        status = self.now["status"]
-        ahead = [payload["status"] != status and payload["id"] == RUN["id"] for _, payload in self._ahead if "status" in payload]
-        ...
-        return answer
+            return _cut(reply(now), cut)
+        # On to the next status, unless it has to be waited for.
+        changes = [
+            i for i, (name, run) in enumerate(self._ahead, 1) if _is_run(name) and run["status"] != now["status"]
+        ]
+        self._happen(min(changes, default=0))
+        return reply(now)
+
+    def _happen(self, count: int) -> None:
+        self._past += self._ahead[:count]
+        del self._ahead[:count]
+
+    def _list(self, word: str, *more: Any) -> Reply:
+        latest = {
+            payload["id"]: payload for name, payload in self._past if name.startswith(word) and "status" in payload
+        }
+        answer = _page(*latest.values(), *more)
+        return answer if (cut := next(self._cuts, None)) is None else _cut(answer, cut)
+
+
+def _is_run(name: str) -> bool:
+    return name.startswith("thread.run.") and not name.startswith("thread.run.step.")
+
+
+def _page(*items: Any) -> Reply:
+    return reply({"object": "list", "data": items, "has_more": False, "first_id": None, "last_id": None})
+
+
+def _cut(answer: Reply, part: float) -> Reply:
+    return Reply(answer.data[: int(len(answer.data) * part)], "close")
+
+
+def _count(frames: list[bytes], sent: bytes) -> int:
+    """How many events are in what was sent; the blank line at the end may be missing."""
+    place = 0
+    for count, frame in enumerate(frames):
+        if (found := sent.find(frame[:-2], place)) < 0:
+            return count
+        place = found + len(frame) - 2
+    return len(frames)
