@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import anyio
 from attrs import define, evolve, field
@@ -163,6 +163,8 @@ class Leg:
                         self.progress.usage = usage_of(prompt_tokens, completion_tokens)
                     case Finished(reason):
                         self.progress.reason = reason
+                    case _:
+                        assert_never(event)  # its author hears of it, and the run fails
 
     async def _write(self, kind: Literal["text", "refusal"], text: str) -> None:
         if text and (writing := await self._writing()) is not None:

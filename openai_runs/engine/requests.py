@@ -46,9 +46,8 @@ def model_request(run: Run, state: RunState, history: Iterable[Message | RunStep
 
 def function_calls_of(step: RunStep) -> list[FunctionStepCall]:
     """The calls of functions that a step has made."""
-    if not isinstance(step.step_details, ToolCalls):
-        return []
-    return [call for call in step.step_details.tool_calls if isinstance(call, FunctionStepCall)]
+    calls = step.step_details.tool_calls if isinstance(step.step_details, ToolCalls) else ()
+    return [call for call in calls if isinstance(call, FunctionStepCall)]
 
 
 def _is_said(item: Message | RunStep) -> bool:

@@ -1,0 +1,64 @@
+"""`Deadlines`: each name is called when its time has come, once."""
+
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from openai_runs.engine.clock import ManualClock
+from openai_runs.engine.deadlines import Deadlines
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def running():
+    clock, due = ManualClock(0.0), []
+    deadlines = Deadlines(clock, due.append)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(deadlines.run)
+        await anyio.wait_all_tasks_blocked()
+
+        async def advance(seconds):
+            clock.advance(seconds)
+            await anyio.wait_all_tasks_blocked()
+            return due
+
+        yield deadlines, advance
+        tasks.cancel_scope.cancel()
+
+
+async def test_in_order_of_time():
+    """Whatever order they were set in; an earlier one that comes late is not missed."""
+    async with running() as (deadlines, advance):
+        deadlines.set("b", 20)
+        await anyio.wait_all_tasks_blocked()
+        deadlines.set("a", 10)
+        deadlines.set("c", 30)
+        await anyio.wait_all_tasks_blocked()
+        assert await advance(10) == ["a"]
+        assert await advance(25) == ["a", "b", "c"]
+        assert len(deadlines) == 0
+
+
+async def test_discarded():
+    """A deadline that was taken back does not come; one that was moved comes at its new time."""
+    async with running() as (deadlines, advance):
+        deadlines.set("a", 10)
+        deadlines.set("b", 10)
+        deadlines.discard("a")
+        deadlines.discard("nobody")
+        deadlines.set("b", 20)
+        assert await advance(10) == []
+        assert await advance(10) == ["b"]
+
+
+async def test_no_litter():
+    """A hundred thousand runs that end before their time leave nothing behind."""
+    async with running() as (deadlines, advance):
+        deadlines.set("last", 600)
+        for number in range(100_000):
+            deadlines.set(str(number), 600)
+            deadlines.discard(str(number))
+        assert len(deadlines._heap) < 1100
+        assert await advance(600) == ["last"]

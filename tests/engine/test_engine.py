@@ -1,0 +1,137 @@
+"""`Engine`: opened, left, taken over."""
+
+import anyio
+import pytest
+
+from openai_runs.engine import Engine, MemoryStore, Say, ScriptedBackend, Wait
+from openai_runs.engine.moves import moved
+from openai_runs.engine.records import RunState
+from openai_runs.lifecycle import MOVES
+from openai_runs.models.run import RunStatus
+from tests.engine.world import world
+
+pytestmark = pytest.mark.anyio
+
+
+class Watched:
+    """A store or a backend that notes when it is entered and left."""
+
+    def __init__(self, log, name, of):
+        self.__dict__.update(log=log, name=name, of=of)
+
+    def __getattr__(self, name):
+        return getattr(self.of, name)
+
+    async def __aenter__(self):
+        self.log.append(f"open {self.name}")
+        return self
+
+    async def __aexit__(self, *_):
+        self.log.append(f"close {self.name}")
+
+
+async def test_store_and_backend_are_opened_and_closed():
+    """The store is there before the backend, and is left last."""
+    log = []
+    backend = Watched(log, "backend", ScriptedBackend())
+    async with Engine(store=Watched(log, "store", MemoryStore()), backend=backend) as engine:
+        await engine.threads.create("", {})
+        log.append("used")
+    assert log == ["open store", "open backend", "used", "close backend", "close store"]
+
+
+async def test_only_while_it_is_open():
+    """Nothing is stored that nobody would execute."""
+    engine = Engine(store=MemoryStore(), backend=ScriptedBackend())
+    with pytest.raises(RuntimeError, match="async with Engine"):
+        await engine.threads.create("", {})
+    async with engine:
+        await engine.threads.create("", {})
+    with pytest.raises(RuntimeError, match="async with Engine"):
+        await engine.threads.create("", {})
+
+
+async def test_an_error_inside_comes_out_as_it_is():
+    """Not in a group: what is within the engine is nobody's business."""
+
+    async def program():
+        async with world([Wait()]) as w:
+            await w.start()
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await program()
+
+
+async def test_the_system_s_clock():
+    """Unless told otherwise."""
+    told = anyio.Event()
+
+    def on_events(run_id, events):
+        if events[-1].name == "thread.run.completed":
+            told.set()
+
+    backend = ScriptedBackend([Say("Hello")])
+    async with Engine(store=MemoryStore(), backend=backend, on_events=on_events) as engine:
+        assistant = await engine.assistants.create("", {"model": "m"})
+        run = await engine.threads.create_and_run("", {"assistant_id": assistant.id})
+        with anyio.fail_after(20):
+            await told.wait()
+        assert (await engine.runs.retrieve("", run.thread_id, run.id)).status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [({"max_active_runs": 0}, "max_active_runs"), ({"expires_after": 0}, "expires_after")],
+)
+def test_senseless_numbers(options, name):
+    """Refused before anything is opened."""
+    with pytest.raises(ValueError, match=name):
+        Engine(store=MemoryStore(), backend=ScriptedBackend(), **options)
+
+
+async def test_a_caller_who_is_cancelled_leaves_no_half_done_work():
+    """A request that is given up while its commit is under way is carried out, and its run executed."""
+
+    class Stuck(MemoryStore):
+        writing, go_on = anyio.Event(), anyio.Event()
+
+        async def commit(self, changes):
+            if len(changes) == 2:  # a run and its state
+                self.writing.set()
+                await self.go_on.wait()
+            await super().commit(changes)
+
+    store = Stuck()
+    async with world([Say("Hello")], store=store) as w, anyio.create_task_group() as tasks:
+        scope = anyio.CancelScope()
+
+        async def caller():
+            with scope:
+                await w.start()
+
+        tasks.start_soon(caller)
+        await store.writing.wait()
+        scope.cancel()
+        store.go_on.set()
+        run = await w.until("run.completed")
+        assert [message.text for message in await w.messages(run)] == ["Hello"]
+
+
+async def test_moves():
+    """The engine makes no move that the table does not have."""
+    async with world([Wait()]) as w:
+        run = await w.start()
+        for to in RunStatus:
+            if to in MOVES[run.status]:
+                assert moved(run, to).status == to
+            else:
+                with pytest.raises(RuntimeError, match=f"cannot go from queued to {to}"):
+                    moved(run, to)
+
+
+async def test_a_store_that_loses_things():
+    """That is not something to go on from."""
+    async with world() as w:
+        with pytest.raises(LookupError, match="lost RunState x"):
+            await w.engine._ledger.get(RunState, "x")

@@ -1,0 +1,298 @@
+"""`Executor`: whose turn it is, when a run is cancelled, when it is out of time."""
+
+import anyio
+import pytest
+
+from openai_runs.engine import ApiError, Call, Say, Wait
+from openai_runs.engine.backends import ModelBackend, TextDelta, Unsupported
+from tests.engine.faulty import FaultyStore, SlowStore
+from tests.engine.world import WEATHER, world
+
+pytestmark = pytest.mark.anyio
+
+TALKING = [[Say("It is"), Wait()]]
+
+
+async def cancel(w, run):
+    return await w.engine.runs.cancel("", run.thread_id, run.id)
+
+
+async def test_at_most_so_many_at_once():
+    """The others stay queued, and start as places get free; a waiting run needs none."""
+    events = {}
+
+    def script(request):
+        if request.rounds:
+            return Say("Done.")
+        return [Wait(events.setdefault(request.run_id, anyio.Event())), Call("f")]
+
+    async with world(script, max_active_runs=2) as w:
+        runs = [await w.start() for _ in range(4)]
+        await w.settle()
+        assert [(await w.get(run)).status for run in runs] == ["in_progress", "in_progress", "queued", "queued"]
+        events[runs[1].id].set()
+        await w.until("run.requires_action", runs[1])
+        await w.until("run.in_progress", runs[2])
+        assert (await w.get(runs[3])).status == "queued"
+        await cancel(w, runs[0])
+        await w.until("run.in_progress", runs[3])
+        await w.answer(runs[1])
+        await w.settle()
+        assert (await w.get(runs[1])).status == "queued"  # its turn is over
+        events[runs[2].id].set()
+        await w.until("run.completed", runs[1])
+
+
+async def test_owners_take_turns():
+    """One owner's many runs do not keep another's single one waiting."""
+    go_on = anyio.Event()
+    async with world([[Wait(go_on), Say("Done.")]], max_active_runs=1) as w:
+        ours = [await w.start(owner="us") for _ in range(5)]
+        theirs = await w.start(owner="them")
+        go_on.set()
+        for run in (*ours, theirs):
+            await w.until("run.completed", run)
+        order = [id for id, event in w.events if event.name == "thread.run.completed"]
+        assert order.index(theirs.id) == 2
+        assert [id for id in order if id != theirs.id] == [run.id for run in ours]
+
+
+async def test_cancel_in_progress():
+    """The answer shows `cancelling`; then it is over, and what was said stays."""
+    async with world(TALKING) as w:
+        run = await w.start()
+        await w.until("message.delta", run, 2)
+        cancelling = await cancel(w, run)
+        assert (cancelling.status, cancelling.cancelled_at) == ("cancelling", None)
+        assert cancelling.expires_at == run.expires_at
+        with pytest.raises(ApiError) as caught:
+            await cancel(w, run)
+        assert (caught.value.status, caught.value.message) == (400, "Cannot cancel run with status 'cancelling'.")
+        cancelled = await w.until("run.cancelled", run)
+        assert (cancelled.cancelled_at is not None, cancelled.usage.total_tokens) == (True, 0)
+        assert w.names(run.id)[-4:] == ["run.cancelling", "message.incomplete", "run.step.cancelled", "run.cancelled"]
+        (message,), (step,) = await w.messages(run), await w.steps(run)
+        assert (message.text, message.incomplete_details.reason) == ("It is", "run_cancelled")
+        assert (step.status, step.cancelled_at is not None) == ("cancelled", True)
+
+
+async def test_cancel_while_queued():
+    """A run that has not begun will not."""
+    async with world(TALKING, max_active_runs=1) as w:
+        first, second = await w.start(), await w.start()
+        assert (await cancel(w, second)).status == "cancelling"
+        await w.until("run.cancelled", second)
+        assert w.names(second.id) == ["run.created", "run.queued", "run.cancelling", "run.cancelled"]
+        await cancel(w, first)
+        await w.until("run.cancelled", first)
+        await w.until("message.delta", await w.again(second))
+
+
+async def test_cancel_while_it_waits():
+    """The calls are never to be answered, and show it."""
+    async with world() as w:
+        run = await w.start(tools=[WEATHER])
+        waiting = await w.until("run.requires_action", run)
+        cancelling = await cancel(w, run)
+        assert (cancelling.status, cancelling.required_action) == ("cancelling", None)
+        done = await w.until("run.cancelled", run)
+        (step,) = await w.steps(run)
+        assert (step.status, step.usage, done.usage.total_tokens) == ("cancelled", done.usage, done.usage.total_tokens)
+        assert step.step_details.tool_calls[0].id == waiting.pending_tool_calls[0].id
+        assert done.usage.completion_tokens > 0
+        with pytest.raises(ApiError, match='Runs in status "cancelled" do not accept tool outputs'):
+            await w.engine.runs.submit_tool_outputs("", run.thread_id, run.id, [])
+
+
+async def test_cancel_when_it_has_ended():
+    """There is nothing left to cancel."""
+    async with world() as w:
+        run = await w.start()
+        await w.until("run.completed", run)
+        with pytest.raises(ApiError, match="Cannot cancel run with status 'completed'"):
+            await cancel(w, run)
+
+
+@pytest.mark.parametrize("where", ["in_progress", "requires_action"])
+async def test_expiry(where):
+    """Ten minutes after its creation a run has expired, wherever it stands."""
+    async with world([[Say("It is"), Call("f")]] if where == "requires_action" else TALKING, max_active_runs=1) as w:
+        run = await w.start()
+        await w.until(f"run.{where}", run)
+        await w.settle()
+        w.clock.advance(599)
+        await w.settle()
+        assert (await w.get(run)).status == where
+        w.clock.advance(1)
+        expired = await w.until("run.expired", run)
+        assert (expired.expires_at, expired.completed_at is not None, expired.required_action) == (None, True, None)
+        assert expired.usage is not None
+        step, message = (await w.steps(run))[-1], (await w.messages(run))[-1]
+        assert (step.status, step.expired_at is not None, step.expires_at) == ("expired", True, run.expires_at)
+        if where == "in_progress":
+            assert message.incomplete_details.reason == "run_expired"
+        with pytest.raises(ApiError, match='Runs in status "expired" do not accept tool outputs'):
+            await w.engine.runs.submit_tool_outputs("", run.thread_id, run.id, [])
+
+
+async def test_expiry_while_queued():
+    """A run that does not get its turn in time expires as well."""
+    async with world([Call("f"), Wait()], max_active_runs=1) as w:
+        run = await w.start()
+        await w.until("run.requires_action", run)
+        w.clock.advance(1)
+        other = await w.start()
+        await w.answer(other)
+        await w.until("run.in_progress", other, 2)
+        await w.answer(run)
+        w.clock.advance(599)
+        await w.until("run.expired", run)
+        assert w.names(run.id)[-2:] == ["run.queued", "run.expired"]
+        assert (await w.get(other)).status == "in_progress"
+
+
+async def test_outputs_do_not_extend_it():
+    """The ten minutes are for the whole run."""
+    async with world([Call("f"), Wait()]) as w:
+        run = await w.start()
+        await w.until("run.requires_action", run)
+        w.clock.advance(500)
+        await w.answer(run)
+        await w.until("run.in_progress", run, 2)
+        w.clock.advance(100)
+        await w.until("run.expired", run)
+
+
+async def test_expires_after():
+    """How long is the engine's choice; a fraction of a second counts, though nobody sees it."""
+    async with world([Wait()], expires_after=1.5) as w:
+        run = await w.start()
+        assert (run.expires_at - run.created_at).total_seconds() == 2
+        await w.settle()
+        w.clock.advance(1.25)
+        await w.settle()
+        assert (await w.get(run)).status == "in_progress"
+        w.clock.advance(0.25)
+        await w.until("run.expired", run)
+
+
+async def test_an_ended_run_does_not_expire():
+    """Its deadline is forgotten."""
+    async with world() as w:
+        run = await w.start()
+        await w.until("run.completed", run)
+        w.clock.advance(1000)
+        await w.settle()
+        assert (await w.get(run)).status == "completed"
+
+
+async def test_cancelled_and_expired_at_once():
+    """Whichever comes first, the run ends once."""
+    async with world(TALKING, store=SlowStore()) as w:
+        run = await w.start()
+        await w.until("message.delta", run)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(cancel, w, run)
+            await anyio.lowlevel.checkpoint()
+            w.clock.advance(600)
+        await w.until("run.cancelled", run)
+        await w.settle()
+        assert sum(name in ("run.cancelled", "run.expired") for name in w.names(run.id)) == 1
+
+
+async def test_what_a_backend_cannot_do_is_refused():
+    """When the run is created, and nothing is left behind."""
+
+    class Limited(ModelBackend):
+        def refuse(self, request):
+            return Unsupported("tools[0]", "'tools[0]': no.") if request.tools else None
+
+        async def respond(self, request):
+            yield TextDelta("Hello")
+
+    async with world(Limited()) as w:
+        with pytest.raises(ApiError) as caught:
+            await w.start(tools=[WEATHER])
+        error = caught.value
+        assert (error.status, error.message, error.param) == (400, "'tools[0]': no.", "tools[0]")
+        run = await w.start()
+        await w.until("run.completed", run)
+        assistant = await w.engine.assistants.create("", {"model": "m", "tools": [WEATHER]})
+        with pytest.raises(ApiError):
+            await w.engine.threads.create_and_run("", {"assistant_id": assistant.id})
+
+
+async def test_a_full_disk():
+    """New work is refused while the store takes nothing; what is under way waits, and goes on."""
+    go_on, store = anyio.Event(), FaultyStore()
+    async with world([[Wait(go_on), Say("Let me look."), Call("f")], Say("Done.")], store=store) as w:
+        run = await w.start()
+        await w.until("run.in_progress", run)
+        store.full = True
+        go_on.set()
+        with pytest.raises(ApiError) as caught:
+            await w.start()
+        assert (caught.value.status, caught.value.type) == (503, "server_error")
+        with pytest.raises(ApiError):
+            await cancel(w, run)
+        for _ in range(3):
+            await w.settle()
+            w.clock.advance(1)
+        await w.settle()
+        assert store.refused > 3
+        assert w.names(run.id)[-1] == "run.in_progress"
+        store.full = False
+        w.clock.advance(1)
+        await w.answer(run)
+        await w.until("run.completed", run)
+        assert w.said(run.id) == ["Let", " me", " look.", "Done."]
+
+
+async def test_a_full_disk_at_the_end():
+    """An end that cannot be written is written later."""
+    store = FaultyStore()
+    async with world(TALKING, store=store) as w:
+        run = await w.start()
+        await w.until("message.delta", run, 2)
+        store.full = True
+        w.clock.advance(600)
+        await w.settle()
+        with pytest.raises(ApiError):
+            await w.engine.threads.delete("", run.thread_id)
+        store.full = False
+        w.clock.advance(1)
+        await w.settle()
+        assert {"run.expired", "run.cancelled"} & set(w.names(run.id))
+        await w.engine.threads.delete("", run.thread_id)
+
+
+async def test_deleting_a_thread_that_cannot_be_deleted_yet():
+    """Its run is cancelled all the same, as soon as that can be written."""
+    store = FaultyStore()
+    async with world(TALKING, store=store) as w:
+        run = await w.start()
+        await w.until("message.delta", run, 2)
+        store.full = True
+        with pytest.raises(ApiError):
+            await w.engine.threads.delete("", run.thread_id)
+        await w.settle()
+        store.full = False
+        w.clock.advance(1)
+        await w.until("run.cancelled", run)
+        assert (await w.messages(run))[0].text == "It is"
+
+
+async def test_a_thousand_at_once():
+    """All of them end, each with its own answer."""
+    async with world(lambda request: Say(request.items[0].text), store=SlowStore()) as w:
+        runs = []
+
+        async def one(number):
+            runs.append((number, await w.start(f"I am {number}")))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(1000):
+                tasks.start_soon(one, number)
+        for number, run in runs:
+            await w.until("run.completed", run)
+            assert [message.text for message in await w.messages(run)] == [f"I am {number}"] * 2
