@@ -150,7 +150,7 @@ class TestResults:
             {"assistant_id": assistant_id, "max_completion_tokens": 256, "instructions": "x"},
             {"assistant_id": assistant_id, "instructions": "wait"},
         ]
-        async with run_batch(session, jobs, workers=3, deadline=0.2, polling=QUICK) as batch:
+        async with run_batch(session, jobs, workers=3, deadline=0.7, polling=QUICK) as batch:
             results = await collect(batch)
         assert [type(result.error) for result in results] == [
             type(None),

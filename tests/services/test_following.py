@@ -272,7 +272,7 @@ class TestDeadline:
     @script(Wait())
     async def test_a_run_that_never_ends(self, world: World) -> None:
         """The deadline holds, and the run is on the error; it is left as it is."""
-        run = await world.start()
+        run = await world.until(await world.start(), "in_progress")
         with pytest.raises(RunDeadlineError, match=r"did not end within the deadline of 0\.05 s") as caught:
             await world.session.runs.complete(run, deadline=0.05, polling=QUICK)
         assert caught.value.run.id == run.id
@@ -294,7 +294,7 @@ class TestDeadline:
         """A server that does not answer does not hold the caller: at the deadline the request is given up."""
         async with Stub(*[seen("queued")] * (silent_from - 1), NEVER) as stub, stub.session() as session:
             with pytest.raises(TransportError if silent_from == 1 else RunDeadlineError, match="deadline"):
-                await session.runs.complete("thread_1", "run_1", deadline=0.05, polling=QUICK)
+                await session.runs.complete("thread_1", "run_1", deadline=0.3, polling=QUICK)
             await stub.disconnected()
 
     async def test_in_a_tool(self, world: World) -> None:
@@ -311,7 +311,7 @@ class TestDeadline:
 
         run = await world.until(await world.start(), "requires_action")
         with pytest.raises(RunDeadlineError, match="it was requires_action when last seen"):
-            await world.session.runs.complete(run, toolbox=toolbox, deadline=0.05)
+            await world.session.runs.complete(run, toolbox=toolbox, deadline=0.3)
         assert len(ended) == 1
 
     async def test_a_wait_is_cut_short(self, monkeypatch: pytest.MonkeyPatch) -> None:
