@@ -56,7 +56,7 @@ class Ledger:
     _locks: WeakValueDictionary[str, anyio.Lock] = field(factory=WeakValueDictionary, init=False)
     # By run. One each: who listens since the run was created is through when it waits for outputs, with which the next
     # one comes.
-    _listeners: WeakValueDictionary[str, Listener] = field(factory=WeakValueDictionary, init=False)
+    _listeners: dict[str, Listener] = field(factory=dict, init=False)
 
     def lock(self, id: str) -> anyio.Lock:
         """The lock of a thread or of an assistant. It is gone when nobody uses it."""
@@ -77,7 +77,7 @@ class Ledger:
             changes: What to store; all of it, or nothing.
             run_id: The run that something happened to.
             events: What happened.
-            listener: Is told this and all that comes, in place of an earlier one, for as long as somebody holds it.
+            listener: Is told this and all that comes, in place of an earlier one, until `dismiss`.
 
         Raises:
             StoreUnavailableError: Nothing was stored or published.
@@ -97,11 +97,14 @@ class Ledger:
         Args:
             transition: Takes the lock it needs, reads, decides, and commits once; changes nothing before that.
         """
+        is_told = False
         while True:
             try:
                 return await transition()
             except StoreUnavailableError as error:
-                _logger.warning("the store is unavailable, trying again in %.0f s: %s", _PATIENCE, error)
+                if not is_told:
+                    _logger.warning("a run waits for the store: %s", error)
+                is_told = True
             await self.clock.sleep_until(self.clock.now() + _PATIENCE)
 
     def now(self) -> datetime:
@@ -116,6 +119,11 @@ class Ledger:
             self.on_events(run_id, events)
         if (listener := self._listeners.get(run_id)) is not None:
             listener.hear(events)
+
+    def dismiss(self, run_id: str, listener: Listener) -> None:
+        """Tell a listener nothing more."""
+        if self._listeners.get(run_id) is listener:
+            del self._listeners[run_id]
 
     async def get(self, kind: type[T], id: str) -> T:
         """Read an object that is surely there."""

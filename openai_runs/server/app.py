@@ -16,6 +16,7 @@ from openai_runs.server.exchange import ENGINE, OWNER, POLL_HINT, REQUEST_ID, ST
 from openai_runs.server.handlers import assistants, messages, run_steps, runs, threads
 from openai_runs.server.keys import Keys
 from openai_runs.server.poll_hint import PollHint
+from openai_runs.server.stream import STREAMS, hang_up_all
 
 _logger = logging.getLogger("openai_runs.server")
 
@@ -51,7 +52,9 @@ def create_app(
     app = web.Application(client_max_size=max_body, middlewares=[_answering(None if keys is None else Keys(keys))])
     app[ENGINE] = engine
     app[POLL_HINT] = poll_hint or PollHint()
+    app[STREAMS] = set()
     app.on_response_prepare.append(_stamp)
+    app.on_shutdown.append(hang_up_all)
     app.router.add_route("GET", "/healthz", _health)
     for prefix in _PREFIXES:
         for method, path, handler in _ROUTES:

@@ -77,14 +77,3 @@ def answer_run(request: web.Request, run: Run) -> web.Response:
     if delay is not None:
         response.headers["openai-poll-after-ms"] = str(round(delay * 1000))
     return response
-
-
-def refuse_stream(body: dict[str, Any]) -> None:
-    """Take ``stream`` out of a body.
-
-    Raises:
-        ApiError: 400; it is ``true``.
-    """
-    if body.pop("stream", None):
-        text = "This server does not stream. Leave 'stream' out, and ask for the run until it has ended."
-        raise ApiError(400, text, param="stream", code="unsupported_value")

@@ -28,8 +28,8 @@ _MOST_OUTPUT: Final = 512 * 1024  #: bytes of all tool outputs together stay bel
 class Runs:
     """The runs of each thread; at most one of them is active.
 
-    A ``listener`` is told what happens to a run from that very operation on, `Published` by `Published`. A run has one
-    at a time, and it is heard for as long as somebody holds it.
+    A ``listener`` is told what happens to a run from that very operation on, until it is dismissed. A run has one at a
+    time.
     """
 
     _ledger: Ledger
@@ -106,6 +106,10 @@ class Runs:
             )
             self._executor.resume(owner, thread_id)
         return run
+
+    def dismiss(self, run_id: str, listener: Listener) -> None:
+        """Tell a listener nothing more."""
+        self._ledger.dismiss(run_id, listener)
 
 
 def _checked(outputs: Sequence[Body], expected: Sequence[str]) -> Mapping[str, str]:

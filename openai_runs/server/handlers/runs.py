@@ -1,20 +1,22 @@
 """``/threads/{thread_id}/runs``: the other half of `openai_runs.services.runs`."""
 
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 
-from openai_runs.server.exchange import ENGINE, OWNER, answer, answer_page, answer_run, read_body, refuse_stream
+from openai_runs.server.exchange import ENGINE, OWNER, answer, answer_page, answer_run, read_body
+from openai_runs.server.stream import stream
 from openai_runs.server.validation import check_include, page_query
 
 
-async def create(request: web.Request) -> web.Response:
+async def create(request: web.Request) -> web.StreamResponse:
     """Operation ``createRun``."""
     thread_id = request.match_info["thread_id"]
     check_include(request.query)
     body = await read_body(request, "CreateRunRequest")
-    refuse_stream(body)
-    return answer_run(request, await request.app[ENGINE].runs.create(request[OWNER], thread_id, body))
+    start = partial(request.app[ENGINE].runs.create, request[OWNER], thread_id, body)
+    return await stream(request, start) if body.get("stream") else answer_run(request, await start())
 
 
 async def retrieve(request: web.Request) -> web.Response:
@@ -42,13 +44,13 @@ async def cancel(request: web.Request) -> web.Response:
     return answer_run(request, await request.app[ENGINE].runs.cancel(request[OWNER], thread_id, run_id))
 
 
-async def submit_tool_outputs(request: web.Request) -> web.Response:
+async def submit_tool_outputs(request: web.Request) -> web.StreamResponse:
     """Operation ``submitToolOuputsToRun``."""
     thread_id, run_id = request.match_info["thread_id"], request.match_info["run_id"]
     body = await read_body(request, "SubmitToolOutputsRunRequest")
-    refuse_stream(body)
     runs, outputs = request.app[ENGINE].runs, body["tool_outputs"]
-    return answer_run(request, await runs.submit_tool_outputs(request[OWNER], thread_id, run_id, outputs))
+    submit = partial(runs.submit_tool_outputs, request[OWNER], thread_id, run_id, outputs)
+    return await stream(request, submit) if body.get("stream") else answer_run(request, await submit())
 
 
 _ALL: Final = "/threads/{thread_id}/runs"

@@ -1,10 +1,12 @@
 """``/threads``: the other half of `openai_runs.services.threads`."""
 
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 
-from openai_runs.server.exchange import ENGINE, OWNER, answer, answer_run, read_body, refuse_stream
+from openai_runs.server.exchange import ENGINE, OWNER, answer, answer_run, read_body
+from openai_runs.server.stream import stream
 
 
 async def create(request: web.Request) -> web.Response:
@@ -32,11 +34,11 @@ async def delete(request: web.Request) -> web.Response:
     return answer(await request.app[ENGINE].threads.delete(request[OWNER], thread_id))
 
 
-async def create_and_run(request: web.Request) -> web.Response:
+async def create_and_run(request: web.Request) -> web.StreamResponse:
     """Operation ``createThreadAndRun``."""
     body = await read_body(request, "CreateThreadAndRunRequest")
-    refuse_stream(body)
-    return answer_run(request, await request.app[ENGINE].threads.create_and_run(request[OWNER], body))
+    start = partial(request.app[ENGINE].threads.create_and_run, request[OWNER], body)
+    return await stream(request, start) if body.get("stream") else answer_run(request, await start())
 
 
 _ONE: Final = "/threads/{thread_id:(?!runs$)[^/]+}"  # /threads/runs is no thread, and takes a POST only

@@ -106,15 +106,6 @@ async def test_when_to_ask_again(api, waiting_run, assistant, thread):
     assert "openai-poll-after-ms" not in (await api.send("GET", f"/threads/{thread['id']}/runs/{run['id']}")).headers
 
 
-@pytest.mark.parametrize("rest", ["", "/run_nobody/submit_tool_outputs"])
-async def test_streaming_is_refused(api, waiting_run, outputs, rest):
-    """`stream: true` is answered with what to do instead, and nothing happens."""
-    body = {"tool_outputs": outputs} if rest else {"assistant_id": waiting_run["assistant_id"]}
-    path = f"/threads/{waiting_run['thread_id']}/runs{rest}"
-    error = await api("POST", path, body | {"stream": True}, status=400)
-    assert (error["error"]["param"], error["error"]["code"]) == ("stream", "unsupported_value")
-
-
 async def test_what_to_include(api, waiting_run):
     """Only what there is can be included."""
     path = f"/threads/{waiting_run['thread_id']}/runs?include[]=everything"

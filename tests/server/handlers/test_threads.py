@@ -65,10 +65,3 @@ async def test_a_thread_called_runs(api):
         answer = await api.send(method, "/threads/runs")
         assert (answer.status, answer.headers["Allow"]) == (405, "POST")
     assert (await api.send("GET", "/threads/runs1")).status == 404
-
-
-async def test_streaming_is_refused(api, assistant):
-    """`stream: true` is answered with what to do instead, and no run is started."""
-    body = {"assistant_id": assistant["id"], "stream": True}
-    error = await api("POST", "/threads/runs", body, status=400)
-    assert (error["error"]["param"], error["error"]["code"]) == ("stream", "unsupported_value")
