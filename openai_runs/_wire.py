@@ -218,7 +218,7 @@ def _without_none(hint: Any) -> tuple[bool, Any]:
     return len(rest) < len(get_args(hint)), reduce(or_, rest)
 
 
-def _fillable(cls: Any) -> type:
+def fillable(cls: Any) -> type:
     """A twin of a frozen class with slots whose fields can be set; what it makes becomes a ``cls`` by ``__class__``.
 
     A frozen class's own ``__init__`` takes longer for a run than everything else that a loader does.
@@ -232,7 +232,7 @@ def _structure_model(target: Any, converter: Converter) -> _Load:
     cls = get_origin(target) or target
     arguments = dict(zip(getattr(cls, "__parameters__", ()), get_args(target), strict=True))
     fields = _fields_of(cls)
-    scope = {**_SCOPE, "cls": cls, "fillable": _fillable(cls), "known": frozenset(fields)}
+    scope = {**_SCOPE, "cls": cls, "fillable": fillable(cls), "known": frozenset(fields)}
     lines = [
         "def load(o, _):",
         "    if o.__class__ is not dict:",
