@@ -1,4 +1,4 @@
-"""Other people's client, openai-python, changed in nothing but its base URL: all of it but streaming."""
+"""Other people's client, openai-python, changed in nothing but its base URL: all of it but streaming, which has a file of its own."""
 
 import json
 
