@@ -54,13 +54,14 @@ def _nothing_sent(where: str, problem: str, value: object) -> str:
 @cache
 def _checker(hint: Any) -> _Check:
     """The check for a type."""
-    origin, args = get_origin(hint), get_args(hint)
+    origin: Any = get_origin(hint)
+    args: tuple[Any, ...] = get_args(hint)
     if origin in (Required, NotRequired):
         return _checker(args[0])
     if origin is Annotated:
         return _check_limits(_checker(args[0]), hint.__metadata__, nullable=type(None) in get_args(args[0]))
     if origin in (Union, types.UnionType):
-        rest = tuple(member for member in args if member is not type(None))
+        rest: tuple[Any, ...] = tuple(member for member in args if member is not type(None))
         inner = _check_union(rest) if len(rest) > 1 else _checker(rest[0])
         return _allow_none(inner) if len(rest) < len(args) else inner
     if origin is Literal:
@@ -118,10 +119,8 @@ def _check_union(members: tuple[Any, ...]) -> _Check:
         kind = str if isinstance(value, str) else next((k for k in checkers if isinstance(value, k)), None)
         if kind not in checkers:
             raise TypeError(_nothing_sent(where, f"must be {expected}", value))
-        checker = checkers[kind]
-        if kind is Mapping:
-            checker = by_tag.get(value.get("type"), checker)
-        checker(value, where)
+        tag = str(value.get("type")) if isinstance(value, Mapping) else None
+        by_tag.get(tag, checkers[kind])(value, where)
 
     return check_union
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Self, TypeAlias
 
-from attrs import define
+from attrs import define, field
 from yarl import URL
 
 from openai_runs import _params
@@ -34,7 +34,7 @@ class OneRun:
     _transport: Transport
     name: str  #: for messages
     _url: URL | None = None
-    _look: Look | None = None  #: finds out whether a run that was to be started is there
+    _look: Look | None = field(default=None, alias="look")  #: finds out whether a run that was to be started is there
 
     @classmethod
     def named(cls, transport: Transport, run: Run | str, run_id: str | None) -> Self:

@@ -267,9 +267,10 @@ class RunsService:
         """
         async with aclosing(self.follow(run, *rest, **options)) as events:
             async for event in events:
+                run = event.run
                 if isinstance(event, ActionRequired) and options.get("toolbox") is None:
                     break
-        return outcome(event.run)
+        return outcome(run)
 
     def stream(
         self,
