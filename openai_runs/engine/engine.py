@@ -69,6 +69,7 @@ class Engine(anyio.AsyncContextManagerMixin):
             raise ValueError(f"expires_after must be more than 0 seconds, is {expires_after}")
         self.clock = clock or SystemClock()
         self._backend = backend
+        self._was_entered = False
         self._ledger = Ledger(store, self.clock, on_events)
         self._executor = Executor(self._ledger, backend, max_active_runs)
         self.assistants = Assistants(self._ledger)
@@ -79,6 +80,9 @@ class Engine(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        if self._was_entered:
+            raise RuntimeError("an engine runs once; make another one, it may have the same store")
+        self._was_entered = True
         failure: Exception | None = None
         async with self._ledger.store, self._backend:
             async with anyio.create_task_group() as tasks:

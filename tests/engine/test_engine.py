@@ -49,6 +49,8 @@ async def test_only_while_it_is_open():
         await engine.threads.create("", {})
     with pytest.raises(RuntimeError, match="async with Engine"):
         await engine.threads.create("", {})
+    with pytest.raises(RuntimeError, match="an engine runs once"):
+        await engine.__aenter__()
 
 
 async def test_an_error_inside_comes_out_as_it_is():
