@@ -61,8 +61,8 @@ def _checker(hint: Any) -> _Check:
     if origin is Annotated:
         return _check_limits(_checker(args[0]), hint.__metadata__, nullable=type(None) in get_args(args[0]))
     if origin in (Union, types.UnionType):
-        rest: tuple[Any, ...] = tuple(member for member in args if member is not type(None))
-        inner = _check_union(rest) if len(rest) > 1 else _checker(rest[0])
+        rest = [member for member in args if member is not type(None)]
+        inner = _check_union(tuple(rest)) if len(rest) > 1 else _checker(rest[0])
         return _allow_none(inner) if len(rest) < len(args) else inner
     if origin is Literal:
         return _check_literal(args)
