@@ -335,6 +335,16 @@ async def test_a_reader_that_leaves_in_silence(anyio_backend):
         assert not here.engine._ledger._listeners
 
 
+async def test_a_reader_that_leaves_before_the_server_does(anyio_backend):
+    """Nothing of it outlives the server."""
+    async with place([Say("I"), Wait()]) as here:
+        async with here.begin() as response:
+            await response.content.readany()
+            response.close()
+        await here.until(lambda: all(stream._request.transport is None for stream in here.app[STREAMS]))
+        assert here.app[STREAMS]
+
+
 async def reader_that_does_not_read(here):
     """Asks for a stream, and takes nothing of it."""
     loop = asyncio.get_running_loop()
@@ -470,6 +480,19 @@ async def test_pieces_of_texts(anyio_backend):
     assert sum(isinstance(item, str) for item in outbox._waiting) == 0
     assert [data for _, data in events_of(text)][: len(deltas)] == deltas
     assert text_of(events_of(text))[-3:] == "lmn"
+
+
+async def test_the_last_event_is_the_last(anyio_backend):
+    """A slow reader of a run's first half does not get to see the second half in it."""
+    async with place(WEATHER) as here:
+        events = await here.told("/threads/runs", assistant_id=here.assistant_id)
+        path, _ = waiting_calls(events)
+        run = await here.engine.runs.retrieve("", *path.split("/")[2::2])
+    outbox = Outbox()
+    outbox.hear([Published("thread.run.requires_action", run), Published("thread.run.queued", run)])
+    outbox.hear([Published("thread.run.in_progress", run)])
+    assert events_of(await outbox.take()) == events[-2:]
+    assert await outbox.take() == b""
 
 
 async def test_a_piece_costs_a_pointer(anyio_backend):
