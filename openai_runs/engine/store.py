@@ -57,6 +57,7 @@ class Store(Protocol):
 
     async def get(self, kind: type[T], id: str) -> Record[T] | None:
         """Find an object."""
+        ...
 
     async def page(
         self, kind: type[T], group: str, query: PageQuery, *, run_id: str | None = None
@@ -76,6 +77,7 @@ class Store(Protocol):
         Raises:
             UnknownCursorError: ``after`` or ``before`` is not in the list.
         """
+        ...
 
     async def history(
         self, thread_id: str, *, last_messages: int | None = None, besides_run: str = ""
@@ -87,12 +89,15 @@ class Store(Protocol):
             last_messages: Only from the one on that is the so many'th from the end.
             besides_run: Messages of this run are not counted.
         """
+        ...
 
     async def unfinished(self) -> Sequence[Record[RunState]]:
         """List what there is of run states, in order of creation."""
+        ...
 
     def everything(self, kind: type[T]) -> AsyncIterator[Record[T]]:
         """Go through all objects of a kind, in order of creation."""
+        ...
 
 
 def group_of(record: Record[Any]) -> str | None:
