@@ -17,7 +17,6 @@ from openai_runs.errors import ProtocolError
 from openai_runs.events import MessageChanged, StepChanged
 from openai_runs.models.delta import MessageChanges, MessageDelta, RunStepDelta, TextContentDelta, TextDelta
 from openai_runs.models.message import Message, MessageStatus, TextContent
-from openai_runs.models.model import NO_EXTRA
 from openai_runs.models.run_step import RunStep, RunStepStatus
 
 _logger = logging.getLogger("openai_runs.runs")
@@ -51,17 +50,13 @@ class Transcript:
         """
         return tuple(whole for growing in self._steps.values() if (whole := growing.whole()) is not None)
 
+    def add_text(self, id: str, index: int, value: str) -> None:
+        """Take a delta of a message that adds to one text, and says nothing else."""
+        (self._messages.get(id) or self._message(id)).add_text(index, value)
+
     def add_message_delta(self, event: MessageDelta) -> None:
         """Take a delta of a message."""
-        growing = self._messages.get(event.id) or self._message(event.id)
-        content = event.delta.content
-        if len(content) == 1 and content[0].__class__ is TextContentDelta:  # nearly every delta there is
-            part = content[0]
-            text = part.text
-            if text and text.value and not text.annotations and text.extra is NO_EXTRA and part.extra is NO_EXTRA:
-                growing.add_text(part.index, text.value)
-                return
-        growing.add(_wire.dump(event.delta))
+        self._message(event.id).add(_wire.dump(event.delta))
 
     def add_step_delta(self, event: RunStepDelta) -> None:
         """Take a delta of a step."""

@@ -1,13 +1,13 @@
 """A run as it happens: server-sent events while there is a stream, polling while there is none, in one iterator."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Final, Self, TypeVar
 
 import anyio
 
-from openai_runs import _wire
+from openai_runs import _text_delta, _wire
 from openai_runs._sse import Decoder, Frame
 from openai_runs._transcript import Transcript
 from openai_runs._transport import ByteStream
@@ -36,7 +36,6 @@ from openai_runs.toolbox import Toolbox
 ModelT = TypeVar("ModelT", bound=Model)
 
 _MESSAGE_DELTA: Final = b"thread.message.delta"
-_BRACE: Final = ord("{")
 
 #: The payload of each event but ``error`` and ``done``.
 _PAYLOADS: Final[dict[bytes, type[Model]]] = {
@@ -138,7 +137,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
         if self._events is not None:
             raise RuntimeError("a stream can be opened once; ask for another one")
         self._follower.start_clock()
-        self._events = self._story()
+        self._events = self._all_events()
         if self._start is not None and self._follower.run is not None:
             self._follower.observe(self._follower.run)  # the caller knows of it
         if self._start is not None:
@@ -160,43 +159,53 @@ class RunStream(anyio.AsyncContextManagerMixin):
             self._follower.run = opened
             self._lost = "the request was answered without a stream"
 
-    async def _story(self) -> AsyncGenerator[StreamEvent, None]:
-        """All there is to tell: by stream or by polling, with tool calls answered in between."""
+    async def _all_events(self) -> AsyncGenerator[StreamEvent, None]:
+        async with aclosing(self._story()) as batches:
+            async for batch in batches:
+                for event in batch:
+                    yield event
+
+    async def _story(self) -> AsyncGenerator[Iterable[StreamEvent], None]:
+        """All there is to tell, as much at a time as comes at a time: by stream or by polling, and tools in between."""
+        follower = self._follower
         while True:
             stream = self._stream
             if stream is not None:
                 leg = _Leg(stream)
-                async with aclosing(leg.chunks(self._follower)) as chunks:
+                async with aclosing(leg.chunks(follower)) as chunks:
                     async for frames in chunks:
-                        for frame in frames:
-                            for event in self._told(leg, frame):
-                                yield event
+                        yield self._tell(leg, frames)
                 self._stream, self._lost = None, leg.lost
             if self._wanted is None and not self._has_ended:
-                async with aclosing(self._poll(cut=stream is not None)) as events:
-                    async for polled in events:
-                        yield polled
+                async with aclosing(self._poll(cut=stream is not None)) as batches:
+                    async for batch in batches:
+                        yield batch
             if self._wanted is None or self._toolbox is None:
                 return
-            follower = self._follower
             outputs, opened = await follower.answer(self._toolbox, self._wanted, follower.one.stream_outputs)
             self._wanted = None
             self._take(opened)
             if opened is not None:
-                yield ToolOutputsSubmitted(self.run, outputs)
+                yield (ToolOutputsSubmitted(self.run, outputs),)
 
     @property
     def _has_ended(self) -> bool:
         return self._follower.run is not None and self._follower.run.status.is_terminal
 
+    def _tell(self, leg: "_Leg", frames: list[Frame]) -> Iterator[StreamEvent]:
+        """Events of a stream, each decoded when its turn comes: `messages` is never ahead of them."""
+        for frame in frames:
+            if frame[0] == _MESSAGE_DELTA and (text := _text_delta.read(frame[1])) is not None:
+                delta, index, value = text
+                self._transcript.add_text(delta.id, index, value)
+                yield delta
+            else:
+                yield from self._told(leg, frame)
+                if leg.done:
+                    return
+
     def _told(self, leg: "_Leg", frame: Frame) -> Iterable[StreamEvent]:
-        """What an event of a stream has to tell."""
-        if leg.done:
-            return ()
-        if frame[0] == _MESSAGE_DELTA and frame[1][0] == _BRACE:  # nearly every event: the short way
-            piece = leg.load(frame, MessageDelta)
-            self._transcript.add_message_delta(piece)
-            return (piece,)
+        """What one event of a stream has to tell."""
         name = frame[0].decode(errors="replace")
         match leg.payload(frame):
             case Run() as run:
@@ -226,7 +235,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
             self._wanted = change
         return () if change is None else (change,)
 
-    async def _poll(self, *, cut: bool) -> AsyncGenerator[StreamEvent, None]:
+    async def _poll(self, *, cut: bool) -> AsyncGenerator[Iterable[StreamEvent], None]:
         """What is to be told while there is no stream: until the run ends, or waits for tool outputs."""
         follower = self._follower
         if not follower.one.can_be_found:
@@ -236,7 +245,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
             await follower.refresh()
         run = self.run
         if cut or not (run.status.is_terminal or run.status is RunStatus.REQUIRES_ACTION):
-            yield PollingTookOver(run, self._lost)
+            yield (PollingTookOver(run, self._lost),)
         if cut and is_known:
             await follower.refresh()
         async with aclosing(follower.events()) as changes:
@@ -244,11 +253,10 @@ class RunStream(anyio.AsyncContextManagerMixin):
                 pauses = isinstance(change, ActionRequired | RunEnded)
                 if pauses and self._start is not None:
                     messages, steps = await follower.patiently(partial(follower.one.written, change.run))
-                    for event in self._transcript.catch_up(messages, steps):
-                        yield event
+                    yield self._transcript.catch_up(messages, steps)
                 if isinstance(change, ActionRequired):
                     self._wanted = change
-                yield change
+                yield (change,)
                 if pauses:
                     return
 
@@ -265,10 +273,10 @@ class _Leg:
 
     async def chunks(self, follower: Follower) -> AsyncGenerator[list[Frame], None]:
         """Its events, as many at a time as come at a time."""
-        decoder = Decoder()
+        decoder, read = Decoder(), self._stream.read
         try:
             while not self.done:
-                chunk = await follower.in_time(self._stream.read())
+                chunk = await (read() if follower.deadline is None else follower.in_time(read()))
                 self._earlier += len(self._frames)
                 # An event that breaks off is a broken connection, and no nonsense of the server's.
                 self._frames = decoder.feed(chunk) if chunk else [frame for frame in decoder.end() if _is_whole(frame)]
@@ -276,7 +284,7 @@ class _Leg:
                 if not chunk:
                     return
             with anyio.move_on_after(_LAST_BYTES):
-                while await self._stream.read():
+                while await read():
                     pass
         except TransportError as error:
             self.lost = str(error)
