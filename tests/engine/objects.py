@@ -40,7 +40,9 @@ def state(id: str, thread_id: str, owner: str = "", **fields: Any) -> Record[Run
 
 
 def step(id: str, run_id: str, thread_id: str, owner: str = "", *, tools: bool = True) -> Record[RunStep]:
-    details = ToolCalls(tool_calls=()) if tools else MessageCreation(message_creation=CreatedMessage(message_id="msg_1"))
+    details = (
+        ToolCalls(tool_calls=()) if tools else MessageCreation(message_creation=CreatedMessage(message_id="msg_1"))
+    )
     return Record(
         owner,
         RunStep(

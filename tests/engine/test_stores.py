@@ -116,7 +116,9 @@ async def test_deleted_objects_are_gone(store: Store):
 async def test_a_thread_goes_with_all_that_is_in_it(store: Store):
     """Nothing of a deleted thread is left, and nothing of another one is touched."""
     for t in "12":
-        await store.commit([thread(t), message("m" + t, t), run("r" + t, t), state("r" + t, t), step("s" + t, "r" + t, t)])
+        await store.commit(
+            [thread(t), message("m" + t, t), run("r" + t, t), state("r" + t, t), step("s" + t, "r" + t, t)]
+        )
     await store.commit([Delete(Thread, "1")])
     for kind in KINDS[1:]:
         left = [record.value.id async for record in store.everything(kind)]
@@ -222,7 +224,9 @@ async def test_remembered_cursors_are_bounded(store: Store, monkeypatch: pytest.
 
 async def test_history(store: Store):
     """Messages, and the steps with tool calls where they came, of a thread."""
-    await store.commit([message("m1", "t"), message("m2", "t"), step("s1", "r", "t"), step("s2", "r", "t", tools=False)])
+    await store.commit(
+        [message("m1", "t"), message("m2", "t"), step("s1", "r", "t"), step("s2", "r", "t", tools=False)]
+    )
     await store.commit([message("m3", "t", run_id="r"), message("x", "other"), step("y", "z", "other")])
     assert ids(await store.history("t")) == ["m1", "m2", "s1", "m3"]
     assert ids(await store.history("t", last_messages=1)) == ["m3"]
@@ -399,7 +403,9 @@ class Stores(RuleBasedStateMachine):
             before=data.draw(cursors, "before"),
         )
         run_id = data.draw(st.none() | st.sampled_from(self.seen[Run]), "run") if kind is Message else None
-        assert self.answer(self.sqlite, kind, group, query, run_id) == self.answer(self.memory, kind, group, query, run_id)
+        assert self.answer(self.sqlite, kind, group, query, run_id) == self.answer(
+            self.memory, kind, group, query, run_id
+        )
 
     def answer(self, store: Store, kind: type[Any], group: str, query: PageQuery, run_id: str | None) -> Any:
         try:
