@@ -20,4 +20,6 @@ with tempfile.TemporaryDirectory() as folder, console.status("starting") as stat
     anyio.run(torture.run)
 console.print(f"{options.kills} kills under {options.active} active runs: {dict(torture.ended)}")
 console.print(*torture.faults[:20], sep="\n")
+if set(torture.ended) != {"completed"} or torture.ended.total() < options.active:
+    torture.faults.append("not all runs completed")
 raise SystemExit(f"{len(torture.faults)} faults" if torture.faults else 0)
