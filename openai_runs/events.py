@@ -50,7 +50,7 @@ class RunEnded(StatusChanged):
 class ToolOutputsSubmitted:
     """The toolbox has answered, and the server has taken the answers."""
 
-    run: Run
+    run: Run  #: as it was when last seen
     outputs: tuple[ToolOutput, ...]
 
 

@@ -105,9 +105,25 @@ class Follower:
         event = self._lifecycle.observe(run)
         if event is not None:
             self._changed_at = anyio.current_time()
-        elif run.status is RunStatus.QUEUED:
-            self._check_queued(run)
+        else:
+            self.check_queued()
         return event
+
+    def check_queued(self) -> None:
+        """See to it that the run is not ``queued`` for too long.
+
+        Raises:
+            RunStuckError: It is.
+        """
+        run, most = self.run, self.polling.queued_timeout
+        if run is None or run.status is not RunStatus.QUEUED or most is None:
+            return
+        if anyio.current_time() - self._changed_at >= most:
+            raise RunStuckError(
+                f"{self.one.name} has been queued for {most} s: the endpoint is overloaded, or lost the run. "
+                "Cancel it and start anew, or raise Polling.queued_timeout",
+                run=run,
+            )
 
     async def refresh(self) -> Run:
         """Fetch the run as it is now."""
@@ -151,29 +167,19 @@ class Follower:
         if remaining <= seconds:
             raise self._too_late()
 
-    async def in_time(self, work: Awaitable[T]) -> T:
-        """Wait for something, and no longer than to the deadline."""
+    async def in_time(self, work: Awaitable[T], *, maybe_done: bool = False) -> T:
+        """Wait for something, and no longer than to the deadline; it may have had its effect then, if it has one."""
         if self._ends_at == math.inf:
             return await work
         with anyio.move_on_at(self._ends_at):
             return await work
-        raise self._too_late()  # nothing but the scope's end leads here
+        raise self._too_late(maybe_done=maybe_done)  # nothing but the scope's end leads here
 
-    def _too_late(self) -> Exception:
+    def _too_late(self, *, maybe_done: bool = False) -> Exception:
         text = f"{self.one.name} did not end within the deadline of {self.deadline} s"
         if self.run is None:
-            return TransportError(f"{text}: the endpoint did not even answer", maybe_done=False)
+            return TransportError(f"{text}: the endpoint did not even answer", maybe_done=maybe_done)
         return RunDeadlineError(f"{text}; it was {self.run.status} when last seen", run=self.run)
-
-    def _check_queued(self, run: Run) -> None:
-        most = self.polling.queued_timeout
-        if most is None or anyio.current_time() - self._changed_at < most:
-            return
-        raise RunStuckError(
-            f"{self.one.name} has been queued for {most} s: the endpoint is overloaded, or lost the run. "
-            "Cancel it and start anew, or raise Polling.queued_timeout",
-            run=run,
-        )
 
     def listen(self, answer: Answer) -> None:
         """Note when the server wants to be asked again."""

@@ -88,6 +88,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
         self._lost = "the API has no stream of a run that is under way"  # why there is no stream, while there is none
         self._wanted: ActionRequired | None = None  # what the run waits for
         self._events: AsyncGenerator[StreamEvent, None] | None = None
+        self._was_opened = False
 
     @property
     def run(self) -> Run:
@@ -112,7 +113,8 @@ class RunStream(anyio.AsyncContextManagerMixin):
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
         if self._events is None:
-            raise RuntimeError("this stream is not open: use it in `async with`")
+            state = "closed" if self._was_opened else "not open: use it in `async with`"
+            raise RuntimeError(f"this stream is {state}")
         return self._events
 
     async def text_deltas(self) -> AsyncGenerator[str, None]:
@@ -134,22 +136,25 @@ class RunStream(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
-        if self._events is not None:
+        if self._was_opened:
             raise RuntimeError("a stream can be opened once; ask for another one")
-        self._follower.start_clock()
-        self._events = self._all_events()
-        if self._start is not None and self._follower.run is not None:
-            self._follower.observe(self._follower.run)  # the caller knows of it
+        self._was_opened = True
+        follower = self._follower
+        follower.start_clock()
         if self._start is not None:
-            self._take(await self._follower.in_time(self._start()))
+            if follower.run is not None:
+                follower.observe(follower.run)  # the caller has told it, so that it is not news
+            self._take(await follower.in_time(self._start(), maybe_done=True))
+        self._events = self._all_events()
         try:
             async with aclosing(self._events):
                 yield self
         finally:
+            self._events = None
             if self._stream is not None:
                 self._stream.close()
             if self._cancel_on_exit:
-                await self._follower.cancel_unfinished()
+                await follower.cancel_unfinished()
 
     def _take(self, opened: Opened | None) -> None:
         """Go on with what a request for a stream has brought."""
@@ -157,7 +162,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
             self._stream = opened
         elif opened is not None:
             self._follower.run = opened
-            self._lost = "the request was answered without a stream"
+            self._lost = "the request brought the run, and no stream"
 
     async def _all_events(self) -> AsyncGenerator[StreamEvent, None]:
         async with aclosing(self._story()) as batches:
@@ -240,13 +245,14 @@ class RunStream(anyio.AsyncContextManagerMixin):
         follower = self._follower
         if not follower.one.can_be_found:
             raise TransportError(f"{self._lost}; {follower.one.name} may have been started, and nothing is known of it")
-        is_known = follower.run is not None
-        if not is_known:
-            await follower.refresh()
-        run = self.run
-        if cut or not (run.status.is_terminal or run.status is RunStatus.REQUIRES_ACTION):
-            yield (PollingTookOver(run, self._lost),)
-        if cut and is_known:
+        is_stale = cut and follower.run is not None
+        if follower.run is None:
+            follower.run = await (
+                follower.refresh() if cut else follower.in_time(follower.one.retrieve(follower.listen))
+            )
+        if cut or not (self.run.status.is_terminal or self.run.status is RunStatus.REQUIRES_ACTION):
+            yield (PollingTookOver(self.run, self._lost),)
+        if is_stale:
             await follower.refresh()
         async with aclosing(follower.events()) as changes:
             async for change in changes:
@@ -280,6 +286,8 @@ class _Leg:
                 self._earlier += len(self._frames)
                 # An event that breaks off is a broken connection, and no nonsense of the server's.
                 self._frames = decoder.feed(chunk) if chunk else [frame for frame in decoder.end() if _is_whole(frame)]
+                if not self._frames:  # a sign of life, and no more
+                    follower.check_queued()
                 yield self._frames
                 if not chunk:
                     return
