@@ -1,0 +1,373 @@
+"""Events relayed to a browser: what it sees, when, and what happens when it leaves."""
+
+import json
+import logging
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import aiohttp
+import anyio
+import anyio.lowlevel
+import pytest
+from aiohttp import ClientSession, web
+
+from openai_runs.engine import Call, Say, ScriptedBackend, Wait
+from openai_runs.errors import TransportError
+from openai_runs.events import (
+    ActionRequired,
+    PollingTookOver,
+    RunEnded,
+    StatusChanged,
+    ToolOutputsSubmitted,
+    UnknownEvent,
+)
+from openai_runs.models.delta import MessageChanges, MessageDelta, RefusalContentDelta, TextContentDelta, TextDelta
+from openai_runs.models.run import Run, RunStatus
+from openai_runs.relay import HEADERS, relay, relay_to, shown
+from openai_runs.server import LocalServer
+from openai_runs.toolbox import Toolbox
+
+pytestmark = pytest.mark.anyio
+
+
+def delta(*parts):
+    return MessageDelta(id="msg_1", delta=MessageChanges(content=parts))
+
+
+def text(value):
+    return delta(TextContentDelta(index=0, text=TextDelta(value=value)))
+
+
+RUN = Run(
+    id="run_1",
+    created_at=datetime(2026, 8, 26, tzinfo=UTC),
+    thread_id="thread_1",
+    assistant_id="asst_1",
+    status=RunStatus.QUEUED,
+    instructions="secret",
+    tools=(),
+)
+
+
+async def all_of(*items):
+    for item in items:
+        if isinstance(item, Exception):
+            raise item
+        yield item
+
+
+class Browser:
+    """Takes what is written, until it leaves."""
+
+    def __init__(self, most=100):
+        self.got, self._most = [], most
+
+    async def write(self, data):
+        await anyio.lowlevel.checkpoint()
+        if len(self.got) == self._most:
+            raise ConnectionResetError("gone")
+        self.got.append(data)
+
+    @property
+    def events(self):
+        """Names and data, by the rules of event streams."""
+        events = []
+        for block in b"".join(self.got).decode().split("\n\n")[:-1]:
+            fields = dict(line.split(": ", 1) for line in block.split("\n"))
+            if "data" in fields:
+                data = fields["data"]
+                events.append((fields.get("event", "message"), data if data == "[DONE]" else json.loads(data)))
+        return events
+
+
+async def relayed(*items, **options):
+    browser = Browser()
+    assert await relay_to(browser.write, all_of(*items), **options)
+    return browser.events
+
+
+DONE = ("done", "[DONE]")
+
+
+async def test_events_of_a_run(anyio_backend):
+    """A browser sees the text and the run's status; what is the app's own stays there."""
+    waiting = ActionRequired(RUN, RunStatus.IN_PROGRESS)
+    events = [
+        StatusChanged(RUN, None),
+        text("Hi"),
+        text(""),
+        delta(RefusalContentDelta(index=0, refusal="No")),
+        waiting,
+        ToolOutputsSubmitted(RUN, ()),
+        PollingTookOver(RUN, "cut"),
+        UnknownEvent("thread.run.paused", {}),
+        RunEnded(RUN, RunStatus.IN_PROGRESS),
+    ]
+    status = ("status", {"thread_id": "thread_1", "run_id": "run_1", "status": "queued"})
+    assert await relayed(*events) == [
+        *(status, ("text", {"message_id": "msg_1", "text": "Hi"})),
+        *(status, status, DONE),
+    ]
+
+
+async def test_anything_else(anyio_backend):
+    """Pairs, texts, models and other values are sent as they are; line breaks and all."""
+    values = ["a\nb\r\u2028", {"a": [1, None]}, 7, ("name", "data"), ("run", [RUN]), ["x", "y"]]
+    told = await relayed(*values, None)
+    assert told[:4] == [("message", values[0]), ("message", values[1]), ("message", 7), ("name", "data")]
+    assert told[4][1][0]["id"] == "run_1"
+    assert told[5:] == [("message", ["x", "y"]), DONE]
+
+
+async def test_a_view_of_ones_own(anyio_backend):
+    """`encode` says what is sent, and what is not."""
+
+    def encode(event):
+        return ("piece", event.text) if isinstance(event, MessageDelta) else None
+
+    assert await relayed(text("a"), StatusChanged(RUN, None), encode=encode) == [("piece", "a"), DONE]
+    with pytest.raises(ValueError, match="one line"):
+        await relayed(("a\nb", 1))
+
+
+async def test_an_endpoint_that_fails(anyio_backend, caplog):
+    """The browser learns that there is no more, the log why; our own bugs get out."""
+    events = await relayed(text("a"), TransportError("http://secret.example does not answer"))
+    assert events[1:] == [("error", {"message": "The answer broke off."})]
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("openai_runs.relay", logging.WARNING)
+    assert "secret.example" in record.getMessage()
+    browser = Browser()
+    with pytest.raises(KeyError):
+        await relay_to(browser.write, all_of(text("a"), KeyError("bug")))
+    assert len(browser.events) == 1
+    with pytest.raises(TypeError):
+        await relayed(object())
+
+
+@pytest.mark.parametrize("most", range(4))
+async def test_a_browser_that_leaves(anyio_backend, most):
+    """The iteration is left where it is, and closed."""
+    closed = False
+
+    async def endless():
+        nonlocal closed
+        try:
+            while True:
+                yield "x"
+        finally:
+            await anyio.lowlevel.checkpoint()
+            closed = True
+
+    assert not await relay_to(Browser(most).write, endless())
+    assert closed
+
+
+async def test_a_browser_that_leaves_at_the_end(anyio_backend):
+    """Also if it is an error that cannot be told any more."""
+    assert not await relay_to(Browser(0).write, all_of(TransportError("lost")))
+    assert not await relay_to(Browser(1).write, all_of("x"))
+
+
+async def test_an_iterator_that_cannot_be_closed(anyio_backend):
+    """Is fine, too."""
+
+    class Two:
+        left = 2
+
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            self.left -= 1
+            if self.left < 0:
+                raise StopAsyncIteration
+            return self.left
+
+    browser = Browser()
+    assert await relay_to(browser.write, Two())
+    assert browser.events == [("message", 1), ("message", 0), DONE]
+
+
+async def test_signs_of_life(anyio_backend):
+    """Silence is filled with comments."""
+    browser, go = Browser(), anyio.Event()
+
+    async def slow():
+        await go.wait()
+        yield "x"
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: relay_to(browser.write, slow(), heartbeat=0.001))
+        while len(browser.got) < 3:
+            await anyio.lowlevel.checkpoint()
+        assert browser.events == []
+        assert set(browser.got) == {b": keep-alive\n\n"}
+        go.set()
+    assert browser.events == [("message", "x"), DONE]
+
+
+async def test_signs_of_life_among_events(anyio_backend):
+    """Comments leave the events whole."""
+    browser, until = Browser(10**9), anyio.current_time() + 0.02
+
+    async def busy():
+        while anyio.current_time() < until:
+            await anyio.lowlevel.checkpoint()
+            yield "x"
+
+    assert await relay_to(browser.write, busy(), heartbeat=0.001)
+    assert browser.events == [("message", "x")] * (len(browser.events) - 1) + [DONE]
+
+
+async def test_silence_shows_who_has_left(anyio_backend):
+    """Nobody waits for the next event on behalf of a browser that is gone."""
+    left = False
+
+    async def never():
+        nonlocal left
+        try:
+            await anyio.sleep_forever()
+            yield
+        finally:
+            left = True
+
+    assert not await relay_to(Browser(1).write, never(), heartbeat=0.001)
+    assert left
+
+
+async def test_cancelled(anyio_backend):
+    """Cancellation gets out, and closes what was being relayed."""
+    browser, began = Browser(), anyio.Event()
+
+    async def never():
+        yield "x"
+        began.set()
+        await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(relay_to, browser.write, never())
+        await began.wait()
+        tasks.cancel_scope.cancel()
+    assert browser.events == [("message", "x")]
+
+
+# --- in a web app, with a run
+
+
+@asynccontextmanager
+async def app(script, handler):
+    """A web app that relays runs of a scripted model; yields its URL and the session behind it."""
+    async with LocalServer(backend=ScriptedBackend(script)) as server, server.session() as session:
+        assistant = await session.assistants.create(model="scripted", tools=TOOLBOX.tools, instructions="secret")
+        site = web.Application()
+
+        async def answer(request):
+            return await handler(request, session, assistant.id)
+
+        site.router.add_get("/answer", answer)
+        runner = web.AppRunner(site, shutdown_timeout=5)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            async with ClientSession() as http:
+                yield http, f"http://127.0.0.1:{runner.addresses[0][1]}/answer", session
+        finally:
+            await runner.cleanup()
+
+
+TOOLBOX = Toolbox()
+
+
+@TOOLBOX.tool
+async def get_weather(city: str) -> str:
+    """Tell the weather."""
+    return f"sunny in {city}"
+
+
+async def streaming(request, session, assistant_id):
+    """The handler that people would write."""
+    thread = {"messages": [{"role": "user", "content": "Hi"}]}
+    stream = session.threads.stream_run(assistant_id=assistant_id, thread=thread, toolbox=TOOLBOX)
+    async with stream as events:
+        return await relay(request, events)
+
+
+async def test_a_web_app(anyio_backend):
+    """From the model through a tool call to the browser, in one answer."""
+    script = [[Say("Let me look."), Call("get_weather", {"city": "Oslo"})], Say("It is sunny.")]
+    async with app(script, streaming) as (http, url, _), http.get(url) as response:
+        for name in ("Cache-Control", "Content-Type", "X-Accel-Buffering"):
+            assert response.headers[name] == HEADERS[name]
+        browser = Browser()
+        browser.got.append(await response.read())
+    assert b"secret" not in browser.got[0]
+    assert b"Oslo" not in browser.got[0]
+    statuses = [data["status"] for name, data in browser.events if name == "status"]
+    assert statuses == ["queued", "in_progress", "requires_action", "queued", "in_progress", "completed"]
+    texts = {}
+    for name, data in browser.events:
+        if name == "text":
+            texts[data["message_id"]] = texts.get(data["message_id"], "") + data["text"]
+    assert list(texts.values()) == ["Let me look.", "It is sunny."]
+    assert browser.events[-1] == DONE
+
+
+async def test_tokens_reach_the_browser(anyio_backend):
+    """One by one, as the model says them."""
+    said = [anyio.Event() for _ in range(3)]
+    script = [[Say("one"), Wait(said[0]), Say(" two"), Wait(said[1]), Say(" three"), Wait(said[2])]]
+
+    async def texts(request, session, assistant_id):
+        async with session.threads.stream_run(assistant_id=assistant_id) as stream:
+            return await relay(request, stream.text_deltas())
+
+    async with app(script, texts) as (http, url, _), http.get(url) as response:
+        for event, word in zip(said, ("one", " two", " three"), strict=True):
+            assert await response.content.readuntil(b"\n\n") == f'data: "{word}"\n\n'.encode()
+            event.set()
+        assert await response.read() == b"event: done\ndata: [DONE]\n\n"
+
+
+async def test_a_tab_is_closed(anyio_backend):
+    """The handler ends with the next thing to send; nothing of it is left, and the run goes on."""
+    said, ended = anyio.Event(), anyio.Event()
+    runs = []
+
+    async def handler(request, session, assistant_id):
+        async with session.threads.stream_run(assistant_id=assistant_id) as stream:
+            await relay(request, stream)
+            runs.append(stream.run)
+        ended.set()
+        return web.Response()
+
+    async with app([[Say("one"), Wait(said), Say(" two")]], handler) as (http, url, session):
+        async with http.get(url) as response:
+            await response.content.readuntil(b"text")
+            response.close()
+        said.set()
+        with anyio.fail_after(10):
+            await ended.wait()
+        run = await session.runs.complete(runs[0])
+        assert run.status == "completed"
+
+
+async def test_a_stream_that_cannot_be_opened(anyio_backend):
+    """Is the app's to answer, with a status: nothing has been sent yet."""
+
+    async def handler(request, session, assistant_id):
+        try:
+            return await streaming(request, session, "asst_nobody")
+        except aiohttp.web.HTTPException:
+            raise
+        except Exception as error:
+            raise web.HTTPBadGateway(text=type(error).__name__) from error
+
+    async with app([], handler) as (http, url, _), http.get(url) as response:
+        assert (response.status, await response.text()) == (502, "NotFoundError")
+
+
+def test_shown_is_a_building_block():
+    """A view of one's own may begin with the usual one."""
+    assert shown(text("a")) == ("text", {"message_id": "msg_1", "text": "a"})
+    assert shown("a") == "a"
