@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import anyio
 import typer
@@ -23,9 +23,11 @@ from openai_runs.session import Session
 if TYPE_CHECKING:
     from openai_runs.engine.backends import ModelBackend
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Runs of the Assistants API, wherever they execute.")
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+app: Final = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Runs of the Assistants API, wherever they execute."
+)
+console: Final = Console(highlight=False, soft_wrap=True)
+errors: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Backend(StrEnum):

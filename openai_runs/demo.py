@@ -1,13 +1,13 @@
 """The whole story of one run with a tool call, told scene by scene; also a program to start from."""
 
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Final
 
 from openai_runs.events import ActionRequired, RunEnded
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 
-toolbox = Toolbox()
+toolbox: Final = Toolbox()
 
 
 @toolbox.tool

@@ -3,7 +3,7 @@
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import Self
+from typing import Final, Self
 
 import anyio
 
@@ -84,11 +84,11 @@ class Session(anyio.AsyncContextManagerMixin):
             max_retries=max_retries,
             max_connections=max_connections,
         )
-        self.assistants = AssistantsService(self._transport)
-        self.threads = ThreadsService(self._transport)
-        self.messages = MessagesService(self._transport)
-        self.runs = RunsService(self._transport)
-        self.run_steps = RunStepsService(self._transport)
+        self.assistants: Final = AssistantsService(self._transport)
+        self.threads: Final = ThreadsService(self._transport)
+        self.messages: Final = MessagesService(self._transport)
+        self.runs: Final = RunsService(self._transport)
+        self.run_steps: Final = RunStepsService(self._transport)
 
     def __repr__(self) -> str:
         return f"<Session at {self._transport.base_url}>"

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Self
+from typing import Final, Self
 
 import anyio
 
@@ -67,16 +67,16 @@ class Engine(anyio.AsyncContextManagerMixin):
             raise ValueError(f"max_active_runs must be at least 1, is {max_active_runs}")
         if not expires_after > 0:
             raise ValueError(f"expires_after must be more than 0 seconds, is {expires_after}")
-        self.clock = clock or SystemClock()
+        self.clock: Final[Clock] = clock or SystemClock()
         self._backend = backend
         self._was_entered = False
         self._ledger = Ledger(store, self.clock, on_events)
         self._executor = Executor(self._ledger, backend, max_active_runs)
-        self.assistants = Assistants(self._ledger)
-        self.threads = Threads(self._ledger, self._executor, expires_after)
-        self.messages = Messages(self._ledger, self._executor)
-        self.runs = Runs(self._ledger, self._executor, expires_after)
-        self.run_steps = RunSteps(self._ledger)
+        self.assistants: Final = Assistants(self._ledger)
+        self.threads: Final = Threads(self._ledger, self._executor, expires_after)
+        self.messages: Final = Messages(self._ledger, self._executor)
+        self.runs: Final = Runs(self._ledger, self._executor, expires_after)
+        self.run_steps: Final = RunSteps(self._ledger)
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:

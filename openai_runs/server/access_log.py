@@ -1,11 +1,12 @@
 """One line a request, without anything that is nobody's business: no headers, no query, no bodies."""
 
 import logging
+from typing import Final
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-logger = logging.getLogger("openai_runs.access")
+logger: Final = logging.getLogger("openai_runs.access")
 
 
 class AccessLogger(AbstractAccessLogger):

@@ -20,8 +20,8 @@ from openai_runs.server import complaints
 
 try:
     import jsonschema_rs
-except ImportError as error:
-    raise ImportError("a server needs what the extra brings: pip install 'openai_runs[server]'") from error
+except ImportError as _error:
+    raise ImportError("a server needs what the extra brings: pip install 'openai_runs[server]'") from _error
 
 #: Deeper than any schema or metadata in use; well before the interpreter's own limit, which would be our bug.
 MAX_DEPTH: Final = 128

@@ -1,10 +1,11 @@
 """`ChatCompletionsBackend`: any server that speaks Chat Completions."""
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from openai_runs._transport import ApiKey
 from openai_runs.engine.backends import BackendEvent, ModelRequest
+from openai_runs.engine.backends.capabilities import Kind
 from openai_runs.engine.backends.chat_body import MaxTokensField, chat_body
 from openai_runs.engine.backends.chat_stream import ChatStream
 from openai_runs.engine.backends.conversation import Item
@@ -17,7 +18,7 @@ class ChatCompletionsBackend(LiveBackend):
     ``ChatCompletionsBackend("http://127.0.0.1:11434/v1", models={"*": "llama3.2"}, max_tokens_field="max_tokens")``
     """
 
-    kind = "chat"
+    kind: ClassVar[Kind] = "chat"
 
     def __init__(
         self,

@@ -3,13 +3,14 @@
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Final, Unpack
+from typing import ClassVar, Final, Unpack
 
 import anyio
 
 from openai_runs._retries import is_transient, server_delay
 from openai_runs._transport import ApiKey
 from openai_runs.engine.backends import BackendEvent, Finished, ModelRequest
+from openai_runs.engine.backends.capabilities import Kind
 from openai_runs.engine.backends.conversation import Item
 from openai_runs.engine.backends.live import FAILURES, LiveBackend, LiveOptions
 from openai_runs.engine.backends.responses_body import responses_body
@@ -30,7 +31,7 @@ class ResponsesBackend(LiveBackend):
     process dies, and is taken up again.
     """
 
-    kind = "responses"
+    kind: ClassVar[Kind] = "responses"
 
     def __init__(
         self,
