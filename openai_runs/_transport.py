@@ -235,7 +235,7 @@ class Transport:
         try:
             response = await self._begin(method, url, data, {"Accept": "text/event-stream"})
             kind = response.headers.get("Content-Type", "text/event-stream").lower()
-            if 200 <= response.status < 300 and kind.startswith("text/event-stream"):
+            if response.status == 200 and kind.startswith("text/event-stream"):
                 return ByteStream(
                     response, partial(self._broken, url), partial(self._refusal_in_stream, url, response.headers)
                 )
