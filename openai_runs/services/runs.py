@@ -13,7 +13,7 @@ from openai_runs._transport import Transport
 from openai_runs.events import ActionRequired, RunEvent
 from openai_runs.lifecycle import Polling
 from openai_runs.models.page import ListParams, Page
-from openai_runs.models.run import Run, RunCreateParams, RunUpdateParams
+from openai_runs.models.run import Run, RunCreateParams, RunUpdateParams, ToolOutputsSubmitParams
 from openai_runs.services.following import Follower, OnExit, cancels, outcome
 from openai_runs.services.listing import Listing
 from openai_runs.services.one_run import ALL_RUNS, Look, OneRun, ToolOutputs
@@ -353,6 +353,7 @@ class RunsService:
         from openai_runs.services.streaming import RunStream
 
         one, tool_outputs = self._one_and_outputs(run, rest)
+        _params.check({"tool_outputs": tool_outputs}, ToolOutputsSubmitParams)  # now, and not when it is opened
         follower = Follower(one, None, deadline, polling, run if isinstance(run, Run) else None)
         start = partial(one.stream_outputs, tool_outputs)
         return RunStream(follower, start, toolbox, cancel_on_exit=cancels(on_exit))

@@ -1,7 +1,7 @@
 """One run's story, told by polls or by streams, over connections that break where the test wants."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from openai_runs.services.runs import MARKER
@@ -93,12 +93,12 @@ class Story:
     """
 
     def __init__(
-        self, legs: Sequence[Sequence[Event]], cuts: Iterator[float | None] = iter(()), *, chunked: bool = True
+        self, legs: Sequence[Sequence[Event]], cuts: Iterable[float | None] = (), *, chunked: bool = True
     ) -> None:
         self.submissions: list[dict[str, str]] = []
         self.streams = 0
         self._legs = [list(events) for events in legs]
-        self._cuts = cuts
+        self._cuts = iter(cuts)
         self._chunked = chunked
         self._metadata: dict[str, str] = {}
         self._past: list[Event] = []
