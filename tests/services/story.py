@@ -1,12 +1,16 @@
 """One run's story, told by polls or by streams, over connections that break where the test wants."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from openai_runs.services.runs import MARKER
+from openai_runs.services.streaming import RunStream
+from openai_runs.toolbox import Toolbox
 from tests.samples import EXAMPLES
-from tests.stub import CUT, Reply, Request, error, reply
+from tests.services.conftest import QUICK
+from tests.stub import CUT, Reply, Request, Stub, error, reply
 
 RUN = json.loads((EXAMPLES / "objects/RunObject.json").read_text()) | {"id": "run_1", "thread_id": "thread_1"}
 IDS = {"thread_id": "thread_1", "run_id": "run_1", "assistant_id": RUN["assistant_id"], "created_at": 0}
@@ -199,3 +203,37 @@ def _count(frames: list[bytes], sent: bytes) -> int:
             return count
         place = found + len(frame) - 2
     return len(frames)
+
+
+class Counting(Toolbox):
+    """Counts the calls."""
+
+    def __init__(self) -> None:
+        super().__init__(on_error="raise")
+        self.calls = 0
+
+        @self.tool
+        async def f() -> str:
+            self.calls += 1
+            return str(self.calls)
+
+
+def ends(*frames: bytes, **options: Any) -> Reply:
+    """A stream that ends as it should."""
+    return stream(*frames, *framed(DONE), **options)
+
+
+EMPTY = reply({"object": "list", "data": [], "has_more": False})
+CREATED = ("thread.run.created", run("queued"))
+COMPLETED = ("thread.run.completed", run("completed"))
+
+
+@asynccontextmanager
+async def streaming(*answers: Any, **params: Any) -> AsyncIterator[tuple[Stub, RunStream]]:
+    """A stream of a server that answers so."""
+    async with (
+        Stub(*answers) as stub,
+        stub.session() as session,
+        session.runs.stream("thread_1", **{"assistant_id": "asst_1", "polling": QUICK, **params}) as events,
+    ):
+        yield stub, events

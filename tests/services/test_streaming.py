@@ -2,8 +2,7 @@
 
 import json
 import random
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,10 +17,8 @@ from openai_runs.errors import (
     ProtocolError,
     ResponseError,
     RunActionRequiredError,
-    RunDeadlineError,
     RunError,
     RunFailedError,
-    RunStuckError,
     ToolError,
     TransportError,
 )
@@ -41,27 +38,29 @@ from openai_runs.models.delta import MessageDelta, RunStepDelta
 from openai_runs.models.run import Run
 from openai_runs.models.tool import ToolOutput
 from openai_runs.services.runs import MARKER
-from openai_runs.services.streaming import RunStream
 from openai_runs.toolbox import Toolbox
 from tests.samples import EXAMPLES
 from tests.services.conftest import QUICK
-from tests.services.story import DONE, Story, delta, framed, leg, message, run, step, stream, waiting
+from tests.services.story import (
+    COMPLETED,
+    CREATED,
+    EMPTY,
+    Counting,
+    Story,
+    delta,
+    ends,
+    framed,
+    leg,
+    message,
+    run,
+    step,
+    stream,
+    streaming,
+    waiting,
+)
 from tests.stub import Reply, Stub, error, reply
 
 pytestmark = pytest.mark.anyio
-
-
-class Counting(Toolbox):
-    """Counts the calls."""
-
-    def __init__(self) -> None:
-        super().__init__(on_error="raise")
-        self.calls = 0
-
-        @self.tool
-        async def f() -> str:
-            self.calls += 1
-            return str(self.calls)
 
 
 def told(events: Sequence[Any]) -> list[Any]:
@@ -80,6 +79,10 @@ def text_of(events: Sequence[Any]) -> dict[str, str]:
         if isinstance(event, MessageDelta) and event.text:
             texts[event.id] = texts.get(event.id, "") + event.text
     return texts
+
+
+STREAMS = {path.name: path.read_bytes() for path in EXAMPLES.glob("sse/*.sse")}
+VERBATIM = {path.name: path.read_bytes() for path in EXAMPLES.glob("sse-verbatim/*.sse")}
 
 
 _texts = st.lists(st.text(max_size=8), max_size=12)
@@ -123,29 +126,6 @@ async def test_the_same_as_polling(rounds: Any, cuts: Any, chunked: bool) -> Non
             event.name for event in seen if isinstance(event, MessageChanged) if event.message.status == "completed"
         ]
         assert len(finished) == len(written)
-
-
-def ends(*frames: bytes, **options: Any) -> Reply:
-    return stream(*frames, *framed(DONE), **options)
-
-
-EMPTY = reply({"object": "list", "data": [], "has_more": False})
-STREAMS = {path.name: path.read_bytes() for path in EXAMPLES.glob("sse/*.sse")}
-VERBATIM = {path.name: path.read_bytes() for path in EXAMPLES.glob("sse-verbatim/*.sse")}
-
-CREATED = ("thread.run.created", run("queued"))
-COMPLETED = ("thread.run.completed", run("completed"))
-
-
-@asynccontextmanager
-async def streaming(*answers: Any, **params: Any) -> AsyncIterator[tuple[Stub, RunStream]]:
-    """A stream of a server that answers so."""
-    async with (
-        Stub(*answers) as stub,
-        stub.session() as session,
-        session.runs.stream("thread_1", **{"assistant_id": "asst_1", "polling": QUICK, **params}) as events,
-    ):
-        yield stub, events
 
 
 async def events_of(*frames: bytes, **options: Any) -> list[Any]:
