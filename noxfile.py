@@ -66,6 +66,20 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def conformance(session: nox.Session) -> None:
+    """Schemathesis walks every operation of the server, bad input included; arguments after ``--`` go to it."""
+    install(session, "conformance")
+    session.run("python", "-m", "tests.conformance.walk", *session.posargs)
+
+
+@nox.session(default=False)
+def crash(session: nox.Session) -> None:
+    """``kill -9`` the server 200 times under 50 active runs, or as ``-- --kills N --active N`` says."""
+    session.install("-e", ".[server]")
+    session.run("python", "-m", "tests.crash", *session.posargs)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measures beside their peers and floors, on this machine."""
     install(session, "bench")

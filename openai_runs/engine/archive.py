@@ -56,9 +56,14 @@ def parse(name: str, text: str, report: ImportReport) -> Iterator[ApiObject]:
                 report.problems.append(f"{name}:{line}: not an assistant, thread, message, run or run step: {what}")
                 continue
             try:
-                yield _wire.load(item, kind)
+                loaded = _wire.load(item, kind)
             except ProtocolError as error:
                 report.problems.append(f"{name}:{line}: {error}")
+                continue
+            if loaded.id.isprintable() and loaded.id:  # half a surrogate pair is not, and no store could keep it
+                yield loaded
+            else:
+                report.problems.append(f"{name}:{line}: not an ID: {loaded.id!r}")
 
 
 def _values(name: str, text: str, report: ImportReport) -> Iterator[tuple[int, Any]]:

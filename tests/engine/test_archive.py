@@ -116,10 +116,18 @@ async def test_twice_changes_nothing():
 async def test_a_bad_line_is_named_and_the_rest_goes_on():
     """File, line and reason; an object of another kind and a value that is none are bad as well."""
     text = "\n".join(
-        ["{", json.dumps(message(1) | {"role": 5}), json.dumps({"object": "file"}), "7", json.dumps(message(2))]
+        [
+            "{",
+            json.dumps(message(1) | {"role": 5}),
+            json.dumps({"object": "file"}),
+            "7",
+            json.dumps(message(3) | {"id": "msg\0"}),
+            json.dumps(message(3) | {"id": "\ud800"}),
+            json.dumps(message(2)),
+        ]
     )
     report = await bring(MemoryStore(), text)
-    assert [problem.split(": ")[0] for problem in report.problems] == ["file:1", "file:2", "file:3", "file:4"]
+    assert [problem.split(": ")[0] for problem in report.problems] == [f"file:{line}" for line in range(1, 7)]
     assert "$.role" in report.problems[1]
     assert report.added["thread.message"] == 1
 
