@@ -86,12 +86,12 @@ VERBATIM = {path.name: path.read_bytes() for path in EXAMPLES.glob("sse-verbatim
 
 
 _texts = st.lists(st.text(max_size=8), max_size=12)
-_rounds = st.tuples(
+rounds = st.tuples(
     st.lists(st.tuples(_texts, st.integers(1, 3)), max_size=3),
     _texts,
     st.sampled_from(["completed", "failed", "expired"]),
 )
-_cuts = st.lists(st.none() | st.floats(0, 1, exclude_max=True), max_size=20)
+cuts = st.lists(st.none() | st.floats(0, 1, exclude_max=True), max_size=20)
 
 
 def legs_of(rounds: Any) -> list[Any]:
@@ -107,7 +107,7 @@ async def polled(legs: Any) -> list[Any]:
         return [event async for event in session.runs.follow(run, toolbox=toolbox, polling=QUICK)]
 
 
-@given(_rounds, _cuts, st.booleans())
+@given(rounds, cuts, st.booleans())
 async def test_the_same_as_polling(rounds: Any, cuts: Any, chunked: bool) -> None:
     """Whatever breaks, a stream tells the status events that polling tells, all text once, and calls each tool once."""
     legs = legs_of(rounds)

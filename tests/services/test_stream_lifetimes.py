@@ -1,0 +1,339 @@
+"""Streams end when they are left and when time is up, with nothing left behind; and `follow` over streams."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+import pytest
+from attrs import define
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_runs._transport import ByteStream
+from openai_runs._wire import load
+from openai_runs.errors import NotFoundError, RunDeadlineError, RunStuckError, TransportError
+from openai_runs.events import ActionRequired, PollingTookOver, RunEnded, StatusChanged, ToolOutputsSubmitted
+from openai_runs.lifecycle import Polling
+from openai_runs.models.run import Run
+from openai_runs.models.tool import ToolOutput
+from openai_runs.services.following import Follower
+from openai_runs.services.one_run import OneRun
+from openai_runs.services.streaming import RunStream
+from openai_runs.session import Session
+from openai_runs.toolbox import Toolbox
+from tests.services.conftest import QUICK
+from tests.services.story import (
+    COMPLETED,
+    CREATED,
+    DONE,
+    EMPTY,
+    Counting,
+    Story,
+    delta,
+    ends,
+    framed,
+    leg,
+    run,
+    stream,
+    streaming,
+    waiting,
+)
+from tests.services.test_streaming import cuts, legs_of, polled, rounds, told
+from tests.stub import NEVER, Reply, Stub, error, reply
+
+pytestmark = pytest.mark.anyio
+
+
+def goes_on(*frames: bytes) -> Reply:
+    """A stream whose end does not come."""
+    return Reply(stream(*frames).data[:-5], "hang")
+
+
+class TestLeaving:
+    async def test_early(self) -> None:
+        """Leaving closes the connection at once, not when the session is closed; the run is left alone."""
+        async with Stub(goes_on(*framed(CREATED, delta("msg_0", "a")))) as stub, stub.session() as session:
+            async with session.runs.stream("thread_1", assistant_id="asst_1") as events:
+                async for event in events:
+                    assert isinstance(event, StatusChanged)
+                    break
+            await stub.disconnected()
+        assert len(stub.requests) == 1
+
+    async def test_unread(self) -> None:
+        """The same if no event was taken."""
+        async with Stub(goes_on()) as stub, stub.session() as session:
+            async with session.runs.stream("thread_1", assistant_id="asst_1"):
+                pass
+            await stub.disconnected()
+
+    async def test_with_an_error(self) -> None:
+        """The same with an error, which is the one that comes out."""
+        async with Stub(goes_on(*framed(CREATED))) as stub, stub.session() as session:
+
+            async def use() -> None:
+                async with session.runs.stream("thread_1", assistant_id="asst_1") as events:
+                    async for _ in events:
+                        raise LookupError
+
+            with pytest.raises(LookupError):
+                await use()
+            await stub.disconnected()
+
+    @pytest.mark.parametrize(
+        ("answers", "requests"),
+        [
+            pytest.param([NEVER], 1, id="opening"),
+            pytest.param([goes_on()], 1, id="before the first event"),
+            pytest.param([goes_on(*framed(CREATED))], 1, id="between events"),
+            pytest.param([ends(*framed(*leg(0, [], ["call_1"]))), NEVER], 2, id="submitting"),
+            pytest.param([ends(*framed(*leg(0, [], ["call_1"]))), goes_on()], 2, id="in the second stream"),
+            pytest.param([ends(*framed(CREATED)), NEVER], 2, id="polling"),
+            pytest.param([ends(*framed(CREATED)), reply(run("completed")), NEVER], 3, id="catching up"),
+        ],
+    )
+    async def test_cancelled(self, answers: list[Reply], requests: int) -> None:
+        """Cancellation gets out from wherever it comes, and leaves no connection."""
+        async with Stub(*answers) as stub, stub.session() as session:
+
+            async def use() -> None:
+                options: Any = {"toolbox": Counting(), "polling": QUICK}
+                async with session.runs.stream("thread_1", assistant_id="asst_1", **options) as events:
+                    await events.until_done()
+                pytest.fail("it has no end")
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(use)
+                await stub.requested(requests)
+                await anyio.wait_all_tasks_blocked()
+                tasks.cancel_scope.cancel()
+            await stub.disconnected()
+
+    async def test_in_a_tool(self) -> None:
+        """The same while a tool is at work, whose stream is over."""
+        toolbox, begun = Toolbox(), anyio.Event()
+
+        @toolbox.tool
+        async def f() -> None:
+            begun.set()
+            await anyio.sleep_forever()
+
+        async with Stub(ends(*framed(*leg(0, [], ["call_1"])))) as stub, stub.session() as session:
+
+            async def use() -> None:
+                async with session.runs.stream("thread_1", assistant_id="asst_1", toolbox=toolbox) as events:
+                    await events.until_done()
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(use)
+                await begun.wait()
+                tasks.cancel_scope.cancel()
+
+    async def test_the_connection_is_used_again(self) -> None:
+        """A stream that was read to its end leaves its connection to the next request."""
+        async with Stub(ends(*framed(CREATED, COMPLETED)), reply(run("completed"))) as stub, stub.session() as session:
+            async with session.runs.stream("thread_1", assistant_id="asst_1") as events:
+                await events.until_done()
+            await session.runs.retrieve("thread_1", "run_1")
+        assert stub.connections == 1
+
+    async def test_a_server_that_does_not_end(self) -> None:
+        """After `done`, nobody waits for the end of the answer for long."""
+        async with Stub(goes_on(*framed(CREATED, COMPLETED, DONE))) as stub, stub.session() as session:
+            async with session.runs.stream("thread_1", assistant_id="asst_1") as events:
+                await events.until_done()
+            await stub.disconnected()
+
+
+class TestCancelling:
+    async def test_left(self) -> None:
+        """With `on_exit="cancel"`, a run that is left is cancelled."""
+        async with streaming(goes_on(*framed(CREATED)), reply(run("cancelling")), on_exit="cancel") as (stub, events):
+            await anext(aiter(events))
+        assert [request.path for request in stub.requests[1:]] == ["/v1/threads/thread_1/runs/run_1/cancel"]
+        assert events.run.status == "cancelling"
+
+    async def test_ended(self) -> None:
+        """One that has ended is not."""
+        async with streaming(ends(*framed(CREATED, COMPLETED)), on_exit="cancel") as (stub, events):
+            await events.until_done()
+        assert len(stub.requests) == 1
+
+    async def test_not_yet_known(self) -> None:
+        """One of which nothing was read yet is found first."""
+        found = reply({"object": "list", "data": [run("queued", metadata={"openai_runs.create": "m"})]})
+        answers = goes_on(), found, reply(run("cancelling"))
+        async with streaming(*answers, on_exit="cancel", metadata={"openai_runs.create": "m"}) as (stub, events):
+            pass
+        assert [request.method for request in stub.requests] == ["POST", "GET", "POST"]
+        assert events.run.status == "cancelling"
+
+    async def test_never_known(self, caplog: pytest.LogCaptureFixture) -> None:
+        """If it cannot be found, a warning says so, and the reason for leaving comes out."""
+        full = {str(number): "" for number in range(16)}
+        with pytest.raises(LookupError), caplog.at_level(logging.WARNING, "openai_runs.runs"):
+            async with streaming(goes_on(), on_exit="cancel", metadata=full):
+                raise LookupError
+        assert "the run on thread_1 could not be cancelled" in caplog.text
+
+
+@define
+class Pieces:
+    """Stands for an answer of which a piece comes at a time."""
+
+    pieces: Iterator[bytes]
+
+    @property
+    def content(self) -> "Pieces":
+        return self
+
+    async def readany(self) -> bytes:
+        return next(self.pieces)
+
+    def close(self) -> None:
+        pass
+
+
+class TestTime:
+    async def test_deadline(self) -> None:
+        """It counts for all of it, while a stream says nothing, too."""
+        async with streaming(goes_on(*framed(CREATED)), deadline=0.05) as (_, events):
+            with pytest.raises(RunDeadlineError, match=r"within the deadline of 0\.05 s; it was queued") as caught:
+                await events.until_done()
+        assert caught.value.run.id == "run_1"
+
+    async def test_deadline_before_the_answer(self) -> None:
+        """If the answer is not there in time, the run may be."""
+        async with Stub(NEVER) as stub, stub.session() as session:
+            with pytest.raises(TransportError, match="did not even answer") as caught:
+                await session.runs.stream("thread_1", assistant_id="asst_1", deadline=0.05).__aenter__()
+        assert caught.value.maybe_done
+
+    async def test_silence(self) -> None:
+        """A stream that says nothing for longer than the session's timeout is a lost one."""
+        lists = EMPTY, EMPTY
+        async with (
+            Stub(goes_on(*framed(CREATED)), reply(run("completed")), *lists) as stub,
+            stub.session(timeout=0.1) as session,
+            session.runs.stream("thread_1", assistant_id="asst_1", polling=QUICK) as events,
+        ):
+            _, took_over, ended = [event async for event in events]
+        assert isinstance(took_over, PollingTookOver)
+        assert took_over.reason.endswith("broke off: nothing came for 0.1 s")
+        assert isinstance(ended, RunEnded)
+
+    async def test_stuck(self) -> None:
+        """Signs of life do not hide that a run is not begun."""
+
+        def signs_of_life() -> Iterator[bytes]:
+            yield framed(CREATED)[0]
+            while True:
+                yield b": alive\n\n"
+
+        async def start() -> ByteStream:
+            return ByteStream(Pieces(signs_of_life()), None, None)  # type: ignore[arg-type]
+
+        session = Session("http://localhost/v1")
+        polling = Polling(queued_timeout=0.001)
+        follower = Follower(OneRun(session._transport, "the run"), None, None, polling, None)
+        async with RunStream(follower, start, None, cancel_on_exit=False) as events:
+            with pytest.raises(RunStuckError, match=r"queued for 0\.001 s"):
+                await events.until_done()
+
+
+class TestFollow:
+    """`follow(via="stream")`."""
+
+    @given(rounds, cuts, st.booleans())
+    async def test_the_same_as_polling(self, told_by: Any, cuts: Any, by_ids: bool) -> None:
+        """The status events are polling's, whatever breaks."""
+        legs, toolbox = legs_of(told_by), Counting()
+        async with Stub(Story(legs, cuts)) as stub, stub.session() as session:
+            run = await session.runs.create("thread_1", assistant_id="asst_1")
+            named = (run.thread_id, run.id) if by_ids else (run,)
+            seen = [event async for event in session.runs.follow(*named, toolbox=toolbox, polling=QUICK, via="stream")]
+        assert isinstance(seen[0], PollingTookOver)
+        assert told(seen) == told(await polled(legs))
+        assert toolbox.calls == sum(calls for _, calls in told_by[0])
+
+    async def test_streams_after_tools(self) -> None:
+        """Outputs are answered with a stream; before them there can be none, which is said. No more is fetched."""
+        story = Story([leg(0, ["a"], ["call_1"]), leg(1, ["b"], [])])
+        async with Stub(story) as stub, stub.session() as session:
+            run = await session.runs.create("thread_1", assistant_id="asst_1")
+            seen = [e async for e in session.runs.follow(run, toolbox=Counting(), polling=QUICK, via="stream")]
+        assert [type(event) for event in seen] == [
+            *[PollingTookOver, StatusChanged, StatusChanged, ActionRequired, ToolOutputsSubmitted],
+            *[StatusChanged, StatusChanged, RunEnded],
+        ]
+        assert seen[0].reason == "the API has no stream of a run that is under way"
+        assert story.streams == 1
+        gets = [request for request in stub.requests if request.method == "GET"]
+        assert all(request.path.endswith("/run_1") for request in gets)
+
+    async def test_waiting_already(self) -> None:
+        """A run that waits for tool outputs is answered at once, and nothing is polled."""
+        async with Stub(ends(*framed(*leg(1, [], [])))) as stub, stub.session() as session:
+            run = load(waiting("call_1"), Run)
+            seen = [event async for event in session.runs.follow(run, toolbox=Counting(), via="stream")]
+        assert not any(isinstance(event, PollingTookOver) for event in seen)
+        assert len(stub.requests) == 1
+
+    async def test_ended_already(self) -> None:
+        """Of a run that has ended, the end is told."""
+        async with Stub(reply(run("failed"))) as stub, stub.session() as session:
+            follow = session.runs.follow("thread_1", "run_1", toolbox=Counting(), via="stream")
+            assert [type(event) async for event in follow] == [RunEnded]
+
+    async def test_nobody_there(self) -> None:
+        """A run that does not exist is no reason to be patient."""
+        async with Stub(error(404, "No run found")) as stub, stub.session() as session:
+            with pytest.raises(NotFoundError):
+                await anext(session.runs.follow("thread_1", "run_1", toolbox=Counting(), via="stream"))
+
+    async def test_without_a_toolbox(self) -> None:
+        """There is nothing then that a stream could answer: it is polled as ever."""
+        async with Stub(reply(run("queued")), reply(run("completed"))) as stub, stub.session() as session:
+            follow = session.runs.follow("thread_1", "run_1", polling=QUICK, via="stream")
+            assert [type(event) async for event in follow] == [StatusChanged, RunEnded]
+
+    async def test_complete(self) -> None:
+        """`complete` takes the same arguments."""
+        story = Story([leg(0, [], ["call_1"]), leg(1, [], [])])
+        async with Stub(story) as stub, stub.session() as session:
+            run = await session.runs.create("thread_1", assistant_id="asst_1")
+            run = await session.runs.complete(run, toolbox=Counting(), polling=QUICK, via="stream")
+        assert (run.status, story.streams) == ("completed", 1)
+
+    async def test_left(self) -> None:
+        """Leaving it closes the connection, and cancels the run if that is wanted."""
+        answers = goes_on(*framed(*leg(1, ["a"], [])[:3])), reply(run("cancelling"))
+        async with Stub(*answers) as stub, stub.session() as session:
+            run_ = load(waiting("call_1"), Run)
+            follow = session.runs.follow(run_, toolbox=Counting(), via="stream", on_exit="cancel")
+            async with aclosing(follow) as events:
+                async for event in events:
+                    if event.run.status == "queued":
+                        break
+            assert stub.requests[-1].path.endswith("/run_1/cancel")
+        assert len(stub.requests) == 2
+
+
+async def test_outputs_of_a_run_that_has_not_moved() -> None:
+    """A stream of outputs that breaks off before it says anything: polling finds where the run is."""
+    answers = Reply(stream().data[:-5], "close"), reply(run("in_progress")), reply(run("completed")), EMPTY, EMPTY
+    waits = load(waiting("call_1"), Run)
+    outputs = [ToolOutput(tool_call_id="call_1", output="1")]
+    async with (
+        Stub(*answers) as stub,
+        stub.session() as session,
+        session.runs.stream_tool_outputs(waits, outputs, polling=QUICK) as events,
+    ):
+        took_over, *changes = [event async for event in events]
+    assert took_over.run == waits
+    assert [(change.previous, change.status) for change in changes] == [
+        ("requires_action", "in_progress"),
+        ("in_progress", "completed"),
+    ]
