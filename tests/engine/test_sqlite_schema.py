@@ -153,7 +153,7 @@ async def test_nowhere_to_put_it(path: Path):
     """Folders are not made: a typing error would be found late."""
     with pytest.raises(FileNotFoundError, match="nowhere"):
         await SQLiteStore(path.parent / "nowhere" / "runs.db").__aenter__()
-    with pytest.raises(StoreFileError, match="unable to open database file"):
+    with pytest.raises(StoreFileError, match="it is not a file"):
         await SQLiteStore(path.parent).__aenter__()
 
 
