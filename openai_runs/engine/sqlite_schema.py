@@ -181,7 +181,7 @@ async def prepare(path: Path) -> tuple[aiosqlite.Connection, int]:
     Raises:
         StoreFileError: It is in use, damaged, another program's, or a later version's.
     """
-    if not path.is_file():  # else aiosqlite's thread would outlive the failure to open it
+    if not await anyio.Path(path).is_file():  # else aiosqlite's thread would outlive the failure to open it
         raise StoreFileError(f"cannot open the store {path}: it is not a file")
     if not os.access(path, os.W_OK):
         raise StoreFileError(f"cannot open the store {path}: it cannot be written; to read it, open a copy")
