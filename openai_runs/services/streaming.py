@@ -52,7 +52,7 @@ _LAST_BYTES: Final = 0.1
 
 
 class RunStream(anyio.AsyncContextManagerMixin):
-    """A run as it happens: open it with ``async with``, then ``async for`` over its `StreamEvent`s.
+    """A run as it happens: open it with ``async with``, then ``async for`` over its events, each a `StreamEvent`.
 
     Made by `RunsService.stream`, `RunsService.stream_tool_outputs` and `ThreadsService.stream_run`. It holds a
     connection, which leaving the ``async with`` closes at once; the run goes on without it.
