@@ -1,4 +1,4 @@
-"""Other people's client, openai-python, changed in nothing but its base URL: all of it but streaming, which has a file of its own."""
+"""Other people's client, openai-python, changed in nothing but its base URL; its streams have a file of their own."""
 
 import json
 
@@ -11,6 +11,7 @@ from openai import (
 )
 
 from openai_runs.server import LocalServer
+from tests.serving import serving
 
 pytestmark = [
     pytest.mark.anyio,
@@ -27,15 +28,20 @@ TOOL = {
 }
 
 
-@pytest.fixture
-async def server(anyio_backend):
-    async with LocalServer(keys={"sk-test": "tester"}) as server:
-        yield server
+@pytest.fixture(params=["LocalServer", "openai-runs serve"])
+async def url(anyio_backend, request, tmp_path):
+    """In this process and in memory; then as a process of its own, with a file."""
+    if request.param == "LocalServer":
+        async with LocalServer(keys={"sk-test": "tester"}) as server:
+            yield server.url
+    else:
+        with serving(tmp_path / "runs.db", OPENAI_RUNS_KEYS="sk-test tester") as (url, _):
+            yield url
 
 
 @pytest.fixture
-async def client(server):
-    async with AsyncOpenAI(base_url=server.url, api_key="sk-test", max_retries=0) as client:
+async def client(url):
+    async with AsyncOpenAI(base_url=url, api_key="sk-test", max_retries=0) as client:
         yield client
 
 
@@ -114,7 +120,7 @@ async def test_iterators_cross_pages(client):
     assert [a async for a in client.beta.assistants.list()] == []
 
 
-async def test_errors_are_of_the_right_classes(client, server):
+async def test_errors_are_of_the_right_classes(client, url):
     """What went wrong, in the client's own classes."""
     assistant = await client.beta.assistants.create(model="scripted", tools=[TOOL])
     thread = await client.beta.threads.create()

@@ -89,7 +89,9 @@ async def place(*script, **options):
         runner = web.AppRunner(app, shutdown_timeout=5)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            sock = socket.create_server(("127.0.0.1", 0))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)  # so that slow readers show soon
+            await web.SockSite(runner, sock).start()
             port = runner.addresses[0][1]
             async with ClientSession() as http:
                 here = Place(Api(http, f"http://127.0.0.1:{port}/v1"), app, engine, clock, port)
@@ -357,7 +359,6 @@ async def reader_that_does_not_read(here):
     await loop.sock_sendall(sock, head % len(body) + body)
     await here.until(lambda: here.app[STREAMS])
     [connection] = here.app[STREAMS]
-    connection._request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
     await here.until(lambda: connection.outbox._is_full)
     return sock, connection
 
@@ -378,6 +379,24 @@ async def test_a_slow_reader(anyio_backend):
         assert text.count(b'"value":"word"') + text.count(b'"value":" word"') == 20_000
         assert text.endswith(b"event: done\ndata: [DONE]\n\n\r\n0\r\n\r\n")
         await here.until(lambda: not here.app[STREAMS])
+
+
+async def test_a_slow_reader_and_the_next_stream(anyio_backend):
+    """Whoever is still busy with a run's first half takes nothing away from the reader of the second."""
+    said = anyio.Event()
+    async with place([Say(LONG), WEATHER], [Say("It"), Wait(said), Say(" is sunny.")]) as here:
+        sock, connection = await reader_that_does_not_read(here)
+        run = connection.outbox._waiting[-2].data
+        outputs = [{"tool_call_id": call.id, "output": "sunny"} for call in run.pending_tool_calls]
+        path = f"/threads/{run.thread_id}/runs/{run.id}/submit_tool_outputs"
+        async with here.open(path, {"tool_outputs": outputs}) as response:
+            first = await response.content.readuntil(b"\n\n")
+            sock.close()
+            await here.until(lambda: connection not in here.app[STREAMS])
+            said.set()
+            events = events_of(first + await response.read())
+        assert story(events) == documented("submitToolOuputsToRun.streaming.sse")
+        assert text_of(events) == "It is sunny."
 
 
 async def test_a_reader_that_does_not_read(anyio_backend):
