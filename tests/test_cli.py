@@ -1,12 +1,8 @@
 """The command line, as its users meet it."""
 
 import json
-import re
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +11,7 @@ from typer.testing import CliRunner
 from openai_runs import Session
 from openai_runs.cli import app, main
 from openai_runs.server import LocalServer
+from tests.serving import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -31,23 +28,6 @@ def run(*arguments: object, exit_code: int = 0) -> str:
     result = CliRunner().invoke(app, [str(a) for a in arguments])
     assert result.exit_code == exit_code, result.output
     return result.output
-
-
-@contextmanager
-def serving(store: Path, *arguments: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A server process; its URL, as it says it itself."""
-    command = [sys.executable, "-m", "openai_runs", "serve", "--store", str(store), "--port", "0", *arguments]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={"COLUMNS": "200", **environment}
-    ) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://\S+/v1", line)
-        assert found, line + (process.stderr.read() if process.stderr else "")
-        try:
-            yield found[0], process
-        finally:
-            process.terminate()
 
 
 def test_demo_tells_the_whole_story():
