@@ -56,14 +56,14 @@ def frame(name: str, data: bytes) -> bytes:
 class Outbox:
     """What has happened to a run and is not sent yet: the engine puts in, a connection takes out.
 
-    It has no limit, and needs none: of a text that goes on it holds the engine's own pieces, a pointer each. So a
-    reader that stops reading costs next to nothing beyond what the run itself holds, loses nothing of what it gets,
-    and slows nobody.
+    It has no limit of its own: it holds what a run has written in one model call, at most, and of a text only the
+    engine's own pieces, a pointer each. So a reader that stops reading slows nobody, costs next to nothing beyond what
+    the run itself holds until it is let go, and finds all of it if it reads on before that.
     """
 
     _waiting: deque[Published | str | bytes] = field(factory=deque, init=False)
     _news: anyio.Event | None = field(default=None, init=False)
-    _is_full: bool = field(default=False, init=False)  # nothing more is going to come
+    _is_complete: bool = field(default=False, init=False)  # nothing more is going to come
     _text_in: object = field(default=None, init=False)  # the text that the latest piece put in belongs to
     _text_out: Mapping[str, Any] = field(factory=dict, init=False)  # the delta that the latest piece taken out follows
     _head: bytes = field(default=b"", init=False)  # of one more such piece, once there is one
@@ -72,7 +72,7 @@ class Outbox:
     def hear(self, events: Sequence[Published]) -> None:
         """Put in what has happened. After the last event of a stream nothing is put in any more."""
         for event in events:
-            if self._is_full:
+            if self._is_complete:
                 return
             text, piece = _piece_of(event)
             if piece is not None and text == self._text_in:
@@ -82,7 +82,7 @@ class Outbox:
             self._waiting.append(event)
             if event.name in _LAST:
                 self._waiting.append(_DONE)
-                self._is_full = True
+                self._is_complete = True
         self._wake()
 
     def put(self, frame: bytes) -> None:
@@ -99,7 +99,7 @@ class Outbox:
         if self._waiting:
             await anyio.lowlevel.checkpoint()  # so much at once: let others have their turn
         while not self._waiting:
-            if self._is_full:
+            if self._is_complete:
                 return b""
             self._news = anyio.Event()
             await self._news.wait()

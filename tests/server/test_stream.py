@@ -359,7 +359,7 @@ async def reader_that_does_not_read(here):
     await loop.sock_sendall(sock, head % len(body) + body)
     await here.until(lambda: here.app[STREAMS])
     [connection] = here.app[STREAMS]
-    await here.until(lambda: connection.outbox._is_full)
+    await here.until(lambda: connection.outbox._is_complete)
     return sock, connection
 
 
