@@ -12,7 +12,7 @@ from openai_runs.errors import TransportError
 from openai_runs.models.message import Message
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run, RunStatus, ToolOutputsSubmitParams
-from openai_runs.models.run_step import RunStep
+from openai_runs.models.run_step import MessageCreation, RunStep
 from openai_runs.models.tool import ToolOutput, ToolOutputParam
 from openai_runs.services.messages import MessagesService
 from openai_runs.services.run_steps import RunStepsService
@@ -102,16 +102,18 @@ class OneRun:
 
     async def written(self, run: Run) -> tuple[list[Message], list[RunStep]]:
         """Fetch the messages and steps of the run."""
+        of_run = RunStepsService(self._transport).list(run.thread_id, run.id, order="asc", limit=100)
+        steps = [step async for step in of_run]
+        ids = {message_id_of(step) for step in steps}
+        # Endpoints that do not know the parameter send all the thread's messages; some do not tell a message's run.
         messages = MessagesService(self._transport).list(run.thread_id, run_id=run.id, order="asc", limit=100)
-        steps = RunStepsService(self._transport).list(run.thread_id, run.id, order="asc", limit=100)
-        # Not every endpoint knows `run_id`: then all the thread's messages come.
-        return [message async for message in messages if message.run_id == run.id], [step async for step in steps]
+        return [message async for message in messages if message.run_id == run.id or message.id in ids], steps
 
     def _submission(self, outputs: ToolOutputs, listen: Listen | None) -> tuple[URL, dict[str, Any], Look]:
         """Where and what to send, and how to find out whether it was taken."""
         params = {"tool_outputs": outputs}
         _params.check(params, ToolOutputsSubmitParams)
-        answered = {o.tool_call_id if isinstance(o, ToolOutput) else o["tool_call_id"] for o in outputs}
+        answered = call_ids(outputs)
 
         async def taken() -> Run | None:
             now = await self._transport.once("GET", self.url, Run, listen=listen)
@@ -119,3 +121,14 @@ class OneRun:
             return None if waiting else now
 
         return self._transport.below(self.url, "submit_tool_outputs"), params, taken
+
+
+def call_ids(outputs: ToolOutputs) -> frozenset[str]:
+    """The calls that these are for."""
+    return frozenset(o.tool_call_id if isinstance(o, ToolOutput) else o["tool_call_id"] for o in outputs)
+
+
+def message_id_of(step: RunStep) -> str | None:
+    """The message that a step wrote, if it did."""
+    details = step.step_details
+    return details.message_creation.message_id if isinstance(details, MessageCreation) else None

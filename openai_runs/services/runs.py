@@ -16,7 +16,7 @@ from openai_runs.models.page import ListParams, Page
 from openai_runs.models.run import Run, RunCreateParams, RunUpdateParams, ToolOutputsSubmitParams
 from openai_runs.services.following import Follower, OnExit, cancels, outcome
 from openai_runs.services.listing import Listing
-from openai_runs.services.one_run import ALL_RUNS, Look, OneRun, ToolOutputs
+from openai_runs.services.one_run import ALL_RUNS, Look, OneRun, ToolOutputs, call_ids
 from openai_runs.toolbox import Toolbox
 
 if TYPE_CHECKING:  # imported where it is used: programs that do not stream need not pay for it
@@ -355,8 +355,8 @@ class RunsService:
         one, tool_outputs = self._one_and_outputs(run, rest)
         _params.check({"tool_outputs": tool_outputs}, ToolOutputsSubmitParams)  # now, and not when it is opened
         follower = Follower(one, None, deadline, polling, run if isinstance(run, Run) else None)
-        start = partial(one.stream_outputs, tool_outputs)
-        return RunStream(follower, start, toolbox, cancel_on_exit=cancels(on_exit))
+        start, answered = partial(one.stream_outputs, tool_outputs), call_ids(tool_outputs)
+        return RunStream(follower, start, toolbox, cancel_on_exit=cancels(on_exit), answered=answered)
 
     def _one_and_outputs(self, run: Run | str, rest: tuple[Any, ...]) -> tuple[OneRun, ToolOutputs]:
         if len(rest) != (1 if isinstance(run, Run) else 2):

@@ -1,17 +1,17 @@
 """A run as it happens: server-sent events while there is a stream, polling while there is none, in one iterator."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self
 
 import anyio
 
 from openai_runs import _text_delta, _wire
-from openai_runs._sse import Decoder, Frame
+from openai_runs._sse import Frame
 from openai_runs._transcript import Transcript
 from openai_runs._transport import ByteStream
-from openai_runs.errors import ProtocolError, TransportError, snippet
+from openai_runs.errors import ProtocolError, TransportError
 from openai_runs.events import (
     ActionRequired,
     PollingTookOver,
@@ -24,31 +24,14 @@ from openai_runs.events import (
     UnknownEvent,
 )
 from openai_runs.models.delta import MessageDelta, RunStepDelta
-from openai_runs.models.message import Message, MessageStatus
-from openai_runs.models.model import Model
+from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
-from openai_runs.models.run_step import RunStep, RunStepStatus
+from openai_runs.models.run_step import FunctionStepCall, RunStep, ToolCalls
 from openai_runs.models.thread import Thread
 from openai_runs.services.following import Follower, outcome
-from openai_runs.services.one_run import Opened
+from openai_runs.services.leg import MESSAGE_DELTA, Leg
+from openai_runs.services.one_run import Opened, message_id_of
 from openai_runs.toolbox import Toolbox
-
-ModelT = TypeVar("ModelT", bound=Model)
-
-_MESSAGE_DELTA: Final = b"thread.message.delta"
-
-#: The payload of each event but ``error`` and ``done``.
-_PAYLOADS: Final[dict[bytes, type[Model]]] = {
-    b"thread.created": Thread,
-    **{f"thread.run.{word}".encode(): Run for word in ("created", *RunStatus)},
-    **{f"thread.run.step.{word}".encode(): RunStep for word in ("created", *RunStepStatus)},
-    b"thread.run.step.delta": RunStepDelta,
-    **{f"thread.message.{word}".encode(): Message for word in ("created", *MessageStatus)},
-    _MESSAGE_DELTA: MessageDelta,
-}
-
-#: Seconds for the end of an answer to come after its last event: then its connection can be used again.
-_LAST_BYTES: Final = 0.1
 
 
 class RunStream(anyio.AsyncContextManagerMixin):
@@ -70,6 +53,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
         toolbox: Toolbox | None,
         *,
         cancel_on_exit: bool,
+        answered: Collection[str] = (),
     ) -> None:
         """For the services.
 
@@ -78,11 +62,13 @@ class RunStream(anyio.AsyncContextManagerMixin):
             start: Opens the first stream. ``None``: there is a run already, of which there can be no stream.
             toolbox: Answers tool calls, instead of the follower's.
             cancel_on_exit: Whether to cancel an unfinished run on the way out.
+            answered: The IDs of the calls with whose outputs ``start`` begins.
         """
         self._follower = follower
         self._start = start
         self._toolbox = toolbox
         self._cancel_on_exit = cancel_on_exit
+        self._answered = answered
         self._transcript = Transcript()
         self._stream: ByteStream | None = None
         self._lost = "the API has no stream of a run that is under way"  # why there is no stream, while there is none
@@ -176,7 +162,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
         while True:
             stream = self._stream
             if stream is not None:
-                leg = _Leg(stream)
+                leg = Leg(stream)
                 async with aclosing(leg.chunks(follower)) as chunks:
                     async for frames in chunks:
                         yield self._tell(leg, frames)
@@ -190,17 +176,19 @@ class RunStream(anyio.AsyncContextManagerMixin):
             outputs, opened = await follower.answer(self._toolbox, self._wanted, follower.one.stream_outputs)
             self._wanted = None
             self._take(opened)
-            if opened is not None:
+            if opened is None:
+                self._lost = "the run has gone on without these tool outputs"
+            else:
                 yield (ToolOutputsSubmitted(self.run, outputs),)
 
     @property
     def _has_ended(self) -> bool:
         return self._follower.run is not None and self._follower.run.status.is_terminal
 
-    def _tell(self, leg: "_Leg", frames: list[Frame]) -> Iterator[StreamEvent]:
+    def _tell(self, leg: Leg, frames: list[Frame]) -> Iterator[StreamEvent]:
         """Events of a stream, each decoded when its turn comes: `messages` is never ahead of them."""
         for frame in frames:
-            if frame[0] == _MESSAGE_DELTA and (text := _text_delta.read(frame[1])) is not None:
+            if frame[0] == MESSAGE_DELTA and (text := _text_delta.read(frame[1])) is not None:
                 delta, index, value = text
                 self._transcript.add_text(delta.id, index, value)
                 yield delta
@@ -209,7 +197,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
                 if leg.done:
                     return
 
-    def _told(self, leg: "_Leg", frame: Frame) -> Iterable[StreamEvent]:
+    def _told(self, leg: Leg, frame: Frame) -> Iterable[StreamEvent]:
         """What one event of a stream has to tell."""
         name = frame[0].decode(errors="replace")
         match leg.payload(frame):
@@ -255,11 +243,11 @@ class RunStream(anyio.AsyncContextManagerMixin):
         if is_stale:
             await follower.refresh()
         async with aclosing(follower.events()) as changes:
-            async for change in changes:
+            async for change in changes:  # pragma: no branch  # the last of them is an end
                 pauses = isinstance(change, ActionRequired | RunEnded)
                 if pauses and self._start is not None:
                     messages, steps = await follower.patiently(partial(follower.one.written, change.run))
-                    yield self._transcript.catch_up(messages, steps)
+                    yield self._transcript.catch_up(*_since(self._answered, messages, steps))
                 if isinstance(change, ActionRequired):
                     self._wanted = change
                 yield (change,)
@@ -267,83 +255,18 @@ class RunStream(anyio.AsyncContextManagerMixin):
                     return
 
 
-class _Leg:
-    """One stream, from its opening to its end."""
-
-    def __init__(self, stream: ByteStream) -> None:
-        self.lost = "the stream ended before the run did"  #: why there is no more of it
-        self.done = False  #: whether it has said so itself
-        self._stream = stream
-        self._frames: list[Frame] = []
-        self._earlier = 0
-
-    async def chunks(self, follower: Follower) -> AsyncGenerator[list[Frame], None]:
-        """Its events, as many at a time as come at a time."""
-        decoder, read = Decoder(), self._stream.read
-        try:
-            while not self.done:
-                chunk = await (read() if follower.deadline is None else follower.in_time(read()))
-                self._earlier += len(self._frames)
-                # An event that breaks off is a broken connection, and no nonsense of the server's.
-                self._frames = decoder.feed(chunk) if chunk else [frame for frame in decoder.end() if _is_whole(frame)]
-                if not self._frames:  # a sign of life, and no more
-                    follower.check_queued()
-                yield self._frames
-                if not chunk:
-                    return
-            with anyio.move_on_after(_LAST_BYTES):
-                while await read():
-                    pass
-        except TransportError as error:
-            self.lost = str(error)
-        finally:
-            self._stream.close()
-
-    def load(self, frame: Frame, kind: type[ModelT]) -> ModelT:
-        """The payload of an event of a known kind."""
-        try:
-            payload = _wire.load(frame[1], kind)
-        except ProtocolError as error:
-            self._check_error(frame, _parsed(frame[1]))
-            number = self._earlier + self._frames.index(frame) + 1
-            text = f"event {number} of the stream, {frame[0].decode(errors='replace')}: {error}"
-            raise ProtocolError(text, paths=error.paths, body=snippet(frame[1])) from error
-        if payload.extra:
-            self._check_error(frame, payload.extra)
-        return payload
-
-    def payload(self, frame: Frame) -> Model | UnknownEvent | None:
-        """The payload of an event of any kind; nothing of the last one."""
-        name, data = frame
-        if name == b"done" or data.startswith(b"[DONE]"):
-            self.done = True
-            return None
-        if kind := _PAYLOADS.get(name):
-            return self.load(frame, kind)
-        raw = _parsed(data)
-        self._check_error(frame, raw)
-        return UnknownEvent(name.decode(errors="replace"), raw)
-
-    def _check_error(self, frame: Frame, raw: Any) -> None:
-        """Raise what an event says that it is: by its name, or by an ``error`` in it."""
-        if frame[0] == b"error" or (isinstance(raw, Mapping) and raw.get("error")):
-            raise self._stream.refusal(frame[1])
-
-
-def _parsed(data: bytes) -> Any:
-    try:
-        return _wire.decode(data)
-    except ProtocolError:  # an event that we do not know may have any data
-        return data.decode(errors="replace")
-
-
-def _is_whole(frame: Frame) -> bool:
-    name, data = frame
-    try:
-        _wire.decode(data)
-    except ProtocolError:
-        return name == b"done" or data.startswith(b"[DONE]")
-    return True
+def _since(
+    answered: Collection[str], messages: list[Message], steps: list[RunStep]
+) -> tuple[list[Message], list[RunStep]]:
+    """Leave out what came before the step of these calls: it was another stream's to tell."""
+    for place, step in enumerate(steps):
+        details = step.step_details
+        if isinstance(details, ToolCalls) and any(
+            isinstance(call, FunctionStepCall) and call.id in answered for call in details.tool_calls
+        ):
+            earlier = {message_id_of(one) for one in steps[:place]}
+            return [message for message in messages if message.id not in earlier], steps[place:]
+    return messages, steps
 
 
 def _as_run(raw: Any) -> Run | None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import aclosing
+from itertools import islice, repeat
 from typing import Any
 
 import anyio
@@ -35,7 +36,9 @@ from tests.services.story import (
     ends,
     framed,
     leg,
+    message,
     run,
+    step,
     stream,
     streaming,
     waiting,
@@ -196,6 +199,46 @@ class Pieces:
         pass
 
 
+def stream_of(*pieces: bytes, polling: Polling = QUICK) -> RunStream:
+    """A stream that comes so."""
+
+    async def start() -> ByteStream:
+        return ByteStream(Pieces(iter(pieces)), None, None)  # type: ignore[arg-type]
+
+    session = Session("http://localhost/v1")
+    return RunStream(
+        Follower(OneRun(session._transport, "the run"), None, None, polling, None), start, None, cancel_on_exit=False
+    )
+
+
+class TestPieces:
+    async def test_after_the_end(self) -> None:
+        """What comes after `done` is read, so that the connection can be used again, and not told."""
+        pieces = [*framed(CREATED, COMPLETED, DONE), *framed(CREATED), b"x", b""]
+        async with stream_of(*pieces) as events:
+            assert [type(event) async for event in events] == [StatusChanged, RunEnded]
+
+    async def test_every_byte(self) -> None:
+        """However the bytes come, the events are the same."""
+        whole = b"".join(framed(*leg(0, ["Hel", "lo"], []), DONE))
+        async with stream_of(*(bytes([byte]) for byte in whole), b"") as events:
+            assert [text async for text in events.text_deltas()] == ["Hel", "lo"]
+
+    async def test_no_last_newline(self) -> None:
+        """The end of the input ends the last event, as in the documented streams."""
+        async with stream_of(*framed(CREATED, COMPLETED), b"event: done\ndata: [DONE]", b"") as events:
+            assert [type(event) async for event in events] == [StatusChanged, RunEnded]
+
+    async def test_stuck(self) -> None:
+        """Signs of life do not hide that a run is not begun."""
+        signs_of_life = repeat(b": alive\n\n")
+        async with stream_of(
+            *framed(CREATED), *islice(signs_of_life, 100_000), polling=Polling(queued_timeout=0.001)
+        ) as events:
+            with pytest.raises(RunStuckError, match=r"queued for 0\.001 s"):
+                await events.until_done()
+
+
 class TestTime:
     async def test_deadline(self) -> None:
         """It counts for all of it, while a stream says nothing, too."""
@@ -223,24 +266,6 @@ class TestTime:
         assert isinstance(took_over, PollingTookOver)
         assert took_over.reason.endswith("broke off: nothing came for 0.1 s")
         assert isinstance(ended, RunEnded)
-
-    async def test_stuck(self) -> None:
-        """Signs of life do not hide that a run is not begun."""
-
-        def signs_of_life() -> Iterator[bytes]:
-            yield framed(CREATED)[0]
-            while True:
-                yield b": alive\n\n"
-
-        async def start() -> ByteStream:
-            return ByteStream(Pieces(signs_of_life()), None, None)  # type: ignore[arg-type]
-
-        session = Session("http://localhost/v1")
-        polling = Polling(queued_timeout=0.001)
-        follower = Follower(OneRun(session._transport, "the run"), None, None, polling, None)
-        async with RunStream(follower, start, None, cancel_on_exit=False) as events:
-            with pytest.raises(RunStuckError, match=r"queued for 0\.001 s"):
-                await events.until_done()
 
 
 class TestFollow:
@@ -321,19 +346,44 @@ class TestFollow:
         assert len(stub.requests) == 2
 
 
-async def test_outputs_of_a_run_that_has_not_moved() -> None:
-    """A stream of outputs that breaks off before it says anything: polling finds where the run is."""
-    answers = Reply(stream().data[:-5], "close"), reply(run("in_progress")), reply(run("completed")), EMPTY, EMPTY
-    waits = load(waiting("call_1"), Run)
-    outputs = [ToolOutput(tool_call_id="call_1", output="1")]
-    async with (
-        Stub(*answers) as stub,
-        stub.session() as session,
-        session.runs.stream_tool_outputs(waits, outputs, polling=QUICK) as events,
-    ):
-        took_over, *changes = [event async for event in events]
-    assert took_over.run == waits
-    assert [(change.previous, change.status) for change in changes] == [
-        ("requires_action", "in_progress"),
-        ("in_progress", "completed"),
-    ]
+class TestStreamToolOutputs:
+    WAITS = load(waiting("call_1"), Run)
+    OUTPUTS = (ToolOutput(tool_call_id="call_1", output="1"),)
+    CUT = Reply(stream().data[:-5], "close")
+
+    async def test_nothing_came(self) -> None:
+        """A stream that breaks off before it says anything: polling finds where the run is."""
+        answers = self.CUT, reply(run("in_progress")), reply(run("completed")), EMPTY, EMPTY
+        async with (
+            Stub(*answers) as stub,
+            stub.session() as session,
+            session.runs.stream_tool_outputs(self.WAITS, self.OUTPUTS, polling=QUICK) as events,
+        ):
+            took_over, *changes = [event async for event in events]
+        assert took_over.run == self.WAITS
+        assert [(change.previous, change.status) for change in changes] == [
+            ("requires_action", "in_progress"),
+            ("in_progress", "completed"),
+        ]
+
+    @pytest.mark.parametrize("tells_calls", [True, False])
+    async def test_only_what_is_its_own(self, tells_calls: bool) -> None:
+        """What came before the calls was told by another stream; if that cannot be seen, rather twice than not."""
+        calls = [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}", "output": None}}]
+        tools = step("step_1", "completed")
+        tools["step_details"]["tool_calls"] = calls * tells_calls
+        steps = [step("step_0", "completed", "msg_0"), tools, step("step_2", "completed", "msg_2")]
+        # Of the second message this endpoint does not tell the run.
+        messages = [
+            message("msg_0", "before"),
+            message("msg_2", "after", run_id=None),
+            message("msg_3", "", run_id=None),
+        ]
+        lists = [reply({"object": "list", "data": data, "has_more": False}) for data in (steps, messages)]
+        async with (
+            Stub(self.CUT, reply(run("completed")), *lists) as stub,
+            stub.session() as session,
+            session.runs.stream_tool_outputs(self.WAITS, self.OUTPUTS, polling=QUICK) as events,
+        ):
+            assert [text async for text in events.text_deltas()] == ["before"] * (not tells_calls) + ["after"]
+            assert [step.id for step in events.steps] == ["step_0"] * (not tells_calls) + ["step_1", "step_2"]

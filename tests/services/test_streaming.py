@@ -544,8 +544,8 @@ class TestLostConnections:
         answers = [
             cut,
             reply(run("completed")),
-            reply({"object": "list", "data": [message("msg_0", "Hello")], "has_more": False}),
             EMPTY,
+            reply({"object": "list", "data": [message("msg_0", "Hello")], "has_more": False}),
         ]
         async with streaming(*answers) as (_, events):
             seen = [event async for event in events]
