@@ -224,9 +224,10 @@ class TestPieces:
         async with stream_of(*(bytes([byte]) for byte in whole), b"") as events:
             assert [text async for text in events.text_deltas()] == ["Hel", "lo"]
 
-    async def test_no_last_newline(self) -> None:
+    @pytest.mark.parametrize("events", [(CREATED, COMPLETED), (CREATED, COMPLETED, DONE)])
+    async def test_no_last_newline(self, events: Any) -> None:
         """The end of the input ends the last event, as in the documented streams."""
-        async with stream_of(*framed(CREATED, COMPLETED), b"event: done\ndata: [DONE]", b"") as events:
+        async with stream_of(b"".join(framed(*events)).rstrip(), b"") as events:
             assert [type(event) async for event in events] == [StatusChanged, RunEnded]
 
     async def test_stuck(self) -> None:
