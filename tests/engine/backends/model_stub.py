@@ -91,6 +91,12 @@ def open_calls(body: Any) -> list[str]:
     return [f"calls {calls} have outputs {outputs}"] if wrong else []
 
 
+def texts(body: Any) -> list[str]:
+    """What the model is told in plain words, message by message."""
+    contents = [item["content"] for item in body.get("messages", body.get("input")) if "content" in item]
+    return [content if isinstance(content, str) else content[0]["text"] for content in contents]
+
+
 def chat_model(body: Any) -> list[Event]:
     """Calls each function once, and then answers from the outputs."""
     turn: list[Any] = []

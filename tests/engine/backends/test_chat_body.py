@@ -80,7 +80,9 @@ def test_the_limit_goes_by_an_older_name_where_it_must() -> None:
 
 def test_one_function_can_be_demanded() -> None:
     choice = NamedToolChoice(type="function", function=FunctionName(name="get_weather"))
-    body = body_of(a_request(tools=(WEATHER,), tool_choice=choice))
+    other = FunctionTool(function=Function(name="get_time"))
+    body = body_of(a_request(tools=(other, WEATHER), tool_choice=choice))
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["get_weather"]  # some servers call any
     assert body["tool_choice"] == {"type": "function", "function": {"name": "get_weather"}}
 
 

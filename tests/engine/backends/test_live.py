@@ -11,7 +11,7 @@ from openai_runs.engine.backends import BackendError, BackendEvent, Detached, Mo
 from openai_runs.engine.backends.chat_completions import ChatCompletionsBackend
 from openai_runs.engine.backends.live import LiveBackend
 from openai_runs.engine.backends.responses import ResponsesBackend
-from tests.engine.backends.model_stub import ModelStub, limited, refused, stream
+from tests.engine.backends.model_stub import ModelStub, limited, refused, stream, texts
 from tests.engine.backends.reading import Answer, together
 from tests.engine.backends.requests import WEATHER, a_request, assistant, call, step, user
 from tests.engine.backends.streams import Event, chat_answer, event, responses_answer
@@ -203,8 +203,7 @@ async def test_a_thread_that_is_too_long_is_shortened(kind: str, too_long: Reply
     items = [user("1"), assistant("2"), user("3"), assistant("4"), user("5"), assistant("6"), user("7")]
     stub = ModelStub(too_long, too_long)
     await answer(stub, kind, a_request(*items), max_retries=0)
-    said = [[each["content"] for each in body["messages" if kind == "chat" else "input"]] for body in stub.bodies]
-    assert said == [["1", "2", "3", "4", "5", "6", "7"], ["5", "6", "7"], ["7"]]
+    assert [texts(body) for body in stub.bodies] == [["1", "2", "3", "4", "5", "6", "7"], ["5", "6", "7"], ["7"]]
 
 
 async def test_one_that_is_too_long_all_the_same_fails_the_run(kind: str) -> None:

@@ -13,7 +13,7 @@ from openai_runs.engine.backends.local_model import LocalModelBackend
 from openai_runs.models.tool import CodeInterpreterTool
 from tests.engine.backends.model_stub import ModelStub
 from tests.engine.backends.reading import together
-from tests.engine.backends.requests import a_request
+from tests.engine.backends.requests import WEATHER, a_request, call, step, user
 
 pytestmark = pytest.mark.anyio
 
@@ -136,8 +136,12 @@ async def test_the_backend_speaks_chat_completions_with_it(packages: Path, monke
             await anext(backend.respond(a_request()))
         async with backend:
             answer = together([event async for event in backend.respond(a_request())])
+            after_tools = a_request(user("The weather?"), step(call()), tools=(WEATHER,), tool_choice="required")
+            again = together([event async for event in backend.respond(after_tools)])
         refusal = backend.refuse(a_request(tools=(CodeInterpreterTool(),)))
     assert answer.text == "You said: Hello"
+    assert again.text == "get_weather answered: sunny"
+    assert "tools" not in stub.bodies[1]  # it would call for ever
     assert stub.bodies[0]["model"] == "local"
     assert refusal is not None
     assert "LocalModelBackend" in refusal.message

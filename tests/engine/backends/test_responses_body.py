@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from openai_runs.engine.backends import BackendError, ModelRequest
 from openai_runs.engine.backends.conversation import NO_OUTPUT
@@ -17,7 +18,9 @@ from openai_runs.models.tool import (
     FileSearchOptions,
     FileSearchResources,
     FileSearchTool,
+    Function,
     FunctionName,
+    FunctionTool,
     JsonObjectFormat,
     JsonSchema,
     JsonSchemaFormat,
@@ -244,3 +247,28 @@ def test_what_cannot_be_sent_is_no_secret() -> None:
         said(user(Unknown("audio", {"type": "audio"})))
     with pytest.raises(BackendError, match="image"):
         said(assistant(image_file()))
+
+
+def test_what_the_assistant_said_is_sent_in_full() -> None:
+    """Some servers understand no less."""
+    message = assistant("Hi.")
+    [item] = said(message)
+    assert item == {
+        "type": "message",
+        "id": message.id,
+        "role": "assistant",
+        "status": "completed",
+        "content": [{"type": "output_text", "text": "Hi.", "annotations": [], "logprobs": []}],
+    }
+
+
+def test_ids_of_imported_messages_are_made_to_look_like_ids() -> None:
+    [item] = said(evolve(assistant("Hi."), id="x" * 64))
+    assert item["id"] == "msg_" + "x" * 60
+
+
+def test_a_function_that_must_be_called_is_the_only_one() -> None:
+    other = FunctionTool(function=Function(name="get_time"))
+    choice = NamedToolChoice(type="function", function=FunctionName(name="get_weather"))
+    body = body_of(a_request(tools=(other, WEATHER, CodeInterpreterTool()), tool_choice=choice))
+    assert [tool.get("name") for tool in body["tools"]] == ["get_weather", None]

@@ -25,6 +25,7 @@ from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 from tests.conformance.judge import complaints_about
 from tests.engine.backends.model_stub import ModelStub, limited, refused, stream
+from tests.engine.backends.model_stub import texts as texts_of
 from tests.engine.backends.streams import (
     Event,
     chat_answer,
@@ -143,8 +144,7 @@ async def test_a_second_turn_knows_the_first(kind: str) -> None:
     assert texts[::2] == ["Call me Ishmael.", "Who am I?"]
     assert texts[3] == "You said: Who am I?"
     if kind != "scripted":
-        said = world.stub.bodies[1]["messages" if kind == "chat" else "input"]
-        assert [each["content"] for each in said] == texts[:3]
+        assert texts_of(world.stub.bodies[1]) == texts[:3]
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -316,12 +316,8 @@ async def test_file_search_with_citations() -> None:
     assert part.text.value.replace(citation.text, "[1]") == "Purr.[1]"
     second = world.stub.bodies[1]
     assert second["tools"] == [{"type": "file_search", "vector_store_ids": ["vs_1"]}]
-    assert [each.get("type", each.get("content")) for each in second["input"]] == [
-        "What do cats do?",
-        "file_search_call",
-        "Purr.",
-        "And dogs?",
-    ]
+    assert [each.get("type") for each in second["input"]] == [None, "file_search_call", "message", None]
+    assert texts_of(second) == ["What do cats do?", "Purr.", "And dogs?"]
 
 
 @pytest.mark.parametrize("kind", LIVE)
