@@ -185,3 +185,4 @@ class ModelBackend(Protocol):
         Raises:
             BackendError: While iterating, if there is no (complete) answer.
         """
+        ...

@@ -21,15 +21,19 @@ class Reader(Protocol):
     @property
     def is_done(self) -> bool:
         """Whether nothing more will come."""
+        ...
 
-    def feed(self, event: bytes, data: bytes) -> list[BackendEvent]:
+    def feed(self, event: bytes, data: bytes, /) -> list[BackendEvent]:
         """Take one event of a stream."""
+        ...
 
-    def take(self, answer: Mapping[str, Any]) -> list[BackendEvent]:
+    def take(self, answer: Mapping[str, Any], /) -> list[BackendEvent]:
         """Take a whole answer, from an endpoint that does not stream."""
+        ...
 
     def end(self) -> list[BackendEvent]:
         """Take it that the stream has ended."""
+        ...
 
 
 class Endpoint:

@@ -5,6 +5,7 @@ taken back, and half an answer is not passed off as a whole one.
 """
 
 import logging
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
@@ -93,16 +94,8 @@ class LiveBackend(ModelBackend):
         Raises:
             BackendError: There is no (complete) answer.
         """
-        import stamina
-
-        attempts = _Attempts(request, self._max_retries)
         try:
-            async for attempt in stamina.retry_context(
-                on=attempts, attempts=None, timeout=None, wait_initial=0.5, wait_max=8.0, wait_jitter=0.5
-            ):
-                with attempt:
-                    events = self._answer(request, attempts.items)
-                    first = await anext(events)
+            first, events = await self._begun(request)
             async with aclosing(events):
                 yield first
                 async for event in events:
@@ -111,9 +104,22 @@ class LiveBackend(ModelBackend):
             _logger.warning("run %s: the model call failed: %s", request.run_id, error)
             raise backend_error(error) from error
 
+    async def _begun(self, request: ModelRequest) -> tuple[BackendEvent, AsyncGenerator[BackendEvent]]:
+        """Ask until something is said."""
+        import stamina
+
+        attempts = _Attempts(request, self._max_retries)
+        async for attempt in stamina.retry_context(
+            on=attempts, attempts=None, timeout=None, wait_initial=0.5, wait_max=8.0, wait_jitter=0.5
+        ):
+            with attempt:
+                events = self._answer(request, attempts.items)
+                return await anext(events), events
+        raise AssertionError("unreachable: the last attempt returns or raises")  # pragma: no cover
+
+    @abstractmethod
     def _answer(self, request: ModelRequest, items: Sequence[Item]) -> AsyncGenerator[BackendEvent]:
         """Ask once."""
-        raise NotImplementedError
 
     def _model(self, name: str) -> str:
         return self._models.get(name) or self._models.get("*") or name

@@ -145,7 +145,11 @@ def main(arguments: Sequence[str]) -> None:
     params.ui = False
     params.verbosity = 0
     server = xllamacpp.Server(params)
-    sys.stdout.buffer.write(_READY + f"{server.listening_address}\n".encode())
+    _serve(server.listening_address)  # pragma: no cover  # nothing is saved of a process that is killed
+
+
+def _serve(address: str) -> None:  # pragma: no cover  # likewise
+    sys.stdout.buffer.write(_READY + f"{address}\n".encode())
     sys.stdout.flush()
     sys.stdin.buffer.read()  # until whoever started this is gone
     os._exit(0)  # taking the server down would wait for answers under way

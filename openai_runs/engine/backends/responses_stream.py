@@ -65,8 +65,10 @@ class ResponsesStream:
     """One answer: events in, the engine's events out."""
 
     _limit: int | None = None  #: the tokens that the answer may have
-    _marks_citations: bool = True  #: whether citations may be written into the text, which would spoil JSON
-    _detaches: bool = False  #: whether the endpoint goes on without us
+    _marks_citations: bool = field(
+        default=True, alias="marks_citations"
+    )  #: whether citations may be written into the text, which would spoil JSON
+    _detaches: bool = field(default=False, alias="detaches")  #: whether the endpoint goes on without us
     response_id: str | None = field(default=None, init=False)
     last: int | None = field(default=None, init=False)  #: the number of the latest event, to resume after it
     is_done: bool = field(default=False, init=False)  #: whether all of the answer has been told

@@ -27,7 +27,7 @@ class StreamError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.code = code
+        self.code: Code = code
         self.repeatable = repeatable
         self.too_long = too_long
 

@@ -14,3 +14,8 @@ async def test_older_servers_have_another_name_for_the_limit() -> None:
     async with stub, ChatCompletionsBackend(stub.url, max_tokens_field="max_tokens") as backend:
         assert [event async for event in backend.respond(a_request(max_completion_tokens=100))]
     assert stub.bodies[0]["max_tokens"] == 100
+
+
+async def test_there_is_nothing_to_abandon() -> None:
+    """A call ends with its connection."""
+    await ChatCompletionsBackend("http://127.0.0.1").abandon("any")

@@ -151,6 +151,12 @@ async def test_one_that_is_gone_is_made_again(background: bool) -> None:
     assert targets(stub)[1] == "POST /responses"
 
 
+async def test_one_that_vanishes_meanwhile_fails_the_run() -> None:
+    """Some of it has been told, so it cannot be made again."""
+    with pytest.raises(BackendError, match="404"):
+        await answer(ModelStub(stream(WHOLE[:5], end="cut"), stream([]), GONE), a_request(handle="resp_1"))
+
+
 async def test_an_endpoint_that_is_away_is_waited_for() -> None:
     stub = ModelStub(CUT, RUNNING, DONE)
     assert await answer(stub, a_request(handle="resp_1")) == (ANSWER, ["resp_1"])
