@@ -91,6 +91,16 @@ async def test_an_answer_that_is_polled(session: Session) -> None:
     assert (await texts(session, run))[1]
 
 
+async def test_an_answer_that_is_streamed(session: Session) -> None:
+    assistant = await session.assistants.create(model="any", instructions="Answer in one short sentence.")
+    thread = await session.threads.create(messages=[{"role": "user", "content": "What is the capital of France?"}])
+    async with session.runs.stream(thread.id, assistant_id=assistant.id, max_completion_tokens=256) as events:
+        pieces = [piece async for piece in events.text_deltas()]
+    assert len(pieces) > 1
+    [answer] = events.messages
+    assert "".join(pieces) == answer.text
+
+
 async def test_a_tool_call_by_its_schema(session: Session) -> None:
     run = await start(session, "What is the weather in Paris?", tools=[WEATHER], tool_choice="required")
     rounds = 0

@@ -135,6 +135,17 @@ async def test_a_run_with_a_tool_call(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ALL)
+async def test_the_same_as_a_stream(kind: str) -> None:
+    async with World(kind) as world:
+        assistant = await world.session.assistants.create(model="gpt-4o", tools=[toolbox.tools[0]])
+        thread = await world.session.threads.create(messages=[{"role": "user", "content": "The weather in Oslo?"}])
+        async with world.session.runs.stream(thread.id, assistant_id=assistant.id, toolbox=toolbox) as events:
+            text = [piece async for piece in events.text_deltas()]
+        assert len(text) > 1
+        assert "".join(text) == "get_weather answered: sunny in city"
+
+
+@pytest.mark.parametrize("kind", ALL)
 async def test_a_second_turn_knows_the_first(kind: str) -> None:
     async with World(kind) as world:
         run = await world.complete(await world.start("Call me Ishmael."))
