@@ -40,8 +40,8 @@ class Leg:
     """One stream, from its opening to its end."""
 
     def __init__(self, stream: ByteStream) -> None:
-        self.lost = "the stream ended before the run did"  #: why there is no more of it
-        self.done = False  #: whether it has said so itself
+        self.lost: str = "the stream ended before the run did"  #: why there is no more of it
+        self.done: bool = False  #: whether it has said so itself
         self._stream = stream
         self._frames: list[Frame] = []
         self._earlier = 0
