@@ -14,6 +14,7 @@ from openai_runs.errors import ProtocolError
 Frame: TypeAlias = tuple[bytes, bytes]
 
 _BOM: Final = b"\xef\xbb\xbf"
+_CR: Final = ord("\r")  # looking for a number is faster than for a string
 
 #: Bytes that one event may have. The largest that the API sends holds a tool's outputs of 512 kB, several times over.
 _MOST: Final = 16 * 1024 * 1024
@@ -37,6 +38,7 @@ class Decoder:
         self.last_id = ""
         self.retry: int | None = None
         self._most = most
+        self._is_between = False  # two events: nothing is kept that the next bytes could change
         self._begun = False
         self._after_cr = False
         self._rest = bytearray()  # what has come of an event that has not ended
@@ -47,28 +49,14 @@ class Decoder:
         Raises:
             ProtocolError: An event is larger than the limit. Nothing more can be decoded.
         """
-        if not self._begun:
-            chunk = self._without_bom(chunk)
-        if self._after_cr or b"\r" in chunk:
-            chunk = self._with_plain_newlines(chunk)
-        rest = self._rest
-        if rest:
-            searched = len(rest) - 1  # the first newline of a blank line may have been the last byte
-            rest += chunk
-            if rest.find(b"\n\n", searched) < 0:
-                self._check(rest)
-                return []
-            chunk = bytes(rest)
-            rest.clear()
-        end = found + 2 if (found := chunk.rfind(b"\n\n")) >= 0 else 0
-        rest += chunk[end:]
+        if not self._is_between or _CR in chunk or not chunk.endswith(b"\n\n"):
+            chunk = self._whole_events(chunk)
         if len(chunk) > self._most:
-            for block in chunk[:end].split(b"\n\n"):
+            for block in chunk.split(b"\n\n"):
                 self._check(block)
-            self._check(rest)
-        frames = _USUAL.findall(chunk, 0, end)
+        frames = _USUAL.findall(chunk)
         if frames and not frames[-1][1]:
-            return self._read(chunk[:end])
+            return self._read(chunk)
         return frames
 
     def end(self) -> list[Frame]:
@@ -98,6 +86,22 @@ class Decoder:
                 self.retry = int(value[:18])
             # Any other field is ignored; a comment is one without a name.
         return frames
+
+    def _whole_events(self, chunk: bytes) -> bytes:
+        """What has come, with plain newlines, to the end of the last event that is whole; the rest is kept."""
+        if not self._begun:
+            chunk = self._without_bom(chunk)
+        if self._after_cr or _CR in chunk:
+            chunk = self._with_plain_newlines(chunk)
+        rest = self._rest
+        searched = max(len(rest) - 1, 0)  # the first newline of a blank line may have been the last byte
+        rest += chunk
+        end = found + 2 if (found := rest.rfind(b"\n\n", searched)) >= 0 else 0
+        whole = bytes(rest[:end])
+        del rest[:end]
+        self._check(rest)
+        self._is_between = self._begun and not self._after_cr and not rest
+        return whole
 
     def _without_bom(self, chunk: bytes) -> bytes:
         self._rest += chunk
