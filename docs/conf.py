@@ -4,13 +4,20 @@ import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # for draw_lifecycle
+sys.path.insert(0, str(Path(__file__).parent))  # for our own extensions
 
 project = "openai_runs"
 author = copyright = "openai_runs contributors"
 version = release = version_of("openai_runs")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "draw_lifecycle"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "draw_lifecycle",
+    "write_capabilities",
+]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "openai_runs"
