@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import anyio
-from attrs import define
+from attrs import define, field
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -332,8 +332,8 @@ class Transport:
             body=snippet(body, _MOST_TEXT),
         )
 
-    def _broken(self, url: URL, error: Exception) -> TransportError:
-        return TransportError(self._redact(f"POST {url.path} at {self._base} broke off: {self._what(error)}"))
+    def _broken(self, url: URL, error: Exception) -> str:
+        return self._redact(f"POST {url.path} at {self._base} broke off: {self._what(error)}")
 
     def _refusal_in_stream(self, url: URL, headers: Mapping[str, str], data: bytes) -> ResponseError:
         fields = {name: self._redact(value) for name, value in _error_fields(data).items()}
@@ -362,20 +362,17 @@ class ByteStream:
     """An answer that is still coming. Whoever gets one closes it."""
 
     _response: aiohttp.ClientResponse
-    _broken: Callable[[Exception], TransportError]
+    _broken: Callable[[Exception], str]
     refusal: Callable[[bytes], ResponseError]  #: makes an error of an event that tells one
+    lost: str | None = field(default=None, init=False)  #: how the connection broke off, if it did
 
     async def read(self) -> bytes:
-        """The next bytes, as soon as there are any; none at the end.
-
-        Raises:
-            TransportError: The connection broke off, or nothing came for too long.
-        """
+        """The next bytes, as soon as there are any; none after the last, proper end or not: `lost` tells."""
         try:
             return await self._response.content.readany()
         except _BROKEN as error:
-            lost = error
-        raise self._broken(lost) from _cause(lost)
+            self.lost = self._broken(error)
+            return b""
 
     def close(self) -> None:
         """Close the connection, unless all of the answer has come."""

@@ -8,7 +8,7 @@ import anyio
 from openai_runs import _wire
 from openai_runs._sse import Decoder, Frame
 from openai_runs._transport import ByteStream
-from openai_runs.errors import ProtocolError, TransportError, snippet
+from openai_runs.errors import ProtocolError, snippet
 from openai_runs.events import UnknownEvent
 from openai_runs.models.delta import MessageDelta, RunStepDelta
 from openai_runs.models.message import Message, MessageStatus
@@ -40,11 +40,15 @@ class Leg:
     """One stream, from its opening to its end."""
 
     def __init__(self, stream: ByteStream) -> None:
-        self.lost: str = "the stream ended before the run did"  #: why there is no more of it
-        self.done: bool = False  #: whether it has said so itself
+        self.done: bool = False  #: whether it has said itself that it is at its end
         self._stream = stream
         self._frames: list[Frame] = []
         self._earlier = 0
+
+    @property
+    def lost(self) -> str:
+        """Why there is no more of it, unless the run has ended."""
+        return self._stream.lost or "the stream ended before the run did"
 
     async def chunks(self, follower: Follower) -> AsyncGenerator[list[Frame], None]:
         """Its events, as many at a time as come at a time."""
@@ -63,8 +67,6 @@ class Leg:
             with anyio.move_on_after(_LAST_BYTES):
                 while await read():
                     pass
-        except TransportError as error:
-            self.lost = str(error)
         finally:
             self._stream.close()
 

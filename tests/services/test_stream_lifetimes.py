@@ -248,6 +248,12 @@ class TestTime:
                 await events.until_done()
         assert caught.value.run.id == "run_1"
 
+    async def test_deadline_before_the_first_event(self) -> None:
+        """If it has begun, the run is there; which one, nobody knows yet."""
+        async with streaming(goes_on(), deadline=0.05) as (_, events):
+            with pytest.raises(TransportError, match="did not even answer"):
+                await events.until_done()
+
     async def test_deadline_before_the_answer(self) -> None:
         """If the answer is not there in time, the run may be."""
         async with Stub(NEVER) as stub, stub.session() as session:
@@ -276,7 +282,8 @@ class TestFollow:
     async def test_the_same_as_polling(self, told_by: Any, cuts: Any, by_ids: bool) -> None:
         """The status events are polling's, whatever breaks."""
         legs, toolbox = legs_of(told_by), Counting()
-        async with Stub(Story(legs, cuts)) as stub, stub.session() as session:
+        first = [None] * by_ids  # who names a run by IDs, and cannot fetch it, is told so
+        async with Stub(Story(legs, [*first, *cuts])) as stub, stub.session() as session:
             run = await session.runs.create("thread_1", assistant_id="asst_1")
             named = (run.thread_id, run.id) if by_ids else (run,)
             seen = [event async for event in session.runs.follow(*named, toolbox=toolbox, polling=QUICK, via="stream")]
