@@ -22,7 +22,7 @@ from rich.progress import track
 from rich.table import Table
 
 import openai_runs
-from tests.bench import throughput
+from tests.bench import streams, throughput, tokens
 
 Work = Callable[[], Awaitable[object]]
 console = Console()
@@ -137,6 +137,8 @@ def main() -> None:
     console.print(f"Python {platform.python_version()}, {platform.machine()}; {packages}")
     warnings.simplefilter("ignore", DeprecationWarning)  # openai marks all of this deprecated
     asyncio.run(measure(rounds))
+    asyncio.run(streams.measure(rounds, compare, show))
+    asyncio.run(tokens.measure(console))
     asyncio.run(throughput.measure(options.runs, 500, console))
     show("import: wall", import_times(rounds), unit="ms", per_second=1e3, floor="its four packages")
 
