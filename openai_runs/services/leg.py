@@ -1,6 +1,6 @@
 """One stream of a run's, from its opening to its end: bytes to events, as far as one event is concerned."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -40,8 +40,11 @@ class Leg:
     """One stream, from its opening to its end."""
 
     def __init__(self, stream: ByteStream) -> None:
-        self.done: bool = False  #: whether it has said itself that it is at its end
+        self.done: bool = False  #: whether it has said that it is at its end
         self._stream = stream
+        self._read = stream.read
+        self._decoder = Decoder()
+        self._has_ended = False
         self._frames: list[Frame] = []
         self._earlier = 0
 
@@ -50,25 +53,28 @@ class Leg:
         """Why there is no more of it, unless the run has ended."""
         return self._stream.lost or "the stream ended before the run did"
 
-    async def chunks(self, follower: Follower) -> AsyncGenerator[list[Frame], None]:
-        """Its events, as many at a time as come at a time."""
-        decoder, read = Decoder(), self._stream.read
-        try:
-            while not self.done:
-                chunk = await (read() if follower.deadline is None else follower.in_time(read()))
-                self._earlier += len(self._frames)
-                # An event that breaks off is a broken connection, and no nonsense of the server's.
-                self._frames = decoder.feed(chunk) if chunk else [frame for frame in decoder.end() if _is_whole(frame)]
-                if not self._frames:  # a sign of life, and no more
-                    follower.check_queued()
-                yield self._frames
-                if not chunk:
-                    return
-            with anyio.move_on_after(_LAST_BYTES):
-                while await read():
-                    pass
-        finally:
-            self._stream.close()
+    async def frames(self, follower: Follower) -> list[Frame] | None:
+        """Its next events, as many at a time as come at a time; ``None`` when there are no more."""
+        if self.done or self._has_ended:
+            await self._close()
+            return None
+        chunk = await (self._read() if follower.deadline is None else follower.in_time(self._read()))
+        self._earlier += len(self._frames)
+        if chunk:
+            self._frames = self._decoder.feed(chunk)
+        else:
+            self._has_ended = True
+            # An event that breaks off is a broken connection, and no nonsense of the server's.
+            self._frames = [frame for frame in self._decoder.end() if _is_whole(frame)]
+        if not self._frames:  # a sign of life, and no more
+            follower.check_queued()
+        return self._frames
+
+    async def _close(self) -> None:
+        with anyio.move_on_after(_LAST_BYTES):
+            while not self._has_ended:
+                self._has_ended = not await self._read()
+        self._stream.close()
 
     def load(self, frame: Frame, kind: type[ModelT]) -> ModelT:
         """The payload of an event of a known kind."""

@@ -151,21 +151,24 @@ class RunStream(anyio.AsyncContextManagerMixin):
             self._lost = "the request brought the run, and no stream"
 
     async def _all_events(self) -> AsyncGenerator[StreamEvent, None]:
-        async with aclosing(self._story()) as batches:
-            async for batch in batches:
-                for event in batch:
-                    yield event
+        async with aclosing(self._story()) as parts:
+            async for part in parts:
+                if not isinstance(part, Leg):
+                    for event in part:
+                        yield event
+                    continue
+                while (frames := await part.frames(self._follower)) is not None:
+                    for event in self._tell(part, frames):
+                        yield event
 
-    async def _story(self) -> AsyncGenerator[Iterable[StreamEvent], None]:
-        """All there is to tell, as much at a time as comes at a time: by stream or by polling, and tools in between."""
+    async def _story(self) -> AsyncGenerator[Leg | Iterable[StreamEvent], None]:
+        """All there is to tell: legs, each to be told before the next is asked for; and events in between."""
         follower = self._follower
         while True:
             stream = self._stream
             if stream is not None:
                 leg = Leg(stream)
-                async with aclosing(leg.chunks(follower)) as chunks:
-                    async for frames in chunks:
-                        yield self._tell(leg, frames)
+                yield leg
                 self._stream, self._lost = None, leg.lost
             if self._wanted is None and not self._has_ended:
                 async with aclosing(self._poll(cut=stream is not None)) as batches:
