@@ -46,4 +46,4 @@ class ChatCompletionsBackend(LiveBackend):
     def _answer(self, request: ModelRequest, items: Sequence[Item]) -> AsyncGenerator[BackendEvent]:
         body = chat_body(request, items, self._model(request.model), max_tokens_field=self._max_tokens_field)
         reader = ChatStream(request.max_completion_tokens)
-        return self._endpoint.listen(reader, "/chat/completions", body={**body, **self._body})
+        return self._endpoint.listen(reader, "/chat/completions", body=self._with_extra(body))

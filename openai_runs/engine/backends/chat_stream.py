@@ -49,6 +49,11 @@ class ChatStream:
     _at: dict[int, CallParts] = field(factory=dict, init=False)  # by the index that the server gives
     is_done: bool = field(default=False, init=False)  #: whether the stream has said that nothing more comes
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the model has ended."""
+        return self._reason is not None
+
     def feed(self, event: bytes, data: bytes) -> list[BackendEvent]:
         """Take one event of the stream.
 

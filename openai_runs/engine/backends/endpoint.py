@@ -1,15 +1,15 @@
 """One endpoint of a live model: its connections, and its answers bit by bit."""
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Final, Protocol
 
 import anyio
 
-from openai_runs._sse import Decoder
+from openai_runs._sse import Decoder, Frame
 from openai_runs._transport import ApiKey, ByteStream, Transport
 from openai_runs.engine.backends import BackendEvent
-from openai_runs.errors import TransportError
+from openai_runs.engine.backends.streaming import CutError
 
 #: Seconds for the end of an answer to come after its last event: then its connection can be used again.
 _LAST_BYTES: Final = 0.1
@@ -21,6 +21,11 @@ class Reader(Protocol):
     @property
     def is_done(self) -> bool:
         """Whether nothing more will come."""
+        ...
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer has come, even if more was to be told about it."""
         ...
 
     def feed(self, event: bytes, data: bytes, /) -> list[BackendEvent]:
@@ -88,16 +93,18 @@ class Endpoint:
                 yield event
             return
         try:
-            decoder = Decoder()
-            chunk = b"..."
-            while chunk and not reader.is_done:
-                chunk = await opened.read()
-                for name, data in decoder.feed(chunk) if chunk else decoder.end():
-                    for event in reader.feed(name, data):
-                        yield event
+            async with aclosing(_frames(opened)) as chunks:
+                async for frames in chunks:
+                    for name, data in frames:
+                        for event in reader.feed(name, data):
+                            yield event
+                    if reader.is_done:
+                        break
+            if opened.lost is not None and not reader.is_whole:
+                raise CutError(opened.lost)
             for event in reader.end():
                 yield event
-            with suppress(TransportError), anyio.move_on_after(_LAST_BYTES):  # all there is to say has been said
+            with anyio.move_on_after(_LAST_BYTES):
                 await opened.read()
         finally:
             opened.close()
@@ -109,3 +116,11 @@ class Endpoint:
             TransportError, ResponseError, ProtocolError: There is no answer.
         """
         return await self._transport.request(method, self._transport.url(path, **ids), dict[str, Any])
+
+
+async def _frames(opened: ByteStream) -> AsyncGenerator[list[Frame]]:
+    """What comes together, together."""
+    decoder = Decoder()
+    while chunk := await opened.read():
+        yield decoder.feed(chunk)
+    yield decoder.end() if opened.lost is None else []  # what is left of a broken stream is half an event

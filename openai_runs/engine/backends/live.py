@@ -18,7 +18,7 @@ from openai_runs._retries import is_transient, server_delay
 from openai_runs._transport import ApiKey
 from openai_runs.engine.backends import BackendError, BackendEvent, ModelBackend, ModelRequest, Unsupported
 from openai_runs.engine.backends.capabilities import Kind, unsupported
-from openai_runs.engine.backends.conversation import Item, shortened, within
+from openai_runs.engine.backends.conversation import Item, given, shortened, within
 from openai_runs.engine.backends.endpoint import Endpoint
 from openai_runs.engine.backends.streaming import StreamError, is_out_of_credit, is_too_long
 from openai_runs.errors import ProtocolError, ResponseError, TransportError, snippet
@@ -37,7 +37,8 @@ class LiveOptions(TypedDict, total=False):
     models: Mapping[str, str]
     headers: Mapping[str, str]  #: sent with each request
     query: Mapping[str, str]  #: sent with each request
-    body: Mapping[str, Any]  #: added to the body of each request; wins over what a run asks for
+    #: Added to the body of each request; wins over what a run asks for. ``None`` takes a parameter out.
+    body: Mapping[str, Any]
     timeout: float  #: seconds between two pieces of an answer, the first one included; 120 if unset
     #: How often a call is made again that failed before it said anything; 4 if unset. Not counted are calls that the
     #: endpoint puts off (429): it is waited for, for as long as the run has time.
@@ -120,6 +121,10 @@ class LiveBackend(ModelBackend):
     @abstractmethod
     def _answer(self, request: ModelRequest, items: Sequence[Item]) -> AsyncGenerator[BackendEvent]:
         """Ask once."""
+
+    def _with_extra(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Add what the operator wants sent."""
+        return given(**{**body, **self._body})
 
     def _model(self, name: str) -> str:
         return self._models.get(name) or self._models.get("*") or name

@@ -85,7 +85,7 @@ class ResponsesBackend(LiveBackend):
         self, request: ModelRequest, items: Sequence[Item], reader: ResponsesStream
     ) -> AsyncGenerator[BackendEvent]:
         body = responses_body(request, items, self._model(request.model), background=self._background)
-        return self._endpoint.listen(reader, "/responses", body={**body, **self._body})
+        return self._endpoint.listen(reader, "/responses", body=self._with_extra(body))
 
     async def _in_background(
         self, request: ModelRequest, items: Sequence[Item], reader: ResponsesStream

@@ -80,6 +80,11 @@ class ResponsesStream:
     _is_refusing: bool = field(default=False, init=False)
     _resumed_after: int | None = field(default=None, init=False)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the model has ended, which the last event says."""
+        return self.is_done
+
     def feed(self, event: bytes, data: bytes) -> list[BackendEvent]:
         """Take one event of the stream.
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -30,7 +30,8 @@ async def served(kind: str, stub: ModelStub, store: Path) -> AsyncGenerator[tupl
             async with Session(url, "none") as session:
                 yield session, process
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):  # the test has done it
+                process.kill()
 
 
 @pytest.mark.parametrize("kind", ["chat", "responses", "background"])

@@ -14,7 +14,7 @@ from openai_runs.engine.backends.responses import ResponsesBackend
 from tests.engine.backends.model_stub import ModelStub, limited, refused, stream, texts
 from tests.engine.backends.reading import Answer, together
 from tests.engine.backends.requests import WEATHER, a_request, assistant, call, step, user
-from tests.engine.backends.streams import Event, chat_answer, event, responses_answer
+from tests.engine.backends.streams import Event, chat_answer, event, responses_answer, wire
 from tests.stub import CUT, NEVER, RESET, Reply, reply
 
 pytestmark = pytest.mark.anyio
@@ -260,3 +260,8 @@ async def test_a_stream_that_never_ends_ends(kind: str) -> None:
 
 async def test_a_stream_that_is_cut_after_the_last_word_is_complete(kind: str) -> None:
     assert (await answer(ModelStub(stream(whole(kind), end="cut")), kind)).text == "Hello there"
+
+
+async def test_a_stream_without_its_last_line_break_is_complete(kind: str) -> None:
+    body = b"".join(wire(whole(kind))).removesuffix(b"\n\n")
+    assert (await answer(ModelStub(reply(body, content_type="text/event-stream")), kind)).text == "Hello there"
