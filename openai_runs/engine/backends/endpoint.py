@@ -93,15 +93,13 @@ class Endpoint:
                 yield event
             return
         try:
-            async with aclosing(_frames(opened)) as chunks:
+            async with aclosing(_frames(opened, reader)) as chunks:
                 async for frames in chunks:
                     for name, data in frames:
                         for event in reader.feed(name, data):
                             yield event
                     if reader.is_done:
                         break
-            if opened.lost is not None and not reader.is_whole:
-                raise CutError(opened.lost)
             for event in reader.end():
                 yield event
             with anyio.move_on_after(_LAST_BYTES):
@@ -118,9 +116,12 @@ class Endpoint:
         return await self._transport.request(method, self._transport.url(path, **ids), dict[str, Any])
 
 
-async def _frames(opened: ByteStream) -> AsyncGenerator[list[Frame]]:
+async def _frames(opened: ByteStream, reader: Reader) -> AsyncGenerator[list[Frame]]:
     """What comes together, together."""
     decoder = Decoder()
     while chunk := await opened.read():
         yield decoder.feed(chunk)
-    yield decoder.end() if opened.lost is None else []  # what is left of a broken stream is half an event
+    if opened.lost is None:
+        yield decoder.end()
+    elif not reader.is_whole:
+        raise CutError(opened.lost)
