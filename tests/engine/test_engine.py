@@ -1,6 +1,9 @@
 """`Engine`: opened, left, taken over."""
 
+import asyncio
+
 import anyio
+import anyio.lowlevel
 import pytest
 
 from openai_runs.engine import Engine, MemoryStore, Say, ScriptedBackend, Wait
@@ -63,6 +66,36 @@ async def test_an_error_inside_comes_out_as_it_is():
 
     with pytest.raises(KeyError, match="mine"):
         await program()
+
+
+async def test_a_task_group_of_the_caller_s_that_fails():
+    """Its error comes out, though Python 3.11 leaves the caller's task with a cancellation that nobody counts."""
+
+    async def fail():
+        await anyio.lowlevel.checkpoint()
+        raise KeyError("mine")
+
+    async def program():
+        async with world([Wait()]) as w:
+            await w.start()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(fail())
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await asyncio.create_task(program())
+    assert caught.group_contains(KeyError, match="mine")
+
+
+async def test_a_store_that_fails_at_once():
+    """Its error is the store's, and not one in a group."""
+
+    class Broken(MemoryStore):
+        async def unfinished(self):
+            raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        async with Engine(store=Broken(), backend=ScriptedBackend()):
+            pytest.fail("opened")
 
 
 async def test_the_system_s_clock():
