@@ -81,9 +81,7 @@ class Transport:
         self._base = _checked_base(base_url)
         # The content type goes with every request, as the API's documents have it: aiohttp would call an empty body
         # a stream of octets.
-        self._headers = CIMultiDict(
-            {"OpenAI-Beta": "assistants=v2", "Accept": "application/json", "Content-Type": "application/json"}
-        )
+        self._headers = CIMultiDict({"Accept": "application/json", "Content-Type": "application/json"})
         self._new_token: Callable[[], Awaitable[str]] | None = None
         if isinstance(api_key, str):
             self._headers["Authorization"] = f"Bearer {_checked_key('api_key', api_key)}"

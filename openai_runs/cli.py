@@ -103,8 +103,8 @@ def serve(
         str | None, typer.Option(help="The base URL of the model's endpoint, for responses and chat.")
     ] = None,
     model_key_env: Annotated[
-        str, typer.Option(help="The environment variable that holds the key of the model's endpoint.")
-    ] = "OPENAI_API_KEY",
+        str | None, typer.Option(help="The environment variable with the key of the model's endpoint. Unset: no key.")
+    ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -137,7 +137,9 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
     keys = keys_file.read_text("utf-8") if keys_file is not None else os.environ.get("OPENAI_RUNS_KEYS")
-    model_key = os.environ.get(model_key_env)
+    model_key = os.environ.get(model_key_env) if model_key_env is not None else None
+    if model_key_env is not None and not model_key:
+        raise typer.BadParameter(f"--model-key-env: there is no {model_key_env} in the environment")
     model_backend = _backend(backend, model_url, model_key, model or [], max_tokens_field, background=background)
     _run(_serve(store, model_backend, host, port, keys, expires_after, max_active_runs, access_log))
 
@@ -145,10 +147,7 @@ def serve(
 def _backend(
     kind: Backend, url: str | None, key: str | None, models: list[str], max_tokens: MaxTokens, *, background: bool
 ) -> "ModelBackend":
-    from openai_runs.engine import ScriptedBackend
-    from openai_runs.engine.backends.chat_completions import ChatCompletionsBackend
-    from openai_runs.engine.backends.local_model import LocalModelBackend
-    from openai_runs.engine.backends.responses import ResponsesBackend
+    from openai_runs.engine import ChatCompletionsBackend, LocalModelBackend, ResponsesBackend, ScriptedBackend
 
     if kind is Backend.SCRIPTED:
         return ScriptedBackend()

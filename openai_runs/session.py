@@ -74,7 +74,11 @@ class Session(anyio.AsyncContextManagerMixin):
             raise ValueError(f"timeout must be more than 0 seconds: got {timeout}")
         organization = organization or os.environ.get("OPENAI_ORG_ID")
         project = project or os.environ.get("OPENAI_PROJECT_ID")
-        headers = {"OpenAI-Organization": organization, "OpenAI-Project": project}
+        headers = {
+            "OpenAI-Beta": "assistants=v2",
+            "OpenAI-Organization": organization,
+            "OpenAI-Project": project,
+        }
         self._transport = Transport(
             base_url,
             api_key or os.environ.get("OPENAI_API_KEY") or None,

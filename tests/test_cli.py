@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from openai_runs import Session
-from openai_runs.cli import app, main
+from openai_runs.cli import Backend, MaxTokens, _backend, app, main
 from openai_runs.server import LocalServer
 from tests.serving import serving
 
@@ -94,6 +94,30 @@ def test_serve_beyond_loopback_wants_keys(tmp_path: Path):
     """The server is not opened to other machines without a lock."""
     output = run("serve", "--store", tmp_path / "runs.db", "--host", "0.0.0.0", exit_code=1)
     assert "keys" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--backend", "chat"], "--model-url"),
+        (["--backend", "responses", "--model-url", "ftp://x"], "base_url"),
+        (["--backend", "chat", "--model-url", "http://x", "--model", "a"], "NAME=NAME"),
+        (["--backend", "chat", "--model-url", "http://x", "--model-key-env", "NOT_THERE"], "NOT_THERE"),
+    ],
+)
+def test_a_model_that_cannot_be_asked(arguments: list[str], words: str):
+    """What is missing is said before anything is opened."""
+    assert words in run("serve", *arguments, exit_code=2)
+
+
+def test_live_models_are_made_from_the_arguments():
+    """Both kinds of endpoint, with names of models mapped."""
+    names, tokens = ["gpt-4o=llama3.2", "*=other"], MaxTokens.OLD
+    chat = _backend(Backend.CHAT, "http://x/v1", "key", names, tokens, background=False)
+    responses = _backend(Backend.RESPONSES, "http://x/v1", None, names, tokens, background=True)
+    assert (type(chat).__name__, type(responses).__name__) == ("ChatCompletionsBackend", "ResponsesBackend")
+    assert chat._model("gpt-4o") == "llama3.2"
+    assert chat._model("gpt-5") == "other"
 
 
 def test_import_and_export(tmp_path: Path):
