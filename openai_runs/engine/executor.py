@@ -5,6 +5,7 @@ There is at most one unfinished run in a thread, so a thread's ID stands for its
 
 from functools import partial
 
+import anyio
 from anyio.abc import TaskGroup
 from attrs import define, field
 
@@ -106,7 +107,8 @@ class Executor:
         """
         if (active := self._active.get(thread_id)) is not None:
             try:
-                await self._end(active, RunStatus.CANCELLED)
+                with anyio.CancelScope(shield=True):  # what is taken out of its turn has to end
+                    await self._end(active, RunStatus.CANCELLED)
             except StoreUnavailableError:
                 self._end_soon(active, RunStatus.CANCELLED)
                 raise
@@ -152,6 +154,7 @@ class Executor:
         state = await self._ledger.get(RunState, active.run_id)
         if run.status is RunStatus.CANCELLING:
             to = RunStatus.CANCELLED
+        self._queue.discard(active.owner, active.thread_id)  # or it might get its turn while its end is written
         leg = active.leg
         if leg is not None:
             leg.abandon()

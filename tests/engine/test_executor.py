@@ -151,6 +151,24 @@ async def test_expiry_while_queued():
         assert (await w.get(other)).status == "in_progress"
 
 
+async def test_expiry_at_its_turn():
+    """A place that gets free while a run's end is being written is not for that run."""
+    async with world([Call("f"), Wait()], max_active_runs=1, store=SlowStore()) as w:
+        run = await w.start()
+        await w.until("run.requires_action", run)
+        w.clock.advance(1)
+        other = await w.start()
+        await w.answer(other)
+        await w.until("run.in_progress", other, 2)
+        await w.answer(run)
+        await cancel(w, other)
+        w.clock.advance(599)
+        await w.until("run.expired", run)
+        await w.settle()
+        assert w.names(run.id)[-2:] == ["run.queued", "run.expired"]
+        await w.until("run.requires_action", await w.start())  # the place is free
+
+
 async def test_outputs_do_not_extend_it():
     """The ten minutes are for the whole run."""
     async with world([Call("f"), Wait()]) as w:
@@ -280,6 +298,41 @@ async def test_deleting_a_thread_that_cannot_be_deleted_yet():
         w.clock.advance(1)
         await w.until("run.cancelled", run)
         assert (await w.messages(run))[0].text == "It is"
+
+
+async def test_deleting_a_thread_whose_run_is_next():
+    """It does not get its turn while it is being cancelled."""
+    async with world(TALKING, max_active_runs=1, store=SlowStore()) as w:
+        first, second = await w.start(), await w.start()
+        await w.until("message.delta", first)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(w.engine.threads.delete, "", first.thread_id)
+            tasks.start_soon(w.engine.threads.delete, "", second.thread_id)
+        await w.settle()
+        assert w.names(second.id) == ["run.created", "run.queued", "run.cancelled"]
+
+
+async def test_who_gives_up_deleting_a_thread():
+    """Its run goes on or ends, whenever that was."""
+
+    class SlowReads(SlowStore):
+        async def get(self, kind, id):
+            await anyio.lowlevel.checkpoint()
+            return await super().get(kind, id)
+
+    for rounds in range(12):
+        go_on = anyio.Event()
+        async with world([[Say("It is"), Wait(go_on)]], store=SlowReads()) as w:
+            run = await w.start()
+            await w.until("message.delta", run)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(w.engine.threads.delete, "", run.thread_id)
+                for _ in range(rounds):
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+            go_on.set()
+            await w.settle()
+            assert w.names(run.id)[-1] in ("run.completed", "run.cancelled"), rounds
 
 
 async def test_a_thousand_at_once():
