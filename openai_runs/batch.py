@@ -1,7 +1,7 @@
 """Many runs at once: bounded, results as they finish, one a job whatever happens to it."""
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, Self
 
@@ -9,12 +9,13 @@ import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 from attrs import define, evolve, field, frozen
 
+from openai_runs._arguments import check_count, check_seconds
 from openai_runs.errors import OpenAIRunsError, RunError
 from openai_runs.lifecycle import Polling
 from openai_runs.models.run import Run, RunCreateParams, RunStatus
 from openai_runs.models.thread import ThreadCreateParams
 from openai_runs.models.tool import ToolResources, ToolResourcesParams
-from openai_runs.services.following import OnExit
+from openai_runs.services.following import OnExit, cancels
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 
@@ -51,7 +52,7 @@ class BatchResult:
         return self.error is None and self.run is not None and self.run.status is RunStatus.COMPLETED
 
 
-@define
+@define(repr=False)
 class Batch:
     """Results as they finish, in any order: ``async for result in batch``. Made by `run_batch`."""
 
@@ -78,6 +79,9 @@ class Batch:
         """
         return tuple(self._in_hand.values())
 
+    def __repr__(self) -> str:
+        return f"<Batch at {self._session}: {self.finished} finished of {self.started} started>"
+
     def __aiter__(self) -> Self:
         return self
 
@@ -88,18 +92,26 @@ class Batch:
             if self._failure is not None:
                 raise self._failure from None
             raise
+        except anyio.ClosedResourceError:
+            raise RuntimeError("this batch is closed: take its results inside `async with`") from None
         del self._in_hand[result.index]
         self.finished += 1
         return result
 
-    async def _work(self, results: MemoryObjectSendStream[BatchResult]) -> None:
-        async with results:
-            try:
-                while (begun := await self._begin()) is not None:
-                    result = self._in_hand[begun.index] = await self._run(begun)
-                    await results.send(result)
-            except Exception as error:  # not a job's: the source's, or a bug. Told when what has begun is through
-                self._exhausted, self._failure = True, self._failure or error
+    async def _work(self, workers: int, results: MemoryObjectSendStream[BatchResult], scope: anyio.CancelScope) -> None:
+        """Carry out all jobs; ``scope`` is for calling it off."""
+        with scope:
+            async with results, anyio.create_task_group() as tasks:
+                for _ in range(workers):
+                    tasks.start_soon(self._work_alone, results)
+
+    async def _work_alone(self, results: MemoryObjectSendStream[BatchResult]) -> None:
+        try:
+            while (begun := await self._begin()) is not None:
+                result = self._in_hand[begun.index] = await self._run(begun)
+                await results.send(result)
+        except Exception as error:  # not a job's: the source's, or a bug. Told when what has begun is through
+            self._exhausted, self._failure = True, self._failure or error
 
     async def _begin(self) -> BatchResult | None:
         async with self._next_job:  # an async generator bears one caller at a time
@@ -187,6 +199,10 @@ async def run_batch(
         on_exit: What becomes of the runs under way when the batch is left early: ``"cancel"`` them, or
             ``"leave"`` them. `Batch.left` names them either way.
 
+    Raises:
+        TypeError: An argument is not what it should be.
+        ValueError: There is nobody to work, or another argument is out of range.
+
     Example:
         ::
 
@@ -194,24 +210,28 @@ async def run_batch(
                 async for result in results:
                     print(result.index, result.run and result.run.status, result.error)
     """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1: got {workers}")
+    if isinstance(jobs, str | Mapping) or not isinstance(jobs, Iterable | AsyncIterable):
+        raise TypeError(f"jobs must be an iterable of them, or an async one: got {jobs!r}")
+    check_count("workers", workers, least=1)
+    check_seconds("deadline", deadline, zero=True, none=True)
+    cancels(on_exit)
     send, receive = anyio.create_memory_object_stream[BatchResult](0)
     failure: BaseException | None = None
-    async with aclosing(_each(jobs)) as source, send, receive:
+    async with aclosing(_each(jobs)) as source, receive:
         batch = Batch(session, source, receive, toolbox, deadline, polling, on_exit)
         try:
             async with anyio.create_task_group() as tasks:
-                for _ in range(workers):
-                    tasks.start_soon(batch._work, send.clone())  # noqa: SLF001  # the rest of the same subject
-                send.close()
+                # Not the group's own scope: in that is the caller's task too, where a failed asyncio.TaskGroup leaves
+                # (on Python 3.11 and 3.12) a cancellation that nobody counts, so that ours would pass for the caller's.
+                work = anyio.CancelScope()
+                tasks.start_soon(batch._work, workers, send, work)  # noqa: SLF001  # the rest of the same subject
                 try:
                     yield batch
                 except (Exception, KeyboardInterrupt, SystemExit) as error:
                     failure = error  # kept out of the task group, which would wrap the caller's error in a group
                 finally:
                     batch._hurry()  # noqa: SLF001
-                    tasks.cancel_scope.cancel()
+                    work.cancel()
         finally:
             if batch.left:
                 _logger.warning("left early: %d of %d jobs begun have no result", len(batch.left), batch.started)

@@ -296,12 +296,24 @@ class TestSources:
                 await collect(batch)
         assert 1 <= len(batch.left) <= 2
 
-    @pytest.mark.parametrize("workers", [0, -1])
-    async def test_nobody_to_work(self, session: Session, workers: int) -> None:
-        """No workers, no batch."""
-        with pytest.raises(ValueError, match=f"workers must be at least 1: got {workers}"):
-            async with run_batch(session, [], workers=workers):
-                pass
+    @pytest.mark.parametrize(
+        ("jobs", "options", "error", "text"),
+        [
+            ([], {"workers": 0}, ValueError, "workers must be at least 1: got 0"),
+            ([], {"workers": "8"}, TypeError, "workers must be a whole number: got '8'"),
+            ([], {"deadline": -1}, ValueError, "deadline must be at least 0 seconds: got -1"),
+            ([], {"on_exit": "stop"}, ValueError, "on_exit must be 'leave' or 'cancel': got 'stop'"),
+            (None, {}, TypeError, "jobs must be an iterable of them, or an async one: got None"),
+            ({"assistant_id": "a"}, {}, TypeError, "jobs must be an iterable of them"),
+        ],
+    )
+    async def test_wrong_arguments(
+        self, session: Session, jobs: Any, options: dict[str, Any], error: type[Exception], text: str
+    ) -> None:
+        """Refused before a run is started."""
+        with pytest.raises(error, match=text):
+            async with run_batch(session, jobs, **options):
+                pytest.fail("opened")
 
 
 class TestAtOnce:
@@ -409,6 +421,29 @@ class TestLeaving:
         assert await self.active(session, [begun.run for begun in batch.left]) == [expected] * 3
         assert not [task for task in asyncio.all_tasks() - before if "batch" in task.get_name()]
         assert "left early: 3 of 4 jobs begun have no result" in caplog.text
+
+    async def test_afterwards(self, session: Session, assistant_id: str) -> None:
+        """Results are to be had inside only; what is known of the batch can still be read."""
+        async with run_batch(session, [{"assistant_id": assistant_id}] * 3, workers=1, polling=QUICK) as batch:
+            await anext(batch)
+        with pytest.raises(RuntimeError, match="this batch is closed"):
+            await anext(batch)
+        assert repr(batch) == f"<Batch at {session}: 1 finished of {batch.started} started>"
+
+    async def test_a_task_group_of_the_callers_that_fails(self, session: Session, assistant_id: str) -> None:
+        """Its error comes out, though Python 3.11 leaves the caller's task with a cancellation that nobody counts."""
+
+        async def fail() -> None:
+            await anyio.lowlevel.checkpoint()
+            raise LookupError("mine")
+
+        async def program() -> None:
+            async with run_batch(session, self.jobs(assistant_id), polling=QUICK), asyncio.TaskGroup() as tasks:
+                tasks.create_task(fail())
+
+        with pytest.raises(ExceptionGroup) as caught:
+            await asyncio.create_task(program())
+        assert caught.group_contains(LookupError, match="mine")
 
     async def test_at_once(self, session: Session, assistant_id: str) -> None:
         """A batch that nobody uses ends as it began."""
