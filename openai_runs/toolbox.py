@@ -12,16 +12,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import nullcontext
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from functools import partial
+from threading import Thread
 from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
 
 import anyio
-import anyio.to_thread
 import msgspec
 from attrs import frozen
 
 from openai_runs import _signature, _wire
+from openai_runs._arguments import check_count, check_seconds
 from openai_runs.errors import ToolError, snippet
 from openai_runs.models.limits import NAME
 from openai_runs.models.model import Model, Unknown
@@ -88,11 +89,10 @@ class Toolbox:
         timeout: float | None = 60,
         on_error: Literal["report", "raise"] = "report",
     ) -> None:
-        if max_concurrency < 1:
-            raise ValueError(f"max_concurrency must be at least 1: got {max_concurrency}")
+        check_count("max_concurrency", max_concurrency, least=1)
         if on_error not in ("report", "raise"):
             raise ValueError(f"on_error must be 'report' or 'raise': got {on_error!r}")
-        _check_timeout(timeout)
+        check_seconds("timeout", timeout, none=True)
         self._max_concurrency = max_concurrency
         self._timeout = timeout
         self._on_error = on_error
@@ -149,7 +149,7 @@ class Toolbox:
 
         Type hints and docstring say what the model is told: annotate each parameter with what `msgspec` can read from
         JSON, and describe it in the docstring, in any of the usual styles. ``Annotated[int, msgspec.Meta(ge=1)]`` adds
-        limits. A synchronous function runs in a worker thread. What a tool returns is sent as it is if it is a
+        limits. A synchronous function runs in a thread. What a tool returns is sent as it is if it is a
         string, else as JSON, so ``None`` is ``null``.
 
         Args:
@@ -168,7 +168,7 @@ class Toolbox:
             return partial(self.tool, name=name, description=description, timeout=timeout, strict=strict)
         if not inspect.isroutine(function) or _yields(function):
             raise TypeError(f"a tool is a function that returns its result, not {function!r}: wrap that in one")
-        _check_timeout(timeout)
+        check_seconds("timeout", timeout, none=True)
         name = name or function.__name__
         if broken := NAME.broken(name):
             raise ValueError(f"tool name {name!r} {broken}: pass another as name=...")
@@ -295,27 +295,19 @@ class Toolbox:
         return await result if inspect.isawaitable(result) else result  # of a decorated coroutine function, say
 
     async def _in_thread(self, key: _Key, call: Callable[[], Any]) -> Any:
-        """Make a call in a worker thread, or wait for the thread that is making it.
+        """Make a call in a thread of its own, or wait for the thread that is making it.
 
         A thread cannot be stopped. To wait for it would make timeouts, deadlines and Ctrl-C wait as well, so it is
         abandoned; but it stays known, since to start a second one for the same call would do its work twice.
         """
         thread = self._memory.get(key)
-        if isinstance(thread, Future):
-            return await asyncio.wrap_future(thread)
-        thread = Future()
-        self._remember(key, thread)
-        try:
-            # Our own places are the limit; to wait for one of anyio's threads as well would count as the tool's time.
-            await anyio.to_thread.run_sync(
-                _settle, thread, call, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1)
-            )
-        except asyncio.CancelledError:
-            if thread.cancel():  # it had not begun, and never will
-                self._memory.pop(key, None)
-            raise
-        self._memory.pop(key, None)
-        return thread.result()
+        if not isinstance(thread, Future):
+            thread = Future()
+            thread.set_running_or_notify_cancel()  # so that cancelling whoever waits for it does not cancel it
+            # A daemon, unlike the threads of asyncio and anyio: for those, Python waits at its end.
+            Thread(target=copy_context().run, args=(_settle, thread, call), name=f"tool {key[2]}", daemon=True).start()
+            self._remember(key, thread)
+        return await asyncio.wrap_future(thread)
 
     def _failed(
         self, call: FunctionToolCall, text: str, cause: Exception, *, quotes_arguments: bool = False
@@ -335,24 +327,21 @@ class Toolbox:
 
 
 def _settle(thread: "Future[Any]", call: Callable[[], Any]) -> None:
-    """Make a call in the current thread, unless it was called off, and leave what comes of it in ``thread``."""
-    if thread.set_running_or_notify_cancel():
+    """Make a call in the current thread, and leave what comes of it in ``thread``."""
+    try:
         try:
             result = call()
-        except BaseException as error:  # raised again by whoever waits for the thread
-            thread.set_exception(error)
-        else:
-            thread.set_result(result)
+        except StopIteration as error:  # which no future takes, as no coroutine raises it
+            raise RuntimeError("the tool raised StopIteration") from error
+    except BaseException as error:  # raised again by whoever waits for the thread
+        thread.set_exception(error)
+    else:
+        thread.set_result(result)
 
 
 def _key(call: FunctionToolCall, run_id: str | None) -> _Key:
     # Some servers count `call_0`, `call_1` anew for each run, or for each round: an ID alone may not be enough.
     return run_id, call.id, call.function.name, call.function.arguments
-
-
-def _check_timeout(timeout: float | None) -> None:
-    if timeout is not None and not timeout > 0:  # a NaN is not
-        raise ValueError(f"timeout must be more than 0 seconds: got {timeout}")
 
 
 def _yields(function: Callable[..., Any]) -> bool:

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import anyio
-import anyio.from_thread
 import anyio.lowlevel
+import anyio.to_thread
 import attrs
 import msgspec
 import pytest
@@ -187,13 +187,15 @@ def test_names_are_unique_and_fit_the_api() -> None:
     ("options", "message"),
     [
         ({"max_concurrency": 0}, "max_concurrency must be at least 1: got 0"),
+        ({"max_concurrency": None}, "max_concurrency must be a whole number: got None"),
+        ({"timeout": "60"}, "timeout must be a number of seconds or None: got '60'"),
         ({"timeout": 0}, "timeout must be more than 0 seconds: got 0"),
         ({"timeout": math.nan}, "timeout must be more than 0 seconds: got nan"),
         ({"on_error": "ignore"}, "on_error must be 'report' or 'raise': got 'ignore'"),
     ],
 )
 def test_settings_are_checked(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         Toolbox(**options)
 
 
@@ -889,14 +891,14 @@ async def test_what_was_done_before_a_failure_is_not_done_again() -> None:
 async def test_thread_goes_on_and_is_not_doubled(finish_before: bool) -> None:
     """Whoever waited was cancelled, at once; the next one gets what the thread found."""
     toolbox = Toolbox()
-    started, release, over = anyio.Event(), threading.Event(), threading.Event()
+    loop, started, release, over = asyncio.get_running_loop(), anyio.Event(), threading.Event(), threading.Event()
     times = 0
 
     @toolbox.tool
     def work() -> int:
         nonlocal times
         times += 1
-        anyio.from_thread.run_sync(started.set)
+        loop.call_soon_threadsafe(started.set)
         release.wait(30)
         over.set()
         return times
@@ -916,24 +918,38 @@ async def test_thread_goes_on_and_is_not_doubled(finish_before: bool) -> None:
     assert await output_of(toolbox, call("work")) == "1"
 
 
+def test_thread_that_never_ends_does_not_keep_the_program() -> None:
+    """Nobody waits for a thread that has taken too long, not even Python at its end."""
+    program = """
+import asyncio, threading
+from openai_runs import Toolbox
+from openai_runs.models.tool import FunctionCall, FunctionToolCall
+
+toolbox = Toolbox(timeout=0.01)
+
+@toolbox.tool
+def hang() -> None:
+    threading.Event().wait()
+
+call = FunctionToolCall(id="call_1", function=FunctionCall(name="hang", arguments=""))
+print(asyncio.run(toolbox.answer([call])))
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert "no answer within 0.01 seconds" in run.stdout
+
+
 @pytest.mark.anyio
-async def test_thread_that_has_not_begun_is_called_off() -> None:
-    """Then the call was not made, and is made when it is asked for again."""
+async def test_stop_iteration_is_a_failure_like_any_other() -> None:
+    """Though no future may hold it."""
     toolbox = Toolbox()
-    key = module._key(call("ok", x=1), None)
-    with anyio.CancelScope() as scope:
-        scope.cancel()
-        await toolbox._in_thread(key, lambda: pytest.fail("called"))
-    assert scope.cancelled_caught
-    assert toolbox._memory == {}
-    assert await toolbox._in_thread(key, lambda: "called") == "called"
 
+    @toolbox.tool
+    def first() -> int:
+        return next(iter([]))
 
-def test_thread_that_comes_too_late_does_nothing() -> None:
-    thread: module.Future[Any] = module.Future()
-    thread.cancel()
-    module._settle(thread, lambda: pytest.fail("called"))
-    assert thread.cancelled()
+    assert json.loads(await output_of(toolbox, call("first"))) == {
+        "error": "RuntimeError: the tool raised StopIteration"
+    }
 
 
 @pytest.mark.anyio
