@@ -7,8 +7,9 @@ from functools import partial
 from typing import Final, Literal, TypeVar
 
 import anyio
-from attrs import define, field, validators
+from attrs import define, field
 
+from openai_runs._arguments import check_seconds
 from openai_runs._retries import is_transient, poll_hint
 from openai_runs._transport import Answer
 from openai_runs.errors import (
@@ -55,13 +56,20 @@ class Follower:
 
     one: OneRun
     toolbox: Toolbox | None
-    deadline: float | None = field(validator=validators.optional(validators.ge(0)))
+    deadline: float | None
     polling: Polling
     run: Run | None  #: the latest snapshot
     _lifecycle: RunLifecycle = field(factory=RunLifecycle, init=False)
     _changed_at: float = field(default=0.0, init=False)
     _hint: float | None = field(default=None, init=False)
     _ends_at: float = field(default=math.inf, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_seconds("deadline", self.deadline, zero=True, none=True)
+        if not isinstance(self.polling, Polling):
+            raise TypeError(f"polling must be a Polling: got {self.polling!r}")
+        if self.toolbox is not None and not isinstance(self.toolbox, Toolbox):
+            raise TypeError(f"toolbox must be a Toolbox: got {self.toolbox!r}")
 
     async def events(self, *, cancel_on_exit: bool = False) -> AsyncGenerator[RunEvent, None]:
         """See `RunsService.follow`."""
@@ -192,7 +200,7 @@ class Follower:
         # Shielded: that somebody cancels us is the main reason to come here.
         with anyio.move_on_after(_LAST_WISH, shield=True) as scope:
             try:
-                self.run = await self.one.cancel()
+                self.run = await self.one.stop()
             except OpenAIRunsError as error:  # the reason for leaving must not be hidden by this one
                 _logger.warning("%s could not be cancelled: %s", self.one.name, error)
         if scope.cancelled_caught:

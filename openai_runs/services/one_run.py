@@ -8,7 +8,7 @@ from yarl import URL
 
 from openai_runs import _params
 from openai_runs._transport import ByteStream, Listen, Transport
-from openai_runs.errors import TransportError
+from openai_runs.errors import BadRequestError, TransportError
 from openai_runs.models.message import Message
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run, RunStatus, ToolOutputsSubmitParams
@@ -39,9 +39,12 @@ class OneRun:
     @classmethod
     def named(cls, transport: Transport, run: Run | str, run_id: str | None) -> Self:
         """A run as callers name it: by itself, or by two IDs."""
-        thread_id, run_id = (run.thread_id, run.id) if isinstance(run, Run) else (run, run_id)
-        if run_id is None:
+        if isinstance(run, Run) and run_id is None:
+            thread_id, run_id = run.thread_id, run.id
+        elif isinstance(run, Run) or run_id is None:
             raise TypeError("a run is named by a Run, or by two IDs: the thread's and its own")
+        else:
+            thread_id = run
         return cls(transport, f"run {run_id}", transport.url(_ONE, thread_id=thread_id, run_id=run_id))
 
     @property
@@ -80,15 +83,23 @@ class OneRun:
 
     async def cancel(self) -> Run:
         """See `RunsService.cancel`."""
-
-        async def cancelled() -> Run | None:
-            now = await self._transport.once("GET", self.url, Run)
-            return now if now.status is RunStatus.CANCELLING or now.status.is_terminal else None
-
         if self._url is None:
             await self.retrieve()
         url = self._transport.below(self.url, "cancel")
-        return await self._transport.request("POST", url, Run, repeatable=False, look=cancelled)
+        return await self._transport.request("POST", url, Run, repeatable=False, look=self._stopping)
+
+    async def stop(self) -> Run:
+        """Cancel the run, unless it has ended since it was last seen, or is being cancelled."""
+        try:
+            return await self.cancel()
+        except BadRequestError:
+            if (now := await self._stopping()) is None:
+                raise
+            return now
+
+    async def _stopping(self) -> Run | None:
+        now = await self._transport.once("GET", self.url, Run)
+        return now if now.status is RunStatus.CANCELLING or now.status.is_terminal else None
 
     async def submit(self, outputs: ToolOutputs, listen: Listen | None = None) -> Run:
         """See `RunsService.submit_tool_outputs`."""

@@ -143,13 +143,21 @@ class TestStories:
             await world.session.runs.complete(world.thread.id, "run_none")
 
     @pytest.mark.parametrize(
-        ("options", "text"),
-        [({"deadline": -1}, "deadline"), ({"deadline": float("nan")}, "deadline"), ({"on_exit": "stop"}, "on_exit")],
+        ("options", "error", "text"),
+        [
+            ({"deadline": -1}, ValueError, "deadline must be at least 0 seconds: got -1"),
+            ({"deadline": float("nan")}, ValueError, "deadline must be at least 0 seconds: got nan"),
+            ({"deadline": "60"}, TypeError, "deadline must be a number of seconds or None: got '60'"),
+            ({"on_exit": "stop"}, ValueError, "on_exit must be 'leave' or 'cancel': got 'stop'"),
+            ({"via": "sse"}, ValueError, "via must be 'poll' or 'stream': got 'sse'"),
+            ({"polling": 5}, TypeError, "polling must be a Polling: got 5"),
+            ({"toolbox": [print]}, TypeError, r"toolbox must be a Toolbox: got \[<built-in"),
+        ],
     )
-    async def test_wrong_arguments(self, options: dict[str, Any], text: str) -> None:
+    async def test_wrong_arguments(self, options: dict[str, Any], error: type[Exception], text: str) -> None:
         """Refused where they are written."""
         async with Stub() as stub, stub.session() as session:
-            with pytest.raises(ValueError, match=text):
+            with pytest.raises(error, match=text):
                 session.runs.follow("thread_1", "run_1", **options)
 
 
@@ -530,12 +538,22 @@ class TestLeaving:
 
     async def test_cancelling_fails(self, caplog: pytest.LogCaptureFixture) -> None:
         """The reason for leaving is what the caller hears; that the run goes on is logged."""
-        story = seen("in_progress"), error(401, "no"), error(400, "Cannot cancel")
+        story = seen("in_progress"), error(401, "no"), error(403, "Cannot cancel")
         async with Stub(*story) as stub, stub.session() as session:
             with pytest.raises(AuthenticationError):
                 await session.runs.complete("thread_1", "run_1", polling=QUICK, on_exit="cancel")
         assert stub.requests[-1].path.endswith("/cancel")
         assert "run run_1 could not be cancelled: POST /v1/threads" in caplog.text
+
+    @pytest.mark.parametrize(("now", "told"), [("completed", False), ("cancelling", False), ("in_progress", True)])
+    async def test_cancelling_is_refused(self, caplog: pytest.LogCaptureFixture, now: str, told: bool) -> None:
+        """Of a run that has ended since it was last seen there is nothing to say, and nothing to do."""
+        story = seen("in_progress"), error(401, "no"), error(400, "Cannot cancel"), seen(now)
+        async with Stub(*story) as stub, stub.session() as session:
+            with pytest.raises(AuthenticationError):
+                await session.runs.complete("thread_1", "run_1", polling=QUICK, on_exit="cancel")
+        assert len(stub.requests) == len(story)
+        assert ("could not be cancelled" in caplog.text) is told
 
     async def test_cancelling_takes_too_long(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
