@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from inspect import isawaitable
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 from urllib.request import getproxies, proxy_bypass
@@ -51,6 +52,7 @@ _BROKEN: Final = (aiohttp.ClientError, OSError)  # TimeoutError is an OSError
 #: Characters of a server's words that are kept.
 _MOST_TEXT: Final = 2000
 _is_plain: Final = re.compile("[A-Za-z0-9_-]+").fullmatch
+_is_header_name: Final = re.compile("[A-Za-z0-9!#$%&'*+.^_`|~-]+").fullmatch
 #: Headers with these in their names have secrets for values, but none so short that it may be a word.
 _SECRET_HEADERS: Final = ("auth", "cookie", "key", "secret", "token")
 _SHORTEST_SECRET: Final = 8
@@ -275,7 +277,10 @@ class Transport:
         raise self._nonsense(answer, unreadable)
 
     async def _token(self, new_token: Callable[[], Awaitable[str]]) -> str:
-        token = _checked_key("the token that api_key() returned", await new_token())
+        coming = new_token()
+        if not isawaitable(coming):
+            raise TypeError(f"api_key must be a string or an async function: it returned {type(coming).__name__}")
+        token = _checked_key("the token that api_key() returned", await coming)
         if len(token) >= _SHORTEST_SECRET and token not in self._tokens:
             self._tokens.append(token)
         return token
@@ -309,7 +314,7 @@ class Transport:
         message = fields.get("message", "")
         cls = response_error_class(answer.status)
         if 300 <= answer.status < 400:
-            text = f", a redirect to {headers.get('location')}, which is not followed; correct base_url"
+            text = f", a redirect to {headers.get('location', 'nowhere')}, which is not followed; correct base_url"
         elif answer.status == 404 and _is_whole_path(message):
             cls = UnsupportedEndpointError
             hosted = URL(self._base).host == "api.openai.com"
@@ -393,7 +398,9 @@ def _checked_key(name: str, key: Any) -> str:
     return key
 
 
-def _checked_header(name: str, value: Any) -> str:
+def _checked_header(name: Any, value: Any) -> str:
+    if not isinstance(name, str) or not _is_header_name(name):
+        raise ValueError(f"default_headers must have names of HTTP headers: got {name!r}")
     if not isinstance(value, str) or not value.isprintable():
         raise ValueError(f"header {name} must be a string of one line")
     return value

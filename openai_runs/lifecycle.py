@@ -6,10 +6,11 @@ takes whatever can be reached by several moves.
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from attrs import define, field, frozen, validators
 
+from openai_runs._arguments import check_seconds
 from openai_runs.events import ActionRequired, RunEnded, StatusChanged
 from openai_runs.models.run import Run, RunStatus
 
@@ -79,6 +80,11 @@ class RunLifecycle:
         return _EVENT_FOR.get(run.status, StatusChanged)(run=run, previous=previous)
 
 
+def _seconds(_: object, attribute: Any, value: object) -> None:
+    name = attribute.name
+    check_seconds(f"Polling.{name}", value, zero=name == "outage", none=name == "queued_timeout")
+
+
 @frozen(kw_only=True)
 class Polling:
     """How often a follower asks. The server's hint, ``openai-poll-after-ms``, wins over it on every answer.
@@ -87,13 +93,13 @@ class Polling:
     brings nothing new, up to ``longest`` seconds.
     """
 
-    first: float = field(default=0.25, validator=validators.gt(0))
+    first: float = field(default=0.25, validator=_seconds)
     factor: float = field(default=1.5, validator=[validators.ge(1), validators.le(10)])
-    longest: float = field(default=5.0, validator=validators.gt(0))
+    longest: float = field(default=5.0, validator=_seconds)
     #: Seconds a run may stay ``queued`` at a stretch before following it raises `RunStuckError`. ``None``: for ever.
-    queued_timeout: float | None = field(default=600.0, validator=validators.optional(validators.gt(0)))  # type: ignore[arg-type]  # mypy takes the type from the default
+    queued_timeout: float | None = field(default=600.0, validator=_seconds)
     #: Seconds at a stretch that the endpoint may be out of reach, retries included, before following gives up.
-    outage: float = field(default=60.0, validator=validators.ge(0))
+    outage: float = field(default=60.0, validator=_seconds)
 
     def delay(self, unchanged: int, hint: float | None = None) -> float:
         """Seconds until the next question.

@@ -7,6 +7,7 @@ from typing import Final, Self
 
 import anyio
 
+from openai_runs._arguments import check_count, check_seconds
 from openai_runs._transport import SHUTDOWN, ApiKey, Transport
 from openai_runs.services.assistants import AssistantsService
 from openai_runs.services.messages import MessagesService
@@ -60,6 +61,7 @@ class Session(anyio.AsyncContextManagerMixin):
             max_connections: How many requests are under way at once; further ones wait.
 
         Raises:
+            TypeError: An argument is not what it should be.
             ValueError: There is no endpoint, or an argument is out of range.
         """
         base_url = base_url or os.environ.get("OPENAI_BASE_URL")
@@ -67,11 +69,12 @@ class Session(anyio.AsyncContextManagerMixin):
             raise ValueError(f"no endpoint: base_url is not given and OPENAI_BASE_URL is not set. {SHUTDOWN}")
         if api_key == "":
             raise ValueError("api_key must not be empty; leave it out if the endpoint wants none")
-        for name, value, least in (("max_retries", max_retries, 0), ("max_connections", max_connections, 1)):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}: got {value}")
-        if not timeout > 0:
-            raise ValueError(f"timeout must be more than 0 seconds: got {timeout}")
+        check_count("max_retries", max_retries, least=0)
+        check_count("max_connections", max_connections, least=1)
+        check_seconds("timeout", timeout)
+        for name, value in (("default_headers", default_headers), ("default_query", default_query)):
+            if value is not None and not isinstance(value, Mapping):
+                raise TypeError(f"{name} must be a dict: got {type(value).__name__}")
         organization = organization or os.environ.get("OPENAI_ORG_ID")
         project = project or os.environ.get("OPENAI_PROJECT_ID")
         headers = {
@@ -99,5 +102,6 @@ class Session(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
+        """What ``async with`` does: requests can be sent inside; at the end, those under way fail."""
         async with self._transport.opened():
             yield self

@@ -181,6 +181,11 @@ class TestPolling:
         with pytest.raises(ValueError, match=name):
             Polling(**options)
 
+    def test_no_number(self) -> None:
+        """Named as it is written."""
+        with pytest.raises(TypeError, match=r"Polling\.first must be a number of seconds: got '1'"):
+            Polling(first="1")
+
     def test_for_ever(self) -> None:
         """A run may be left queued for as long as it takes."""
         assert Polling(queued_timeout=None).queued_timeout is None

@@ -211,6 +211,13 @@ class TestTokens:
             assert "tok\n" not in str(caught.value)
         assert stub.requests == []
 
+    async def test_a_function_that_is_not_async(self) -> None:
+        """Told in the terms of whoever passed it."""
+        async with Stub() as stub, stub.session(api_key=lambda: "tok") as session:
+            with pytest.raises(TypeError, match="api_key must be a string or an async function: it returned str"):
+                await session.runs.retrieve("thread_1", "run_1")
+        assert stub.requests == []
+
 
 class TestAnswers:
     async def test_compressed(self) -> None:
@@ -269,6 +276,11 @@ class TestAnswers:
                 await session.threads.create()
         assert len(stub.requests) == 1
         assert (other.requests, other.connections) == ([], 0)
+
+    async def test_a_redirect_to_nowhere(self) -> None:
+        async with Stub(reply(b"", 302)) as stub, stub.session() as session:
+            with pytest.raises(ResponseError, match="302, a redirect to nowhere, which is not followed"):
+                await session.threads.create()
 
 
 class TestErrors:

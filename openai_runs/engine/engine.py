@@ -7,6 +7,7 @@ from typing import Final, Self
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
+from openai_runs._arguments import check_count, check_seconds
 from openai_runs.engine.backends import ModelBackend
 from openai_runs.engine.clock import Clock, SystemClock
 from openai_runs.engine.executor import Executor
@@ -73,12 +74,14 @@ class Engine(anyio.AsyncContextManagerMixin):
                 called by the engine's tasks, so it must be quick and must not raise.
 
         Raises:
+            TypeError: An argument is not what it should be.
             ValueError: A number makes no sense.
         """
-        if max_active_runs < 1:
-            raise ValueError(f"max_active_runs must be at least 1, is {max_active_runs}")
-        if not expires_after > 0:
-            raise ValueError(f"expires_after must be more than 0 seconds, is {expires_after}")
+        check_count("max_active_runs", max_active_runs, least=1)
+        check_seconds("expires_after", expires_after)
+        for name, value, kind in ("store", store, "SQLiteStore(path)"), ("backend", backend, "ScriptedBackend()"):
+            if not hasattr(value, "__aenter__"):
+                raise TypeError(f"{name} must be an object, such as {kind}: got {value!r}")
         self.clock: Final[Clock] = clock or SystemClock()
         self._backend = backend
         self._was_entered = False

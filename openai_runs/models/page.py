@@ -1,5 +1,6 @@
 """Pages of lists."""
 
+from collections.abc import Sequence
 from typing import Annotated, Generic, Literal, TypedDict, TypeVar
 
 from attrs import frozen
@@ -28,6 +29,12 @@ class ListParams(TypedDict, total=False):
     order: Annotated[Literal["asc", "desc"], OneOf(("asc", "desc"))]  #: by ``created_at``, newest first by default
     after: Annotated[str, ID]  #: an object ID: start behind it
     before: Annotated[str, ID]  #: an object ID: stop before it
+
+
+class IncludeParams(TypedDict):
+    """What a run and its steps may show more of. The API has one value, other endpoints may have others."""
+
+    include: Sequence[str]
 
 
 class MessageListParams(ListParams, total=False):

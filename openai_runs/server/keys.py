@@ -15,10 +15,13 @@ class Keys:
         owners: From each secret key to the label of its owner.
 
     Raises:
+        TypeError: It is no mapping.
         ValueError: There is no key, or an empty one: either would be a door that looks locked and is not.
     """
 
     def __init__(self, owners: Mapping[str, str]) -> None:
+        if not isinstance(owners, Mapping):
+            raise TypeError(f"keys must be a dict, from each key to its owner's label: got {type(owners).__name__}")
         if not owners:
             raise ValueError("keys must not be empty; leave them out to let everybody in")
         if not all(key.strip() for key in owners):

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Final, Unpack
 
+from openai_runs import _params
 from openai_runs._transport import Transport
-from openai_runs.models.page import ListParams, Page
+from openai_runs.models.page import IncludeParams, ListParams, Page
 from openai_runs.models.run_step import RunStep
 from openai_runs.services.listing import Listing
 
@@ -33,6 +34,7 @@ class RunStepsService:
 
         Source: Assistants v2 API, operation ``getRunStep``.
         """
+        _params.check({"include": include}, IncludeParams)
         query = {"include[]": include}
         url = self._transport.url(_ONE, query, thread_id=thread_id, run_id=run_id, step_id=step_id)
         return await self._transport.request("GET", url, RunStep)
@@ -50,5 +52,6 @@ class RunStepsService:
 
         Source: Assistants v2 API, operation ``listRunSteps``.
         """
+        _params.check({"include": include}, IncludeParams)
         ids = {"thread_id": thread_id, "run_id": run_id}
         return Listing(self._transport, Page[RunStep], _ALL, ids, query, ListParams, include)

@@ -12,7 +12,7 @@ from openai_runs import _params
 from openai_runs._transport import Transport
 from openai_runs.events import ActionRequired, RunEvent
 from openai_runs.lifecycle import Polling
-from openai_runs.models.page import ListParams, Page
+from openai_runs.models.page import IncludeParams, ListParams, Page
 from openai_runs.models.run import Run, RunCreateParams, RunUpdateParams, ToolOutputsSubmitParams
 from openai_runs.services.following import Follower, OnExit, cancels, outcome
 from openai_runs.services.listing import Listing
@@ -65,6 +65,7 @@ class RunsService:
     ) -> tuple[URL, Mapping[str, Any], Look | None]:
         """Where and what to send to start a run, and how to find out whether that is done, if there is a way to."""
         _params.check(params, RunCreateParams)
+        _params.check({"include": include}, IncludeParams)
         url = self._transport.url(ALL_RUNS, {"include[]": include}, thread_id=thread_id)
         metadata = params.get("metadata") or {}
         if MARKER not in metadata and len(metadata) >= 16:

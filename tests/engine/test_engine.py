@@ -117,12 +117,18 @@ async def test_the_system_s_clock():
 
 @pytest.mark.parametrize(
     ("options", "name"),
-    [({"max_active_runs": 0}, "max_active_runs"), ({"expires_after": 0}, "expires_after")],
+    [
+        ({"max_active_runs": 0}, "max_active_runs must be at least 1"),
+        ({"expires_after": 0}, "expires_after must be more than 0 seconds"),
+        ({"expires_after": "600"}, "expires_after must be a number of seconds: got '600'"),
+        ({"store": "runs.db"}, r"store must be an object, such as SQLiteStore\(path\): got 'runs.db'"),
+        ({"backend": "scripted"}, r"backend must be an object, such as ScriptedBackend\(\): got 'scripted'"),
+    ],
 )
-def test_senseless_numbers(options, name):
+def test_senseless_arguments(options, name):
     """Refused before anything is opened."""
-    with pytest.raises(ValueError, match=name):
-        Engine(store=MemoryStore(), backend=ScriptedBackend(), **options)
+    with pytest.raises((TypeError, ValueError), match=name):
+        Engine(**{"store": MemoryStore(), "backend": ScriptedBackend(), **options})
 
 
 async def test_a_caller_who_is_cancelled_leaves_no_half_done_work():

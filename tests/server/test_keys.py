@@ -47,6 +47,12 @@ def test_a_door_without_a_lock(keys):
         Keys(keys)
 
 
+def test_keys_without_owners():
+    """A list of keys is not enough, and is not shown."""
+    with pytest.raises(TypeError, match=r"keys must be a dict, from each key to its owner's label: got list$"):
+        Keys(["sk-alice"])
+
+
 def test_keys_are_not_shown():
     """No `repr`, and so no log, has a key."""
     assert repr(KEYS) == "<3 keys>"

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from openai_runs import load
 from openai_runs.errors import BadRequestError, NotFoundError, UnsupportedEndpointError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.run import Run, TruncationStrategy
@@ -13,8 +14,11 @@ from openai_runs.server import LocalServer
 from openai_runs.services.runs import MARKER
 from openai_runs.session import Session
 from tests.proxy import Proxy
+from tests.samples import EXAMPLES
 from tests.services.conftest import QUICK, WEATHER
 from tests.stub import Stub
+
+EXAMPLE = load((EXAMPLES / "objects/RunObject.json").read_bytes(), Run)
 
 pytestmark = pytest.mark.anyio
 
@@ -134,11 +138,27 @@ async def test_not_all_outputs(session: Session, waiting: Run) -> None:
         await session.runs.submit_tool_outputs(waiting, [])
 
 
+@pytest.mark.parametrize("include", [None, "content", [None]])
+async def test_what_is_no_list_of_fields(include: Any) -> None:
+    """What to include is a list of words; anything else is refused before it is sent."""
+    async with Stub() as stub, stub.session() as session:
+        for call in (
+            lambda: session.runs.create("thread_1", assistant_id="asst_1", include=include),
+            lambda: session.runs.stream("thread_1", assistant_id="asst_1", include=include),
+            lambda: session.run_steps.retrieve("thread_1", "run_1", "step_1", include=include),
+            lambda: session.run_steps.list("thread_1", "run_1", include=include),
+        ):
+            with pytest.raises(TypeError, match=r"include(\[0\])? must be a .*nothing was sent"):
+                await call()
+    assert stub.requests == []
+
+
 async def test_which_run() -> None:
     """A run is named by a Run or by two IDs; half a name is refused before anything is sent."""
     async with Stub() as stub, stub.session() as session:
         for call in (
             lambda: session.runs.retrieve("thread_1"),
+            lambda: session.runs.retrieve(EXAMPLE, "run_2"),
             lambda: session.runs.cancel("thread_1"),
             lambda: session.runs.update("thread_1", metadata={}),
         ):
