@@ -1,5 +1,6 @@
 """When a failed request is repeated, and what has to be known before. No HTTP: who sends is told by a function."""
 
+import logging
 import math
 import ssl
 import time
@@ -10,6 +11,11 @@ from typing import Final, Generic, TypeAlias, TypeVar
 from attrs import define, field
 
 from openai_runs.errors import ProtocolError, ResponseError, TransportError
+
+_logger = logging.getLogger("openai_runs.retries")
+# stamina warns of each repetition; where logging is not set up, that would be a bare "stamina.retry_scheduled" on the
+# screen, which says neither what is repeated nor why. Ours does; who has set up logging gets both.
+logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 T = TypeVar("T")
 Failure: TypeAlias = TransportError | ResponseError | ProtocolError
@@ -70,6 +76,7 @@ class Repetition(Generic[T]):
     async def _repeat(self) -> T:
         if (found := await self._find()) is not None:
             return found
+        _logger.info("repeating what failed: %s", self.failure)
         try:
             return await self.once()
         except FAILURES as error:
@@ -89,7 +96,9 @@ class Repetition(Generic[T]):
             return await self.look()
         except FAILURES as error:  # nothing is known, so nothing may be repeated, and the doubt is what has to be told
             self.failure = self._doubt
-            self.failure.add_note(f"Looking for what it has done failed as well: {error}")
+            note = f"Looking for what it has done failed as well: {error}"
+            if note not in getattr(self.failure, "__notes__", ()):
+                self.failure.add_note(note)
             raise self.failure from self.failure.__cause__
 
 

@@ -1,5 +1,6 @@
 """What is repeated, how long after, and what is looked up before."""
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -96,6 +97,15 @@ class TestRepeatable:
         with pytest.raises(type(failure)):
             await server.request(repeatable=True)
         assert server.log == ["send"]
+
+    async def test_logged(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A repetition is told in our own words; stamina's have no place on a bare screen."""
+        caplog.set_level(logging.INFO, "openai_runs")
+        await Server(REFUSED, "done").request(repeatable=True)
+        assert [r.getMessage() for r in caplog.records if r.name == "openai_runs.retries"] == [
+            "repeating what failed: refused"
+        ]
+        assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("stamina").handlers)
 
     async def test_other_errors(self) -> None:
         """A bug of ours, or a caller's error from within, is not a failure of the network."""
