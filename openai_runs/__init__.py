@@ -17,7 +17,14 @@ from openai_runs.errors import (
     ToolError,
     TransportError,
 )
-from openai_runs.events import ActionRequired, RunEnded, RunEvent, StatusChanged, ToolOutputsSubmitted
+from openai_runs.events import (
+    ActionRequired,
+    PollingTookOver,
+    RunEnded,
+    RunEvent,
+    StatusChanged,
+    ToolOutputsSubmitted,
+)
 from openai_runs.lifecycle import Polling
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Message
@@ -38,6 +45,7 @@ __all__ = [
     "NotFoundError",
     "OpenAIRunsError",
     "Polling",
+    "PollingTookOver",
     "ProtocolError",
     "RateLimitError",
     "ResponseError",

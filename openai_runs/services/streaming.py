@@ -76,6 +76,11 @@ class RunStream(anyio.AsyncContextManagerMixin):
         self._events: AsyncGenerator[StreamEvent, None] | None = None
         self._was_opened = False
 
+    def __repr__(self) -> str:
+        run = self._follower.run
+        state = "open" if self._events is not None else "closed" if self._was_opened else "not open yet"
+        return f"<RunStream, {state}: {self._follower.one.name if run is None else f'{run.id} {run.status}'}>"
+
     @property
     def run(self) -> Run:
         """The latest snapshot.

@@ -214,12 +214,15 @@ class TestRequests:
         """A stream is used inside its `async with`, once."""
         async with Stub(ends(*framed(CREATED, COMPLETED))) as stub, stub.session() as session:
             events = session.runs.stream("thread_1", assistant_id="asst_1")
+            assert repr(events) == "<RunStream, not open yet: the run on thread_1>"
             with pytest.raises(RuntimeError, match="not open: use it in `async with`"):
                 aiter(events)
             async with events:
+                assert repr(events) == "<RunStream, open: the run on thread_1>"
                 with pytest.raises(RuntimeError, match="not known yet"):
                     events.run  # noqa: B018
                 await events.until_done()
+            assert repr(events) == f"<RunStream, closed: {events.run.id} completed>"
             with pytest.raises(RuntimeError, match="closed"):
                 await events.until_done()
             with pytest.raises(RuntimeError, match="opened once"):

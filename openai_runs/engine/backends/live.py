@@ -135,17 +135,27 @@ class _Attempts:
     """Decides whether a call that has said nothing is made again, and of what: the hook of the retry machinery."""
 
     items: Sequence[Item]  #: what the model is going to see
+    _run_id: str
     _may_shorten: bool
     _retries_left: int
     _deadline: float
 
     def __init__(self, request: ModelRequest, max_retries: int) -> None:
         self.items = within(request.items, request.max_prompt_tokens) if request.may_shorten else request.items
+        self._run_id = request.run_id
         self._may_shorten = request.may_shorten
         self._retries_left = max_retries
         self._deadline = anyio.current_time() + request.seconds_left
 
     def __call__(self, error: Exception) -> bool | float:
+        """Whether to go on after ``error``; a number is how long to wait, in seconds."""
+        wait = self._wait(error)
+        if wait is not False:
+            when = "soon" if wait is True else f"in {wait:.0f} s"
+            _logger.info("run %s: the model is asked again %s: %s", self._run_id, when, error)
+        return wait
+
+    def _wait(self, error: Exception) -> bool | float:
         if not isinstance(error, FAILURES):
             return False
         if says_too_long(error):

@@ -124,11 +124,15 @@ async def test_but_not_for_ever(kind: str) -> None:
     assert len(stub.requests) == 3
 
 
-async def test_a_429_delays_the_run_and_does_not_fail_it(kind: str) -> None:
+async def test_a_429_delays_the_run_and_does_not_fail_it(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     """However often, and however long the endpoint wants to be left alone: the run has time."""
+    caplog.set_level("INFO", "openai_runs.engine.backends")
     stub = ModelStub(*[limited()] * 10, limited("300"))
     assert (await answer(stub, kind, a_request(seconds_left=600.0), max_retries=0)).reason == "stop"
     assert len(stub.requests) == 12
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 11
+    assert "the model is asked again in 300 s: " in said[-1]
 
 
 async def test_a_429_that_lasts_longer_than_the_run_fails_it_at_once(kind: str) -> None:
