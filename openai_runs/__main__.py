@@ -1,5 +1,19 @@
-"""``python -m openai_runs``."""
+"""``python -m openai_runs``, and the script ``openai-runs``."""
 
-from openai_runs.cli import main
+import sys
 
-main()
+from openai_runs._extras import needs
+
+
+def main() -> None:
+    """Run the command line, if what it needs is installed."""
+    try:
+        with needs("server"):
+            from openai_runs import cli
+    except ImportError as error:
+        sys.exit(str(error))
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

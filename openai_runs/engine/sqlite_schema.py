@@ -6,15 +6,18 @@ import sqlite3
 from pathlib import Path
 from typing import Any, Final
 
-import aiosqlite
 import anyio
 
+from openai_runs._extras import needs
 from openai_runs.engine.records import RunState
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
+
+with needs("server"):
+    import aiosqlite
 
 
 class StoreFileError(OSError):

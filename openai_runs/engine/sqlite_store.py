@@ -13,9 +13,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-import aiosqlite
 import anyio
 import msgspec
 from attrs import define
@@ -28,6 +27,9 @@ from openai_runs.engine.records import Change, Delete, PageQuery, Record, RunSta
 from openai_runs.engine.store import UnknownCursorError, group_of
 from openai_runs.models.message import Message
 from openai_runs.models.run_step import RunStep
+
+if TYPE_CHECKING:
+    import aiosqlite
 
 T = TypeVar("T", bound=Stored)
 

@@ -1,7 +1,10 @@
 """The engine's HTTP face; knows nothing of the client."""
 
-from openai_runs.server.app import create_app
-from openai_runs.server.local import LocalServer
-from openai_runs.server.poll_hint import PollHint
+from openai_runs._extras import needs
+
+with needs("server"):
+    from openai_runs.server.app import create_app
+    from openai_runs.server.local import LocalServer
+    from openai_runs.server.poll_hint import PollHint
 
 __all__ = ["LocalServer", "PollHint", "create_app"]

@@ -11,17 +11,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, Literal
 
+import jsonschema_rs
 import msgspec
 from multidict import MultiMapping
 
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.records import PageQuery
 from openai_runs.server import complaints
-
-try:
-    import jsonschema_rs
-except ImportError as _error:
-    raise ImportError("a server needs what the extra brings: pip install 'openai_runs[server]'") from _error
 
 #: Deeper than any schema or metadata in use; well before the interpreter's own limit, which would be our bug.
 MAX_DEPTH: Final = 128

@@ -1,8 +1,6 @@
 """Bodies and queries, held against the document; `validation` and the words of `complaints`."""
 
-import importlib.util
 import json
-import sys
 
 import pytest
 from hypothesis import given
@@ -489,11 +487,3 @@ def test_include():
     with pytest.raises(ApiError, match="Supported values are: 'step_details") as caught:
         validation.check_include(MultiDict([("include[]", validation.INCLUDABLE[0]), ("include[]", "all")]))
     assert caught.value.param == "include"
-
-
-def test_without_the_extra(monkeypatch):
-    """Who has installed the client only is told what to install."""
-    monkeypatch.setitem(sys.modules, "jsonschema_rs", None)
-    spec = importlib.util.spec_from_file_location("again", validation.__file__)
-    with pytest.raises(ImportError, match=r"pip install 'openai_runs\[server\]'"):
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
