@@ -216,8 +216,8 @@ class RunsService:
             RunStuckError: The run stayed ``queued`` for longer than `Polling.queued_timeout`.
             ToolError: A tool of the toolbox failed, and the toolbox says that this ends the matter.
             NotFoundError: There is no such run (any more).
-            TransportError: The endpoint stayed out of reach for longer than `Polling.outage`; or, given IDs only, it has
-                not answered at all, be it by the deadline.
+            TransportError: The endpoint stayed out of reach for longer than `Polling.outage`; or, given IDs only,
+                it did not answer at all.
         """
         if via not in ("poll", "stream"):
             raise ValueError(f"via must be 'poll' or 'stream': got {via!r}")
