@@ -1,6 +1,6 @@
 """Bring saved objects of the API into a store, and write a store's objects out in the same form."""
 
-import json
+from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
@@ -43,16 +43,17 @@ class ImportReport:
     problems: list[str] = field(factory=list)  #: ``FILE:LINE: what is wrong``; the rest was imported
 
 
-def parse(name: str, text: str, report: ImportReport) -> Iterator[ApiObject]:
+def parse(name: str, data: bytes, report: ImportReport) -> Iterator[ApiObject]:
     """Read the objects of one file: a single object, an array, a list of the API, or one of these a line.
 
     What is wrong is added to the report's problems, with its place, and passed over.
     """
-    for line, value in _values(name, text, report):
+    for line, value in _values(name, data, report):
         for item in _items(value):
-            kind = _KINDS.get(item.get("object", "")) if isinstance(item, dict) else None
+            found = item.get("object") if isinstance(item, dict) else None
+            kind = _KINDS.get(found) if isinstance(found, str) else None
             if kind is None:
-                what = f"object {item.get('object')!r}" if isinstance(item, dict) else type(item).__name__
+                what = f"object {found!r}" if isinstance(item, dict) else type(item).__name__
                 report.problems.append(f"{name}:{line}: not an assistant, thread, message, run or run step: {what}")
                 continue
             try:
@@ -60,23 +61,36 @@ def parse(name: str, text: str, report: ImportReport) -> Iterator[ApiObject]:
             except ProtocolError as error:
                 report.problems.append(f"{name}:{line}: {error}")
                 continue
-            if loaded.id.isprintable() and loaded.id:  # half a surrogate pair is not, and no store could keep it
+            if (bad := _unstorable_id(loaded)) is None:
                 yield loaded
             else:
-                report.problems.append(f"{name}:{line}: not an ID: {loaded.id!r}")
+                report.problems.append(f"{name}:{line}: not an ID: {bad!r}")
 
 
-def _values(name: str, text: str, report: ImportReport) -> Iterator[tuple[int, Any]]:
+def _unstorable_id(item: ApiObject) -> str | None:
+    """An ID by which the object could not be found: empty, or with half a surrogate pair, say, in it."""
+    ids = [getattr(item, name, None) for name in ("id", "thread_id", "run_id")]
+    return next((id for id in ids if id is not None and not (id and id.isprintable())), None)
+
+
+def _values(name: str, data: bytes, report: ImportReport) -> Iterator[tuple[int, Any]]:
     """The JSON values of a file and the lines they begin in."""
     try:
-        yield 1, json.loads(text)
-    except ValueError:  # more than one value, or none: a value a line
-        for number, line in enumerate(text.splitlines(), 1):
-            if line.strip():
-                try:
-                    yield number, _wire.decode(line)
-                except ProtocolError as error:
-                    report.problems.append(f"{name}:{number}: {error}")
+        value = _wire.decode(data)
+    except ProtocolError:  # more than one value, or none: a value a line
+        yield from _values_of_lines(name, data, report)
+    else:
+        yield 1, value
+
+
+def _values_of_lines(name: str, data: bytes, report: ImportReport) -> Iterator[tuple[int, Any]]:
+    # As bytes, and at line feeds alone: a text has other line breaks, which JSON allows inside its strings.
+    for number, line in enumerate(data.removeprefix(BOM_UTF8).split(b"\n"), 1):
+        if line.strip():
+            try:
+                yield number, _wire.decode(line)
+            except ProtocolError as error:
+                report.problems.append(f"{name}:{number}: {error}")
 
 
 def _items(value: Any) -> Iterable[Any]:

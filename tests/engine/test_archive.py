@@ -60,9 +60,10 @@ def lines(values: Iterable[Any]) -> str:
     return "\n".join(map(json.dumps, values))
 
 
-async def bring(store: Any, *texts: str, report: ImportReport | None = None) -> ImportReport:
+async def bring(store: Any, *texts: str | bytes, report: ImportReport | None = None) -> ImportReport:
     report = report or ImportReport()
-    objects: list[ApiObject] = [item for text in texts for item in parse("file", text, report)]
+    files = [text.encode() if isinstance(text, str) else text for text in texts]
+    objects: list[ApiObject] = [item for file in files for item in parse("file", file, report)]
     assert sum([count async for count in import_objects(store, objects, report)]) >= report.there_already
     return report
 
@@ -123,13 +124,40 @@ async def test_a_bad_line_is_named_and_the_rest_goes_on():
             "7",
             json.dumps(message(3) | {"id": "msg\0"}),
             json.dumps(message(3) | {"id": "\ud800"}),
+            json.dumps(message(3) | {"thread_id": "thread\0"}),
+            json.dumps(message(3) | {"run_id": ""}),
+            json.dumps({"object": ["thread"]}),
+            "[" * 100_000,
+            '{"id": "\udcff"}',  # no UTF-8
             json.dumps(message(2)),
         ]
     )
-    report = await bring(MemoryStore(), text)
-    assert [problem.split(": ")[0] for problem in report.problems] == [f"file:{line}" for line in range(1, 7)]
+    report = await bring(MemoryStore(), text.encode(errors="surrogateescape"))
+    assert [problem.split(": ")[0] for problem in report.problems] == [f"file:{line}" for line in range(1, 12)]
     assert "$.role" in report.problems[1]
     assert report.added["thread.message"] == 1
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+async def test_files_of_other_systems(mark: str, end: str):
+    """A byte order mark and other line ends are no trouble; other line breaks of Unicode are no line ends."""
+    text = "One\u2028two\u2029three\u0085four"
+    said = [message(n, content=[{"type": "text", "text": {"value": text, "annotations": []}}]) for n in range(3)]
+    store = MemoryStore()
+    saved = end.join(json.dumps(item, ensure_ascii=False) for item in (THREAD, *said))
+    report = await bring(store, mark + saved + end, mark + json.dumps(ASSISTANT))
+    assert report.problems == []
+    record = await store.get(Message, "msg_2")
+    assert record is not None
+    assert record.value.text == text
+    assert await store.get(Assistant, "asst_1") is not None
+
+
+@pytest.mark.parametrize("text", ["", "\n \n", "[]"])
+async def test_an_empty_file(text: str):
+    """Nothing in it is nothing wrong with it."""
+    assert await bring(MemoryStore(), text) == ImportReport()
 
 
 async def test_a_thread_that_nobody_saved_is_made():
@@ -162,14 +190,15 @@ async def test_an_unfinished_run_expires():
 
 async def test_export_writes_what_import_reads(tmp_path):
     """Out of one store and into another, everything is as it was."""
-    everything = [ASSISTANT, THREAD, message(1), message(9, 102, run_id="run_1"), RUN, STEP]
+    breaks = [{"type": "text", "text": {"value": "One\u2028two\u2029three\u0085four\x0bfive\nsix", "annotations": []}}]
+    everything = [ASSISTANT, THREAD, message(1, content=breaks), message(9, 102, run_id="run_1"), RUN, STEP]
     async with SQLiteStore(tmp_path / "one.db") as store:
         await bring(store, lines(everything))
         exported = [line async for line in export_objects(store)]
         assert [line async for line in export_objects(store, owner="somebody else")] == []
     assert [json.loads(line) for line in exported] == everything
     async with SQLiteStore(tmp_path / "two.db") as store:
-        report = await bring(store, b"".join(exported).decode())
+        report = await bring(store, b"".join(exported))
         assert report.problems == []
         assert [line async for line in export_objects(store)] == exported
         assert await ids(store, Assistant, "") == ["asst_1"]
