@@ -5,8 +5,27 @@ from typing import Final
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
+from aiohttp.http_exceptions import HttpProcessingError
 
 logger: Final = logging.getLogger("openai_runs.access")
+
+#: For what aiohttp itself has to say.
+protocol_logger: Final = logging.getLogger("openai_runs.server.protocol")
+
+
+class _WithoutContent(logging.Filter):
+    """Drops what aiohttp shows of bytes that it could not read as a request: a key may be in them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError | web.RequestPayloadError):
+            record.msg = f"{record.msg}: {type(error).__name__}"
+            record.exc_info = None
+            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)  # no fault of ours
+        return True
+
+
+protocol_logger.addFilter(_WithoutContent())
 
 
 class AccessLogger(AbstractAccessLogger):

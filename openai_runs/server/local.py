@@ -126,6 +126,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 app,
                 access_log=self._access_log,
                 access_log_class=access_log.AccessLogger,
+                logger=access_log.protocol_logger,
                 shutdown_timeout=max(self._grace, 0.001),  # aiohttp takes 0 for "as long as it takes"
             )
             try:
