@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack, nullcontext, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from openai_runs.engine.backends import ModelBackend
 
 app: Final = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Runs of the Assistants API, wherever they execute."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # some releases of typer show local variables, and with them keys
+    help="Runs of the Assistants API, wherever they execute.",
 )
 console: Final = Console(highlight=False, soft_wrap=True)
 errors: Final = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -136,12 +139,33 @@ def serve(
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
-    keys = keys_file.read_text("utf-8") if keys_file is not None else os.environ.get("OPENAI_RUNS_KEYS")
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # who repeats something says so, and why
+    keys = _keys(keys_file)
     model_key = os.environ.get(model_key_env) if model_key_env is not None else None
     if model_key_env is not None and not model_key:
         raise typer.BadParameter(f"--model-key-env: there is no {model_key_env} in the environment")
     model_backend = _backend(backend, model_url, model_key, model or [], max_tokens_field, background=background)
+    _allow_connections()
     _run(_serve(store, model_backend, host, port, keys, expires_after, max_active_runs, access_log))
+
+
+def _keys(file: Path | None) -> dict[str, str] | None:
+    from openai_runs.server.keys import read_keys
+
+    try:
+        text = os.environ.get("OPENAI_RUNS_KEYS") if file is None else file.read_text("utf-8-sig")
+        return None if text is None else read_keys(text)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"the keys cannot be read: {error}") from None
+
+
+def _allow_connections() -> None:
+    """Have as many open files as this process is allowed: a connection is one, and often only 1,024 are the default."""
+    with suppress(ImportError, OSError, ValueError):  # Windows has no such limit, macOS may refuse the one it names
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _backend(
@@ -149,6 +173,7 @@ def _backend(
 ) -> "ModelBackend":
     from openai_runs.engine import ChatCompletionsBackend, LocalModelBackend, ResponsesBackend, ScriptedBackend
 
+    _refuse_unused(kind, url, key, models, max_tokens, background=background)
     if kind is Backend.SCRIPTED:
         return ScriptedBackend()
     try:
@@ -167,26 +192,41 @@ def _backend(
         raise typer.BadParameter(str(error)) from None
 
 
+def _refuse_unused(
+    kind: Backend, url: str | None, key: str | None, models: list[str], max_tokens: MaxTokens, *, background: bool
+) -> None:
+    """A server that passed over them would answer from another model than was meant, or under other terms."""
+    endpoints, chat, responses = [Backend.RESPONSES, Backend.CHAT], [Backend.CHAT], [Backend.RESPONSES]
+    for option, is_given, kinds in (
+        ("--model-url", url is not None, endpoints),
+        ("--model-key-env", key is not None, endpoints),
+        ("--model", bool(models), endpoints),
+        ("--max-tokens-field", max_tokens is not MaxTokens.NEW, chat),
+        ("--background", background, responses),
+    ):
+        if is_given and kind not in kinds:
+            raise typer.BadParameter(f"{option} is for --backend {' or '.join(kinds)}: got {kind}")
+
+
 async def _serve(
     path: Path,
     backend: "ModelBackend",
     host: str,
     port: int,
-    keys: str | None,
+    keys: dict[str, str] | None,
     expires_after: float,
     max_active_runs: int,
     access_log: bool,
 ) -> None:
     from openai_runs.engine.sqlite_store import SQLiteStore
     from openai_runs.server import LocalServer
-    from openai_runs.server.keys import read_keys
 
     server = LocalServer(
         backend=backend,
         store=SQLiteStore(path),
         host=host,
         port=port,
-        keys=None if keys is None else read_keys(keys),
+        keys=keys,
         expires_after=expires_after,
         max_active_runs=max_active_runs,
         log_access=access_log,
@@ -222,7 +262,7 @@ async def _import(files: list[Path], path: Path, owner: str) -> None:
     from openai_runs.engine.sqlite_store import SQLiteStore
 
     report = ImportReport()
-    objects = [item for file in files for item in parse(str(file), file.read_text("utf-8"), report)]
+    objects = [item for file in files for item in parse(str(file), file.read_bytes(), report)]
     async with SQLiteStore(path) as store:
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task("importing", total=len(objects))

@@ -90,6 +90,46 @@ async def test_serve_asks_for_keys(tmp_path: Path):
                 await session.threads.create()
 
 
+async def test_keys_from_a_file_of_another_system(tmp_path: Path):
+    """A byte order mark is not a part of the first key."""
+    (tmp_path / "keys").write_bytes(b"\xef\xbb\xbfsk-anna anna\r\nsk-bert\r\n")
+    with serving(tmp_path / "runs.db", "--keys-file", str(tmp_path / "keys")) as (url, _):
+        async with Session(url, "sk-anna") as anna:
+            await anna.threads.create()
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        (None, "No such file"),
+        (b"sk-secret\xff anna\n", "can't decode byte 0xff"),
+        (b"sk-secret anna bert\n", "line 1 of the keys"),
+    ],
+)
+def test_keys_that_cannot_be_read(tmp_path: Path, keys: bytes | None, problem: str):
+    """A sentence, before anything is opened, that shows no key."""
+    if keys is not None:
+        (tmp_path / "keys").write_bytes(keys)
+    output = run("serve", "--store", tmp_path / "runs.db", "--keys-file", tmp_path / "keys", exit_code=2)
+    assert problem in " ".join(output.replace("│", "").split())
+    assert "secret" not in output
+    assert not (tmp_path / "runs.db").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits of another process can be read on Linux only")
+def test_serve_takes_as_many_connections_as_it_may(tmp_path: Path):
+    """A connection is an open file, and the usual default of 1,024 is for programs that do not know better."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard - 1), hard))
+    try:
+        with serving(tmp_path / "runs.db") as (_, process):
+            assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_serve_beyond_loopback_wants_keys(tmp_path: Path):
     """The server is not opened to other machines without a lock."""
     output = run("serve", "--store", tmp_path / "runs.db", "--host", "0.0.0.0", exit_code=1)
@@ -103,6 +143,10 @@ def test_serve_beyond_loopback_wants_keys(tmp_path: Path):
         (["--backend", "responses", "--model-url", "ftp://x"], "base_url"),
         (["--backend", "chat", "--model-url", "http://x", "--model", "a"], "NAME=NAME"),
         (["--backend", "chat", "--model-url", "http://x", "--model-key-env", "NOT_THERE"], "NOT_THERE"),
+        (["--model-url", "http://x"], "--model-url is for --backend responses or chat"),
+        (["--backend", "local", "--model", "a=b"], "--model is for"),
+        (["--backend", "chat", "--model-url", "http://x", "--background"], "--background is for"),
+        (["--backend", "responses", "--model-url", "http://x", "--max-tokens-field", "max_tokens"], "is for"),
     ],
 )
 def test_a_model_that_cannot_be_asked(arguments: list[str], words: str):
@@ -114,7 +158,7 @@ def test_live_models_are_made_from_the_arguments():
     """Both kinds of endpoint, with names of models mapped."""
     names, tokens = ["gpt-4o=llama3.2", "*=other"], MaxTokens.OLD
     chat = _backend(Backend.CHAT, "http://x/v1", "key", names, tokens, background=False)
-    responses = _backend(Backend.RESPONSES, "http://x/v1", None, names, tokens, background=True)
+    responses = _backend(Backend.RESPONSES, "http://x/v1", None, names, MaxTokens.NEW, background=True)
     assert (type(chat).__name__, type(responses).__name__) == ("ChatCompletionsBackend", "ResponsesBackend")
     assert chat._model("gpt-4o") == "llama3.2"
     assert chat._model("gpt-5") == "other"
