@@ -1,6 +1,6 @@
 """A small real model on this machine: llama.cpp's own HTTP server, in a process of its own.
 
-It speaks Chat Completions and Responses. Run as a module, this file is that process; it lives as long as its standard
+It speaks Chat Completions and Responses. Run as a script, this file is that process; it lives as long as its standard
 input is open, so it does not outlive who started it, whatever happens to them.
 """
 
@@ -32,7 +32,10 @@ _TEMPLATE: Final = Path(__file__).with_name("chatml_with_tools.jinja")
 
 
 class LlamaServer(AsyncContextManagerMixin):
-    """A model server on loopback, for as long as a block of code runs."""
+    """A model server on loopback, for as long as a block of code runs.
+
+    Entering it raises `ChildProcessError` if the server does not start; the message has what it said.
+    """
 
     def __init__(
         self,
@@ -82,7 +85,8 @@ class LlamaServer(AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        command = [sys.executable, "-m", __name__, json.dumps(self._options)]
+        # By its path, since ``-m`` would load the whole engine first; -P: the files beside it have names of their own.
+        command = [sys.executable, "-P", __file__, json.dumps(self._options)]
         with TemporaryFile() as log:
             # A session of its own: Ctrl-C is for us, and we stop it in good order.
             process = await anyio.open_process(command, stderr=log, start_new_session=True)
@@ -107,7 +111,7 @@ class LlamaServer(AsyncContextManagerMixin):
         except (TimeoutError, anyio.IncompleteRead, anyio.DelimiterNotFound) as error:
             log.seek(0)
             said = log.read()[-2000:].decode(errors="replace").strip() or "nothing"
-            raise RuntimeError(f"the model server did not start ({error!r}); it said: {said}") from error
+            raise ChildProcessError(f"the model server did not start ({error!r}); it said: {said}") from error
 
 
 async def _stop(process: Process) -> None:

