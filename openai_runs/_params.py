@@ -119,8 +119,11 @@ def _check_union(members: tuple[Any, ...]) -> _Check:
         kind = str if isinstance(value, str) else next((k for k in checkers if isinstance(value, k)), None)
         if kind not in checkers:
             raise TypeError(_nothing_sent(where, f"must be {expected}", value))
-        tag = str(value.get("type")) if isinstance(value, Mapping) else None
-        by_tag.get(tag, checkers[kind])(value, where)
+        if kind is not Mapping or not by_tag:
+            return checkers[kind](value, where)
+        if "type" not in value:
+            raise TypeError(f"missing parameter {_join(where, 'type')!r}; nothing was sent")
+        return by_tag.get(str(value["type"]), checkers[kind])(value, where)
 
     return check_union
 

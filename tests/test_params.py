@@ -88,6 +88,21 @@ def store(**sizes: Any) -> dict[str, Any]:
         ),
         (
             RunCreateParams,
+            RUN | {"tools": [{"type": "function", "function": {"name": "two words"}}]},
+            "tools[0].function.name must be 1 to 64 characters of a-z, A-Z, 0-9, _ and -: got 'two words'",
+        ),
+        (
+            RunCreateParams,
+            RUN | {"tools": [{"type": "file_search", "file_search": {"max_num_results": 51}}]},
+            "tools[0].file_search.max_num_results must be 1 to 50: got 51",
+        ),
+        (
+            RunCreateParams,
+            RUN | {"response_format": {"type": "json_schema", "json_schema": {"name": ""}}},
+            "response_format.json_schema.name must be 1 to 64 characters of a-z, A-Z, 0-9, _ and -: got ''",
+        ),
+        (
+            RunCreateParams,
             RUN | {"additional_messages": [MESSAGE, {"role": "system", "content": ""}]},
             "additional_messages[1].role must be 'user' or 'assistant': got 'system'",
         ),
@@ -131,6 +146,8 @@ def test_limits(kind: Any, params: dict[str, Any], message: str) -> None:
         (RunCreateParams, RUN | {"tools": "f"}, "tools must be a list or tuple: got 'f'"),
         (RunCreateParams, RUN | {"tools": {"type": "function"}}, "tools must be a list or tuple: got {"),
         (RunCreateParams, RUN | {"tools": [None]}, "tools[0] must be FunctionTool or CodeInterpreterTool or "),
+        (RunCreateParams, RUN | {"tools": [{"function": {"name": "f"}}]}, "missing parameter 'tools[0].type'; nothing"),
+        (RunCreateParams, RUN | {"tools": [{"type": "function"}]}, "missing parameter 'tools[0].function'; nothing"),
         (RunCreateParams, RUN | {"tool_choice": 1}, "tool_choice must be 'none' or 'auto' or 'required' or "),
         (RunCreateParams, RUN | {"tool_choice": {"function": {"name": "f"}}}, "missing parameter 'tool_choice.type'"),
         (MessageCreateParams, {"role": "user", "content": None}, "content must be a string or a list or tuple: got"),

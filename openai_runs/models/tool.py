@@ -58,9 +58,52 @@ class FileSearchTool(Model):
     file_search: FileSearchOptions | None = None
 
 
+class FunctionParam(TypedDict, total=False):
+    """`Function` as JSON."""
+
+    name: Required[Annotated[str, NAME]]
+    description: str | None
+    parameters: Mapping[str, Any] | None
+    strict: bool | None
+
+
+class FunctionToolParam(TypedDict):
+    """`FunctionTool` as JSON."""
+
+    type: Literal["function"]
+    function: FunctionParam
+
+
+class CodeInterpreterToolParam(TypedDict):
+    """`CodeInterpreterTool` as JSON."""
+
+    type: Literal["code_interpreter"]
+
+
+class RankingOptionsParam(TypedDict, total=False):
+    """`RankingOptions` as JSON."""
+
+    score_threshold: Required[Annotated[float, Range(0, 1)]]
+    ranker: str
+
+
+class FileSearchOptionsParam(TypedDict, total=False):
+    """`FileSearchOptions` as JSON."""
+
+    max_num_results: Annotated[int, Range(1, 50)]
+    ranking_options: RankingOptionsParam
+
+
+class FileSearchToolParam(TypedDict, total=False):
+    """`FileSearchTool` as JSON."""
+
+    type: Required[Literal["file_search"]]
+    file_search: FileSearchOptionsParam
+
+
 Tool: TypeAlias = FunctionTool | CodeInterpreterTool | FileSearchTool | Unknown
-#: A tool as a request takes it: one of ours, or the API's JSON object.
-ToolParam: TypeAlias = Tool | Mapping[str, Any]
+#: A tool as a request takes it: one of ours, or the API's JSON object; one of a type that is not ours is sent as it is.
+ToolParam: TypeAlias = Tool | FunctionToolParam | CodeInterpreterToolParam | FileSearchToolParam | Mapping[str, Any]
 
 
 @frozen(kw_only=True, repr=False)
@@ -200,9 +243,27 @@ class JsonSchemaFormat(Model):
     json_schema: JsonSchema
 
 
+class JsonSchemaParam(TypedDict, total=False):
+    """`JsonSchema` as JSON."""
+
+    name: Required[Annotated[str, NAME]]
+    description: str
+    schema: Mapping[str, Any]
+    strict: bool | None
+
+
+class JsonSchemaFormatParam(TypedDict):
+    """`JsonSchemaFormat` as JSON."""
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchemaParam
+
+
 #: ``auto``, or a form; older endpoints also send ``none``.
 ResponseFormat: TypeAlias = str | TextFormat | JsonObjectFormat | JsonSchemaFormat | Unknown
-ResponseFormatParam: TypeAlias = Literal["auto"] | TextFormat | JsonObjectFormat | JsonSchemaFormat | Mapping[str, Any]
+ResponseFormatParam: TypeAlias = (
+    Literal["auto"] | TextFormat | JsonObjectFormat | JsonSchemaFormat | JsonSchemaFormatParam | Mapping[str, Any]
+)
 
 
 @frozen(kw_only=True, repr=False)

@@ -35,8 +35,9 @@ def test_valid_requests_are_sent_as_they_are(schema, data):
     for name in ("assistant_id", "model"):  # not to be empty, which goes without saying
         if body.get(name) == "":
             body[name] = "x"
-    match body.get("tool_choice"):
-        case {"function": function}:  # the name has to be one that a function can have
-            function["name"] = "lookup"
+    for part in (body.get("tool_choice"), body.get("response_format"), *(body.get("tools") or ())):
+        match part:  # the document states in words only which names a function or a schema can have
+            case {"function": named} | {"json_schema": named}:
+                named["name"] = "lookup"
     _params.check(body, PARAMS[schema])
     assert dump(body) == body
