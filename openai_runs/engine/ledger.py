@@ -4,7 +4,6 @@ A change is decided under the lock of its thread (or of its assistant), committe
 nobody sees what a crash could take back, and events come in the order in which things happened.
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -25,8 +24,6 @@ from openai_runs.models.page import Page
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
-
-_logger = logging.getLogger("openai_runs.engine")
 
 #: Seconds until a store that could not take a commit is asked again.
 _PATIENCE: Final = 1.0
@@ -97,15 +94,11 @@ class Ledger:
         Args:
             transition: Takes the lock it needs, reads, decides, and commits once; changes nothing before that.
         """
-        is_told = False
         while True:
             try:
                 return await transition()
-            except StoreUnavailableError as error:
-                if not is_told:
-                    _logger.warning("a run waits for the store: %s", error)
-                is_told = True
-            await self.clock.sleep_until(self.clock.now() + _PATIENCE)
+            except StoreUnavailableError:  # of which the store tells the log, once and not for each run
+                await self.clock.sleep_until(self.clock.now() + _PATIENCE)
 
     def now(self) -> datetime:
         """The time as the API shows it."""
