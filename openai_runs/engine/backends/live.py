@@ -102,8 +102,9 @@ class LiveBackend(ModelBackend):
                 async for event in events:
                     yield event
         except FAILURES as error:
-            _logger.warning("run %s: the model call failed: %s", request.run_id, error)
-            raise backend_error(error) from error
+            told = backend_error(error)
+            _logger.warning("run %s: the model call failed: %s: %s", request.run_id, told.code, told.message)
+            raise told from error
 
     async def _begun(self, request: ModelRequest) -> tuple[BackendEvent, AsyncGenerator[BackendEvent]]:
         """Ask until something is said."""
