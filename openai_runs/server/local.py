@@ -15,6 +15,7 @@ from openai_runs.engine.clock import Clock
 from openai_runs.engine.store import Store
 from openai_runs.server import access_log
 from openai_runs.server.app import create_app
+from openai_runs.server.own_task import in_own_task
 from openai_runs.server.poll_hint import PollHint
 
 if TYPE_CHECKING:
@@ -114,6 +115,12 @@ class LocalServer(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        """What ``async with`` does: the server is up inside."""
+        async with in_own_task(self._up()):
+            yield self
+
+    @asynccontextmanager
+    async def _up(self) -> AsyncGenerator[None]:
         async with Engine(
             store=self._store,
             backend=self._backend,
@@ -133,7 +140,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 await runner.setup()
                 await web.TCPSite(runner, self._host, self._port, backlog=_BACKLOG).start()
                 self._url = _url_of(runner)
-                yield self
+                yield
             finally:
                 self._url = None
                 # Shielded: it ends by itself within the grace, and what it closes must not outlive a cancellation.

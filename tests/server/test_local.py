@@ -138,6 +138,16 @@ async def test_cancelled():
         await get(url)
 
 
+async def test_a_fixture():
+    """It may be stopped by another task than that which started it, as in fixtures of pytest-asyncio."""
+    server = LocalServer()
+    await asyncio.create_task(server.__aenter__())
+    async with server.session() as session:
+        await session.threads.create()
+    await asyncio.create_task(server.__aexit__(None, None, None))
+    assert repr(server) == "<LocalServer, closed>"
+
+
 async def test_a_port_that_is_taken():
     """The error is the system's, and what was opened is closed."""
     async with LocalServer() as server:
