@@ -387,7 +387,15 @@ def _proxy_for(base: URL) -> str | None:
     host = base.host or ""
     if host == "localhost" or host.startswith("127.") or host == "::1" or proxy_bypass(host):
         return None
-    return getproxies().get(base.scheme)
+    proxy = getproxies().get(base.scheme)
+    if not proxy:
+        return None
+    if "://" not in proxy:  # as curl takes it
+        proxy = f"http://{proxy}"
+    kind = proxy.partition("://")[0]
+    if kind not in ("http", "https"):  # the rest of it may have a password
+        raise ValueError(f"the environment names a proxy that begins with {kind}://, and can only be http://")
+    return proxy
 
 
 def _checked_key(name: str, key: Any) -> str:

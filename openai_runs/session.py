@@ -45,7 +45,7 @@ class Session(anyio.AsyncContextManagerMixin):
         """Say where to go; nothing is opened yet.
 
         Proxies come from the environment, ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY``, when the session is opened;
-        an endpoint on this machine is reached directly.
+        an endpoint on this machine is reached directly. Opening raises a `ValueError` for a proxy that is not HTTP's.
 
         Args:
             base_url: The endpoint, often ending in ``/v1``. Unset: ``OPENAI_BASE_URL``.

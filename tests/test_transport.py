@@ -573,9 +573,10 @@ class TestProxies:
         async with Session(url, KEY, max_retries=0) as session:
             await session.runs.retrieve("thread_1", "run_1")
 
-    async def test_the_environments(self, proxy: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("scheme", ["http://", ""])
+    async def test_the_environments(self, proxy: Stub, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
         """HTTP_PROXY is honoured, with its password, which is nobody else's to know."""
-        monkeypatch.setenv("HTTP_PROXY", f"http://user:pass-word@127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("HTTP_PROXY", f"{scheme}user:pass-word@127.0.0.1:{proxy.port}")
         await self.ask("http://endpoint.invalid/v1")
         (request,) = proxy.requests
         assert request.target == "http://endpoint.invalid/v1/threads/thread_1/runs/run_1"
@@ -602,6 +603,12 @@ class TestProxies:
         assert not caught.value.maybe_done
         assert stub.requests[0].method == "CONNECT"
         assert "pass-word" not in TestSecrets.shown(caught.value)
+
+    async def test_not_http(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A proxy of another kind would not understand a word."""
+        monkeypatch.setenv("HTTP_PROXY", "socks5://user:pass-word@127.0.0.1:1")
+        with pytest.raises(ValueError, match=r"a proxy that begins with socks5://, and can only be http://$"):
+            await self.ask("http://endpoint.invalid/v1")
 
     async def test_a_proxy_that_is_down(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The error names the proxy, without its password."""
