@@ -3,7 +3,9 @@
 There is at most one unfinished run in a thread, so a thread's ID stands for its run here.
 """
 
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -125,7 +127,7 @@ class Executor:
                 partial(self._concluded, active),
             )
             self._free -= 1
-            self._tasks.start_soon(active.leg.carry_out)
+            self._start(active.leg.carry_out)
 
     def _concluded(self, active: _Active, status: RunStatus) -> None:
         """Let the next run have the place of one that waits or has ended."""
@@ -142,7 +144,13 @@ class Executor:
         self._end_soon(self._active[thread_id], RunStatus.EXPIRED)
 
     def _end_soon(self, active: _Active, to: RunStatus) -> None:
-        self._tasks.start_soon(self._ledger.persist, partial(self._end_unless_ended, active, to))
+        self._start(self._ledger.persist, partial(self._end_unless_ended, active, to))
+
+    def _start(self, function: Callable[..., Coroutine[Any, Any, object]], *arguments: object) -> None:
+        # If the engine stops, whoever starts next goes on. And a task that comes into a cancelled group from outside
+        # may never hear of the cancellation: anyio has stopped telling once all others are shielded from it.
+        if not self._tasks.cancel_scope.cancel_called:
+            self._tasks.start_soon(function, *arguments)
 
     async def _end_unless_ended(self, active: _Active, to: RunStatus) -> None:
         async with self._ledger.lock(active.thread_id):
@@ -160,5 +168,5 @@ class Executor:
             leg.abandon()
         await end_run(self._ledger, active.owner, run, state, to, progress=None if leg is None else leg.progress)
         if state.handle is not None:
-            self._tasks.start_soon(abandon_call, self._backend, state.handle)
+            self._start(abandon_call, self._backend, state.handle)
         self._concluded(active, to)

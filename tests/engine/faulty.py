@@ -1,4 +1,6 @@
-"""A store that fails when it is told to, and one that takes its time."""
+"""A store that fails when it is told to, one that takes its time, and one that does both as it pleases."""
+
+import random
 
 import anyio
 
@@ -28,3 +30,34 @@ class SlowStore(MemoryStore):
         for _ in range(3):
             await anyio.lowlevel.checkpoint()
         await super().commit(changes)
+
+
+class MoodyStore(MemoryStore):
+    """Takes now more, now less time for all it does, and fails with some probability."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__()
+        self.failing = 0.0
+        self._chance = chance
+
+    async def _dally(self, most):
+        for _ in range(self._chance.randrange(most)):
+            await anyio.lowlevel.checkpoint()
+
+    async def commit(self, changes):
+        await self._dally(6)
+        if self._chance.random() < self.failing:
+            raise StoreUnavailableError("The disk is full.")
+        await super().commit(changes)
+
+    async def get(self, kind, id):
+        await self._dally(3)
+        return await super().get(kind, id)
+
+    async def page(self, *arguments, **options):
+        await self._dally(3)
+        return await super().page(*arguments, **options)
+
+    async def history(self, *arguments, **options):
+        await self._dally(3)
+        return await super().history(*arguments, **options)

@@ -1,15 +1,18 @@
 """Whatever clients, clocks, disks and crashes do: what the API promises of a run holds."""
 
+import random
 from contextlib import suppress
 
 import anyio
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_runs.engine import ApiError, Call, Fail, ManualClock, Refuse, Say, Stop, Wait
+from openai_runs.engine.records import RunState
 from openai_runs.lifecycle import MOVES
 from openai_runs.models.run import Run
-from tests.engine.faulty import FaultyStore
+from tests.engine.faulty import FaultyStore, MoodyStore
 from tests.engine.world import ALL, world
 
 SAID = [Say("One two."), Say("Three."), Refuse("No."), Call("f"), Call("g", id="call_0")]
@@ -141,3 +144,63 @@ async def _do(operation, w, store, gates, threads, assistant, number):
             store.full = operation == "disk full"
         case "settle":
             await w.settle()
+
+
+MIXED = ["create", "create", "answer", "answer", "cancel", "say", "note", "delete thread", "let go", "wait", "look"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_all_at_once(seed):
+    """Clients who do not wait for one another, a disk that fails, deadlines: each run ends, and once."""
+    anyio.run(_live_at_once, random.Random(seed))
+
+
+@pytest.mark.parametrize("seed", range(30, 40))
+def test_a_bug_stops_it_all(seed):
+    """An engine that cannot go on says so at once, whoever asks it for something meanwhile: another one takes over."""
+
+    class Forgetful(MoodyStore):
+        async def get(self, kind, id):
+            return None if kind is RunState and self._chance.random() < 0.1 else await super().get(kind, id)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        anyio.run(_live_at_once, random.Random(seed), Forgetful)
+    assert caught.group_contains(LookupError, match="the store has lost")
+
+
+async def _live_at_once(chance, kind_of_store=MoodyStore):
+    store, clock, threads, gates = kind_of_store(chance), ManualClock(), [], [anyio.Event()]
+
+    def script(request):
+        parts = [chance.choice([*SAID, Wait(gates[-1]), Fail()]) for _ in range(chance.randrange(5))]
+        return parts if len(request.rounds) < 3 else Say("Done.")
+
+    async def client(w, assistant):
+        for number in range(25):
+            operation = chance.choice(MIXED)
+            with suppress(ApiError):  # a thread is locked, or gone; the disk is full
+                if operation == "wait":
+                    clock.advance(chance.choice([1, 60, 599]))
+                else:
+                    await _do(operation, w, store, gates, threads, assistant, number)
+
+    for failing in (0.0, 0.2, 0.0):
+        async with world(script, store=store, clock=clock, max_active_runs=chance.randint(1, 3)) as w:
+            store.failing = 0.0
+            assistant = await w.engine.assistants.create("", {"model": "m"})
+            store.failing = failing
+            async with anyio.create_task_group() as clients:
+                for _ in range(4):
+                    clients.start_soon(client, w, assistant)
+            ended = [id for id, event in w.events if isinstance(event.data, Run) and event.data.status.is_terminal]
+            assert len(ended) == len(set(ended))
+            Witness().heard(w)
+    async with world([Say("Done.")], store=store, clock=clock) as w:
+        clock.advance(601)
+        for _ in range(20):
+            await w.settle()
+        for thread in threads:
+            await Witness().looked(w, thread)
+            for run in (await w.engine.runs.list("", thread, ALL)).data:
+                assert run.status.is_terminal
+        assert await store.unfinished() == []
