@@ -5,7 +5,7 @@ from typing import Final
 
 from aiohttp import web
 
-from openai_runs.server.exchange import ENGINE, OWNER, answer, answer_page, answer_run, read_body
+from openai_runs.server.exchange import ENGINE, OWNER, answer_page, answer_run, read_body
 from openai_runs.server.stream import stream
 from openai_runs.server.validation import check_include, page_query
 
@@ -29,7 +29,7 @@ async def update(request: web.Request) -> web.Response:
     """Operation ``modifyRun``."""
     thread_id, run_id = request.match_info["thread_id"], request.match_info["run_id"]
     body = await read_body(request, "ModifyRunRequest")
-    return answer(await request.app[ENGINE].runs.update(request[OWNER], thread_id, run_id, body))
+    return answer_run(request, await request.app[ENGINE].runs.update(request[OWNER], thread_id, run_id, body))
 
 
 async def list(request: web.Request) -> web.Response:

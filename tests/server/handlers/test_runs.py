@@ -96,7 +96,7 @@ async def test_outputs_that_are_too_large(api, waiting_run, outputs):
 async def test_when_to_ask_again(api, waiting_run, assistant, thread):
     """Each answer with an unfinished run says how soon to ask; one with an ended run does not."""
     path = f"/threads/{thread['id']}/runs/{waiting_run['id']}"
-    answers = [await api.send("GET", path), await api.send("POST", f"{path}/cancel")]
+    answers = [await api.send("GET", path), await api.send("POST", path, {}), await api.send("POST", f"{path}/cancel")]
     run = await api.ended(answers[-1].body)
     answers.append(await api.send("POST", f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}))
     answers.append(await api.send("POST", "/threads/runs", {"assistant_id": assistant["id"]}))
