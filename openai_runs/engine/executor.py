@@ -39,10 +39,11 @@ class Executor:
 
     _ledger: Ledger
     _backend: ModelBackend
-    _free: int
+    _most: int  # legs at once
     _active: dict[str, _Active] = field(factory=dict, init=False)
     _queue: FairQueue = field(factory=FairQueue, init=False)
     _deadlines: Deadlines = field(init=False)
+    _legs: int = field(default=0, init=False)
     _tasks: TaskGroup = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -74,6 +75,11 @@ class Executor:
         refusal = self._backend.refuse(model_request(run, state, (), self._ledger.clock.now()))
         if refusal is not None:
             raise ApiError(400, refusal.message, param=refusal.param, code="unsupported_value")
+
+    @property
+    def pending(self) -> int:
+        """How many runs execute, or wait for their turn."""
+        return self._legs + len(self._queue)
 
     # The five below are called under the lock of the thread.
 
@@ -116,7 +122,7 @@ class Executor:
                 raise
 
     def _start_legs(self) -> None:
-        while self._free > 0 and self._queue:
+        while self._legs < self._most and self._queue:
             active = self._active[self._queue.pop()]
             active.leg = Leg(
                 active.run_id,
@@ -126,7 +132,7 @@ class Executor:
                 self._backend,
                 partial(self._concluded, active),
             )
-            self._free -= 1
+            self._legs += 1
             self._start(active.leg.carry_out)
 
     def _concluded(self, active: _Active, status: RunStatus) -> None:
@@ -137,7 +143,7 @@ class Executor:
             self._queue.discard(active.owner, active.thread_id)
         if active.leg is not None:
             active.leg = None
-            self._free += 1
+            self._legs -= 1
             self._start_legs()
 
     def _expire(self, thread_id: str) -> None:

@@ -73,7 +73,7 @@ def answer_page(page: Page[Any]) -> web.Response:
 def answer_run(request: web.Request, run: Run) -> web.Response:
     """Send a run, and when to ask for it again."""
     response = answer(run)
-    delay = request.app[POLL_HINT].delay(run)
+    delay = request.app[POLL_HINT].delay(run, request.app[ENGINE].runs.pending)
     if delay is not None:
         response.headers["openai-poll-after-ms"] = str(round(delay * 1000))
     return response

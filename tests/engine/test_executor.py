@@ -30,10 +30,12 @@ async def test_at_most_so_many_at_once():
         runs = [await w.start() for _ in range(4)]
         await w.settle()
         assert [(await w.get(run)).status for run in runs] == ["in_progress", "in_progress", "queued", "queued"]
+        assert w.engine.runs.pending == 4
         events[runs[1].id].set()
         await w.until("run.requires_action", runs[1])
         await w.until("run.in_progress", runs[2])
         assert (await w.get(runs[3])).status == "queued"
+        assert w.engine.runs.pending == 3
         await cancel(w, runs[0])
         await w.until("run.in_progress", runs[3])
         await w.answer(runs[1])

@@ -35,6 +35,7 @@ def test_discard():
     queue.discard("a", "a1")
     queue.discard("b", "b1")
     queue.discard("b", "b1")
+    assert len(queue) == 1
     assert drain(queue) == ["a2"]
 
 
@@ -45,7 +46,9 @@ def test_nothing_is_lost_and_order_is_kept(owners):
     for number, owner in enumerate(owners):
         queue.push(owner, f"{owner}{number}")
         pushed.setdefault(owner, []).append(f"{owner}{number}")
+    assert len(queue) == len(owners)
     taken = drain(queue)
+    assert len(queue) == 0
     for owner, items in pushed.items():
         assert [item for item in taken if item[0] == owner] == items
     for owner in pushed:

@@ -3,9 +3,14 @@
 from datetime import UTC, datetime
 
 import pytest
+from aiohttp import ClientSession
 
+from openai_runs.engine import ScriptedBackend, Wait
 from openai_runs.models.run import Run, RunStatus
-from openai_runs.server import PollHint
+from openai_runs.server import LocalServer, PollHint
+from tests.server.api import Api
+
+pytestmark = pytest.mark.anyio
 
 CREATED = 1_800_000_000
 
@@ -26,6 +31,12 @@ def test_the_older_the_slower(age, delay):
     assert PollHint(now=lambda: CREATED + age).delay(run()) == pytest.approx(delay)
 
 
+@pytest.mark.parametrize(("pending", "age", "delay"), [(100, 0, 0.05), (1000, 0, 0.5), (1000, 20, 2), (10**6, 0, 5)])
+def test_the_more_the_slower(pending, age, delay):
+    """Many pending runs are not asked for more often, all together, than can be answered beside them."""
+    assert PollHint(now=lambda: CREATED + age).delay(run(), pending) == pytest.approx(delay)
+
+
 @pytest.mark.parametrize("status", RunStatus)
 def test_an_ended_run_is_not_asked_for(status):
     """There is a hint as long as there is something to wait for."""
@@ -39,5 +50,16 @@ def test_an_old_run_obeys_a_long_shortest():
 
 def test_a_hint_of_nothing_would_be_a_busy_loop():
     """Zero is refused."""
-    with pytest.raises(ValueError, match="shortest"):
-        PollHint(shortest=0)
+    for name in ("shortest", "most"):
+        with pytest.raises(ValueError, match=name):
+            PollHint(**{name: 0})
+
+
+async def test_the_server_knows_how_many_are_pending():
+    """Those that execute, and those that wait for their turn."""
+    server = LocalServer(backend=ScriptedBackend([Wait()]), max_active_runs=1, poll_hint=PollHint(most=1))
+    async with server, ClientSession() as http:
+        api = Api(http, server.url)
+        assistant = await api("POST", "/assistants", {"model": "m"})
+        answers = [await api.send("POST", "/threads/runs", {"assistant_id": assistant["id"]}) for _ in range(3)]
+    assert [answer.headers["openai-poll-after-ms"] for answer in answers] == ["1000", "2000", "3000"]

@@ -36,6 +36,11 @@ class Runs:
     _executor: Executor
     _expires_after: float
 
+    @property
+    def pending(self) -> int:
+        """How many runs execute, or wait for their turn; those that wait for tool outputs do not count."""
+        return self._executor.pending
+
     async def create(self, owner: str, thread_id: str, body: Body, listener: Listener | None = None) -> Run:
         """Operation ``createRun``. Refused while another run is active, as the hosted API does."""
         async with self._ledger.lock(thread_id):
