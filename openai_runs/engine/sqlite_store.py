@@ -37,6 +37,8 @@ _logger = logging.getLogger("openai_runs.engine")
 
 _CHUNK: Final = 200  # objects that are read in one go: decoding them takes a few milliseconds
 
+_CLEAR: Final = 3  # commits that fail one after the other: then it is the disk, and others need not be tried
+
 #: What is wrong with a disk or a file. SQLite's other errors would be bugs of ours.
 _TROUBLES: Final = frozenset(
     {
@@ -141,8 +143,18 @@ class SQLiteStore:
                 for write in group:
                     write.settle(failure)
             else:
-                for write in group:  # one by one: the fault of one is not the others'
-                    write.settle(await self._write([write]))
+                await self._write_each(group)
+
+    async def _write_each(self, group: Sequence[_Write]) -> None:
+        """One by one, since the fault of one is not the others'; until it is clear that it is none of theirs."""
+        refused: list[StoreUnavailableError] = []  # in a row
+        for write in group:
+            if len(refused) == _CLEAR:
+                write.settle(StoreUnavailableError(refused[0].message))
+                continue
+            failure = await self._write([write])
+            write.settle(failure)
+            refused = [*refused, failure] if isinstance(failure, StoreUnavailableError) else []
 
     async def _write(self, group: Sequence[_Write]) -> Exception | None:
         try:

@@ -447,6 +447,17 @@ async def test_small_commits_go_on_where_there_is_room_for_them(path: Path):
         await store.commit(commits[2])
 
 
+async def test_a_full_disk_is_not_asked_for_each_commit(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):
+    """A thousand runs that wait for room do not keep the processor busy with asking."""
+    gate = Gate(store, monkeypatch)
+    gate.error = StoreUnavailableError("full")
+    outcomes = await commit_all(store, [[thread(str(number))] for number in range(1000)])
+    assert {str(outcome) for outcome in outcomes} == {"full"}
+    assert gate.writes == [1000, 1, 1, 1]
+    gate.error = None
+    assert await commit_all(store, [[thread(str(number))] for number in range(1000)]) == [None] * 1000
+
+
 async def test_a_read_only_file(path: Path):
     """A file that has become read-only takes nothing, and shows all it has."""
     async with SQLiteStore(path, cache_size=0) as store:
