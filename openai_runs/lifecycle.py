@@ -59,6 +59,11 @@ class RunLifecycle:
 
     _seen: tuple[RunStatus, frozenset[str]] | None = field(default=None, init=False)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the end has been observed, and so told."""
+        return self._seen is not None and self._seen[0].is_terminal
+
     def observe(self, run: Run) -> StatusChanged | None:
         """Take the next snapshot.
 

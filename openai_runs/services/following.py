@@ -101,6 +101,11 @@ class Follower:
             if cancel_on_exit:
                 await self.cancel_unfinished()
 
+    @property
+    def has_told_the_end(self) -> bool:
+        """Whether the run's end has been told, which is more than that a snapshot of it has come."""
+        return self._lifecycle.has_ended
+
     def start_clock(self) -> None:
         """The deadline counts from the first call."""
         if self.deadline is not None and self._ends_at == math.inf:

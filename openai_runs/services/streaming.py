@@ -175,7 +175,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
                 leg = Leg(stream)
                 yield leg
                 self._stream, self._lost = None, leg.lost
-            if self._wanted is None and not self._has_ended:
+            if self._wanted is None and not follower.has_told_the_end:
                 async with aclosing(self._poll(cut=stream is not None)) as batches:
                     async for batch in batches:
                         yield batch
@@ -188,10 +188,6 @@ class RunStream(anyio.AsyncContextManagerMixin):
                 self._lost = "the run has gone on without these tool outputs"
             else:
                 yield (ToolOutputsSubmitted(self.run, outputs),)
-
-    @property
-    def _has_ended(self) -> bool:
-        return self._follower.run is not None and self._follower.run.status.is_terminal
 
     def _tell(self, leg: Leg, frames: list[Frame]) -> Iterator[StreamEvent]:
         """Events of a stream, each decoded when its turn comes: `messages` is never ahead of them."""

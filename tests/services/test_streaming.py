@@ -17,6 +17,7 @@ from openai_runs.errors import (
     ProtocolError,
     ResponseError,
     RunActionRequiredError,
+    RunCancelledError,
     RunError,
     RunFailedError,
     ToolError,
@@ -58,7 +59,7 @@ from tests.services.story import (
     streaming,
     waiting,
 )
-from tests.stub import Reply, Stub, error, reply
+from tests.stub import CUT, Reply, Stub, error, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -515,6 +516,71 @@ class TestToolCalls:
         async with streaming(*answers, toolbox=Counting()) as (_, events):
             with pytest.raises(BadRequestError, match="too large"):
                 await events.until_done()
+
+
+FAILED = run("failed", last_error={"code": "server_error", "message": "No."})
+
+
+def written(*texts: str) -> tuple[Reply, Reply]:
+    """The lists of a run's steps and messages."""
+    steps = [step(f"step_{n}", "completed", f"msg_{n}") for n, _ in enumerate(texts)]
+    messages = [message(f"msg_{n}", text) for n, text in enumerate(texts)]
+    one, other = (reply({"object": "list", "data": data, "has_more": False}) for data in (steps, messages))
+    return one, other
+
+
+class TestEndsThatRequestsBring:
+    """An iterator is over when it has told the end, not when it has seen a run that is over."""
+
+    @pytest.mark.parametrize("ended", [run("completed"), FAILED])
+    async def test_the_answer_to_the_start_is_lost(self, ended: Any) -> None:
+        """The run is found by its marker, and has ended meanwhile: its text is told, and its end."""
+        found = {"object": "list", "data": [{**ended, "metadata": {MARKER: "m"}}], "has_more": False}
+        async with streaming(CUT, reply(found), *written("Hello"), metadata={MARKER: "m"}) as (_, events):
+            seen = [event async for event in events]
+            assert text_of(seen) == {"msg_0": "Hello"}
+            assert [event.status for event in seen if isinstance(event, StatusChanged)] == [ended["status"]]
+            assert isinstance(seen[-1], RunEnded)
+
+    async def test_plain_json(self) -> None:
+        """An endpoint that does not stream answers with a run that is over already."""
+        async with streaming(reply(run("completed")), *written("Hello")) as (_, events):
+            seen = [event async for event in events]
+        assert text_of(seen) == {"msg_0": "Hello"}
+        assert isinstance(seen[-1], RunEnded)
+
+    async def test_the_answer_to_outputs_is_lost(self) -> None:
+        """The same for a submission whose stream is lost, with a toolbox and by hand."""
+        waits, ended = ends(*framed(*leg(0, [], ["call_1"]))), reply(run("completed"))
+        async with streaming(waits, CUT, ended, *written("Hello"), toolbox=Counting()) as (_, events):
+            seen = [event async for event in events]
+        assert text_of(seen) == {"msg_0": "Hello"}
+        assert [type(event) for event in seen if isinstance(event, ToolOutputsSubmitted | RunEnded)] == [
+            ToolOutputsSubmitted,
+            RunEnded,
+        ]
+        outputs = [ToolOutput(tool_call_id="call_1", output="1")]
+        async with (
+            Stub(CUT, ended, *written("Hello")) as stub,
+            stub.session() as session,
+            session.runs.stream_tool_outputs(load(waiting("call_1"), Run), outputs, polling=QUICK) as more,
+        ):
+            seen = [event async for event in more]
+        assert text_of(seen) == {"msg_0": "Hello"}
+        assert [(event.previous, event.status) for event in seen if isinstance(event, RunEnded)] == [
+            ("requires_action", "completed")
+        ]
+
+    async def test_cancelled_while_a_tool_works(self) -> None:
+        """Somebody cancels meanwhile: the outputs are refused, and the end is told."""
+        waits = ends(*framed(*leg(0, [], ["call_1"])))
+        answers = [waits, error(400, "not waiting"), reply(run("cancelled")), EMPTY, EMPTY]
+        async with streaming(*answers, toolbox=Counting()) as (_, events):
+            *_, last = [event async for event in events]
+            with pytest.raises(RunCancelledError):
+                await events.until_done()
+        assert isinstance(last, RunEnded)
+        assert (last.previous, last.status) == ("requires_action", "cancelled")
 
 
 class TestLostConnections:
