@@ -25,7 +25,7 @@ from openai_runs.events import (
     StatusChanged,
     ToolOutputsSubmitted,
 )
-from openai_runs.lifecycle import Polling
+from openai_runs.following.polling import Polling
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus

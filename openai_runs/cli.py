@@ -93,7 +93,7 @@ def follow(thread_id: str, run_id: str, base_url: BaseUrl = None) -> None:
 
 async def _follow(thread_id: str, run_id: str, base_url: str | None) -> None:
     async with Session(base_url) as session:
-        async for event in session.runs.follow(thread_id, run_id):
+        async for event in session.runs.follow(thread_id=thread_id, run_id=run_id):
             console.print(f"[bold]{type(event).__name__:24}[/] {escape(str(event.run))}")
 
 

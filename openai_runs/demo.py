@@ -64,7 +64,7 @@ async def story(session: Session, *, model: str) -> AsyncGenerator[tuple[str, ob
                     yield f"event {type(event).__name__}", f"{status}, {run.usage}"
                 case _:
                     yield f"event {type(event).__name__}", event.run.status
-        async for step in session.run_steps.list(thread.id, run.id, order="asc"):
+        async for step in session.run_steps.list(thread_id=thread.id, run_id=run.id, order="asc"):
             yield "step", f"{step.id}: {step.type}, {step.status}"
         async for message in session.messages.list(thread.id, run_id=run.id, order="asc"):
             yield "answer", message.text

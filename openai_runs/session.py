@@ -8,7 +8,8 @@ from typing import Final, Self
 import anyio
 
 from openai_runs._arguments import check_count, check_seconds
-from openai_runs._transport import SHUTDOWN, ApiKey, Transport
+from openai_runs._http.response import SHUTDOWN
+from openai_runs._http.transport import ApiKey, Transport
 from openai_runs.services.assistants import AssistantsService
 from openai_runs.services.messages import MessagesService
 from openai_runs.services.run_steps import RunStepsService

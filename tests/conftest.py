@@ -8,6 +8,14 @@ import pytest
 import stamina
 from hypothesis import settings
 
+from openai_runs.engine.backends.scripted import ScriptedBackend
+from openai_runs.models.assistant import Assistant
+from openai_runs.models.thread import Thread
+from openai_runs.server import LocalServer
+from openai_runs.session import Session
+from openai_runs.toolbox import Toolbox
+from tests.weather import WEATHER
+
 settings.register_profile("openai_runs", deadline=None)  # a slow machine is not a failure
 settings.load_profile("openai_runs")
 
@@ -51,3 +59,46 @@ def _nothing_unclosed() -> Iterator[None]:
     """A transport or coroutine left open says so when it is collected, and that warning is an error."""
     yield
     gc.collect()
+
+
+# Services and followers are tested against a `LocalServer`, so that the real wire is in every test.
+
+
+@pytest.fixture
+def backend() -> ScriptedBackend:
+    """Tests with another model override this."""
+    return ScriptedBackend()
+
+
+@pytest.fixture
+async def server(anyio_backend: str, backend: ScriptedBackend) -> AsyncIterator[LocalServer]:
+    async with LocalServer(backend=backend) as server:
+        yield server
+
+
+@pytest.fixture
+async def session(server: LocalServer) -> AsyncIterator[Session]:
+    async with server.session() as session:
+        yield session
+
+
+@pytest.fixture
+async def assistant(session: Session) -> Assistant:
+    return await session.assistants.create(model="scripted", tools=[WEATHER])
+
+
+@pytest.fixture
+async def thread(session: Session) -> Thread:
+    return await session.threads.create(messages=[{"role": "user", "content": "How is the weather?"}])
+
+
+@pytest.fixture
+def toolbox() -> Toolbox:
+    """Knows the weather."""
+    toolbox = Toolbox(on_error="raise")
+
+    @toolbox.tool
+    async def get_weather(city: str) -> str:
+        return f"sunny in {city}"
+
+    return toolbox

@@ -24,12 +24,12 @@ from typing import (
 import attrs
 import pytest
 
+from openai_runs._http.pages import Listing
 from openai_runs.errors import ResponseError
 from openai_runs.models.limits import METADATA, NAME, Items, Length, OneOf, Range
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run, ToolOutputsSubmitParams
 from openai_runs.services.assistants import AssistantsService
-from openai_runs.services.listing import Listing
 from openai_runs.services.messages import MessagesService
 from openai_runs.services.run_steps import RunStepsService
 from openai_runs.services.runs import RunsService

@@ -1,7 +1,6 @@
 """The table of moves, what a follower makes of snapshots, and how long it waits: all by value."""
 
 import logging
-import math
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from openai_runs import load
 from openai_runs.events import ActionRequired, RunEnded, StatusChanged
-from openai_runs.lifecycle import MOVES, REACHABLE, Polling, RunLifecycle
+from openai_runs.lifecycle import MOVES, REACHABLE, RunLifecycle
 from openai_runs.models.run import RequiredAction, Run, RunStatus, SubmitToolOutputs
 from openai_runs.models.tool import FunctionCall, FunctionToolCall
 from tests.samples import EXAMPLES
@@ -133,59 +132,3 @@ class TestObserve:
         events = told(seen("completed"), seen("in_progress"))
         assert [event.status for event in events] == ["completed", "in_progress"]
         assert f"run {RUN.id} went from completed to in_progress, which the API does not have" in caplog.text
-
-
-class TestPolling:
-    positive = st.floats(1e-3, 1e3)
-
-    @given(
-        first=positive,
-        factor=st.floats(1, 10) | st.integers(1, 10),
-        longest=positive,
-        unchanged=st.integers(0, 10**9),
-    )
-    def test_bounds(self, first: float, factor: float, longest: float, unchanged: int) -> None:
-        """Waits are positive, never longer than the longest, and never shrink while nothing changes."""
-        polling = Polling(first=first, factor=factor, longest=longest)
-        delay = polling.delay(unchanged)
-        assert 0 < delay <= longest
-        assert delay <= polling.delay(unchanged + 1)
-        assert polling.delay(0) == min(first, longest)
-
-    @given(hint=st.floats(0, 1e6), unchanged=st.integers(0, 100))
-    def test_the_hint_wins(self, hint: float, unchanged: int) -> None:
-        """What the server wishes is done, be it less or more than ours."""
-        assert Polling().delay(unchanged, hint) == hint
-
-    def test_extremes(self) -> None:
-        """The longest wait holds whatever the other numbers are."""
-        assert Polling(first=1e308, factor=10, longest=math.inf).delay(64) == math.inf
-        assert Polling(first=1e308, factor=10, longest=5.0).delay(10**9) == 5.0
-        assert Polling().delay(0, -1.0) == 0.0
-
-    @pytest.mark.parametrize(
-        "options",
-        [
-            {"first": 0},
-            {"first": math.nan},
-            {"factor": 0.99},
-            {"factor": 11},
-            {"longest": 0},
-            {"queued_timeout": 0},
-            {"outage": -1},
-        ],
-    )
-    def test_useless(self, options: dict[str, float]) -> None:
-        """A setting that would spin, or never end, is refused."""
-        (name,) = options
-        with pytest.raises(ValueError, match=name):
-            Polling(**options)
-
-    def test_no_number(self) -> None:
-        """Named as it is written."""
-        with pytest.raises(TypeError, match=r"Polling\.first must be a number of seconds: got '1'"):
-            Polling(first="1")
-
-    def test_for_ever(self) -> None:
-        """A run may be left queued for as long as it takes."""
-        assert Polling(queued_timeout=None).queued_timeout is None

@@ -112,7 +112,7 @@ class TestOpening:
         for call in (
             session.threads.create(),
             session.assistants.list().page(),
-            anext(session.runs.follow("thread_1", "run_1")),
+            anext(session.runs.follow(thread_id="thread_1", run_id="run_1")),
         ):
             with pytest.raises(RuntimeError, match=r"this Session is not open: use it in `async with`"):
                 await call

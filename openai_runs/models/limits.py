@@ -1,7 +1,7 @@
 """The API's limits, as annotations on request parameters.
 
-``Annotated[float, Range(0, 2)]`` documents a parameter and is what `openai_runs._params` checks before anything is
-sent. Sources: the OpenAPI document's bounds, and the texts of its descriptions where only they name a limit.
+``Annotated[float, Range(0, 2)]`` documents a parameter and is what `openai_runs._wire.parameters` checks before
+anything is sent. Sources: the bounds in the OpenAPI document, and its descriptions where only they name a limit.
 """
 
 import re

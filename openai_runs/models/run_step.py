@@ -169,3 +169,19 @@ class RunStep(Model):
     expires_at: datetime | None = None  #: the run's; not in the API's schema, yet always sent
     metadata: Mapping[str, str] | None = field(default=None, hash=False)
     usage: Usage | None = None  #: null while ``in_progress``
+
+    @property
+    def message_id(self) -> str | None:
+        """The ID of the message that the step wrote, or ``None`` if it did something else."""
+        details = self.step_details
+        return details.message_creation.message_id if isinstance(details, MessageCreation) else None
+
+    @property
+    def tool_calls(self) -> tuple[StepToolCall, ...]:
+        """The uses of tools, of all kinds; none if the step wrote a message."""
+        return self.step_details.tool_calls if isinstance(self.step_details, ToolCalls) else ()
+
+    @property
+    def function_calls(self) -> tuple[FunctionStepCall, ...]:
+        """The calls of the caller's own functions among `tool_calls`, with their outputs."""
+        return tuple(call for call in self.tool_calls if isinstance(call, FunctionStepCall))

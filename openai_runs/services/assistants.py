@@ -1,16 +1,14 @@
 """Assistants: a model, its instructions and its tools, under one ID."""
 
-from typing import Final, Unpack
+from typing import Unpack
 
-from openai_runs import _params
-from openai_runs._transport import Transport
+from openai_runs._http.deletion import delete
+from openai_runs._http.pages import Listing
+from openai_runs._http.transport import Transport
+from openai_runs._wire.parameters import check_params
+from openai_runs._wire.paths import ASSISTANT, ASSISTANTS
 from openai_runs.models.assistant import Assistant, AssistantCreateParams, AssistantUpdateParams, Deleted
 from openai_runs.models.page import ListParams, Page
-from openai_runs.services.deleting import delete
-from openai_runs.services.listing import Listing
-
-_ALL: Final = "/assistants"
-_ONE: Final = "/assistants/{assistant_id}"
 
 
 class AssistantsService:
@@ -27,15 +25,15 @@ class AssistantsService:
 
         Raises:
             BadRequestError: The endpoint refuses a parameter.
-            TransportError: No usable answer. If ``maybe_done``, the assistant may exist: it is not made twice.
+            TransportError: No usable response. If ``maybe_done``, the assistant may exist: it is not made twice.
 
         Source: Assistants v2 API, operation ``createAssistant``.
         """
-        _params.check(params, AssistantCreateParams)
-        url = self._transport.url(_ALL)
+        check_params(params, AssistantCreateParams)
+        url = self._transport.url(ASSISTANTS)
         return await self._transport.request("POST", url, Assistant, body=params, repeatable=False)
 
-    async def retrieve(self, assistant_id: str, /) -> Assistant:
+    async def retrieve(self, assistant_id: str) -> Assistant:
         """Fetch an assistant.
 
         Raises:
@@ -43,9 +41,11 @@ class AssistantsService:
 
         Source: Assistants v2 API, operation ``getAssistant``.
         """
-        return await self._transport.request("GET", self._transport.url(_ONE, assistant_id=assistant_id), Assistant)
+        return await self._transport.request(
+            "GET", self._transport.url(ASSISTANT, assistant_id=assistant_id), Assistant
+        )
 
-    async def update(self, assistant_id: str, /, **params: Unpack[AssistantUpdateParams]) -> Assistant:
+    async def update(self, assistant_id: str, **params: Unpack[AssistantUpdateParams]) -> Assistant:
         """Change what is given, leave the rest.
 
         Args:
@@ -57,8 +57,8 @@ class AssistantsService:
 
         Source: Assistants v2 API, operation ``modifyAssistant``.
         """
-        _params.check(params, AssistantUpdateParams)
-        url = self._transport.url(_ONE, assistant_id=assistant_id)
+        check_params(params, AssistantUpdateParams)
+        url = self._transport.url(ASSISTANT, assistant_id=assistant_id)
         return await self._transport.request("POST", url, Assistant, body=params)
 
     def list(self, **query: Unpack[ListParams]) -> Listing[Assistant]:
@@ -69,9 +69,9 @@ class AssistantsService:
 
         Source: Assistants v2 API, operation ``listAssistants``.
         """
-        return Listing(self._transport, Page[Assistant], _ALL, {}, query, ListParams)
+        return Listing(self._transport, Page[Assistant], ASSISTANTS, {}, query, ListParams)
 
-    async def delete(self, assistant_id: str, /) -> Deleted:
+    async def delete(self, assistant_id: str) -> Deleted:
         """Delete an assistant. Its threads and runs stay.
 
         Raises:
@@ -79,6 +79,6 @@ class AssistantsService:
 
         Source: Assistants v2 API, operation ``deleteAssistant``.
         """
-        url = self._transport.url(_ONE, assistant_id=assistant_id)
-        word = Deleted(id=assistant_id, object="assistant.deleted")
-        return await delete(self._transport, url, Assistant, word)
+        url = self._transport.url(ASSISTANT, assistant_id=assistant_id)
+        answer = Deleted(id=assistant_id, object="assistant.deleted")
+        return await delete(self._transport, url, Assistant, answer)

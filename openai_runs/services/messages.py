@@ -1,17 +1,15 @@
 """Messages: what users and assistants say in a thread."""
 
-from typing import Final, Unpack
+from typing import Unpack
 
-from openai_runs import _params
-from openai_runs._transport import Transport
+from openai_runs._http.deletion import delete
+from openai_runs._http.pages import Listing
+from openai_runs._http.transport import Transport
+from openai_runs._wire.parameters import check_params
+from openai_runs._wire.paths import MESSAGE, MESSAGES, ids_of
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.message import Message, MessageCreateParams, MessageUpdateParams
 from openai_runs.models.page import MessageListParams, Page
-from openai_runs.services.deleting import delete
-from openai_runs.services.listing import Listing
-
-_ALL: Final = "/threads/{thread_id}/messages"
-_ONE: Final = "/threads/{thread_id}/messages/{message_id}"
 
 
 class MessagesService:
@@ -20,7 +18,7 @@ class MessagesService:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def create(self, thread_id: str, /, **params: Unpack[MessageCreateParams]) -> Message:
+    async def create(self, thread_id: str, **params: Unpack[MessageCreateParams]) -> Message:
         """Add a message to a thread.
 
         Args:
@@ -30,31 +28,46 @@ class MessagesService:
         Raises:
             NotFoundError: There is no such thread.
             BadRequestError: The thread has an active run; nothing was added.
-            TransportError: No usable answer. If ``maybe_done``, the message may be there: it is not added twice.
+            TransportError: No usable response. If ``maybe_done``, the message may be there: it is not added twice.
 
         Source: Assistants v2 API, operation ``createMessage``.
         """
-        _params.check(params, MessageCreateParams)
-        url = self._transport.url(_ALL, thread_id=thread_id)
+        check_params(params, MessageCreateParams)
+        url = self._transport.url(MESSAGES, thread_id=thread_id)
         return await self._transport.request("POST", url, Message, body=params, repeatable=False)
 
-    async def retrieve(self, thread_id: str, message_id: str, /) -> Message:
+    async def retrieve(
+        self, message: Message | None = None, *, thread_id: str | None = None, message_id: str | None = None
+    ) -> Message:
         """Fetch a message.
+
+        Args:
+            message: The message, as it was; or
+            thread_id: its thread's ID, and
+            message_id: its own.
 
         Raises:
             NotFoundError: There is no such thread or message.
 
         Source: Assistants v2 API, operation ``getMessage``.
         """
-        url = self._transport.url(_ONE, thread_id=thread_id, message_id=message_id)
+        url = self._transport.url(MESSAGE, **ids_of(Message, message, thread_id=thread_id, message_id=message_id))
         return await self._transport.request("GET", url, Message)
 
-    async def update(self, thread_id: str, message_id: str, /, **params: Unpack[MessageUpdateParams]) -> Message:
+    async def update(
+        self,
+        message: Message | None = None,
+        *,
+        thread_id: str | None = None,
+        message_id: str | None = None,
+        **params: Unpack[MessageUpdateParams],
+    ) -> Message:
         """Change the metadata.
 
         Args:
-            thread_id: The thread.
-            message_id: The message.
+            message: The message, as for `retrieve`.
+            thread_id: Its thread's ID, instead.
+            message_id: Its own.
             **params: See `MessageUpdateParams`.
 
         Raises:
@@ -62,11 +75,11 @@ class MessagesService:
 
         Source: Assistants v2 API, operation ``modifyMessage``.
         """
-        _params.check(params, MessageUpdateParams)
-        url = self._transport.url(_ONE, thread_id=thread_id, message_id=message_id)
+        check_params(params, MessageUpdateParams)
+        url = self._transport.url(MESSAGE, **ids_of(Message, message, thread_id=thread_id, message_id=message_id))
         return await self._transport.request("POST", url, Message, body=params)
 
-    def list(self, thread_id: str, /, **query: Unpack[MessageListParams]) -> Listing[Message]:
+    def list(self, thread_id: str, **query: Unpack[MessageListParams]) -> Listing[Message]:
         """All messages of a thread, newest first: ``async for``, or ``await ….page()``.
 
         Args:
@@ -75,16 +88,23 @@ class MessagesService:
 
         Source: Assistants v2 API, operation ``listMessages``.
         """
-        return Listing(self._transport, Page[Message], _ALL, {"thread_id": thread_id}, query, MessageListParams)
+        return Listing(self._transport, Page[Message], MESSAGES, {"thread_id": thread_id}, query, MessageListParams)
 
-    async def delete(self, thread_id: str, message_id: str, /) -> Deleted:
+    async def delete(
+        self, message: Message | None = None, *, thread_id: str | None = None, message_id: str | None = None
+    ) -> Deleted:
         """Delete a message.
+
+        Args:
+            message: The message, as for `retrieve`.
+            thread_id: Its thread's ID, instead.
+            message_id: Its own.
 
         Raises:
             NotFoundError: There is no such thread or message.
 
         Source: Assistants v2 API, operation ``deleteMessage``.
         """
-        url = self._transport.url(_ONE, thread_id=thread_id, message_id=message_id)
-        word = Deleted(id=message_id, object="thread.message.deleted")
-        return await delete(self._transport, url, Message, word)
+        ids = ids_of(Message, message, thread_id=thread_id, message_id=message_id)
+        answer = Deleted(id=ids["message_id"], object="thread.message.deleted")
+        return await delete(self._transport, self._transport.url(MESSAGE, **ids), Message, answer)

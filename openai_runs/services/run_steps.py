@@ -1,16 +1,15 @@
 """Run steps: what a run did."""
 
 from collections.abc import Sequence
-from typing import Final, Unpack
+from typing import Unpack
 
-from openai_runs import _params
-from openai_runs._transport import Transport
+from openai_runs._http.pages import Listing
+from openai_runs._http.transport import Transport
+from openai_runs._wire.parameters import check_params
+from openai_runs._wire.paths import STEP, STEPS, ids_of
 from openai_runs.models.page import IncludeParams, ListParams, Page
+from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
-from openai_runs.services.listing import Listing
-
-_ALL: Final = "/threads/{thread_id}/runs/{run_id}/steps"
-_ONE: Final = "/threads/{thread_id}/runs/{run_id}/steps/{step_id}"
 
 
 class RunStepsService:
@@ -19,13 +18,22 @@ class RunStepsService:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def retrieve(self, thread_id: str, run_id: str, step_id: str, /, *, include: Sequence[str] = ()) -> RunStep:
+    async def retrieve(
+        self,
+        step: RunStep | None = None,
+        *,
+        thread_id: str | None = None,
+        run_id: str | None = None,
+        step_id: str | None = None,
+        include: Sequence[str] = (),
+    ) -> RunStep:
         """Fetch a step.
 
         Args:
-            thread_id: The thread.
-            run_id: The run.
-            step_id: The step.
+            step: The step, as it was; or
+            thread_id: its thread's ID,
+            run_id: its run's, and
+            step_id: its own.
             include: Further fields to send; the API has one,
                 ``step_details.tool_calls[*].file_search.results[*].content``.
 
@@ -34,24 +42,30 @@ class RunStepsService:
 
         Source: Assistants v2 API, operation ``getRunStep``.
         """
-        _params.check({"include": include}, IncludeParams)
-        query = {"include[]": include}
-        url = self._transport.url(_ONE, query, thread_id=thread_id, run_id=run_id, step_id=step_id)
-        return await self._transport.request("GET", url, RunStep)
+        check_params({"include": include}, IncludeParams)
+        ids = ids_of(RunStep, step, thread_id=thread_id, run_id=run_id, step_id=step_id)
+        return await self._transport.request("GET", self._transport.url(STEP, {"include[]": include}, **ids), RunStep)
 
     def list(
-        self, thread_id: str, run_id: str, /, *, include: Sequence[str] = (), **query: Unpack[ListParams]
+        self,
+        run: Run | None = None,
+        *,
+        thread_id: str | None = None,
+        run_id: str | None = None,
+        include: Sequence[str] = (),
+        **query: Unpack[ListParams],
     ) -> Listing[RunStep]:
         """All steps of a run, newest first: ``async for``, or ``await ….page()``.
 
         Args:
-            thread_id: The thread.
-            run_id: The run.
+            run: The run; or
+            thread_id: its thread's ID, and
+            run_id: its own.
             include: As for `retrieve`.
             **query: See `ListParams`.
 
         Source: Assistants v2 API, operation ``listRunSteps``.
         """
-        _params.check({"include": include}, IncludeParams)
-        ids = {"thread_id": thread_id, "run_id": run_id}
-        return Listing(self._transport, Page[RunStep], _ALL, ids, query, ListParams, include)
+        check_params({"include": include}, IncludeParams)
+        ids = ids_of(Run, run, thread_id=thread_id, run_id=run_id)
+        return Listing(self._transport, Page[RunStep], STEPS, ids, query, ListParams, include)

@@ -3,41 +3,43 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Unpack
 from uuid import uuid4
 
 from yarl import URL
 
-from openai_runs import _params
-from openai_runs._transport import Transport
+from openai_runs._http.pages import Listing
+from openai_runs._http.transport import Transport
+from openai_runs._wire.parameters import check_params
+from openai_runs._wire.paths import RUNS
 from openai_runs.events import ActionRequired, RunEvent
-from openai_runs.lifecycle import Polling
+from openai_runs.following.follower import Follower, outcome
+from openai_runs.following.options import FollowOptions, RunStreamParams, split_options
+from openai_runs.following.run_requests import FindRun, RunRequests, ToolOutputs, call_ids
 from openai_runs.models.page import IncludeParams, ListParams, Page
 from openai_runs.models.run import Run, RunCreateParams, RunUpdateParams, ToolOutputsSubmitParams
-from openai_runs.services.following import Follower, OnExit, cancels, outcome
-from openai_runs.services.listing import Listing
-from openai_runs.services.one_run import ALL_RUNS, Look, OneRun, ToolOutputs, call_ids
-from openai_runs.toolbox import Toolbox
 
 if TYPE_CHECKING:  # imported where it is used: programs that do not stream need not pay for it
-    from openai_runs.services.streaming import RunStream
+    from openai_runs.following.streaming import RunStream
 
-#: The key in a run's metadata by which `RunsService.create` finds its run again after a lost answer.
+#: The key in a run's metadata by which `RunsService.create` finds its run again after a lost response.
 MARKER: Final = "openai_runs.create"
-
-Via = Literal["poll", "stream"]
 
 
 class RunsService:
-    """``session.runs``. Where a method takes a run, a `Run` will do, or its thread's ID and its own."""
+    """``session.runs``.
+
+    A run is named by itself, a `Run`, or by its IDs as keywords: ``retrieve(run)`` or ``retrieve(thread_id=…,
+    run_id=…)``.
+    """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def create(self, thread_id: str, /, *, include: Sequence[str] = (), **params: Unpack[RunCreateParams]) -> Run:
+    async def create(self, thread_id: str, *, include: Sequence[str] = (), **params: Unpack[RunCreateParams]) -> Run:
         """Start a run of an assistant on a thread, once.
 
-        If the answer is lost, the thread's runs are searched for this one before anything is repeated; for that it
+        If the response is lost, the thread's runs are searched for this one before anything is repeated; for that it
         carries a marker in its metadata, under ``openai_runs.create``. Metadata that has 16 pairs already leaves no
         room for it; then a request in doubt is not repeated.
 
@@ -53,62 +55,72 @@ class RunsService:
         Raises:
             NotFoundError: There is no such thread or assistant.
             BadRequestError: The thread has an active run already; nothing was started.
-            TransportError: No usable answer. If ``maybe_done``, the run may have been started all the same.
+            TransportError: No usable response. If ``maybe_done``, the run may have been started all the same.
 
         Source: Assistants v2 API, operation ``createRun``.
         """
-        url, body, started = self._creation(thread_id, include, params)
-        return await self._transport.request("POST", url, Run, body=body, repeatable=False, look=started)
+        check_params(params, RunCreateParams)
+        url, body, find = self._creation(thread_id, include, params)
+        return await self._transport.request("POST", url, Run, body=body, repeatable=False, find=find)
 
     def _creation(
-        self, thread_id: str, include: Sequence[str], params: RunCreateParams
-    ) -> tuple[URL, Mapping[str, Any], Look | None]:
+        self, thread_id: str, include: Sequence[str], params: Mapping[str, Any]
+    ) -> tuple[URL, Mapping[str, Any], FindRun | None]:
         """Where and what to send to start a run, and how to find out whether that is done, if there is a way to."""
-        _params.check(params, RunCreateParams)
-        _params.check({"include": include}, IncludeParams)
-        url = self._transport.url(ALL_RUNS, {"include[]": include}, thread_id=thread_id)
+        check_params({"include": include}, IncludeParams)
+        url = self._transport.url(RUNS, {"include[]": include}, thread_id=thread_id)
         metadata = params.get("metadata") or {}
         if MARKER not in metadata and len(metadata) >= 16:
             return url, params, None
         marker = metadata.get(MARKER) or uuid4().hex  # a caller's own marker makes its own repetitions safe as well
 
-        async def started() -> Run | None:
-            newest = self._transport.url(ALL_RUNS, thread_id=thread_id)
-            page = await self._transport.once("GET", newest, Page[Run])
+        async def find() -> Run | None:
+            newest = self._transport.url(RUNS, thread_id=thread_id)
+            page = await self._transport.send("GET", newest, Page[Run])
             return next((run for run in page.data if (run.metadata or {}).get(MARKER) == marker), None)
 
-        return url, {**params, "metadata": {**metadata, MARKER: marker}}, started
+        return url, {**params, "metadata": {**metadata, MARKER: marker}}, find
 
-    @overload
-    async def retrieve(self, run: Run, /) -> Run: ...
-    @overload
-    async def retrieve(self, thread_id: str, run_id: str, /) -> Run: ...
-    async def retrieve(self, run: Run | str, run_id: str | None = None, /) -> Run:
+    async def retrieve(self, run: Run | None = None, *, thread_id: str | None = None, run_id: str | None = None) -> Run:
         """Fetch a run as it stands.
+
+        Args:
+            run: The run, as it was; or
+            thread_id: its thread's ID, and
+            run_id: its own.
 
         Raises:
             NotFoundError: There is no such thread or run.
 
         Source: Assistants v2 API, operation ``getRun``.
         """
-        return await OneRun.named(self._transport, run, run_id).retrieve()
+        return await self._requests(run, thread_id, run_id).retrieve()
 
-    @overload
-    async def update(self, run: Run, /, **params: Unpack[RunUpdateParams]) -> Run: ...
-    @overload
-    async def update(self, thread_id: str, run_id: str, /, **params: Unpack[RunUpdateParams]) -> Run: ...
-    async def update(self, run: Run | str, run_id: str | None = None, /, **params: Unpack[RunUpdateParams]) -> Run:
+    async def update(
+        self,
+        run: Run | None = None,
+        *,
+        thread_id: str | None = None,
+        run_id: str | None = None,
+        **params: Unpack[RunUpdateParams],
+    ) -> Run:
         """Change the metadata, the one thing of a run that can be changed.
+
+        Args:
+            run: The run, as for `retrieve`.
+            thread_id: Its thread's ID, instead.
+            run_id: Its own.
+            **params: See `RunUpdateParams`.
 
         Raises:
             NotFoundError: There is no such thread or run.
 
         Source: Assistants v2 API, operation ``modifyRun``.
         """
-        _params.check(params, RunUpdateParams)
-        return await self._transport.request("POST", OneRun.named(self._transport, run, run_id).url, Run, body=params)
+        check_params(params, RunUpdateParams)
+        return await self._transport.request("POST", self._requests(run, thread_id, run_id).url, Run, body=params)
 
-    def list(self, thread_id: str, /, **query: Unpack[ListParams]) -> Listing[Run]:
+    def list(self, thread_id: str, **query: Unpack[ListParams]) -> Listing[Run]:
         """All runs of a thread, newest first: ``async for``, or ``await ….page()``.
 
         Args:
@@ -117,14 +129,15 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``listRuns``.
         """
-        return Listing(self._transport, Page[Run], ALL_RUNS, {"thread_id": thread_id}, query, ListParams)
+        return Listing(self._transport, Page[Run], RUNS, {"thread_id": thread_id}, query, ListParams)
 
-    @overload
-    async def cancel(self, run: Run, /) -> Run: ...
-    @overload
-    async def cancel(self, thread_id: str, run_id: str, /) -> Run: ...
-    async def cancel(self, run: Run | str, run_id: str | None = None, /) -> Run:
+    async def cancel(self, run: Run | None = None, *, thread_id: str | None = None, run_id: str | None = None) -> Run:
         """Ask a run to stop. It is ``cancelling`` then, and ``cancelled`` a little later; it may still complete.
+
+        Args:
+            run: The run, as for `retrieve`.
+            thread_id: Its thread's ID, instead.
+            run_id: Its own.
 
         Raises:
             NotFoundError: There is no such thread or run.
@@ -132,16 +145,25 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``cancelRun``.
         """
-        return await OneRun.named(self._transport, run, run_id).cancel()
+        return await self._requests(run, thread_id, run_id).cancel()
 
-    @overload
-    async def submit_tool_outputs(self, run: Run, tool_outputs: ToolOutputs, /) -> Run: ...
-    @overload
-    async def submit_tool_outputs(self, thread_id: str, run_id: str, tool_outputs: ToolOutputs, /) -> Run: ...
-    async def submit_tool_outputs(self, run: Run | str, *rest: Any) -> Run:
+    async def submit_tool_outputs(
+        self,
+        run: Run | None = None,
+        tool_outputs: ToolOutputs | None = None,
+        *,
+        thread_id: str | None = None,
+        run_id: str | None = None,
+    ) -> Run:
         """Answer the pending tool calls of a run, all in one request.
 
-        If the answer is lost, the run is looked at before anything is repeated.
+        If the response is lost, the run is looked at before anything is repeated.
+
+        Args:
+            run: The run, as for `retrieve`.
+            tool_outputs: An output for each pending call; `Toolbox.answer` makes them.
+            thread_id: The run's thread, instead of ``run``.
+            run_id: The run's ID.
 
         Raises:
             NotFoundError: There is no such thread or run.
@@ -149,45 +171,15 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``submitToolOuputsToRun``.
         """
-        one, tool_outputs = self._one_and_outputs(run, rest)
-        return await one.submit(tool_outputs)
+        return await self._requests(run, thread_id, run_id).submit(_given(tool_outputs))
 
-    @overload
     def follow(
         self,
-        run: Run,
-        /,
+        run: Run | None = None,
         *,
-        toolbox: Toolbox | None = None,
-        deadline: float | None = None,
-        polling: Polling = Polling(),
-        on_exit: OnExit = "leave",
-        via: Via = "poll",
-    ) -> AsyncGenerator[RunEvent, None]: ...
-    @overload
-    def follow(
-        self,
-        thread_id: str,
-        run_id: str,
-        /,
-        *,
-        toolbox: Toolbox | None = None,
-        deadline: float | None = None,
-        polling: Polling = Polling(),
-        on_exit: OnExit = "leave",
-        via: Via = "poll",
-    ) -> AsyncGenerator[RunEvent, None]: ...
-    def follow(
-        self,
-        run: Run | str,
+        thread_id: str | None = None,
         run_id: str | None = None,
-        /,
-        *,
-        toolbox: Toolbox | None = None,
-        deadline: float | None = None,
-        polling: Polling = Polling(),
-        on_exit: OnExit = "leave",
-        via: Via = "poll",
+        **options: Unpack[FollowOptions],
     ) -> AsyncGenerator[RunEvent, None]:
         """Follow a run to its end, by polling: each change of status once, `RunEnded` last.
 
@@ -195,21 +187,14 @@ class RunsService:
         too: an ID is enough. It bears an endpoint that is out of reach for a while, see `Polling.outage`.
 
         Args:
-            run: The run, or its thread's ID.
-            run_id: With a thread's ID, the run's.
-            toolbox: Answers tool calls. Without one, `ActionRequired` is for the caller to answer, in the loop's body.
-            deadline: Seconds for all of it, from the first event asked for.
-            polling: How often to ask.
-            on_exit: What becomes of an unfinished run when the iterator is left, by an error, a deadline or
-                cancellation: ``"leave"`` it, or ``"cancel"`` it. With ``"cancel"``, wrap the iterator in
-                `contextlib.aclosing`, so that a ``break`` takes effect at once.
-            via: ``"stream"`` has the toolbox's outputs answered with a stream, so that what comes after them is known
-                as it happens, and at fewer requests. The events are the same, and `PollingTookOver` tells when there
-                is no stream: the API has none of a run that is under way. The iterator holds a connection then, so
-                wrap it in `contextlib.aclosing` as well. `stream` has a stream from the start, and what is written.
+            run: The run, as for `retrieve`.
+            thread_id: Its thread's ID, instead.
+            run_id: Its own.
+            **options: See `FollowOptions`. With ``on_exit="cancel"``, wrap the iterator in `contextlib.aclosing`, so
+                that a ``break`` takes effect at once.
 
         Yields:
-            `StatusChanged`, `ActionRequired`, `ToolOutputsSubmitted`, `RunEnded`; `PollingTookOver`.
+            `StatusChanged`, `ActionRequired`, `ToolOutputsSubmitted`, `RunEnded`.
 
         Raises:
             RunDeadlineError: The deadline has passed.
@@ -219,47 +204,24 @@ class RunsService:
             TransportError: The endpoint stayed out of reach for longer than `Polling.outage`; or, given IDs only,
                 it did not answer at all.
         """
-        if via not in ("poll", "stream"):
-            raise ValueError(f"via must be 'poll' or 'stream': got {via!r}")
-        cancel_on_exit = cancels(on_exit)
-        one = OneRun.named(self._transport, run, run_id)
-        seen = run if isinstance(run, Run) else None
-        if via == "poll" or toolbox is None:  # without a toolbox there is nothing that a stream could answer
-            return Follower(one, toolbox, deadline, polling, seen).events(cancel_on_exit=cancel_on_exit)
-        from openai_runs.services.streaming import RunStream, status_events
+        check_params(options, FollowOptions)
+        return Follower(self._requests(run, thread_id, run_id), run, **options).events()
 
-        follower = Follower(one, None, deadline, polling, seen)
-        return status_events(RunStream(follower, None, toolbox, cancel_on_exit=cancel_on_exit))
-
-    @overload
     async def complete(
         self,
-        run: Run,
-        /,
+        run: Run | None = None,
         *,
-        toolbox: Toolbox | None = None,
-        deadline: float | None = None,
-        polling: Polling = Polling(),
-        on_exit: OnExit = "leave",
-        via: Via = "poll",
-    ) -> Run: ...
-    @overload
-    async def complete(
-        self,
-        thread_id: str,
-        run_id: str,
-        /,
-        *,
-        toolbox: Toolbox | None = None,
-        deadline: float | None = None,
-        polling: Polling = Polling(),
-        on_exit: OnExit = "leave",
-        via: Via = "poll",
-    ) -> Run: ...
-    async def complete(self, run: Any, *rest: Any, **options: Any) -> Run:
+        thread_id: str | None = None,
+        run_id: str | None = None,
+        **options: Unpack[FollowOptions],
+    ) -> Run:
         """Follow a run to its end and return it completed, or raise.
 
-        Takes the same arguments as `follow`.
+        Args:
+            run: The run, as for `retrieve`.
+            thread_id: Its thread's ID, instead.
+            run_id: Its own.
+            **options: See `FollowOptions`.
 
         Raises:
             RunFailedError: The run failed. Also `RunCancelledError`, `RunExpiredError`, `RunIncompleteError`.
@@ -267,25 +229,15 @@ class RunsService:
             RunDeadlineError: The deadline has passed; ``run`` is as it was last seen.
             RunStuckError: See `follow`, as for the other errors.
         """
-        async with aclosing(self.follow(run, *rest, **options)) as events:
+        async with aclosing(self.follow(run, thread_id=thread_id, run_id=run_id, **options)) as events:
             async for event in events:
                 run = event.run
                 if isinstance(event, ActionRequired) and options.get("toolbox") is None:
                     break
+        assert run is not None  # noqa: S101  # for the type checker: an iterator tells the end, or raises
         return outcome(run)
 
-    def stream(
-        self,
-        thread_id: str,
-        /,
-        *,
-        include: Sequence[str] = (),
-        toolbox: Toolbox | None = None,
-        deadline: float | None = None,
-        polling: Polling = Polling(),
-        on_exit: OnExit = "leave",
-        **params: Unpack[RunCreateParams],
-    ) -> "RunStream":
+    def stream(self, thread_id: str, *, include: Sequence[str] = (), **params: Unpack[RunStreamParams]) -> "RunStream":
         """Start a run, once, and stream what happens: ``async with`` it, then ``async for`` over its events.
 
         If the stream breaks off, the run is polled from there, and `PollingTookOver` says so; the next tool outputs
@@ -294,11 +246,9 @@ class RunsService:
         Args:
             thread_id: Where to run. A thread has at most one active run.
             include: See `create`.
-            toolbox: Answers tool calls, and the stream goes on. Without one it ends when the run wants tool outputs.
-            deadline: Seconds for all of it, from the ``async with``.
-            polling: How often to ask while there is no stream.
-            on_exit: What becomes of an unfinished run when the ``async with`` is left.
-            **params: See `RunCreateParams`; ``assistant_id`` is required.
+            **params: See `RunCreateParams`, of which ``assistant_id`` is required, and `FollowOptions`. With a
+                ``toolbox`` the stream goes on through tool calls; without one it ends when the run wants tool outputs.
+                The ``deadline`` counts from the ``async with``.
 
         Returns:
             A `RunStream`. Opening it and iterating over it raise what `create` and `follow` raise; and `ResponseError`,
@@ -306,62 +256,48 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``createRun``.
         """
-        from openai_runs.services.streaming import RunStream
+        from openai_runs.following.streaming import RunStream
 
-        url, body, started = self._creation(thread_id, include, params)
-        start = partial(self._transport.stream, url, Run, body={**body, "stream": True}, look=started)
-        one = OneRun(self._transport, f"the run on {thread_id}", look=started)
-        follower = Follower(one, None, deadline, polling, None)
-        return RunStream(follower, start, toolbox, cancel_on_exit=cancels(on_exit))
+        check_params(params, RunStreamParams)
+        params_of_run, options = split_options(params)
+        url, body, find = self._creation(thread_id, include, params_of_run)
+        start = partial(self._transport.stream, url, Run, body={**body, "stream": True}, find=find)
+        requests = RunRequests(self._transport, f"the run on {thread_id}", find=find)
+        return RunStream(Follower(requests, None, **options), start)
 
-    @overload
     def stream_tool_outputs(
         self,
-        run: Run,
-        tool_outputs: ToolOutputs,
-        /,
+        run: Run | None = None,
+        tool_outputs: ToolOutputs | None = None,
         *,
-        toolbox: Toolbox | None = None,
-        deadline: float | None = None,
-        polling: Polling = Polling(),
-        on_exit: OnExit = "leave",
-    ) -> "RunStream": ...
-    @overload
-    def stream_tool_outputs(
-        self,
-        thread_id: str,
-        run_id: str,
-        tool_outputs: ToolOutputs,
-        /,
-        *,
-        toolbox: Toolbox | None = None,
-        deadline: float | None = None,
-        polling: Polling = Polling(),
-        on_exit: OnExit = "leave",
-    ) -> "RunStream": ...
-    def stream_tool_outputs(
-        self,
-        run: Run | str,
-        *rest: Any,
-        toolbox: Toolbox | None = None,
-        deadline: float | None = None,
-        polling: Polling = Polling(),
-        on_exit: OnExit = "leave",
+        thread_id: str | None = None,
+        run_id: str | None = None,
+        **options: Unpack[FollowOptions],
     ) -> "RunStream":
         """Answer the pending tool calls of a run, and stream what happens then. See `stream`.
 
+        Args:
+            run: The run, as for `retrieve`.
+            tool_outputs: See `submit_tool_outputs`.
+            thread_id: The run's thread, instead of ``run``.
+            run_id: The run's ID.
+            **options: See `FollowOptions`.
+
         Source: Assistants v2 API, operation ``submitToolOuputsToRun``.
         """
-        from openai_runs.services.streaming import RunStream
+        from openai_runs.following.streaming import RunStream
 
-        one, tool_outputs = self._one_and_outputs(run, rest)
-        _params.check({"tool_outputs": tool_outputs}, ToolOutputsSubmitParams)  # now, and not when it is opened
-        follower = Follower(one, None, deadline, polling, run if isinstance(run, Run) else None)
-        start, answered = partial(one.stream_outputs, tool_outputs), call_ids(tool_outputs)
-        return RunStream(follower, start, toolbox, cancel_on_exit=cancels(on_exit), answered=answered)
+        check_params(options, FollowOptions)
+        requests, outputs = self._requests(run, thread_id, run_id), _given(tool_outputs)
+        check_params({"tool_outputs": outputs}, ToolOutputsSubmitParams)  # now, and not when it is opened
+        start = partial(requests.stream_outputs, outputs)
+        return RunStream(Follower(requests, run, **options), start, answered=call_ids(outputs))
 
-    def _one_and_outputs(self, run: Run | str, rest: tuple[Any, ...]) -> tuple[OneRun, ToolOutputs]:
-        if len(rest) != (1 if isinstance(run, Run) else 2):
-            raise TypeError("give a Run, or a thread's ID and a run's; then the outputs")
-        run_id, tool_outputs = (None, *rest) if isinstance(run, Run) else rest
-        return OneRun.named(self._transport, run, run_id), tool_outputs
+    def _requests(self, run: Run | None, thread_id: str | None, run_id: str | None) -> RunRequests:
+        return RunRequests.of(self._transport, run, thread_id, run_id)
+
+
+def _given(tool_outputs: ToolOutputs | None) -> ToolOutputs:
+    if tool_outputs is None:
+        raise TypeError("missing parameter 'tool_outputs'; nothing was sent")
+    return tool_outputs

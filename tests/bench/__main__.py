@@ -102,7 +102,7 @@ async def measure(rounds: int) -> None:
                 return await response.read()
 
         retrieve: dict[str, Work] = {
-            "openai_runs": lambda: session.runs.retrieve("thread_abc", "run_abc"),
+            "openai_runs": lambda: session.runs.retrieve(thread_id="thread_abc", run_id="run_abc"),
             "aiohttp, bytes": lambda: floor(one),
             "openai": lambda: client.beta.threads.runs.retrieve("run_abc", thread_id="thread_abc"),
         }

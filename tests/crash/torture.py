@@ -118,7 +118,7 @@ class Torture:
             messages = [m async for m in session.messages.list(thread_id, order="asc")]
             if [m.role for m in messages] != ["user", "assistant"] or not messages[-1].text:
                 self.faults.append(f"{thread_id} has messages {messages}")
-            steps = [step async for step in session.run_steps.list(thread_id, run_id, order="asc")]
+            steps = [step async for step in session.run_steps.list(thread_id=thread_id, run_id=run_id, order="asc")]
             if [step.type for step in steps] != ["tool_calls", "message_creation"]:
                 self.faults.append(f"{run_id} has steps {steps}")
             called = [step.step_details.tool_calls for step in steps if isinstance(step.step_details, ToolCalls)]

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from openai_runs import _params, dump, load
+from openai_runs import dump, load
+from openai_runs._wire.parameters import check_params
 from openai_runs.models.delta import MessageDelta
 from openai_runs.models.message import Message, TextContent
 from openai_runs.models.run import Run, RunStatus
@@ -35,7 +36,7 @@ def test_requests_are_sent_as_documented(entry):
     """A documented request passes our checks, and is sent as it was given."""
     body = example(entry)
     body.pop("stream", None)  # not a parameter: methods of their own stream
-    _params.check(body, PARAMS[entry["schema"]])
+    check_params(body, PARAMS[entry["schema"]])
     assert dump(body) == body
 
 

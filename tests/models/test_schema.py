@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openai_runs import _params, dump, load
+from openai_runs import dump, load
+from openai_runs._wire.parameters import check_params
 from tests.samples import MODELS, PARAMS
 from tests.strategies import bodies, unknown_parts
 
@@ -39,5 +40,5 @@ def test_valid_requests_are_sent_as_they_are(schema, data):
         match part:  # the document states in words only which names a function or a schema can have
             case {"function": named} | {"json_schema": named}:
                 named["name"] = "lookup"
-    _params.check(body, PARAMS[schema])
+    check_params(body, PARAMS[schema])
     assert dump(body) == body

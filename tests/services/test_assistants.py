@@ -13,7 +13,7 @@ from openai_runs.models.tool import (
     TextFormat,
 )
 from openai_runs.session import Session
-from tests.services.conftest import WEATHER
+from tests.weather import WEATHER
 
 pytestmark = pytest.mark.anyio
 

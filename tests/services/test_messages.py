@@ -9,7 +9,7 @@ from openai_runs.models.thread import Thread
 from openai_runs.models.tool import CodeInterpreterTool
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
-from tests.services.conftest import QUICK
+from tests.weather import QUICK
 
 pytestmark = pytest.mark.anyio
 
@@ -38,13 +38,13 @@ async def test_create_with_everything(session: Session, thread: Thread) -> None:
     assert [attachment.file_id for attachment in made.attachments] == ["file_2", "file_3"]
     assert made.attachments[1].tools[0].type == "code_interpreter"
     assert (made.role, made.metadata, made.thread_id) == ("user", {"k": "v"}, thread.id)
-    assert await session.messages.retrieve(thread.id, made.id) == made
+    assert await session.messages.retrieve(thread_id=thread.id, message_id=made.id) == made
 
 
 async def test_update(session: Session, thread: Thread) -> None:
     """Metadata is what can be changed."""
     made = await session.messages.create(thread.id, role="assistant", content="hi")
-    changed = await session.messages.update(thread.id, made.id, metadata={"a": "b"})
+    changed = await session.messages.update(thread_id=thread.id, message_id=made.id, metadata={"a": "b"})
     assert (changed.metadata, changed.text, changed.role) == ({"a": "b"}, "hi", "assistant")
 
 
@@ -67,10 +67,10 @@ async def test_list(session: Session, assistant: Assistant, thread: Thread, tool
 async def test_delete(session: Session, thread: Thread) -> None:
     """A message goes, the thread stays."""
     made = await session.messages.create(thread.id, role="user", content="oops")
-    word = await session.messages.delete(thread.id, made.id)
+    word = await session.messages.delete(thread_id=thread.id, message_id=made.id)
     assert (word.id, word.object, word.deleted) == (made.id, "thread.message.deleted", True)
     with pytest.raises(NotFoundError):
-        await session.messages.retrieve(thread.id, made.id)
+        await session.messages.retrieve(thread_id=thread.id, message_id=made.id)
     assert len([message async for message in session.messages.list(thread.id)]) == 1
 
 

@@ -15,8 +15,8 @@ from openai_runs.services.runs import MARKER
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 from tests.proxy import Fate, Proxy
-from tests.services.conftest import QUICK
 from tests.stub import error, reply
+from tests.weather import QUICK
 
 pytestmark = pytest.mark.anyio
 
@@ -179,7 +179,7 @@ class TestDelete:
         """What is gone was deleted by us, be it by the first attempt; also over a connection that was used before."""
         message = await shaky.messages.create(thread.id, role="user", content="x")
         for id, call in (
-            (message.id, lambda: shaky.messages.delete(thread.id, message.id)),
+            (message.id, lambda: shaky.messages.delete(thread_id=thread.id, message_id=message.id)),
             (thread.id, lambda: shaky.threads.delete(thread.id)),
             (assistant.id, lambda: shaky.assistants.delete(assistant.id)),
         ):

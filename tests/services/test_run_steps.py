@@ -12,7 +12,7 @@ from openai_runs.server import LocalServer
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 from tests.proxy import Proxy
-from tests.services.conftest import QUICK
+from tests.weather import QUICK
 
 pytestmark = pytest.mark.anyio
 
@@ -27,28 +27,35 @@ async def run(session: Session, assistant: Assistant, thread: Thread, toolbox: T
 
 async def test_list_and_retrieve(session: Session, run: Run) -> None:
     """What a run did, newest first or in order, and each step by itself."""
-    steps = [step async for step in session.run_steps.list(run.thread_id, run.id, order="asc", limit=1)]
+    steps = [
+        step async for step in session.run_steps.list(thread_id=run.thread_id, run_id=run.id, order="asc", limit=1)
+    ]
     assert [step.type for step in steps] == ["tool_calls", "message_creation"]
     (call,) = steps[0].step_details.tool_calls
     assert (call.function.name, call.function.output) == ("get_weather", "sunny in city")
-    message = await session.messages.retrieve(run.thread_id, steps[1].step_details.message_creation.message_id)
+    message = await session.messages.retrieve(
+        thread_id=run.thread_id, message_id=steps[1].step_details.message_creation.message_id
+    )
     assert "sunny" in message.text
-    page = await session.run_steps.list(run.thread_id, run.id, after=steps[1].id).page()
+    page = await session.run_steps.list(thread_id=run.thread_id, run_id=run.id, after=steps[1].id).page()
     assert [step.id for step in page.data] == [steps[0].id]
-    page = await session.run_steps.list(run.thread_id, run.id, before=steps[0].id).page()
+    page = await session.run_steps.list(thread_id=run.thread_id, run_id=run.id, before=steps[0].id).page()
     assert [step.id for step in page.data] == [steps[1].id]
     for step in steps:
-        assert await session.run_steps.retrieve(run.thread_id, run.id, step.id) == step
+        assert await session.run_steps.retrieve(thread_id=run.thread_id, run_id=run.id, step_id=step.id) == step
     with pytest.raises(NotFoundError):
-        await session.run_steps.retrieve(run.thread_id, run.id, "step_none")
+        await session.run_steps.retrieve(thread_id=run.thread_id, run_id=run.id, step_id="step_none")
 
 
 @pytest.mark.parametrize("include", [[CONTENT], (CONTENT,)])
 async def test_include(server: LocalServer, run: Run, include: Any) -> None:
     """Further fields are asked for on each page, and the endpoint understands the request."""
     async with Proxy(server.url) as proxy, proxy.session() as session:
-        steps = [step async for step in session.run_steps.list(run.thread_id, run.id, include=include, limit=1)]
-        await session.run_steps.retrieve(run.thread_id, run.id, steps[0].id, include=include)
+        steps = [
+            step
+            async for step in session.run_steps.list(thread_id=run.thread_id, run_id=run.id, include=include, limit=1)
+        ]
+        await session.run_steps.retrieve(thread_id=run.thread_id, run_id=run.id, step_id=steps[0].id, include=include)
     assert len(steps) == 2
     assert len(proxy.requests) == 3
     query = "include%5B%5D=step_details.tool_calls%5B%2A%5D.file_search.results%5B%2A%5D.content"

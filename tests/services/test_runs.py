@@ -15,8 +15,8 @@ from openai_runs.services.runs import MARKER
 from openai_runs.session import Session
 from tests.proxy import Proxy
 from tests.samples import EXAMPLES
-from tests.services.conftest import QUICK, WEATHER
 from tests.stub import Stub
+from tests.weather import QUICK, WEATHER
 
 EXAMPLE = load((EXAMPLES / "objects/RunObject.json").read_bytes(), Run)
 
@@ -85,12 +85,12 @@ async def test_the_marker(session: Session, assistant: Assistant, thread: Thread
 async def test_retrieve_and_update(session: Session, waiting: Run) -> None:
     """By the run, or by two IDs."""
     assert await session.runs.retrieve(waiting) == waiting
-    assert await session.runs.retrieve(waiting.thread_id, waiting.id) == waiting
+    assert await session.runs.retrieve(thread_id=waiting.thread_id, run_id=waiting.id) == waiting
     assert (await session.runs.update(waiting, metadata={"a": "b"})).metadata == {"a": "b"}
-    changed = await session.runs.update(waiting.thread_id, waiting.id, metadata={"c": "d"})
+    changed = await session.runs.update(thread_id=waiting.thread_id, run_id=waiting.id, metadata={"c": "d"})
     assert (changed.metadata, changed.status) == ({"c": "d"}, "requires_action")
     with pytest.raises(NotFoundError):
-        await session.runs.retrieve(waiting.thread_id, "run_none")
+        await session.runs.retrieve(thread_id=waiting.thread_id, run_id="run_none")
 
 
 async def test_list(session: Session, assistant: Assistant, thread: Thread) -> None:
@@ -108,7 +108,9 @@ async def test_list(session: Session, assistant: Assistant, thread: Thread) -> N
 @pytest.mark.parametrize("by_ids", [False, True])
 async def test_cancel(session: Session, waiting: Run, by_ids: bool) -> None:
     """A run that waits is cancelled; one that has ended cannot be."""
-    cancelled = await (session.runs.cancel(waiting.thread_id, waiting.id) if by_ids else session.runs.cancel(waiting))
+    cancelled = await (
+        session.runs.cancel(thread_id=waiting.thread_id, run_id=waiting.id) if by_ids else session.runs.cancel(waiting)
+    )
     assert cancelled.status in ("cancelling", "cancelled")
     events = [event async for event in session.runs.follow(cancelled, polling=QUICK)]
     assert events[-1].status == "cancelled"
@@ -124,12 +126,12 @@ async def test_submit_tool_outputs(session: Session, waiting: Run, by_ids: bool,
         {"tool_call_id": call.id, "output": "rain"} if as_dicts else ToolOutput(tool_call_id=call.id, output="rain")
         for call in waiting.pending_tool_calls
     ]
-    where = (waiting.thread_id, waiting.id) if by_ids else (waiting,)
-    run = await session.runs.submit_tool_outputs(*where, outputs)
+    where: Any = {"thread_id": waiting.thread_id, "run_id": waiting.id} if by_ids else {"run": waiting}
+    run = await session.runs.submit_tool_outputs(**where, tool_outputs=outputs)
     assert run.status != "requires_action"
     assert (await session.runs.complete(run, polling=QUICK)).status == "completed"
     with pytest.raises(BadRequestError, match="do not accept tool outputs"):
-        await session.runs.submit_tool_outputs(*where, outputs)
+        await session.runs.submit_tool_outputs(**where, tool_outputs=outputs)
 
 
 async def test_not_all_outputs(session: Session, waiting: Run) -> None:
@@ -145,8 +147,8 @@ async def test_what_is_no_list_of_fields(include: Any) -> None:
         for call in (
             lambda: session.runs.create("thread_1", assistant_id="asst_1", include=include),
             lambda: session.runs.stream("thread_1", assistant_id="asst_1", include=include),
-            lambda: session.run_steps.retrieve("thread_1", "run_1", "step_1", include=include),
-            lambda: session.run_steps.list("thread_1", "run_1", include=include),
+            lambda: session.run_steps.retrieve(thread_id="thread_1", run_id="run_1", step_id="step_1", include=include),
+            lambda: session.run_steps.list(thread_id="thread_1", run_id="run_1", include=include),
         ):
             with pytest.raises(TypeError, match=r"include(\[0\])? must be a .*nothing was sent"):
                 await call()
@@ -156,19 +158,22 @@ async def test_what_is_no_list_of_fields(include: Any) -> None:
 async def test_which_run() -> None:
     """A run is named by a Run or by two IDs; half a name is refused before anything is sent."""
     async with Stub() as stub, stub.session() as session:
-        for call in (
-            lambda: session.runs.retrieve("thread_1"),
-            lambda: session.runs.retrieve(EXAMPLE, "run_2"),
-            lambda: session.runs.cancel("thread_1"),
-            lambda: session.runs.update("thread_1", metadata={}),
+        words = r"give a Run, or thread_id=…, run_id=… as keywords: got "
+        for call, got in (
+            (session.runs.retrieve, "neither"),
+            (lambda: session.runs.retrieve("run_1"), "'run_1'; nothing was sent"),
+            (lambda: session.runs.retrieve("run_1", thread_id="thread_1"), "'run_1', thread_id='thread_1'"),
+            (lambda: session.runs.retrieve(thread_id="thread_1"), "thread_id='thread_1'"),
+            (lambda: session.runs.cancel(EXAMPLE, run_id="run_2"), ".*, run_id='run_2'"),
+            (lambda: session.runs.update("run_1", metadata={}), "'run_1'"),
+            (lambda: session.runs.submit_tool_outputs("run_1", []), "'run_1'"),
         ):
-            with pytest.raises(TypeError, match="a run is named by a Run, or by two IDs"):
+            with pytest.raises(TypeError, match=words + got):
                 await call()
-        for arguments in ([], ["run_1"], ["run_1", [], []]):
-            with pytest.raises(TypeError, match="give a Run, or a thread's ID and a run's; then the outputs"):
-                await session.runs.submit_tool_outputs("thread_1", *arguments)
-        with pytest.raises(TypeError, match="a run is named by a Run, or by two IDs"):
-            session.runs.follow("thread_1")
+        with pytest.raises(TypeError, match="missing parameter 'tool_outputs'"):
+            await session.runs.submit_tool_outputs(EXAMPLE)
+        with pytest.raises(TypeError, match=words):
+            session.runs.follow("run_1")
     assert stub.requests == []
 
 
@@ -176,7 +181,7 @@ async def test_a_wrong_base_url(server: LocalServer) -> None:
     """A server that has no such path says so in the API's words, and is understood."""
     async with Session(server.url + "/v9") as session:
         with pytest.raises(UnsupportedEndpointError, match=r"base_url is wrong .* It said: .*Invalid URL"):
-            await session.runs.retrieve("thread_1", "run_1")
+            await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
 
 
 async def test_one_request_each(server: LocalServer, assistant: Assistant, thread: Thread) -> None:

@@ -7,7 +7,7 @@ from openai_runs.models.assistant import Assistant
 from openai_runs.models.thread import Thread
 from openai_runs.models.tool import TextFormat
 from openai_runs.session import Session
-from tests.services.conftest import QUICK, WEATHER
+from tests.weather import QUICK, WEATHER
 
 pytestmark = pytest.mark.anyio
 

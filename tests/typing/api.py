@@ -81,7 +81,7 @@ async def assistants(session: Session) -> None:
     await session.assistants.create()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await session.assistants.create(model="m", nmae="n")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await session.assistants.create(model="m", temperature="hot")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    await session.assistants.retrieve(assistant_id="asst_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert_type(await session.assistants.retrieve(assistant_id="asst_1"), Assistant)
     session.assistants.list(order="newest")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     session.assistants.list(run_id="run_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
@@ -106,20 +106,26 @@ async def runs(session: Session, run: Run) -> None:
     assert_type(await session.runs.create("thread_1", assistant_id="a", temperature=1, include=["x"]), Run)
     for one in (session.runs.retrieve, session.runs.cancel):
         assert_type(await one(run), Run)
-        assert_type(await one("thread_1", "run_1"), Run)
+        assert_type(await one(thread_id="thread_1", run_id="run_1"), Run)
     assert_type(await session.runs.update(run, metadata={"a": "b"}), Run)
     outputs = [ToolOutput(tool_call_id=call.id, output="") for call in run.pending_tool_calls]
     assert_type(await session.runs.submit_tool_outputs(run, outputs), Run)
-    assert_type(await session.runs.submit_tool_outputs("thread_1", "run_1", [{"tool_call_id": "c"}]), Run)
+    assert_type(
+        await session.runs.submit_tool_outputs(
+            thread_id="thread_1", run_id="run_1", tool_outputs=[{"tool_call_id": "c"}]
+        ),
+        Run,
+    )
     assert_type(await toolbox.answer(run.pending_tool_calls), tuple[ToolOutput, ...])
-    async for step in session.run_steps.list("thread_1", "run_1", include=["x"], limit=1):
+    async for step in session.run_steps.list(thread_id="thread_1", run_id="run_1", include=["x"], limit=1):
         assert_type(step, RunStep)
     await session.runs.create("thread_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await session.runs.create("thread_1", assistant_id=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await session.runs.create("thread_1", assistant_id="a", strean=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    await session.runs.retrieve("thread_1")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    await session.runs.retrieve(run, "run_1")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    await session.runs.update(run, temperature=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    await session.runs.retrieve("run_1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await session.runs.retrieve("run_1", thread_id="thread_1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await session.runs.retrieve(thread_id=run, run_id="run_1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await session.runs.update(run, temperature=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 async def following(session: Session, run: Run) -> None:
@@ -133,10 +139,10 @@ async def following(session: Session, run: Run) -> None:
                     assert_type(event.run, Run)
                 case ToolOutputsSubmitted(outputs=outputs):
                     assert_type(outputs, tuple[ToolOutput, ...])
-    assert_type(await session.runs.complete("thread_1", "run_1", polling=Polling(first=0.1)), Run)
-    session.runs.follow(run, on_exit="stop")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    session.runs.follow(run, deadline="soon")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    await session.runs.complete(run, timeout=60)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    assert_type(await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=Polling(first=0.1)), Run)
+    session.runs.follow(run, on_exit="stop")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    session.runs.follow(run, deadline="soon")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await session.runs.complete(run, timeout=60)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     Polling(0.1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import ClassVar, Unpack
 
-from openai_runs._transport import ApiKey
+from openai_runs._http.transport import ApiKey
 from openai_runs.engine.backends import BackendEvent, ModelRequest
 from openai_runs.engine.backends.capabilities import Kind
 from openai_runs.engine.backends.chat_body import MaxTokensField, chat_body

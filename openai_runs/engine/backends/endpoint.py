@@ -6,8 +6,8 @@ from typing import Any, Final, Protocol
 
 import anyio
 
-from openai_runs._sse import Decoder, Frame
-from openai_runs._transport import ApiKey, ByteStream, Transport
+from openai_runs._http.sse import Decoder, Frame
+from openai_runs._http.transport import ApiKey, ByteStream, Transport
 from openai_runs.engine.backends import BackendEvent
 from openai_runs.engine.backends.streaming import CutError
 

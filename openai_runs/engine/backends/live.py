@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Final, Self, TypeAlias, TypedDict, Unpack
 import anyio
 from attrs import define
 
-from openai_runs._retries import is_transient, server_delay
-from openai_runs._transport import ApiKey
+from openai_runs._http.retries import is_transient, server_delay
+from openai_runs._http.transport import ApiKey
 from openai_runs.engine.backends import BackendError, BackendEvent, ModelBackend, ModelRequest, Unsupported
 from openai_runs.engine.backends.capabilities import Kind, unsupported
 from openai_runs.engine.backends.conversation import Item, given, shortened, within

@@ -7,8 +7,8 @@ from typing import ClassVar, Final, Unpack
 
 import anyio
 
-from openai_runs._retries import is_transient, server_delay
-from openai_runs._transport import ApiKey
+from openai_runs._http.retries import is_transient, server_delay
+from openai_runs._http.transport import ApiKey
 from openai_runs.engine.backends import BackendEvent, Finished, ModelRequest
 from openai_runs.engine.backends.capabilities import Kind
 from openai_runs.engine.backends.conversation import Item

@@ -115,7 +115,7 @@ async def test_a_tool_call_by_its_schema(session: Session) -> None:
             else:  # it might go on for ever
                 await session.runs.cancel(event.run)
     assert event.run.status in ("completed", "incomplete", "cancelled")
-    steps = [step.type async for step in session.run_steps.list(run.thread_id, run.id, order="asc")]
+    steps = [step.type async for step in session.run_steps.list(thread_id=run.thread_id, run_id=run.id, order="asc")]
     assert steps[:rounds] == ["tool_calls"] * rounds
     assert rounds > 0
 

@@ -10,7 +10,7 @@ import pytest
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from openai_runs.lifecycle import Polling
+from openai_runs.following.polling import Polling
 from openai_runs.session import Session
 from tests.engine.backends.model_stub import ModelStub, stream
 from tests.engine.backends.streams import chat_answer, responses_answer
@@ -50,6 +50,6 @@ async def test_killed_during_a_model_call(kind: str, so_far: int, tmp_path: Path
         async with served(kind, stub, tmp_path / "runs.db") as (session, _):
             run = await session.runs.complete(run, polling=QUICK, deadline=30)
             messages = [message async for message in session.messages.list(thread.id, order="asc")]
-            steps = [step async for step in session.run_steps.list(thread.id, run.id)]
+            steps = [step async for step in session.run_steps.list(thread_id=thread.id, run_id=run.id)]
     assert [(message.text, message.status) for message in messages[1:]] == [("Hello there", "completed")]
     assert len(steps) == 1

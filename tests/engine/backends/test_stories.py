@@ -15,7 +15,7 @@ from openai_runs.engine.backends import ModelBackend
 from openai_runs.engine.backends.chat_completions import ChatCompletionsBackend
 from openai_runs.engine.backends.responses import ResponsesBackend
 from openai_runs.errors import BadRequestError, RunError
-from openai_runs.lifecycle import Polling
+from openai_runs.following.polling import Polling
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import FileCitation, Message, MessageRole, TextContent
 from openai_runs.models.run import Run
@@ -118,7 +118,7 @@ class World(AsyncContextManagerMixin):
         return found
 
     async def steps(self, run: Run) -> list[RunStep]:
-        return [step async for step in self.session.run_steps.list(run.thread_id, run.id, order="asc")]
+        return [step async for step in self.session.run_steps.list(thread_id=run.thread_id, run_id=run.id, order="asc")]
 
 
 @pytest.mark.parametrize("kind", ALL)

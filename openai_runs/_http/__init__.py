@@ -1,0 +1,1 @@
+"""HTTP as a client speaks it: sending, repeating, pages of a list, server-sent events."""

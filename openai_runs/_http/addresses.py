@@ -1,0 +1,92 @@
+"""Where requests go: the base URL, the addresses below it, and what may stand in either. No I/O."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+from urllib.parse import quote, urlencode
+from urllib.request import getproxies, proxy_bypass
+
+from yarl import URL
+
+_is_plain: Final = re.compile("[A-Za-z0-9_-]+").fullmatch
+
+
+class Addresses:
+    """The addresses of one endpoint."""
+
+    def __init__(self, base_url: str, query: Mapping[str, str]) -> None:
+        """Say what comes before each path, and what is in each query.
+
+        Raises:
+            ValueError: ``base_url`` is no URL, or has what it must not have.
+        """
+        self.base: Final = _checked_base(base_url)  #: without a trailing slash
+        self._query = urlencode(query)
+
+    def url(self, path: str, query: Mapping[str, str | int | Sequence[str]] | None = None, /, **ids: str) -> URL:
+        """The address of ``path``, such as ``/threads/{thread_id}``.
+
+        An ID stays one segment whatever is in it.
+
+        Raises:
+            TypeError: An ID is not a string; the message names it.
+            ValueError: An ID is empty, or would change the path; the message names it.
+        """
+        for name, value in ids.items():
+            if not isinstance(value, str):
+                raise TypeError(f"{name} must be a string: got {value!r}; nothing was sent")
+            if not _is_plain(value):
+                ids[name] = _segment(name, value)
+        text = self._query
+        if query and (more := urlencode(query, doseq=True)):
+            text = f"{text}&{more}" if text else more
+        return URL(f"{self.base}{path.format_map(ids)}{'?' if text else ''}{text}", encoded=True)
+
+    def proxy(self) -> str | None:
+        """The proxy that the environment names; never for this machine itself, which a proxy could not reach.
+
+        Raises:
+            ValueError: It is of a kind that is not HTTP's.
+        """
+        base = URL(self.base)
+        host = base.host or ""
+        if host == "localhost" or host.startswith("127.") or host == "::1" or proxy_bypass(host):
+            return None
+        proxy = getproxies().get(base.scheme)
+        if not proxy:
+            return None
+        if "://" not in proxy:  # as curl takes it
+            proxy = f"http://{proxy}"
+        kind = proxy.partition("://")[0]
+        if kind not in ("http", "https"):  # the rest of it may have a password
+            raise ValueError(f"the environment names a proxy that begins with {kind}://, and can only be http://")
+        return proxy
+
+
+def below(url: URL, action: str) -> URL:
+    """The address of an action on what ``url`` names."""
+    path, mark, query = str(url).partition("?")
+    return URL(f"{path}/{action}{mark}{query}", encoded=True)
+
+
+def _checked_base(base_url: str) -> str:
+    try:
+        url = URL(base_url)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"base_url must be a URL: got {base_url!r}") from error
+    if url.user or url.password or url.query_string or url.fragment:
+        raise ValueError("base_url must have no user, password, query or fragment: use api_key and default_query")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"base_url must begin with http:// or https:// and a host: got {base_url!r}")
+    return str(url).rstrip("/")
+
+
+def _segment(name: str, value: str) -> str:
+    """A segment of a path, with whatever is in the ID; most have nothing that would need it."""
+    try:
+        segment = quote(value, safe="")
+    except UnicodeEncodeError:  # half a surrogate pair
+        segment = ""
+    if segment in ("", ".", ".."):  # dots would be taken for steps in the path, even percent-encoded
+        raise ValueError(f"{name} must be an ID: got {value!r}; nothing was sent")
+    return segment

@@ -1,0 +1,70 @@
+"""Lists that come in pages."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from openai_runs._http.transport import Transport
+from openai_runs._wire.parameters import check_params
+from openai_runs.errors import ProtocolError
+from openai_runs.models.page import Page
+
+
+class _HasId(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+ItemT = TypeVar("ItemT", bound=_HasId)
+
+
+class Listing(Generic[ItemT]):
+    """What a service's ``list`` returns: iterate over all items, or ask for one page.
+
+    ``async for`` fetches a page when the one before is used up, and holds nothing in between. A listing may be
+    iterated any number of times; each time asks the server anew.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        page_type: type[Page[ItemT]],
+        path: str,
+        ids: Mapping[str, str],
+        query: Mapping[str, Any],
+        query_type: Any,
+        include: Sequence[str] = (),
+    ) -> None:
+        check_params(query, query_type)
+        self._transport: Final = transport
+        self._page_type: Final = page_type
+        self._path: Final = path
+        self._ids: Final = ids
+        self._query: Final = {**query, "include[]": include} if include else query
+        transport.url(path, **ids)  # a bad ID is refused here rather than at the first item
+
+    async def page(self) -> Page[ItemT]:
+        """Fetch one page: the first, or the one after ``after``.
+
+        Raises:
+            NotFoundError: There is no such thread or run.
+        """
+        return await self._fetch(self._query)
+
+    async def __aiter__(self) -> AsyncGenerator[ItemT, None]:
+        query = dict(self._query)
+        while True:
+            page = await self._fetch(query)
+            if not page.data:
+                return
+            last = page.data[-1].id  # not page.last_id, which endpoints are known to get wrong
+            if last == query.get("after"):
+                raise ProtocolError(f"the page after {last!r} ends with it again: the server ignores `after`")
+            for item in page.data:
+                yield item
+            if not page.has_more:
+                return
+            query["after"] = last
+
+    async def _fetch(self, query: Mapping[str, Any]) -> Page[ItemT]:
+        url = self._transport.url(self._path, query, **self._ids)
+        return await self._transport.request("GET", url, self._page_type)

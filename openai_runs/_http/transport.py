@@ -1,0 +1,299 @@
+"""The client's only user of aiohttp: sends requests. `response` says what comes of one, `retries` what is repeated.
+
+Nothing here knows what an assistant is; a service says what to send and what it makes of the response.
+"""
+
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from inspect import isawaitable
+from typing import Any, Final, TypeAlias, TypeVar
+
+import aiohttp
+import anyio
+from attrs import define, field
+from multidict import CIMultiDict
+from yarl import URL
+
+from openai_runs import _wire
+from openai_runs._http.addresses import Addresses, below
+from openai_runs._http.redaction import Secrets
+from openai_runs._http.response import Reader, Response
+from openai_runs._http.retries import FAILURES, Repetition
+from openai_runs.errors import ResponseError, TransportError
+
+T = TypeVar("T")
+ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
+OnResponse: TypeAlias = Callable[[Response], None]
+
+#: aiohttp's errors after which the request has surely not reached the server.
+_NOT_SENT: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+)
+_BROKEN: Final = (aiohttp.ClientError, OSError)  # TimeoutError is an OSError
+_is_header_name: Final = re.compile("[A-Za-z0-9!#$%&'*+.^_`|~-]+").fullmatch
+
+
+class Transport:
+    """One endpoint, and the connections to it."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: ApiKey | None,
+        *,
+        headers: Mapping[str, str],
+        query: Mapping[str, str],
+        timeout: float,
+        max_retries: int,
+        max_connections: int,
+    ) -> None:
+        self._addresses = Addresses(base_url, query)
+        # The content type goes with every request, as the API's documents have it: aiohttp would call an empty body
+        # a stream of octets.
+        self._headers = CIMultiDict({"Accept": "application/json", "Content-Type": "application/json"})
+        self._new_token: Callable[[], Awaitable[str]] | None = None
+        if isinstance(api_key, str):
+            self._headers["Authorization"] = f"Bearer {_checked_key('api_key', api_key)}"
+        elif callable(api_key):
+            self._new_token = api_key if "authorization" not in map(str.lower, headers) else None
+        elif api_key is not None:
+            raise TypeError(f"api_key must be a string or an async function: got {type(api_key).__name__}")
+        for name, value in headers.items():  # these win, however they are written
+            self._headers[name] = _checked_header(name, value)
+        self._secrets = Secrets(self._headers)
+        self._reader = Reader(self._addresses.base, self._secrets)
+        self._timeout = timeout
+        self._max_retries = max_retries
+        self._max_connections = max_connections
+        self._http: aiohttp.ClientSession | None = None
+        self._proxy: str | None = None
+        self._not_open = "this Session is not open: use it in `async with`"
+
+    def __repr__(self) -> str:
+        return f"<Transport to {self.base_url}>"
+
+    @property
+    def base_url(self) -> str:
+        """Where requests go, without a trailing slash."""
+        return self._addresses.base
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None, None]:
+        """Requests can be sent in here; those that are under way at the end fail."""
+        # Looked up once: with trust_env, aiohttp would read the environment (and ~/.netrc) for every request.
+        self._proxy = self._addresses.proxy()
+        self._http = http = aiohttp.ClientSession(
+            headers=self._headers,
+            connector=aiohttp.TCPConnector(limit=self._max_connections),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # No total: a wait for a free connection is the caller's own load, not the server's silence.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(self._timeout, 10.0), sock_read=self._timeout),
+        )
+        try:
+            yield
+        finally:
+            self._http, self._not_open = None, "this Session is closed"
+            # Shielded: closing sockets takes no time, and leaving them open would outlive the cancellation.
+            with anyio.CancelScope(shield=True):
+                await http.close()
+
+    def url(self, path: str, query: Mapping[str, str | int | Sequence[str]] | None = None, /, **ids: str) -> URL:
+        """The address of ``path``; see `Addresses.url`."""
+        return self._addresses.url(path, query, **ids)
+
+    def below(self, url: URL, action: str) -> URL:
+        """The address of an action on what ``url`` names."""
+        return below(url, action)
+
+    async def request(
+        self,
+        method: str,
+        url: URL,
+        into: type[T],
+        *,
+        body: Any = None,
+        repeatable: bool = True,
+        find: Callable[[], Awaitable[T | None]] | None = None,
+        on_response: OnResponse | None = None,
+    ) -> T:
+        """Send a request, again if need be, and make a model of the response.
+
+        Args:
+            method: The HTTP method.
+            url: From `url`.
+            into: The model to make.
+            body: What to send as JSON; models are dumped.
+            repeatable: Whether sending it twice does no more than sending it once. If not, it is repeated only
+                after it surely had no effect.
+            find: Finds out, with `send`, whether a request had its effect: the model if it had. Called when a response
+                was lost, before the request is repeated or given up.
+            on_response: Is shown the response, for what is in its headers.
+
+        Raises:
+            TransportError: No usable response, also after the retries.
+            ResponseError: The server said no.
+            ProtocolError: The response does not fit the model.
+        """
+        data = None if body is None else _wire.encode(body)
+        try:
+            return await self.send(method, url, into, data=data, on_response=on_response)
+        except FAILURES as error:  # the rare path: what repetition takes starts here, not before
+            failure = error
+        again = partial(self.send, method, url, into, data=data, on_response=on_response)
+        return await Repetition(again, failure, find, repeatable=repeatable).run(self._max_retries)
+
+    async def send(
+        self, method: str, url: URL, into: type[T], *, data: bytes | None = None, on_response: OnResponse | None = None
+    ) -> T:
+        """Send a request once. See `request`."""
+        try:
+            http_response = await self._begin(method, url, data)
+            response = Response(http_response.status, http_response.headers, await http_response.read())
+        except _BROKEN as error:
+            lost = error
+        else:
+            return self._result(response, into, method, url, on_response)
+        # Outside the `except` block: aiohttp's errors have the request with its key in them, and would be in
+        # `__context__`.
+        raise self._no_response(lost, method, url) from _cause(lost)
+
+    async def stream(
+        self,
+        url: URL,
+        into: type[T],
+        *,
+        body: Any = None,
+        method: str = "POST",
+        find: Callable[[], Awaitable[T | None]] | None = None,
+    ) -> "ByteStream | T":
+        """Send a request whose response comes bit by bit, again if need be. See `request`.
+
+        Returns:
+            The stream; or the model, if a response was lost and ``find`` found what became of the request, or if the
+            endpoint does not stream.
+        """
+        data = None if body is None else _wire.encode(body)
+        try:
+            return await self._open(method, url, into, data)
+        except FAILURES as error:
+            failure = error
+        again = partial(self._open, method, url, into, data)
+        return await Repetition["ByteStream | T"](again, failure, find, repeatable=False).run(self._max_retries)
+
+    async def _open(self, method: str, url: URL, into: type[T], data: bytes | None) -> "ByteStream | T":
+        try:
+            http_response = await self._begin(method, url, data, {"Accept": "text/event-stream"})
+            status, headers = http_response.status, http_response.headers
+            kind = headers.get("Content-Type", "text/event-stream").lower()
+            if status == 200 and kind.startswith("text/event-stream"):
+                broken = partial(self._broken, url)
+                return ByteStream(http_response, broken, partial(self._reader.refusal_in_stream, url, headers))
+            response = Response(status, headers, await http_response.read())
+        except _BROKEN as error:
+            lost = error
+        else:
+            return self._result(response, into, method, url, None)
+        raise self._no_response(lost, method, url) from _cause(lost)  # outside the `except` block, as in `send`
+
+    async def _begin(
+        self, method: str, url: URL, data: bytes | None, headers: dict[str, str] | None = None
+    ) -> aiohttp.ClientResponse:
+        """Send a request, and wait for the head of the response."""
+        http = self._http
+        if http is None:
+            raise RuntimeError(self._not_open)
+        if self._new_token is not None:  # all other headers are the same for each request, and made once
+            headers = {**(headers or {}), "Authorization": f"Bearer {await self._token(self._new_token)}"}
+        return await http.request(
+            method,
+            url,
+            data=data,
+            headers=headers,
+            allow_redirects=False,  # the key must not go where only a response says
+            proxy=self._proxy,
+            middlewares=(_unrepeated,) if method == "DELETE" else None,
+        )
+
+    def _result(self, response: Response, into: type[T], method: str, url: URL, on_response: OnResponse | None) -> T:
+        if on_response is not None and 200 <= response.status < 300:
+            on_response(response)
+        return self._reader.model(response, into, method, url)
+
+    async def _token(self, new_token: Callable[[], Awaitable[str]]) -> str:
+        coming = new_token()
+        if not isawaitable(coming):
+            raise TypeError(f"api_key must be a string or an async function: it returned {type(coming).__name__}")
+        token = _checked_key("the token that api_key() returned", await coming)
+        self._secrets.add_token(token)
+        return token
+
+    def _what(self, error: Exception) -> str:
+        if isinstance(error, aiohttp.SocketTimeoutError):
+            return f"nothing came for {self._timeout} s"
+        text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+        return " ".join(text.split()) or type(error).__name__
+
+    def _no_response(self, error: Exception, method: str, url: URL) -> TransportError:
+        sent = not isinstance(error, _NOT_SENT)
+        return self._reader.no_response(self._what(error), method, url, maybe_done=sent)
+
+    def _broken(self, url: URL, error: Exception) -> str:
+        return self._reader.broken(self._what(error), url)
+
+
+@define
+class ByteStream:
+    """A response that is still coming. Whoever gets one closes it."""
+
+    _response: aiohttp.ClientResponse
+    _broken: Callable[[Exception], str]
+    refusal: Callable[[bytes], ResponseError]  #: makes an error of an event that tells one
+    lost: str | None = field(default=None, init=False)  #: how the connection broke off, if it did
+
+    async def read(self) -> bytes:
+        """The next bytes, as soon as there are any; none after the last, proper end or not: `lost` tells."""
+        try:
+            return await self._response.content.readany()
+        except _BROKEN as error:
+            self.lost = self._broken(error)
+            return b""
+
+    def close(self) -> None:
+        """Close the connection, unless all of the response has come."""
+        self._response.close()
+
+
+def _checked_key(name: str, key: Any) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"{name} must be a string: got {type(key).__name__}")
+    if not key or not key.isprintable() or key != key.strip():
+        raise ValueError(f"{name} must be one line, with no blanks around it; if it was read from a file, strip() it")
+    return key
+
+
+def _checked_header(name: Any, value: Any) -> str:
+    if not isinstance(name, str) or not _is_header_name(name):
+        raise ValueError(f"default_headers must have names of HTTP headers: got {name!r}")
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"header {name} must be a string of one line")
+    return value
+
+
+async def _unrepeated(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a request by itself: to a second DELETE, what the first has deleted is not found."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:  # which it does not repeat
+        raise
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        raise aiohttp.ClientConnectionError(str(error)) from error
+
+
+def _cause(error: Exception) -> Exception | None:
+    """What to raise from: aiohttp's errors that have a request in them have the key in them."""
+    return None if isinstance(error, aiohttp.ClientResponseError) else error

@@ -1,0 +1,215 @@
+"""Request parameters, checked before anything is sent: names, presence, and the limits that `models.limits` states."""
+
+import difflib
+import types
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from numbers import Real
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NotRequired,
+    Required,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+from typing import is_typeddict as is_typed_dict
+
+import attrs
+
+from openai_runs.models.limits import Limit
+from openai_runs.models.model import Model
+
+_Check = Callable[[Any, str], None]  # takes the value and where it stands, raises if it is wrong
+
+_PLAIN: Final[Mapping[Any, str]] = {str: "a string", bool: "True or False", int: "a whole number"}
+
+_SHOWN: Final[Mapping[Any, str]] = {
+    **_PLAIN,
+    Mapping: "a dict",
+    Sequence: "a list or tuple",
+    Real: "a number",
+}
+
+
+def check_params(params: Mapping[str, Any], kind: Any) -> None:
+    """Check the parameters of a request against their ``TypedDict``.
+
+    Raises:
+        TypeError: A parameter is unknown, missing, or of the wrong type.
+        ValueError: A limit is broken; the message names the parameter, the limit and the value.
+    """
+    _check_typed_dict(kind)(params, "")
+
+
+def _nothing_sent(where: str, problem: str, value: object) -> str:
+    text = repr(value)
+    return f"{where} {problem}: got {text if len(text) <= 80 else text[:80] + '…'}; nothing was sent"
+
+
+@cache
+def _checker(hint: Any) -> _Check:
+    """The check for a type."""
+    origin: Any = get_origin(hint)
+    args: tuple[Any, ...] = get_args(hint)
+    if origin in (Required, NotRequired):
+        return _checker(args[0])
+    if origin is Annotated:
+        return _check_limits(_checker(args[0]), hint.__metadata__, nullable=type(None) in get_args(args[0]))
+    if origin in (Union, types.UnionType):
+        rest = [member for member in args if member is not type(None)]
+        inner = _check_union(tuple(rest)) if len(rest) > 1 else _checker(rest[0])
+        return _allow_none(inner) if len(rest) < len(args) else inner
+    if origin is Literal:
+        return _check_literal(args)
+    if _is_sequence(hint):
+        return _check_items(args[0])
+    if is_typed_dict(hint):
+        return _check_typed_dict(hint)
+    if isinstance(hint, type) and issubclass(hint, Model):
+        return _check_model(hint)
+    return _check_plain(hint) if hint in _PLAIN else _check_nothing
+
+
+def _check_nothing(_: Any, __: str) -> None:
+    """Every value will do: it is free JSON, or a limit says more than its type would."""
+
+
+def _check_plain(kind: type) -> _Check:
+    def check_plain(value: Any, where: str) -> None:
+        whole = kind is int and isinstance(value, float) and value.is_integer()  # as good as an int, in JSON
+        if not isinstance(value, kind) and not whole:
+            raise TypeError(_nothing_sent(where, f"must be {_PLAIN[kind]}", value))
+
+    return check_plain
+
+
+def _allow_none(inner: _Check) -> _Check:
+    def check_unless_none(value: Any, where: str) -> None:
+        if value is not None:
+            inner(value, where)
+
+    return check_unless_none
+
+
+def _check_limits(inner: _Check, limits: Sequence[Limit], *, nullable: bool) -> _Check:
+    def check_limits(value: Any, where: str) -> None:
+        if value is None and nullable:
+            return
+        for limit in limits:
+            if problem := limit.broken(value):
+                raise ValueError(_nothing_sent(where, problem, value))
+        inner(value, where)
+
+    return check_limits
+
+
+def _check_union(members: tuple[Any, ...]) -> _Check:
+    """Pick the member that a value is meant to be, by what can be seen from outside."""
+    checkers = {_kind(member): _checker(member) for member in members}
+    by_tag = {tag: _checker(member) for member in members if is_typed_dict(member) for tag in _tags(member)}
+    expected = " or ".join(dict.fromkeys(_shown(member) for member in members))
+
+    def check_union(value: Any, where: str) -> None:
+        # A string is a sequence, of strings; nobody means that.
+        kind = str if isinstance(value, str) else next((k for k in checkers if isinstance(value, k)), None)
+        if kind not in checkers:
+            raise TypeError(_nothing_sent(where, f"must be {expected}", value))
+        if kind is not Mapping or not by_tag:
+            return checkers[kind](value, where)
+        if "type" not in value:
+            raise TypeError(f"missing parameter {_join(where, 'type')!r}; nothing was sent")
+        return by_tag.get(str(value["type"]), checkers[kind])(value, where)
+
+    return check_union
+
+
+def _kind(member: Any) -> Any:
+    """What values of a type are instances of."""
+    origin = get_origin(member)
+    if origin is Annotated:
+        return _kind(get_args(member)[0])
+    if origin is Literal:
+        return str
+    if is_typed_dict(member) or origin in (dict, Mapping):
+        return Mapping
+    return Real if member is float else origin or member
+
+
+def _shown(member: Any) -> str:
+    if get_origin(member) is Literal:
+        return " or ".join(map(repr, get_args(member)))
+    kind = _kind(member)
+    return _SHOWN.get(kind) or str(kind.__name__)
+
+
+def _tags(typed_dict: Any) -> tuple[Any, ...]:
+    """The words that a ``TypedDict`` has under ``type``, which tells it from others."""
+    return get_args(get_type_hints(typed_dict).get("type"))
+
+
+def _is_sequence(hint: Any) -> bool:
+    origin = get_origin(hint)
+    return isinstance(origin, type) and issubclass(origin, Sequence)
+
+
+def _check_literal(words: tuple[Any, ...]) -> _Check:
+    def check_literal(value: Any, where: str) -> None:
+        if value not in words:
+            raise ValueError(_nothing_sent(where, f"must be {' or '.join(map(repr, words))}", value))
+
+    return check_literal
+
+
+def _check_items(item: Any) -> _Check:
+    inner = _checker(item)
+
+    def check_items(value: Any, where: str) -> None:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise TypeError(_nothing_sent(where, "must be a list or tuple", value))
+        for index, entry in enumerate(value):
+            inner(entry, f"{where}[{index}]")
+
+    return check_items
+
+
+@cache
+def _check_typed_dict(kind: Any) -> _Check:
+    checkers = {name: _checker(hint) for name, hint in get_type_hints(kind, include_extras=True).items()}
+    required: frozenset[str] = kind.__required_keys__
+
+    def check_typed_dict(value: Any, where: str) -> None:
+        if not isinstance(value, Mapping):
+            raise TypeError(_nothing_sent(where, "must be a dict", value))
+        if missing := required - value.keys():
+            raise TypeError(f"missing parameter {_join(where, min(missing))!r}; nothing was sent")
+        for name, entry in value.items():
+            if name not in checkers:
+                close = difflib.get_close_matches(name, checkers, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(checkers))}"
+                raise TypeError(f"unknown parameter {_join(where, name)!r}; {hint} (nothing was sent)")
+            checkers[name](entry, _join(where, name))
+
+    return check_typed_dict
+
+
+def _check_model(cls: type[Model]) -> _Check:
+    hints = get_type_hints(cls, include_extras=True)
+    names = [a.name for a in attrs.fields(cls) if a.name not in ("extra", "absent")]
+    checkers = {name: _checker(hints[name]) for name in names}
+
+    def check_model(value: Any, where: str) -> None:
+        for name, checker in checkers.items():
+            entry = getattr(value, name)
+            if entry is not None:  # a model's None is absent, or was sent by a server
+                checker(entry, f"{where}.{name}")
+
+    return check_model
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name

@@ -1,0 +1,39 @@
+"""The API's paths, for both ends of the wire; and how a caller names an object that is at one of them."""
+
+from typing import Any, Final
+
+ASSISTANTS: Final = "/assistants"
+ASSISTANT: Final = "/assistants/{assistant_id}"
+THREADS: Final = "/threads"
+THREAD: Final = "/threads/{thread_id}"
+THREAD_RUNS: Final = "/threads/runs"
+MESSAGES: Final = "/threads/{thread_id}/messages"
+MESSAGE: Final = "/threads/{thread_id}/messages/{message_id}"
+RUNS: Final = "/threads/{thread_id}/runs"
+RUN: Final = "/threads/{thread_id}/runs/{run_id}"
+STEPS: Final = "/threads/{thread_id}/runs/{run_id}/steps"
+STEP: Final = "/threads/{thread_id}/runs/{run_id}/steps/{step_id}"
+
+
+def ids_of(kind: type[Any], value: object, **ids: str | None) -> dict[str, str]:
+    """The IDs in an object's path: the object's, or those that the caller gives instead.
+
+    Args:
+        kind: The object's model.
+        value: The object, or ``None`` if it is named by IDs.
+        **ids: By their names in the path, the object's own ID last.
+
+    Raises:
+        TypeError: It is neither, or both; the message says what to write.
+    """
+    given = {name: id for name, id in ids.items() if id is not None}
+    *parents, own = ids
+    if isinstance(value, kind) and not given:
+        return {**{name: getattr(value, name) for name in parents}, own: value.id}
+    if value is None and len(given) == len(ids):
+        return given
+    got = [repr(value)] * (value is not None) + [f"{name}={id!r}" for name, id in given.items()]
+    keywords = ", ".join(f"{name}=…" for name in ids)
+    raise TypeError(
+        f"give a {kind.__name__}, or {keywords} as keywords: got {', '.join(got) or 'neither'}; nothing was sent"
+    )

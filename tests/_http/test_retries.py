@@ -1,0 +1,350 @@
+"""What is repeated, how long after, and what is looked up before."""
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import anyio
+import pytest
+import stamina
+from hypothesis import given
+from hypothesis import strategies as st
+from stamina.instrumentation import RetryDetails, set_on_retry_hooks
+
+from openai_runs._http.retries import Repetition, poll_hint, server_delay
+from openai_runs.errors import ProtocolError, ResponseError, TransportError
+
+pytestmark = pytest.mark.anyio
+
+LOST = TransportError("lost")
+REFUSED = TransportError("refused", maybe_done=False)
+NONSENSE = ProtocolError("nonsense")
+
+
+def answered(status: int, **headers: str) -> ResponseError:
+    return ResponseError("no", status=status, headers={name.replace("_", "-"): text for name, text in headers.items()})
+
+
+class Server:
+    """Fails as told, then works; tells what it has done when it is looked at."""
+
+    def __init__(self, *attempts: Any, looks: Any = ()) -> None:
+        self.attempts, self.looks = list(attempts), list(looks)
+        self.log: list[str] = []
+
+    async def send(self) -> str:
+        self.log.append("send")
+        return self._next(self.attempts)
+
+    async def find(self) -> str | None:
+        self.log.append("find")
+        return self._next(self.looks)
+
+    def _next(self, outcomes: list[Any]) -> Any:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def request(self, *, repeatable: bool, find: bool = False, max_retries: int = 2) -> str:
+        """What the transport does: try once, and leave the rest to a `Repetition`."""
+        try:
+            return await self.send()
+        except (TransportError, ResponseError, ProtocolError) as error:
+            failure = error
+        repetition = Repetition(self.send, failure, self.find if find else None, repeatable=repeatable)
+        return await repetition.run(max_retries)
+
+
+class TestRepeatable:
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            LOST,
+            REFUSED,
+            *map(answered, [408, 409, 429, 500, 502, 503, 504, 529]),
+            answered(400, x_should_retry="true"),
+            answered(429, retry_after="120"),
+        ],
+    )
+    async def test_passing(self, failure: Exception) -> None:
+        """What may be better in a moment is tried again, as often as allowed."""
+        server = Server(failure, failure, "done")
+        assert await server.request(repeatable=True) == "done"
+        server = Server(failure, failure, "done")
+        with pytest.raises(type(failure)) as caught:
+            await server.request(repeatable=True, max_retries=1)
+        assert caught.value is failure
+        assert server.log == ["send", "send"]
+
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            NONSENSE,
+            *map(answered, [301, 400, 401, 403, 404, 410, 422]),
+            answered(500, x_should_retry="false"),
+            answered(429, retry_after="121"),
+            answered(503, retry_after="1e99", x_should_retry="true"),
+            answered(429, retry_after_ms="120001"),
+            ResponseError("in a stream", status=None),
+        ],
+    )
+    async def test_lasting(self, failure: Exception) -> None:
+        """What will not be better is told at once; a server that wants more than two minutes too."""
+        server = Server(failure, "done")
+        with pytest.raises(type(failure)):
+            await server.request(repeatable=True)
+        assert server.log == ["send"]
+
+    async def test_logged(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A repetition is told in our own words; stamina's have no place on a bare screen."""
+        caplog.set_level(logging.INFO, "openai_runs")
+        await Server(REFUSED, "done").request(repeatable=True)
+        assert [r.getMessage() for r in caplog.records if r.name == "openai_runs.retries"] == [
+            "repeating what failed: refused"
+        ]
+        assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("stamina").handlers)
+
+    async def test_other_errors(self) -> None:
+        """A bug of ours, or a caller's error from within, is not a failure of the network."""
+        server = Server(LOST, KeyError("bug"), "done")
+        with pytest.raises(KeyError):
+            await server.request(repeatable=True)
+
+    async def test_its_cause_is_kept(self) -> None:
+        """The error that comes out is the last one, as it was raised."""
+        last = TransportError("lost as well")
+        last.__cause__ = OSError(5, "why")
+        with pytest.raises(TransportError) as caught:
+            await Server(LOST, last).request(repeatable=True, max_retries=1)
+        assert caught.value.__cause__.args == (5, "why")
+
+
+class TestNotRepeatable:
+    @pytest.mark.parametrize(
+        "failure", [REFUSED, *map(answered, [409, 429, 503]), answered(500, x_should_retry="true")]
+    )
+    async def test_surely_not_done(self, failure: Exception) -> None:
+        """What did not arrive, or was not done in the server's own words, may be sent again."""
+        assert await Server(failure, "done").request(repeatable=False) == "done"
+
+    @pytest.mark.parametrize("failure", [LOST, NONSENSE, *map(answered, [408, 500, 502, 504])])
+    async def test_in_doubt(self, failure: Exception) -> None:
+        """What may have been done is not sent again by us."""
+        server = Server(failure, "done")
+        with pytest.raises(type(failure)):
+            await server.request(repeatable=False)
+        assert server.log == ["send"]
+
+
+class TestLook:
+    @pytest.mark.parametrize("failure", [LOST, *map(answered, [408, 500, 503])])
+    async def test_it_was_done(self, failure: Exception) -> None:
+        """In doubt, a look comes before anything else, and what it finds is the result."""
+        server = Server(failure, looks=["found"])
+        assert await server.request(repeatable=False, find=True) == "found"
+        assert server.log == ["send", "find"]
+
+    async def test_it_was_not_done(self) -> None:
+        """Only what has had no effect is sent again."""
+        server = Server(LOST, "done", looks=[None])
+        assert await server.request(repeatable=False, find=True) == "done"
+        assert server.log == ["send", "find", "send"]
+
+    @pytest.mark.parametrize("failure", [REFUSED, answered(429)])
+    async def test_no_doubt(self, failure: Exception) -> None:
+        """Where there is no doubt, there is nothing to look for."""
+        server = Server(failure, failure, "done")
+        assert await server.request(repeatable=False, find=True) == "done"
+        assert server.log == ["send", "send", "send"]
+        server = Server(answered(400))
+        with pytest.raises(ResponseError):
+            await server.request(repeatable=False, find=True)
+        assert server.log == ["send"]
+
+    async def test_doubt_stays(self) -> None:
+        """An attempt in doubt is looked for after each later failure, whatever that is."""
+        server = Server(LOST, answered(429), "done", looks=[None, None])
+        assert await server.request(repeatable=False, find=True) == "done"
+        assert server.log == ["send", "find", "send", "find", "send"]
+
+    async def test_it_arrived_late(self) -> None:
+        """A refusal of the repetition may be because of the first attempt: one more look tells."""
+        server = Server(LOST, answered(400), looks=[None, "found"])
+        assert await server.request(repeatable=False, find=True) == "found"
+        server = Server(LOST, answered(400), looks=[None, None])
+        with pytest.raises(ResponseError):
+            await server.request(repeatable=False, find=True)
+
+    async def test_without_repetition(self) -> None:
+        """The look does not depend on repetitions being wanted."""
+        assert await Server(LOST, looks=["found"]).request(repeatable=False, find=True, max_retries=0) == "found"
+        with pytest.raises(TransportError):
+            await Server(LOST, looks=[None]).request(repeatable=False, find=True, max_retries=0)
+
+    async def test_an_unreadable_answer(self) -> None:
+        """It was done, so it is not repeated; what it did can be looked up."""
+        assert await Server(NONSENSE, looks=["found"]).request(repeatable=False, find=True) == "found"
+        assert await Server(LOST, NONSENSE, looks=[None, "found"]).request(repeatable=False, find=True) == "found"
+        server = Server(NONSENSE, "twice", looks=[None])
+        with pytest.raises(ProtocolError):
+            await server.request(repeatable=False, find=True)
+        assert server.log == ["send", "find"]
+
+    async def test_the_look_fails_as_well(self) -> None:
+        """Without knowledge nothing is repeated; the error is the first one, and says that there is doubt."""
+        lost = TransportError("lost")
+        server = Server(lost, "twice", looks=[REFUSED, answered(500), NONSENSE])
+        with pytest.raises(TransportError) as caught:
+            await server.request(repeatable=False, find=True)
+        assert caught.value is lost
+        assert caught.value.maybe_done
+        assert [note.rpartition(": ")[2] for note in caught.value.__notes__] == ["refused", "no", "nonsense"]
+        assert server.log == ["send", "find", "find", "find"]
+
+    async def test_the_look_succeeds_later(self) -> None:
+        """An endpoint that is back tells what became of it."""
+        server = Server(TransportError("lost"), looks=[REFUSED, "found"])
+        assert await server.request(repeatable=False, find=True) == "found"
+
+    async def test_doubt_is_told(self) -> None:
+        """A refusal is not the last word if an attempt before it was lost, and there is no way to know."""
+        lost = TransportError("lost")
+        with pytest.raises(TransportError) as caught:
+            await Server(lost, answered(400), looks=[None, REFUSED]).request(repeatable=False, find=True)
+        assert caught.value is lost
+
+    @given(
+        attempts=st.lists(st.sampled_from(["refused", "lost", "held up", "answer lost", "busy", "broken"]), max_size=6),
+        looks=st.lists(st.booleans(), max_size=8),
+        max_retries=st.integers(0, 4),
+    )
+    def test_never_twice_never_lost(self, attempts: list[str], looks: list[bool], max_retries: int) -> None:
+        """Whatever fails: one effect at most, and its result is had, or the error says that there may be one."""
+        server = _ActiveRuns(attempts, looks)
+
+        async def request() -> str:
+            try:
+                return await server.create()
+            except (TransportError, ResponseError) as error:
+                failure = error
+            return await Repetition(server.create, failure, server.look, repeatable=False).run(max_retries)
+
+        try:
+            assert anyio.run(request) == "run"
+        except TransportError as error:
+            assert error.maybe_done or not server.runs  # noqa: PT017  # either outcome is fine, if it is told
+        except ResponseError as error:
+            assert error.status == 500 or not server.runs  # noqa: PT017
+        assert len(server.runs) <= 1
+
+
+class _ActiveRuns:
+    """An endpoint with one active run a thread, and a network before it."""
+
+    def __init__(self, attempts: list[str], looks: list[bool]) -> None:
+        self.attempts, self.looks = attempts, looks
+        self.runs: list[str] = []
+        self.held_up = 0
+
+    async def create(self) -> str:
+        for _ in range(self.held_up):
+            self._arrive()
+        self.held_up = 0
+        fate = self.attempts.pop(0) if self.attempts else "done"
+        match fate:
+            case "refused":
+                raise REFUSED
+            case "lost":
+                raise TransportError("lost on the way there")
+            case "held up":
+                self.held_up += 1
+                raise TransportError("lost on the way there, it seems")
+            case "busy":
+                raise answered(429)
+            case "broken":
+                raise answered(500)
+        if not self._arrive():
+            raise answered(400)
+        if fate == "answer lost":
+            raise TransportError("lost on the way back")
+        return "run"
+
+    def _arrive(self) -> bool:
+        if self.runs:
+            return False
+        self.runs.append("run")
+        return True
+
+    async def find(self) -> str | None:
+        if self.looks and not self.looks.pop(0):
+            raise REFUSED
+        return self.runs[0] if self.runs else None
+
+
+class TestWaiting:
+    @pytest.mark.parametrize(
+        ("headers", "seconds"),
+        [
+            ({}, None),
+            ({"retry_after": "7"}, 7.0),
+            ({"retry_after": "0.5"}, 0.5),
+            ({"retry_after_ms": "1500", "retry_after": "7"}, 1.5),
+            ({"retry_after_ms": "soon", "retry_after": "7"}, 7.0),
+            ({"retry_after": "soon"}, None),
+            ({"retry_after": "-1"}, None),
+            ({"retry_after": "nan"}, None),
+            ({"retry_after": "inf"}, None),
+            ({"retry_after": "Mon, 01 Jan 2001 00:00:00 GMT"}, 0.0),
+            ({"retry_after": "Mon, 99 Jan 2001 00:00:00 GMT"}, None),
+        ],
+    )
+    async def test_the_servers_wish(self, headers: dict[str, str], seconds: float | None) -> None:
+        """Seconds, milliseconds or a date; what cannot be read is not there."""
+        assert server_delay(answered(429, **headers)) == seconds
+
+    async def test_a_date(self) -> None:
+        """A date is as many seconds away as it is."""
+        date = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+        delay = server_delay(answered(429, retry_after=date))
+        assert delay is not None
+        assert 60 < delay <= 90
+        assert server_delay(LOST) is None
+
+    @pytest.mark.parametrize(
+        ("failure", "expected"),
+        [
+            (answered(429, retry_after_ms="1"), lambda waits: waits == [0.001, 0.001]),
+            (answered(429, retry_after="0"), lambda waits: 0.5 <= waits[0] <= 1 <= waits[1] <= 1.5),
+            (LOST, lambda waits: 0.5 <= waits[0] <= 1 <= waits[1] <= 1.5),
+        ],
+    )
+    async def test_backoff(
+        self, failure: Exception, expected: Callable[[list[float]], bool], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The server's wish is obeyed; without one, waits grow, with jitter."""
+        waits: list[float] = []
+
+        def note(details: RetryDetails) -> None:
+            waits.append(details.wait_for)
+
+        async def no_sleep(_: float) -> None:
+            pass
+
+        monkeypatch.setattr("stamina._core._smart_sleep", no_sleep)
+        set_on_retry_hooks([note])
+        try:
+            with stamina.set_testing(False):
+                assert await Server(failure, failure, "done").request(repeatable=True) == "done"
+        finally:
+            set_on_retry_hooks(None)
+        assert expected(waits)
+
+    @pytest.mark.parametrize(
+        ("text", "seconds"), [("250", 0.25), ("0", None), ("-5", None), ("soon", None), (None, None), ("1e999", None)]
+    )
+    def test_poll_hint(self, text: str | None, seconds: float | None) -> None:
+        """A hint of nothing is none: a loop must not spin."""
+        assert poll_hint({} if text is None else {"openai-poll-after-ms": text}) == seconds

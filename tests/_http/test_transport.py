@@ -1,0 +1,633 @@
+"""What goes over the wire, and what becomes of every kind of answer."""
+
+import asyncio
+import copy
+import gzip
+import json
+import logging
+import pickle
+import traceback
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+import stamina
+from yarl import URL
+
+from openai_runs._http.transport import Transport
+from openai_runs.errors import (
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    NotFoundError,
+    OpenAIRunsError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    ResponseError,
+    ServerError,
+    TransportError,
+    UnsupportedEndpointError,
+)
+from openai_runs.session import Session
+from tests.samples import EXAMPLES
+from tests.stub import CUT, NEVER, RESET, Reply, Request, Stub, error, reply
+
+pytestmark = pytest.mark.anyio
+
+RUN = json.loads((EXAMPLES / "objects/RunObject.json").read_text())
+THREAD = json.loads((EXAMPLES / "objects/ThreadObject.json").read_text())
+KEY = "sk-proj-very/secret+key=="
+
+
+async def retrieve(stub: Stub, **options: Any) -> Any:
+    async with stub.session(**options) as session:
+        return await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
+
+
+class TestRequests:
+    async def test_get(self) -> None:
+        """A request has the headers that the API asks for, and none of a browser's."""
+        async with Stub(reply(RUN)) as stub:
+            run = await retrieve(stub, api_key=KEY, organization="org-1", project="proj_1")
+        (request,) = stub.requests
+        assert (request.method, request.target, request.body) == ("GET", "/v1/threads/thread_1/runs/run_1", b"")
+        assert request.headers["authorization"] == f"Bearer {KEY}"
+        assert request.headers["openai-beta"] == "assistants=v2"
+        assert request.headers["openai-organization"] == "org-1"
+        assert request.headers["openai-project"] == "proj_1"
+        assert "cookie" not in request.headers
+        assert run.id == RUN["id"]
+
+    async def test_post(self) -> None:
+        """A body is JSON, whatever is in it; an action without one says so as well."""
+        async with Stub(reply(THREAD), reply(RUN)) as stub, stub.session() as session:
+            await session.threads.create(metadata={"ключ": "\ud83d"})
+            await session.runs.cancel(thread_id="thread_1", run_id="run_1")
+        create, cancel = stub.requests
+        assert create.headers["content-type"] == "application/json"
+        assert create.json == {"metadata": {"ключ": "\ud83d"}}
+        assert cancel.target == "/v1/threads/thread_1/runs/run_1/cancel"
+        assert (cancel.headers["content-length"], cancel.body) == ("0", b"")
+        assert cancel.headers["content-type"] == "application/json"
+
+    @pytest.mark.parametrize(
+        ("given", "segment"),
+        [
+            ("../x", "..%2Fx"),
+            ("a/b", "a%2Fb"),
+            ("...", "..."),
+            (" ", "%20"),
+            ("%2e%2e", "%252e%252e"),
+            ("a%2Fb", "a%252Fb"),
+            ("ключ", "%D0%BA%D0%BB%D1%8E%D1%87"),
+            ("a?b#c&d", "a%3Fb%23c%26d"),
+            ("a\r\nHost: evil", "a%0D%0AHost%3A%20evil"),
+            ("{run_id}", "%7Brun_id%7D"),
+            ("\x00", "%00"),
+        ],
+    )
+    async def test_an_id_stays_one_segment(self, given: str, segment: str) -> None:
+        """Whatever an ID has in it, the path keeps its shape, also below it."""
+        async with Stub(reply(RUN), reply(RUN)) as stub, stub.session() as session:
+            await session.runs.retrieve(thread_id=given, run_id=given)
+            await session.runs.cancel(thread_id=given, run_id=given)
+        assert [request.target for request in stub.requests] == [
+            f"/v1/threads/{segment}/runs/{segment}",
+            f"/v1/threads/{segment}/runs/{segment}/cancel",
+        ]
+
+    @pytest.mark.parametrize("given", ["", ".", "..", "\ud800", None, 7])
+    async def test_what_is_no_id(self, given: Any) -> None:
+        """IDs that would change the path are refused by name, before anything is sent."""
+        async with Stub() as stub, stub.session() as session:
+            for name, call in {
+                "thread_id": lambda: session.threads.retrieve(given),
+                "run_id": lambda: session.runs.update(thread_id="thread_1", run_id=given or "", metadata={}),
+                "step_id": lambda: session.run_steps.retrieve(
+                    thread_id="thread_1", run_id="run_1", step_id=given or ""
+                ),
+                "assistant_id": lambda: session.assistants.delete(given),
+                "message_id": lambda: session.messages.delete(thread_id="thread_1", message_id=given or ""),
+            }.items():
+                with pytest.raises((ValueError, TypeError), match=rf"^{name} must be .*: got .*; nothing was sent$"):
+                    await call()
+            with pytest.raises((ValueError, TypeError), match=r"^thread_id must be "):
+                session.messages.list(given)
+        assert stub.requests == []
+
+    async def test_queries(self) -> None:
+        """Queries are joined to the defaults; nothing is left dangling where there is none."""
+        path = "/v1/threads/thread_1/runs/run_1/steps/step_1"
+        step = (EXAMPLES / "objects/RunStepObject.json").read_bytes()
+        both = ["step_details.tool_calls[*].file_search.results[*].content", "x&y"]
+        encoded = "include%5B%5D=step_details.tool_calls%5B%2A%5D.file_search.results%5B%2A%5D.content"
+        async with Stub(*[reply(step)] * 4) as stub:
+            async with stub.session() as session:
+                await session.run_steps.retrieve(thread_id="thread_1", run_id="run_1", step_id="step_1")
+                await session.run_steps.retrieve(thread_id="thread_1", run_id="run_1", step_id="step_1", include=both)
+            async with stub.session(default_query={"api-version": "v1", "a b": "ü"}) as session:
+                await session.run_steps.retrieve(thread_id="thread_1", run_id="run_1", step_id="step_1")
+                await session.run_steps.retrieve(thread_id="thread_1", run_id="run_1", step_id="step_1", include=both)
+        assert [request.target for request in stub.requests] == [
+            path,
+            f"{path}?{encoded}&include%5B%5D=x%26y",
+            f"{path}?api-version=v1&a+b=%C3%BC",
+            f"{path}?api-version=v1&a+b=%C3%BC&{encoded}&include%5B%5D=x%26y",
+        ]
+
+    async def test_an_action_keeps_the_default_query(self) -> None:
+        """Azure's version is part of every request."""
+        async with Stub(reply(RUN)) as stub, stub.session(default_query={"api-version": "v1"}) as session:
+            await session.runs.cancel(thread_id="thread_1", run_id="run_1")
+        assert stub.requests[0].target == "/v1/threads/thread_1/runs/run_1/cancel?api-version=v1"
+
+    async def test_default_headers_win(self) -> None:
+        """A header is sent once, in the caller's version, however it is written; an own Authorization as well."""
+        mine = {"openai-beta": "assistants=v9", "AUTHORIZATION": "Basic 123", "api-key": "azure"}
+        for api_key in ("sk-other", fresh):
+            async with Stub(reply(RUN)) as stub:
+                await retrieve(stub, default_headers=mine, api_key=api_key)
+            raw = stub.requests[0].raw.lower()
+            assert raw.count(b"openai-beta:") == raw.count(b"authorization:") == 1
+            assert stub.requests[0].headers["openai-beta"] == "assistants=v9"
+            assert stub.requests[0].headers["authorization"] == "Basic 123"
+            assert stub.requests[0].headers["api-key"] == "azure"
+
+    async def test_connections_are_kept_and_bounded(self) -> None:
+        """Requests one after the other take one connection; at once, no more than allowed."""
+        async with Stub(lambda _: reply(RUN)) as stub, stub.session(max_connections=3) as session:
+            for _ in range(5):
+                await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
+            assert stub.connections == 1
+            async with anyio.create_task_group() as tasks:
+                for _ in range(20):
+                    tasks.start_soon(partial(session.runs.retrieve, thread_id="thread_1", run_id="run_1"))
+            assert stub.connections <= 3
+        await stub.disconnected()
+
+
+async def fresh() -> str:
+    return "tok"
+
+
+class TestTokens:
+    async def test_asked_at_each_request(self) -> None:
+        """A token provider is asked each time, also for a repetition."""
+        tokens = iter(["token-one", "token-two", "token-three"])
+
+        async def provide() -> str:
+            return next(tokens)
+
+        async with Stub(reply(RUN), error(503), reply(THREAD)) as stub, stub.session(api_key=provide) as session:
+            await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
+            await session.threads.create()
+        sent = [request.headers["authorization"] for request in stub.requests]
+        assert sent == ["Bearer token-one", "Bearer token-two", "Bearer token-three"]
+        assert stub.requests[2].headers["content-type"] == "application/json"
+
+    async def test_its_own_error_gets_out(self) -> None:
+        """What the provider raises is the caller's to know; nothing is sent."""
+
+        async def provide() -> str:
+            raise LookupError("no login")
+
+        async with Stub() as stub, stub.session(api_key=provide) as session:
+            with pytest.raises(LookupError, match="no login"):
+                await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
+        assert stub.requests == []
+
+    @pytest.mark.parametrize("token", ["", "tok\n", " tok", None, b"tok"])
+    async def test_a_useless_token(self, token: Any) -> None:
+        """A token that cannot be a header is refused without being shown."""
+
+        async def provide() -> Any:
+            return token
+
+        async with Stub() as stub, stub.session(api_key=provide) as session:
+            with pytest.raises(
+                (ValueError, TypeError), match=r"^the token that api_key\(\) returned must be"
+            ) as caught:
+                await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
+            assert "tok\n" not in str(caught.value)
+        assert stub.requests == []
+
+    async def test_a_function_that_is_not_async(self) -> None:
+        """Told in the terms of whoever passed it."""
+        async with Stub() as stub, stub.session(api_key=lambda: "tok") as session:
+            with pytest.raises(TypeError, match="api_key must be a string or an async function: it returned str"):
+                await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
+        assert stub.requests == []
+
+
+class TestAnswers:
+    async def test_compressed(self) -> None:
+        """A compressed answer reads like any other."""
+        body = gzip.compress(json.dumps(RUN).encode())
+        async with Stub(reply(body, content_encoding="gzip", content_type="application/json")) as stub:
+            assert (await retrieve(stub)).id == RUN["id"]
+
+    @pytest.mark.parametrize(
+        ("answer", "message", "paths"),
+        [
+            (reply(b"<html>Welcome to the proxy</html>", content_type="text/html"), "text/html: <html>Welcome", ()),
+            (reply(json.dumps(RUN).encode()[:-1]), "not JSON: ", ()),
+            (reply(b"\xff\xfe{}"), "not JSON: ", ()),
+            (reply(b"", 204), "answered 204 with what the API does not have: ", ()),
+            (reply(b"", 204), "It sent an empty body", ()),
+            (reply([RUN]), "not a Run: expected object, got list ", ()),
+            (reply(None), "expected object, got NoneType None", ()),
+            (reply(b"[" * 100_000), "not JSON", ()),
+            (reply(RUN | {"status": 7}), "", ("expected str, got int 7 @ $.status",)),
+            (
+                reply(RUN | {"tools": [*RUN["tools"], {"type": "function", "function": {"name": None}}]}),
+                "",
+                (f"expected str, got NoneType None @ $.tools[{len(RUN['tools'])}].function.name",),
+            ),
+        ],
+    )
+    async def test_what_the_api_does_not_have(self, answer: Reply, message: str, paths: tuple[str, ...]) -> None:
+        """A body that does not fit says what came, and names each place that is wrong; it is not asked for again."""
+        async with Stub(answer) as stub:
+            with pytest.raises(ProtocolError) as caught:
+                await retrieve(stub)
+        assert message in str(caught.value)
+        assert str(caught.value).startswith(stub.url)
+        assert caught.value.status in (200, 204)
+        assert len(str(caught.value)) < 900
+        if paths:
+            assert caught.value.paths == paths
+        assert len(stub.requests) == 1
+
+    async def test_deep_in_a_list(self) -> None:
+        """One bad item of a page is named by its place."""
+        page = {"object": "list", "data": [RUN, RUN, RUN | {"usage": {"total_tokens": "7"}}], "has_more": False}
+        async with Stub(reply(page)) as stub, stub.session() as session:
+            with pytest.raises(ProtocolError, match=r"\$\.data\[2\]\.usage\.total_tokens"):
+                await session.runs.list("thread_1").page()
+
+    async def test_redirects_are_not_followed(self) -> None:
+        """The key goes to the endpoint only: another host that an answer names gets nothing."""
+        async with (
+            Stub() as other,
+            Stub(reply(b"", 307, location=f"{other.url}/threads")) as stub,
+            stub.session(api_key=KEY) as session,
+        ):
+            with pytest.raises(ResponseError, match=rf"307, a redirect to {other.url}/threads, which is not foll"):
+                await session.threads.create()
+        assert len(stub.requests) == 1
+        assert (other.requests, other.connections) == ([], 0)
+
+    async def test_a_redirect_to_nowhere(self) -> None:
+        async with Stub(reply(b"", 302)) as stub, stub.session() as session:
+            with pytest.raises(ResponseError, match="302, a redirect to nowhere, which is not followed"):
+                await session.threads.create()
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("status", "cls"),
+        [
+            (400, BadRequestError),
+            (401, AuthenticationError),
+            (403, PermissionDeniedError),
+            (404, NotFoundError),
+            (409, ConflictError),
+            (413, ResponseError),
+            (422, BadRequestError),
+            (429, RateLimitError),
+            (500, ServerError),
+            (503, ServerError),
+        ],
+    )
+    async def test_the_tree(self, status: int, cls: type[ResponseError]) -> None:
+        """A status becomes a class, which carries all that the server said, to other processes as well."""
+        async with Stub(error(status, "Sorry.", X_Request_Id="req_1", X_Thing="y")) as stub:
+            with pytest.raises(ResponseError) as caught:
+                await retrieve(stub, max_retries=0)
+        assert type(caught.value) is cls
+        for refusal in (caught.value, pickle.loads(pickle.dumps(caught.value)), copy.copy(caught.value)):
+            assert (refusal.status, refusal.message, refusal.request_id) == (status, "Sorry.", "req_1")
+            assert (refusal.type, refusal.param, refusal.code) == ("invalid_request_error", "p", "c")
+            assert refusal.headers["x-thing"] == "y"
+            assert json.loads(refusal.body)["error"]["message"] == "Sorry."
+            assert str(refusal) == (
+                f"GET /v1/threads/thread_1/runs/run_1 at {stub.url}: {status}: Sorry. (request req_1)"
+            )
+
+    @pytest.mark.parametrize(
+        ("answer", "text"),
+        [
+            (reply(b"<h1>Bad gateway</h1>", 502, content_type="text/html"), ": 502: <h1>Bad gateway</h1>"),
+            (reply(b"", 500), ": 500: no body"),
+            (reply(b"\xff\xfe", 400), ": 400: \ufffd\ufffd"),
+            (reply({"message": "bare"}, 400), ": 400: bare"),
+            (reply({"error": "just text"}, 400), ': 400: {"error": "just text"}'),
+            (reply({"error": {"message": ["?"]}}, 400), ': 400: {"error": {"message": ["?"]}}'),
+            (reply(["?"], 400), ': 400: ["?"]'),
+            (reply({"error": {"message": "m", "code": 7, "type": None}}, 400), ": 400: m"),
+        ],
+    )
+    async def test_other_bodies(self, answer: Reply, text: str) -> None:
+        """Whatever a proxy puts in place of the API's error is shown."""
+        async with Stub(answer) as stub:
+            with pytest.raises(ResponseError) as caught:
+                await retrieve(stub, max_retries=0)
+        assert str(caught.value).endswith(text)
+
+    async def test_a_huge_body_is_cut(self) -> None:
+        """A message stays readable whatever was sent; the words of the API are kept longer than a proxy's page."""
+        async with Stub(reply(b"x" * 3_000_000, 500), error(400, "y" * 3_000_000)) as stub, stub.session() as session:
+            with pytest.raises(ServerError, match=r"x{300}… \(3000000 characters\)$") as caught:
+                await session.threads.create()
+            assert len(str(caught.value)) < 500
+            assert len(caught.value.body) < 2100
+            with pytest.raises(BadRequestError, match=r"y{2000}… \(3000000 characters\)$"):
+                await session.threads.create()
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            reply(b"404 page not found", 404),
+            reply(b"", 404),
+            reply({"detail": "Not Found"}, 404),
+            error(404, "Not Found"),
+            error(404, "File Not Found"),
+            error(404, "Resource not found"),
+            error(404, "Invalid URL (GET /v1/threads/thread_1/runs/run_1)"),
+        ],
+    )
+    async def test_no_such_path(self, answer: Reply) -> None:
+        """An endpoint that does not speak this API is told from an object that does not exist."""
+        async with Stub(answer) as stub:
+            with pytest.raises(
+                UnsupportedEndpointError, match="does not speak the Assistants API, or base_url is wrong"
+            ):
+                await retrieve(stub)
+
+    async def test_no_such_object(self) -> None:
+        """A 404 in the API's own words is about the object."""
+        async with Stub(error(404, "No run found with id 'run_1'.")) as stub:
+            with pytest.raises(NotFoundError) as caught:
+                await retrieve(stub)
+        assert type(caught.value) is NotFoundError
+
+    async def test_the_hosted_api(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever still calls OpenAI's own endpoint learns what happened to it, and what to do."""
+        async with Stub(error(404, "Invalid URL (GET /v1/threads/thread_1/runs/run_1)")) as stub:
+            monkeypatch.setenv("http_proxy", stub.url.removesuffix("/v1"))
+            async with Session("http://api.openai.com/v1", KEY) as session:
+                with pytest.raises(
+                    UnsupportedEndpointError, match="switched its hosted Assistants API off on 2026-08-26"
+                ):
+                    await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
+
+
+class TestSecrets:
+    """The key is in no message, `repr`, attribute, traceback or log."""
+
+    @staticmethod
+    def shown(caught: BaseException) -> str:
+        seen, texts = caught, []
+        while seen is not None:
+            texts += [str(seen), repr(seen), repr(vars(seen)), str(getattr(seen, "__notes__", ""))]
+            seen = seen.__cause__ or seen.__context__
+        return "\n".join([*texts, *traceback.format_exception(caught)])
+
+    @staticmethod
+    def echo(request: Request) -> dict[str, str]:
+        return dict(request.headers) | {"quoted": request.headers.get("authorization", "").replace("/", "\\/")}
+
+    @pytest.mark.parametrize("provided", [False, True])
+    async def test_echoed(self, provided: bool, caplog: pytest.LogCaptureFixture) -> None:
+        """A server that repeats what it got does not make the key known."""
+        caplog.set_level(logging.DEBUG)
+
+        async def provide() -> str:
+            return KEY
+
+        def nonsense(request: Request) -> Reply:
+            return reply({"id": self.echo(request)} | {"padding": "x" * 1000})
+
+        def html(request: Request) -> Reply:
+            return reply(b"x" * 292 + request.raw, 502)  # the place where messages are cut is in the key
+
+        def own_words(request: Request) -> Reply:
+            key = request.headers["authorization"]
+            body = {"error": {"message": f"Incorrect key {key}", "code": key, "type": key, "param": key}}
+            return reply(body, 401, x_request_id=key, x_echo=key)
+
+        def elsewhere(request: Request) -> Reply:
+            return reply(b"", 302, location=f"http://x.invalid/?{request.headers['authorization']}")
+
+        for answer in (nonsense, html, own_words, elsewhere):
+            api_key = provide if provided else KEY
+            async with Stub(answer) as stub, stub.session(api_key=api_key, max_retries=1) as session:
+                assert KEY not in repr(session) + repr(session.runs) + repr(session._transport)
+                with pytest.raises(OpenAIRunsError) as caught:
+                    await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
+            assert KEY not in self.shown(caught.value)
+            assert "***" in self.shown(caught.value)
+        assert KEY not in caplog.text + "".join(str(vars(record)) for record in caplog.records)
+
+    async def test_other_secrets(self) -> None:
+        """Keys in other headers are kept quiet too, and short words are not taken for keys."""
+        headers = {"api-key": "azure-secret", "X-Auth": "123", "Cookie": "session=abcdef"}
+        async with Stub(lambda request: reply(request.raw, 400)) as stub:
+            with pytest.raises(BadRequestError) as caught:
+                await retrieve(stub, default_headers=headers, api_key=None)
+        assert "azure-secret" not in self.shown(caught.value)
+        assert "abcdef" not in self.shown(caught.value)
+        assert "/v1/threads/" in caught.value.body
+        assert "X-Auth: 123" in caught.value.body
+
+    async def test_not_http(self) -> None:
+        """aiohttp keeps the request's headers on some errors: those go no further."""
+        async with Stub(Reply(b"HTTP/9.9 what\r\n\r\n", "close")) as stub:
+            with pytest.raises(TransportError) as caught:
+                await retrieve(stub, api_key=KEY, max_retries=0)
+        assert KEY not in self.shown(caught.value)
+        assert caught.value.maybe_done
+
+
+class TestLostConnections:
+    @pytest.mark.parametrize(
+        ("answer", "text"),
+        [
+            (CUT, "Server disconnected"),
+            (RESET, ""),
+            (reply(RUN).cut(5), ""),
+            (Reply(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{", "close"), ""),
+            (Reply(b"HTTP/1.1 2", "close"), ""),
+            (reply(b"no gzip", content_encoding="gzip"), "Can not decode content-encoding: gzip"),
+        ],
+    )
+    async def test_in_the_middle(self, answer: Reply, text: str) -> None:
+        """A GET that was cut off anywhere is repeated; without repetition the error tells what is known."""
+        async with Stub(answer, answer, reply(RUN)) as stub:
+            assert (await retrieve(stub)).id == RUN["id"]
+        async with Stub(*[answer] * 8) as stub, stub.session(max_retries=1) as session:
+            with pytest.raises(TransportError, match=f"^GET /v1/threads/.*{text}.*; nothing was changed$") as caught:
+                await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
+            assert caught.value.maybe_done
+            with pytest.raises(TransportError, match=r"; the request may have had its effect all the same$"):
+                await session.threads.create()
+        await stub.disconnected()
+
+    async def test_silence(self) -> None:
+        """A server that takes the request and says nothing is given up after the timeout."""
+        async with Stub(NEVER, NEVER) as stub:
+            with pytest.raises(TransportError, match=r"nothing came for 0\.3 s; nothing was changed$"):
+                await retrieve(stub, timeout=0.3, max_retries=1)
+            assert len(stub.requests) == 2
+            await stub.disconnected()
+
+    async def test_refused(self) -> None:
+        """Nobody listens: surely nothing was done, so a POST is repeated as well."""
+        async with Stub() as stub:
+            pass
+        async with stub.session(max_retries=1) as session:
+            with pytest.raises(TransportError, match=r"Cannot connect to host 127\.0\.0\.1") as caught:
+                await session.threads.create()
+        assert not caught.value.maybe_done
+        assert str(caught.value).endswith("; nothing was changed")
+        for again in (pickle.loads(pickle.dumps(caught.value)), copy.deepcopy(caught.value)):
+            assert (str(again), again.maybe_done) == (str(caught.value), False)
+
+    async def test_no_such_host(self) -> None:
+        """A name that does not resolve is a TransportError like the others."""
+        async with Session("http://does-not-exist.invalid/v1", max_retries=0) as session:
+            with pytest.raises(TransportError, match=r"does-not-exist\.invalid") as caught:
+                await session.threads.create()
+        assert not caught.value.maybe_done
+
+    async def test_no_tls_where_some_was_expected(self) -> None:
+        """What is wrong with TLS does not get better, so it is not tried again."""
+        connections = []
+
+        def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connections.append(writer)
+            writer.write(reply(b"", 400).data)
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1")
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server, Session(url) as session:
+            with pytest.raises(TransportError, match=r"(?i)ssl") as caught:
+                await session.threads.create()
+        assert not caught.value.maybe_done
+        assert len(connections) == 1
+
+
+class TestCancellation:
+    @pytest.mark.parametrize("answer", [NEVER, Reply(reply(RUN).data[:-5], "hang"), Reply(b"HTTP/1.1 200", "hang")])
+    async def test_in_the_middle_of_a_request(self, answer: Reply) -> None:
+        """Whoever is cancelled leaves no connection behind, and the session works on."""
+        async with Stub(answer, reply(RUN)) as stub, stub.session(max_connections=1) as session:
+            task = asyncio.create_task(session.runs.retrieve(thread_id="thread_1", run_id="run_1"))
+            await stub.requested(1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await stub.disconnected()
+            assert (await session.runs.retrieve(thread_id="thread_1", run_id="run_1")).id == RUN["id"]
+
+    async def test_while_waiting_for_a_connection(self) -> None:
+        """Being cancelled in the queue takes nobody's place."""
+        async with Stub(NEVER, reply(RUN)) as stub, stub.session(max_connections=1) as session:
+            first = asyncio.create_task(session.runs.retrieve(thread_id="thread_1", run_id="run_1"))
+            await stub.requested(1)
+            second = asyncio.create_task(session.runs.retrieve(thread_id="thread_1", run_id="run_1"))
+            third = asyncio.create_task(session.runs.retrieve(thread_id="thread_1", run_id="run_1"))
+            await anyio.lowlevel.checkpoint()
+            second.cancel()
+            first.cancel()
+            assert (await third).id == RUN["id"]
+            await asyncio.gather(first, second, return_exceptions=True)
+
+    async def test_in_a_backoff(self) -> None:
+        """The wait before a repetition can be cancelled like everything else."""
+        with stamina.set_testing(False):
+            async with Stub(error(429, retry_after="100")) as stub, stub.session() as session:
+                task = asyncio.create_task(session.runs.retrieve(thread_id="thread_1", run_id="run_1"))
+                await stub.requested(1)
+                await anyio.wait_all_tasks_blocked()
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+        assert len(stub.requests) == 1
+
+
+class TestProxies:
+    @pytest.fixture(autouse=True)
+    def no_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.upper(), raising=False)
+
+    @pytest.fixture
+    async def proxy(self, anyio_backend: str) -> AsyncIterator[Stub]:
+        async with Stub(lambda _: reply(RUN)) as stub:
+            yield stub
+
+    async def ask(self, url: str) -> None:
+        async with Session(url, KEY, max_retries=0) as session:
+            await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
+
+    @pytest.mark.parametrize("scheme", ["http://", ""])
+    async def test_the_environments(self, proxy: Stub, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+        """HTTP_PROXY is honoured, with its password, which is nobody else's to know."""
+        monkeypatch.setenv("HTTP_PROXY", f"{scheme}user:pass-word@127.0.0.1:{proxy.port}")
+        await self.ask("http://endpoint.invalid/v1")
+        (request,) = proxy.requests
+        assert request.target == "http://endpoint.invalid/v1/threads/thread_1/runs/run_1"
+        assert request.headers["proxy-authorization"] == "Basic dXNlcjpwYXNzLXdvcmQ="
+
+    async def test_not_for_these(self, proxy: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+        """NO_PROXY is respected, and this machine's own servers are reached directly."""
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("NO_PROXY", "example.com,.invalid")
+        with pytest.raises(TransportError):
+            await self.ask("http://endpoint.invalid/v1")
+        async with Stub(reply(RUN), reply(RUN)) as stub:
+            await self.ask(stub.url)
+            await self.ask(stub.url.replace("127.0.0.1", "localhost"))
+            assert len(stub.requests) == 2
+        assert proxy.requests == []
+
+    async def test_a_proxy_that_refuses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A tunnel that is not granted: nothing was done, and no password is told."""
+        async with Stub(reply(b"", 407)) as stub:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://user:pass-word@127.0.0.1:{stub.port}")
+            with pytest.raises(TransportError) as caught:
+                await self.ask("https://endpoint.invalid/v1")
+        assert not caught.value.maybe_done
+        assert stub.requests[0].method == "CONNECT"
+        assert "pass-word" not in TestSecrets.shown(caught.value)
+
+    async def test_not_http(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A proxy of another kind would not understand a word."""
+        monkeypatch.setenv("HTTP_PROXY", "socks5://user:pass-word@127.0.0.1:1")
+        with pytest.raises(ValueError, match=r"a proxy that begins with socks5://, and can only be http://$"):
+            await self.ask("http://endpoint.invalid/v1")
+
+    async def test_a_proxy_that_is_down(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The error names the proxy, without its password."""
+        async with Stub() as stub:
+            pass
+        monkeypatch.setenv("HTTP_PROXY", f"http://user:pass-word@127.0.0.1:{stub.port}")
+        with pytest.raises(TransportError, match=rf"127\.0\.0\.1:{stub.port}") as caught:
+            await self.ask("http://endpoint.invalid/v1")
+        assert not caught.value.maybe_done
+        assert "pass-word" not in TestSecrets.shown(caught.value)
+
+
+def test_addresses_are_values() -> None:
+    """No connection is needed to know where a request would go."""
+    options = {"headers": {}, "query": {}, "timeout": 1.0, "max_retries": 0, "max_connections": 1}
+    transport = Transport("http://host/", None, **options)
+    url = transport.url("/threads/{thread_id}", thread_id="a b")
+    assert url == URL("http://host/threads/a%20b", encoded=True)
+    assert str(transport.below(url, "runs")) == "http://host/threads/a%20b/runs"

@@ -1,0 +1,529 @@
+"""`run_batch`: as many results as jobs, as many at once as workers, and nothing left when it is left."""
+
+import asyncio
+import json
+import logging
+import pickle
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openai_runs import load
+from openai_runs.batch import Batch, BatchResult, RunJob, run_batch
+from openai_runs.engine.backends import ModelRequest
+from openai_runs.engine.backends.scripted import Fail, Say, ScriptedBackend, Turn, Wait
+from openai_runs.errors import (
+    BadRequestError,
+    NotFoundError,
+    RunActionRequiredError,
+    RunDeadlineError,
+    RunFailedError,
+    RunIncompleteError,
+    ServerError,
+    ToolError,
+    TransportError,
+)
+from openai_runs.following.polling import Polling
+from openai_runs.models.run import Run
+from openai_runs.server import LocalServer
+from openai_runs.session import Session
+from openai_runs.toolbox import Toolbox
+from tests.proxy import Proxy
+from tests.samples import EXAMPLES
+from tests.stub import NEVER, Reply, Request, Stub, error, reply
+
+pytestmark = pytest.mark.anyio
+
+QUICK = Polling(first=0.001, longest=0.01)
+RUN = json.loads((EXAMPLES / "objects/RunObject.json").read_text())
+
+
+def behave(request: ModelRequest) -> Turn:
+    """The run's instructions are what the model does."""
+    match request.instructions:
+        case "fail":
+            return Fail()
+        case "wait":
+            return Wait()
+    return Say("Done.")
+
+
+@pytest.fixture
+async def server(anyio_backend: str) -> AsyncIterator[LocalServer]:
+    async with LocalServer(backend=ScriptedBackend(behave)) as server:
+        yield server
+
+
+@pytest.fixture
+async def session(server: LocalServer) -> AsyncIterator[Session]:
+    async with server.session() as session:
+        yield session
+
+
+@pytest.fixture
+async def assistant_id(session: Session) -> str:
+    return (await session.assistants.create(model="scripted", instructions="say")).id
+
+
+async def collect(batch: Batch) -> list[BatchResult]:
+    return sorted([result async for result in batch], key=lambda result: result.index)
+
+
+class TestResults:
+    @pytest.mark.parametrize("count", [0, 1, 25])
+    async def test_one_a_job(self, session: Session, assistant_id: str, count: int) -> None:
+        """Each job has its result, with its place in the source."""
+        jobs: list[RunJob] = [{"assistant_id": assistant_id, "metadata": {"n": str(n)}} for n in range(count)]
+        async with run_batch(session, jobs, workers=4, polling=QUICK) as batch:
+            results = await collect(batch)
+        assert [result.index for result in results] == list(range(count))
+        assert all(result.ok for result in results)
+        assert [result.job for result in results] == jobs
+        assert [result.run.metadata["n"] for result in results] == [str(n) for n in range(count)]
+        assert (batch.started, batch.finished, batch.left) == (count, count, ())
+
+    async def test_where_jobs_run(self, session: Session, assistant_id: str) -> None:
+        """On the thread that a job names, or on a new one, with what is to be in it."""
+        thread = await session.threads.create()
+        jobs: list[RunJob] = [
+            {"assistant_id": assistant_id, "thread_id": thread.id, "additional_instructions": "Be kind."},
+            {"assistant_id": assistant_id, "thread": {"messages": [{"role": "user", "content": "hi"}]}},
+        ]
+        async with run_batch(session, jobs, workers=1, polling=QUICK) as batch:
+            on_it, on_new = await collect(batch)
+        assert on_it.run.thread_id == thread.id
+        texts = [message.text async for message in session.messages.list(on_new.run.thread_id, order="asc")]
+        assert texts == ["hi", "Done."]
+
+    async def test_tools(self, session: Session) -> None:
+        """Tool calls are answered by the toolbox; without one a run that wants it is a result."""
+        toolbox = Toolbox()
+
+        @toolbox.tool
+        async def get_weather() -> str:
+            return "sunny"
+
+        async with LocalServer() as server, server.session() as session:
+            assistant = await session.assistants.create(model="scripted", tools=toolbox.tools)
+            jobs: list[RunJob] = [{"assistant_id": assistant.id}] * 3
+            async with run_batch(session, jobs, toolbox=toolbox, polling=QUICK) as batch:
+                assert [result.ok for result in await collect(batch)] == [True] * 3
+            async with run_batch(session, jobs, polling=QUICK) as batch:
+                for result in await collect(batch):
+                    assert isinstance(result.error, RunActionRequiredError)
+                    assert result.run.status == "requires_action"
+
+            failing = Toolbox(on_error="raise")
+
+            @failing.tool(name="get_weather")
+            async def fail() -> str:
+                raise LookupError
+
+            async with run_batch(session, jobs, toolbox=failing, polling=QUICK) as batch:
+                for result in await collect(batch):
+                    assert isinstance(result.error, ToolError)
+                    assert result.run is not None
+
+    async def test_bad_ones(self, session: Session, assistant_id: str) -> None:
+        """A bad job, a refused one and a failed run are results among the others."""
+        jobs: list[Any] = [
+            {"assistant_id": assistant_id},
+            {"assistant_id": assistant_id, "instructions": "fail"},
+            {"assistant_id": "asst_none"},
+            {"assistant_id": assistant_id, "temperature": 3},
+            {"assistant_id": assistant_id, "thread_id": ".."},
+            {"assistant_id": assistant_id, "thread_id": "thread_none"},
+            {"assistant_id": assistant_id, "thread_id": None},
+            {"assistant": assistant_id},
+            {},
+            None,
+            {"assistant_id": assistant_id, "instructions": object()},
+            {
+                "assistant_id": assistant_id,
+                "tools": [{"type": "function", "function": {"name": "f", "parameters": object()}}],
+            },
+            {"assistant_id": assistant_id, "tools": [{"type": "teleport"}]},
+            {"assistant_id": assistant_id, "max_completion_tokens": 256, "instructions": "x"},
+            {"assistant_id": assistant_id, "instructions": "wait"},
+        ]
+        async with run_batch(session, jobs, workers=3, deadline=0.7, polling=QUICK) as batch:
+            results = await collect(batch)
+        assert [type(result.error) for result in results] == [
+            type(None),
+            RunFailedError,
+            NotFoundError,
+            ValueError,
+            ValueError,
+            NotFoundError,
+            TypeError,
+            TypeError,
+            TypeError,
+            TypeError,
+            TypeError,
+            TypeError,
+            BadRequestError,
+            type(None),
+            RunDeadlineError,
+        ]
+        assert [result.ok for result in results] == [result.error is None for result in results]
+        assert results[1].run.status == "failed"
+        assert results[2].run is None
+        assert results[-1].run.status == "in_progress"
+
+    async def test_results_cross_processes(self, session: Session, assistant_id: str) -> None:
+        """A result with its run and its error can be pickled."""
+        jobs: list[RunJob] = [
+            {"assistant_id": assistant_id},
+            {"assistant_id": assistant_id, "instructions": "fail"},
+            {"assistant_id": "asst_none"},
+        ]
+        async with run_batch(session, jobs, polling=QUICK) as batch:
+            for result in await collect(batch):
+                again = pickle.loads(pickle.dumps(result))
+                assert (again.index, again.job, again.run, str(again.error)) == (
+                    result.index,
+                    result.job,
+                    result.run,
+                    str(result.error),
+                )
+
+    async def test_an_outage(self, server: LocalServer, assistant_id: str) -> None:
+        """A run whose start is in doubt is a result that says so; the others go on."""
+        async with Proxy(server.url) as proxy, proxy.session() as session:
+            proxy.plan("POST", "/threads/runs", "lose answer")
+            jobs: list[RunJob] = [{"assistant_id": assistant_id}] * 3
+            async with run_batch(session, jobs, workers=1, polling=QUICK) as batch:
+                results = await collect(batch)
+        assert [result.ok for result in results] == [False, True, True]
+        assert isinstance(results[0].error, TransportError)
+        assert results[0].error.maybe_done
+
+    async def test_lost_while_followed(self) -> None:
+        """A run that could be started and then not be followed is on its result."""
+        started = reply(RUN | {"status": "queued"})
+        async with Stub(started, error(500)) as stub, stub.session(max_retries=0) as session:
+            jobs: list[RunJob] = [{"assistant_id": "a"}]
+            async with run_batch(session, jobs, polling=Polling(first=0.001, outage=0), on_exit="leave") as batch:
+                (result,) = await collect(batch)
+        assert isinstance(result.error, ServerError)
+        assert result.run.id == RUN["id"]
+
+
+class TestSources:
+    """Anything that can be iterated over is a source, and is asked for a job only when there is somebody to do it."""
+
+    async def test_async(self, session: Session, assistant_id: str) -> None:
+        async def jobs() -> AsyncIterator[RunJob]:
+            for _ in range(5):
+                await anyio.lowlevel.checkpoint()
+                yield {"assistant_id": assistant_id}
+
+        async with run_batch(session, jobs(), workers=3, polling=QUICK) as batch:
+            assert len(await collect(batch)) == 5
+
+    async def test_lazy(self, session: Session, assistant_id: str) -> None:
+        """Memory is flat: no more is taken than is in hand."""
+        taken = 0
+
+        def jobs() -> Iterator[RunJob]:
+            nonlocal taken
+            for _ in range(60):
+                taken += 1
+                yield {"assistant_id": assistant_id}
+
+        workers, seen = 4, 0
+        async with run_batch(session, jobs(), workers=workers, polling=QUICK) as batch:
+            async for result in batch:
+                assert result.ok
+                seen += 1
+                for _ in range(20):  # whoever could do something has done it
+                    await anyio.lowlevel.checkpoint()
+                assert taken <= seen + workers
+                assert len(batch.left) <= workers
+                assert batch.started == taken
+                assert batch.finished == seen
+        assert seen == 60
+
+    @pytest.mark.parametrize("asynchronous", [False, True])
+    async def test_one_that_raises(self, session: Session, assistant_id: str, asynchronous: bool) -> None:
+        """What has begun is finished, and then the source's own error comes out, bare, as often as it is asked for."""
+
+        def jobs() -> Iterator[RunJob]:
+            for _ in range(3):
+                yield {"assistant_id": assistant_id}
+            raise LookupError("no more")
+
+        async def async_jobs() -> AsyncIterator[RunJob]:
+            for job in jobs():
+                yield job
+
+        results = []
+
+        async def take(batch: Batch) -> None:
+            async for result in batch:
+                results.append(result)  # noqa: PERF401  # an error comes in between
+
+        async with run_batch(session, async_jobs() if asynchronous else jobs(), workers=2, polling=QUICK) as batch:
+            with pytest.raises(LookupError, match="no more"):
+                await take(batch)
+            with pytest.raises(LookupError, match="no more"):
+                await anext(batch)
+        assert [result.ok for result in results] == [True] * 3
+        assert batch.left == ()
+
+    async def test_its_error_out_of_the_block(self, session: Session, assistant_id: str) -> None:
+        """The error is the caller's, and not wrapped on its way out."""
+
+        def jobs() -> Iterator[RunJob]:
+            yield {"assistant_id": assistant_id}
+            raise LookupError("no more")
+
+        with pytest.raises(LookupError, match="no more"):
+            async with run_batch(session, jobs(), polling=QUICK) as batch:
+                await collect(batch)
+
+    async def test_a_closed_session(self, server: LocalServer) -> None:
+        """A program's own mistake is no result: it comes out once, bare."""
+        async with server.session() as session:
+            pass
+        jobs: list[RunJob] = [{"assistant_id": "a"}] * 5
+        async with run_batch(session, jobs, workers=2) as batch:
+            with pytest.raises(RuntimeError, match="this Session is closed"):
+                await collect(batch)
+        assert 1 <= len(batch.left) <= 2
+
+    @pytest.mark.parametrize(
+        ("jobs", "options", "error", "text"),
+        [
+            ([], {"workers": 0}, ValueError, "workers must be at least 1: got 0"),
+            ([], {"workers": "8"}, TypeError, "workers must be a whole number: got '8'"),
+            ([], {"deadline": -1}, ValueError, "deadline must be at least 0 seconds: got -1"),
+            ([], {"on_exit": "stop"}, ValueError, "on_exit must be 'leave' or 'cancel': got 'stop'"),
+            (None, {}, TypeError, "jobs must be an iterable of them, or an async one: got None"),
+            ({"assistant_id": "a"}, {}, TypeError, "jobs must be an iterable of them"),
+        ],
+    )
+    async def test_wrong_arguments(
+        self, session: Session, jobs: Any, options: dict[str, Any], error: type[Exception], text: str
+    ) -> None:
+        """Refused before a run is started."""
+        with pytest.raises(error, match=text):
+            async with run_batch(session, jobs, **options):
+                pytest.fail("opened")
+
+
+class TestAtOnce:
+    @settings(max_examples=30)
+    @given(
+        count=st.integers(0, 12),
+        workers=st.integers(1, 6),
+        fails=st.sets(st.integers(0, 11)),
+        slow=st.sampled_from([0, 1, 50]),
+    )
+    def test_bounded(self, count: int, workers: int, fails: set[int], slow: int) -> None:
+        """n jobs give n results, and at most so many are under way as there are workers."""
+        active = most = 0
+
+        class Runs:
+            async def create(self, thread_id: str, **params: Any) -> Run:
+                nonlocal active, most
+                active += 1
+                most = max(most, active)
+                await anyio.lowlevel.checkpoint()
+                return load(RUN | {"id": thread_id}, Run)
+
+            async def complete(self, run: Run, **options: Any) -> Run:
+                nonlocal active
+                for _ in range(slow):
+                    await anyio.lowlevel.checkpoint()
+                active -= 1
+                if int(run.id) in fails:
+                    raise RunIncompleteError("too long", run=run)
+                return load(RUN | {"id": run.id, "status": "completed"}, Run)
+
+        class FakeSession:
+            runs = Runs()
+
+        async def main() -> list[BatchResult]:
+            jobs: list[Any] = [{"assistant_id": "a", "thread_id": str(n)} for n in range(count)]
+            async with run_batch(FakeSession(), jobs, workers=workers) as batch:  # type: ignore[arg-type]
+                return await collect(batch)
+
+        results = anyio.run(main)
+        assert [result.index for result in results] == list(range(count))
+        assert {result.index for result in results if not result.ok} == fails & set(range(count))
+        assert most <= workers
+        assert most == min(workers, count) or slow < 50
+
+
+class TestLeaving:
+    """Left early, however: no task, no connection, no run goes on that was not meant to, and what is left is known."""
+
+    async def active(self, session: Session, runs: list[Run | None]) -> list[str]:
+        states = [await session.runs.retrieve(run) for run in runs if run is not None]
+        for run in states:
+            async for event in session.runs.follow(run, polling=QUICK, deadline=5):
+                if event.status not in ("queued", "cancelling"):
+                    break
+        return [(await session.runs.retrieve(run)).status for run in states]
+
+    def jobs(self, assistant_id: str) -> Iterator[RunJob]:
+        yield {"assistant_id": assistant_id}
+        while True:
+            yield {"assistant_id": assistant_id, "instructions": "wait"}
+
+    @pytest.mark.parametrize("on_exit", ["cancel", "leave"])
+    @pytest.mark.parametrize("way", ["break", "error", "exit", "cancellation", "scope"])
+    async def test_early(
+        self, session: Session, assistant_id: str, way: str, on_exit: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        before = asyncio.all_tasks()
+        batches: list[Batch] = []
+
+        async def use() -> None:
+            async with run_batch(session, self.jobs(assistant_id), workers=3, polling=QUICK, on_exit=on_exit) as batch:
+                batches.append(batch)
+                assert (await anext(batch)).index == 0
+                while sum(begun.run is not None for begun in batch.left) < 3:  # there is no event
+                    await anyio.lowlevel.checkpoint()
+                match way:
+                    case "error":
+                        raise ZeroDivisionError
+                    case "exit":
+                        raise SystemExit(3)
+                    case "cancellation":
+                        asyncio.current_task().cancel()
+                    case "scope":
+                        scope.cancel()
+                if way in ("cancellation", "scope"):
+                    await anext(batch)
+
+        with anyio.CancelScope() as scope:
+            match way:
+                case "error":
+                    with pytest.raises(ZeroDivisionError):
+                        await use()
+                case "exit":
+                    with pytest.raises(SystemExit):
+                        await use()
+                case "cancellation":
+                    with pytest.raises(asyncio.CancelledError):
+                        await asyncio.create_task(use())
+                case _:
+                    await use()
+        (batch,) = batches
+        assert sorted(begun.index for begun in batch.left) == [1, 2, 3]
+        expected = "cancelled" if on_exit == "cancel" else "in_progress"
+        assert await self.active(session, [begun.run for begun in batch.left]) == [expected] * 3
+        assert not [task for task in asyncio.all_tasks() - before if "batch" in task.get_name()]
+        assert "left early: 3 of 4 jobs begun have no result" in caplog.text
+
+    async def test_afterwards(self, session: Session, assistant_id: str) -> None:
+        """Results are to be had inside only; what is known of the batch can still be read."""
+        async with run_batch(session, [{"assistant_id": assistant_id}] * 3, workers=1, polling=QUICK) as batch:
+            await anext(batch)
+        with pytest.raises(RuntimeError, match="this batch is closed"):
+            await anext(batch)
+        assert repr(batch) == f"<Batch at {session}: 1 finished of {batch.started} started>"
+
+    async def test_a_task_group_of_the_callers_that_fails(self, session: Session, assistant_id: str) -> None:
+        """Its error comes out, though Python 3.11 leaves the caller's task with a cancellation that nobody counts."""
+
+        async def fail() -> None:
+            await anyio.lowlevel.checkpoint()
+            raise LookupError("mine")
+
+        async def program() -> None:
+            async with run_batch(session, self.jobs(assistant_id), polling=QUICK), asyncio.TaskGroup() as tasks:
+                tasks.create_task(fail())
+
+        with pytest.raises(ExceptionGroup) as caught:
+            await asyncio.create_task(program())
+        assert caught.group_contains(LookupError, match="mine")
+
+    async def test_at_once(self, session: Session, assistant_id: str) -> None:
+        """A batch that nobody uses ends as it began."""
+        async with run_batch(session, self.jobs(assistant_id)):
+            pass
+
+    @pytest.mark.parametrize("on_exit", ["cancel", "leave"])
+    async def test_while_runs_are_started(self, on_exit: Any) -> None:
+        """A run that is just being started is waited for: its ID is known then, and it is cancelled if wanted."""
+        run = RUN | {"status": "in_progress"}
+        go_on = asyncio.Event()
+
+        class Slow(Stub):
+            async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                await go_on.wait()
+                await super()._serve(reader, writer)
+
+        def answer(request: Request) -> Reply:
+            return reply(run | {"status": "cancelled"} if request.path.endswith("/cancel") else run)
+
+        async with (
+            Slow(answer) as stub,
+            stub.session() as session,
+            anyio.create_task_group() as tasks,
+            run_batch(session, [{"assistant_id": "a"}], on_exit=on_exit) as batch,
+        ):
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(self.later, go_on)
+        assert [begun.run.id for begun in batch.left] == [run["id"]]
+        paths = [request.path.rpartition("/")[2] for request in stub.requests]
+        assert paths == (["runs", "cancel"] if on_exit == "cancel" else ["runs"])
+
+    async def later(self, event: asyncio.Event) -> None:
+        await anyio.wait_all_tasks_blocked()
+        event.set()
+
+    async def test_while_a_start_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A start that does not come to an end is given up after a moment; the job is among those left."""
+        monkeypatch.setattr("openai_runs.batch.running._START_GRACE", 0.03)
+        async with Stub(NEVER) as stub, stub.session() as session:
+            async with run_batch(session, [{"assistant_id": "a"}]) as batch:
+                await stub.requested(1)
+            await stub.disconnected()
+        assert [(begun.index, begun.run, begun.error) for begun in batch.left] == [(0, None, None)]
+
+    async def test_results_in_hand(self, session: Session, assistant_id: str) -> None:
+        """Results that were ready and not taken are among what is left, with all that is known."""
+        jobs: list[Any] = [
+            {"assistant_id": assistant_id},
+            {"assistant_id": "asst_none"},
+            {"assistant_id": assistant_id},
+        ]
+        async with run_batch(session, jobs, workers=3, polling=QUICK) as batch:
+            first = await anext(batch)
+            while not all(begun.ok or begun.error for begun in batch.left):  # noqa: ASYNC110  # there is no event
+                await anyio.sleep(0.001)
+        left = sorted(batch.left, key=lambda begun: begun.index)
+        assert {first.index, *(begun.index for begun in left)} == {0, 1, 2}
+        assert [begun.ok for begun in left] == [begun.index != 1 for begun in left]
+
+    async def test_a_source_that_hangs(self, session: Session, assistant_id: str) -> None:
+        """Cancellation reaches the source, which can clean up."""
+        ended = []
+
+        async def jobs() -> AsyncIterator[RunJob]:
+            try:
+                yield {"assistant_id": assistant_id}
+                await anyio.sleep_forever()
+            finally:
+                ended.append(True)
+
+        async with run_batch(session, jobs(), workers=2, polling=QUICK) as batch:
+            assert (await anext(batch)).ok
+        assert ended == [True]
+        assert batch.left == ()
+
+
+async def test_quiet_when_all_went_well(session: Session, assistant_id: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is said of a batch that came to its end."""
+    caplog.set_level(logging.WARNING, "openai_runs.batch")
+    async with run_batch(session, [{"assistant_id": assistant_id}], polling=QUICK) as batch:
+        await collect(batch)
+    assert "openai_runs.batch" not in {record.name for record in caplog.records}

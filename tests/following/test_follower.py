@@ -1,0 +1,659 @@
+"""`runs.follow` and `runs.complete`: the whole story, once, and nothing left when it ends early."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+import pytest
+
+from openai_runs.engine.backends.scripted import Call, Fail, Say, ScriptedBackend, Stop, Wait
+from openai_runs.engine.clock import ManualClock
+from openai_runs.errors import (
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+    RunActionRequiredError,
+    RunCancelledError,
+    RunDeadlineError,
+    RunExpiredError,
+    RunFailedError,
+    RunIncompleteError,
+    RunStuckError,
+    ServerError,
+    ToolError,
+    TransportError,
+)
+from openai_runs.events import ActionRequired, RunEnded, StatusChanged, ToolOutputsSubmitted
+from openai_runs.following.polling import Polling
+from openai_runs.models.assistant import Assistant
+from openai_runs.models.run import Run
+from openai_runs.models.thread import Thread
+from openai_runs.models.tool import ToolOutput
+from openai_runs.server import LocalServer
+from openai_runs.session import Session
+from openai_runs.toolbox import Toolbox
+from tests.samples import EXAMPLES
+from tests.stub import CUT, NEVER, Reply, Request, Stub, error, reply
+from tests.weather import QUICK
+
+pytestmark = pytest.mark.anyio
+
+RUN = json.loads((EXAMPLES / "objects/RunObject.json").read_text())
+
+
+def seen(status: str, *calls: str, hint: str | None = None) -> Reply:
+    """The run in a status, with these calls waiting."""
+    waiting = [{"id": id, "type": "function", "function": {"name": "get_weather", "arguments": "{}"}} for id in calls]
+    action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": waiting}} if calls else None
+    headers = {} if hint is None else {"openai_poll_after_ms": hint}
+    return reply(RUN | {"status": status, "required_action": action}, 200, **headers)
+
+
+class World:
+    """A server with a model of the test's making, and a run on it."""
+
+    def __init__(self, server: LocalServer, session: Session, assistant: Assistant, thread: Thread) -> None:
+        self.server, self.session, self.assistant, self.thread = server, session, assistant, thread
+
+    async def start(self, **params: Any) -> Run:
+        thread = await self.session.threads.create(messages=[{"role": "user", "content": "How is the weather?"}])
+        return await self.session.runs.create(thread.id, assistant_id=self.assistant.id, **params)
+
+    async def until(self, run: Run, status: str) -> Run:
+        async with aclosing(self.session.runs.follow(run, polling=QUICK)) as events:
+            async for event in events:
+                if event.run.status == status:
+                    return event.run
+        raise AssertionError(f"it ended {event.run.status}")
+
+    async def now(self, run: Run) -> str:
+        return (await self.session.runs.retrieve(run)).status
+
+
+@pytest.fixture
+def world(server: LocalServer, session: Session, assistant: Assistant, thread: Thread) -> World:
+    return World(server, session, assistant, thread)
+
+
+def script(*turns: Any) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("backend", [ScriptedBackend(turns)], ids=["scripted"])
+
+
+class TestStories:
+    @script(Call("get_weather", {"city": "Oslo"}), [Call("get_weather", {"city": "Rome"}), Say("and")], Say("Sunny."))
+    async def test_several_rounds(self, world: World, toolbox: Toolbox) -> None:
+        """Each change is told once, tool calls are answered on the way, and the end comes last."""
+        run = await world.start()
+        events = [event async for event in world.session.runs.follow(run, toolbox=toolbox, polling=QUICK)]
+        assert [type(event) for event in events if type(event) is not StatusChanged] == [
+            *[ActionRequired, ToolOutputsSubmitted] * 2,
+            RunEnded,
+        ]
+        submitted = [event for event in events if isinstance(event, ToolOutputsSubmitted)]
+        assert [event.outputs[0].output for event in submitted] == ["sunny in Oslo", "sunny in Rome"]
+        changes = [event for event in events if isinstance(event, StatusChanged)]
+        assert [event.previous for event in changes] == [None, *(event.status for event in changes[:-1])]
+        assert (changes[0].status, changes[-1].status) == ("queued", "completed")
+        steps = [step async for step in world.session.run_steps.list(thread_id=run.thread_id, run_id=run.id)]
+        assert sum(step.type == "tool_calls" for step in steps) == 2
+
+    async def test_the_caller_answers(self, world: World) -> None:
+        """Without a toolbox the loop's body answers, and the story goes on."""
+        run = await world.start()
+        statuses = []
+        async for event in world.session.runs.follow(run, polling=QUICK):
+            statuses.append(event.status)
+            if isinstance(event, ActionRequired):
+                outputs = [ToolOutput(tool_call_id=call.id, output="rain") for call in event.tool_calls]
+                await world.session.runs.submit_tool_outputs(event.run, outputs)
+        assert statuses.count("requires_action") == 1
+        assert statuses[-1] == "completed"
+
+    async def test_reattach(self, world: World, toolbox: Toolbox) -> None:
+        """Two IDs are enough, in any process and at any time; so is any old snapshot."""
+        run = await world.start()
+        await world.until(run, "requires_action")
+        async with world.server.session() as other:
+            done = await other.runs.complete(thread_id=run.thread_id, run_id=run.id, toolbox=toolbox, polling=QUICK)
+        assert done.status == "completed"
+        assert [event async for event in world.session.runs.follow(done)] == [RunEnded(done, None)]
+        assert await world.session.runs.complete(run, polling=QUICK) == done
+
+    async def test_an_unknown_status(self) -> None:
+        """It is reported, not fatal."""
+        story = seen("queued"), seen("paused"), seen("paused"), seen("completed")
+        async with Stub(*story) as stub, stub.session() as session:
+            events = [event async for event in session.runs.follow(thread_id="thread_1", run_id="run_1", polling=QUICK)]
+        assert [event.status for event in events] == ["queued", "paused", "completed"]
+
+    async def test_unknown_calls(self) -> None:
+        """A call of a kind that nobody here knows cannot be answered, and is not taken for none."""
+        action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": [{"id": "c", "type": "mcp"}]}}
+        waiting = reply(RUN | {"status": "requires_action", "required_action": action})
+        async with Stub(waiting) as stub, stub.session() as session:
+            with pytest.raises(RunActionRequiredError, match="wants outputs of an unknown tool: pass a toolbox"):
+                await session.runs.complete(thread_id="thread_1", run_id="run_1")
+
+    async def test_no_such_run(self, world: World) -> None:
+        """A run that is not there, or not any more, is a NotFoundError at once."""
+        with pytest.raises(NotFoundError):
+            await world.session.runs.complete(thread_id=world.thread.id, run_id="run_none")
+
+    @pytest.mark.parametrize(
+        ("options", "error", "text"),
+        [
+            ({"deadline": -1}, ValueError, "deadline must be at least 0 seconds: got -1"),
+            ({"deadline": float("nan")}, ValueError, "deadline must be at least 0 seconds: got nan"),
+            ({"deadline": "60"}, TypeError, "deadline must be a number of seconds or None: got '60'"),
+            ({"on_exit": "stop"}, ValueError, "on_exit must be 'leave' or 'cancel': got 'stop'"),
+            ({"timeout": 5}, TypeError, "unknown parameter 'timeout'"),
+            ({"polling": 5}, TypeError, "polling must be a Polling: got 5"),
+            ({"toolbox": [print]}, TypeError, r"toolbox must be a Toolbox: got \[<built-in"),
+        ],
+    )
+    async def test_wrong_arguments(self, options: dict[str, Any], error: type[Exception], text: str) -> None:
+        """Refused where they are written."""
+        async with Stub() as stub, stub.session() as session:
+            with pytest.raises(error, match=text):
+                session.runs.follow(thread_id="thread_1", run_id="run_1", **options)
+
+
+class TestOutcomes:
+    """`follow` reports, `complete` raises: a class a reason, with the run on it."""
+
+    @script(Fail("rate_limit_exceeded", "Too much."))
+    async def test_failed(self, world: World) -> None:
+        run = await world.start()
+        with pytest.raises(
+            RunFailedError, match=f"run {run.id} on {run.thread_id} ended failed: rate_limit_exceeded: T"
+        ):
+            await world.session.runs.complete(run, polling=QUICK)
+        events = [event async for event in world.session.runs.follow(run, polling=QUICK)]
+        assert isinstance(events[-1], RunEnded)
+        assert events[-1].run.last_error.message == "Too much."
+
+    @script([Say("a b c"), Stop("max_tokens")])
+    async def test_incomplete(self, world: World) -> None:
+        run = await world.start()
+        with pytest.raises(RunIncompleteError, match="max_completion_tokens") as caught:
+            await world.session.runs.complete(run, polling=QUICK)
+        assert caught.value.run.status == "incomplete"
+
+    @script(Wait())
+    async def test_cancelled(self, world: World) -> None:
+        run = await world.until(await world.start(), "in_progress")
+        await world.session.runs.cancel(run)
+        with pytest.raises(RunCancelledError) as caught:
+            await world.session.runs.complete(run, polling=QUICK)
+        assert caught.value.run.status == "cancelled"
+
+    async def test_expired(self, toolbox: Toolbox) -> None:
+        clock = ManualClock()
+        async with LocalServer(clock=clock) as server, server.session() as session:
+            assistant = await session.assistants.create(model="scripted", tools=toolbox.tools)
+            run = await session.threads.create_and_run(assistant_id=assistant.id)
+            async for event in session.runs.follow(run, polling=QUICK):
+                if event.status == "requires_action":
+                    clock.advance(601)
+            with pytest.raises(RunExpiredError, match="did not end before expires_at") as caught:
+                await session.runs.complete(run, polling=QUICK)
+        assert caught.value.run.status == "expired"
+
+    async def test_action_required(self, world: World) -> None:
+        """Nobody is there to answer: complete says what is wanted, and what to do."""
+        run = await world.start()
+        with pytest.raises(
+            RunActionRequiredError, match=r"wants outputs of get_weather: pass a toolbox, or use "
+        ) as caught:
+            await world.session.runs.complete(run, polling=QUICK)
+        assert caught.value.run.status == "requires_action"
+        assert await world.now(run) == "requires_action"
+
+
+class TestTools:
+    async def test_a_tool_that_fails(self, world: World) -> None:
+        """If the toolbox says so, a failing tool ends the matter; the run is left as it is."""
+        toolbox = Toolbox(on_error="raise")
+
+        @toolbox.tool
+        async def get_weather(city: str) -> str:
+            raise LookupError(city)
+
+        run = await world.start()
+        with pytest.raises(ToolError, match="get_weather") as caught:
+            await world.session.runs.complete(run, toolbox=toolbox, polling=QUICK)
+        assert isinstance(caught.value.__cause__, LookupError)
+        assert await world.now(run) == "requires_action"
+
+    async def test_ended_while_the_tool_worked(self, world: World) -> None:
+        """The outputs come too late: that is told as the run's end, not as a refused request."""
+        toolbox = Toolbox()
+        run = await world.start()
+
+        @toolbox.tool
+        async def get_weather(city: str) -> str:
+            await world.session.runs.cancel(run)
+            await world.until(run, "cancelled")
+            return city
+
+        events = [event async for event in world.session.runs.follow(run, toolbox=toolbox, polling=QUICK)]
+        assert [type(event) for event in events[-2:]] == [ActionRequired, RunEnded]
+        assert events[-1].status == "cancelled"
+
+    async def test_answered_by_somebody_else(self, world: World) -> None:
+        """Of two who follow a run, one is first; the other follows on."""
+        toolbox = Toolbox()
+        run = await world.start()
+
+        @toolbox.tool
+        async def get_weather(city: str) -> str:
+            waiting = await world.session.runs.retrieve(run)
+            outputs = [ToolOutput(tool_call_id=call.id, output="mine") for call in waiting.pending_tool_calls]
+            await world.session.runs.submit_tool_outputs(run, outputs)
+            return "late"
+
+        events = [event async for event in world.session.runs.follow(run, toolbox=toolbox, polling=QUICK)]
+        assert not any(isinstance(event, ToolOutputsSubmitted) for event in events)
+        assert events[-1].status == "completed"
+
+    async def test_outputs_that_are_refused(self, toolbox: Toolbox) -> None:
+        """A refusal that is about the outputs themselves gets out."""
+        waiting = seen("requires_action", "c1")
+        async with Stub(waiting, error(400, "Output too long."), waiting) as stub, stub.session() as session:
+            with pytest.raises(BadRequestError, match="Output too long"):
+                await session.runs.complete(thread_id="thread_1", run_id="run_1", toolbox=Toolbox(), polling=QUICK)
+
+    async def test_a_stale_replica(self) -> None:
+        """A snapshot from before the submission brings no second submission of the same outputs to grief."""
+        calls = seen("requires_action", "c1")
+        story = [calls, seen("queued"), calls, error(400, "do not accept"), seen("in_progress"), seen("completed")]
+        async with Stub(*story) as stub, stub.session() as session:
+            done = await session.runs.complete(thread_id="thread_1", run_id="run_1", toolbox=Toolbox(), polling=QUICK)
+        assert done.status == "completed"
+        assert [request.method for request in stub.requests] == ["GET", "POST", "GET", "POST", "GET", "GET"]
+
+
+class TestDeadline:
+    @script(Wait())
+    async def test_a_run_that_never_ends(self, world: World) -> None:
+        """The deadline holds, and the run is on the error; it is left as it is."""
+        run = await world.until(await world.start(), "in_progress")
+        with pytest.raises(RunDeadlineError, match=r"did not end within the deadline of 0\.05 s") as caught:
+            await world.session.runs.complete(run, deadline=0.05, polling=QUICK)
+        assert caught.value.run.id == run.id
+        assert isinstance(caught.value, TimeoutError)
+        assert await world.now(run) == "in_progress"
+
+    async def test_of_nothing(self) -> None:
+        """What is known already is told; more is not waited for."""
+        async with Stub(seen("queued"), seen("queued")) as stub, stub.session() as session:
+            run = await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
+            async with aclosing(session.runs.follow(run, deadline=0)) as events:
+                assert (await anext(events)).status == "queued"
+                with pytest.raises(RunDeadlineError):
+                    await anext(events)
+        assert len(stub.requests) == 1
+
+    @pytest.mark.parametrize("silent_from", [1, 2])
+    async def test_silence(self, silent_from: int) -> None:
+        """A server that does not answer does not hold the caller: at the deadline the request is given up."""
+        async with Stub(*[seen("queued")] * (silent_from - 1), NEVER) as stub, stub.session() as session:
+            with pytest.raises(TransportError if silent_from == 1 else RunDeadlineError, match="deadline"):
+                await session.runs.complete(thread_id="thread_1", run_id="run_1", deadline=0.3, polling=QUICK)
+            await stub.disconnected()
+
+    async def test_in_a_tool(self, world: World) -> None:
+        """A tool that takes too long is cancelled."""
+        toolbox = Toolbox()
+        ended = []
+
+        @toolbox.tool
+        async def get_weather(city: str) -> str:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                ended.append(city)
+
+        run = await world.until(await world.start(), "requires_action")
+        with pytest.raises(RunDeadlineError, match="it was requires_action when last seen"):
+            await world.session.runs.complete(run, toolbox=toolbox, deadline=0.3)
+        assert len(ended) == 1
+
+    async def test_a_wait_is_cut_short(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody waits past the deadline for the next question."""
+        waits = record_sleeps(monkeypatch)
+        async with Stub(seen("queued", hint="3600000")) as stub, stub.session() as session:
+            with pytest.raises(RunDeadlineError):
+                await session.runs.complete(thread_id="thread_1", run_id="run_1", deadline=100.0)
+        assert len(waits) == 1
+        assert 90 < waits[0] <= 100
+
+    async def test_of_a_deadline_that_is_kept(self, world: World, toolbox: Toolbox) -> None:
+        """A run that ends in time is returned as without a deadline."""
+        run = await world.start()
+        done = await world.session.runs.complete(run, toolbox=toolbox, deadline=100, polling=QUICK)
+        assert done.status == "completed"
+
+
+class TestQueued:
+    @script(Wait())
+    async def test_stuck(self, assistant: Assistant, backend: ScriptedBackend) -> None:
+        """A run that stays queued for too long is told from one that works for long."""
+        async with LocalServer(backend=backend, max_active_runs=1) as server, server.session() as session:
+            assistant = await session.assistants.create(model="scripted")
+            busy = await session.threads.create_and_run(assistant_id=assistant.id)
+            async for event in session.runs.follow(busy, polling=QUICK):
+                if event.status == "in_progress":
+                    break
+            run = await session.threads.create_and_run(assistant_id=assistant.id)
+            with pytest.raises(RunStuckError, match=r"has been queued for 0\.02 s: the endpoint is overl") as caught:
+                await session.runs.complete(run, polling=Polling(first=0.001, longest=0.001, queued_timeout=0.02))
+            assert caught.value.run.status == "queued"
+            assert isinstance(caught.value, TimeoutError)
+
+    @pytest.mark.parametrize("most", [5.0, None])
+    async def test_at_a_stretch(self, monkeypatch: pytest.MonkeyPatch, most: float | None) -> None:
+        """Only one stretch counts: a tool that takes long, or an earlier stretch, is no reason."""
+        clock = record_sleeps(monkeypatch, move=True)
+        toolbox = Toolbox()
+
+        @toolbox.tool
+        async def get_weather() -> str:
+            clock.append(100.0)
+            return "sunny"
+
+        polling = Polling(first=4, longest=4, queued_timeout=most)
+        story = [
+            seen("queued"),
+            seen("queued"),
+            seen("requires_action", "c1"),
+            *[seen("queued")] * 2,
+            seen("in_progress"),
+            *[seen("in_progress")] * 10,
+            seen("queued"),
+            seen("queued"),
+            seen("completed"),
+        ]
+        async with Stub(*story) as stub, stub.session() as session:
+            done = await session.runs.complete(thread_id="thread_1", run_id="run_1", toolbox=toolbox, polling=polling)
+        assert done.status == "completed"
+
+
+def record_sleeps(monkeypatch: pytest.MonkeyPatch, *, move: bool = False) -> list[float]:
+    """Nobody sleeps; what would have been slept is here, and makes the time if wanted."""
+    waits: list[float] = []
+    began = anyio.current_time()
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr("openai_runs.following.follower.anyio.sleep", sleep)
+    if move:
+        monkeypatch.setattr("openai_runs.following.follower.anyio.current_time", lambda: began + sum(waits))
+    return waits
+
+
+class TestPolling:
+    async def test_adaptive(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Short waits after a change, longer ones while nothing happens."""
+        waits = record_sleeps(monkeypatch)
+        story = [seen("queued")] * 3 + [seen("in_progress")] * 3 + [seen("completed")]
+        async with Stub(*story) as stub, stub.session() as session:
+            await session.runs.complete(
+                thread_id="thread_1", run_id="run_1", polling=Polling(first=1, factor=2, longest=3)
+            )
+        assert waits == [1, 2, 3, 1, 2, 3]
+
+    async def test_the_hint_on_every_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each answer's own hint counts, and none but it: of retrievals, of submissions, repeated or looked up."""
+        waits = record_sleeps(monkeypatch)
+        story = [
+            seen("queued", hint="1000"),
+            seen("queued", hint="2000"),
+            seen("queued"),
+            error(503),
+            seen("in_progress", hint="4000"),
+            seen("requires_action", "c1", hint="9000"),
+            seen("in_progress", hint="5000"),  # answers the submission
+            seen("requires_action", "c2", hint="9000"),
+            CUT,
+            seen("in_progress", hint="6000"),  # found by looking
+            seen("completed"),
+        ]
+        async with Stub(*story) as stub, stub.session() as session:
+            await session.runs.complete(
+                thread_id="thread_1", run_id="run_1", toolbox=Toolbox(), polling=Polling(first=0.5, longest=0.5)
+            )
+        assert waits == [1, 2, 0.5, 4, 5, 6]
+
+    async def test_an_outage_is_borne(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        """Polls and submissions that fail for a while are made again; the endpoint is not hammered meanwhile."""
+        waits = record_sleeps(monkeypatch)
+        down = [error(503), seen("queued").cut(5), error(500), error(429), error(502)]
+        story = [
+            seen("queued"),
+            *down,
+            seen("requires_action", "c1"),
+            *[error(503), error(503), seen("requires_action", "c1")],
+            seen("queued"),
+            seen("completed"),
+        ]
+        async with Stub(*story) as stub, stub.session(max_retries=0) as session:
+            done = await session.runs.complete(
+                thread_id="thread_1", run_id="run_1", toolbox=Toolbox(), polling=Polling(first=1, factor=2, longest=4)
+            )
+        assert done.status == "completed"
+        assert waits[:6] == [1, 1, 2, 4, 4, 4]
+        assert "run run_1: the endpoint has been out of reach for" in caplog.text
+
+    async def test_an_outage_that_lasts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """After `Polling.outage` seconds at a stretch the last failure gets out; an earlier stretch does not count."""
+        waits = record_sleeps(monkeypatch, move=True)
+        story = [seen("queued"), error(500), error(500), error(500), seen("in_progress"), *[error(503)] * 9]
+        polling = Polling(first=1, longest=1, outage=3)
+        async with Stub(*story) as stub, stub.session(max_retries=0) as session:
+            with pytest.raises(ServerError, match="503"):
+                await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=polling)
+        assert waits == [1] * (1 + 3 + 1 + 3)
+
+    @pytest.mark.parametrize("answer", [error(401), error(404, "No run found with id 'run_1'."), reply(b"<html>")])
+    async def test_no_outage(self, answer: Reply) -> None:
+        """What will not pass is told at once."""
+        async with Stub(seen("queued"), answer) as stub, stub.session() as session:
+            with pytest.raises(Exception, match=r"401|404|not JSON"):
+                await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=QUICK)
+        assert len(stub.requests) == 2
+
+    async def test_none_is_borne(self) -> None:
+        """Who wants to know at once, knows at once."""
+        async with Stub(seen("queued"), seen("queued").cut(5)) as stub, stub.session(max_retries=0) as session:
+            with pytest.raises(TransportError):
+                await session.runs.complete(
+                    thread_id="thread_1", run_id="run_1", polling=Polling(first=0.001, outage=0)
+                )
+
+
+Leave = Callable[[World, Run, str], Awaitable[None]]
+
+
+async def at_a_deadline(world: World, run: Run, on_exit: Any) -> None:
+    with pytest.raises(RunDeadlineError):
+        await world.session.runs.complete(run, deadline=0.03, polling=QUICK, on_exit=on_exit)
+
+
+async def cancelled(world: World, run: Run, on_exit: Any) -> None:
+    task = asyncio.create_task(world.session.runs.complete(run, polling=QUICK, on_exit=on_exit))
+    await world.session.runs.retrieve(run)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def by_break(world: World, run: Run, on_exit: Any) -> None:
+    async with aclosing(
+        world.session.runs.follow(thread_id=run.thread_id, run_id=run.id, polling=QUICK, on_exit=on_exit)
+    ) as events:
+        async for _ in events:
+            break
+
+
+async def by_an_error(world: World, run: Run, on_exit: Any) -> None:
+    async def fail() -> None:
+        async with aclosing(world.session.runs.follow(run, polling=QUICK, on_exit=on_exit)) as events:
+            async for _ in events:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+
+
+class TestLeaving:
+    @pytest.mark.parametrize("leave", [at_a_deadline, cancelled, by_break, by_an_error])
+    @pytest.mark.parametrize("on_exit", ["leave", "cancel"])
+    @script(Wait())
+    async def test_what_becomes_of_the_run(self, world: World, leave: Leave, on_exit: str) -> None:
+        """An unfinished run is left or cancelled, as wanted, however it is left."""
+        run = await world.until(await world.start(), "in_progress")
+        await leave(world, run, on_exit)
+        if on_exit == "cancel":
+            await world.until(run, "cancelled")
+        else:
+            assert await world.now(run) == "in_progress"
+
+    async def test_by_a_tools_failure(self, world: World) -> None:
+        """A failing tool is a way of leaving like any other."""
+        toolbox = Toolbox(on_error="raise")
+
+        @toolbox.tool
+        async def get_weather(city: str) -> str:
+            raise LookupError(city)
+
+        run = await world.start()
+        with pytest.raises(ToolError):
+            await world.session.runs.complete(run, toolbox=toolbox, polling=QUICK, on_exit="cancel")
+        await world.until(run, "cancelled")
+
+    async def test_a_run_that_has_ended(self, world: World, toolbox: Toolbox) -> None:
+        """There is nothing to cancel then, and nothing is asked."""
+        run = await world.session.runs.complete(await world.start(), toolbox=toolbox, polling=QUICK)
+        async with Stub() as stub, stub.session() as session:
+            assert await session.runs.complete(run, on_exit="cancel") == run
+        assert stub.requests == []
+
+    async def test_cancelling_fails(self, caplog: pytest.LogCaptureFixture) -> None:
+        """The reason for leaving is what the caller hears; that the run goes on is logged."""
+        story = seen("in_progress"), error(401, "no"), error(403, "Cannot cancel")
+        async with Stub(*story) as stub, stub.session() as session:
+            with pytest.raises(AuthenticationError):
+                await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=QUICK, on_exit="cancel")
+        assert stub.requests[-1].path.endswith("/cancel")
+        assert "run run_1 could not be cancelled: POST /v1/threads" in caplog.text
+
+    @pytest.mark.parametrize(("now", "told"), [("completed", False), ("cancelling", False), ("in_progress", True)])
+    async def test_cancelling_is_refused(self, caplog: pytest.LogCaptureFixture, now: str, told: bool) -> None:
+        """Of a run that has ended since it was last seen there is nothing to say, and nothing to do."""
+        story = seen("in_progress"), error(401, "no"), error(400, "Cannot cancel"), seen(now)
+        async with Stub(*story) as stub, stub.session() as session:
+            with pytest.raises(AuthenticationError):
+                await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=QUICK, on_exit="cancel")
+        assert len(stub.requests) == len(story)
+        assert ("could not be cancelled" in caplog.text) is told
+
+    async def test_cancelling_takes_too_long(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A last wish has its limit."""
+        monkeypatch.setattr("openai_runs.following.follower._CANCEL_TIMEOUT", 0.03)
+        async with Stub(seen("in_progress"), NEVER, NEVER) as stub, stub.session() as session:
+            task = asyncio.create_task(
+                session.runs.complete(thread_id="thread_1", run_id="run_1", polling=QUICK, on_exit="cancel")
+            )
+            await stub.requested(2)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await stub.disconnected()
+        assert "run run_1 could not be cancelled within 0.03 s" in caplog.text
+
+    @pytest.mark.parametrize("on_exit", ["leave", "cancel"])
+    @pytest.mark.parametrize("hangs_at", range(1, 6))
+    async def test_cancelled_anywhere(self, hangs_at: int, on_exit: Any) -> None:
+        """Wherever it is cancelled: no task and no connection is left, and cancellation gets out."""
+        story = [
+            seen("queued"),
+            seen("requires_action", "c1"),
+            seen("queued"),  # answers the submission
+            seen("in_progress"),
+            seen("completed"),
+        ]
+        story[hangs_at - 1] = NEVER
+        before = asyncio.all_tasks()
+
+        def answer(request: Request) -> Reply:
+            return seen("cancelling") if request.path.endswith("/cancel") else story.pop(0)
+
+        async with Stub(answer) as stub, stub.session() as session:
+            task = asyncio.create_task(
+                session.runs.complete(
+                    thread_id="thread_1", run_id="run_1", toolbox=Toolbox(), polling=QUICK, on_exit=on_exit
+                )
+            )
+            await stub.requested(hangs_at)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            cancels = sum(request.path.endswith("/cancel") for request in stub.requests)
+            assert cancels == (on_exit == "cancel")
+        await stub.disconnected()
+        assert {task for task in asyncio.all_tasks() - before if "Stub" not in repr(task)} == set()
+
+    async def test_cancelled_in_a_wait(self) -> None:
+        """Between two polls nothing is held."""
+        async with Stub(seen("queued")) as stub, stub.session() as session:
+            with anyio.move_on_after(0.05) as scope:
+                await session.runs.complete(
+                    thread_id="thread_1", run_id="run_1", polling=Polling(first=100, longest=100)
+                )
+        assert scope.cancelled_caught
+
+    async def test_dropped(self) -> None:
+        """An iterator that is simply dropped holds nothing either."""
+        async with Stub(seen("queued"), seen("queued")) as stub, stub.session() as session:
+            async for _ in session.runs.follow(thread_id="thread_1", run_id="run_1"):
+                break
+            assert (await session.runs.retrieve(thread_id="thread_1", run_id="run_1")).status == "queued"
+            assert stub.connections == 1
+
+
+async def test_a_thousand_runs() -> None:
+    """A thousand runs with tool calls, followed at once in one session: all complete, nothing is left behind."""
+    made = 0
+    toolbox = Toolbox(on_error="raise")
+
+    @toolbox.tool
+    async def get_weather(city: str) -> str:
+        nonlocal made
+        made += 1
+        return f"sunny in {city}"
+
+    done: list[Run] = []
+    before = asyncio.all_tasks()
+    async with LocalServer() as server, server.session() as session:
+        assistant = await session.assistants.create(model="scripted", tools=toolbox.tools)
+
+        async def one() -> None:
+            run = await session.threads.create_and_run(
+                assistant_id=assistant.id, thread={"messages": [{"role": "user", "content": "How is the weather?"}]}
+            )
+            done.append(await session.runs.complete(run, toolbox=toolbox))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(1000):
+                tasks.start_soon(one)
+    assert [run.status for run in done] == ["completed"] * 1000
+    assert len({run.id for run in done}) == made == 1000
+    assert asyncio.all_tasks() == before

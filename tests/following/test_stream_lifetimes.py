@@ -1,0 +1,311 @@
+"""Streams end when they are left and when time is up, with nothing left behind."""
+
+import logging
+from collections.abc import Iterator
+from itertools import islice, repeat
+from typing import Any
+
+import anyio
+import pytest
+from attrs import define
+
+from openai_runs._http.transport import ByteStream
+from openai_runs._wire import load
+from openai_runs.errors import RunDeadlineError, RunStuckError, TransportError
+from openai_runs.events import PollingTookOver, RunEnded, StatusChanged
+from openai_runs.following.follower import Follower
+from openai_runs.following.polling import Polling
+from openai_runs.following.run_requests import RunRequests
+from openai_runs.following.streaming import RunStream
+from openai_runs.models.run import Run
+from openai_runs.models.tool import ToolOutput
+from openai_runs.session import Session
+from openai_runs.toolbox import Toolbox
+from tests.following.story import (
+    COMPLETED,
+    CREATED,
+    DONE,
+    EMPTY,
+    Counting,
+    delta,
+    ends,
+    framed,
+    leg,
+    message,
+    run,
+    step,
+    stream,
+    streaming,
+    waiting,
+)
+from tests.stub import NEVER, Reply, Stub, reply
+from tests.weather import QUICK
+
+pytestmark = pytest.mark.anyio
+
+
+def goes_on(*frames: bytes) -> Reply:
+    """A stream whose end does not come."""
+    return Reply(stream(*frames).data[:-5], "hang")
+
+
+class TestLeaving:
+    async def test_early(self) -> None:
+        """Leaving closes the connection at once, not when the session is closed; the run is left alone."""
+        async with Stub(goes_on(*framed(CREATED, delta("msg_0", "a")))) as stub, stub.session() as session:
+            async with session.runs.stream("thread_1", assistant_id="asst_1") as events:
+                async for event in events:
+                    assert isinstance(event, StatusChanged)
+                    break
+            await stub.disconnected()
+        assert len(stub.requests) == 1
+
+    async def test_unread(self) -> None:
+        """The same if no event was taken."""
+        async with Stub(goes_on()) as stub, stub.session() as session:
+            async with session.runs.stream("thread_1", assistant_id="asst_1"):
+                pass
+            await stub.disconnected()
+
+    async def test_with_an_error(self) -> None:
+        """The same with an error, which is the one that comes out."""
+        async with Stub(goes_on(*framed(CREATED))) as stub, stub.session() as session:
+
+            async def use() -> None:
+                async with session.runs.stream("thread_1", assistant_id="asst_1") as events:
+                    async for _ in events:
+                        raise LookupError
+
+            with pytest.raises(LookupError):
+                await use()
+            await stub.disconnected()
+
+    @pytest.mark.parametrize(
+        ("answers", "requests"),
+        [
+            pytest.param([NEVER], 1, id="opening"),
+            pytest.param([goes_on()], 1, id="before the first event"),
+            pytest.param([goes_on(*framed(CREATED))], 1, id="between events"),
+            pytest.param([ends(*framed(*leg(0, [], ["call_1"]))), NEVER], 2, id="submitting"),
+            pytest.param([ends(*framed(*leg(0, [], ["call_1"]))), goes_on()], 2, id="in the second stream"),
+            pytest.param([ends(*framed(CREATED)), NEVER], 2, id="polling"),
+            pytest.param([ends(*framed(CREATED)), reply(run("completed")), NEVER], 3, id="catching up"),
+        ],
+    )
+    async def test_cancelled(self, answers: list[Reply], requests: int) -> None:
+        """Cancellation gets out from wherever it comes, and leaves no connection."""
+        async with Stub(*answers) as stub, stub.session() as session:
+
+            async def use() -> None:
+                options: Any = {"toolbox": Counting(), "polling": QUICK}
+                async with session.runs.stream("thread_1", assistant_id="asst_1", **options) as events:
+                    await events.until_done()
+                pytest.fail("it has no end")
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(use)
+                await stub.requested(requests)
+                await anyio.wait_all_tasks_blocked()
+                tasks.cancel_scope.cancel()
+            await stub.disconnected()
+
+    async def test_in_a_tool(self) -> None:
+        """The same while a tool is at work, whose stream is over."""
+        toolbox, begun = Toolbox(), anyio.Event()
+
+        @toolbox.tool
+        async def f() -> None:
+            begun.set()
+            await anyio.sleep_forever()
+
+        async with Stub(ends(*framed(*leg(0, [], ["call_1"])))) as stub, stub.session() as session:
+
+            async def use() -> None:
+                async with session.runs.stream("thread_1", assistant_id="asst_1", toolbox=toolbox) as events:
+                    await events.until_done()
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(use)
+                await begun.wait()
+                tasks.cancel_scope.cancel()
+
+    async def test_the_connection_is_used_again(self) -> None:
+        """A stream that was read to its end leaves its connection to the next request."""
+        async with Stub(ends(*framed(CREATED, COMPLETED)), reply(run("completed"))) as stub, stub.session() as session:
+            async with session.runs.stream("thread_1", assistant_id="asst_1") as events:
+                await events.until_done()
+            await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
+        assert stub.connections == 1
+
+    async def test_a_server_that_does_not_end(self) -> None:
+        """After `done`, nobody waits for the end of the answer for long."""
+        async with Stub(goes_on(*framed(CREATED, COMPLETED, DONE))) as stub, stub.session() as session:
+            async with session.runs.stream("thread_1", assistant_id="asst_1") as events:
+                await events.until_done()
+            await stub.disconnected()
+
+
+class TestCancelling:
+    async def test_left(self) -> None:
+        """With `on_exit="cancel"`, a run that is left is cancelled."""
+        async with streaming(goes_on(*framed(CREATED)), reply(run("cancelling")), on_exit="cancel") as (stub, events):
+            await anext(aiter(events))
+        assert [request.path for request in stub.requests[1:]] == ["/v1/threads/thread_1/runs/run_1/cancel"]
+        assert events.run.status == "cancelling"
+
+    async def test_ended(self) -> None:
+        """One that has ended is not."""
+        async with streaming(ends(*framed(CREATED, COMPLETED)), on_exit="cancel") as (stub, events):
+            await events.until_done()
+        assert len(stub.requests) == 1
+
+    async def test_not_yet_known(self) -> None:
+        """One of which nothing was read yet is found first."""
+        found = reply({"object": "list", "data": [run("queued", metadata={"openai_runs.create": "m"})]})
+        answers = goes_on(), found, reply(run("cancelling"))
+        async with streaming(*answers, on_exit="cancel", metadata={"openai_runs.create": "m"}) as (stub, events):
+            pass
+        assert [request.method for request in stub.requests] == ["POST", "GET", "POST"]
+        assert events.run.status == "cancelling"
+
+    async def test_never_known(self, caplog: pytest.LogCaptureFixture) -> None:
+        """If it cannot be found, a warning says so, and the reason for leaving comes out."""
+        full = {str(number): "" for number in range(16)}
+        with pytest.raises(LookupError), caplog.at_level(logging.WARNING, "openai_runs.runs"):
+            async with streaming(goes_on(), on_exit="cancel", metadata=full):
+                raise LookupError
+        assert "the run on thread_1 could not be cancelled" in caplog.text
+
+
+@define
+class Pieces:
+    """Stands for an answer of which a piece comes at a time."""
+
+    pieces: Iterator[bytes]
+
+    @property
+    def content(self) -> "Pieces":
+        return self
+
+    async def readany(self) -> bytes:
+        return next(self.pieces)
+
+    def close(self) -> None:
+        pass
+
+
+def stream_of(*pieces: bytes, polling: Polling = QUICK) -> RunStream:
+    """A stream that comes so."""
+
+    async def start() -> ByteStream:
+        return ByteStream(Pieces(iter(pieces)), None, None)  # type: ignore[arg-type]
+
+    requests = RunRequests(Session("http://localhost/v1")._transport, "the run")
+    return RunStream(Follower(requests, None, polling=polling), start)
+
+
+class TestPieces:
+    async def test_after_the_end(self) -> None:
+        """What comes after `done` is read, so that the connection can be used again, and not told."""
+        pieces = [*framed(CREATED, COMPLETED, DONE), *framed(CREATED), b"x", b""]
+        async with stream_of(*pieces) as events:
+            assert [type(event) async for event in events] == [StatusChanged, RunEnded]
+
+    async def test_every_byte(self) -> None:
+        """However the bytes come, the events are the same."""
+        whole = b"".join(framed(*leg(0, ["Hel", "lo"], []), DONE))
+        async with stream_of(*(bytes([byte]) for byte in whole), b"") as events:
+            assert [text async for text in events.text_deltas()] == ["Hel", "lo"]
+
+    @pytest.mark.parametrize("events", [(CREATED, COMPLETED), (CREATED, COMPLETED, DONE)])
+    async def test_no_last_newline(self, events: Any) -> None:
+        """The end of the input ends the last event, as in the documented streams."""
+        async with stream_of(b"".join(framed(*events)).rstrip(), b"") as events:
+            assert [type(event) async for event in events] == [StatusChanged, RunEnded]
+
+    async def test_stuck(self) -> None:
+        """Signs of life do not hide that a run is not begun."""
+        signs_of_life = repeat(b": alive\n\n")
+        async with stream_of(
+            *framed(CREATED), *islice(signs_of_life, 100_000), polling=Polling(queued_timeout=0.001)
+        ) as events:
+            with pytest.raises(RunStuckError, match=r"queued for 0\.001 s"):
+                await events.until_done()
+
+
+class TestTime:
+    async def test_deadline(self) -> None:
+        """It counts for all of it, while a stream says nothing, too."""
+        async with streaming(goes_on(*framed(CREATED)), deadline=0.05) as (_, events):
+            with pytest.raises(RunDeadlineError, match=r"within the deadline of 0\.05 s; it was queued") as caught:
+                await events.until_done()
+        assert caught.value.run.id == "run_1"
+
+    async def test_deadline_before_the_first_event(self) -> None:
+        """If it has begun, the run is there; which one, nobody knows yet."""
+        async with streaming(goes_on(), deadline=0.05) as (_, events):
+            with pytest.raises(TransportError, match="did not even answer"):
+                await events.until_done()
+
+    async def test_deadline_before_the_answer(self) -> None:
+        """If the answer is not there in time, the run may be."""
+        async with Stub(NEVER) as stub, stub.session() as session:
+            with pytest.raises(TransportError, match="did not even answer") as caught:
+                await session.runs.stream("thread_1", assistant_id="asst_1", deadline=0.05).__aenter__()
+        assert caught.value.maybe_done
+
+    async def test_silence(self) -> None:
+        """A stream that says nothing for longer than the session's timeout is a lost one."""
+        lists = EMPTY, EMPTY
+        async with (
+            Stub(goes_on(*framed(CREATED)), reply(run("completed")), *lists) as stub,
+            stub.session(timeout=0.1) as session,
+            session.runs.stream("thread_1", assistant_id="asst_1", polling=QUICK) as events,
+        ):
+            _, took_over, ended = [event async for event in events]
+        assert isinstance(took_over, PollingTookOver)
+        assert took_over.reason.endswith("broke off: nothing came for 0.1 s")
+        assert isinstance(ended, RunEnded)
+
+
+class TestStreamToolOutputs:
+    WAITS = load(waiting("call_1"), Run)
+    OUTPUTS = (ToolOutput(tool_call_id="call_1", output="1"),)
+    CUT = Reply(stream().data[:-5], "close")
+
+    async def test_nothing_came(self) -> None:
+        """A stream that breaks off before it says anything: polling finds where the run is."""
+        answers = self.CUT, reply(run("in_progress")), reply(run("completed")), EMPTY, EMPTY
+        async with (
+            Stub(*answers) as stub,
+            stub.session() as session,
+            session.runs.stream_tool_outputs(self.WAITS, self.OUTPUTS, polling=QUICK) as events,
+        ):
+            took_over, *changes = [event async for event in events]
+        assert took_over.run == self.WAITS
+        assert [(change.previous, change.status) for change in changes] == [
+            ("requires_action", "in_progress"),
+            ("in_progress", "completed"),
+        ]
+
+    @pytest.mark.parametrize("tells_calls", [True, False])
+    async def test_only_what_is_its_own(self, tells_calls: bool) -> None:
+        """What came before the calls was told by another stream; if that cannot be seen, rather twice than not."""
+        calls = [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}", "output": None}}]
+        tools = step("step_1", "completed")
+        tools["step_details"]["tool_calls"] = calls * tells_calls
+        steps = [step("step_0", "completed", "msg_0"), tools, step("step_2", "completed", "msg_2")]
+        # Of the second message this endpoint does not tell the run.
+        messages = [
+            message("msg_0", "before"),
+            message("msg_2", "after", run_id=None),
+            message("msg_3", "", run_id=None),
+        ]
+        lists = [reply({"object": "list", "data": data, "has_more": False}) for data in (steps, messages)]
+        async with (
+            Stub(self.CUT, reply(run("completed")), *lists) as stub,
+            stub.session() as session,
+            session.runs.stream_tool_outputs(self.WAITS, self.OUTPUTS, polling=QUICK) as events,
+        ):
+            assert [text async for text in events.text_deltas()] == ["before"] * (not tells_calls) + ["after"]
+            assert [step.id for step in events.steps] == ["step_0"] * (not tells_calls) + ["step_1", "step_2"]
