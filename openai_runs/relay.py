@@ -4,7 +4,7 @@ Whatever can be iterated over can be relayed: a stream of a session, its text al
 """
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -13,6 +13,7 @@ import anyio
 from attrs import define, field
 
 from openai_runs import _wire
+from openai_runs._http.sse import DONE, HEADERS, KEEP_ALIVE, frame
 from openai_runs.errors import OpenAIRunsError
 from openai_runs.events import (
     MessageChanged,
@@ -28,14 +29,10 @@ from openai_runs.models.delta import MessageDelta, RunStepDelta
 if TYPE_CHECKING:  # other frameworks' programs need not load aiohttp's server
     from aiohttp import web
 
+__all__ = ["HEADERS", "HEARTBEAT", "Encode", "relay", "relay_to", "shown"]
+
 _logger = logging.getLogger("openai_runs.relay")
 
-#: What an answer with events should have; the second and third keep proxies from collecting them.
-HEADERS: Final[Mapping[str, str]] = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache",
-    "X-Accel-Buffering": "no",
-}
 #: Seconds between two signs of life on a connection on which nothing else moves.
 HEARTBEAT: Final = 15.0
 
@@ -43,7 +40,6 @@ HEARTBEAT: Final = 15.0
 #: without a name; or ``None``, for nothing. Models are fine, too.
 Encode: TypeAlias = Callable[[Any], Any]
 
-_KEEP_ALIVE: Final = b": keep-alive\n\n"
 _NOT_SHOWN: Final = (
     MessageChanged,
     PollingTookOver,
@@ -134,7 +130,7 @@ async def _tell(reader: "_Reader", events: AsyncIterable[Any], encode: Encode) -
         async for event in iterator:
             if (said := encode(event)) is not None:
                 await reader.send(_frame(said))
-        await reader.send(b"event: done\ndata: [DONE]\n\n")
+        await reader.send(DONE)
     except OpenAIRunsError as error:
         _logger.warning("relaying broke off: %s", error)
         await reader.send(_frame(("error", {"message": "The answer broke off."})))
@@ -174,7 +170,7 @@ class _Reader:
                 await anyio.sleep(heartbeat)
                 if not self._heard:
                     with suppress(_GoneError):
-                        await self.send(_KEEP_ALIVE)
+                        await self.send(KEEP_ALIVE)
             scope.cancel()
 
 
@@ -183,5 +179,5 @@ def _frame(said: Any) -> bytes:
         name, data = said
         if not name.isprintable():
             raise ValueError(f"an event's name is one line of text, is {name!r}")
-        return b"event: %b\ndata: %b\n\n" % (name.encode(), _wire.encode(data))
-    return b"data: %b\n\n" % _wire.encode(said)
+        return frame(name, _wire.encode(data))
+    return frame(None, _wire.encode(said))

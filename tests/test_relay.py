@@ -202,7 +202,7 @@ async def test_signs_of_life(anyio_backend):
         while len(browser.got) < 3:
             await anyio.lowlevel.checkpoint()
         assert browser.events == []
-        assert set(browser.got) == {b": keep-alive\n\n"}
+        assert set(browser.got) == {b": keep-alive\n"}
         go.set()
     assert browser.events == [("message", "x"), DONE]
 

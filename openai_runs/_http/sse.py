@@ -1,17 +1,42 @@
-"""Server-sent events: bytes in, frames out, by the rules of WHATWG's HTML standard, section 9.2.6. No I/O, no JSON.
+"""Server-sent events, read and written by the rules of WHATWG's HTML standard, section 9.2.6. No I/O, no JSON.
 
-Two deviations. The end of the input ends an event, as a blank line does: the API's documented streams end without the
-blank line, and the standard would drop their last event. An event with empty data is left out, which the standard does
-only if it has no data at all: it is a proxy's sign of life, and no JSON.
+Client, server, backends and relay use it. Reading deviates from the standard twice. The end of the input ends an event,
+as a blank line does: the API's documented streams end without the blank line, and the standard would drop their last
+event. An event with empty data is left out, which the standard does only if it has no data at all: it is a proxy's sign
+of life, and no JSON.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final, TypeAlias
 
 from openai_runs.errors import ProtocolError
 
 #: An event's name, ``message`` if the stream gives none, and its data; several lines of it are joined by newlines.
 Frame: TypeAlias = tuple[bytes, bytes]
+
+#: Headers of a response with events; the second and third keep proxies from collecting them.
+HEADERS: Final[Mapping[str, str]] = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",  # nginx, and what learnt from it
+}
+#: Ends a stream of the API's. Its data is no JSON.
+DONE: Final = b"event: done\ndata: [DONE]\n\n"
+#: A sign of life that is no event. No blank line follows: there are clients that take one for an event, and an event
+#: without data for the end.
+KEEP_ALIVE: Final = b": keep-alive\n"
+
+
+def frame(name: str | None, data: bytes) -> bytes:
+    """Put an event in its form on the wire.
+
+    Args:
+        name: What kind of event it is; ``None`` for the standard's ``message``.
+        data: One line, as JSON is.
+    """
+    return b"data: %b\n\n" % data if name is None else b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+
 
 _BOM: Final = b"\xef\xbb\xbf"
 _CR: Final = ord("\r")  # looking for a number is faster than for a string

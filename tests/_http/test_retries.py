@@ -230,7 +230,7 @@ class TestLook:
                 return await server.create()
             except (TransportError, ResponseError) as error:
                 failure = error
-            return await Repetition(server.create, failure, server.look, repeatable=False).run(max_retries)
+            return await Repetition(server.create, failure, server.find, repeatable=False).run(max_retries)
 
         try:
             assert anyio.run(request) == "run"

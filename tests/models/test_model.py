@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from openai_runs import load
-from openai_runs._wire import _without_none
+from openai_runs._wire.hints import without_none
 from openai_runs.models import assistant, delta, message, page, run, run_step, thread, tool
 from openai_runs.models.model import NO_EXTRA, Model, Unknown
 from openai_runs.models.run import Run, RunStatus, Usage
@@ -43,7 +43,7 @@ def test_every_model_keeps_the_conventions(cls):
         assert field.validator is None
         assert field.converter is None
         assert field.kw_only
-        nullable, _ = _without_none(field.type)
+        nullable, _ = without_none(field.type)
         assert nullable == (field.default is None)
 
 

@@ -1,0 +1,47 @@
+"""What the type of a model's field is, for those who generate code from it."""
+
+import types
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import attrs
+
+from openai_runs.models.model import Model
+
+
+def is_model(hint: Any) -> bool:
+    cls = get_origin(hint) or hint
+    return isinstance(cls, type) and issubclass(cls, Model)
+
+
+def is_union(hint: Any) -> bool:
+    return get_origin(hint) in (Union, types.UnionType)
+
+
+def is_choice(hint: Any) -> bool:
+    return is_union(hint) and len([h for h in get_args(hint) if h is not types.NoneType]) > 1
+
+
+def is_mapping(hint: Any) -> bool:
+    return bool(get_origin(hint) is Mapping)
+
+
+def is_tuple(hint: Any) -> bool:
+    return get_origin(hint) is tuple
+
+
+def fields_of(cls: Any) -> dict[str, "attrs.Attribute[Any]"]:
+    """The wire fields of a model."""
+    return {name: field for name, field in attrs.fields_dict(cls).items() if name not in ("extra", "absent")}
+
+
+def without_none(hint: Any) -> tuple[bool, Any]:
+    """Whether a type allows ``None``, and the type without it, bare of `Annotated`."""
+    if get_origin(hint) is Annotated:
+        return without_none(get_args(hint)[0])
+    if not is_union(hint):
+        return False, hint
+    rest = [h for h in get_args(hint) if h is not types.NoneType]
+    return len(rest) < len(get_args(hint)), reduce(or_, rest)

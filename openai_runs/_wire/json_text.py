@@ -1,0 +1,44 @@
+"""JSON text, read and written. No models."""
+
+import json
+from typing import Any, NoReturn
+
+import msgspec
+
+from openai_runs.errors import ProtocolError, snippet
+
+
+def decode(body: bytes | str) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ProtocolError: It is not JSON.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except RecursionError as error:
+        raise ProtocolError("not JSON that can be read: nested too deeply", body=snippet(body)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass  # half a surrogate pair, or a byte order mark, is more than this parser takes, so ask a laxer one
+    try:
+        return json.loads(body, parse_constant=_refuse_constant, parse_float=_parse_float)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"not JSON: {error}", body=snippet(body)) from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _parse_float(text: str) -> float:
+    if (number := float(text)) in (float("inf"), float("-inf")):
+        raise ValueError(f"a number out of range: {snippet(text, 20)}")
+    return number
+
+
+def encode_plain(plain: Any) -> bytes:
+    """Write JSON that has no models in it: of a small object, in a tenth of the time of `encode`."""
+    try:
+        return msgspec.json.encode(plain)
+    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can carry
+        return json.dumps(plain, separators=(",", ":")).encode()

@@ -1,0 +1,136 @@
+"""Loaders, generated for each model class: straight-line code, a line or two for each field, strict about JSON types.
+
+A generated loader fills a model without calling its ``__init__``, so models have no validators and no converters.
+"""
+
+import types
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TypeAlias, cast, get_args, get_origin
+
+import attrs
+from cattrs import Converter
+from cattrs.cols import homogenous_tuple_structure_factory
+from cattrs.gen import make_dict_structure_fn, override
+
+from openai_runs._wire.hints import fields_of, is_model, without_none
+from openai_runs._wire.scalars import MOST_SECONDS, load_bool, load_datetime, load_float, load_int, load_str, wrong
+from openai_runs.models.model import NO_EXTRA, Unknown
+from openai_runs.models.open_enum import OpenEnum
+
+Load: TypeAlias = Callable[[Any, Any], Any]
+
+#: One expression for the types that nearly all fields have; ``v`` is the value. Other types go through a hook.
+_INLINE: Final[Mapping[Any, str]] = {
+    str: "v if v.__class__ is str else load_str(v)",
+    bool: "v if v.__class__ is bool else load_bool(v)",
+    int: "v if v.__class__ is int else load_int(v)",
+    float: "v if v.__class__ is float else load_float(v)",
+    datetime: "at(v, UTC) if v.__class__ is int and 0 <= v < MOST_SECONDS else load_datetime(v)",
+}
+_SCOPE: Final[Mapping[str, Any]] = {
+    "NO_EXTRA": NO_EXTRA,
+    "NONE": frozenset(),
+    "new": object.__new__,
+    "wrong": wrong,
+    "load_str": load_str,
+    "load_bool": load_bool,
+    "load_int": load_int,
+    "load_float": load_float,
+    "load_datetime": load_datetime,
+    "at": datetime.fromtimestamp,
+    "UTC": UTC,
+    "MOST_SECONDS": MOST_SECONDS,
+}
+
+
+def fillable(cls: Any) -> type:
+    """A twin of a frozen class with slots whose fields can be set; what it makes becomes a ``cls`` by ``__class__``.
+
+    A frozen class's own ``__init__`` takes longer for a run than everything else that a loader does.
+    """
+    writable = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    return type(cls.__name__, (cls.__base__,), {"__slots__": cls.__slots__, **writable})
+
+
+def structure_model(target: Any, converter: Converter) -> Load:
+    """Generate the loader of a model class, or of a generic one with its argument, such as ``Page[Run]``."""
+    cls = get_origin(target) or target
+    arguments = dict(zip(getattr(cls, "__parameters__", ()), get_args(target), strict=True))
+    fields = fields_of(cls)
+    scope = {**_SCOPE, "cls": cls, "fillable": fillable(cls), "known": frozenset(fields)}
+    lines = [
+        "def load(o, _):",
+        "    if o.__class__ is not dict:",
+        "        wrong(o, 'object')",
+        "    get = o.get",
+        "    m = new(fillable)",
+    ]
+    for name, field in fields.items():
+        nullable, hint = without_none(field.type)
+        if parameters := getattr(hint, "__parameters__", ()):
+            hint = hint[tuple(arguments[parameter] for parameter in parameters)]
+        scope[f"default_{name}"] = field.default
+        if hint in _INLINE:
+            load = _INLINE[hint]
+        elif get_origin(hint) is Literal:
+            scope[f"words_{name}"] = get_args(hint)
+            load = f"v if v in words_{name} else wrong(v, words_{name})"
+        else:
+            scope[f"load_{name}"], scope[f"type_{name}"] = converter.get_structure_hook(hint), hint
+            load = f"load_{name}(v, type_{name})"
+            if isinstance(hint, type) and issubclass(hint, OpenEnum):
+                scope[f"members_{name}"] = {member.value: member for member in hint}
+                load = f"members_{name}.get(v) or {load}"
+        if nullable:  # and ``None`` by default: absent and null read alike
+            lines.append(f"    m.{name} = None if (v := get({name!r})) is None else {load}")
+            continue
+        # Where nothing came, `wrong` stands for it: something that no loader takes.
+        lines.append(f"    v = get({name!r}, wrong)")
+        if field.default is not attrs.NOTHING:
+            load = f"default_{name} if v is wrong else {load}"
+        lines.append(f"    m.{name} = {load}")
+    lines += [
+        "    extra = NO_EXTRA if known.issuperset(o) else {k: v for k, v in o.items() if k not in known}",
+        "    m.extra = extra",
+        f"    m.absent = NONE if len(o) - len(extra) == {len(fields)} else known.difference(o)",
+        "    m.__class__ = cls",
+        "    return m",
+    ]
+    exec("\n".join(lines), scope)  # noqa: S102  # our own class definitions, not input
+    return cast("Load", scope["load"])
+
+
+def structure_model_exactly(target: Any, converter: Converter) -> Load:
+    load = make_dict_structure_fn(target, converter, extra=override(omit=True), absent=override(omit=True))
+    return lambda value, _: load(value, target) if value.__class__ is dict else wrong(value, "object")
+
+
+def structure_tuple(target: Any, converter: Converter) -> Load:
+    load = homogenous_tuple_structure_factory(target, converter)
+    return lambda value, _: load(value, target) if value.__class__ is list else wrong(value, "array")
+
+
+def structure_union(target: Any, converter: Converter) -> Load:
+    """A union of models told apart by ``type``, with one untagged or `Unknown` for the rest, perhaps with words."""
+    members = get_args(target)
+    nullable, words = types.NoneType in members, str in members
+    tagged, untagged = {}, None
+    for model in filter(is_model, members):
+        pair = (converter.get_structure_hook(model), model)
+        if tag := get_args(fields_of(model)["type"].type):
+            tagged[tag[0]] = pair
+        else:
+            untagged = pair
+
+    def load(value: Any, _: object) -> Any:
+        if value.__class__ is dict:
+            tag = value.get("type")
+            tag = tag if tag.__class__ is str else ""
+            found = tagged.get(tag, untagged)
+            return Unknown(tag, value) if found is None else found[0](value, found[1])
+        if value is None and nullable:
+            return None
+        return value if words and value.__class__ is str else wrong(value, "object or str" if words else "object")
+
+    return load
