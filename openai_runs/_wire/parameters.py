@@ -185,13 +185,14 @@ def _check_typed_dict(kind: Any) -> _Check:
     def check_typed_dict(value: Any, where: str) -> None:
         if not isinstance(value, Mapping):
             raise TypeError(_nothing_sent(where, "must be a dict", value))
+        if not value.keys() <= checkers.keys():  # first of all: a misspelt name explains what is missing
+            name = next(name for name in value if name not in checkers)
+            close = difflib.get_close_matches(name, checkers, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(checkers))}"
+            raise TypeError(f"unknown parameter {_join(where, name)!r}; {hint} (nothing was sent)")
         if missing := required - value.keys():
             raise TypeError(f"missing parameter {_join(where, min(missing))!r}; nothing was sent")
         for name, entry in value.items():
-            if name not in checkers:
-                close = difflib.get_close_matches(name, checkers, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(checkers))}"
-                raise TypeError(f"unknown parameter {_join(where, name)!r}; {hint} (nothing was sent)")
             checkers[name](entry, _join(where, name))
 
     return check_typed_dict

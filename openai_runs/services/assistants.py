@@ -7,10 +7,12 @@ from openai_runs._http.pages import Listing
 from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import ASSISTANT, ASSISTANTS
+from openai_runs._wire.signatures import spelled_out
 from openai_runs.models.assistant import Assistant, AssistantCreateParams, AssistantUpdateParams, Deleted
 from openai_runs.models.page import ListParams, Page
 
 
+@spelled_out
 class AssistantsService:
     """``session.assistants``."""
 

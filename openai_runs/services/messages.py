@@ -7,11 +7,13 @@ from openai_runs._http.pages import Listing
 from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import MESSAGE, MESSAGES, ids_of
+from openai_runs._wire.signatures import spelled_out
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.message import Message, MessageCreateParams, MessageUpdateParams
 from openai_runs.models.page import MessageListParams, Page
 
 
+@spelled_out
 class MessagesService:
     """``session.messages``."""
 

@@ -7,11 +7,13 @@ from openai_runs._http.pages import Listing
 from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import STEP, STEPS, ids_of
+from openai_runs._wire.signatures import spelled_out
 from openai_runs.models.page import IncludeParams, ListParams, Page
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 
 
+@spelled_out
 class RunStepsService:
     """``session.run_steps``."""
 

@@ -12,6 +12,7 @@ from openai_runs._http.pages import Listing
 from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import RUNS
+from openai_runs._wire.signatures import spelled_out
 from openai_runs.events import ActionRequired, RunEvent
 from openai_runs.following.follower import Follower, outcome
 from openai_runs.following.options import FollowOptions, RunStreamParams, split_options
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # imported where it is used: programs that do not stream need
 MARKER: Final = "openai_runs.create"
 
 
+@spelled_out
 class RunsService:
     """``session.runs``.
 

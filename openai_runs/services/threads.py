@@ -7,6 +7,7 @@ from openai_runs._http.deletion import delete
 from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import THREAD, THREAD_RUNS, THREADS
+from openai_runs._wire.signatures import spelled_out
 from openai_runs.following.follower import Follower
 from openai_runs.following.options import ThreadRunStreamParams, split_options
 from openai_runs.following.run_requests import RunRequests
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # imported where it is used: programs that do not stream need
     from openai_runs.following.streaming import RunStream
 
 
+@spelled_out
 class ThreadsService:
     """``session.threads``."""
 

@@ -330,7 +330,7 @@ def test_both_converters_agree(schema, data):
 
 def test_a_disagreement_is_not_hidden(monkeypatch):
     """Should the two ever disagree, the error is ours and not the server's."""
-    monkeypatch.setattr(_wire, "_EXACT", SimpleNamespace(structure=lambda body, into: None))
+    monkeypatch.setattr(converting, "_EXACT", SimpleNamespace(structure=lambda body, into: None))
     with pytest.raises(TypeError):
         load({**RUN, "id": 1}, Run)
 

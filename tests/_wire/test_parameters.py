@@ -204,3 +204,9 @@ def test_types_and_names(kind: Any, params: dict[str, Any], message: str) -> Non
 def test_what_the_api_takes_is_let_through(kind: Any, params: dict[str, Any]) -> None:
     """Limits are the document's: its edges are inside, and types that it may have tomorrow are not refused."""
     check_params(params, kind)
+
+
+def test_a_misspelt_required_parameter() -> None:
+    """It is named before what is missing because of it."""
+    with pytest.raises(TypeError, match="unknown parameter 'asistant_id'; did you mean 'assistant_id'"):
+        check_params({"asistant_id": "asst_1"}, RunCreateParams)

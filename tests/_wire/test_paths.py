@@ -29,7 +29,7 @@ def test_by_itself_and_by_ids() -> None:
             Run,
             None,
             {"thread_id": None, "run_id": None},
-            "give a Run, or thread_id=…, run_id=… as keywords: got neither",
+            "give a Run, or thread_id=…, run_id=… as keywords: got ne",
         ),
         (Run, "run_1", {"thread_id": "thread_1", "run_id": None}, "got 'run_1', thread_id='thread_1'"),
         (Run, STEP, {"thread_id": None, "run_id": None}, "give a Run, .*: got RunStep"),

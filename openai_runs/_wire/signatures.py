@@ -1,0 +1,53 @@
+"""What `help` and editors show of methods that take the keys of a ``TypedDict`` as keywords.
+
+Python's own signature of such a method ends in ``**params``, which tells a reader nothing. A type checker never needed
+it spelled out; a person does.
+"""
+
+import inspect
+from typing import Any, Final, TypeVar, Unpack, get_args, get_origin, get_type_hints
+
+ClassT = TypeVar("ClassT", bound=type)
+
+
+class _NotSent:
+    """Stands for the default of a parameter that may be left out: then it is not sent."""
+
+    def __repr__(self) -> str:
+        return "…"
+
+
+_NOT_SENT: Final = _NotSent()
+
+
+def spelled_out(cls: ClassT) -> ClassT:
+    """Give the methods of a class signatures that name every keyword; they are called as before."""
+    for method in vars(cls).values():
+        if inspect.isfunction(method) and (kind := _unpacked(method)) is not None:
+            method.__signature__ = _signature(method, kind)  # type: ignore[attr-defined]  # what `inspect` looks for
+    return cls
+
+
+def _unpacked(method: Any) -> Any:
+    """The ``TypedDict`` whose keys a method takes."""
+    for hint in method.__annotations__.values():
+        if get_origin(hint) is Unpack:
+            return get_args(hint)[0]
+    return None
+
+
+def _signature(method: Any, kind: Any) -> inspect.Signature:
+    signature = inspect.signature(method)
+    own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    hints = get_type_hints(kind)
+    named = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if name in kind.__required_keys__ else _NOT_SENT,
+            annotation=hint,
+        )
+        for name, hint in hints.items()
+    ]
+    required_first = sorted(named, key=lambda each: each.default is _NOT_SENT)
+    return signature.replace(parameters=[*own, *required_first])

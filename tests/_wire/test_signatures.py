@@ -1,0 +1,42 @@
+"""`_wire.signatures`: what a person is shown of methods whose keywords stand in a `TypedDict`."""
+
+import inspect
+from typing import Any
+
+import pytest
+
+from openai_runs.following.options import FollowOptions
+from openai_runs.models.run import RunCreateParams
+from openai_runs.session import Session
+
+SESSION = Session("http://localhost/v1")
+METHODS = [
+    (service, name)
+    for service in ("assistants", "threads", "messages", "runs", "run_steps")
+    for name in dir(getattr(SESSION, service))
+    if not name.startswith("_")
+]
+
+
+@pytest.mark.parametrize(("service", "name"), METHODS)
+def test_no_method_hides_its_keywords(service: str, name: str) -> None:
+    """Each method of each service, as seen from a session, names all that it takes, and nothing of `self`."""
+    parameters = inspect.signature(getattr(getattr(SESSION, service), name)).parameters
+    assert "self" not in parameters
+    assert not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+
+
+def test_what_is_shown() -> None:
+    """Own parameters first, then required ones, then those that may be left out; with their types."""
+    parameters: Any = inspect.signature(SESSION.runs.create).parameters
+    assert list(parameters)[:3] == ["thread_id", "include", "assistant_id"]
+    assert set(parameters) == {"thread_id", "include", *RunCreateParams.__annotations__}
+    assert parameters["assistant_id"].default is inspect.Parameter.empty
+    assert str(parameters["temperature"]) == "temperature: float | None = …"
+    assert set(inspect.signature(SESSION.runs.follow).parameters) >= set(FollowOptions.__annotations__)
+
+
+def test_it_stays_what_it_is() -> None:
+    """Frameworks that ask whether they have to await still get the right answer."""
+    assert inspect.iscoroutinefunction(SESSION.runs.create)
+    assert not inspect.iscoroutinefunction(SESSION.runs.stream)
