@@ -27,6 +27,7 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_class_signature = "separated"  # a model's arguments are its fields, which follow
+maximum_signature_line_length = 100  # one parameter a line where there are many
 autodoc_default_options = {"members": True, "undoc-members": True, "exclude-members": "__new__, __init__"}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False

@@ -6,9 +6,9 @@ takes whatever can be reached by several moves.
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from openai_runs.events import ActionRequired, RunEnded, StatusChanged
 from openai_runs.models.run import Run, RunStatus
@@ -34,6 +34,23 @@ MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
 }
 
 
+#: Where a run has ended: no move leads on.
+TERMINAL: Final = frozenset(status for status, ahead in MOVES.items() if not ahead)
+#: Where a run can be asked to stop.
+CANCELLABLE: Final = frozenset(status for status, ahead in MOVES.items() if _S.CANCELLING in ahead)
+
+
+def moved(run: Run, to: RunStatus, **changes: Any) -> Run:
+    """Move a run to another status; for who executes it.
+
+    Raises:
+        RuntimeError: The table does not have that move: a bug of whoever asks for it.
+    """
+    if to not in MOVES.get(run.status, ()):
+        raise RuntimeError(f"run {run.id} cannot go from {run.status} to {to}")
+    return evolve(run, status=to, **changes)
+
+
 def _reach(start: RunStatus) -> frozenset[RunStatus]:
     seen: set[RunStatus] = set()
     ahead: Iterable[RunStatus] = MOVES[start]
@@ -48,7 +65,7 @@ REACHABLE: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {status: _reach(sta
 
 _EVENT_FOR: Final[Mapping[RunStatus, type[StatusChanged]]] = {
     _S.REQUIRES_ACTION: ActionRequired,
-    **{status: RunEnded for status in RunStatus if status.is_terminal},
+    **dict.fromkeys(TERMINAL, RunEnded),
 }
 
 

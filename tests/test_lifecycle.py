@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from openai_runs import load
 from openai_runs.events import ActionRequired, RunEnded, StatusChanged
-from openai_runs.lifecycle import MOVES, REACHABLE, RunLifecycle
+from openai_runs.lifecycle import CANCELLABLE, MOVES, REACHABLE, TERMINAL, RunLifecycle, moved
 from openai_runs.models.run import RequiredAction, Run, RunStatus, SubmitToolOutputs
 from openai_runs.models.tool import FunctionCall, FunctionToolCall
 from tests.samples import EXAMPLES
 
 RUN = load((EXAMPLES / "objects/RunObject.json").read_bytes(), Run)
 S = RunStatus
-TERMINAL = {S.CANCELLED, S.FAILED, S.COMPLETED, S.INCOMPLETE, S.EXPIRED}
+ENDS = {S.CANCELLED, S.FAILED, S.COMPLETED, S.INCOMPLETE, S.EXPIRED}
 
 
 def seen(status: str, *calls: str) -> Run:
@@ -46,8 +46,7 @@ class TestMoves:
         """The table knows each of the nine, and leads to nothing else; the ends are where nothing follows."""
         assert set(MOVES) == set(REACHABLE) == set(RunStatus)
         assert set().union(*MOVES.values()) <= set(RunStatus)
-        assert {status for status, after in MOVES.items() if not after} == TERMINAL
-        assert {status for status in RunStatus if status.is_terminal} == TERMINAL
+        assert {status for status, after in MOVES.items() if not after} == ENDS == TERMINAL
 
     def test_every_status_has_a_life(self) -> None:
         """From the beginning everything can be reached, and from everywhere an end."""
@@ -71,6 +70,24 @@ class TestMoves:
         ahead = REACHABLE[status]
         assert ahead >= MOVES[status]
         assert ahead == MOVES[status].union(*(MOVES[after] for after in ahead))
+
+
+class TestWhatFollowsFromTheMoves:
+    def test_terminal(self) -> None:
+        """The table's ends are what `RunStatus.is_terminal` says, unknown words included."""
+        assert {status for status in RunStatus if status.is_terminal} == TERMINAL
+        assert not RunStatus("paused").is_terminal
+
+    def test_cancellable(self) -> None:
+        """A run that has ended or is being cancelled cannot be asked to stop."""
+        assert {*MOVES} - CANCELLABLE == {*TERMINAL, RunStatus.CANCELLING}
+
+    def test_moved(self) -> None:
+        """A move of the table is made, any other is refused by name."""
+        run = seen("queued")
+        assert moved(run, RunStatus.IN_PROGRESS, started_at=run.created_at).started_at == run.created_at
+        with pytest.raises(RuntimeError, match="cannot go from queued to completed"):
+            moved(run, RunStatus.COMPLETED)
 
 
 class TestObserve:

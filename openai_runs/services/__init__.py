@@ -1,1 +1,5 @@
-"""One class per API resource; a method is one request, or one iterator."""
+"""One class per API resource, and nothing else; a method is one request, or hands over to `openai_runs.following`."""
+
+from openai_runs._http.pages import Listing
+
+__all__ = ["Listing"]
