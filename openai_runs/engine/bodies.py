@@ -153,8 +153,8 @@ def new_run(body: Body, thread: Thread, assistant: Assistant, now: float, expire
         metadata=body.get("metadata") or {},
         temperature=1.0 if temperature is None else temperature,
         top_p=1.0 if top_p is None else top_p,
-        max_prompt_tokens=body.get("max_prompt_tokens"),
-        max_completion_tokens=body.get("max_completion_tokens"),
+        max_prompt_tokens=_whole(body.get("max_prompt_tokens")),
+        max_completion_tokens=_whole(body.get("max_completion_tokens")),
         truncation_strategy=_AUTO_TRUNCATION if truncation is None else _truncation(truncation),
         tool_choice=parse(choice, NamedToolChoice, "tool_choice") if isinstance(choice, Mapping) else choice or "auto",
         parallel_tool_calls=body.get("parallel_tool_calls", True),
@@ -184,7 +184,12 @@ def _truncation(body: Body) -> TruncationStrategy:
     if body["type"] == "last_messages" and body.get("last_messages") is None:
         message = "'truncation_strategy.last_messages' must be given when the type is 'last_messages'."
         raise ApiError(400, message, param="truncation_strategy.last_messages", code="invalid_value")
-    return TruncationStrategy(type=body["type"], last_messages=body.get("last_messages"), absent=ALL_SHOWN)
+    return TruncationStrategy(type=body["type"], last_messages=_whole(body.get("last_messages")), absent=ALL_SHOWN)
+
+
+def _whole(number: float | None) -> int | None:
+    """An integer as such: in JSON Schema ``1.0`` and ``1e300`` are integers too. It may be of any size."""
+    return None if number is None else int(number)
 
 
 def _check_tool_choice(run: Run) -> None:

@@ -1,5 +1,6 @@
 """All the engine's deadlines in one heap with one waiting task, so that ten thousand waiting runs cost nothing."""
 
+import logging
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
@@ -7,6 +8,8 @@ import anyio
 from attrs import define, field
 
 from openai_runs.engine.clock import Clock
+
+_logger = logging.getLogger("openai_runs.engine")
 
 
 @define
@@ -49,4 +52,7 @@ class Deadlines:
                 when, name = heappop(self._heap)
                 if self._when.get(name) == when:
                     del self._when[name]
-                    self._due(name)
+                    try:
+                        self._due(name)
+                    except Exception:  # of this one: the others have theirs to come
+                        _logger.exception("the deadline of %s has come, and nothing came of it", name)

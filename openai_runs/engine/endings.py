@@ -1,8 +1,13 @@
 """How a run ends, and with it the message and the steps that were open."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Final
 
+from attrs import evolve, frozen
+
+from openai_runs.engine.errors import StoreDataError, StoreUnavailableError
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_call import (
     Progress,
@@ -13,10 +18,12 @@ from openai_runs.engine.model_call import (
 )
 from openai_runs.engine.moves import ended
 from openai_runs.engine.published import Published
-from openai_runs.engine.records import NO_USAGE, Change, Delete, Record, RunState
+from openai_runs.engine.records import NO_USAGE, Change, Delete, PageQuery, Record, RunState
 from openai_runs.models.message import Message
 from openai_runs.models.run import LastError, Run, RunIncompleteDetails, RunStatus, Usage
 from openai_runs.models.run_step import RunStep, RunStepStatus
+
+_logger = logging.getLogger("openai_runs.engine")
 
 _S = RunStatus
 _STEP_STATUS: Final[Mapping[RunStatus, RunStepStatus]] = {
@@ -33,7 +40,27 @@ _MESSAGE_REASON: Final[Mapping[RunStatus, str]] = {
 }
 _CUT_OFF: Final = LastError(code="server_error", message="The run became incomplete before the calls could be made.")
 
+#: What is raised for an object that is damaged, or not there.
+_LOST: Final = (StoreDataError, LookupError)
+
 Batch = tuple[list[Change], list[Published]]
+
+
+@frozen
+class Ending:
+    """What has become of a run that was to be ended."""
+
+    run: Run  #: as it is now
+    handle: str | None = None  #: of a model call that may go on at the endpoint
+    left: tuple[str, ...] = ()  #: what belongs to the run and was left as it was, each with the reason
+
+
+def error_of(failure: BaseException) -> LastError:
+    """What a run's readers are told of a failure that is no word of the model's; the log has the rest."""
+    if isinstance(failure, StoreDataError):
+        return LastError(code="server_error", message=failure.message)
+    text = f"The server could not go on with this run ({type(failure).__name__}); its log says why."
+    return LastError(code="server_error", message=text)
 
 
 async def end_message(
@@ -90,7 +117,8 @@ async def end_run(
     progress: Progress | None,
     error: LastError | None = None,
     details: RunIncompleteDetails | None = None,
-) -> None:
+    left: list[str] | None = None,
+) -> Ending:
     """End a run, and what is open in it, in one commit. The caller holds the lock of the thread.
 
     Args:
@@ -102,6 +130,7 @@ async def end_run(
         progress: The model call that has ended, or is broken off; ``None`` if there is none.
         error: Why the run failed.
         details: Why it is incomplete.
+        left: Steps and messages that cannot be read are left as they are, and named here. ``None``: that is an error.
     """
     used, usage = state.step_usage or NO_USAGE, state.usage
     changes: list[Change] = []
@@ -112,16 +141,96 @@ async def end_run(
         if to in (RunStatus.COMPLETED, RunStatus.INCOMPLETE):
             forgotten = {step.id for step in progress.remembered}
             changes += forget(progress.remembered)
-    steps = [await ledger.get(RunStep, id) for id in state.steps]
+    steps = [step for id in state.steps if (step := await _step(ledger, run.id, id, left)) is not None]
     still_open = [step for step in steps if step.status == RunStepStatus.IN_PROGRESS and step.id not in forgotten]
     for step in still_open:
         share = used if step is still_open[-1] else NO_USAGE  # the API has no usage of half a model call
         if message_id_of(step) is None:
             ending = end_calls(ledger, owner, step, to=to, usage=share, error=error)
         else:
-            ending = await end_message(ledger, owner, step, progress, to=to, usage=share, error=error)
+            try:
+                ending = await end_message(ledger, owner, step, progress, to=to, usage=share, error=error)
+            except _LOST as problem:
+                _note(left, run.id, f"step {step.id} and its message", problem)
+                continue
         changes += ending[0]
         events += ending[1]
     run = ended(run, to, ledger.now(), usage, last_error=error, incomplete_details=details)
     changes += [Record(owner, run), Delete(RunState, run.id)]
     await ledger.commit(changes, run.id, [*events, Published(f"thread.run.{to}", run)])
+    return Ending(run, state.handle, tuple(left or ()))
+
+
+async def end_unfinished(
+    ledger: Ledger,
+    owner: str,
+    run_id: str,
+    to: RunStatus,
+    *,
+    progress: Progress | None = None,
+    error: LastError | None = None,
+) -> Ending:
+    """End a run with what can be read of it, whatever else is damaged. The caller holds the lock of the thread.
+
+    A run that is being cancelled becomes cancelled, however it was to end; one that has ended stays as it is, and only
+    its state goes.
+
+    Args:
+        ledger: Where it is written.
+        owner: The run's.
+        run_id: Which run.
+        to: ``failed``, ``cancelled`` or ``expired``.
+        progress: The model call that is broken off; ``None`` if there is none.
+        error: Why it failed.
+
+    Raises:
+        StoreUnavailableError: Not now; later it may work.
+        Exception: Not even the run itself can be read, or written.
+    """
+    run = await ledger.get(Run, run_id)
+    if run.status.is_terminal:
+        await ledger.commit([Delete(RunState, run_id)])
+        return Ending(run)
+    if run.status is RunStatus.CANCELLING:
+        to, error = RunStatus.CANCELLED, None
+    left: list[str] = []
+    state = await _state(ledger, run, left)
+    try:
+        return await end_run(ledger, owner, run, state, to, progress=progress, error=error, left=left)
+    except StoreUnavailableError:
+        raise
+    except Exception as problem:  # of what goes with the run, perhaps: it has to end all the same
+        _note(left, run_id, "its steps and messages", problem)
+        return await end_run(ledger, owner, run, evolve(state, steps=()), to, progress=None, error=error, left=left)
+
+
+async def _step(ledger: Ledger, run_id: str, id: str, left: list[str] | None) -> RunStep | None:
+    try:
+        return await ledger.get(RunStep, id)
+    except _LOST as problem:
+        _note(left, run_id, f"step {id}", problem)
+        return None
+
+
+async def _state(ledger: Ledger, run: Run, left: list[str]) -> RunState:
+    """A run's state; if it cannot be read, what must be known of it."""
+    try:
+        return await ledger.get(RunState, run.id)
+    except _LOST as problem:
+        _note(left, run.id, "its state", problem)
+    try:
+        records, _ = await ledger.store.page(RunStep, run.id, PageQuery(limit=100))
+    except StoreDataError as problem:
+        _note(left, run.id, "its steps", problem)
+        records = ()
+    steps = [record.value for record in reversed(records)]
+    usage = reduce(add_usage, (step.usage for step in steps if step.usage is not None), NO_USAGE)
+    ids = tuple(step.id for step in steps)
+    return RunState(id=run.id, thread_id=run.thread_id, deadline=0, usage=usage, steps=ids)
+
+
+def _note(left: list[str] | None, run_id: str, what: str, problem: Exception) -> None:
+    if left is None:
+        raise problem
+    left.append(f"{what}: {problem}")
+    _logger.error("run %s ends without %s", run_id, what, exc_info=problem)

@@ -36,6 +36,13 @@ class StoreUnavailableError(ApiError):
         super().__init__(503, message, type="server_error")
 
 
+class StoreDataError(ApiError):
+    """The store cannot give or take this: it is damaged, or too large. Later is no better; other objects are fine."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(500, message, type="server_error")
+
+
 def not_found(what: str, id: str) -> ApiError:
     """404 in the words of the hosted API, for objects of other owners too."""
     return ApiError(404, f"No {what} found with id '{id}'.")

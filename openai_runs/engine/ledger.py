@@ -4,6 +4,7 @@ A change is decided under the lock of its thread (or of its assistant), committe
 nobody sees what a crash could take back, and events come in the order in which things happened.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -24,6 +25,8 @@ from openai_runs.models.page import Page
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
+
+_logger = logging.getLogger("openai_runs.engine")
 
 #: Seconds until a store that could not take a commit is asked again.
 _PATIENCE: Final = 1.0
@@ -78,6 +81,7 @@ class Ledger:
 
         Raises:
             StoreUnavailableError: Nothing was stored or published.
+            StoreDataError: Likewise, and later is no better.
         """
         if not self.is_open:
             raise RuntimeError("the engine is not running: use it as `async with Engine(…) as engine`")
@@ -108,10 +112,16 @@ class Ledger:
         """Tell what happened to a run."""
         if not events:
             return
-        if self.on_events is not None:
-            self.on_events(run_id, events)
-        if (listener := self._listeners.get(run_id)) is not None:
-            listener.hear(events)
+        try:
+            if self.on_events is not None:
+                self.on_events(run_id, events)
+        except Exception:  # what has happened has happened, whatever becomes of the tale
+            _logger.exception("run %s: on_events failed at %s", run_id, events[0].name)
+        try:
+            if (listener := self._listeners.get(run_id)) is not None:
+                listener.hear(events)
+        except Exception:  # likewise
+            _logger.exception("run %s: its listener failed at %s", run_id, events[0].name)
 
     def dismiss(self, run_id: str, listener: Listener) -> None:
         """Tell a listener nothing more."""

@@ -9,16 +9,19 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Literal, assert_never
+from typing import Any, Final, Literal, get_args
 
 import anyio
+import anyio.lowlevel
 from attrs import define, evolve, field
 
 from openai_runs.engine.backends import (
     AnnotationAdded,
     BackendError,
+    BackendEvent,
     Detached,
     Finished,
+    FinishReason,
     HostedToolCall,
     ModelBackend,
     ModelRequest,
@@ -28,6 +31,7 @@ from openai_runs.engine.backends import (
     UsageReport,
 )
 from openai_runs.engine.endings import Batch, end_message, end_run, forget
+from openai_runs.engine.errors import ApiError
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_call import (
     Calling,
@@ -47,7 +51,8 @@ from openai_runs.engine.moves import moved
 from openai_runs.engine.published import Published
 from openai_runs.engine.records import NO_USAGE, Change, Record, RunState
 from openai_runs.engine.requests import function_calls_of, model_request
-from openai_runs.models.message import Annotation
+from openai_runs.models.message import Annotation, FileCitation, FilePath
+from openai_runs.models.model import Unknown
 from openai_runs.models.run import (
     LastError,
     RequiredAction,
@@ -59,6 +64,10 @@ from openai_runs.models.run import (
 from openai_runs.models.run_step import CodeInterpreterCall, FileSearchCall, RunStep, RunStepStatus, ToolCalls
 
 _logger = logging.getLogger("openai_runs.engine")
+
+
+_CODES: Final = ("server_error", "rate_limit_exceeded", "invalid_prompt")
+_REASONS: Final = get_args(FinishReason)
 
 
 class _OverError(Exception):
@@ -81,13 +90,23 @@ class Leg:
     _handle: str | None = field(default=None, init=False)  # of a call that goes on without us
     _used_ids: set[str] = field(factory=set, init=False)  # of the run's earlier tool calls
 
+    @property
+    def is_over(self) -> bool:
+        """Whether somebody else has ended the run, or is about to."""
+        return self._over
+
     def abandon(self) -> None:
         """Stop: from now on the run is somebody else's."""
         self._over = True
         self._scope.cancel()
 
     async def carry_out(self) -> None:
-        """Do it all. Returns when the run waits, or has ended, or was taken away."""
+        """Do it all. Returns when the run waits, or has ended, or was taken away.
+
+        Raises:
+            BaseException: The run is as it was, and has to be ended. Whatever a backend, a store or a listener comes
+                up with may get out here, a ``CancelledError`` too.
+        """
         with self._scope:
             try:
                 run, state = await self._ledger.persist(self._begin)
@@ -124,10 +143,13 @@ class Leg:
         try:
             await self._listen(request)
         except BackendError as error:
-            return LastError(code=error.code, message=error.message)
-        except _OverError:
+            # Not all backends are ours: what is no text could be stored, and never be read again.
+            code = error.code if error.code in _CODES else "server_error"
+            return LastError(code=code, message=str(error.message))
+        except (_OverError, ApiError):
             raise
         except Exception:
+            await anyio.lowlevel.checkpoint_if_cancelled()  # then it is how the backend takes being stopped
             # Whatever a backend comes up with, it is the end of this run only.
             _logger.exception("run %s: the model backend failed", run.id)
             return LastError(code="server_error", message="The model backend failed; the server's log says how.")
@@ -146,25 +168,33 @@ class Leg:
     async def _listen(self, request: ModelRequest) -> None:
         async with aclosing(self._backend.respond(request)) as events:
             async for event in events:
-                match event:
-                    case TextDelta(text):
-                        await self._write("text", text)
-                    case RefusalDelta(text):
-                        await self._write("refusal", text)
-                    case AnnotationAdded(annotation):
-                        await self._annotate(annotation)
-                    case ToolCallDelta():
-                        await self._call(event)
-                    case HostedToolCall(call):
-                        await self._ledger.persist(partial(self._add_hosted, call))
-                    case Detached(handle):
-                        await self._ledger.persist(partial(self._keep_handle, handle))
-                    case UsageReport(prompt_tokens, completion_tokens):
-                        self.progress.usage = usage_of(prompt_tokens, completion_tokens)
-                    case Finished(reason):
-                        self.progress.reason = reason
-                    case _:
-                        assert_never(event)  # its author hears of it, and the run fails
+                await self._take(event)
+
+    async def _take(self, event: BackendEvent) -> None:
+        # Looked at closely, since what comes from a backend is stored, and other objects would not be found again.
+        match event:
+            case TextDelta(str(text)):
+                await self._write("text", text)
+            case RefusalDelta(str(text)):
+                await self._write("refusal", text)
+            case AnnotationAdded(FileCitation() | FilePath() | Unknown() as annotation):
+                await self._annotate(annotation)
+            case ToolCallDelta(int(), str() | None, str() | None, str()):
+                await self._call(event)
+            case HostedToolCall(CodeInterpreterCall() | FileSearchCall() as call):
+                await self._ledger.persist(partial(self._add_hosted, call))
+            case Detached(str(handle)):
+                await self._ledger.persist(partial(self._keep_handle, handle))
+            case UsageReport(int(prompt_tokens), int(completion_tokens)):
+                self.progress.usage = usage_of(
+                    int(prompt_tokens), int(completion_tokens)
+                )  # a bool is no number in JSON
+            case Finished(reason) if reason in _REASONS:
+                self.progress.reason = reason
+            case _:
+                raise TypeError(
+                    f"this is no event of a backend: {event!r}"
+                )  # its author hears of it, and the run fails
 
     async def _write(self, kind: Literal["text", "refusal"], text: str) -> None:
         if text and (writing := await self._writing()) is not None:

@@ -50,6 +50,15 @@ class Record(Generic[StoredT_co]):
 
 
 @frozen
+class Unreadable:
+    """A run state that is in the store and cannot be read."""
+
+    owner: str
+    id: str  #: the run's
+    reason: str
+
+
+@frozen
 class Delete:
     """An object that is to go; with a thread go its messages, runs, run steps and run states. Absent is fine."""
 

@@ -157,6 +157,16 @@ ROWS_OF_HISTORY: Final = _rows("history = :thread_id")
 ROWS_OF_KIND: Final = _rows("+kind = :kind")
 ROWS_UNFINISHED: Final = _rows("kind = 'run_state'", "INDEXED BY run_states")
 
+#: Reads nothing but the index, so that what is damaged is not in the way of what is not.
+PLACES_UNFINISHED: Final = """
+    SELECT json_group_array(place) FROM (
+        SELECT place FROM objects INDEXED BY run_states WHERE kind = 'run_state' ORDER BY place
+    )
+"""
+WHOSE: Final = "SELECT owner, id FROM objects WHERE place = ?"
+
+MOST: Final = 2**63 - 1  #: the largest integer
+
 START_OF_HISTORY: Final = """
     SELECT place FROM objects WHERE history = :thread_id AND kind = 'message' AND run_id IS NOT :besides_run
     ORDER BY place DESC LIMIT 1 OFFSET :last_messages - 1
@@ -247,7 +257,7 @@ async def _number(db: aiosqlite.Connection, sql: str) -> int:
 def _explain(error: sqlite3.Error) -> str:
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the rest of the code goes into details
         case sqlite3.SQLITE_BUSY:
-            return "it is in use, and one process at a time can have it"
+            return "it is in use, and one process at a time can have it: stop the other one first"
         case sqlite3.SQLITE_NOTADB:
             return "it is not an SQLite file"
         case sqlite3.SQLITE_CORRUPT:

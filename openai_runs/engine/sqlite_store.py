@@ -21,10 +21,11 @@ from attrs import define
 
 from openai_runs import _wire
 from openai_runs.engine import sqlite_schema as schema
-from openai_runs.engine.errors import StoreUnavailableError
+from openai_runs.engine.errors import StoreDataError, StoreUnavailableError
 from openai_runs.engine.record_cache import RecordCache
-from openai_runs.engine.records import Change, Delete, PageQuery, Record, RunState, Stored
+from openai_runs.engine.records import Change, Delete, PageQuery, Record, RunState, Stored, Unreadable
 from openai_runs.engine.store import UnknownCursorError, group_of
+from openai_runs.errors import ProtocolError
 from openai_runs.models.message import Message
 from openai_runs.models.run_step import RunStep
 
@@ -39,17 +40,18 @@ _CHUNK: Final = 200  # objects that are read in one go: decoding them takes a fe
 
 _CLEAR: Final = 3  # commits that fail one after the other: then it is the disk, and others need not be tried
 
-#: What is wrong with a disk or a file. SQLite's other errors would be bugs of ours.
+#: What is wrong with a disk or a file, and may pass.
 _TROUBLES: Final = frozenset(
     {
         sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_READONLY,
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_NOTADB,
     }
 )
+#: What is wrong with the objects in question, and stays so. SQLite's other errors would be bugs of ours.
+_DAMAGES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_TOOBIG})
 
 
 @define(eq=False)
@@ -126,6 +128,7 @@ class SQLiteStore:
 
         Raises:
             StoreUnavailableError: Nothing was done, and later it may work.
+            StoreDataError: Nothing was done, and later is no better.
         """
         loop = asyncio.get_running_loop()
         write = _Write([self._columns_of(change) for change in changes], loop.create_future())
@@ -194,11 +197,12 @@ class SQLiteStore:
 
         Raises:
             StoreUnavailableError: The file cannot be read now.
+            StoreDataError: Something of it is damaged, or too large.
         """
         record = self._cache.get(kind, id)
         if record is None:
             for owner, body in await self._execute(schema.READ, (schema.NAMES[kind], _bindable(id))):
-                record = Record(owner, _wire.load(body, kind))
+                record = Record(owner, _load(body, kind))
                 # Nothing later is overwritten: answers come in the order in which SQLite's thread did the work.
                 self._cache.put(record, len(body))
         return record
@@ -211,6 +215,7 @@ class SQLiteStore:
         Raises:
             UnknownCursorError: ``after`` or ``before`` is not in the list.
             StoreUnavailableError: The file cannot be read now.
+            StoreDataError: Something of it is damaged, or too large.
         """
         newest_first = query.order == "desc"
         from_the_end = newest_first != (query.before is not None and query.after is None)
@@ -243,27 +248,48 @@ class SQLiteStore:
 
         Raises:
             StoreUnavailableError: The file cannot be read now.
+            StoreDataError: Something of it is damaged, or too large.
         """
         start = 0
         if last_messages is not None:
-            parameters = {"thread_id": thread_id, "besides_run": besides_run, "last_messages": last_messages}
+            most = min(last_messages, schema.MOST)
+            parameters = {"thread_id": thread_id, "besides_run": besides_run, "last_messages": most}
             for (place,) in await self._execute(schema.START_OF_HISTORY, parameters):
                 start = place
         return [record async for record in self._walk(schema.ROWS_OF_HISTORY, start, thread_id=thread_id)]
 
-    async def unfinished(self) -> Sequence[Record[RunState]]:
-        """List what there is of run states.
+    async def unfinished(self) -> Sequence[Record[RunState] | Unreadable]:
+        """List what there is of run states; one that is damaged hides no other.
 
         Raises:
             StoreUnavailableError: The file cannot be read now.
+            StoreDataError: Not even which ones there are can be read.
         """
-        return [record async for record in self._walk(schema.ROWS_UNFINISHED)]
+        try:
+            return [record async for record in self._walk(schema.ROWS_UNFINISHED)]
+        except StoreDataError:
+            pass  # of one of them or more: so each is read by itself
+        [(places,)] = await self._execute(schema.PLACES_UNFINISHED, ())
+        return [found for place in msgspec.json.decode(places) for found in await self._unfinished_at(place)]
+
+    async def _unfinished_at(self, place: int) -> Sequence[Record[RunState] | Unreadable]:
+        try:
+            [(_, rows)] = await self._execute(schema.ROWS_UNFINISHED, {"start": place, "end": place, "limit": 1})
+            return _decode(rows)
+        except StoreDataError as error:
+            reason = error.message
+        try:
+            return [Unreadable(owner, id, reason) for owner, id in await self._execute(schema.WHOSE, (place,))]
+        except StoreDataError:
+            _logger.error("%r has a run state of which not even the run's ID can be read", self)  # noqa: TRY400
+            return []
 
     async def everything(self, kind: type[T]) -> AsyncGenerator[Record[T]]:
         """Go through all objects of a kind. What is changed meanwhile may be seen either way.
 
         Raises:
             StoreUnavailableError: The file cannot be read now.
+            StoreDataError: Something of it is damaged, or too large.
         """
         async for record in self._walk(schema.ROWS_OF_KIND, kind=schema.NAMES[kind]):
             yield record
@@ -284,12 +310,16 @@ class SQLiteStore:
             raise RuntimeError("the store is not open: use it as `async with SQLiteStore(…) as store`")
         try:
             return list(await self._db.execute_fetchall(sql, parameters))
-        except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _TROUBLES:
-                raise
-            raise StoreUnavailableError(
-                f"The server's store is not available: {error}. Nothing was changed."
-            ) from error
+        except (sqlite3.DatabaseError, OverflowError) as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of it goes into details
+            if code in _TROUBLES:
+                text = f"The server's store is not available: {error}. Nothing was changed."
+                raise StoreUnavailableError(text) from error
+            if code in _DAMAGES or isinstance(error, OverflowError):  # Python's, of what is too large to be handed over
+                _logger.error("%r has or is given what it cannot read or write: %s", self, error)  # noqa: TRY400
+                text = f"The server's store cannot read or write what this is about: {error}. Nothing was changed."
+                raise StoreDataError(text) from error
+            raise
 
 
 def _parameters_of(group: Sequence[_Write]) -> Mapping[str, Any]:
@@ -311,8 +341,22 @@ def _parameters_of(group: Sequence[_Write]) -> Mapping[str, Any]:
 
 
 def _decode(rows: bytes | None) -> list[Record[Any]]:
-    found = [] if rows is None else _wire.decode(rows)
-    return [Record(owner, _wire.load(body, schema.KINDS[kind])) for kind, owner, body in found]
+    try:
+        found = [] if rows is None else _wire.decode(rows)
+    except ProtocolError as error:
+        raise _undecodable("an object") from error
+    return [Record(owner, _load(body, schema.KINDS[kind])) for kind, owner, body in found]
+
+
+def _load(body: Any, kind: type[T]) -> T:
+    try:
+        return _wire.load(body, kind)
+    except ProtocolError as error:
+        raise _undecodable(f"a {schema.NAMES[kind]}") from error
+
+
+def _undecodable(what: str) -> StoreDataError:
+    return StoreDataError(f"The server's store has {what} here that is damaged: it is not as it was written.")
 
 
 def _bindable(text: str | None) -> str | bytes | None:

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, Self, TypeVar
 
 from attrs import define, field
 
-from openai_runs.engine.records import Change, Delete, PageQuery, Record, RunState, Stored
+from openai_runs.engine.records import Change, Delete, PageQuery, Record, RunState, Stored, Unreadable
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
@@ -34,6 +34,8 @@ class UnknownCursorError(LookupError):
 class Store(Protocol):
     """Keeps objects, in order of creation. One engine at a time owns a store.
 
+    An object that is damaged, or too large, is refused with a `StoreDataError`: it concerns nobody else.
+
     The engine enters a store before it uses it, and never runs two commits on objects of one thread, or on one
     assistant, at the same time: it holds a lock for each. Commits of different threads do come together, and may be
     written in groups.
@@ -53,6 +55,7 @@ class Store(Protocol):
 
         Raises:
             StoreUnavailableError: Nothing was done, and later it may work.
+            StoreDataError: Nothing was done, and later is no better.
         """
 
     async def get(self, kind: type[T], id: str) -> Record[T] | None:
@@ -91,8 +94,8 @@ class Store(Protocol):
         """
         ...
 
-    async def unfinished(self) -> Sequence[Record[RunState]]:
-        """List what there is of run states, in order of creation."""
+    async def unfinished(self) -> Sequence[Record[RunState] | Unreadable]:
+        """List what there is of run states, in order of creation; one that cannot be read hides no other."""
         ...
 
     def everything(self, kind: type[T]) -> AsyncIterator[Record[T]]:

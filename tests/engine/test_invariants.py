@@ -156,19 +156,17 @@ def test_all_at_once(seed):
 
 
 @pytest.mark.parametrize("seed", range(30, 40))
-def test_a_bug_stops_it_all(seed):
-    """An engine that cannot go on says so at once, whoever asks it for something meanwhile: another one takes over."""
+def test_a_bug_stops_nobody_else(seed):
+    """Runs with which the engine cannot go on fail, at whatever moment that shows; the others hold their promises."""
 
     class Forgetful(MoodyStore):
         async def get(self, kind, id):
             return None if kind is RunState and self._chance.random() < 0.1 else await super().get(kind, id)
 
-    with pytest.raises(ExceptionGroup) as caught:
-        anyio.run(_live_at_once, random.Random(seed), Forgetful)
-    assert caught.group_contains(LookupError, match="the store has lost")
+    anyio.run(_live_at_once, random.Random(seed), Forgetful, LookupError)
 
 
-async def _live_at_once(chance, kind_of_store=MoodyStore):
+async def _live_at_once(chance, kind_of_store=MoodyStore, problem=ApiError):
     store, clock, threads, gates = kind_of_store(chance), ManualClock(), [], [anyio.Event()]
 
     def script(request):
@@ -178,7 +176,7 @@ async def _live_at_once(chance, kind_of_store=MoodyStore):
     async def client(w, assistant):
         for number in range(25):
             operation = chance.choice(MIXED)
-            with suppress(ApiError):  # a thread is locked, or gone; the disk is full
+            with suppress(ApiError, problem):  # a thread is locked, or gone; the disk is full
                 if operation == "wait":
                     clock.advance(chance.choice([1, 60, 599]))
                 else:

@@ -85,7 +85,7 @@ class Runs:
                 raise ApiError(400, f"Cannot cancel run with status '{run.status}'.")
             run = moved(run, RunStatus.CANCELLING, required_action=None)
             await self._ledger.commit([Record(owner, run)], run.id, [Published("thread.run.cancelling", run)])
-            self._executor.cancel(thread_id)
+            self._executor.cancel(owner, run)
         return run
 
     async def submit_tool_outputs(
