@@ -6,11 +6,11 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack, nullcontext, suppress
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import anyio
 import typer
@@ -23,6 +23,7 @@ from openai_runs.session import Session
 
 if TYPE_CHECKING:
     from openai_runs.engine.backends import ModelBackend
+    from openai_runs.engine.sqlite_store import SQLiteStore
 
 app: Final = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +31,8 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,  # some releases of typer show local variables, and with them keys
     help="Runs of the Assistants API, wherever they execute.",
 )
+runs_app: Final = typer.Typer(no_args_is_help=True, help="Runs in the store of a server that is not running.")
+app.add_typer(runs_app, name="runs")
 console: Final = Console(highlight=False, soft_wrap=True)
 errors: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -41,6 +44,13 @@ class Backend(StrEnum):
     RESPONSES = "responses"
     CHAT = "chat"
     LOCAL = "local"
+
+
+class EndAs(StrEnum):
+    """How a run may be ended by hand."""
+
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class MaxTokens(StrEnum):
@@ -261,11 +271,10 @@ def import_(
 
 async def _import(files: list[Path], path: Path, owner: str) -> None:
     from openai_runs.engine.archive import ImportReport, import_objects, parse
-    from openai_runs.engine.sqlite_store import SQLiteStore
 
     report = ImportReport()
     objects = [item for file in files for item in parse(str(file), file.read_bytes(), report)]
-    async with SQLiteStore(path) as store:
+    async with _opened(path) as store:
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task("importing", total=len(objects))
             async for looked_at in import_objects(store, objects, report, owner=owner):
@@ -287,19 +296,78 @@ def export(
     ] = None,
 ) -> None:
     """Write an owner's objects as JSON lines, which import reads."""
-    if not store.exists():
-        raise typer.BadParameter(f"there is no store {store}")
+    _check_exists(store)
     _run(_export(store, owner, output))
 
 
 async def _export(path: Path, owner: str, output: Path | None) -> None:
     from openai_runs.engine.archive import export_objects
-    from openai_runs.engine.sqlite_store import SQLiteStore
 
-    async with SQLiteStore(path) as store:
+    async with _opened(path) as store:
         with output.open("wb") if output is not None else nullcontext(sys.stdout.buffer) as file:
             async for line in export_objects(store, owner=owner):
                 file.write(line)
+
+
+@runs_app.command()
+def end(
+    run_id: Annotated[str, typer.Argument(help="The run's ID.")],
+    store: STORE = Path("runs.db"),
+    status: Annotated[EndAs, typer.Option(help="What the run becomes.")] = EndAs.FAILED,
+    reason: Annotated[str, typer.Option(help="The message of a failed run's last_error.")] = (
+        "The run was ended by the server's operator."
+    ),
+) -> None:
+    """End an unfinished run by hand, with its steps and messages, so that no start takes it up again.
+
+    It works with what can be read of the run: what is damaged is named, and left as it is.
+    """
+    _check_exists(store)
+    logging.getLogger("openai_runs").addHandler(logging.NullHandler())  # what is damaged is told below, in a line each
+    _run(_end(store, run_id, status, reason))
+
+
+async def _end(path: Path, run_id: str, status: EndAs, reason: str) -> None:
+    from openai_runs.engine.endings import end_by_hand
+    from openai_runs.models.run import RunStatus
+
+    async with _opened(path) as store:
+        try:
+            ending = await end_by_hand(store, run_id, RunStatus(status.value), reason)
+        except LookupError:
+            _refuse(
+                f"there is no run {run_id} in {path}; `openai-runs export --store {path}` lists those that there are"
+            )
+    run = ending.run
+    if ending.was_over:
+        _refuse(f"run {run_id} has ended already, and stays as it is: {run.status}")
+    console.print(f"run {run_id} of thread {escape(run.thread_id)} is {run.status} now; its thread can have other runs")
+    for what in ending.left:
+        errors.print(f"[yellow]left as it is: {escape(what)}[/]")
+    if ending.handle is not None:
+        console.print(f"its model call may go on at the endpoint, as {escape(ending.handle)}")
+
+
+def _check_exists(store: Path) -> None:
+    if not store.exists():
+        raise typer.BadParameter(f"there is no store {store}")
+
+
+@asynccontextmanager
+async def _opened(path: Path) -> "AsyncGenerator[SQLiteStore]":
+    from openai_runs.engine.errors import ApiError
+    from openai_runs.engine.sqlite_store import SQLiteStore
+
+    try:
+        async with SQLiteStore(path) as store:
+            yield store
+    except ApiError as error:  # what a server would answer
+        _refuse(error.message)
+
+
+def _refuse(text: str) -> NoReturn:
+    errors.print(f"[red]{escape(text)}[/]")
+    raise typer.Exit(1)
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
@@ -308,5 +376,4 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except (OpenAIRunsError, OSError, ValueError) as error:
-        errors.print(f"[red]{escape(str(error))}[/]")
-        raise typer.Exit(1) from None
+        _refuse(str(error))

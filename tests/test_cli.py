@@ -3,14 +3,27 @@
 import json
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 from typer.testing import CliRunner
 
 from openai_runs import Session
 from openai_runs.cli import Backend, MaxTokens, _backend, app, main
+from openai_runs.engine import Say, Wait
+from openai_runs.engine.backends import Detached, ModelBackend
+from openai_runs.engine.records import RunState
+from openai_runs.engine.sqlite_store import SQLiteStore
+from openai_runs.models.message import Message
+from openai_runs.models.run import Run
+from openai_runs.models.run_step import RunStep
 from openai_runs.server import LocalServer
+from tests.engine.faulty import damage
+from tests.engine.world import world
 from tests.serving import serving
 
 pytestmark = pytest.mark.anyio
@@ -185,3 +198,96 @@ def test_main_is_the_program(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(SystemExit) as exit_:
         main()
     assert exit_.value.code == 0
+
+
+# runs end
+
+
+async def run_beside(*arguments: object, exit_code: int = 0) -> str:
+    """The command line has an event loop of its own, so it gets a thread of its own."""
+    return await anyio.to_thread.run_sync(partial(run, *arguments, exit_code=exit_code))
+
+
+async def left_unfinished(path: Path) -> tuple[str, str, str]:
+    """A store with a run that was cut off in the middle of a message; its ID, its step's and its message's."""
+    async with world([[Say("It is"), Wait()]], store=SQLiteStore(path)) as w:
+        run = await w.start("Hello")
+        await w.until("message.delta", run)
+        (step,), (_, message) = await w.steps(run), await w.messages(run)
+    return run.id, step.id, message.id
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+async def test_a_run_is_ended_by_hand(tmp_path: Path, status: str):
+    """With its step and its message, and with the reason; a start has nothing to take up then."""
+    store_file = tmp_path / "runs.db"
+    run_id, step_id, message_id = await left_unfinished(store_file)
+    output = await run_beside("runs", "end", run_id, "--store", store_file, "--status", status, "--reason", "It hung.")
+    assert f"is {status} now" in output
+    async with SQLiteStore(store_file) as store:
+        ended, step = (await store.get(Run, run_id)).value, (await store.get(RunStep, step_id)).value
+        assert (ended.status, step.status) == (status, status)
+        assert (ended.last_error and ended.last_error.message) == ("It hung." if status == "failed" else None)
+        assert (await store.get(Message, message_id)).value.incomplete_details.reason == f"run_{status}"
+        assert await store.unfinished() == []
+    output = await run_beside("runs", "end", run_id, "--store", store_file, exit_code=1)
+    assert f"has ended already, and stays as it is: {status}" in output
+
+
+async def test_a_damaged_run_is_ended_by_hand(tmp_path: Path):
+    """What of it cannot be read is named, and stays; a run that itself is damaged is not taken up any more."""
+    store_file = tmp_path / "runs.db"
+    run_id, step_id, message_id = await left_unfinished(store_file)
+    damage(store_file, message_id)
+    damage(store_file, run_id, kind="run_state")
+    output = await run_beside("runs", "end", run_id, "--store", store_file)
+    assert f"the message of step {step_id}" in output
+    assert "its state" in output
+    assert "Traceback" not in output
+    async with SQLiteStore(store_file) as store:
+        assert (await store.get(RunStep, step_id)).value.status == "failed"
+        assert await store.unfinished() == []
+    other, _, _ = await left_unfinished(tmp_path / "other.db")
+    damage(tmp_path / "other.db", other, kind="run")
+    output = await run_beside("runs", "end", other, "--store", tmp_path / "other.db", exit_code=1)
+    assert "cannot be read or written, and stays as it is. No start takes it up any more" in output
+    async with SQLiteStore(tmp_path / "other.db") as store:
+        assert await store.unfinished() == []
+
+
+async def test_a_call_that_may_go_on_is_named(tmp_path: Path):
+    """Nobody has told the endpoint that the run has ended."""
+
+    class Background(ModelBackend):
+        async def respond(self, request):
+            yield Detached("resp_1")
+            await anyio.sleep_forever()
+
+    async with world(Background(), store=SQLiteStore(tmp_path / "runs.db")) as w:
+        of = await w.start()
+        while not (await w.store.get(RunState, of.id)).value.handle:
+            await anyio.lowlevel.checkpoint()
+    assert "its model call may go on at the endpoint, as resp_1" in await run_beside(
+        "runs", "end", of.id, "--store", tmp_path / "runs.db"
+    )
+
+
+async def test_no_run_to_end(tmp_path: Path):
+    """No such run, no such store, a store that a server has: each says what there is to do."""
+    store_file = tmp_path / "runs.db"
+    assert "there is no store" in await run_beside("runs", "end", "run_1", "--store", store_file, exit_code=2)
+    async with SQLiteStore(store_file):
+        pass
+    assert "openai-runs export --store" in await run_beside("runs", "end", "run_1", "--store", store_file, exit_code=1)
+    with serving(store_file):
+        output = await run_beside("runs", "end", "run_1", "--store", store_file, exit_code=1)
+        assert "it is in use, and one process at a time can have it: stop the other one first" in output
+
+
+async def test_a_damaged_store_is_a_sentence_too(tmp_path: Path):
+    """As for whoever exports it."""
+    _, _, message_id = await left_unfinished(tmp_path / "runs.db")
+    damage(tmp_path / "runs.db", message_id)
+    output = await run_beside("export", "--store", tmp_path / "runs.db", exit_code=1)
+    assert "damaged" in output
+    assert "Traceback" not in output

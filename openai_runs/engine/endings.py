@@ -7,6 +7,7 @@ from typing import Final
 
 from attrs import evolve, frozen
 
+from openai_runs.engine.clock import SystemClock
 from openai_runs.engine.errors import StoreDataError, StoreUnavailableError
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_call import (
@@ -19,6 +20,7 @@ from openai_runs.engine.model_call import (
 from openai_runs.engine.moves import ended
 from openai_runs.engine.published import Published
 from openai_runs.engine.records import NO_USAGE, Change, Delete, PageQuery, Record, RunState
+from openai_runs.engine.store import Store
 from openai_runs.models.message import Message
 from openai_runs.models.run import LastError, Run, RunIncompleteDetails, RunStatus, Usage
 from openai_runs.models.run_step import RunStep, RunStepStatus
@@ -40,9 +42,6 @@ _MESSAGE_REASON: Final[Mapping[RunStatus, str]] = {
 }
 _CUT_OFF: Final = LastError(code="server_error", message="The run became incomplete before the calls could be made.")
 
-#: What is raised for an object that is damaged, or not there.
-_LOST: Final = (StoreDataError, LookupError)
-
 Batch = tuple[list[Change], list[Published]]
 
 
@@ -53,6 +52,7 @@ class Ending:
     run: Run  #: as it is now
     handle: str | None = None  #: of a model call that may go on at the endpoint
     left: tuple[str, ...] = ()  #: what belongs to the run and was left as it was, each with the reason
+    was_over: bool = False  #: the run had ended before
 
 
 def error_of(failure: BaseException) -> LastError:
@@ -89,7 +89,7 @@ async def end_message(
 def end_calls(
     ledger: Ledger, owner: str, step: RunStep, *, to: RunStatus, usage: Usage, error: LastError | None = None
 ) -> Batch:
-    """End a step of tool calls; as changes and events, nothing is committed."""
+    """End a step, which is one of tool calls if all is well; as changes and events, nothing is committed."""
     if to is RunStatus.INCOMPLETE:
         to, error = RunStatus.FAILED, _CUT_OFF
     step = ended_step(step, _STEP_STATUS[to], ledger.now(), usage=usage, error=error)
@@ -150,9 +150,9 @@ async def end_run(
         else:
             try:
                 ending = await end_message(ledger, owner, step, progress, to=to, usage=share, error=error)
-            except _LOST as problem:
-                _note(left, run.id, f"step {step.id} and its message", problem)
-                continue
+            except Exception as problem:
+                _note(left, run.id, f"the message of step {step.id}", problem)
+                ending = end_calls(ledger, owner, step, to=to, usage=share, error=error)
         changes += ending[0]
         events += ending[1]
     run = ended(run, to, ledger.now(), usage, last_error=error, incomplete_details=details)
@@ -190,24 +190,50 @@ async def end_unfinished(
     run = await ledger.get(Run, run_id)
     if run.status.is_terminal:
         await ledger.commit([Delete(RunState, run_id)])
-        return Ending(run)
+        return Ending(run, was_over=True)
     if run.status is RunStatus.CANCELLING:
         to, error = RunStatus.CANCELLED, None
     left: list[str] = []
     state = await _state(ledger, run, left)
     try:
         return await end_run(ledger, owner, run, state, to, progress=progress, error=error, left=left)
-    except StoreUnavailableError:
-        raise
-    except Exception as problem:  # of what goes with the run, perhaps: it has to end all the same
+    except Exception as problem:  # with what goes with the run, perhaps: it has to end all the same
         _note(left, run_id, "its steps and messages", problem)
         return await end_run(ledger, owner, run, evolve(state, steps=()), to, progress=None, error=error, left=left)
+
+
+async def end_by_hand(store: Store, run_id: str, to: RunStatus, reason: str) -> Ending:
+    """End a run of a store that no engine has, with what can be read of it. A run that has ended stays as it is.
+
+    Args:
+        store: An open store.
+        run_id: Which run.
+        to: ``failed`` or ``cancelled``.
+        reason: The message of its ``last_error``; only of a failed one, the API has no place for others.
+
+    Raises:
+        LookupError: There is no such run.
+        StoreDataError: The run itself cannot be read or written; the message says whether an engine takes it up.
+        StoreUnavailableError: The file cannot be read or written now.
+    """
+    ledger = Ledger(store, SystemClock(), is_open=True)
+    error = LastError(code="server_error", message=reason) if to is RunStatus.FAILED else None
+    try:
+        record = await store.get(Run, run_id)
+        if record is not None:
+            return await end_unfinished(ledger, record.owner, run_id, to, error=error)
+    except StoreDataError as problem:
+        await ledger.commit([Delete(RunState, run_id)])
+        text = f"Run {run_id} itself cannot be read or written, and stays as it is. No start takes it up any more"
+        raise StoreDataError(f"{text}: {problem.message}") from problem
+    await ledger.commit([Delete(RunState, run_id)])
+    raise LookupError(f"there is no run {run_id}")
 
 
 async def _step(ledger: Ledger, run_id: str, id: str, left: list[str] | None) -> RunStep | None:
     try:
         return await ledger.get(RunStep, id)
-    except _LOST as problem:
+    except Exception as problem:
         _note(left, run_id, f"step {id}", problem)
         return None
 
@@ -216,11 +242,11 @@ async def _state(ledger: Ledger, run: Run, left: list[str]) -> RunState:
     """A run's state; if it cannot be read, what must be known of it."""
     try:
         return await ledger.get(RunState, run.id)
-    except _LOST as problem:
+    except Exception as problem:
         _note(left, run.id, "its state", problem)
     try:
         records, _ = await ledger.store.page(RunStep, run.id, PageQuery(limit=100))
-    except StoreDataError as problem:
+    except Exception as problem:
         _note(left, run.id, "its steps", problem)
         records = ()
     steps = [record.value for record in reversed(records)]
@@ -230,7 +256,8 @@ async def _state(ledger: Ledger, run: Run, left: list[str]) -> RunState:
 
 
 def _note(left: list[str] | None, run_id: str, what: str, problem: Exception) -> None:
-    if left is None:
+    """Note what a run ends without, in an ``except`` block; unless it must not, or later may end with it."""
+    if left is None or isinstance(problem, StoreUnavailableError):
         raise problem
     left.append(f"{what}: {problem}")
     _logger.error("run %s ends without %s", run_id, what, exc_info=problem)

@@ -52,7 +52,7 @@ class Ledger:
     store: Store
     clock: Clock
     on_events: OnEvents | None = None
-    is_open: bool = field(default=False, init=False)
+    is_open: bool = field(default=False, kw_only=True)
     _locks: WeakValueDictionary[str, anyio.Lock] = field(factory=WeakValueDictionary, init=False)
     # By run. One each: who listens since the run was created is through when it waits for outputs, with which the next
     # one comes.

@@ -1,11 +1,34 @@
 """A store that fails when it is told to, one that takes its time, and one that does both as it pleases."""
 
 import random
+import sqlite3
+from contextlib import closing
 
 import anyio
 
 from openai_runs.engine import MemoryStore
 from openai_runs.engine.errors import StoreUnavailableError
+
+
+def damage(path, id, kind=None, body="{half an object"):
+    """Write nonsense in place of an object, into a store's file that nobody has open."""
+    with closing(sqlite3.connect(path)) as db, db:
+        where = "id = ?" if kind is None else f"id = ? AND kind = '{kind}'"
+        assert db.execute(f"UPDATE objects SET body = ? WHERE {where}", (body, id)).rowcount == 1
+
+
+def damage_page_of(path, id, kind):
+    """Damage a page of the file: one on which the text of an object goes on, which is a long one without repetitions.
+
+    The page's first four bytes say where the text goes on, and then say nonsense.
+    """
+    with closing(sqlite3.connect(path)) as db:
+        [(body,)] = db.execute("SELECT body FROM objects WHERE id = ? AND kind = ?", (id, kind))
+        [(size,)] = db.execute("PRAGMA page_size")
+    data = bytearray(path.read_bytes())
+    at = data.index(body.encode()[2 * size : 2 * size + 20])
+    data[at // size * size : at // size * size + 4] = bytes([255] * 4)
+    path.write_bytes(data)
 
 
 class FaultyStore(MemoryStore):

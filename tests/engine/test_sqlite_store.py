@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 from openai_runs import _wire
 from openai_runs.engine import sqlite_schema as schema
 from openai_runs.engine.errors import StoreDataError, StoreUnavailableError
-from openai_runs.engine.records import Change, Delete, PageQuery, Record, RunState
+from openai_runs.engine.records import Change, Delete, PageQuery, Record, RunState, Unreadable
 from openai_runs.engine.sqlite_store import SQLiteStore
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.thread import Thread
+from tests.engine.faulty import damage, damage_page_of
 from tests.engine.objects import message, run, state, step, thread
 from tests.samples import MODELS
 from tests.strategies import bodies
@@ -480,6 +481,79 @@ async def test_a_file_damaged_while_it_is_open(path: Path):
             file.truncate(5 * 4096)
         with pytest.raises(StoreDataError, match="malformed"):
             await store.history("t")
+
+
+async def test_an_object_that_is_damaged(path: Path):
+    """It is its readers' trouble: they are told that it is damaged, and everything else is there."""
+    async with SQLiteStore(path) as store:
+        await store.commit([message("1", "t"), message("2", "t"), message("3", "other")])
+    damage(path, "2")
+    async with SQLiteStore(path) as store:
+        for reading in store.get(Message, "2"), store.history("t"), store.page(Message, "t", PageQuery()):
+            with pytest.raises(StoreDataError, match="damaged"):
+                await reading
+        assert await store.get(Message, "1") is not None
+        assert len(await store.history("other")) == 1
+        await store.commit([message("4", "t")])
+
+
+LONG = " ".join(map(str, range(10_000)))
+
+
+async def test_a_page_that_is_damaged(path: Path):
+    """It can be read no more, and no time will heal that: so it is not said to pass."""
+    async with SQLiteStore(path) as store:
+        await store.commit([thread("t"), message("1", "t", text=LONG), message("2", "other", text="y")])
+    damage_page_of(path, "1", "message")
+    async with SQLiteStore(path) as store:
+        with pytest.raises(StoreDataError, match="malformed"):
+            await store.get(Message, "1")
+        assert await store.get(Message, "2") is not None
+
+
+async def test_a_history_that_is_too_large(store: SQLiteStore):
+    """SQLite has a limit for what it hands over at once, and for what it takes."""
+    await store.commit([message(str(number), "t", text="x" * 5000) for number in range(10)])
+    await store.commit([message("a", "other")])
+    assert store._db is not None
+    await store._db._execute(store._db._conn.setlimit, sqlite3.SQLITE_LIMIT_LENGTH, 20_000)
+    with pytest.raises(StoreDataError, match="too big"):
+        await store.history("t")
+    with pytest.raises(StoreDataError, match="too big"):
+        await store.commit([message("b", "other", text="x" * 30_000)])
+    await store.commit([message("c", "other")])
+    assert [record.value.id for record in await store.history("other")] == ["a", "c"]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_run_states_that_are_damaged(path: Path, whole: bool, caplog: pytest.LogCaptureFixture):
+    """They hide no other: one is named, and of one whose ID cannot be read the log tells."""
+    names = [f"run_{number}" for number in range(5)]
+    async with SQLiteStore(path) as store:
+        for name in names:
+            await store.commit(
+                [state(name, "t", owner=f"owner of {name}", reasoning_effort=name + LONG.replace(" ", name))]
+            )
+    damage(path, "run_1", body="[]")
+    damage_page_of(path, "run_3", "run_state")
+    async with SQLiteStore(path) as store:
+        if not whole:
+            execute = store._execute
+
+            async def unreadable(sql: str, parameters: Any) -> Any:
+                if sql == schema.WHOSE:
+                    raise StoreDataError("malformed")
+                return await execute(sql, parameters)
+
+            store._execute = unreadable  # type: ignore[method-assign]
+        found = await store.unfinished()
+    ids = [each.id if isinstance(each, Unreadable) else each.value.id for each in found]
+    if whole:
+        assert ids == names
+        assert [each.owner for each in found if isinstance(each, Unreadable)] == ["owner of run_1", "owner of run_3"]
+    else:
+        assert ids == ["run_0", "run_2", "run_4"]
+        assert caplog.text.count("not even the run's ID can be read") == 2
 
 
 async def test_bugs_are_not_trouble(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):

@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from openai_runs.engine import Say
 from openai_runs.engine.records import Change, Delete, PageQuery, Record, RunState
 from openai_runs.engine.sqlite_store import SQLiteStore
 from openai_runs.engine.store import MemoryStore, Store, UnknownCursorError
@@ -23,6 +24,7 @@ from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from tests.engine.objects import assistant, message, run, state, step, thread
+from tests.engine.world import world
 
 pytestmark = pytest.mark.anyio
 
@@ -49,6 +51,45 @@ def ids(records: Sequence[Record[Any]]) -> list[str]:
 async def messages(store: Store, query: PageQuery, **options: Any) -> tuple[list[str], bool]:
     records, more = await store.page(Message, "thread_1", query, **options)
     return ids(records), more
+
+
+# Numbers of any size
+
+
+@pytest.mark.parametrize("number", [1, 3, 4, 2**63 - 1, 2**63, 2**64, int(1e300)])
+async def test_more_messages_than_there_can_be(store: Store, number: int):
+    """As many as there are."""
+    await store.commit([message(str(index), "thread_1") for index in range(3)])
+    found = await store.history("thread_1", last_messages=number)
+    assert ids(found) == ["0", "1", "2"][-min(number, 3) :]
+
+
+@pytest.mark.parametrize("number", [2**63, 10**400, 1e300, 300.0])
+async def test_a_run_with_numbers_of_any_size(store: Store, number: float):
+    """It completes, and shows the numbers that it was given; so after a restart, too."""
+    limits = {"max_prompt_tokens": number, "max_completion_tokens": number}
+    async with world([Say("Hello")], store=Kept(store)) as w:
+        strategy = {"type": "last_messages", "last_messages": number}
+        created = await w.start("Hi", truncation_strategy=strategy, **limits)
+        await w.until("run.completed", created)
+        shown = await w.get(created)
+    assert shown.truncation_strategy.last_messages == shown.max_prompt_tokens == number
+    assert type(shown.truncation_strategy.last_messages) is type(shown.max_completion_tokens) is int
+
+
+class Kept:
+    """A store that is open already."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    async def __aenter__(self) -> Any:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
 
 
 # Objects
