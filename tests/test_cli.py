@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
+from aiohttp import ClientSession
 from typer.testing import CliRunner
 
 from openai_runs import Session
@@ -198,6 +199,24 @@ def test_main_is_the_program(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(SystemExit) as exit_:
         main()
     assert exit_.value.code == 0
+
+
+@pytest.mark.parametrize("number", ["9223372036854775808", "1e300", "1" + 400 * "0"])
+async def test_serve_survives_any_number(tmp_path: Path, number: str):
+    """Numbers that are valid and larger than what a machine's integer holds end neither the server nor the run."""
+    strategy = f'{{"type": "last_messages", "last_messages": {number}}}'
+    limits = f'"max_prompt_tokens": {number}, "max_completion_tokens": {number}'
+    with serving(tmp_path / "runs.db") as (url, process):
+        async with Session(url, "any") as session, ClientSession() as http:
+            assistant = await session.assistants.create(model="m")
+            body = f'{{"assistant_id": "{assistant.id}", "truncation_strategy": {strategy}, {limits}}}'
+            json_type = {"Content-Type": "application/json"}
+            async with http.post(f"{url}/threads/runs", data=body, headers=json_type) as response:
+                created = await response.json()
+            ended = await session.runs.complete(await session.runs.retrieve(created["thread_id"], created["id"]))
+            assert ended.truncation_strategy.last_messages == (int(1e300) if "e" in number else int(number))
+            await session.runs.complete(await session.threads.create_and_run(assistant_id=assistant.id))
+        assert process.poll() is None
 
 
 # runs end

@@ -20,6 +20,8 @@ from openai_runs.engine.resources.runs import Runs
 from openai_runs.engine.resources.threads import Threads
 from openai_runs.engine.store import Store
 
+_LONGEST: Final = 100 * 365 * 24 * 3600  # seconds; timestamps end with the year 9999
+
 
 async def _hold(*, task_status: TaskStatus[TaskGroup]) -> None:
     """Keep a task group that can be cancelled without the task that asked for it.
@@ -79,6 +81,10 @@ class Engine(anyio.AsyncContextManagerMixin):
         """
         check_count("max_active_runs", max_active_runs, least=1)
         check_seconds("expires_after", expires_after)
+        if expires_after > _LONGEST:
+            raise ValueError(
+                f"expires_after must be at most {_LONGEST:,} seconds, a hundred years: got {expires_after}"
+            )
         for name, value, kind in ("store", store, "SQLiteStore(path)"), ("backend", backend, "ScriptedBackend()"):
             if not hasattr(value, "__aenter__"):
                 raise TypeError(f"{name} must be an object, such as {kind}: got {value!r}")

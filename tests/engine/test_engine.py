@@ -120,6 +120,8 @@ async def test_the_system_s_clock():
     [
         ({"max_active_runs": 0}, "max_active_runs must be at least 1"),
         ({"expires_after": 0}, "expires_after must be more than 0 seconds"),
+        ({"expires_after": 1e300}, "expires_after must be at most 3,153,600,000 seconds, a hundred years: got 1e"),
+        ({"expires_after": float("inf")}, "expires_after must be at most .* got inf"),
         ({"expires_after": "600"}, "expires_after must be a number of seconds: got '600'"),
         ({"store": "runs.db"}, r"store must be an object, such as SQLiteStore\(path\): got 'runs.db'"),
         ({"backend": "scripted"}, r"backend must be an object, such as ScriptedBackend\(\): got 'scripted'"),
