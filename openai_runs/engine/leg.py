@@ -90,11 +90,6 @@ class Leg:
     _handle: str | None = field(default=None, init=False)  # of a call that goes on without us
     _used_ids: set[str] = field(factory=set, init=False)  # of the run's earlier tool calls
 
-    @property
-    def is_over(self) -> bool:
-        """Whether somebody else has ended the run, or is about to."""
-        return self._over
-
     def abandon(self) -> None:
         """Stop: from now on the run is somebody else's."""
         self._over = True

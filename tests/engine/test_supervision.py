@@ -19,7 +19,7 @@ from openai_runs.engine.backends import (
     ToolCallDelta,
     UsageReport,
 )
-from openai_runs.engine.errors import StoreDataError
+from openai_runs.engine.errors import StoreDataError, StoreUnavailableError
 from openai_runs.engine.records import Delete, Record, RunState, Unreadable
 from openai_runs.engine.supervision import contained
 from openai_runs.models.message import Message
@@ -235,6 +235,46 @@ async def test_a_run_that_cannot_even_be_ended(kind, caplog):
         assert await store.unfinished() == []
 
 
+async def test_a_message_that_cannot_be_ended():
+    """It stays as it was begun, with its step: the run ends all the same."""
+    store, go_on = Damaged(writing=[Message]), anyio.Event()
+    async with world([[Say("It is"), Wait(go_on), Call("f")]], store=store) as w:
+        run = await w.start("Hello")
+        await w.until("message.delta", run, 2)
+        store.hurt.add(run.id)
+        go_on.set()
+        await w.until("run.failed", run)
+        assert [step.status for step in await w.steps(run)] == ["in_progress"]
+        assert await store.unfinished() == []
+
+
+async def test_a_waiting_run_that_cannot_be_ended(caplog):
+    """Its deadline comes to nothing, but its thread is free."""
+    store = Damaged(reading=[Run])
+    async with world([Call("f")], store=store) as w:
+        run = await w.start("Hello")
+        await w.until("run.requires_action", run)
+        store.hurt.add(run.id)
+        w.clock.advance(600)
+        await w.settle()
+        assert f"run {run.id} cannot be ended" in caplog.text
+        await w.until("run.requires_action", await w.again(run))
+
+
+async def test_a_store_that_is_not_available_at_a_start():
+    """That is not the fault of one run: the engine does not start, and forgets none."""
+    kept = {"store": Damaged(reading=[Run], error=StoreUnavailableError("no disk")), "clock": ManualClock()}
+    async with world([Wait()], **kept) as w:
+        run = await w.start("Hello")
+    kept["store"].hurt.add(run.id)
+    with pytest.raises(StoreUnavailableError):
+        async with world([Say("Hello")], **kept):
+            pytest.fail("started")
+    kept["store"].hurt.clear()
+    async with world([Say("Hello")], **kept) as w:
+        await w.until("run.completed", run)
+
+
 async def test_a_run_that_expires_though_it_is_damaged():
     """Its deadline is kept with what can be read of it."""
     store = Damaged(reading=[RunStep])
@@ -356,8 +396,8 @@ async def test_a_backend_that_cannot_be_told_to_abandon(caplog):
         assert f"run {run.id} has ended, but its model call could not be abandoned" in caplog.text
 
 
-async def test_a_backend_that_fails_as_it_is_stopped():
-    """An engine that stops is no reason for a run to fail: it goes on at the next start."""
+async def test_a_backend_that_fails_as_it_is_stopped(caplog):
+    """An engine that stops is no reason for a run to fail, nor for the log to say so: it goes on at the next start."""
 
     class Sore(ModelBackend):
         async def respond(self, request):
@@ -371,20 +411,22 @@ async def test_a_backend_that_fails_as_it_is_stopped():
     async with world(Sore(), **kept) as w:
         run = await w.start()
         await w.until("message.delta", run)
+    assert "failed" not in caplog.text
     async with world([Say("Well, well.")], **kept) as w:
         assert (await w.get(run)).status == "in_progress"
         await w.until("run.completed", run)
 
 
-def test_a_loop_that_ends():
-    """It cancels all tasks at once, the engine's too: its runs go on at the next start."""
+def test_a_loop_that_ends(caplog):
+    """It cancels all tasks at once, in any order, the engine's too: that is no failure, and its runs go on later."""
     kept = {"store": MemoryStore(), "clock": ManualClock()}
     runs = []
 
     async def program(started):
         async with world([[Say("It"), Wait()]], **kept) as w:
-            runs.append(await w.start())
-            await w.until("message.delta", runs[0])
+            runs.extend([await w.start() for _ in range(20)])
+            for run in runs:
+                await w.until("message.delta", run)
             started.set()
             await anyio.sleep_forever()
 
@@ -394,13 +436,13 @@ def test_a_loop_that_ends():
         await started.wait()
         assert not task.done()
 
-    asyncio.run(main())
-
     async def later():
         async with world([Say("It is.")], **kept) as w:
-            assert (await w.get(runs[0])).status == "in_progress"
-            await w.until("run.completed", runs[0])
+            for run in runs:
+                await w.until("run.completed", run)
 
+    asyncio.run(main())
+    assert caplog.text == ""
     asyncio.run(later())
 
 
