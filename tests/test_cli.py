@@ -213,7 +213,9 @@ async def test_serve_survives_any_number(tmp_path: Path, number: str):
             json_type = {"Content-Type": "application/json"}
             async with http.post(f"{url}/threads/runs", data=body, headers=json_type) as response:
                 created = await response.json()
-            ended = await session.runs.complete(await session.runs.retrieve(created["thread_id"], created["id"]))
+            ended = await session.runs.complete(
+                await session.runs.retrieve(thread_id=created["thread_id"], run_id=created["id"])
+            )
             assert ended.truncation_strategy.last_messages == (int(1e300) if "e" in number else int(number))
             await session.runs.complete(await session.threads.create_and_run(assistant_id=assistant.id))
         assert process.poll() is None
