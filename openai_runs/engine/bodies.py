@@ -1,7 +1,7 @@
 """Request bodies to models: defaults filled in, the assistant's values taken over, new IDs given. No I/O."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -11,6 +11,7 @@ from openai_runs import _wire
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.ids import new_id
 from openai_runs.engine.records import RunState
+from openai_runs.engine.turns import Work
 from openai_runs.errors import ProtocolError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Attachment, Content, Message, MessageRole, MessageStatus, Text, TextContent
@@ -101,6 +102,15 @@ MetadataT = TypeVar("MetadataT", Thread, Message, Run)
 def with_metadata(value: MetadataT, body: Body) -> MetadataT:
     """Put a change's metadata, if it has some, in place of all that was there."""
     return evolve(value, metadata=body["metadata"] or {}) if "metadata" in body else value
+
+
+def new_messages(bodies: Iterable[Body], thread_id: str, now: float) -> Work[list[Message]]:
+    """Make messages that a caller adds to a thread."""
+    messages = []
+    for body in bodies:
+        messages.append(new_message(body, thread_id, now))
+        yield
+    return messages
 
 
 def new_message(body: Body, thread_id: str, now: float) -> Message:

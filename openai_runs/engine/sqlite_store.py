@@ -25,6 +25,7 @@ from openai_runs.engine.errors import StoreDataError, StoreUnavailableError
 from openai_runs.engine.record_cache import RecordCache
 from openai_runs.engine.records import Change, Delete, PageQuery, Record, RunState, Stored, Unreadable
 from openai_runs.engine.store import UnknownCursorError, group_of
+from openai_runs.engine.turns import Work, in_turns
 from openai_runs.errors import ProtocolError
 from openai_runs.models.message import Message
 from openai_runs.models.run_step import RunStep
@@ -37,6 +38,8 @@ T = TypeVar("T", bound=Stored)
 _logger = logging.getLogger("openai_runs.engine")
 
 _CHUNK: Final = 200  # objects that are read in one go: decoding them takes a few milliseconds
+
+_encode_row = msgspec.json.Encoder().encode
 
 _CLEAR: Final = 3  # commits that fail one after the other: then it is the disk, and others need not be tried
 
@@ -88,6 +91,7 @@ class SQLiteStore:
         self._cache = RecordCache(cache_size)
         self._db: aiosqlite.Connection | None = None
         self._last_place = 0
+        self._encoding = 0  # commits that are not ready to be written yet
         self._waiting: list[_Write] = []
         self._writer: asyncio.Task[None] | None = None
         self._in_trouble = False
@@ -116,6 +120,8 @@ class SQLiteStore:
     ) -> None:
         """Write what waits, and close the file."""
         with anyio.CancelScope(shield=True):  # SQLite's thread ends, whatever else does
+            while self._encoding:  # noqa: ASYNC110  # rare; an event would have to be made for each commit
+                await asyncio.sleep(0)
             if self._writer is not None:
                 await self._writer
             db, self._db = self._db, None
@@ -131,7 +137,12 @@ class SQLiteStore:
             StoreDataError: Nothing was done, and later is no better.
         """
         loop = asyncio.get_running_loop()
-        write = _Write([self._columns_of(change) for change in changes], loop.create_future())
+        self._encoding += 1
+        try:
+            columns = await in_turns(self._columns(changes))
+        finally:
+            self._encoding -= 1
+        write = _Write(columns, loop.create_future())
         self._waiting.append(write)
         if self._writer is None or self._writer.done():
             # No task group: one would make an exception group of what is raised where the store is used.
@@ -161,7 +172,7 @@ class SQLiteStore:
 
     async def _write(self, group: Sequence[_Write]) -> Exception | None:
         try:
-            await self._execute(schema.WRITE, _parameters_of(group))
+            await self._execute(schema.WRITE, await in_turns(_parameters_of(group)))
         except Exception as error:  # it belongs to those who wait for these writes
             if isinstance(error, StoreUnavailableError) and not self._in_trouble:
                 self._in_trouble = True
@@ -170,18 +181,30 @@ class SQLiteStore:
         if self._in_trouble:
             self._in_trouble = False
             _logger.warning("%r takes commits again", self)
+        await in_turns(self._remembering(group))
+        return None
+
+    def _remembering(self, group: Sequence[_Write]) -> Work[None]:
         for write in group:
             for change, _, body in write.changes:
                 if isinstance(change, Delete):
                     self._cache.drop(change.kind, change.id)
                 else:
                     self._cache.put(change, len(body or b""))
-        return None
+                yield
 
-    def _columns_of(self, change: Change) -> tuple[Change, tuple[Any, ...], bytes | None]:
+    def _columns(self, changes: Sequence[Change]) -> Work[list[tuple[Change, tuple[Any, ...], bytes | None]]]:
+        first = self._last_place + 1  # each is used if the object is a new one; other commits go on behind these
+        self._last_place += len(changes)
+        found = []
+        for place, change in enumerate(changes, first):
+            found.append(self._columns_of(change, place))
+            yield
+        return found
+
+    def _columns_of(self, change: Change, place: int) -> tuple[Change, tuple[Any, ...], bytes | None]:
         if isinstance(change, Delete):
             return change, (None, schema.NAMES[change.kind], change.id, None, None, None, None), None
-        self._last_place += 1  # it is used if the object is a new one
         value = change.value
         history = run_id = None
         if isinstance(value, Message):
@@ -189,7 +212,7 @@ class SQLiteStore:
         elif isinstance(value, RunStep) and value.type == "tool_calls":
             history = value.thread_id
         kind, list = schema.NAMES[type(value)], group_of(change)
-        columns = (self._last_place, kind, value.id, change.owner, list, history, run_id)
+        columns = (place, kind, value.id, change.owner, list, history, run_id)
         return change, columns, _wire.encode(value)
 
     async def get(self, kind: type[T], id: str) -> Record[T] | None:
@@ -322,22 +345,23 @@ class SQLiteStore:
             raise
 
 
-def _parameters_of(group: Sequence[_Write]) -> Mapping[str, Any]:
-    index: list[tuple[Any, ...]] = []
+def _parameters_of(group: Sequence[_Write]) -> Work[Mapping[str, Any]]:
+    rows: list[bytes] = []
     bodies: list[bytes] = []
     place = 1
     for write in group:
         for _, columns, body in write.changes:
             if body is None:
-                index.append(columns)
+                rows.append(_encode_row(columns))
             else:
-                index.append((*columns, place, len(body)))
+                rows.append(_encode_row((*columns, place, len(body))))
                 bodies.append(body)
                 place += len(body)
-    text = msgspec.json.encode(index).decode()
-    if "\\u0000" in text:  # where SQLite would take the rest of an ID for nothing
+            yield
+    text = b"[%b]" % b",".join(rows)
+    if b"\\u0000" in text:  # where SQLite would take the rest of an ID for nothing
         raise ValueError("a NUL character in an ID or in an owner's label")
-    return {"index": text, "bodies": b"".join(bodies)}
+    return {"index": text.decode(), "bodies": b"".join(bodies)}
 
 
 def _decode(rows: bytes | None) -> list[Record[Any]]:

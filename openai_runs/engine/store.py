@@ -5,11 +5,12 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from itertools import count
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
 
 from attrs import define, field
 
 from openai_runs.engine.records import Change, Delete, PageQuery, Record, RunState, Stored, Unreadable
+from openai_runs.engine.turns import Work, in_turns
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
@@ -150,6 +151,7 @@ _REMEMBERED: Final = 10_000
 
 _HISTORY: Final = "history"  # lines that are not paged: what `history` reads, and a run's messages
 _OF_RUN: Final = "of run "  # and its ID
+_LineKey: TypeAlias = tuple[type[Any] | str, str]
 
 
 @define
@@ -160,7 +162,7 @@ class MemoryStore:
         factory=lambda: {kind: {} for kind in (Assistant, Thread, Message, Run, RunStep, RunState)}, init=False
     )
     _places: dict[tuple[type[Any], str], int] = field(factory=dict, init=False)
-    _lines: dict[tuple[type[Any] | str, str], _Line] = field(factory=dict, init=False)
+    _lines: dict[_LineKey, _Line] = field(factory=dict, init=False)
     _deleted: OrderedDict[tuple[type[Any], str, str], int] = field(factory=OrderedDict, init=False)
     _next_place: Iterator[int] = field(factory=count, init=False)
 
@@ -173,12 +175,12 @@ class MemoryStore:
         """Keep everything."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        """Do all of it at once."""
-        for change in changes:
+        """Do all of it at once, after what can be done before."""
+        for change, lines in await in_turns(_with_lines(changes)):
             if isinstance(change, Delete):
                 self._delete(change.kind, change.id)
             else:
-                self._put(change)
+                self._put(change, lines)
 
     async def get(self, kind: type[T], id: str) -> Record[T] | None:
         """Find an object."""
@@ -222,12 +224,12 @@ class MemoryStore:
         for record in list(self._records[kind].values()):
             yield record
 
-    def _put(self, record: Record[Any]) -> None:
+    def _put(self, record: Record[Any], lines: Sequence[_LineKey]) -> None:
         kind, id = type(record.value), record.value.id
         self._records[kind][id] = record
         if (kind, id) not in self._places:
             place = self._places[kind, id] = next(self._next_place)
-            for key in _lines_of(record):
+            for key in lines:
                 if (line := self._lines.get(key)) is None:
                     line = self._lines[key] = _Line()
                 line.append(place, id)
@@ -273,10 +275,18 @@ class MemoryStore:
         raise UnknownCursorError(param)
 
 
-def _lines_of(record: Record[Any]) -> list[tuple[type[Any] | str, str]]:
+def _with_lines(changes: Sequence[Change]) -> Work[list[tuple[Change, Sequence[_LineKey]]]]:
+    found = []
+    for change in changes:
+        found.append((change, () if isinstance(change, Delete) else _lines_of(change)))
+        yield
+    return found
+
+
+def _lines_of(record: Record[Any]) -> Sequence[_LineKey]:
     value = record.value
     group = group_of(record)
-    lines: list[tuple[type[Any] | str, str]] = [] if group is None else [(type(value), group)]
+    lines: list[_LineKey] = [] if group is None else [(type(value), group)]
     if isinstance(value, Message):
         lines.append((_HISTORY, value.thread_id))
         if value.run_id is not None:

@@ -51,11 +51,38 @@ def above(name: str, value: object, most: object, *, kind: str = "integer") -> A
     return ApiError(400, f"Invalid '{name}': {text}", param=name, code=f"{kind}_above_max_value")
 
 
+def too_many_values(number: int, most: int) -> ApiError:
+    """A body of more JSON values than the server takes."""
+    text = f"too many values. Expected at most {most} JSON values in all, but got {number} instead."
+    return ApiError(400, f"Invalid request body: {text}", code="body_above_max_values")
+
+
+def unknown(path: Sequence[str | int]) -> ApiError:
+    """A name that the API does not have."""
+    name = _dotted(path)
+    return ApiError(400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
+
+
+def too_many_items(path: Sequence[str | int], items: Any, most: int) -> ApiError:
+    """An array that is longer than the API takes."""
+    name = _dotted(path)
+    return ApiError(
+        400, f"Invalid '{name}': {_too_long('array', items, most)}", param=name, code="array_above_max_length"
+    )
+
+
+def too_many_properties(path: Sequence[str | int], properties: Any, most: int) -> ApiError:
+    """An object that has more keys than the API takes."""
+    name = _dotted(path)
+    text = f"too many properties. Expected an object with at most {most} properties, but got {len(properties)}."
+    return ApiError(400, f"Invalid '{name}': {text}", param=name, code="object_above_max_properties")
+
+
 def about(errors: Sequence[ValidationError], document: Mapping[str, Any]) -> ApiError:
     """Make the answer to a body that breaks its schema.
 
     Args:
-        errors: All that the validator found, at least one.
+        errors: What the validator found, at least one.
         document: The document that the schema stands in.
     """
     # A misspelt name explains why the right one is missing, so it comes first.
@@ -66,8 +93,7 @@ def about(errors: Sequence[ValidationError], document: Mapping[str, Any]) -> Api
         case Kind.AnyOf(branches) | Kind.OneOfNotValid(branches):
             return _about_union(path, value, branches, document)
         case Kind.AdditionalProperties(unexpected):
-            name = _dotted([*path, unexpected[0]])
-            return ApiError(400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
+            return unknown([*path, unexpected[0]])
         case Kind.Required(missing):
             name = _dotted([*path, missing])
             text = f"Missing required parameter: '{name}'."
@@ -95,7 +121,7 @@ def _about_limit(name: str, error: ValidationError, document: Mapping[str, Any])
             text = f"empty array. Expected an array with minimum length {limit}, but got an empty array instead."
             code = "empty_array"
         case Kind.MaxItems(limit):
-            text, code = _too_long("array", value, limit), "array_above_max_length"
+            return too_many_items(error.instance_path, value, limit)
         case Kind.MaxLength(limit):
             text, code = _too_long("string", value, limit), "string_above_max_length"
         case Kind.PropertyNames(inner):
@@ -104,8 +130,7 @@ def _about_limit(name: str, error: ValidationError, document: Mapping[str, Any])
                 "string_above_max_length",
             )
         case Kind.MaxProperties(limit):
-            text = f"too many properties. Expected an object with at most {limit} properties, but got {len(value)}."
-            code = "object_above_max_properties"
+            return too_many_properties(error.instance_path, value, limit)
         case Kind.Pattern(pattern):
             text = f"string does not match pattern. Expected '{pattern}', but got {_shown(value)} instead."
             code = "invalid_value"

@@ -54,7 +54,7 @@ async def read_body(request: web.Request, schema: str, *, required: bool = True)
             f"please try again with the header 'Content-Type: {_CONTENT_TYPE}'.",
             code="unsupported_content_type",
         )
-    return validation.check(validation.parse(text), schema)
+    return await validation.read(text, schema)
 
 
 def answer(model: Model) -> web.Response:

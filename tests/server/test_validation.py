@@ -330,6 +330,49 @@ BAD = [
         "integer_below_min_value",
         None,
     ),
+    (
+        "CreateThreadRequest",
+        {"messages": [MESSAGE] * 100_001},
+        "messages",
+        "array_above_max_length",
+        (
+            "Invalid 'messages': array too long. Expected an array with maximum length 100000, but got an array "
+            "with length 100001 instead."
+        ),
+    ),
+    (
+        "CreateRunRequest",
+        RUN | {"additional_messages": [{}] * 100_001},
+        "additional_messages",
+        "array_above_max_length",
+        None,
+    ),
+    ("CreateMessageRequest", MESSAGE | {"content": [5] * 1001}, "content", "array_above_max_length", None),
+    ("CreateMessageRequest", MESSAGE | {"attachments": [{}] * 1001}, "attachments", "array_above_max_length", None),
+    (
+        "CreateMessageRequest",
+        MESSAGE | {"attachments": [{"tools": [{"type": "code_interpreter"}] * 21}]},
+        "attachments[0].tools",
+        "array_above_max_length",
+        None,
+    ),
+    (
+        "CreateThreadRequest",
+        {"tool_resources": {"file_search": {"vector_stores": [{"file_ids": ["file_1"] * 10_001}]}}},
+        "tool_resources.file_search.vector_stores[0].file_ids",
+        "array_above_max_length",
+        None,
+    ),
+    # more than one thing is wrong
+    ("CreateThreadRequest", {"messages": [{"role": 1}, {"new": 1}]}, "messages[1].new", "unknown_parameter", None),
+    ("CreateThreadRequest", {"messages": [{}] * 100_001, "new": 1}, "new", "unknown_parameter", None),
+    (
+        "CreateMessageRequest",
+        {"content": [{}] * 1001, "attachments": [{}] * 1001},
+        "content",
+        "array_above_max_length",
+        None,
+    ),
 ]
 
 
@@ -357,6 +400,48 @@ def test_a_keyword_the_document_does_not_use_yet():
     error = complaints.about(errors, schema)
     assert (error.param, error.code) == ("a", "invalid_value")
     assert "3 is not a multiple of 2" in error.message
+
+
+@pytest.mark.parametrize(
+    ("schema", "body_of"),
+    [
+        ("CreateThreadRequest", lambda items: {"messages": items}),
+        ("CreateRunRequest", lambda items: RUN | {"additional_messages": items}),
+        ("CreateThreadAndRunRequest", lambda items: RUN | {"thread": {"messages": items}}),
+        ("CreateMessageRequest", lambda items: MESSAGE | {"content": items}),
+        ("CreateMessageRequest", lambda items: MESSAGE | {"attachments": items}),
+        ("CreateThreadRequest", lambda items: {"metadata": {str(number): 5 for number, _ in enumerate(items)}}),
+        (
+            "CreateThreadRequest",
+            lambda items: {"tool_resources": {"file_search": {"vector_stores": [{"file_ids": items}]}}},
+        ),
+        ("SubmitToolOutputsRunRequest", lambda items: {"tool_outputs": items}),
+    ],
+)
+@pytest.mark.parametrize("item", [None, {"new": [], "file_id": 5, "tool_call_id": 5}])
+def test_one_error_is_made_whatever_is_wrong(schema, body_of, item, monkeypatch):
+    """A body of wrong items costs no more memory for errors than one with a few: there is no list of them."""
+
+    def made(count):
+        numbers = []
+        about = complaints.about
+
+        def counting(errors, document):
+            numbers.append(sum(map(_size, errors)))
+            return about(errors, document)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(complaints, "about", counting)
+            refused(body_of([item] * count), schema)
+        return sum(numbers)
+
+    assert made(500) <= made(5)
+
+
+def _size(error):
+    """How many errors there are in an error."""
+    branches = getattr(error.kind, "context", ())
+    return 1 + sum(_size(inner) for branch in branches for inner in branch)
 
 
 JSON = st.recursive(
@@ -449,6 +534,88 @@ def test_deep_nesting_has_a_bound(depth):
 def test_many_brackets_are_not_deep():
     """A long flat list passes."""
     assert len(validation.parse(b"[" + b"{}," * 1000 + b"{}]")) == 1001
+
+
+def number_of_values(value):
+    match value:
+        case dict():
+            return 1 + sum(map(number_of_values, value.values()))
+        case list():
+            return 1 + sum(map(number_of_values, value))
+        case _:
+            return 1
+
+
+TRICKY = st.sampled_from(["a,b", "{}[", "\\", '"', '\\"', '\\\\"{', "", ' x\\"'])
+
+
+@given(
+    value=st.recursive(
+        TRICKY | st.integers(0, 9), lambda inner: st.lists(inner) | st.dictionaries(TRICKY, inner), max_leaves=30
+    ),
+    indent=st.none() | st.just(1),
+    piece=st.integers(1, 20),
+)
+def test_values_are_counted_before_they_are_parsed(value, indent, piece):
+    """The number in the error is right, wherever the text is cut into pieces: in strings and escapes too."""
+    number = number_of_values(value)
+    text = json.dumps(value, indent=indent).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validation, "_PIECE", piece)
+        patch.setattr(validation, "MAX_VALUES", number)
+        assert validation.parse(text) == value
+        patch.setattr(validation, "MAX_VALUES", number - 1)
+        with pytest.raises(ApiError, match=f"at most {number - 1} JSON values in all, but got {number} ") as caught:
+            validation.parse(text)
+    assert (caught.value.status, caught.value.code) == (400, "body_above_max_values")
+
+
+def test_too_many_values_are_never_made(monkeypatch):
+    """A body that is small as a text and huge in memory is refused before it is parsed."""
+    monkeypatch.setattr(validation, "_decode", None)
+    with pytest.raises(ApiError, match="too many values"):
+        validation.parse(b"[" + b"{}," * validation.MAX_VALUES + b"{}]")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("items", "error"),
+    [
+        (b'{"role":"user","content":"Hi"}', None),
+        (b'{"role":"user"}', "Missing required parameter: 'messages\\[0\\].content'"),
+        (b'{"role":"user","content":"Hi","metadata":{"a":{"b":' + b"[" * 130 + b"]" * 130 + b"}}}", "nested more than"),
+    ],
+)
+async def test_a_large_body_is_read_in_turns(items, error, monkeypatch):
+    """While it is, others have their turns: after parsing, after each few nested values, before and in the search."""
+    breaks = 0
+
+    async def counted(work):
+        nonlocal breaks
+        while True:
+            try:
+                next(work)
+            except StopIteration as end:
+                return end.value
+            breaks += 1
+
+    monkeypatch.setattr(validation, "in_turns", counted)
+    monkeypatch.setattr(validation, "_PIECE", 100)
+    text = b'{"messages":[' + b",".join([items] * 2000) + b"]}"
+    if error is None:
+        assert await validation.read(text, "CreateThreadRequest") == json.loads(text)
+        assert breaks >= 2000 / 100
+    else:
+        with pytest.raises(ApiError, match=error):
+            await validation.read(text, "CreateThreadRequest")
+        assert breaks >= 3
+
+
+@pytest.mark.anyio
+async def test_a_small_body_is_read_at_once(monkeypatch):
+    """Nearly all bodies are small, and do not pay for the large ones."""
+    monkeypatch.setattr(validation, "in_turns", None)
+    assert await validation.read(json.dumps(RUN).encode(), "CreateRunRequest") == RUN
 
 
 def test_page_query():

@@ -1,5 +1,7 @@
 """What can be done with messages: the other half of `openai_runs.services.messages`."""
 
+from typing import Final
+
 from attrs import define
 
 from openai_runs.engine.bodies import Body, new_message, with_metadata
@@ -11,6 +13,9 @@ from openai_runs.models.assistant import Deleted
 from openai_runs.models.message import Message, MessageStatus
 from openai_runs.models.page import Page
 from openai_runs.models.thread import Thread
+
+#: Of one thread: as many as the hosted API took.
+MAX_MESSAGES: Final = 100_000
 
 
 @define

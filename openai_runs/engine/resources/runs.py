@@ -5,7 +5,7 @@ from typing import Final
 
 from attrs import define, evolve
 
-from openai_runs.engine.bodies import Body, new_message, new_run, with_metadata
+from openai_runs.engine.bodies import Body, new_messages, new_run, with_metadata
 from openai_runs.engine.endings import end_calls
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
@@ -14,6 +14,7 @@ from openai_runs.engine.model_call import with_calls
 from openai_runs.engine.moves import moved
 from openai_runs.engine.published import Listener, Published
 from openai_runs.engine.records import NO_USAGE, PageQuery, Record, RunState
+from openai_runs.engine.turns import in_turns
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run, RunStatus
@@ -49,7 +50,7 @@ class Runs:
             if (run_id := self._executor.active_run(thread_id)) is not None:
                 raise ApiError(400, f"Thread {thread_id} already has an active run {run_id}.")
             now = self._ledger.clock.now()
-            messages = [new_message(message, thread_id, now) for message in body.get("additional_messages") or ()]
+            messages = await in_turns(new_messages(body.get("additional_messages") or (), thread_id, now))
             run, state = new_run(body, thread, assistant, now, self._expires_after)
             self._executor.refuse_unsupported(run, state)
             await self._ledger.commit(

@@ -2,11 +2,12 @@
 
 from attrs import define
 
-from openai_runs.engine.bodies import Body, changed_thread, new_message, new_run, new_thread
+from openai_runs.engine.bodies import Body, changed_thread, new_messages, new_run, new_thread
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.published import Listener, Published
 from openai_runs.engine.records import Delete, Record
+from openai_runs.engine.turns import in_turns
 from openai_runs.models.assistant import Assistant, Deleted
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
@@ -24,7 +25,7 @@ class Threads:
         """Operation ``createThread``."""
         now = self._ledger.clock.now()
         thread = new_thread(body, now)
-        messages = [new_message(message, thread.id, now) for message in body.get("messages", ())]
+        messages = await in_turns(new_messages(body.get("messages", ()), thread.id, now))
         await self._ledger.commit([Record(owner, thread), *(Record(owner, message) for message in messages)])
         return thread
 
@@ -57,7 +58,7 @@ class Threads:
         now = self._ledger.clock.now()
         thread_body = body.get("thread") or {}
         thread = new_thread(thread_body, now)
-        messages = [new_message(message, thread.id, now) for message in thread_body.get("messages", ())]
+        messages = await in_turns(new_messages(thread_body.get("messages", ()), thread.id, now))
         run, state = new_run(body, thread, assistant, now, self._expires_after)
         self._executor.refuse_unsupported(run, state)
         async with self._ledger.lock(thread.id):
