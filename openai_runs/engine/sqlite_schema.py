@@ -166,6 +166,7 @@ PLACES_UNFINISHED: Final = """
 WHOSE: Final = "SELECT owner, id FROM objects WHERE place = ?"
 
 MOST: Final = 2**63 - 1  #: the largest integer
+COUNT_OF_MESSAGES: Final = "SELECT count(*) FROM objects WHERE kind = 'message' AND list = :thread_id"
 
 START_OF_HISTORY: Final = """
     SELECT place FROM objects WHERE history = :thread_id AND kind = 'message' AND run_id IS NOT :besides_run

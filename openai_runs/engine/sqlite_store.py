@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +41,8 @@ _logger = logging.getLogger("openai_runs.engine")
 _CHUNK: Final = 200  # objects that are read in one go: decoding them takes a few milliseconds
 
 _encode_row = msgspec.json.Encoder().encode
+
+_COUNTED: Final = 10_000  # threads of which the number of messages is kept
 
 _CLEAR: Final = 3  # commits that fail one after the other: then it is the disk, and others need not be tried
 
@@ -95,6 +98,9 @@ class SQLiteStore:
         self._waiting: list[_Write] = []
         self._writer: asyncio.Task[None] | None = None
         self._in_trouble = False
+        # How many messages there are at most in each thread that was counted lately: those that were there, and all
+        # that were put since.
+        self._counted: OrderedDict[str, int] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<SQLiteStore {str(self._path)!r}, {'closed' if self._db is None else 'open'}>"
@@ -209,6 +215,8 @@ class SQLiteStore:
         history = run_id = None
         if isinstance(value, Message):
             history, run_id = value.thread_id, value.run_id
+            if value.thread_id in self._counted:
+                self._counted[value.thread_id] += 1
         elif isinstance(value, RunStep) and value.type == "tool_calls":
             history = value.thread_id
         kind, list = schema.NAMES[type(value)], group_of(change)
@@ -263,6 +271,20 @@ class SQLiteStore:
         more = len(records) > query.limit
         del records[query.limit :]
         return records[::-1] if from_the_end != newest_first else records, more
+
+    async def count_messages(self, thread_id: str, enough: int) -> int:
+        """Count the messages of a thread: once in a while, since that takes as long as there are many.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read now.
+        """
+        at_most = self._counted.pop(thread_id, enough)
+        if at_most >= enough:
+            [(at_most,)] = await self._execute(schema.COUNT_OF_MESSAGES, {"thread_id": thread_id})
+        self._counted[thread_id] = at_most
+        if len(self._counted) > _COUNTED:
+            self._counted.popitem(last=False)
+        return at_most
 
     async def history(
         self, thread_id: str, *, last_messages: int | None = None, besides_run: str = ""

@@ -83,6 +83,18 @@ class Store(Protocol):
         """
         ...
 
+    async def count_messages(self, thread_id: str, enough: int) -> int:
+        """Count the messages of a thread, on which no commit is being done, as exactly as need be.
+
+        Args:
+            thread_id: The thread.
+            enough: From which number on it matters how many there are.
+
+        Returns:
+            How many there are, if it is ``enough`` or more; else less than ``enough``, and no less than there are.
+        """
+        ...
+
     async def history(
         self, thread_id: str, *, last_messages: int | None = None, besides_run: str = ""
     ) -> Sequence[Record[Message] | Record[RunStep]]:
@@ -198,6 +210,11 @@ class MemoryStore:
         ids, more = line.cut(query.limit, newest_first=query.order == "desc", after=after, before=before)
         records = self._records[kind]
         return [records[id] for id in ids], more
+
+    async def count_messages(self, thread_id: str, enough: int) -> int:  # noqa: ARG002  # see `Store`
+        """Count the messages of a thread."""
+        line = self._lines.get((Message, thread_id))
+        return 0 if line is None else len(line.ids)
 
     async def history(
         self, thread_id: str, *, last_messages: int | None = None, besides_run: str = ""

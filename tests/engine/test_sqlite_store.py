@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from openai_runs import _wire
 from openai_runs.engine import sqlite_schema as schema
+from openai_runs.engine import sqlite_store
 from openai_runs.engine.errors import StoreDataError, StoreUnavailableError
 from openai_runs.engine.records import Change, Delete, PageQuery, Record, RunState, Unreadable
 from openai_runs.engine.sqlite_store import SQLiteStore
@@ -265,6 +266,22 @@ async def test_what_is_in_use_is_read_from_memory(path: Path, monkeypatch: pytes
             await store.commit([record])
         assert len(await store.history("t")) == 500
         assert gate.reads == 4  # a few hundred at a time, so that nobody waits long for a turn
+
+
+async def test_messages_are_counted_once(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):
+    """Adding to a thread costs no further visit to the file, until there may be too many; few threads are kept."""
+    monkeypatch.setattr(sqlite_store, "_COUNTED", 2)
+    await store.commit([message("0", "t")])
+    gate = Gate(store, monkeypatch)
+    for number in range(1, 10):
+        assert await store.count_messages("t", 10) == number
+        await store.commit([message(str(number), "t")])
+    assert gate.reads == 1
+    assert await store.count_messages("t", 10) == 10
+    assert gate.reads == 2
+    for thread_id in "abtab":
+        await store.count_messages(thread_id, 100)
+    assert gate.reads == 2 + 5
 
 
 class Cost:

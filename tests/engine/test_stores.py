@@ -277,6 +277,20 @@ async def test_history(store: Store):
     assert await store.history("nobody's") == []
 
 
+async def test_messages_are_counted(store: Store):
+    """Exactly where it matters, and never too low: messages may be changed, deleted and written by runs meanwhile."""
+    assert await store.count_messages("t", 3) == 0
+    await store.commit([message("1", "t"), message("2", "t", run_id="r"), message("x", "other"), step("s", "r", "t")])
+    assert await store.count_messages("t", 3) == 2
+    await store.commit([message("1", "t", text="new"), message("1", "t", text="newer")])
+    assert await store.count_messages("t", 3) == 2
+    assert 2 <= await store.count_messages("t", 100) < 100
+    await store.commit([message("3", "t"), message("4", "t"), Delete(Message, "1")])
+    assert await store.count_messages("t", 3) == 3
+    await store.commit([Delete(Thread, "t"), Delete(Message, "2"), Delete(Message, "3"), Delete(Message, "4")])
+    assert await store.count_messages("t", 0) == 0
+
+
 async def test_long_histories_leave_room_for_others(store: Store):
     """A history is whole and in order whatever its length."""
     await store.commit([message(str(number), "t") for number in range(450)])

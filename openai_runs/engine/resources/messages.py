@@ -31,6 +31,7 @@ class Messages:
             await self._ledger.find(Thread, owner, thread_id)
             if (run_id := self._executor.active_run(thread_id)) is not None:
                 raise ApiError(400, f"Can't add messages to {thread_id} while a run {run_id} is active.")
+            await check_room(self._ledger, thread_id, 1)
             message = new_message(body, thread_id, self._ledger.clock.now())
             await self._ledger.commit([Record(owner, message)])
         return message
@@ -61,3 +62,18 @@ class Messages:
                 raise ApiError(400, message)
             await self._ledger.commit([Delete(Message, message_id)])
         return Deleted(id=message_id, object="thread.message.deleted")
+
+
+async def check_room(ledger: Ledger, thread_id: str, more: int, param: str | None = None) -> None:
+    """See whether a thread takes more messages; under its lock.
+
+    Raises:
+        ApiError: 400: it would have too many.
+    """
+    if not more:
+        return
+    number = more + await ledger.store.count_messages(thread_id, MAX_MESSAGES - more + 1)
+    if number > MAX_MESSAGES:
+        what = f"Invalid '{param}'" if param else f"Can't add messages to {thread_id}"
+        text = f"too many messages. Expected a thread with at most {MAX_MESSAGES} messages, but got {number} instead."
+        raise ApiError(400, f"{what}: {text}", param=param, code="array_above_max_length")

@@ -14,6 +14,7 @@ from openai_runs.engine.model_call import with_calls
 from openai_runs.engine.moves import moved
 from openai_runs.engine.published import Listener, Published
 from openai_runs.engine.records import NO_USAGE, PageQuery, Record, RunState
+from openai_runs.engine.resources.messages import check_room
 from openai_runs.engine.turns import in_turns
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.page import Page
@@ -23,6 +24,8 @@ from openai_runs.models.thread import Thread
 
 _CAN_BE_CANCELLED: Final = (RunStatus.QUEUED, RunStatus.IN_PROGRESS, RunStatus.REQUIRES_ACTION)
 _MOST_OUTPUT: Final = 512 * 1024  #: bytes of all tool outputs together stay below this
+
+_MOST_SHOWN: Final = 10_000  #: characters of call IDs in an error
 
 
 @define
@@ -50,7 +53,9 @@ class Runs:
             if (run_id := self._executor.active_run(thread_id)) is not None:
                 raise ApiError(400, f"Thread {thread_id} already has an active run {run_id}.")
             now = self._ledger.clock.now()
-            messages = await in_turns(new_messages(body.get("additional_messages") or (), thread_id, now))
+            added = body.get("additional_messages") or ()
+            await check_room(self._ledger, thread_id, len(added), "additional_messages")
+            messages = await in_turns(new_messages(added, thread_id, now))
             run, state = new_run(body, thread, assistant, now, self._expires_after)
             self._executor.refuse_unsupported(run, state)
             await self._ledger.commit(
@@ -126,7 +131,9 @@ def _checked(outputs: Sequence[Body], expected: Sequence[str]) -> Mapping[str, s
     """
     got = [output.get("tool_call_id") or "" for output in outputs]
     if sorted(got) != sorted(expected):
-        raise ApiError(400, f"Expected tool outputs for call_ids {list(expected)}, got {got}")
+        shown = str(got[: len(expected) + 1])  # at most one more than there should be, each at no great length
+        shown = shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}…"
+        raise ApiError(400, f"Expected tool outputs for call_ids {list(expected)}, got {shown}")
     output_of = {id: output.get("output") or "" for id, output in zip(got, outputs, strict=True)}
     if sum(len(text.encode(errors="surrogatepass")) for text in output_of.values()) >= _MOST_OUTPUT:
         message = "'tool_outputs' too large: the combined tool outputs must be less than 512kb."

@@ -5,6 +5,7 @@ import pytest
 
 from openai_runs import _wire
 from openai_runs.engine import ApiError, PageQuery, Say, Wait
+from openai_runs.engine.resources import messages
 from tests.engine.world import ALL, conform, world
 
 pytestmark = pytest.mark.anyio
@@ -120,3 +121,21 @@ async def test_of_another_thread():
             with pytest.raises(ApiError) as caught:
                 await operation
             assert (caught.value.status, str(caught.value)) == (404, f"No message found with id '{message.id}'.")
+
+
+async def test_a_thread_has_room_for_so_many(monkeypatch):
+    """Callers cannot add more messages than the hosted API took, by either operation; the error names the numbers."""
+    monkeypatch.setattr(messages, "MAX_MESSAGES", 3)
+    async with world() as w:
+        run = await w.start("1")
+        await w.until("run.completed", run)
+        added = [{"role": "user", "content": "Hi"}] * 2
+        with pytest.raises(ApiError, match="at most 3 messages, but got 4 instead") as caught:
+            await w.again(run, additional_messages=added)
+        assert (caught.value.param, caught.value.code) == ("additional_messages", "array_above_max_length")
+        await w.engine.messages.create("", run.thread_id, added[0])
+        with pytest.raises(ApiError, match="at most 3 messages, but got 4 instead") as caught:
+            await w.engine.messages.create("", run.thread_id, added[0])
+        assert (caught.value.status, caught.value.param) == (400, None)
+        await w.until("run.completed", await w.again(run))  # what the model says is taken
+        assert len(await w.messages(run)) == 4

@@ -271,6 +271,18 @@ async def test_exactly_the_outputs_that_are_asked_for(got):
         assert (await w.get(run)).status == "requires_action"
 
 
+async def test_wrong_outputs_are_not_echoed_at_any_length():
+    """However many come, and however long their IDs are, the error stays readable."""
+    async with world([[Call("f", id="a")]]) as w:
+        run = await w.start()
+        await w.until("run.requires_action", run)
+        for got in ["x"] * 50_000, ["x" * 50_000]:
+            outputs = [{"tool_call_id": id, "output": ""} for id in got]
+            with pytest.raises(ApiError, match=r"call_ids \['a'\], got \['x") as caught:
+                await w.engine.runs.submit_tool_outputs("", run.thread_id, run.id, outputs)
+            assert len(caught.value.message) < 11_000
+
+
 async def test_outputs_have_a_limit():
     """Half a megabyte together."""
     async with world([Call("f", id="a"), Say("Done.")]) as w:
