@@ -43,6 +43,21 @@ class StoreDataError(ApiError):
         super().__init__(500, message, type="server_error")
 
 
+class HistoryTooLargeError(Exception):
+    """There is more in a thread than is read for a model call. The run fails with this.
+
+    Attributes:
+        message: For the reader of the run's ``last_error``.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.message = (
+            f"The thread is too large for a model call: the messages and tool calls to be sent are more than "
+            f"{most} bytes. Truncate it with 'truncation_strategy.last_messages'."
+        )
+        super().__init__(self.message)
+
+
 def not_found(what: str, id: str) -> ApiError:
     """404 in the words of the hosted API, for objects of other owners too."""
     return ApiError(404, f"No {what} found with id '{id}'.")

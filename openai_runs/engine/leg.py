@@ -31,7 +31,7 @@ from openai_runs.engine.backends import (
     UsageReport,
 )
 from openai_runs.engine.endings import Batch, end_message, end_run, forget
-from openai_runs.engine.errors import ApiError
+from openai_runs.engine.errors import ApiError, HistoryTooLargeError
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_call import (
     Calling,
@@ -128,7 +128,10 @@ class Leg:
             return run, state
 
     async def _call_model(self, run: Run, state: RunState) -> LastError | None:
-        request = await self._request(run, state)
+        try:
+            request = await self._request(run, state)
+        except HistoryTooLargeError as error:
+            return LastError(code="invalid_prompt", message=error.message)
         if request.max_prompt_tokens is not None and request.max_prompt_tokens <= 0:
             self.progress.reason = "max_prompt_tokens"
             return None

@@ -14,6 +14,11 @@ from openai_runs.models.tool import ToolResources
 
 NO_USAGE: Final = Usage()
 
+#: Of a page, as JSON: it ends before the object with which it would reach this; but it has one, whatever its size.
+PAGE_BYTES: Final = 8 * 2**20
+#: Bytes of what a model is told of a thread, as JSON: about sixteen million tokens, more than any model takes.
+MAX_HISTORY: Final = 64 * 2**20
+
 
 @frozen(kw_only=True, repr=False)
 class RunState(Model):

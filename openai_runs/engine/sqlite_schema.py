@@ -112,44 +112,81 @@ _AS_ONE_ROW: Final = (
 )
 
 
-def _page(*, from_the_end: bool, of_run: bool) -> str:
-    """What finds the places of two cursors, and the objects between them. A plus sign keeps an index out of use."""
+#: Of text, `length` would count the characters.
+_BYTES: Final = "length(CAST({}body AS BLOB))"
 
-    def place(cursor: str) -> str:
-        return f"""coalesce(
-            (SELECT place FROM objects WHERE kind = :kind AND id = :{cursor} AND list = :list),
-            (SELECT place FROM deleted WHERE kind = :kind AND id = :{cursor} AND list = :list)
-        )"""
 
-    members = "run_id = :run_id AND +kind = :kind AND +list = :list" if of_run else "kind = :kind AND list = :list"
+def _walk(members: str, low: str, high: str, *, from_the_end: bool = False, index: str = "") -> str:
+    """The next objects of many, in ``walk``: at most ``:limit``, and none behind the one that fills ``:bytes``.
+
+    One after the other, since only so can what is found stop the search. But there are two, if there are two: then
+    whoever asked knows whether there are more.
+    """
+    order = "DESC" if from_the_end else "ASC"
+    rest = (
+        "place < walk.place AND place > (SELECT low FROM bounds)"
+        if from_the_end
+        else ("place > walk.place AND place < (SELECT high FROM bounds)")
+    )
     return f"""
-        SELECT {place("low")}, {place("high")}, (
-            SELECT {_AS_ONE_ROW} FROM (
-                SELECT kind, owner, body FROM objects WHERE {members}
-                    AND place > CASE WHEN :low IS NULL THEN 0 ELSE {place("low")} END
-                    AND place < CASE WHEN :high IS NULL THEN {2**63 - 1} ELSE {place("high")} END
-                ORDER BY place {"DESC" if from_the_end else "ASC"} LIMIT :limit
+        WITH RECURSIVE bounds (low, high) AS MATERIALIZED (SELECT {low}, {high}),
+        walk (place, kind, owner, body, number, bytes) AS (
+            SELECT * FROM (
+                SELECT place, kind, owner, body, 1, {_BYTES.format("")} FROM objects {index} WHERE {members}
+                    AND place > (SELECT low FROM bounds) AND place < (SELECT high FROM bounds)
+                ORDER BY place {order} LIMIT 1
+            )
+            UNION ALL
+            SELECT next.place, next.kind, next.owner, next.body, walk.number + 1, walk.bytes + {_BYTES.format("next.")}
+            FROM walk, objects AS next
+            WHERE walk.number < :limit AND (walk.number < 2 OR walk.bytes < :bytes) AND next.place = (
+                SELECT place FROM objects {index} WHERE {members} AND {rest} ORDER BY place {order} LIMIT 1
             )
         )
     """
 
 
-#: By whether to begin with the last, and whether only messages of a run are wanted.
+#: Whether a walk was stopped before its end: by the number of objects, or by their size.
+_WAS_STOPPED: Final = "max(number) = :limit OR (max(number) > 1 AND max(bytes) >= :bytes)"
+
+
+def _page(kind: str, *, from_the_end: bool, of_run: bool) -> str:
+    """What finds the places of two cursors, and the objects between them. A plus sign keeps an index out of use.
+
+    The kind is not a parameter: SQLite would plan the statement anew for each call, lest it be that of a partial index.
+    """
+
+    def place(cursor: str) -> str:
+        return f"""coalesce(
+            (SELECT place FROM objects WHERE kind = '{kind}' AND id = :{cursor} AND list = :list),
+            (SELECT place FROM deleted WHERE kind = '{kind}' AND id = :{cursor} AND list = :list)
+        )"""
+
+    members = f"kind = '{kind}' AND list = :list"
+    if of_run:
+        members = f"run_id = :run_id AND +kind = '{kind}' AND +list = :list"
+    low = f"CASE WHEN :low IS NULL THEN 0 ELSE {place('low')} END"
+    high = f"CASE WHEN :high IS NULL THEN {2**63 - 1} ELSE {place('high')} END"
+    return f"""
+        {_walk(members, low, high, from_the_end=from_the_end)}
+        SELECT (SELECT low FROM bounds), (SELECT high FROM bounds), {_WAS_STOPPED}, {_AS_ONE_ROW} FROM walk
+    """
+
+
+#: By kind, whether to begin with the last, and whether only messages of a run are wanted.
 PAGES: Final = {
-    (from_the_end, of_run): _page(from_the_end=from_the_end, of_run=of_run)
+    (kind, from_the_end, of_run): _page(kind, from_the_end=from_the_end, of_run=of_run)
+    for kind in KINDS
     for from_the_end in (False, True)
     for of_run in (False, True)
 }
 
 
 def _rows(members: str, index: str = "") -> str:
-    """What reads the next objects of many, in order, and says from which place on to go on."""
+    """What reads the next objects of many, in order, and says from which place on to go on, if there may be more."""
     return f"""
-        SELECT max(place) + 1, {_AS_ONE_ROW} FROM (
-            SELECT place, kind, owner, body FROM objects {index}
-            WHERE {members} AND place BETWEEN :start AND :end
-            ORDER BY place LIMIT :limit
-        )
+        {_walk(members, ":start - 1", ":end + 1", index=index)}
+        SELECT CASE WHEN {_WAS_STOPPED} THEN max(place) + 1 END, max(bytes), {_AS_ONE_ROW} FROM walk
     """
 
 

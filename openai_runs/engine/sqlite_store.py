@@ -22,9 +22,19 @@ from attrs import define
 
 from openai_runs import _wire
 from openai_runs.engine import sqlite_schema as schema
-from openai_runs.engine.errors import StoreDataError, StoreUnavailableError
+from openai_runs.engine.errors import HistoryTooLargeError, StoreDataError, StoreUnavailableError
 from openai_runs.engine.record_cache import RecordCache
-from openai_runs.engine.records import Change, Delete, PageQuery, Record, RunState, Stored, Unreadable
+from openai_runs.engine.records import (
+    MAX_HISTORY,
+    PAGE_BYTES,
+    Change,
+    Delete,
+    PageQuery,
+    Record,
+    RunState,
+    Stored,
+    Unreadable,
+)
 from openai_runs.engine.store import UnknownCursorError, group_of
 from openai_runs.engine.turns import Work, in_turns
 from openai_runs.errors import ProtocolError
@@ -39,6 +49,7 @@ T = TypeVar("T", bound=Stored)
 _logger = logging.getLogger("openai_runs.engine")
 
 _CHUNK: Final = 200  # objects that are read in one go: decoding them takes a few milliseconds
+_CHUNK_BYTES: Final = 2**20  # likewise
 
 _encode_row = msgspec.json.Encoder().encode
 
@@ -251,15 +262,15 @@ class SQLiteStore:
         newest_first = query.order == "desc"
         from_the_end = newest_first != (query.before is not None and query.after is None)
         low, high = (query.before, query.after) if newest_first else (query.after, query.before)
-        [(low_place, high_place, rows)] = await self._execute(
-            schema.PAGES[from_the_end, run_id is not None],
+        [(low_place, high_place, more, rows)] = await self._execute(
+            schema.PAGES[schema.NAMES[kind], from_the_end, run_id is not None],
             {
-                "kind": schema.NAMES[kind],
                 "list": _bindable(group),
                 "run_id": _bindable(run_id),
                 "low": _bindable(low),
                 "high": _bindable(high),
                 "limit": query.limit + 1,
+                "bytes": PAGE_BYTES,
             },
         )
         after, before = (high_place, low_place) if newest_first else (low_place, high_place)
@@ -267,10 +278,10 @@ class SQLiteStore:
             raise UnknownCursorError("after")
         if query.before is not None and before is None:
             raise UnknownCursorError("before")
-        records = _decode(rows)
-        more = len(records) > query.limit
-        del records[query.limit :]
-        return records[::-1] if from_the_end != newest_first else records, more
+        records = await in_turns(_decoding(rows))
+        if more:
+            del records[-1]  # with which the page would be too long, or too large
+        return records[::-1] if from_the_end != newest_first else records, bool(more)
 
     async def count_messages(self, thread_id: str, enough: int) -> int:
         """Count the messages of a thread: once in a while, since that takes as long as there are many.
@@ -292,6 +303,7 @@ class SQLiteStore:
         """Read a thread's messages and the steps with tool calls between them.
 
         Raises:
+            HistoryTooLargeError: They are larger than `MAX_HISTORY`.
             StoreUnavailableError: The file cannot be read now.
             StoreDataError: Something of it is damaged, or too large.
         """
@@ -301,7 +313,14 @@ class SQLiteStore:
             parameters = {"thread_id": thread_id, "besides_run": besides_run, "last_messages": most}
             for (place,) in await self._execute(schema.START_OF_HISTORY, parameters):
                 start = place
-        return [record async for record in self._walk(schema.ROWS_OF_HISTORY, start, thread_id=thread_id)]
+        found: list[Record[Any]] = []
+        total = 0
+        async for records, size in self._walk(schema.ROWS_OF_HISTORY, start, thread_id=thread_id):
+            found += records
+            total += size
+            if total > MAX_HISTORY:
+                raise HistoryTooLargeError(MAX_HISTORY)
+        return found
 
     async def unfinished(self) -> Sequence[Record[RunState] | Unreadable]:
         """List what there is of run states; one that is damaged hides no other.
@@ -311,7 +330,7 @@ class SQLiteStore:
             StoreDataError: Not even which ones there are can be read.
         """
         try:
-            return [record async for record in self._walk(schema.ROWS_UNFINISHED)]
+            return [record async for records, _ in self._walk(schema.ROWS_UNFINISHED) for record in records]
         except StoreDataError:
             pass  # of one of them or more: so each is read by itself
         [(places,)] = await self._execute(schema.PLACES_UNFINISHED, ())
@@ -319,8 +338,9 @@ class SQLiteStore:
 
     async def _unfinished_at(self, place: int) -> Sequence[Record[RunState] | Unreadable]:
         try:
-            [(_, rows)] = await self._execute(schema.ROWS_UNFINISHED, {"start": place, "end": place, "limit": 1})
-            return _decode(rows)
+            return [
+                record async for records, _ in self._walk(schema.ROWS_UNFINISHED, place, place) for record in records
+            ]
         except StoreDataError as error:
             reason = error.message
         try:
@@ -336,19 +356,23 @@ class SQLiteStore:
             StoreUnavailableError: The file cannot be read now.
             StoreDataError: Something of it is damaged, or too large.
         """
-        async for record in self._walk(schema.ROWS_OF_KIND, kind=schema.NAMES[kind]):
-            yield record
-
-    async def _walk(self, sql: str, start: int = 0, **parameters: str) -> AsyncGenerator[Record[Any]]:
-        """Read many objects, a few at a time, so that others get their turn; without those that come meanwhile."""
-        end, more = self._last_place, True
-        while more:
-            bounds = {"start": start, "end": end, "limit": _CHUNK}
-            [(start, rows)] = await self._execute(sql, {**parameters, **bounds})
-            records = _decode(rows)
-            more = len(records) == _CHUNK
+        async for records, _ in self._walk(schema.ROWS_OF_KIND, kind=schema.NAMES[kind]):
             for record in records:
                 yield record
+
+    async def _walk(
+        self, sql: str, start: int | None = 0, end: int | None = None, **parameters: str
+    ) -> AsyncGenerator[tuple[Sequence[Record[Any]], int]]:
+        """Read many objects, a few at a time, so that others get their turn; without those that come meanwhile.
+
+        Yields:
+            The next objects, and how many bytes they are.
+        """
+        end = self._last_place if end is None else end
+        while start is not None:
+            bounds = {"start": start, "end": end, "limit": _CHUNK, "bytes": _CHUNK_BYTES}
+            [(start, size, rows)] = await self._execute(sql, {**parameters, **bounds})
+            yield await in_turns(_decoding(rows)), size or 0
 
     async def _execute(self, sql: str, parameters: Any) -> list[Any]:
         if self._db is None:
@@ -386,12 +410,16 @@ def _parameters_of(group: Sequence[_Write]) -> Work[Mapping[str, Any]]:
     return {"index": text.decode(), "bodies": b"".join(bodies)}
 
 
-def _decode(rows: bytes | None) -> list[Record[Any]]:
+def _decoding(rows: bytes | None) -> Work[list[Record[Any]]]:
+    records = []
     try:
         found = [] if rows is None else _wire.decode(rows)
     except ProtocolError as error:
         raise _undecodable("an object") from error
-    return [Record(owner, _load(body, schema.KINDS[kind])) for kind, owner, body in found]
+    for kind, owner, body in found:
+        yield
+        records.append(Record(owner, _load(body, schema.KINDS[kind])))
+    return records
 
 
 def _load(body: Any, kind: type[T]) -> T:

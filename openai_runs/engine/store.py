@@ -9,12 +9,13 @@ from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
 
 from attrs import define, field
 
-from openai_runs.engine.records import Change, Delete, PageQuery, Record, RunState, Stored, Unreadable
+from openai_runs.engine.errors import HistoryTooLargeError
+from openai_runs.engine.records import MAX_HISTORY, Change, Delete, PageQuery, Record, RunState, Stored, Unreadable
 from openai_runs.engine.turns import Work, in_turns
 from openai_runs.models.assistant import Assistant
-from openai_runs.models.message import Message
+from openai_runs.models.message import Message, TextContent
 from openai_runs.models.run import Run
-from openai_runs.models.run_step import RunStep
+from openai_runs.models.run_step import FunctionStepCall, RunStep, ToolCalls
 from openai_runs.models.thread import Thread
 
 T = TypeVar("T", bound=Stored)
@@ -76,7 +77,8 @@ class Store(Protocol):
             run_id: Only messages of this run.
 
         Returns:
-            The objects in the order asked for, and whether there are more of them in the direction of paging.
+            The objects in the order asked for, and whether there are more of them in the direction of paging. Where
+            objects have to be read for it, a page that would reach `PAGE_BYTES` has fewer of them, but not none.
 
         Raises:
             UnknownCursorError: ``after`` or ``before`` is not in the list.
@@ -104,6 +106,9 @@ class Store(Protocol):
             thread_id: The thread.
             last_messages: Only from the one on that is the so many'th from the end.
             besides_run: Messages of this run are not counted.
+
+        Raises:
+            HistoryTooLargeError: They are larger than `MAX_HISTORY`.
         """
         ...
 
@@ -220,16 +225,26 @@ class MemoryStore:
         self, thread_id: str, *, last_messages: int | None = None, besides_run: str = ""
     ) -> Sequence[Record[Message] | Record[RunStep]]:
         """Read a thread's messages and the steps with tool calls between them."""
+        return await in_turns(self._reading_history(thread_id, last_messages, besides_run))
+
+    def _reading_history(self, thread_id: str, last_messages: int | None, besides_run: str) -> Work[list[Record[Any]]]:
         line = self._lines.get((_HISTORY, thread_id))
         messages, steps = self._records[Message], self._records[RunStep]
         found: list[Record[Any]] = []
-        for id in reversed(line.ids if line else []):
+        size = 0
+        for id in reversed(line.ids[:] if line else []):
             if last_messages == 0:
                 break
-            record = messages.get(id) or steps[id]
+            record = messages.get(id) or steps.get(id)
+            if record is None:  # deleted between two turns
+                continue
             if last_messages is not None and isinstance(record.value, Message):
                 last_messages -= record.value.run_id != besides_run
             found.append(record)
+            size += _text_size(record.value)
+            if size > MAX_HISTORY:
+                raise HistoryTooLargeError(MAX_HISTORY)
+            yield
         return found[::-1]
 
     async def unfinished(self) -> Sequence[Record[RunState]]:
@@ -290,6 +305,15 @@ class MemoryStore:
         if (place := self._deleted.get((kind, group, id))) is not None:
             return place
         raise UnknownCursorError(param)
+
+
+def _text_size(value: Message | RunStep) -> int:
+    """The length of its texts, which is nearly all there is to an object that is large."""
+    if isinstance(value, Message):
+        return sum(len(part.text.value) for part in value.content if isinstance(part, TextContent))
+    calls = value.step_details.tool_calls if isinstance(value.step_details, ToolCalls) else ()
+    functions = [call.function for call in calls if isinstance(call, FunctionStepCall)]
+    return sum(len(function.arguments) + len(function.output or "") for function in functions)
 
 
 def _with_lines(changes: Sequence[Change]) -> Work[list[tuple[Change, Sequence[_LineKey]]]]:

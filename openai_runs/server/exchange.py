@@ -2,11 +2,14 @@
 
 from typing import Any, Final
 
+import msgspec
 from aiohttp import web
 from attrs import evolve
 
 from openai_runs import _wire
 from openai_runs.engine import ApiError, Engine
+from openai_runs.engine.records import PAGE_BYTES, PageQuery
+from openai_runs.engine.turns import Work, in_turns
 from openai_runs.models.model import Model
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run
@@ -62,12 +65,30 @@ def answer(model: Model) -> web.Response:
     return web.Response(body=_wire.encode(model), content_type=_CONTENT_TYPE)
 
 
-def answer_page(page: Page[Any]) -> web.Response:
-    """Send a page of a list."""
-    if not page.data:
+async def answer_page(page: Page[Any], query: PageQuery) -> web.Response:
+    """Send a page of a list: as much of it as `PAGE_BYTES` has room for, and at least one object."""
+    return web.Response(body=await in_turns(_encoding(page, query)), content_type=_CONTENT_TYPE)
+
+
+def _encoding(page: Page[Any], query: PageQuery) -> Work[bytes]:
+    from_the_end = query.before is not None and query.after is None  # whoever pages backwards misses no object either
+    encoded: list[bytes] = []
+    size = 0
+    for item in reversed(page.data) if from_the_end else page.data:
+        text = _wire.encode(item)
+        size += len(text)
+        if encoded and size >= PAGE_BYTES:
+            break
+        encoded.append(text)
+        yield
+    if len(encoded) < len(page.data):
+        data = page.data[-len(encoded) :] if from_the_end else page.data[: len(encoded)]
+        page = evolve(page, first_id=data[0].id, last_id=data[-1].id, has_more=True)
+    if not encoded:
         # The hosted API sent null here, which its document does not allow and typed clients stumbled over.
         page = evolve(page, first_id="", last_id="")
-    return answer(page)
+    shown = [msgspec.Raw(text) for text in (reversed(encoded) if from_the_end else encoded)]
+    return _wire.encode_plain({**_wire.dump(evolve(page, data=())), "data": shown})
 
 
 def answer_run(request: web.Request, run: Run) -> web.Response:

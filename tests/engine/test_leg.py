@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from openai_runs import _wire
-from openai_runs.engine import Call, Fail, Refuse, Say, Stop, Wait
+from openai_runs.engine import Call, Fail, Refuse, Say, Stop, Wait, store
 from openai_runs.engine.backends import (
     AnnotationAdded,
     Detached,
@@ -531,3 +531,15 @@ async def test_the_thread_changes_under_a_run():
         assert done.metadata == {"run": "yes"}
         (message,) = await w.messages(run)
         assert (message.metadata, message.text) == ({"message": "yes"}, "One two")
+
+
+async def test_a_thread_that_is_too_large_fails_the_run(monkeypatch):
+    """Only this run: it says why, and what to do; done so, the next one completes."""
+    monkeypatch.setattr(store, "MAX_HISTORY", 100)
+    async with world() as w:
+        run = await w.start("x" * 60, "y" * 60)
+        failed = await w.until("run.failed", run)
+        assert failed.last_error.code == "invalid_prompt"
+        assert "more than 100 bytes" in failed.last_error.message
+        again = await w.again(run, truncation_strategy={"type": "last_messages", "last_messages": 1})
+        await w.until("run.completed", again)

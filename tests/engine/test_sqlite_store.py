@@ -284,6 +284,44 @@ async def test_messages_are_counted_once(store: SQLiteStore, monkeypatch: pytest
     assert gate.reads == 2 + 5
 
 
+SIZES = {"1": 700, "2": 700, "3": 10, "4": 5000, "5": 10, "6": 1200, "7": 1800, "8": 5000}
+
+
+@pytest.mark.parametrize(
+    ("order", "cursor", "pages"),
+    [
+        ("asc", "after", ["123", "4", "56", "7", "8"]),
+        ("desc", "after", ["8", "7", "65", "4", "321"]),
+        ("asc", "before", ["8", "7", "56", "4", "123"]),
+        ("desc", "before", ["321", "4", "65", "7", "8"]),
+    ],
+)
+async def test_a_page_has_a_size(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, order: Any, cursor: str, pages: Any
+):
+    """What a page has no room for is left to the next one, whichever way one pages; but a page has one object."""
+    monkeypatch.setattr(sqlite_store, "PAGE_BYTES", 2500)
+    await store.commit([message("first", "t")])
+    await store.commit([message(id, "t", text="x" * size) for id, size in SIZES.items()])
+    await store.commit([message("last", "t"), Delete(Message, "first"), Delete(Message, "last")])
+    at, found, more = ("first" if (order == "asc") == (cursor == "after") else "last"), [], True
+    while more:
+        records, more = await store.page(Message, "t", PageQuery(limit=3, order=order, **{cursor: at}))
+        found.append("".join(record.value.id for record in records))
+        at = found[-1][-1 if cursor == "after" else 0]
+    assert found == pages
+
+
+async def test_large_objects_are_read_one_by_one(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):
+    """What is read in one go is small, whether there is a lot of it or it is large."""
+    monkeypatch.setattr(sqlite_store, "_CHUNK_BYTES", 1000)
+    await store.commit([message(str(number), "t", text="x" * 1000 * (number % 2)) for number in range(6)])
+    gate = Gate(store, monkeypatch)
+    assert [record.value.id for record in await store.history("t")] == list("012345")
+    assert gate.reads == 4
+    assert [record.value.id async for record in store.everything(Message)] == list("012345")
+
+
 class Cost:
     """Counts the steps of SQLite's virtual machine."""
 

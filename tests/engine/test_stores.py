@@ -14,14 +14,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from openai_runs.engine import Say
+from openai_runs.engine import Say, sqlite_store
+from openai_runs.engine import store as store_module
+from openai_runs.engine.errors import HistoryTooLargeError
 from openai_runs.engine.records import Change, Delete, PageQuery, Record, RunState
 from openai_runs.engine.sqlite_store import SQLiteStore
 from openai_runs.engine.store import MemoryStore, Store, UnknownCursorError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
-from openai_runs.models.run_step import RunStep
+from openai_runs.models.run_step import CalledFunction, FunctionStepCall, RunStep, ToolCalls
 from openai_runs.models.thread import Thread
 from tests.engine.objects import assistant, message, run, state, step, thread
 from tests.engine.world import world
@@ -289,6 +291,21 @@ async def test_messages_are_counted(store: Store):
     assert await store.count_messages("t", 3) == 3
     await store.commit([Delete(Thread, "t"), Delete(Message, "2"), Delete(Message, "3"), Delete(Message, "4")])
     assert await store.count_messages("t", 0) == 0
+
+
+async def test_a_history_has_a_limit(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """What is too large for any model is not taken into memory; a part of it may be asked for."""
+    for module in sqlite_store, store_module:
+        monkeypatch.setattr(module, "MAX_HISTORY", 20_000)
+    call = FunctionStepCall(id="c", function=CalledFunction(name="f", arguments="{}", output="x" * 9000))
+    called = step("s", "r", "t")
+    called = Record("", evolve(called.value, step_details=ToolCalls(tool_calls=(call,))))
+    await store.commit([message("1", "t", text="x" * 9000), called])
+    assert ids(await store.history("t")) == ["1", "s"]
+    await store.commit([message("2", "t", text="x" * 9000)])
+    with pytest.raises(HistoryTooLargeError, match="more than 20000 bytes"):
+        await store.history("t")
+    assert ids(await store.history("t", last_messages=1)) == ["2"]
 
 
 async def test_long_histories_leave_room_for_others(store: Store):

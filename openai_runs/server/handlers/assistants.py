@@ -30,7 +30,7 @@ async def update(request: web.Request) -> web.Response:
 async def list(request: web.Request) -> web.Response:
     """Operation ``listAssistants``."""
     query = page_query(request.query)
-    return answer_page(await request.app[ENGINE].assistants.list(request[OWNER], query))
+    return await answer_page(await request.app[ENGINE].assistants.list(request[OWNER], query), query)
 
 
 async def delete(request: web.Request) -> web.Response:

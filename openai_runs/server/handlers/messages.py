@@ -32,7 +32,7 @@ async def list(request: web.Request) -> web.Response:
     """Operation ``listMessages``."""
     thread_id = request.match_info["thread_id"]
     query, run_id = page_query(request.query), request.query.get("run_id") or None
-    return answer_page(await request.app[ENGINE].messages.list(request[OWNER], thread_id, query, run_id))
+    return await answer_page(await request.app[ENGINE].messages.list(request[OWNER], thread_id, query, run_id), query)
 
 
 async def delete(request: web.Request) -> web.Response:

@@ -20,7 +20,7 @@ async def list(request: web.Request) -> web.Response:
     thread_id, run_id = request.match_info["thread_id"], request.match_info["run_id"]
     check_include(request.query)
     query = page_query(request.query)
-    return answer_page(await request.app[ENGINE].run_steps.list(request[OWNER], thread_id, run_id, query))
+    return await answer_page(await request.app[ENGINE].run_steps.list(request[OWNER], thread_id, run_id, query), query)
 
 
 _ALL: Final = "/threads/{thread_id}/runs/{run_id}/steps"

@@ -35,7 +35,7 @@ async def update(request: web.Request) -> web.Response:
 async def list(request: web.Request) -> web.Response:
     """Operation ``listRuns``."""
     thread_id, query = request.match_info["thread_id"], page_query(request.query)
-    return answer_page(await request.app[ENGINE].runs.list(request[OWNER], thread_id, query))
+    return await answer_page(await request.app[ENGINE].runs.list(request[OWNER], thread_id, query), query)
 
 
 async def cancel(request: web.Request) -> web.Response:
