@@ -41,7 +41,7 @@ _ABOUT: Final = {
 def document() -> dict[str, Any]:
     """All of it, with the limits."""
     loaded: dict[str, Any] = json.loads(files("openai_runs.server").joinpath("assistants-v2.json").read_bytes())
-    _tighten(loaded["components"]["schemas"])
+    tighten(loaded["components"]["schemas"])
     _merge_types(loaded)
     return loaded
 
@@ -54,7 +54,7 @@ def validator(schema: str) -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(rooted, validate_formats=True)
 
 
-def _tighten(schemas: dict[str, Any]) -> None:
+def tighten(schemas: dict[str, Any]) -> None:
     """Add the limits that the document has in words only, or not at all."""
     schemas["Metadata"]["anyOf"][0] |= {
         "maxProperties": 16,
