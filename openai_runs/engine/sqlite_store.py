@@ -36,7 +36,7 @@ from openai_runs.engine.records import (
     Unreadable,
 )
 from openai_runs.engine.store import UnknownCursorError, group_of
-from openai_runs.engine.turns import Work, in_turns
+from openai_runs.engine.turns import Work, in_turns, in_turns_if_long
 from openai_runs.errors import ProtocolError
 from openai_runs.models.message import Message
 from openai_runs.models.run_step import RunStep
@@ -156,7 +156,7 @@ class SQLiteStore:
         loop = asyncio.get_running_loop()
         self._encoding += 1
         try:
-            columns = await in_turns(self._columns(changes))
+            columns = await in_turns_if_long(self._columns(changes), len(changes))
         finally:
             self._encoding -= 1
         write = _Write(columns, loop.create_future())

@@ -11,7 +11,7 @@ from attrs import define, field
 
 from openai_runs.engine.errors import HistoryTooLargeError
 from openai_runs.engine.records import MAX_HISTORY, Change, Delete, PageQuery, Record, RunState, Stored, Unreadable
-from openai_runs.engine.turns import Work, in_turns
+from openai_runs.engine.turns import Work, in_turns, in_turns_if_long
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Message, TextContent
 from openai_runs.models.run import Run
@@ -193,7 +193,7 @@ class MemoryStore:
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """Do all of it at once, after what can be done before."""
-        for change, lines in await in_turns(_with_lines(changes)):
+        for change, lines in await in_turns_if_long(_with_lines(changes), len(changes)):
             if isinstance(change, Delete):
                 self._delete(change.kind, change.id)
             else:

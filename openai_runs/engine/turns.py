@@ -13,6 +13,7 @@ T = TypeVar("T")
 Work: TypeAlias = Generator[None, None, T]
 
 _SLICE: Final = 0.005  # seconds: several large requests at the same time still leave a pause that nobody notices
+_FEW: Final = 100  # steps that take next to no time
 
 
 def at_once(work: Work[T]) -> T:
@@ -37,3 +38,8 @@ async def in_turns(work: Work[T]) -> T:
         if perf_counter() >= until:
             await asyncio.sleep(0)
             until = perf_counter() + _SLICE
+
+
+async def in_turns_if_long(work: Work[T], steps: int) -> T:
+    """Do the work at once if it has few steps: then it is over when others look, however busy the machine is."""
+    return at_once(work) if steps <= _FEW else await in_turns(work)

@@ -69,6 +69,22 @@ async def test_what_work_raises():
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_a_small_commit_is_not_interrupted(kind: str, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """It is in line as soon as it is asked for, however slow the machine is, and shares a write with the others."""
+    monkeypatch.setattr(turns, "_SLICE", 0)
+    store: Store = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "runs.db")
+    async with store:
+        commit = store.commit([message(str(number), "t") for number in range(100)])
+        if isinstance(store, SQLiteStore):
+            commit.send(None)
+            assert [len(write.changes) for write in store._waiting] == [100]
+            commit.close()
+        else:
+            with pytest.raises(StopIteration):
+                commit.send(None)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
 async def test_a_large_commit_leaves_room_for_others(kind: str, tmp_path, monkeypatch: pytest.MonkeyPatch):
     """Messages by the thousand are made, encoded and stored with a turn for others after each few."""
     monkeypatch.setattr(turns, "_SLICE", 0)
@@ -90,10 +106,10 @@ async def test_leaving_waits_for_what_is_being_encoded(tmp_path, monkeypatch: py
     """A large commit that has begun when the store is left is written."""
     monkeypatch.setattr(turns, "_SLICE", 0)
     async with anyio.create_task_group() as tasks, SQLiteStore(tmp_path / "runs.db") as store:
-        tasks.start_soon(store.commit, [message(str(number), "t") for number in range(50)])
+        tasks.start_soon(store.commit, [message(str(number), "t") for number in range(150)])
         await anyio.lowlevel.checkpoint()
     async with SQLiteStore(tmp_path / "runs.db") as store:
-        assert len(await store.history("t")) == 50
+        assert len(await store.history("t")) == 150
 
 
 async def test_commits_that_are_encoded_at_the_same_time(tmp_path, monkeypatch: pytest.MonkeyPatch):
@@ -102,6 +118,6 @@ async def test_commits_that_are_encoded_at_the_same_time(tmp_path, monkeypatch: 
     async with SQLiteStore(tmp_path / "runs.db") as store:
         async with anyio.create_task_group() as tasks:
             for group in "ab":
-                tasks.start_soon(store.commit, [message(f"{group}{number:02}", group) for number in range(50)])
+                tasks.start_soon(store.commit, [message(f"{group}{number:03}", group) for number in range(150)])
         for group in "ab":
-            assert [record.value.id for record in await store.history(group)] == [f"{group}{n:02}" for n in range(50)]
+            assert [record.value.id for record in await store.history(group)] == [f"{group}{n:03}" for n in range(150)]
