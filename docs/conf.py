@@ -17,6 +17,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "draw_lifecycle",
     "write_capabilities",
+    "write_rooms",
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"
