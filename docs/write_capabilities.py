@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from openai_runs.engine.backends.capabilities import table
+from openai_runs.backends.capabilities import table
 
 
 def write(app: Any) -> None:

@@ -22,8 +22,8 @@ from openai_runs.errors import OpenAIRunsError
 from openai_runs.session import Session
 
 if TYPE_CHECKING:
-    from openai_runs.engine.backends import ModelBackend
-    from openai_runs.engine.sqlite_store import SQLiteStore
+    from openai_runs.backends.model_backend import ModelBackend
+    from openai_runs.stores.sqlite import SQLiteStore
 
 app: Final = typer.Typer(
     no_args_is_help=True,
@@ -183,7 +183,7 @@ def _allow_connections() -> None:
 def _backend(
     kind: Backend, url: str | None, key: str | None, models: list[str], max_tokens: MaxTokens, *, background: bool
 ) -> "ModelBackend":
-    from openai_runs.engine import ChatCompletionsBackend, LocalModelBackend, ResponsesBackend, ScriptedBackend
+    from openai_runs.backends import ChatCompletionsBackend, LocalModelBackend, ResponsesBackend, ScriptedBackend
 
     _refuse_unused(kind, url, key, models, max_tokens, background=background)
     if kind is Backend.SCRIPTED:
@@ -230,8 +230,8 @@ async def _serve(
     max_active_runs: int,
     access_log: bool,
 ) -> None:
-    from openai_runs.engine.sqlite_store import SQLiteStore
     from openai_runs.server import LocalServer
+    from openai_runs.stores.sqlite import SQLiteStore
 
     server = LocalServer(
         backend=backend,
@@ -270,7 +270,7 @@ def import_(
 
 
 async def _import(files: list[Path], path: Path, owner: str) -> None:
-    from openai_runs.engine.archive import ImportReport, import_objects, parse
+    from openai_runs.stores.import_export import ImportReport, import_objects, parse
 
     report = ImportReport()
     objects = [item for file in files for item in parse(str(file), file.read_bytes(), report)]
@@ -301,7 +301,7 @@ def export(
 
 
 async def _export(path: Path, owner: str, output: Path | None) -> None:
-    from openai_runs.engine.archive import export_objects
+    from openai_runs.stores.import_export import export_objects
 
     async with _opened(path) as store:
         with output.open("wb") if output is not None else nullcontext(sys.stdout.buffer) as file:
@@ -355,14 +355,10 @@ def _check_exists(store: Path) -> None:
 
 @asynccontextmanager
 async def _opened(path: Path) -> "AsyncGenerator[SQLiteStore]":
-    from openai_runs.engine.errors import ApiError
-    from openai_runs.engine.sqlite_store import SQLiteStore
+    from openai_runs.stores.sqlite import SQLiteStore
 
-    try:
-        async with SQLiteStore(path) as store:
-            yield store
-    except ApiError as error:  # what a server would answer
-        _refuse(error.message)
+    async with SQLiteStore(path) as store:
+        yield store
 
 
 def _refuse(text: str) -> NoReturn:

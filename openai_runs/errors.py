@@ -4,7 +4,7 @@ Misuse, such as a closed session or minus one workers, is a plain ``RuntimeError
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     from openai_runs.models.run import Run
@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuthenticationError",
+    "BackendError",
     "BadRequestError",
     "ConflictError",
+    "HistoryTooLargeError",
     "NotFoundError",
     "OpenAIRunsError",
     "PermissionDeniedError",
@@ -29,8 +31,13 @@ __all__ = [
     "RunIncompleteError",
     "RunStuckError",
     "ServerError",
+    "StoreDataError",
+    "StoreError",
+    "StoreFileError",
+    "StoreUnavailableError",
     "ToolError",
     "TransportError",
+    "UnknownCursorError",
     "UnsupportedEndpointError",
 ]
 
@@ -215,6 +222,66 @@ class ToolError(OpenAIRunsError):
     def __init__(self, message: str, *, tool_call: "ToolCall | None" = None) -> None:
         super().__init__(message)
         self.tool_call = tool_call
+
+
+class BackendError(OpenAIRunsError):
+    """The model could not be asked, or broke off; the run fails with this. For whoever runs the model's endpoint.
+
+    Attributes:
+        code: One of the API's three codes.
+        message: For the reader of the run's ``last_error``.
+    """
+
+    def __init__(self, code: Literal["server_error", "rate_limit_exceeded", "invalid_prompt"], message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class StoreError(OpenAIRunsError):
+    """The engine's store cannot do what it is asked. For whoever runs the server.
+
+    Attributes:
+        message: What happened, without the name of a file.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class StoreUnavailableError(StoreError):
+    """The store cannot take a commit, or be read, now: the disk is full, say. Nothing was stored; try again later."""
+
+
+class StoreDataError(StoreError):
+    """The store cannot give or take this object: it is damaged or too large. Trying again does not help."""
+
+
+class HistoryTooLargeError(StoreError):
+    """A thread has more in it than is read for a model call; the run fails with this."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"The thread is too large for a model call: the messages and tool calls to be sent are more than "
+            f"{most} bytes. Truncate it with 'truncation_strategy.last_messages'."
+        )
+
+
+class StoreFileError(StoreError, OSError):
+    """A file cannot be opened as a store: it is in use, damaged, another program's, or a later version's."""
+
+
+class UnknownCursorError(StoreError, LookupError):
+    """A page was asked for that starts or ends at an object which is not in the list.
+
+    Attributes:
+        param: ``after`` or ``before``.
+    """
+
+    def __init__(self, param: str) -> None:
+        super().__init__(f"there is no object to start {param!r} in the list")
+        self.param = param
 
 
 def run_error(run: "Run") -> RunError:

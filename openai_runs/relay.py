@@ -4,7 +4,7 @@ Whatever can be iterated over can be relayed: a stream of a session, its text al
 """
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -13,7 +13,7 @@ import anyio
 from attrs import define, field
 
 from openai_runs import _wire
-from openai_runs._http.sse import DONE, HEADERS, KEEP_ALIVE, frame
+from openai_runs._http import sse
 from openai_runs.errors import OpenAIRunsError
 from openai_runs.events import (
     MessageChanged,
@@ -29,9 +29,10 @@ from openai_runs.models.delta import MessageDelta, RunStepDelta
 if TYPE_CHECKING:  # other frameworks' programs need not load aiohttp's server
     from aiohttp import web
 
-__all__ = ["HEADERS", "HEARTBEAT", "Encode", "relay", "relay_to", "shown"]
-
 _logger = logging.getLogger("openai_runs.relay")
+
+#: Headers of a response with events.
+HEADERS: Final[Mapping[str, str]] = sse.HEADERS
 
 #: Seconds between two signs of life on a connection on which nothing else moves.
 HEARTBEAT: Final = 15.0
@@ -130,7 +131,7 @@ async def _tell(reader: "_Reader", events: AsyncIterable[Any], encode: Encode) -
         async for event in iterator:
             if (said := encode(event)) is not None:
                 await reader.send(_frame(said))
-        await reader.send(DONE)
+        await reader.send(sse.DONE)
     except OpenAIRunsError as error:
         _logger.warning("relaying broke off: %s", error)
         await reader.send(_frame(("error", {"message": "The answer broke off."})))
@@ -170,7 +171,7 @@ class _Reader:
                 await anyio.sleep(heartbeat)
                 if not self._heard:
                     with suppress(_GoneError):
-                        await self.send(KEEP_ALIVE)
+                        await self.send(sse.KEEP_ALIVE)
             scope.cancel()
 
 
@@ -179,5 +180,5 @@ def _frame(said: Any) -> bytes:
         name, data = said
         if not name.isprintable():
             raise ValueError(f"an event's name is one line of text, is {name!r}")
-        return frame(name, _wire.encode(data))
-    return frame(None, _wire.encode(said))
+        return sse.frame(name, _wire.encode(data))
+    return sse.frame(None, _wire.encode(said))

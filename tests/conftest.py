@@ -8,7 +8,7 @@ import pytest
 import stamina
 from hypothesis import settings
 
-from openai_runs.engine.backends.scripted import ScriptedBackend
+from openai_runs.backends.scripted import ScriptedBackend
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.thread import Thread
 from openai_runs.server import LocalServer

@@ -14,18 +14,18 @@ from aiohttp import ClientSession
 from typer.testing import CliRunner
 
 from openai_runs import Session
+from openai_runs.backends import Say, Wait
+from openai_runs.backends.model_backend import Detached, ModelBackend
 from openai_runs.cli import Backend, MaxTokens, _backend, app, main
-from openai_runs.engine import Say, Wait
-from openai_runs.engine.backends import Detached, ModelBackend
-from openai_runs.engine.records import RunState
-from openai_runs.engine.sqlite_store import SQLiteStore
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.server import LocalServer
-from tests.engine.faulty import damage
+from openai_runs.stores.records import RunState
+from openai_runs.stores.sqlite import SQLiteStore
 from tests.engine.world import world
 from tests.serving import serving
+from tests.stores.faulty import damage
 
 pytestmark = pytest.mark.anyio
 

@@ -25,7 +25,7 @@ def test_what_needs_no_extra(name):
     [
         ("openai_runs.server", "jsonschema_rs"),
         ("openai_runs.server.local", "jsonschema_rs"),
-        ("openai_runs.engine.sqlite_store", "aiosqlite"),
+        ("openai_runs.stores.sqlite", "aiosqlite"),
     ],
 )
 def test_what_needs_one(name, missing):

@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 from aiohttp import ClientSession, web
 
-from openai_runs.engine import Call, Say, ScriptedBackend, Wait
+from openai_runs.backends import Call, Say, ScriptedBackend, Wait
 from openai_runs.errors import TransportError
 from openai_runs.events import (
     ActionRequired,

@@ -2,28 +2,28 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import reduce
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from attrs import evolve, frozen
 
+from openai_runs.engine.api_events import ApiEvent
 from openai_runs.engine.clock import SystemClock
-from openai_runs.engine.errors import StoreDataError, StoreUnavailableError
 from openai_runs.engine.ledger import Ledger
-from openai_runs.engine.model_call import (
-    Progress,
+from openai_runs.engine.turn_output import (
+    TurnProgress,
     add_usage,
     ended_message,
     ended_step,
-    message_id_of,
 )
-from openai_runs.engine.moves import ended
-from openai_runs.engine.published import Published
-from openai_runs.engine.records import NO_USAGE, Change, Delete, PageQuery, Record, RunState
-from openai_runs.engine.store import Store
+from openai_runs.errors import StoreDataError, StoreUnavailableError
+from openai_runs.lifecycle import moved
 from openai_runs.models.message import Message
 from openai_runs.models.run import LastError, Run, RunIncompleteDetails, RunStatus, Usage
 from openai_runs.models.run_step import RunStep, RunStepStatus
+from openai_runs.stores.records import NO_USAGE, Change, Delete, PageQuery, Record, RunState
+from openai_runs.stores.store import Store
 
 _logger = logging.getLogger("openai_runs.engine")
 
@@ -42,7 +42,19 @@ _MESSAGE_REASON: Final[Mapping[RunStatus, str]] = {
 }
 _CUT_OFF: Final = LastError(code="server_error", message="The run became incomplete before the calls could be made.")
 
-Batch = tuple[list[Change], list[Published]]
+#: The field that says when. The API has none for ``incomplete`` and ``expired``; the hosted one took ``completed_at``
+#: for the latter.
+_ENDED_AT: Final = {RunStatus.CANCELLED: "cancelled_at", RunStatus.FAILED: "failed_at"}
+
+
+def ended(run: Run, to: RunStatus, now: datetime, usage: Usage, **changes: Any) -> Run:
+    """Move a run to a terminal status."""
+    changes[_ENDED_AT.get(to, "completed_at")] = now
+    return moved(run, to, required_action=None, expires_at=None, usage=usage, **changes)
+
+
+#: What a move stores, and what it tells.
+Changeset: TypeAlias = tuple[list[Change], list[ApiEvent]]
 
 
 @frozen
@@ -67,14 +79,14 @@ async def end_message(
     ledger: Ledger,
     owner: str,
     step: RunStep,
-    progress: Progress | None,
+    progress: TurnProgress | None,
     *,
     to: RunStatus = RunStatus.COMPLETED,
     usage: Usage = NO_USAGE,
     error: LastError | None = None,
-) -> Batch:
+) -> Changeset:
     """End the message that a step writes, and then the step; as changes and events, nothing is committed."""
-    message = await ledger.get(Message, message_id_of(step) or "")
+    message = await ledger.get(Message, step.message_id or "")
     content, reason, now = message.content, _MESSAGE_REASON.get(to), ledger.now()
     if progress is not None and progress.writing is not None and progress.writing.step_id == step.id:
         content = progress.writing.content
@@ -82,18 +94,18 @@ async def end_message(
             reason = progress.reason  # else the text is whole, and it is the run that has used too much
     message = ended_message(message, content, now, reason)
     step = ended_step(step, _STEP_STATUS[to], now, usage=usage, error=error)
-    events = [Published(f"thread.message.{message.status}", message), Published(f"thread.run.step.{step.status}", step)]
+    events = [ApiEvent(f"thread.message.{message.status}", message), ApiEvent(f"thread.run.step.{step.status}", step)]
     return [Record(owner, message), Record(owner, step)], events
 
 
 def end_calls(
     ledger: Ledger, owner: str, step: RunStep, *, to: RunStatus, usage: Usage, error: LastError | None = None
-) -> Batch:
+) -> Changeset:
     """End a step, which is one of tool calls if all is well; as changes and events, nothing is committed."""
     if to is RunStatus.INCOMPLETE:
         to, error = RunStatus.FAILED, _CUT_OFF
     step = ended_step(step, _STEP_STATUS[to], ledger.now(), usage=usage, error=error)
-    return [Record(owner, step)], [Published(f"thread.run.step.{step.status}", step)]
+    return [Record(owner, step)], [ApiEvent(f"thread.run.step.{step.status}", step)]
 
 
 def forget(steps: Sequence[RunStep]) -> list[Change]:
@@ -102,7 +114,7 @@ def forget(steps: Sequence[RunStep]) -> list[Change]:
     for step in steps:
         if step.status == RunStepStatus.IN_PROGRESS:
             changes.append(Delete(RunStep, step.id))
-            if (message_id := message_id_of(step)) is not None:
+            if (message_id := step.message_id) is not None:
                 changes.append(Delete(Message, message_id))
     return changes
 
@@ -114,7 +126,7 @@ async def end_run(
     state: RunState,
     to: RunStatus,
     *,
-    progress: Progress | None,
+    progress: TurnProgress | None,
     error: LastError | None = None,
     details: RunIncompleteDetails | None = None,
     left: list[str] | None = None,
@@ -134,7 +146,7 @@ async def end_run(
     """
     used, usage = state.step_usage or NO_USAGE, state.usage
     changes: list[Change] = []
-    events: list[Published] = []
+    events: list[ApiEvent] = []
     forgotten: set[str] = set()
     if progress is not None:
         used, usage = progress.usage, add_usage(usage, progress.usage)
@@ -145,7 +157,7 @@ async def end_run(
     still_open = [step for step in steps if step.status == RunStepStatus.IN_PROGRESS and step.id not in forgotten]
     for step in still_open:
         share = used if step is still_open[-1] else NO_USAGE  # the API has no usage of half a model call
-        if message_id_of(step) is None:
+        if step.message_id is None:
             ending = end_calls(ledger, owner, step, to=to, usage=share, error=error)
         else:
             try:
@@ -157,7 +169,7 @@ async def end_run(
         events += ending[1]
     run = ended(run, to, ledger.now(), usage, last_error=error, incomplete_details=details)
     changes += [Record(owner, run), Delete(RunState, run.id)]
-    await ledger.commit(changes, run.id, [*events, Published(f"thread.run.{to}", run)])
+    await ledger.commit(changes, run.id, [*events, ApiEvent(f"thread.run.{to}", run)])
     return Ending(run, state.handle, tuple(left or ()))
 
 
@@ -167,7 +179,7 @@ async def end_unfinished(
     run_id: str,
     to: RunStatus,
     *,
-    progress: Progress | None = None,
+    progress: TurnProgress | None = None,
     error: LastError | None = None,
 ) -> Ending:
     """End a run with what can be read of it, whatever else is damaged. The caller holds the lock of the thread.

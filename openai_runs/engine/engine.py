@@ -8,17 +8,16 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from openai_runs._arguments import check_count, check_seconds
-from openai_runs.engine.backends import ModelBackend
+from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine.clock import Clock, SystemClock
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.ledger import Ledger
-from openai_runs.engine.published import OnEvents
 from openai_runs.engine.resources.assistants import Assistants
 from openai_runs.engine.resources.messages import Messages
 from openai_runs.engine.resources.run_steps import RunSteps
 from openai_runs.engine.resources.runs import Runs
 from openai_runs.engine.resources.threads import Threads
-from openai_runs.engine.store import Store
+from openai_runs.stores.store import Store
 
 _LONGEST: Final = 100 * 365 * 24 * 3600  # seconds; timestamps end with the year 9999
 
@@ -61,7 +60,6 @@ class Engine(anyio.AsyncContextManagerMixin):
         clock: Clock | None = None,
         expires_after: float = 600.0,
         max_active_runs: int = 100,
-        on_events: OnEvents | None = None,
     ) -> None:
         """Set up; nothing is started.
 
@@ -72,8 +70,6 @@ class Engine(anyio.AsyncContextManagerMixin):
             expires_after: Seconds from a run's creation to its expiry; waiting for tool outputs counts.
             max_active_runs: How many runs execute at once; the others stay queued, and owners take turns. A run that
                 waits for tool outputs does not count.
-            on_events: Is told the ID of a run and the stream events of what has happened to it, in order. It is
-                called by the engine's tasks, so it must be quick and must not raise.
 
         Raises:
             TypeError: An argument is not what it should be.
@@ -91,7 +87,7 @@ class Engine(anyio.AsyncContextManagerMixin):
         self.clock: Final[Clock] = clock or SystemClock()
         self._backend = backend
         self._was_entered = False
-        self._ledger = Ledger(store, self.clock, on_events)
+        self._ledger = Ledger(store, self.clock)
         self._executor = Executor(self._ledger, backend, max_active_runs)
         self.assistants: Final = Assistants(self._ledger)
         self.threads: Final = Threads(self._ledger, self._executor, expires_after)

@@ -1,7 +1,9 @@
 """What the engine refuses, in the words that the API's error body takes."""
 
+from openai_runs.errors import OpenAIRunsError
 
-class ApiError(Exception):
+
+class ApiError(OpenAIRunsError):
     """A request that cannot be carried out; the server makes the API's error body of it.
 
     Attributes:
@@ -27,35 +29,6 @@ class ApiError(Exception):
         self.type = type
         self.param = param
         self.code = code
-
-
-class StoreUnavailableError(ApiError):
-    """The store cannot take a commit now (a full disk, say). Nothing of it was stored; later may be fine."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(503, message, type="server_error")
-
-
-class StoreDataError(ApiError):
-    """The store cannot give or take this: it is damaged, or too large. Later is no better; other objects are fine."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(500, message, type="server_error")
-
-
-class HistoryTooLargeError(Exception):
-    """There is more in a thread than is read for a model call. The run fails with this.
-
-    Attributes:
-        message: For the reader of the run's ``last_error``.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.message = (
-            f"The thread is too large for a model call: the messages and tool calls to be sent are more than "
-            f"{most} bytes. Truncate it with 'truncation_strategy.last_messages'."
-        )
-        super().__init__(self.message)
 
 
 def not_found(what: str, id: str) -> ApiError:

@@ -1,8 +1,8 @@
-"""`Executor`: whose turn it is. Starts the legs of runs, and ends runs that are cancelled or out of time.
+"""`Executor`: whose turn it is. Starts the turns of runs, and ends runs that are cancelled or out of time.
 
 There is at most one unfinished run in a thread, so a thread's ID stands for its run here.
 
-What goes wrong with a run is that run's end and nobody else's: each task is `contained`, and a run whose leg has
+What goes wrong with a run is that run's end and nobody else's: each task is `contained`, and a run whose turn has
 failed is ended by a task of its own. One that cannot even be ended is let go of, so that its thread is free.
 """
 
@@ -15,17 +15,18 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 from attrs import define, field
 
-from openai_runs.engine.backends import ModelBackend
+from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine.deadlines import Deadlines
 from openai_runs.engine.endings import end_unfinished, error_of
-from openai_runs.engine.errors import ApiError, StoreUnavailableError
+from openai_runs.engine.errors import ApiError
 from openai_runs.engine.fair_queue import FairQueue
 from openai_runs.engine.ledger import Ledger
-from openai_runs.engine.leg import Leg, abandon_call
-from openai_runs.engine.records import Record, RunState, Unreadable
-from openai_runs.engine.requests import model_request
+from openai_runs.engine.model_request import model_request
 from openai_runs.engine.supervision import contained
+from openai_runs.engine.turn import Turn, abandon_call
+from openai_runs.errors import StoreUnavailableError
 from openai_runs.models.run import LastError, Run, RunStatus
+from openai_runs.stores.records import Record, RunState, Unreadable
 
 _logger = logging.getLogger("openai_runs.engine")
 
@@ -37,7 +38,7 @@ class _Active:
     run_id: str
     thread_id: str
     owner: str
-    leg: Leg | None = None
+    turn: Turn | None = None
 
 
 @define(eq=False)
@@ -46,11 +47,11 @@ class Executor:
 
     _ledger: Ledger
     _backend: ModelBackend
-    _most: int  # legs at once
+    _most: int  # turns at once
     _active: dict[str, _Active] = field(factory=dict, init=False)
     _queue: FairQueue = field(factory=FairQueue, init=False)
     _deadlines: Deadlines = field(init=False)
-    _legs: int = field(default=0, init=False)
+    _turns: int = field(default=0, init=False)
     _tasks: TaskGroup = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -68,7 +69,7 @@ class Executor:
             except Exception:  # of this one: the others go on
                 _logger.exception("run %s cannot be taken up: it is left as it is", run_id)
         tasks.start_soon(self._deadlines.run)
-        self._start_legs()
+        self._start_turns()
 
     async def _take_up(self, found: Record[RunState] | Unreadable, run_id: str) -> None:
         run = await self._ledger.get(Run, run_id)
@@ -99,7 +100,7 @@ class Executor:
     @property
     def pending(self) -> int:
         """How many runs execute, or wait for their turn."""
-        return self._legs + len(self._queue)
+        return self._turns + len(self._queue)
 
     # The five below are called under the lock of the thread.
 
@@ -117,7 +118,7 @@ class Executor:
     def resume(self, owner: str, thread_id: str) -> None:
         """Queue the run of a thread again, whose tool outputs have been stored."""
         self._queue.push(owner, thread_id)
-        self._start_legs()
+        self._start_turns()
 
     def cancel(self, owner: str, run: Run) -> None:
         """Stop a run, which has been stored as ``cancelling``, and end it soon."""
@@ -125,8 +126,8 @@ class Executor:
         if active is None:  # let go of, since it could not be ended or taken up; perhaps now it can
             active = self._active[run.thread_id] = _Active(run.id, run.thread_id, owner)
         self._queue.discard(active.owner, active.thread_id)
-        if active.leg is not None:  # its backend may take its time to stop: nobody waits for it
-            active.leg.abandon()
+        if active.turn is not None:  # its backend may take its time to stop: nobody waits for it
+            active.turn.abandon()
         self._end_soon(active, RunStatus.CANCELLED)
 
     async def end_now(self, thread_id: str) -> None:
@@ -143,10 +144,10 @@ class Executor:
                 self._end_soon(active, RunStatus.CANCELLED)
                 raise
 
-    def _start_legs(self) -> None:
-        while self._legs < self._most and self._queue:
+    def _start_turns(self) -> None:
+        while self._turns < self._most and self._queue:
             active = self._active[self._queue.pop()]
-            active.leg = Leg(
+            active.turn = Turn(
                 active.run_id,
                 active.thread_id,
                 active.owner,
@@ -154,8 +155,8 @@ class Executor:
                 self._backend,
                 partial(self._concluded, active),
             )
-            self._legs += 1
-            self._start(partial(self._leg_failed, active, active.leg), active.leg.carry_out)
+            self._turns += 1
+            self._start(partial(self._leg_failed, active, active.turn), active.turn.carry_out)
 
     def _concluded(self, active: _Active, status: RunStatus) -> None:
         """Let the next run have the place of one that waits or has ended."""
@@ -163,10 +164,10 @@ class Executor:
             del self._active[active.thread_id]
             self._deadlines.discard(active.thread_id)
             self._queue.discard(active.owner, active.thread_id)
-        if active.leg is not None:
-            active.leg = None
-            self._legs -= 1
-            self._start_legs()
+        if active.turn is not None:
+            active.turn = None
+            self._turns -= 1
+            self._start_turns()
 
     def _expire(self, thread_id: str) -> None:
         self._end_soon(self._active[thread_id], RunStatus.EXPIRED)
@@ -181,40 +182,40 @@ class Executor:
         if not self._tasks.cancel_scope.cancel_called:
             self._tasks.start_soon(contained, failed, work)
 
-    def _leg_failed(self, active: _Active, leg: Leg, failure: BaseException) -> None:
-        self._start(partial(self._let_go, active), partial(self._fail, active, leg, failure))
+    def _leg_failed(self, active: _Active, turn: Turn, failure: BaseException) -> None:
+        self._start(partial(self._let_go, active), partial(self._fail, active, turn, failure))
 
-    async def _fail(self, active: _Active, leg: Leg, failure: BaseException) -> None:
-        """End a run whose leg has failed."""
+    async def _fail(self, active: _Active, turn: Turn, failure: BaseException) -> None:
+        """End a run whose turn has failed."""
         # A loop that ends cancels all tasks at once, ours without a word to our scopes: let that reach the engine,
         # which then stops us, and the run goes on at the next start.
         await anyio.lowlevel.checkpoint()
         _logger.error("run %s: its execution broke off", active.run_id, exc_info=failure)
-        end = partial(self._end_unless_ended, active, RunStatus.FAILED, error_of(failure), leg)
+        end = partial(self._end_unless_ended, active, RunStatus.FAILED, error_of(failure), turn)
         await self._ledger.persist(end)
 
     def _let_go(self, active: _Active, failure: BaseException) -> None:
         """Have no more to do with a run that cannot be ended: its thread is free, and its place somebody else's."""
         text = "run %s cannot be ended, and is left as it is until the next start; its thread takes other runs"
         _logger.error(text, active.run_id, exc_info=failure)
-        if active.leg is not None:
-            active.leg.abandon()
+        if active.turn is not None:
+            active.turn.abandon()
         self._concluded(active, RunStatus.FAILED)
 
     async def _end_unless_ended(
-        self, active: _Active, to: RunStatus, error: LastError | None = None, leg: Leg | None = None
+        self, active: _Active, to: RunStatus, error: LastError | None = None, turn: Turn | None = None
     ) -> None:
-        """End a run, unless it has ended; with a leg, unless the run has gone on from that one."""
+        """End a run, unless it has ended; with a turn, unless the run has gone on from that one."""
         async with self._ledger.lock(active.thread_id):
-            if self._active.get(active.thread_id) is active and leg in (None, active.leg):
+            if self._active.get(active.thread_id) is active and turn in (None, active.turn):
                 await self._end(active, to, error)
 
     async def _end(self, active: _Active, to: RunStatus, error: LastError | None = None) -> None:
         self._queue.discard(active.owner, active.thread_id)  # or it might get its turn while its end is written
-        leg = active.leg
-        if leg is not None:
-            leg.abandon()
-        progress = None if leg is None else leg.progress
+        turn = active.turn
+        if turn is not None:
+            turn.abandon()
+        progress = None if turn is None else turn.progress
         try:
             ending = await end_unfinished(self._ledger, active.owner, active.run_id, to, progress=progress, error=error)
         except StoreUnavailableError:

@@ -13,18 +13,19 @@ from weakref import WeakValueDictionary
 import anyio
 from attrs import define, field
 
-from openai_runs.engine.bodies import timestamp
+from openai_runs.engine.api_events import ApiEvent, Subscriber
 from openai_runs.engine.clock import Clock
-from openai_runs.engine.errors import ApiError, StoreUnavailableError, not_found
-from openai_runs.engine.published import Listener, OnEvents, Published
-from openai_runs.engine.records import Change, PageQuery, Record, Stored
-from openai_runs.engine.store import Store, UnknownCursorError
+from openai_runs.engine.errors import ApiError, not_found
+from openai_runs.engine.new_objects import timestamp
+from openai_runs.errors import StoreUnavailableError, UnknownCursorError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Message
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
+from openai_runs.stores.records import Change, PageQuery, Record, Stored
+from openai_runs.stores.store import Store
 
 _logger = logging.getLogger("openai_runs.engine")
 
@@ -51,12 +52,11 @@ class Ledger:
 
     store: Store
     clock: Clock
-    on_events: OnEvents | None = None
     is_open: bool = field(default=False, kw_only=True)
     _locks: WeakValueDictionary[str, anyio.Lock] = field(factory=WeakValueDictionary, init=False)
     # By run. One each: who listens since the run was created is through when it waits for outputs, with which the next
     # one comes.
-    _listeners: dict[str, Listener] = field(factory=dict, init=False)
+    _subscribers: dict[str, Subscriber] = field(factory=dict, init=False)
 
     def lock(self, id: str) -> anyio.Lock:
         """The lock of a thread or of an assistant. It is gone when nobody uses it."""
@@ -68,8 +68,8 @@ class Ledger:
         self,
         changes: Sequence[Change],
         run_id: str = "",
-        events: Sequence[Published] = (),
-        listener: Listener | None = None,
+        events: Sequence[ApiEvent] = (),
+        subscriber: Subscriber | None = None,
     ) -> None:
         """Store changes, then publish what happened to a run.
 
@@ -77,7 +77,7 @@ class Ledger:
             changes: What to store; all of it, or nothing.
             run_id: The run that something happened to.
             events: What happened.
-            listener: Is told this and all that comes, in place of an earlier one, until `dismiss`.
+            subscriber: Is told this and all that comes, in place of an earlier one, until `unsubscribe`.
 
         Raises:
             StoreUnavailableError: Nothing was stored or published.
@@ -88,8 +88,8 @@ class Ledger:
         # Whoever asked may be cancelled meanwhile; what is being written is written, and under its lock.
         with anyio.CancelScope(shield=True):
             await self.store.commit(changes)
-        if listener is not None:
-            self._listeners[run_id] = listener
+        if subscriber is not None:
+            self._subscribers[run_id] = subscriber
         self.publish(run_id, events)
 
     async def persist(self, transition: Callable[[], Awaitable[ResultT]]) -> ResultT:
@@ -108,25 +108,20 @@ class Ledger:
         """The time as the API shows it."""
         return timestamp(self.clock.now())
 
-    def publish(self, run_id: str, events: Sequence[Published]) -> None:
+    def publish(self, run_id: str, events: Sequence[ApiEvent]) -> None:
         """Tell what happened to a run."""
         if not events:
             return
         try:
-            if self.on_events is not None:
-                self.on_events(run_id, events)
-        except Exception:  # what has happened has happened, whatever becomes of the tale
-            _logger.exception("run %s: on_events failed at %s", run_id, events[0].name)
-        try:
-            if (listener := self._listeners.get(run_id)) is not None:
-                listener.hear(events)
-        except Exception:  # likewise
-            _logger.exception("run %s: its listener failed at %s", run_id, events[0].name)
+            if (subscriber := self._subscribers.get(run_id)) is not None:
+                subscriber.receive(events)
+        except Exception:  # what is committed is committed, whether or not somebody can be told of it
+            _logger.exception("run %s: its subscriber failed at %s", run_id, events[0].name)
 
-    def dismiss(self, run_id: str, listener: Listener) -> None:
-        """Tell a listener nothing more."""
-        if self._listeners.get(run_id) is listener:
-            del self._listeners[run_id]
+    def unsubscribe(self, run_id: str, subscriber: Subscriber) -> None:
+        """Tell a subscriber nothing more."""
+        if self._subscribers.get(run_id) is subscriber:
+            del self._subscribers[run_id]
 
     async def get(self, kind: type[T], id: str) -> T:
         """Read an object that is surely there."""

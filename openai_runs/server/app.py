@@ -12,11 +12,12 @@ from aiohttp.typedefs import Handler, Middleware
 
 from openai_runs import _wire
 from openai_runs.engine import ApiError, Engine
+from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server.exchange import ENGINE, OWNER, POLL_HINT, REQUEST_ID, STARTED
 from openai_runs.server.handlers import assistants, messages, run_steps, runs, threads
 from openai_runs.server.keys import Keys
 from openai_runs.server.poll_hint import PollHint
-from openai_runs.server.stream import STREAMS, hang_up_all
+from openai_runs.server.sse_response import STREAMS, hang_up_all
 
 _logger = logging.getLogger("openai_runs.server")
 
@@ -79,6 +80,9 @@ def _answering(keys: Keys | None) -> Middleware:
             return await handler(request)
         except ApiError as error:
             return _refusal(error)
+        except StoreError as error:
+            status = 503 if isinstance(error, StoreUnavailableError) else 500
+            return _refusal(ApiError(status, error.message, type="server_error"))
         except web.HTTPException as error:  # aiohttp's own: no such route, a body too large
             return _refusal(_in_our_words(error, request), allow=error.headers.get("Allow"))
         except Exception:  # our own bug: the log has the details, the caller gets the ID to ask with

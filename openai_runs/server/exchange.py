@@ -7,14 +7,14 @@ from aiohttp import web
 from attrs import evolve
 
 from openai_runs import _wire
+from openai_runs._slices import Work, in_turns
 from openai_runs.engine import ApiError, Engine
-from openai_runs.engine.records import PAGE_BYTES, PageQuery
-from openai_runs.engine.turns import Work, in_turns
 from openai_runs.models.model import Model
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run
 from openai_runs.server import validation
 from openai_runs.server.poll_hint import PollHint
+from openai_runs.stores.records import PAGE_BYTES, PageQuery
 
 ENGINE: Final = web.AppKey("engine", Engine)
 POLL_HINT: Final = web.AppKey("poll_hint", PollHint)

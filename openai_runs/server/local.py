@@ -9,14 +9,16 @@ import anyio
 from aiohttp import web
 from yarl import URL
 
-from openai_runs.engine import Engine, MemoryStore, ScriptedBackend
-from openai_runs.engine.backends import ModelBackend
+from openai_runs.backends import ScriptedBackend
+from openai_runs.backends.model_backend import ModelBackend
+from openai_runs.engine import Engine
 from openai_runs.engine.clock import Clock
-from openai_runs.engine.store import Store
 from openai_runs.server import access_log
 from openai_runs.server.app import create_app
-from openai_runs.server.own_task import in_own_task
+from openai_runs.server.dedicated_task import in_dedicated_task
 from openai_runs.server.poll_hint import PollHint
+from openai_runs.stores import MemoryStore
+from openai_runs.stores.store import Store
 
 if TYPE_CHECKING:
     from openai_runs.session import Session
@@ -116,7 +118,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         """What ``async with`` does: the server is up inside."""
-        async with in_own_task(self._up()):
+        async with in_dedicated_task(self._up()):
             yield self
 
     @asynccontextmanager

@@ -12,11 +12,11 @@ import msgspec
 from jsonschema_rs import ValidationError
 from multidict import MultiMapping
 
+from openai_runs._slices import Work, at_once, in_turns
 from openai_runs.engine.errors import ApiError
-from openai_runs.engine.records import PageQuery
-from openai_runs.engine.turns import Work, at_once, in_turns
-from openai_runs.server import complaints
+from openai_runs.server import validation_errors as complaints
 from openai_runs.server.document import document, validator
+from openai_runs.stores.records import PageQuery
 
 #: Deeper than any schema or metadata in use; well before the interpreter's own limit, which would be our bug.
 MAX_DEPTH: Final = 128

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openai_runs import load
+from openai_runs.backends.model_backend import ModelRequest
+from openai_runs.backends.scripted import Fail, Say, ScriptedBackend, Turn, Wait
 from openai_runs.batch import Batch, BatchResult, RunJob, run_batch
-from openai_runs.engine.backends import ModelRequest
-from openai_runs.engine.backends.scripted import Fail, Say, ScriptedBackend, Turn, Wait
 from openai_runs.errors import (
     BadRequestError,
     NotFoundError,

@@ -6,11 +6,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from openai_runs.engine import Engine, MemoryStore, Say, ScriptedBackend, Wait
-from openai_runs.engine.moves import moved
-from openai_runs.engine.records import RunState
-from openai_runs.lifecycle import MOVES
+from openai_runs.backends import Say, ScriptedBackend, Wait
+from openai_runs.engine import Engine
+from openai_runs.lifecycle import MOVES, moved
 from openai_runs.models.run import RunStatus
+from openai_runs.stores import MemoryStore
+from openai_runs.stores.records import RunState
 from tests.engine.world import world
 
 pytestmark = pytest.mark.anyio
@@ -102,14 +103,15 @@ async def test_the_system_s_clock():
     """Unless told otherwise."""
     told = anyio.Event()
 
-    def on_events(run_id, events):
-        if events[-1].name == "thread.run.completed":
-            told.set()
+    class Listening:
+        def receive(self, events):
+            if events[-1].name == "thread.run.completed":
+                told.set()
 
     backend = ScriptedBackend([Say("Hello")])
-    async with Engine(store=MemoryStore(), backend=backend, on_events=on_events) as engine:
+    async with Engine(store=MemoryStore(), backend=backend) as engine:
         assistant = await engine.assistants.create("", {"model": "m"})
-        run = await engine.threads.create_and_run("", {"assistant_id": assistant.id})
+        run = await engine.threads.create_and_run("", {"assistant_id": assistant.id}, Listening())
         with anyio.fail_after(20):
             await told.wait()
         assert (await engine.runs.retrieve("", run.thread_id, run.id)).status == "completed"

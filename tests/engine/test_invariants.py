@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_runs.engine import ApiError, Call, Fail, ManualClock, Refuse, Say, Stop, Wait
-from openai_runs.engine.records import RunState
+from openai_runs.backends import Call, Fail, Refuse, Say, Stop, Wait
+from openai_runs.engine import ApiError, ManualClock
+from openai_runs.errors import StoreError
 from openai_runs.lifecycle import MOVES
 from openai_runs.models.run import Run
-from tests.engine.faulty import FaultyStore, MoodyStore
+from openai_runs.stores.records import RunState
 from tests.engine.world import ALL, world
+from tests.stores.faulty import FaultyStore, MoodyStore
 
 SAID = [Say("One two."), Say("Three."), Refuse("No."), Call("f"), Call("g", id="call_0")]
 PARTS = st.sampled_from([*SAID, *SAID, Wait, Wait, Fail(), Stop("max_tokens")])
@@ -93,7 +95,7 @@ async def _live(turns, operations, most):
         async with world(script, store=store, clock=clock, max_active_runs=most) as w:
             assistant = assistant or await w.engine.assistants.create("", {"model": "m"})
             while left and (operation := left.pop(0)) != "crash":
-                with suppress(ApiError):
+                with suppress(ApiError, StoreError):
                     await _do(operation, w, store, gates, threads, assistant, len(left))
                 witness.heard(w)
                 for thread in threads:
@@ -166,7 +168,7 @@ def test_a_bug_stops_nobody_else(seed):
     anyio.run(_live_at_once, random.Random(seed), Forgetful, LookupError)
 
 
-async def _live_at_once(chance, kind_of_store=MoodyStore, problem=ApiError):
+async def _live_at_once(chance, kind_of_store=MoodyStore, problem=StoreError):
     store, clock, threads, gates = kind_of_store(chance), ManualClock(), [], [anyio.Event()]
 
     def script(request):
@@ -176,7 +178,7 @@ async def _live_at_once(chance, kind_of_store=MoodyStore, problem=ApiError):
     async def client(w, assistant):
         for number in range(25):
             operation = chance.choice(MIXED)
-            with suppress(ApiError, problem):  # a thread is locked, or gone; the disk is full
+            with suppress(ApiError, StoreError, problem):  # a thread is locked, or gone; the disk is full
                 if operation == "wait":
                     clock.advance(chance.choice([1, 60, 599]))
                 else:

@@ -3,17 +3,19 @@
 import anyio
 import pytest
 
-from openai_runs.engine import Call, ManualClock, MemoryStore, Say, Wait
-from openai_runs.engine.backends import (
+from openai_runs.backends import Call, Say, Wait
+from openai_runs.backends.model_backend import (
     AnnotationAdded,
     Detached,
     HostedToolCall,
     ModelBackend,
-    TextDelta,
-    ToolCallDelta,
+    TextChunk,
+    ToolCallChunk,
 )
+from openai_runs.engine import ManualClock
 from openai_runs.models.message import CitedFile, FilePath
 from openai_runs.models.run_step import CodeInterpreterCall, InterpretedCode
+from openai_runs.stores import MemoryStore
 from tests.engine.world import world
 
 pytestmark = pytest.mark.anyio
@@ -51,9 +53,9 @@ async def interrupted(kept, *events):
 
 async def test_a_call_is_repeated_in_place(kept):
     """The message that was begun is written again, under its ID; nothing is there twice."""
-    run, steps, (_, message) = await interrupted(kept, TextDelta("It is su"))
+    run, steps, (_, message) = await interrupted(kept, TextChunk("It is su"))
     assert (message.status, message.content) == ("in_progress", ())
-    backend = Then(TextDelta("It is sunny."))
+    backend = Then(TextChunk("It is sunny."))
     async with world(backend, **kept) as w:
         done = await w.until("run.completed", run)
         assert done.started_at is not None
@@ -66,7 +68,7 @@ async def test_a_call_is_repeated_in_place(kept):
 
 async def test_a_round_of_calls_is_repeated_in_place(kept):
     """The step that was begun is used again."""
-    run, (step,), _ = await interrupted(kept, ToolCallDelta(0, "call_1", "f", "{"))
+    run, (step,), _ = await interrupted(kept, ToolCallChunk(0, "call_1", "f", "{"))
     async with world([Call("f", id="call_2"), Say("Done.")], **kept) as w:
         waiting = await w.until("run.requires_action", run)
         assert [call.id for call in waiting.pending_tool_calls] == ["call_2"]
@@ -75,9 +77,9 @@ async def test_a_round_of_calls_is_repeated_in_place(kept):
 
 async def test_what_was_complete_stays(kept):
     """A message that was complete before the crash is not said a second time, and not taken back."""
-    run, steps, messages = await interrupted(kept, TextDelta("Let me look."), ToolCallDelta(0, "c", "f", "{"))
+    run, steps, messages = await interrupted(kept, TextChunk("Let me look."), ToolCallChunk(0, "c", "f", "{"))
     note = FilePath(text="see", file_path=CitedFile(file_id="file"), start_index=0, end_index=3)
-    backend = Then(TextDelta("Let me see."), AnnotationAdded(note), ToolCallDelta(0, "c", "f", "{}"))
+    backend = Then(TextChunk("Let me see."), AnnotationAdded(note), ToolCallChunk(0, "c", "f", "{}"))
     async with world(backend, **kept) as w:
         await w.until("run.requires_action", run)
         assert [item.text for item in backend.requests[0].items] == ["Hello"]
@@ -88,7 +90,7 @@ async def test_what_was_complete_stays(kept):
 
 async def test_a_repetition_may_take_another_course(kept):
     """What the interrupted call had begun and its repetition does not come back to is taken back."""
-    run, _, _ = await interrupted(kept, TextDelta("Let"))
+    run, _, _ = await interrupted(kept, TextChunk("Let"))
     async with world([Call("f"), Say("Done.")], **kept) as w:
         waiting = await w.until("run.requires_action", run)
         assert [item.text for item in await w.messages(run)] == ["Hello"]
@@ -96,7 +98,7 @@ async def test_a_repetition_may_take_another_course(kept):
         outputs = [{"tool_call_id": call.id, "output": ""} for call in waiting.pending_tool_calls]
         await w.engine.runs.submit_tool_outputs("", run.thread_id, run.id, outputs)
         await w.until("run.completed", run)
-    other, _, _ = await interrupted(kept, ToolCallDelta(0, "c", "f", "{"))
+    other, _, _ = await interrupted(kept, ToolCallChunk(0, "c", "f", "{"))
     async with world([Say("No need.")], **kept) as w:
         await w.until("run.completed", other)
         assert [step.type for step in await w.steps(other)] == ["message_creation"]
@@ -104,8 +106,8 @@ async def test_a_repetition_may_take_another_course(kept):
 
 async def test_a_message_that_is_not_repeated_stays(kept):
     """It was said; the repetition just calls, and says something else in the end."""
-    run, _, messages = await interrupted(kept, TextDelta("Let me look."), ToolCallDelta(0, "c", "f", "{"))
-    async with world(Then(ToolCallDelta(0, "c", "f", "{}")), **kept) as w:
+    run, _, messages = await interrupted(kept, TextChunk("Let me look."), ToolCallChunk(0, "c", "f", "{"))
+    async with world(Then(ToolCallChunk(0, "c", "f", "{}")), **kept) as w:
         await w.until("run.requires_action", run)
         assert await w.messages(run) == messages
         assert [step.status for step in await w.steps(run)] == ["completed", "in_progress"]
@@ -113,8 +115,8 @@ async def test_a_message_that_is_not_repeated_stays(kept):
 
 async def test_text_that_came_before_calls_comes_after_them(kept):
     """A completed message stays also if the repetition calls first and talks later."""
-    run, _, messages = await interrupted(kept, TextDelta("Let me look."), ToolCallDelta(0, "c", "f", "{"))
-    async with world(Then(ToolCallDelta(0, "c", "f", "{}"), TextDelta("I look.")), **kept) as w:
+    run, _, messages = await interrupted(kept, TextChunk("Let me look."), ToolCallChunk(0, "c", "f", "{"))
+    async with world(Then(ToolCallChunk(0, "c", "f", "{}"), TextChunk("I look.")), **kept) as w:
         await w.until("run.requires_action", run)
         assert await w.messages(run) == messages
         assert len(await w.steps(run)) == 2
@@ -123,8 +125,8 @@ async def test_text_that_came_before_calls_comes_after_them(kept):
 async def test_hosted_tools_are_not_shown_twice(kept):
     """A step of the endpoint's own tool stays, and its repetition is passed over."""
     used = HostedToolCall(CodeInterpreterCall(id="ci", code_interpreter=InterpretedCode(input="1+1")))
-    run, steps, messages = await interrupted(kept, TextDelta("I count."), used, TextDelta("Tw"))
-    backend = Then(TextDelta("I count."), used, TextDelta("Two."))
+    run, steps, messages = await interrupted(kept, TextChunk("I count."), used, TextChunk("Tw"))
+    backend = Then(TextChunk("I count."), used, TextChunk("Two."))
     async with world(backend, **kept) as w:
         await w.until("run.completed", run)
         assert [item.text for item in backend.requests[0].items if item.object == "thread.message"] == ["Hello"]
@@ -135,8 +137,8 @@ async def test_hosted_tools_are_not_shown_twice(kept):
 
 async def test_a_call_that_went_on_elsewhere_is_taken_up(kept):
     """The backend gets the handle that the interrupted call had given."""
-    run, _, _ = await interrupted(kept, Detached("resp_1"), TextDelta("It"))
-    backend = Then(TextDelta("It is."))
+    run, _, _ = await interrupted(kept, Detached("resp_1"), TextChunk("It"))
+    backend = Then(TextChunk("It is."))
     async with world(backend, **kept) as w:
         await w.until("run.completed", run)
         assert backend.requests[0].handle == "resp_1"
@@ -144,7 +146,7 @@ async def test_a_call_that_went_on_elsewhere_is_taken_up(kept):
 
 async def test_an_interrupted_run_can_be_cancelled_before_it_says_anything(kept):
     """What was begun ends as in any cancelled run."""
-    run, _, _ = await interrupted(kept, TextDelta("It"))
+    run, _, _ = await interrupted(kept, TextChunk("It"))
     async with world([Wait()], **kept) as w:
         await w.settle()
         await w.engine.runs.cancel("", run.thread_id, run.id)
@@ -174,9 +176,9 @@ async def test_time_goes_on_while_nobody_is_there(kept):
     async with world([Call("f")], **kept) as w:
         waiting = await w.start()
         await w.until("run.requires_action", waiting)
-    run, _, _ = await interrupted(kept, TextDelta("It"))
+    run, _, _ = await interrupted(kept, TextChunk("It"))
     kept["clock"].advance(600)
-    backend = Then(TextDelta("It is."))
+    backend = Then(TextChunk("It is."))
     async with world(backend, **kept) as w:
         await w.until("run.expired", waiting)
         await w.until("run.expired", run)

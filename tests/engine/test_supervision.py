@@ -7,24 +7,25 @@ import anyio.lowlevel
 import pytest
 from attrs import evolve
 
-from openai_runs.engine import Call, Engine, ManualClock, MemoryStore, Say, ScriptedBackend, Wait
-from openai_runs.engine.backends import (
+from openai_runs.backends import Call, Say, ScriptedBackend, Wait
+from openai_runs.backends.model_backend import (
     AnnotationAdded,
-    BackendError,
     Detached,
     Finished,
     HostedToolCall,
     ModelBackend,
-    TextDelta,
-    ToolCallDelta,
+    TextChunk,
+    ToolCallChunk,
     UsageReport,
 )
-from openai_runs.engine.errors import StoreDataError, StoreUnavailableError
-from openai_runs.engine.records import Delete, Record, RunState, Unreadable
+from openai_runs.engine import Engine, ManualClock
 from openai_runs.engine.supervision import contained
+from openai_runs.errors import BackendError, StoreDataError, StoreUnavailableError
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep
+from openai_runs.stores import MemoryStore
+from openai_runs.stores.records import Delete, Record, RunState, Unreadable
 from tests.engine.world import world
 
 pytestmark = pytest.mark.anyio
@@ -40,9 +41,9 @@ class Odd(ModelBackend):
     async def respond(self, request):
         self.calls += 1
         if self.calls > 1:
-            yield TextDelta("Hello.")
+            yield TextChunk("Hello.")
             return
-        yield TextDelta("Well")
+        yield TextChunk("Well")
         if isinstance(self.odd, BaseException):
             raise self.odd
         if callable(self.odd):
@@ -89,11 +90,11 @@ ODD = [
     wait_for_somebody_who_is_cancelled,
     object(),
     None,
-    TextDelta(5),
-    TextDelta(None),
-    ToolCallDelta("0", None, "f"),
-    ToolCallDelta(0, 7, "f"),
-    ToolCallDelta(0, None, "f", {}),
+    TextChunk(5),
+    TextChunk(None),
+    ToolCallChunk("0", None, "f"),
+    ToolCallChunk(0, 7, "f"),
+    ToolCallChunk(0, None, "f", {}),
     AnnotationAdded("a note"),
     HostedToolCall("a call"),
     Detached(object()),
@@ -338,31 +339,26 @@ async def test_two_unfinished_runs_in_one_thread(caplog):
         assert f"run {other.id} cannot be taken up" in caplog.text
 
 
-async def test_listeners_that_raise(caplog):
-    """What has happened has happened: neither the run nor the other listener notices."""
+async def test_a_subscriber_that_raises(caplog):
+    """What has happened has happened: the run does not notice, and the log does."""
 
-    class Listener:
-        heard = 0
+    class Listening:
+        names = ()
 
-        def hear(self, events):
-            self.heard += 1
+        def receive(self, events):
+            self.names = (*self.names, *(event.name for event in events))
             raise ValueError("not listening")
 
-    def on_events(run_id, events):
-        told.extend(event.name for event in events)
-        raise KeyError("not interested")
-
-    told, listener, clock = [], Listener(), ManualClock()
+    subscriber = Listening()
     backend = ScriptedBackend([Say("Hello")])
-    async with Engine(store=MemoryStore(), backend=backend, clock=clock, on_events=on_events) as engine:
+    async with Engine(store=MemoryStore(), backend=backend, clock=ManualClock()) as engine:
         assistant = await engine.assistants.create("", {"model": "m"})
-        run = await engine.threads.create_and_run("", {"assistant_id": assistant.id}, listener)
+        run = await engine.threads.create_and_run("", {"assistant_id": assistant.id}, subscriber)
         for _ in range(40):
             await anyio.lowlevel.checkpoint()
         assert (await engine.runs.retrieve("", run.thread_id, run.id)).status == "completed"
-    assert told[-1] == "thread.run.completed"
-    assert listener.heard == caplog.text.count("its listener failed") > 3
-    assert f"run {run.id}: on_events failed at thread.created" in caplog.text
+    assert subscriber.names[-1] == "thread.run.completed"
+    assert caplog.text.count("its subscriber failed at") > 3
 
 
 async def test_a_deadline_of_which_nothing_comes(caplog):
@@ -401,7 +397,7 @@ async def test_a_backend_that_fails_as_it_is_stopped(caplog):
 
     class Sore(ModelBackend):
         async def respond(self, request):
-            yield TextDelta("Well")
+            yield TextChunk("Well")
             try:
                 await anyio.sleep_forever()
             except asyncio.CancelledError:

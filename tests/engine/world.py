@@ -5,17 +5,21 @@ from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import anyio.lowlevel
 import jsonschema_rs
 from attrs import define, field
 
 from openai_runs import _wire
-from openai_runs.engine import Engine, ManualClock, MemoryStore, PageQuery, Published, ScriptedBackend
-from openai_runs.engine.store import Store
+from openai_runs.backends import ScriptedBackend
+from openai_runs.engine import ApiEvent, Engine, ManualClock
+from openai_runs.engine.ledger import Ledger
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
+from openai_runs.stores import MemoryStore, PageQuery
+from openai_runs.stores.store import Store
 
 SCHEMAS = _wire.decode((Path(__file__).parent.parent / "samples/openapi/assistants-v2.json").read_bytes())["components"]
 ALL = PageQuery(limit=100, order="asc")
@@ -65,11 +69,11 @@ class World:
     store: Store = field(factory=MemoryStore)
     clock: ManualClock = field(factory=ManualClock)
     engine: Engine = field(init=False)
-    events: list[tuple[str, Published]] = field(factory=list)
+    events: list[tuple[str, ApiEvent]] = field(factory=list)
     _news: anyio.Event = field(factory=anyio.Event)
 
-    def take(self, run_id: str, events: Sequence[Published]) -> None:
-        """The engine's ``on_events``."""
+    def take(self, run_id: str, events: Sequence[ApiEvent]) -> None:
+        """Note what the engine publishes."""
         for event in events:
             conform(event.data)
             self.events.append((run_id, event))
@@ -139,6 +143,14 @@ async def world(
     """Open an engine; what is no backend is the script of one."""
     backend = backend if hasattr(backend, "respond") else ScriptedBackend(backend)
     here = World(store or MemoryStore(), clock or ManualClock())
-    here.engine = Engine(store=here.store, backend=backend, clock=here.clock, on_events=here.take, **options)
-    async with here.engine:
-        yield here
+    here.engine = Engine(store=here.store, backend=backend, clock=here.clock, **options)
+    publish = Ledger.publish
+
+    def publish_and_note(ledger: Ledger, run_id: str, events: Sequence[ApiEvent]) -> None:
+        publish(ledger, run_id, events)
+        if ledger is here.engine._ledger and events:
+            here.take(run_id, events)
+
+    with patch.object(Ledger, "publish", publish_and_note):
+        async with here.engine:
+            yield here

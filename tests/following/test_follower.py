@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from openai_runs.engine.backends.scripted import Call, Fail, Say, ScriptedBackend, Stop, Wait
+from openai_runs.backends.scripted import Call, Fail, Say, ScriptedBackend, Stop, Wait
 from openai_runs.engine.clock import ManualClock
 from openai_runs.errors import (
     AuthenticationError,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from openai_runs.engine.backends.scripted import Call, Fail, Say, ScriptedBackend
+from openai_runs.backends.scripted import Call, Fail, Say, ScriptedBackend
 from openai_runs.events import PollingTookOver, RunEnded, StatusChanged, ThreadCreated, ToolOutputsSubmitted
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.thread import Thread

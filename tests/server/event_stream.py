@@ -1,6 +1,7 @@
 """Event streams, read as strictly as they are to be written, each event judged by the published document."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,17 +15,17 @@ DOCUMENTED = Path(__file__).parent.parent / "samples/openapi/examples/sse"
 def events_of(text: bytes) -> list[Event]:
     """Names and payloads; comments are left out, and nothing else is forgiven."""
     assert b"\r" not in text
+    text = re.sub(rb"(?m)^:.*\n", b"", text)
     assert not text or text.endswith(b"\n\n")
     events: list[Event] = []
     for block in text.decode().split("\n\n")[:-1]:
-        if not block.startswith(":"):
-            first, second = block.split("\n")
-            name, data = first.removeprefix("event: "), second.removeprefix("data: ")
-            assert (first, second) == (f"event: {name}", f"data: {data}")
-            payload = data if name == "done" else json.loads(data)
-            complaints = complaints_about({"event": name, "data": payload}, "AssistantStreamEvent")
-            assert not complaints, f"{name}: {complaints}"
-            events.append((name, payload))
+        first, second = block.split("\n")
+        name, data = first.removeprefix("event: "), second.removeprefix("data: ")
+        assert (first, second) == (f"event: {name}", f"data: {data}")
+        payload = data if name == "done" else json.loads(data)
+        complaints = complaints_about({"event": name, "data": payload}, "AssistantStreamEvent")
+        assert not complaints, f"{name}: {complaints}"
+        events.append((name, payload))
     return events
 
 

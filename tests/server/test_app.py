@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import ClientSession, web
 
-from openai_runs.engine import ApiError, Engine, MemoryStore, ScriptedBackend
+from openai_runs.backends import ScriptedBackend
+from openai_runs.engine import ApiError, Engine
 from openai_runs.server import LocalServer, app, create_app
+from openai_runs.stores import MemoryStore
 from tests.conformance.judge import OPERATIONS
 from tests.server.api import Api
 

@@ -7,9 +7,10 @@ import anyio
 import pytest
 from aiohttp import ClientSession
 
-from openai_runs.engine import Call, ManualClock, Say, ScriptedBackend, Wait
-from openai_runs.engine.sqlite_store import SQLiteStore
+from openai_runs.backends import Call, Say, ScriptedBackend, Wait
+from openai_runs.engine import ManualClock
 from openai_runs.server import LocalServer
+from openai_runs.stores.sqlite import SQLiteStore
 from tests.server.api import Api
 
 pytestmark = pytest.mark.anyio

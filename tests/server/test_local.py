@@ -7,10 +7,10 @@ import anyio
 import pytest
 from aiohttp import ClientConnectionError, ClientSession
 
-from openai_runs.engine import MemoryStore
 from openai_runs.engine.clock import ManualClock
 from openai_runs.errors import NotFoundError
 from openai_runs.server import LocalServer
+from openai_runs.stores import MemoryStore
 from tests.server.api import Api
 from tests.server.conftest import TOOL
 

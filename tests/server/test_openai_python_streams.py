@@ -3,7 +3,7 @@
 import pytest
 from openai import AsyncAssistantEventHandler, AsyncOpenAI, BadRequestError
 
-from openai_runs.engine import Call, Fail, Refuse, Say, ScriptedBackend
+from openai_runs.backends import Call, Fail, Refuse, Say, ScriptedBackend
 from openai_runs.server import LocalServer
 from tests.server.event_stream import documented, story
 

@@ -3,9 +3,10 @@
 import pytest
 from aiohttp import ClientSession
 
-from openai_runs.engine import MemoryStore, sqlite_store
-from openai_runs.engine.sqlite_store import SQLiteStore
 from openai_runs.server import LocalServer, exchange
+from openai_runs.stores import MemoryStore
+from openai_runs.stores import sqlite as sqlite_store
+from openai_runs.stores.sqlite import SQLiteStore
 from tests.server.api import Api
 
 pytestmark = pytest.mark.anyio

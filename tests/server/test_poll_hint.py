@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from aiohttp import ClientSession
 
-from openai_runs.engine import ScriptedBackend, Wait
+from openai_runs.backends import ScriptedBackend, Wait
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.server import LocalServer, PollHint
 from tests.server.api import Api

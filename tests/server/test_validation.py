@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import MultiDict
 
-from openai_runs.engine import ApiError, PageQuery
-from openai_runs.server import complaints, validation
+from openai_runs.engine import ApiError
+from openai_runs.server import validation
+from openai_runs.server import validation_errors as complaints
+from openai_runs.stores import PageQuery
 
 RUN = {"assistant_id": "asst_1"}
 ASSISTANT = {"model": "m"}

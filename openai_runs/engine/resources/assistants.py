@@ -2,11 +2,11 @@
 
 from attrs import define, evolve
 
-from openai_runs.engine.bodies import Body, changed_assistant, new_assistant, shown_assistant
 from openai_runs.engine.ledger import Ledger
-from openai_runs.engine.records import Delete, PageQuery, Record
+from openai_runs.engine.new_objects import Body, changed_assistant, new_assistant, shown_assistant
 from openai_runs.models.assistant import Assistant, Deleted
 from openai_runs.models.page import Page
+from openai_runs.stores.records import Delete, PageQuery, Record
 
 
 @define

@@ -4,15 +4,15 @@ from typing import Final
 
 from attrs import define
 
-from openai_runs.engine.bodies import Body, new_message, with_metadata
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.ledger import Ledger
-from openai_runs.engine.records import Delete, PageQuery, Record
+from openai_runs.engine.new_objects import Body, new_message, with_metadata
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.message import Message, MessageStatus
 from openai_runs.models.page import Page
 from openai_runs.models.thread import Thread
+from openai_runs.stores.records import Delete, PageQuery, Record
 
 #: Of one thread: as many as the hosted API took.
 MAX_MESSAGES: Final = 100_000

@@ -4,10 +4,10 @@ from attrs import define
 
 from openai_runs.engine.errors import not_found
 from openai_runs.engine.ledger import Ledger
-from openai_runs.engine.records import PageQuery
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
+from openai_runs.stores.records import PageQuery
 
 
 @define

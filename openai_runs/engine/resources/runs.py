@@ -5,24 +5,23 @@ from typing import Final
 
 from attrs import define, evolve
 
-from openai_runs.engine.bodies import Body, new_messages, new_run, with_metadata
+from openai_runs._slices import in_turns
+from openai_runs.engine.api_events import ApiEvent, Subscriber
 from openai_runs.engine.endings import end_calls
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.ledger import Ledger
-from openai_runs.engine.model_call import with_calls
-from openai_runs.engine.moves import moved
-from openai_runs.engine.published import Listener, Published
-from openai_runs.engine.records import NO_USAGE, PageQuery, Record, RunState
+from openai_runs.engine.new_objects import Body, new_messages, new_run, with_metadata
 from openai_runs.engine.resources.messages import check_room
-from openai_runs.engine.turns import in_turns
+from openai_runs.engine.turn_output import with_calls
+from openai_runs.lifecycle import CANCELLABLE, moved
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
+from openai_runs.stores.records import NO_USAGE, PageQuery, Record, RunState
 
-_CAN_BE_CANCELLED: Final = (RunStatus.QUEUED, RunStatus.IN_PROGRESS, RunStatus.REQUIRES_ACTION)
 _MOST_OUTPUT: Final = 512 * 1024  #: bytes of all tool outputs together stay below this
 
 _MOST_SHOWN: Final = 10_000  #: characters of call IDs in an error
@@ -32,7 +31,7 @@ _MOST_SHOWN: Final = 10_000  #: characters of call IDs in an error
 class Runs:
     """The runs of each thread; at most one of them is active.
 
-    A ``listener`` is told what happens to a run from that very operation on, until it is dismissed. A run has one at a
+    A ``subscriber`` is told what happens to a run, from that operation on until `unsubscribe`. A run has one at a
     time.
     """
 
@@ -45,7 +44,7 @@ class Runs:
         """How many runs execute, or wait for their turn; those that wait for tool outputs do not count."""
         return self._executor.pending
 
-    async def create(self, owner: str, thread_id: str, body: Body, listener: Listener | None = None) -> Run:
+    async def create(self, owner: str, thread_id: str, body: Body, subscriber: Subscriber | None = None) -> Run:
         """Operation ``createRun``. Refused while another run is active, as the hosted API does."""
         async with self._ledger.lock(thread_id):
             thread = (await self._ledger.find(Thread, owner, thread_id)).value
@@ -61,8 +60,8 @@ class Runs:
             await self._ledger.commit(
                 [Record(owner, value) for value in (*messages, run, state)],
                 run.id,
-                [Published("thread.run.created", run), Published("thread.run.queued", run)],
-                listener,
+                [ApiEvent("thread.run.created", run), ApiEvent("thread.run.queued", run)],
+                subscriber,
             )
             self._executor.admit(owner, run, state)
         return run
@@ -87,15 +86,15 @@ class Runs:
         """Operation ``cancelRun``. The run is ``cancelling``, and ``cancelled`` soon."""
         async with self._ledger.lock(thread_id):
             run = (await self._ledger.find_in_thread(Run, owner, thread_id, run_id)).value
-            if run.status not in _CAN_BE_CANCELLED:
+            if run.status not in CANCELLABLE:
                 raise ApiError(400, f"Cannot cancel run with status '{run.status}'.")
             run = moved(run, RunStatus.CANCELLING, required_action=None)
-            await self._ledger.commit([Record(owner, run)], run.id, [Published("thread.run.cancelling", run)])
+            await self._ledger.commit([Record(owner, run)], run.id, [ApiEvent("thread.run.cancelling", run)])
             self._executor.cancel(owner, run)
         return run
 
     async def submit_tool_outputs(
-        self, owner: str, thread_id: str, run_id: str, outputs: Sequence[Body], listener: Listener | None = None
+        self, owner: str, thread_id: str, run_id: str, outputs: Sequence[Body], subscriber: Subscriber | None = None
     ) -> Run:
         """Operation ``submitToolOuputsToRun``: the outputs of all calls that wait, once each."""
         async with self._ledger.lock(thread_id):
@@ -112,15 +111,15 @@ class Runs:
             await self._ledger.commit(
                 [*changes, Record(owner, run), Record(owner, state)],
                 run.id,
-                [*events, Published("thread.run.queued", run)],
-                listener,
+                [*events, ApiEvent("thread.run.queued", run)],
+                subscriber,
             )
             self._executor.resume(owner, thread_id)
         return run
 
-    def dismiss(self, run_id: str, listener: Listener) -> None:
-        """Tell a listener nothing more."""
-        self._ledger.dismiss(run_id, listener)
+    def unsubscribe(self, run_id: str, subscriber: Subscriber) -> None:
+        """Tell a subscriber nothing more."""
+        self._ledger.unsubscribe(run_id, subscriber)
 
 
 def _checked(outputs: Sequence[Body], expected: Sequence[str]) -> Mapping[str, str]:

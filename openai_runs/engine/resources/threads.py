@@ -2,15 +2,15 @@
 
 from attrs import define
 
-from openai_runs.engine.bodies import Body, changed_thread, new_messages, new_run, new_thread
+from openai_runs._slices import in_turns
+from openai_runs.engine.api_events import ApiEvent, Subscriber
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.ledger import Ledger
-from openai_runs.engine.published import Listener, Published
-from openai_runs.engine.records import Delete, Record
-from openai_runs.engine.turns import in_turns
+from openai_runs.engine.new_objects import Body, changed_thread, new_messages, new_run, new_thread
 from openai_runs.models.assistant import Assistant, Deleted
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
+from openai_runs.stores.records import Delete, Record
 
 
 @define
@@ -52,7 +52,7 @@ class Threads:
             await self._ledger.commit([Delete(Thread, thread_id)])
         return Deleted(id=thread_id, object="thread.deleted")
 
-    async def create_and_run(self, owner: str, body: Body, listener: Listener | None = None) -> Run:
+    async def create_and_run(self, owner: str, body: Body, subscriber: Subscriber | None = None) -> Run:
         """Operation ``createThreadAndRun``."""
         assistant = (await self._ledger.find(Assistant, owner, body["assistant_id"])).value
         now = self._ledger.clock.now()
@@ -66,11 +66,11 @@ class Threads:
                 [Record(owner, value) for value in (thread, *messages, run, state)],
                 run.id,
                 [
-                    Published("thread.created", thread),
-                    Published("thread.run.created", run),
-                    Published("thread.run.queued", run),
+                    ApiEvent("thread.created", thread),
+                    ApiEvent("thread.run.created", run),
+                    ApiEvent("thread.run.queued", run),
                 ],
-                listener,
+                subscriber,
             )
             self._executor.admit(owner, run, state)
         return run

@@ -6,7 +6,7 @@ from typing import Final
 from aiohttp import web
 
 from openai_runs.server.exchange import ENGINE, OWNER, answer_page, answer_run, read_body
-from openai_runs.server.stream import stream
+from openai_runs.server.sse_response import stream
 from openai_runs.server.validation import check_include, page_query
 
 

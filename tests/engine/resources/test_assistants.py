@@ -3,7 +3,9 @@
 import pytest
 
 from openai_runs import _wire
-from openai_runs.engine import ApiError, PageQuery, Say
+from openai_runs.backends import Say
+from openai_runs.engine import ApiError
+from openai_runs.stores import PageQuery
 from tests.engine.world import ALL, WEATHER, conform, world
 
 pytestmark = pytest.mark.anyio

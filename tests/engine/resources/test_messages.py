@@ -4,8 +4,10 @@ import anyio
 import pytest
 
 from openai_runs import _wire
-from openai_runs.engine import ApiError, PageQuery, Say, Wait
+from openai_runs.backends import Say, Wait
+from openai_runs.engine import ApiError
 from openai_runs.engine.resources import messages
+from openai_runs.stores import PageQuery
 from tests.engine.world import ALL, conform, world
 
 pytestmark = pytest.mark.anyio

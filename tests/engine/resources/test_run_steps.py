@@ -2,7 +2,9 @@
 
 import pytest
 
-from openai_runs.engine import ApiError, Call, PageQuery, Say
+from openai_runs.backends import Call, Say
+from openai_runs.engine import ApiError
+from openai_runs.stores import PageQuery
 from tests.engine.world import conform, world
 
 pytestmark = pytest.mark.anyio

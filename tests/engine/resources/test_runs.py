@@ -4,9 +4,11 @@ import anyio
 import pytest
 
 from openai_runs import _wire
-from openai_runs.engine import ApiError, Call, PageQuery, Say, Wait
-from tests.engine.faulty import SlowStore
+from openai_runs.backends import Call, Say, Wait
+from openai_runs.engine import ApiError
+from openai_runs.stores import PageQuery
 from tests.engine.world import TIME, WEATHER, conform, function, world
+from tests.stores.faulty import SlowStore
 
 pytestmark = pytest.mark.anyio
 

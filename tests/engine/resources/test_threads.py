@@ -3,7 +3,8 @@
 import pytest
 
 from openai_runs import _wire
-from openai_runs.engine import ApiError, Call, Say, Wait
+from openai_runs.backends import Call, Say, Wait
+from openai_runs.engine import ApiError
 from tests.engine.world import WEATHER, conform, world
 
 pytestmark = pytest.mark.anyio

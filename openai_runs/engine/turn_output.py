@@ -1,0 +1,272 @@
+"""What one model call makes: a message that grows by deltas, a step of tool calls that does. No I/O."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final, Literal, TypeAlias
+
+from attrs import define, evolve, field
+
+from openai_runs import _wire
+from openai_runs.backends.model_backend import FinishReason, ToolCallChunk
+from openai_runs.engine.api_events import ApiEvent
+from openai_runs.engine.ids import new_id
+from openai_runs.engine.new_objects import ALL_SHOWN
+from openai_runs.models.message import (
+    Annotation,
+    Content,
+    Message,
+    MessageIncompleteDetails,
+    MessageRole,
+    MessageStatus,
+    RefusalContent,
+    Text,
+    TextContent,
+)
+from openai_runs.models.run import LastError, Run, Usage
+from openai_runs.models.run_step import (
+    CalledFunction,
+    CodeInterpreterCall,
+    CreatedMessage,
+    FileSearchCall,
+    FunctionStepCall,
+    MessageCreation,
+    RunStep,
+    RunStepStatus,
+    ToolCalls,
+)
+from openai_runs.models.tool import FunctionCall, FunctionToolCall
+from openai_runs.stores.records import NO_USAGE
+
+StepType: TypeAlias = Literal["message_creation", "tool_calls"]
+
+
+def usage_of(prompt_tokens: int, completion_tokens: int) -> Usage:
+    """Count tokens as the API shows them."""
+    return Usage(
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        total_tokens=prompt_tokens + completion_tokens,
+    )
+
+
+def add_usage(one: Usage, other: Usage) -> Usage:
+    """Add up what two calls have used."""
+    return usage_of(one.prompt_tokens + other.prompt_tokens, one.completion_tokens + other.completion_tokens)
+
+
+@define
+class _Part:
+    kind: Literal["text", "refusal"]
+    texts: list[str] = field(factory=list)
+    annotations: list[Annotation] = field(factory=list)
+
+    @property
+    def content(self) -> Content:
+        text = "".join(self.texts)
+        if self.kind == "refusal":
+            return RefusalContent(refusal=text)
+        return TextContent(text=Text(value=text, annotations=tuple(self.annotations)))
+
+
+@define
+class MessageDraft:
+    """A message of the assistant in the making."""
+
+    step_id: str
+    message_id: str
+    _parts: list[_Part] = field(factory=list, init=False)
+
+    def add(self, kind: Literal["text", "refusal"], text: str) -> Mapping[str, Any]:
+        """Write more, and return the API's delta of it."""
+        is_new = not self._parts or self._parts[-1].kind != kind
+        if is_new:
+            self._parts.append(_Part(kind))
+        self._parts[-1].texts.append(text)
+        part: dict[str, Any] = {"index": len(self._parts) - 1, "type": kind}
+        if kind == "refusal":
+            part["refusal"] = text
+        else:
+            part["text"] = {"value": text, "annotations": []} if is_new else {"value": text}
+        return self._delta(part)
+
+    def annotate(self, annotation: Annotation) -> Mapping[str, Any]:
+        """Note something about the last text, and return the API's delta of it."""
+        index = next((index for index in reversed(range(len(self._parts))) if self._parts[index].kind == "text"), None)
+        if index is None:
+            index = len(self._parts)
+            self._parts.append(_Part("text"))
+        annotations = self._parts[index].annotations
+        annotations.append(annotation)
+        shown = {"index": len(annotations) - 1, **_wire.dump(annotation)}
+        return self._delta({"index": index, "type": "text", "text": {"annotations": [shown]}})
+
+    def _delta(self, part: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"id": self.message_id, "object": "thread.message.delta", "delta": {"content": [part]}}
+
+    @property
+    def content(self) -> tuple[Content, ...]:
+        """What has been written so far."""
+        return tuple(part.content for part in self._parts)
+
+
+@define
+class _Call:
+    position: int
+    id: str
+    name: str
+    arguments: list[str] = field(factory=list)
+
+
+@define
+class ToolCallsDraft:
+    """A round of tool calls in the making."""
+
+    step_id: str
+    _parallel: bool
+    _taken: set[str]  # IDs of the run's earlier calls: some models count from call_0 in each round
+    _calls: dict[int, _Call] = field(factory=dict, init=False)
+
+    def add(self, delta: ToolCallChunk) -> Mapping[str, Any] | None:
+        """Take more of a call, and return the API's delta of it; ``None`` for a call that is dropped."""
+        call = self._calls.get(delta.index)
+        is_new = call is None
+        if call is None:
+            # A program that asked for one call at a time may count on it, so further ones are dropped: the model
+            # will make them again when it has seen the first one's output.
+            if self._calls and not self._parallel:
+                return None
+            id = delta.id if delta.id and delta.id not in self._taken else new_id("call")
+            self._taken.add(id)
+            call = self._calls[delta.index] = _Call(len(self._calls), id, delta.name or "")
+        call.arguments.append(delta.arguments)
+        shown: dict[str, Any] = {"index": call.position, "type": "function"}
+        if is_new:
+            shown["id"] = call.id
+            shown["function"] = {"name": call.name, "arguments": delta.arguments, "output": None}
+        else:
+            shown["function"] = {"arguments": delta.arguments}
+        details = {"type": "tool_calls", "tool_calls": [shown]}
+        return {"id": self.step_id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
+
+    @property
+    def pending(self) -> tuple[FunctionToolCall, ...]:
+        """The calls, as the run shows them while it waits."""
+        return tuple(
+            FunctionToolCall(id=call.id, function=FunctionCall(name=call.name, arguments="".join(call.arguments)))
+            for call in self._calls.values()
+        )
+
+
+@define
+class TurnProgress:
+    """How far one model call has come."""
+
+    usage: Usage = NO_USAGE  #: as far as reported
+    reason: FinishReason = "stop"
+    writing: MessageDraft | None = None
+    calling: ToolCallsDraft | None = None
+    #: The message that a repeated call says again is in the thread already.
+    muted: bool = False
+    #: The steps that an interrupted call has made, as far as its repetition has not come back to them.
+    remembered: list[RunStep] = field(factory=list)
+
+    def recall(self, kind: StepType, status: RunStepStatus | None = None) -> RunStep | None:
+        """Find what the interrupted call made in this place."""
+        return next((s for s in self.remembered if s.type == kind and status in (None, s.status)), None)
+
+
+def new_message_step(run: Run, now: datetime) -> tuple[RunStep, Message]:
+    """Begin a message of the run's assistant."""
+    message = Message(
+        id=new_id("msg"),
+        created_at=now,
+        thread_id=run.thread_id,
+        status=MessageStatus.IN_PROGRESS,
+        role=MessageRole.ASSISTANT,
+        assistant_id=run.assistant_id,
+        run_id=run.id,
+        attachments=(),
+        metadata={},
+        absent=ALL_SHOWN,
+    )
+    return _new_step(run, now, MessageCreation(message_creation=CreatedMessage(message_id=message.id))), message
+
+
+def new_tool_step(run: Run, now: datetime) -> RunStep:
+    """Begin a round of tool calls."""
+    return _new_step(run, now, ToolCalls(tool_calls=()))
+
+
+def _new_step(run: Run, now: datetime, details: MessageCreation | ToolCalls) -> RunStep:
+    return RunStep(
+        id=new_id("step"),
+        created_at=now,
+        assistant_id=run.assistant_id,
+        thread_id=run.thread_id,
+        run_id=run.id,
+        type=details.type,
+        status=RunStepStatus.IN_PROGRESS,
+        step_details=details,
+        expires_at=run.expires_at,
+        metadata={},
+        absent=ALL_SHOWN,
+    )
+
+
+def begun(step: RunStep) -> list[ApiEvent]:
+    """The events of a new step."""
+    return [ApiEvent("thread.run.step.created", step), ApiEvent("thread.run.step.in_progress", step)]
+
+
+def hosted_delta(step: RunStep, call: CodeInterpreterCall | FileSearchCall) -> Mapping[str, Any]:
+    """The API's delta of a step that is a use of one of the endpoint's own tools."""
+    details = {"type": "tool_calls", "tool_calls": [{"index": 0, **_wire.dump(call)}]}
+    return {"id": step.id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
+
+
+def with_calls(step: RunStep, calls: Iterable[FunctionToolCall], outputs: Mapping[str, str] | None = None) -> RunStep:
+    """Show calls in a step, with their outputs if they have come."""
+    shown = tuple(
+        FunctionStepCall(
+            id=call.id,
+            function=CalledFunction(
+                name=call.function.name,
+                arguments=call.function.arguments,
+                output=None if outputs is None else outputs[call.id],
+                absent=ALL_SHOWN,
+            ),
+        )
+        for call in calls
+    )
+    return evolve(step, step_details=ToolCalls(tool_calls=shown))
+
+
+_TIME_OF: Final[Mapping[RunStepStatus, str]] = {
+    RunStepStatus.COMPLETED: "completed_at",
+    RunStepStatus.CANCELLED: "cancelled_at",
+    RunStepStatus.FAILED: "failed_at",
+    RunStepStatus.EXPIRED: "expired_at",
+}
+
+
+def ended_step(
+    step: RunStep, status: RunStepStatus, now: datetime, *, usage: Usage, error: LastError | None = None
+) -> RunStep:
+    """End a step."""
+    if error is not None and error.code == "invalid_prompt":  # which the API has for runs only
+        error = evolve(error, code="server_error")
+    changes: dict[str, Any] = {_TIME_OF[status]: now}
+    return evolve(step, status=status, usage=usage, last_error=error, **changes)
+
+
+def ended_message(message: Message, content: tuple[Content, ...], now: datetime, reason: str | None) -> Message:
+    """End a message: complete, or incomplete for a reason."""
+    if reason is None:
+        return evolve(message, status=MessageStatus.COMPLETED, completed_at=now, content=content)
+    return evolve(
+        message,
+        status=MessageStatus.INCOMPLETE,
+        incomplete_at=now,
+        incomplete_details=MessageIncompleteDetails(reason=reason),
+        content=content,
+    )

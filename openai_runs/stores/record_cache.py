@@ -1,0 +1,66 @@
+"""`RecordCache`: the records in most use, kept in memory up to a total size."""
+
+from collections import OrderedDict
+from typing import Any, TypeAlias, TypeVar
+
+from attrs import define, field
+
+from openai_runs.models.assistant import Assistant
+from openai_runs.models.thread import Thread
+from openai_runs.stores.records import Record, Stored
+
+T = TypeVar("T", bound=Stored)
+_Key: TypeAlias = tuple[type[Any], str]
+
+
+@define
+class RecordCache:
+    """Records by kind and ID. What was not asked for the longest time goes first; a thread goes with its contents."""
+
+    room: int  #: the size of all records together, in whatever unit their sizes are told
+    _entries: OrderedDict[_Key, tuple[Record[Any], int, str]] = field(factory=OrderedDict, init=False)
+    _of_thread: dict[str, set[_Key]] = field(factory=dict, init=False)
+    _size: int = field(default=0, init=False)
+
+    def get(self, kind: type[T], id: str) -> Record[T] | None:
+        """Find a record."""
+        key = (kind, id)
+        if (entry := self._entries.get(key)) is None:
+            return None
+        self._entries.move_to_end(key)
+        return entry[0]
+
+    def put(self, record: Record[Any], size: int) -> None:
+        """Keep a record, in place of the one with its kind and ID."""
+        value = record.value
+        key = (type(value), value.id)
+        thread_id = "" if isinstance(value, Assistant | Thread) else value.thread_id
+        if key in self._entries:
+            self._drop(key)
+        self._entries[key] = (record, size, thread_id)
+        self._of_thread.setdefault(thread_id, set()).add(key)
+        self._size += size
+        while self._size > self.room:
+            self._drop(next(iter(self._entries)))
+
+    def drop(self, kind: type[Any], id: str) -> None:
+        """Forget a record; with a thread, all that is in it."""
+        if (kind, id) in self._entries:
+            self._drop((kind, id))
+        if kind is Thread:
+            for key in self._of_thread.pop(id, ()):
+                self._size -= self._entries.pop(key)[1]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+        self._of_thread.clear()
+        self._size = 0
+
+    def _drop(self, key: _Key) -> None:
+        _, size, thread_id = self._entries.pop(key)
+        self._size -= size
+        keys = self._of_thread[thread_id]
+        keys.remove(key)
+        if not keys:
+            del self._of_thread[thread_id]

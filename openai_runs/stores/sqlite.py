@@ -1,0 +1,448 @@
+"""`SQLiteStore`: a store in a file, from which neither ``kill -9`` nor a power cut takes what was committed.
+
+Its statements have an unusual shape for a reason. Around each step of a statement Python's ``sqlite3`` waits for the
+interpreter's lock, which on a busy event loop takes milliseconds; inside a step, SQLite works beside the loop. So
+whatever waits to be written is written by one statement in one step, and a list is read as one row.
+"""
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+import anyio
+import msgspec
+from attrs import define
+
+from openai_runs import _wire
+from openai_runs._slices import Work, in_turns, in_turns_if_long
+from openai_runs.errors import (
+    HistoryTooLargeError,
+    ProtocolError,
+    StoreDataError,
+    StoreUnavailableError,
+    UnknownCursorError,
+)
+from openai_runs.models.message import Message
+from openai_runs.models.run_step import RunStep
+from openai_runs.stores import sqlite_schema as schema
+from openai_runs.stores.record_cache import RecordCache
+from openai_runs.stores.records import (
+    MAX_HISTORY,
+    PAGE_BYTES,
+    Change,
+    Delete,
+    PageQuery,
+    Record,
+    RunState,
+    Stored,
+    Unreadable,
+)
+from openai_runs.stores.store import group_of
+
+if TYPE_CHECKING:
+    import aiosqlite
+
+T = TypeVar("T", bound=Stored)
+
+_logger = logging.getLogger("openai_runs.engine")
+
+_CHUNK: Final = 200  # objects that are read in one go: decoding them takes a few milliseconds
+_CHUNK_BYTES: Final = 2**20  # likewise
+
+_encode_row = msgspec.json.Encoder().encode
+
+_COUNTED: Final = 10_000  # threads of which the number of messages is kept
+
+_CLEAR: Final = 3  # commits that fail one after the other: then it is the disk, and others need not be tried
+
+#: What is wrong with a disk or a file, and may pass.
+_TROUBLES: Final = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+#: What is wrong with the objects in question, and stays so. SQLite's other errors would be bugs of ours.
+_DAMAGES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_TOOBIG})
+
+
+@define(eq=False)
+class _Write:
+    """A commit that waits to be written: each change with its columns in the file, of which the last is the body."""
+
+    changes: Sequence[tuple[Change, tuple[Any, ...], bytes | None]]
+    done: asyncio.Future[None]
+
+    def settle(self, failure: Exception | None) -> None:
+        if self.done.done():  # whoever waited was cancelled
+            return
+        if failure is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(failure)
+
+
+class SQLiteStore:
+    """Keeps objects in an SQLite file.
+
+    What has been committed is on the disk: every group of commits ends with an fsync. While the store is open no other
+    process can open the file, and its newest part is in a second one (``…-wal``); a closed store is one file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, cache_size: int = 8 * 2**20) -> None:
+        """Say which file; nothing is opened yet.
+
+        Args:
+            path: The file. If it is not there it is made, readable by its user only.
+            cache_size: How many bytes of objects, as JSON, are kept in memory: those in most use.
+        """
+        self._path = Path(path)
+        self._cache = RecordCache(cache_size)
+        self._db: aiosqlite.Connection | None = None
+        self._last_place = 0
+        self._encoding = 0  # commits that are not ready to be written yet
+        self._waiting: list[_Write] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._in_trouble = False
+        # How many messages there are at most in each thread that was counted lately: those that were there, and all
+        # that were put since.
+        self._counted: OrderedDict[str, int] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<SQLiteStore {str(self._path)!r}, {'closed' if self._db is None else 'open'}>"
+
+    async def __aenter__(self) -> Self:
+        """Open the file.
+
+        Raises:
+            StoreFileError: It is in use, damaged, another program's, or a later version's.
+            OSError: It cannot be made.
+        """
+        if self._db is not None:
+            raise RuntimeError(f"{self!r}: enter it once")
+        # A file that is there is not touched: to open and close it would undo the locks that another store of this
+        # process has on it.
+        with suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        self._db, self._last_place = await schema.prepare(self._path)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        """Write what waits, and close the file."""
+        with anyio.CancelScope(shield=True):  # SQLite's thread ends, whatever else does
+            while self._encoding:  # noqa: ASYNC110  # rare; an event would have to be made for each commit
+                await asyncio.sleep(0)
+            if self._writer is not None:
+                await self._writer
+            db, self._db = self._db, None
+            self._cache.clear()
+            if db is not None:
+                await db.close()
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """Do all of it or nothing, and return when it is on the disk.
+
+        Raises:
+            StoreUnavailableError: Nothing was done, and later it may work.
+            StoreDataError: Nothing was done, and later is no better.
+        """
+        loop = asyncio.get_running_loop()
+        self._encoding += 1
+        try:
+            columns = await in_turns_if_long(self._columns(changes), len(changes))
+        finally:
+            self._encoding -= 1
+        write = _Write(columns, loop.create_future())
+        self._waiting.append(write)
+        if self._writer is None or self._writer.done():
+            # No task group: one would make an exception group of what is raised where the store is used.
+            self._writer = asyncio.create_task(self._write_waiting())
+        await write.done
+
+    async def _write_waiting(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting, []
+            failure = await self._write(group)
+            if failure is None or len(group) == 1:
+                for write in group:
+                    write.settle(failure)
+            else:
+                await self._write_each(group)
+
+    async def _write_each(self, group: Sequence[_Write]) -> None:
+        """One by one, since the fault of one is not the others'; until it is clear that it is none of theirs."""
+        refused: list[StoreUnavailableError] = []  # in a row
+        for write in group:
+            if len(refused) == _CLEAR:
+                write.settle(StoreUnavailableError(refused[0].message))
+                continue
+            failure = await self._write([write])
+            write.settle(failure)
+            refused = [*refused, failure] if isinstance(failure, StoreUnavailableError) else []
+
+    async def _write(self, group: Sequence[_Write]) -> Exception | None:
+        try:
+            await self._execute(schema.WRITE, await in_turns(_parameters_of(group)))
+        except Exception as error:  # it belongs to those who wait for these writes
+            if isinstance(error, StoreUnavailableError) and not self._in_trouble:
+                self._in_trouble = True
+                _logger.error("%r takes no commits: %s", self, error.__cause__)  # noqa: TRY400  # ours is no news
+            return error
+        if self._in_trouble:
+            self._in_trouble = False
+            _logger.warning("%r takes commits again", self)
+        await in_turns(self._remembering(group))
+        return None
+
+    def _remembering(self, group: Sequence[_Write]) -> Work[None]:
+        for write in group:
+            for change, _, body in write.changes:
+                if isinstance(change, Delete):
+                    self._cache.drop(change.kind, change.id)
+                else:
+                    self._cache.put(change, len(body or b""))
+                yield
+
+    def _columns(self, changes: Sequence[Change]) -> Work[list[tuple[Change, tuple[Any, ...], bytes | None]]]:
+        first = self._last_place + 1  # each is used if the object is a new one; other commits go on behind these
+        self._last_place += len(changes)
+        found = []
+        for place, change in enumerate(changes, first):
+            found.append(self._columns_of(change, place))
+            yield
+        return found
+
+    def _columns_of(self, change: Change, place: int) -> tuple[Change, tuple[Any, ...], bytes | None]:
+        if isinstance(change, Delete):
+            return change, (None, schema.NAMES[change.kind], change.id, None, None, None, None), None
+        value = change.value
+        history = run_id = None
+        if isinstance(value, Message):
+            history, run_id = value.thread_id, value.run_id
+            if value.thread_id in self._counted:
+                self._counted[value.thread_id] += 1
+        elif isinstance(value, RunStep) and value.type == "tool_calls":
+            history = value.thread_id
+        kind, list = schema.NAMES[type(value)], group_of(change)
+        columns = (place, kind, value.id, change.owner, list, history, run_id)
+        return change, columns, _wire.encode(value)
+
+    async def get(self, kind: type[T], id: str) -> Record[T] | None:
+        """Find an object.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read now.
+            StoreDataError: Something of it is damaged, or too large.
+        """
+        record = self._cache.get(kind, id)
+        if record is None:
+            for owner, body in await self._execute(schema.READ, (schema.NAMES[kind], _bindable(id))):
+                record = Record(owner, _load(body, kind))
+                # Nothing later is overwritten: answers come in the order in which SQLite's thread did the work.
+                self._cache.put(record, len(body))
+        return record
+
+    async def page(
+        self, kind: type[T], group: str, query: PageQuery, *, run_id: str | None = None
+    ) -> tuple[Sequence[Record[T]], bool]:
+        """Read a part of a list.
+
+        Raises:
+            UnknownCursorError: ``after`` or ``before`` is not in the list.
+            StoreUnavailableError: The file cannot be read now.
+            StoreDataError: Something of it is damaged, or too large.
+        """
+        newest_first = query.order == "desc"
+        from_the_end = newest_first != (query.before is not None and query.after is None)
+        low, high = (query.before, query.after) if newest_first else (query.after, query.before)
+        [(low_place, high_place, more, rows)] = await self._execute(
+            schema.PAGES[schema.NAMES[kind], from_the_end, run_id is not None],
+            {
+                "list": _bindable(group),
+                "run_id": _bindable(run_id),
+                "low": _bindable(low),
+                "high": _bindable(high),
+                "limit": query.limit + 1,
+                "bytes": PAGE_BYTES,
+            },
+        )
+        after, before = (high_place, low_place) if newest_first else (low_place, high_place)
+        if query.after is not None and after is None:
+            raise UnknownCursorError("after")
+        if query.before is not None and before is None:
+            raise UnknownCursorError("before")
+        records = await in_turns(_decoding(rows))
+        if more:
+            del records[-1]  # with which the page would be too long, or too large
+        return records[::-1] if from_the_end != newest_first else records, bool(more)
+
+    async def count_messages(self, thread_id: str, enough: int) -> int:
+        """Count the messages of a thread: once in a while, since that takes as long as there are many.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read now.
+        """
+        at_most = self._counted.pop(thread_id, enough)
+        if at_most >= enough:
+            [(at_most,)] = await self._execute(schema.COUNT_OF_MESSAGES, {"thread_id": thread_id})
+        self._counted[thread_id] = at_most
+        if len(self._counted) > _COUNTED:
+            self._counted.popitem(last=False)
+        return at_most
+
+    async def history(
+        self, thread_id: str, *, last_messages: int | None = None, besides_run: str = ""
+    ) -> Sequence[Record[Message] | Record[RunStep]]:
+        """Read a thread's messages and the steps with tool calls between them.
+
+        Raises:
+            HistoryTooLargeError: They are larger than `MAX_HISTORY`.
+            StoreUnavailableError: The file cannot be read now.
+            StoreDataError: Something of it is damaged, or too large.
+        """
+        start = 0
+        if last_messages is not None:
+            most = min(last_messages, schema.MOST)
+            parameters = {"thread_id": thread_id, "besides_run": besides_run, "last_messages": most}
+            for (place,) in await self._execute(schema.START_OF_HISTORY, parameters):
+                start = place
+        found: list[Record[Any]] = []
+        total = 0
+        async for records, size in self._walk(schema.ROWS_OF_HISTORY, start, thread_id=thread_id):
+            found += records
+            total += size
+            if total > MAX_HISTORY:
+                raise HistoryTooLargeError(MAX_HISTORY)
+        return found
+
+    async def unfinished(self) -> Sequence[Record[RunState] | Unreadable]:
+        """List what there is of run states; one that is damaged hides no other.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read now.
+            StoreDataError: Not even which ones there are can be read.
+        """
+        try:
+            return [record async for records, _ in self._walk(schema.ROWS_UNFINISHED) for record in records]
+        except StoreDataError:
+            pass  # of one of them or more: so each is read by itself
+        [(places,)] = await self._execute(schema.PLACES_UNFINISHED, ())
+        return [found for place in msgspec.json.decode(places) for found in await self._unfinished_at(place)]
+
+    async def _unfinished_at(self, place: int) -> Sequence[Record[RunState] | Unreadable]:
+        try:
+            return [
+                record async for records, _ in self._walk(schema.ROWS_UNFINISHED, place, place) for record in records
+            ]
+        except StoreDataError as error:
+            reason = error.message
+        try:
+            return [Unreadable(owner, id, reason) for owner, id in await self._execute(schema.WHOSE, (place,))]
+        except StoreDataError:
+            _logger.error("%r has a run state of which not even the run's ID can be read", self)  # noqa: TRY400
+            return []
+
+    async def everything(self, kind: type[T]) -> AsyncGenerator[Record[T]]:
+        """Go through all objects of a kind. What is changed meanwhile may be seen either way.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read now.
+            StoreDataError: Something of it is damaged, or too large.
+        """
+        async for records, _ in self._walk(schema.ROWS_OF_KIND, kind=schema.NAMES[kind]):
+            for record in records:
+                yield record
+
+    async def _walk(
+        self, sql: str, start: int | None = 0, end: int | None = None, **parameters: str
+    ) -> AsyncGenerator[tuple[Sequence[Record[Any]], int]]:
+        """Read many objects, a few at a time, so that others get their turn; without those that come meanwhile.
+
+        Yields:
+            The next objects, and how many bytes they are.
+        """
+        end = self._last_place if end is None else end
+        while start is not None:
+            bounds = {"start": start, "end": end, "limit": _CHUNK, "bytes": _CHUNK_BYTES}
+            [(start, size, rows)] = await self._execute(sql, {**parameters, **bounds})
+            yield await in_turns(_decoding(rows)), size or 0
+
+    async def _execute(self, sql: str, parameters: Any) -> list[Any]:
+        if self._db is None:
+            raise RuntimeError("the store is not open: use it as `async with SQLiteStore(…) as store`")
+        try:
+            return list(await self._db.execute_fetchall(sql, parameters))
+        except (sqlite3.DatabaseError, OverflowError) as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of it goes into details
+            if code in _TROUBLES:
+                text = f"The server's store is not available: {error}. Nothing was changed."
+                raise StoreUnavailableError(text) from error
+            if code in _DAMAGES or isinstance(error, OverflowError):  # Python's, of what is too large to be handed over
+                _logger.error("%r has or is given what it cannot read or write: %s", self, error)  # noqa: TRY400
+                text = f"The server's store cannot read or write what this is about: {error}. Nothing was changed."
+                raise StoreDataError(text) from error
+            raise
+
+
+def _parameters_of(group: Sequence[_Write]) -> Work[Mapping[str, Any]]:
+    rows: list[bytes] = []
+    bodies: list[bytes] = []
+    place = 1
+    for write in group:
+        for _, columns, body in write.changes:
+            if body is None:
+                rows.append(_encode_row(columns))
+            else:
+                rows.append(_encode_row((*columns, place, len(body))))
+                bodies.append(body)
+                place += len(body)
+            yield
+    text = b"[%b]" % b",".join(rows)
+    if b"\\u0000" in text:  # where SQLite would take the rest of an ID for nothing
+        raise ValueError("a NUL character in an ID or in an owner's label")
+    return {"index": text.decode(), "bodies": b"".join(bodies)}
+
+
+def _decoding(rows: bytes | None) -> Work[list[Record[Any]]]:
+    records = []
+    try:
+        found = [] if rows is None else _wire.decode(rows)
+    except ProtocolError as error:
+        raise _undecodable("an object") from error
+    for kind, owner, body in found:
+        yield
+        records.append(Record(owner, _load(body, schema.KINDS[kind])))
+    return records
+
+
+def _load(body: Any, kind: type[T]) -> T:
+    try:
+        return _wire.load(body, kind)
+    except ProtocolError as error:
+        raise _undecodable(f"a {schema.NAMES[kind]}") from error
+
+
+def _undecodable(what: str) -> StoreDataError:
+    return StoreDataError(f"The server's store has {what} here that is damaged: it is not as it was written.")
+
+
+def _bindable(text: str | None) -> str | bytes | None:
+    """Text as SQLite takes it. Text that is not Unicode becomes a blob, which no text is equal to."""
+    try:
+        if text is not None:
+            text.encode()
+    except UnicodeEncodeError:
+        return b""
+    return text

@@ -1,0 +1,139 @@
+"""Stubs of both APIs: they hold each request against its schema, and answer as told, else as a simple model would."""
+
+import json
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Literal, Self
+
+from anyio import AsyncContextManagerMixin
+
+from openai_runs.backends.schema_samples import sample
+from tests.backends.judge import complaints
+from tests.backends.streams import Event, chat_answer, responses_answer, wire
+from tests.stub import Reply, Request, Stub, error, reply
+
+SCHEMAS = {"/v1/chat/completions": "CreateChatCompletionRequest", "/v1/responses": "CreateResponse"}
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def stream(events: Sequence[Event], *, end: Literal["whole", "cut", "hang"] = "whole") -> Reply:
+    """An answer as server-sent events, an HTTP chunk each; or the beginning of one."""
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(text), text) for text in wire(events))
+    if end == "whole":
+        return Reply(_HEAD + chunks + b"0\r\n\r\n")
+    return Reply(_HEAD + chunks, "close" if end == "cut" else "hang")
+
+
+def limited(seconds: str | None = None, **headers: str) -> Reply:
+    """Too many requests; a while later it will do."""
+    error = {"message": "Slow down.", "type": "rate_limit_error", "param": None, "code": "rate_limit_exceeded"}
+    return reply({"error": error}, 429, **(headers if seconds is None else {"retry_after": seconds, **headers}))
+
+
+def refused(message: str, status: int = 400, code: str | None = None, type: str = "invalid_request_error") -> Reply:
+    return reply({"error": {"message": message, "type": type, "param": None, "code": code}}, status)
+
+
+class ModelStub(AsyncContextManagerMixin):
+    """An endpoint that speaks both APIs.
+
+    Attributes:
+        replies: What it answers first; a function is asked with the request.
+        bodies: What it was asked, request by request.
+    """
+
+    def __init__(self, *replies: Reply | Callable[[Request], Reply]) -> None:
+        self.replies = list(replies)
+        self.bodies: list[Any] = []
+        self._complaints: list[str] = []
+        self._stub = Stub(self._answer)
+
+    @property
+    def url(self) -> str:
+        return self._stub.url
+
+    @property
+    def requests(self) -> list[Request]:
+        return self._stub.requests
+
+    @property
+    def http(self) -> Stub:
+        return self._stub
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
+        async with self._stub:
+            yield self
+            assert not self._complaints
+            assert not self.replies, "not all replies were asked for"
+
+    def _answer(self, request: Request) -> Reply:
+        schema = SCHEMAS.get(request.path)
+        if request.method == "POST" and schema is not None:
+            self.bodies.append(request.json)
+            self._complaints += complaints(request.json, schema) + open_calls(request.json)
+        if self.replies:
+            planned = self.replies.pop(0)
+            return planned if isinstance(planned, Reply) else planned(request)
+        if request.method != "POST" or schema is None:
+            return error(404, f"unexpected: {request.method} {request.target}")
+        return stream(MODELS[schema](request.json))
+
+
+def open_calls(body: Any) -> list[str]:
+    """What both APIs refuse, and no schema says: calls without outputs, outputs without calls, and one ID twice."""
+    messages, items = body.get("messages", ()), body.get("input", ())
+    calls = [call["id"] for message in messages for call in message.get("tool_calls", ())]
+    calls += [item["call_id"] for item in items if item.get("type") == "function_call"]
+    outputs = [message["tool_call_id"] for message in messages if message["role"] == "tool"]
+    outputs += [item["call_id"] for item in items if item.get("type") == "function_call_output"]
+    wrong = sorted(calls) != sorted(outputs) or len(set(calls)) < len(calls)
+    return [f"calls {calls} have outputs {outputs}"] if wrong else []
+
+
+def texts(body: Any) -> list[str]:
+    """What the model is told in plain words, message by message."""
+    contents = [item["content"] for item in body.get("messages", body.get("input")) if "content" in item]
+    return [content if isinstance(content, str) else content[0]["text"] for content in contents]
+
+
+def chat_model(body: Any) -> list[Event]:
+    """Calls each function once, and then answers from the outputs."""
+    turn: list[Any] = []
+    for message in body["messages"]:
+        turn = [message] if message["role"] == "user" else [*turn, message]
+    calls = {call["id"]: call["function"]["name"] for message in turn for call in message.get("tool_calls", ())}
+    outputs = [(calls[each["tool_call_id"]], each["content"]) for each in turn if each["role"] == "tool"]
+    functions = [tool["function"] for tool in body.get("tools", ())]
+    schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+    asked = turn[0]["content"] if turn else ""
+    return chat_answer(*_answer(functions, body.get("tool_choice"), outputs, schema, asked))
+
+
+def responses_model(body: Any) -> list[Event]:
+    """Likewise."""
+    turn: list[Any] = []
+    for item in body["input"]:
+        turn = [item] if item.get("role") == "user" else [*turn, item]
+    calls = {item["call_id"]: item["name"] for item in turn if item.get("type") == "function_call"}
+    outputs = [(calls[each["call_id"]], each["output"]) for each in turn if each.get("type") == "function_call_output"]
+    functions = [tool for tool in body.get("tools", ()) if tool["type"] == "function"]
+    schema = body.get("text", {}).get("format", {}).get("schema")
+    asked = turn[0]["content"] if turn else ""
+    return responses_answer(*_answer(functions, body.get("tool_choice"), outputs, schema, asked))
+
+
+def _answer(
+    functions: Sequence[Any], choice: Any, outputs: Sequence[tuple[str, str]], schema: Any, asked: str
+) -> tuple[str, list[tuple[str, str]]]:
+    if functions and not outputs and choice != "none":
+        return "", [(function["name"], json.dumps(sample(function["parameters"]))) for function in functions]
+    if schema is not None:
+        return json.dumps(sample(schema)), []
+    return "\n".join(f"{name} answered: {output}" for name, output in outputs) or f"You said: {asked}", []
+
+
+MODELS: dict[str, Callable[[Any], list[Event]]] = {
+    "CreateChatCompletionRequest": chat_model,
+    "CreateResponse": responses_model,
+}

@@ -1,0 +1,79 @@
+"""What a kind of endpoint cannot do is refused, and the table says so."""
+
+from typing import Any
+
+import pytest
+
+from openai_runs.backends.capabilities import FEATURES, Kind, table, unsupported
+from openai_runs.backends.chat_completions import ChatCompletionsBackend
+from openai_runs.backends.model_backend import ModelRequest, Unsupported
+from openai_runs.backends.responses import ResponsesBackend
+from openai_runs.models.model import Unknown
+from openai_runs.models.tool import (
+    CodeInterpreterTool,
+    FileSearchResources,
+    FileSearchTool,
+    FunctionName,
+    NamedToolChoice,
+    ToolResources,
+)
+from tests.backends.requests import WEATHER, a_request
+
+STORE = ToolResources(file_search=FileSearchResources(vector_store_ids=("vs_1",)))
+SEARCH = {"tools": (FileSearchTool(),), "tool_resources": STORE}
+NAMED = NamedToolChoice(type="function", function=FunctionName(name="get_weather"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "chat", "responses"),
+    [
+        ({}, None, None),
+        ({"tools": (WEATHER,)}, None, None),
+        ({"tools": (WEATHER, CodeInterpreterTool())}, "tools[1]", None),
+        (SEARCH, "tools[0]", None),
+        ({"tools": (Unknown("browser", {"type": "browser"}),)}, "tools[0]", "tools[0]"),
+        ({"response_format": Unknown("xml", {"type": "xml"})}, "response_format", "response_format"),
+        ({"tool_choice": "none"}, None, None),
+        ({"tool_choice": "required"}, "tool_choice", "tool_choice"),
+        ({"tool_choice": "required", "tools": (WEATHER,)}, None, None),
+        ({"tool_choice": NAMED, "tools": (WEATHER,)}, None, None),
+        ({"tool_choice": NamedToolChoice(type="function"), "tools": (WEATHER,)}, "tool_choice", "tool_choice"),
+        ({"tool_choice": NamedToolChoice(type="file_search"), **SEARCH}, "tools[0]", None),
+        ({"tool_choice": NamedToolChoice(type="code_interpreter"), **SEARCH}, "tools[0]", "tool_choice"),
+        ({"tool_choice": "required", "tools": (FileSearchTool(),)}, "tools[0]", "tool_choice"),
+    ],
+)
+def test_what_is_refused(asked: dict[str, Any], chat: str | None, responses: str | None) -> None:
+    request = a_request(**asked)
+    found = [backend("http://127.0.0.1").refuse(request) for backend in (ChatCompletionsBackend, ResponsesBackend)]
+    assert [refusal and refusal.param for refusal in found] == [chat, responses]
+
+
+def test_a_refusal_names_parameter_and_backend() -> None:
+    refusal = ChatCompletionsBackend("http://127.0.0.1").refuse(a_request(tools=(CodeInterpreterTool(),)))
+    assert refusal == Unsupported(
+        "tools[0]", "'tools[0]' asks for what ChatCompletionsBackend cannot do: tools: code_interpreter."
+    )
+
+
+@pytest.mark.parametrize("kind", ["chat", "responses"])
+def test_the_table_says_what_is_refused(kind: Kind) -> None:
+    """Where the table says "refused", the run is, by this row or by one about the same thing."""
+    for feature in FEATURES:
+        says = getattr(feature, kind)
+        assert says
+        if kind in feature.refused:
+            assert says == "the run is refused"
+
+
+def test_a_row_for_each_feature() -> None:
+    rows = table().splitlines()[2:]
+    assert len(rows) == len(FEATURES)
+    assert all(row.count("|") == 4 for row in rows)
+
+
+def test_what_is_asked_of_a_request_only() -> None:
+    def nothing(request: ModelRequest) -> Unsupported | None:
+        return unsupported(request, "chat", "X")
+
+    assert nothing(a_request()) is None

@@ -1,0 +1,273 @@
+"""What all backends with a live model behind them have in common, on a stub of either API."""
+
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from openai_runs.backends.chat_completions import ChatCompletionsBackend
+from openai_runs.backends.live import LiveBackend
+from openai_runs.backends.model_backend import BackendEvent, Detached, ModelRequest
+from openai_runs.backends.responses import ResponsesBackend
+from openai_runs.errors import BackendError
+from tests.backends.model_stub import ModelStub, limited, refused, stream, texts
+from tests.backends.reading import Answer, together
+from tests.backends.requests import WEATHER, a_request, assistant, call, step, user
+from tests.backends.streams import Event, chat_answer, event, responses_answer, wire
+from tests.stub import CUT, NEVER, RESET, Reply, reply
+
+pytestmark = pytest.mark.anyio
+
+BACKENDS: dict[str, type[LiveBackend]] = {"chat": ChatCompletionsBackend, "responses": ResponsesBackend}
+
+
+@pytest.fixture(params=list(BACKENDS))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@asynccontextmanager
+async def backend_at(stub: ModelStub, kind: str, **options: Any) -> Any:
+    async with BACKENDS[kind](stub.url, "sk-of-the-tests", **{"timeout": 20.0, **options}) as backend:
+        yield backend
+
+
+def whole(kind: str, text: str = "Hello there", calls: Sequence[tuple[str, str]] = ()) -> list[Event]:
+    return chat_answer(text, calls) if kind == "chat" else responses_answer(text, calls)
+
+
+async def ask(backend: LiveBackend, request: ModelRequest | None = None) -> list[BackendEvent]:
+    return [event async for event in backend.respond(request or a_request())]
+
+
+async def answer(stub: ModelStub, kind: str, request: ModelRequest | None = None, **options: Any) -> Answer:
+    async with stub, backend_at(stub, kind, **options) as backend:
+        return together(await ask(backend, request))
+
+
+async def failure(stub: ModelStub, kind: str, request: ModelRequest | None = None, **options: Any) -> BackendError:
+    with pytest.raises(BackendError) as caught:
+        await answer(stub, kind, request, **options)
+    return caught.value
+
+
+async def test_a_conversation(kind: str) -> None:
+    stub = ModelStub()
+    async with stub, backend_at(stub, kind) as backend:
+        first = together(await ask(backend, a_request(user("Weather in Oslo?"), tools=(WEATHER,))))
+        assert (first.reason, [name for name, _ in first.functions]) == ("tool_calls", ["get_weather"])
+        round_ = step(call(id=first.calls[0][0] or "", arguments=first.calls[0][2]))
+        second = together(await ask(backend, a_request(user("Weather in Oslo?"), round_, tools=(WEATHER,))))
+        assert second == Answer("get_weather answered: sunny", usage=(10, 5), reason="stop")
+        assert stub.http.connections == 1  # used again
+
+
+async def test_how_the_endpoint_is_spoken_to(kind: str) -> None:
+    """Names of models, headers, query and body are as the operator wishes."""
+    stub = ModelStub()
+    options = {
+        "models": {"gpt-4o": "llama", "*": "small"},
+        "headers": {"X-Team": "blue"},
+        "query": {"api-version": "v1"},
+        "body": {"seed": 1} if kind == "chat" else {"user": "us"},
+    }
+    async with stub, backend_at(stub, kind, **options) as backend:
+        await ask(backend)
+        await ask(backend, a_request(model="gpt-5"))
+    first, second = stub.bodies
+    assert (first["model"], second["model"]) == ("llama", "small")
+    assert first.items() >= options["body"].items()
+    request = stub.requests[0]
+    assert request.target.endswith("?api-version=v1")
+    assert request.headers["x-team"] == "blue"
+    assert request.headers["authorization"] == "Bearer sk-of-the-tests"
+
+
+async def test_models_that_are_not_mapped_keep_their_names(kind: str) -> None:
+    stub = ModelStub()
+    await answer(stub, kind, models={"gpt-4": "llama"})
+    assert stub.bodies[0]["model"] == "gpt-4o"
+
+
+async def test_a_token_can_be_fetched(kind: str) -> None:
+    async def token() -> str:
+        return "fresh-token"
+
+    stub = ModelStub()
+    async with stub, BACKENDS[kind](stub.url, token) as backend:
+        await ask(backend)
+    assert stub.requests[0].headers["authorization"] == "Bearer fresh-token"
+
+
+async def test_an_endpoint_that_does_not_stream(kind: str) -> None:
+    if kind == "chat":
+        message = {"role": "assistant", "content": "Hello"}
+        body: Any = {"choices": [{"message": message, "finish_reason": "stop"}]}
+    else:
+        content = [{"type": "output_text", "text": "Hello"}]
+        body = {"id": "resp_1", "status": "completed", "output": [{"type": "message", "content": content}]}
+    assert await answer(ModelStub(reply(body)), kind) == Answer("Hello", reason="stop")
+
+
+@pytest.mark.parametrize("lost", [CUT, RESET, reply(b"", 500), reply(b"<html>", 502), reply(b"", 503, retry_after="1")])
+async def test_what_failed_before_a_word_was_said_is_repeated(kind: str, lost: Reply) -> None:
+    stub = ModelStub(lost, stream([], end="cut"), stream([]))
+    assert (await answer(stub, kind)).text == "You said: Hello"
+    assert len(stub.requests) == 4
+
+
+async def test_but_not_for_ever(kind: str) -> None:
+    stub = ModelStub(*[CUT] * 3)
+    error = await failure(stub, kind, max_retries=2)
+    assert error.code == "server_error"
+    assert len(stub.requests) == 3
+
+
+async def test_a_429_delays_the_run_and_does_not_fail_it(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    """However often, and however long the endpoint wants to be left alone: the run has time."""
+    caplog.set_level("INFO", "openai_runs.backends.model_backend")
+    stub = ModelStub(*[limited()] * 10, limited("300"))
+    assert (await answer(stub, kind, a_request(seconds_left=600.0), max_retries=0)).reason == "stop"
+    assert len(stub.requests) == 12
+    ours = [record for record in caplog.records if record.name.startswith("openai_runs")]  # stamina says it as well
+    said = [record.getMessage() for record in ours]
+    assert len(said) == 11
+    assert "the model is asked again in 300 s: " in said[-1]
+
+
+async def test_a_429_that_lasts_longer_than_the_run_fails_it_at_once(kind: str) -> None:
+    error = await failure(ModelStub(limited("300")), kind, a_request(seconds_left=299.0))
+    assert error.code == "rate_limit_exceeded"
+    assert "Slow down." in error.message
+
+
+@pytest.mark.parametrize(
+    "final", [limited(x_should_retry="false"), refused("Pay.", 429, "insufficient_quota", "insufficient_quota")]
+)
+async def test_a_429_that_does_not_pass_by_waiting_fails_the_run(kind: str, final: Reply) -> None:
+    assert (await failure(ModelStub(final), kind)).code == "rate_limit_exceeded"
+
+
+async def test_a_limit_that_is_told_in_the_stream_delays_the_run_too(kind: str) -> None:
+    slow = event({"error": {"message": "Slow down.", "code": "rate_limit_exceeded"}})
+    assert (await answer(ModelStub(*[stream([slow])] * 10), kind, max_retries=0)).reason == "stop"
+
+
+async def test_half_an_answer_fails_the_run(kind: str) -> None:
+    """What has been said cannot be taken back, so the call is not repeated."""
+    events = whole(kind)
+    error = await failure(ModelStub(stream(events[:-3], end="cut")), kind)
+    assert error.code == "server_error"
+
+
+async def test_an_error_after_words_fails_the_run(kind: str) -> None:
+    events = [*whole(kind)[:-3], event({"error": {"message": "Overloaded."}}, "error")]
+    error = await failure(ModelStub(stream(events)), kind)
+    assert (error.code, error.message) == ("server_error", "Overloaded.")
+
+
+async def test_silence_for_too_long_fails_the_run(kind: str) -> None:
+    error = await failure(ModelStub(stream(whole(kind)[:-3], end="hang")), kind, timeout=0.05)
+    assert "nothing came for 0.05 s" in error.message
+
+
+@pytest.mark.parametrize(
+    ("answered", "code", "words"),
+    [
+        (refused("Bad key.", 401), "server_error", "401: Bad key. (its key"),
+        (refused("Not you.", 403), "server_error", "403: Not you. (its key"),
+        (reply(b"", 404), "server_error", "404: no reason given (its base URL"),
+        (refused("The model `x` does not exist.", 404), "invalid_prompt", "404: The model `x` does not exist."),
+        (refused("Bad schema."), "invalid_prompt", "400: Bad schema."),
+        (refused("Bad schema.", 422), "invalid_prompt", "422: Bad schema."),
+        (reply(b"<html>moved</html>", 301), "server_error", "301: <html>moved</html>"),
+        (reply(b"nonsense", content_type="text/html"), "server_error", "did not answer"),
+    ],
+)
+async def test_what_is_refused_fails_the_run_at_once_and_says_why(
+    kind: str, answered: Reply, code: str, words: str
+) -> None:
+    stub = ModelStub(answered)
+    error = await failure(stub, kind)
+    assert error.code == code
+    assert words in error.message
+    assert "sk-of-the-tests" not in error.message
+    assert len(stub.requests) == 1
+
+
+TOO_LONG = [
+    refused("Too long.", 400, "context_length_exceeded"),
+    refused("This model's maximum context length is 4096 tokens.", 400),
+    refused("request exceeds the available context size", 400, "400", "exceed_context_size_error"),
+]
+
+
+@pytest.mark.parametrize("too_long", TOO_LONG)
+async def test_a_thread_that_is_too_long_is_shortened(kind: str, too_long: Reply) -> None:
+    items = [user("1"), assistant("2"), user("3"), assistant("4"), user("5"), assistant("6"), user("7")]
+    stub = ModelStub(too_long, too_long)
+    await answer(stub, kind, a_request(*items), max_retries=0)
+    assert [texts(body) for body in stub.bodies] == [["1", "2", "3", "4", "5", "6", "7"], ["5", "6", "7"], ["7"]]
+
+
+async def test_one_that_is_too_long_all_the_same_fails_the_run(kind: str) -> None:
+    error = await failure(ModelStub(*TOO_LONG[:2]), kind, a_request(user("1"), user("2")))
+    assert error.code == "invalid_prompt"
+
+
+async def test_last_messages_are_not_shortened(kind: str) -> None:
+    error = await failure(ModelStub(TOO_LONG[0]), kind, a_request(user("1"), user("2"), may_shorten=False))
+    assert (error.code, "Too long." in error.message) == ("invalid_prompt", True)
+
+
+async def test_a_prompt_has_a_limit_of_its_own(kind: str) -> None:
+    items = [user("a" * 4000), user("b" * 400)]
+    stub = ModelStub()
+    await answer(stub, kind, a_request(*items, max_prompt_tokens=500))
+    assert len(stub.bodies[0]["messages" if kind == "chat" else "input"]) == 1
+    stub = ModelStub()
+    await answer(stub, kind, a_request(*items, max_prompt_tokens=500, may_shorten=False))
+    assert len(stub.bodies[0]["messages" if kind == "chat" else "input"]) == 2
+
+
+async def test_a_message_that_cannot_be_sent_fails_the_run(kind: str) -> None:
+    from openai_runs.models.model import Unknown
+
+    stub = ModelStub()
+    assert (await failure(stub, kind, a_request(user(Unknown("audio", {}))))).code == "invalid_prompt"
+    assert not stub.requests
+
+
+async def test_leaving_early_closes_the_connection(kind: str) -> None:
+    stub = ModelStub(stream(whole(kind)[:-3], end="hang"))
+    async with stub, backend_at(stub, kind) as backend:
+        events = backend.respond(a_request())
+        assert not isinstance(await anext(events), Detached)
+        await events.aclose()
+        await stub.http.disconnected()
+
+
+async def test_cancelling_closes_the_connection(kind: str) -> None:
+    stub = ModelStub(NEVER)
+    async with stub, backend_at(stub, kind) as backend, anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, backend)
+        await stub.http.requested(1)
+        tasks.cancel_scope.cancel()
+    await stub.http.disconnected()
+
+
+async def test_a_stream_that_never_ends_ends(kind: str) -> None:
+    """The last word is the last word, whether or not the connection is closed after it."""
+    stub = ModelStub(stream(whole(kind), end="hang"))
+    assert (await answer(stub, kind)).text == "Hello there"
+
+
+async def test_a_stream_that_is_cut_after_the_last_word_is_complete(kind: str) -> None:
+    assert (await answer(ModelStub(stream(whole(kind), end="cut")), kind)).text == "Hello there"
+
+
+async def test_a_stream_without_its_last_line_break_is_complete(kind: str) -> None:
+    body = b"".join(wire(whole(kind))).removesuffix(b"\n\n")
+    assert (await answer(ModelStub(reply(body, content_type="text/event-stream")), kind)).text == "Hello there"

@@ -1,0 +1,207 @@
+"""Responses that go on in the background, and what else is theirs alone."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from openai_runs.backends.model_backend import Detached, Finished, ModelRequest
+from openai_runs.backends.responses import ResponsesBackend
+from openai_runs.errors import BackendError
+from openai_runs.models.tool import JsonObjectFormat
+from tests.backends.model_stub import ModelStub, limited, refused, stream
+from tests.backends.reading import Answer, together
+from tests.backends.requests import a_request
+from tests.backends.streams import (
+    Event,
+    event,
+    message_item,
+    output_text,
+    response,
+    responses_stream,
+    usage,
+    without,
+)
+from tests.stub import CUT, RESET, Reply, reply
+
+pytestmark = pytest.mark.anyio
+
+ITEM = message_item(output_text("Hello there"))
+WHOLE = responses_stream([ITEM])
+DONE = reply(response("completed", [ITEM], usage=usage()))
+RUNNING = reply(response("in_progress"))
+GONE = refused("Response with id 'resp_1' not found.", 404)
+ANSWER = Answer("Hello there", usage=(10, 5), reason="stop")
+
+
+@asynccontextmanager
+async def background_at(stub: ModelStub, **options: Any) -> AsyncIterator[ResponsesBackend]:
+    options = {"background": True, "poll_every": 0.0, "timeout": 20.0, **options}
+    async with stub, ResponsesBackend(stub.url, **options) as backend:
+        yield backend
+
+
+async def answer(stub: ModelStub, request: ModelRequest | None = None, **options: Any) -> tuple[Answer, list[str]]:
+    """What is answered, and the handles told."""
+    async with background_at(stub, **options) as backend:
+        events = [event async for event in backend.respond(request or a_request())]
+    return together(events), [event.handle for event in events if isinstance(event, Detached)]
+
+
+def targets(stub: ModelStub) -> list[str]:
+    return [f"{each.method} {each.target.removeprefix('/v1')}" for each in stub.requests]
+
+
+def after(events: list[Event]) -> int:
+    return int(json.loads(events[-1][1])["sequence_number"])
+
+
+async def test_the_handle_comes_first() -> None:
+    """It is stored before anything else is looked at, so that a crash loses nothing."""
+    stub = ModelStub(stream(WHOLE))
+    async with background_at(stub) as backend:
+        events = [event async for event in backend.respond(a_request())]
+    assert events[0] == Detached("resp_1")
+    assert together(events) == ANSWER
+    assert (stub.bodies[0]["background"], stub.bodies[0]["store"]) == (True, True)
+
+
+@pytest.mark.parametrize("end", ["cut", "whole"])
+@pytest.mark.parametrize("so_far", range(1, len(WHOLE)))
+async def test_a_stream_that_is_cut_is_taken_up_where_it_was(so_far: int, end: Any) -> None:
+    stub = ModelStub(stream(WHOLE[:so_far], end=end), stream(WHOLE[so_far:]))
+    assert await answer(stub) == (ANSWER, ["resp_1"])
+    assert targets(stub)[1] == f"GET /responses/resp_1?stream=true&starting_after={after(WHOLE[:so_far])}"
+
+
+async def test_as_often_as_need_be() -> None:
+    replies = [stream([each], end="cut") for each in WHOLE]
+    assert await answer(ModelStub(*replies)) == (ANSWER, ["resp_1"])
+
+
+@pytest.mark.parametrize("no_stream", [stream([]), stream([], end="cut"), refused("No."), RUNNING])
+async def test_what_cannot_be_streamed_again_is_looked_at(no_stream: Reply) -> None:
+    stub = ModelStub(stream(WHOLE[:5], end="cut"), no_stream, RUNNING, limited(), CUT, DONE)
+    assert await answer(stub) == (ANSWER, ["resp_1"])
+    assert targets(stub)[2:] == ["GET /responses/resp_1"] * 4
+
+
+async def test_a_stream_without_numbers_is_not_taken_up() -> None:
+    """It could only begin at the beginning."""
+    stub = ModelStub(stream(without(WHOLE[:5], "sequence_number"), end="cut"), DONE)
+    assert await answer(stub) == (ANSWER, ["resp_1"])
+    assert targets(stub)[1] == "GET /responses/resp_1"
+
+
+async def test_an_endpoint_that_does_not_stream_is_looked_at() -> None:
+    stub = ModelStub(RUNNING, RUNNING, DONE)
+    assert await answer(stub) == (ANSWER, ["resp_1"])
+
+
+async def test_a_call_that_nobody_knows_of_is_made_again() -> None:
+    stub = ModelStub(RESET, stream([], end="cut"), stream(WHOLE))
+    assert await answer(stub) == (ANSWER, ["resp_1"])
+    assert targets(stub) == ["POST /responses"] * 3
+
+
+@pytest.mark.parametrize("lost", [CUT, reply(b"", 500), limited()])
+async def test_looking_in_vain_fails_the_run_in_the_end(lost: Reply) -> None:
+    stub = ModelStub(stream(WHOLE[:5], end="cut"), stream([]), lost, lost, RUNNING, lost, lost, lost)
+    with pytest.raises(BackendError):
+        await answer(stub, max_retries=2)
+    assert not stub.replies
+
+
+async def test_what_is_gone_fails_the_run() -> None:
+    with pytest.raises(BackendError, match="404"):
+        await answer(ModelStub(stream(WHOLE[:5], end="cut"), GONE))
+    with pytest.raises(BackendError, match="404"):
+        await answer(ModelStub(stream(WHOLE[:5], end="cut"), stream([]), GONE))
+
+
+async def test_a_failure_is_not_a_cut() -> None:
+    failed = event({"type": "response.failed", "response": response("failed")}, "response.failed")
+    stub = ModelStub(stream([*WHOLE[:5], failed]))
+    with pytest.raises(BackendError, match="failed"):
+        await answer(stub)
+    assert len(stub.requests) == 1
+
+
+# --- After a crash
+
+
+async def test_a_call_is_taken_up_by_its_handle() -> None:
+    """All of it is told again: the engine has forgotten what it was told."""
+    stub = ModelStub(stream(WHOLE))
+    assert await answer(stub, a_request(handle="resp_1")) == (ANSWER, ["resp_1"])
+    assert targets(stub) == ["GET /responses/resp_1?stream=true"]
+
+
+async def test_also_one_that_has_ended_meanwhile() -> None:
+    stub = ModelStub(refused("It has ended.", 400), DONE)
+    assert await answer(stub, a_request(handle="resp_1")) == (ANSWER, [])
+
+
+@pytest.mark.parametrize("background", [True, False])
+async def test_one_that_is_gone_is_made_again(background: bool) -> None:
+    stub = ModelStub(GONE, stream(WHOLE))
+    handles = ["resp_1"] if background else []
+    assert await answer(stub, a_request(handle="resp_1"), background=background) == (ANSWER, handles)
+    assert targets(stub)[1] == "POST /responses"
+
+
+async def test_one_that_vanishes_meanwhile_fails_the_run() -> None:
+    """Some of it has been told, so it cannot be made again."""
+    with pytest.raises(BackendError, match="404"):
+        await answer(ModelStub(stream(WHOLE[:5], end="cut"), stream([]), GONE), a_request(handle="resp_1"))
+
+
+async def test_an_endpoint_that_is_away_is_waited_for() -> None:
+    stub = ModelStub(CUT, RUNNING, DONE)
+    assert await answer(stub, a_request(handle="resp_1")) == (ANSWER, ["resp_1"])
+
+
+# --- Abandoned
+
+
+async def test_a_call_that_nobody_waits_for_is_cancelled() -> None:
+    stub = ModelStub(reply(response("cancelled")))
+    async with background_at(stub) as backend:
+        await backend.abandon("resp_1")
+    assert targets(stub) == ["POST /responses/resp_1/cancel"]
+
+
+@pytest.mark.parametrize("vain", [GONE, CUT, reply(b"nonsense")])
+async def test_one_that_cannot_be_is_left_to_itself(vain: Reply) -> None:
+    async with background_at(ModelStub(vain)) as backend:
+        await backend.abandon("resp_1")
+
+
+async def test_others_have_nothing_to_abandon() -> None:
+    stub = ModelStub()
+    async with stub, ResponsesBackend(stub.url) as backend:
+        events = [event async for event in backend.respond(a_request())]
+    assert not any(isinstance(event, Detached) for event in events)
+
+
+# --- Limits and forms
+
+
+@pytest.mark.parametrize("left", [1, 15])
+async def test_too_few_tokens_to_ask_for_are_none(left: int) -> None:
+    stub = ModelStub()
+    async with stub, ResponsesBackend(stub.url) as backend:
+        events = [event async for event in backend.respond(a_request(max_completion_tokens=left))]
+    assert events == [Finished("max_tokens")]
+    assert not stub.requests
+
+
+@pytest.mark.parametrize(("form", "text"), [("auto", "{}【0:0†a.pdf】"), (JsonObjectFormat(), "{}")])
+async def test_citations_do_not_spoil_json(form: Any, text: str) -> None:
+    note = {"type": "file_citation", "file_id": "file-1", "filename": "a.pdf", "index": 2}
+    stub = ModelStub(stream(responses_stream([message_item(output_text("{}", note))])))
+    async with stub, ResponsesBackend(stub.url) as backend:
+        events = [event async for event in backend.respond(a_request(response_format=form))]
+    assert together(events).text == text

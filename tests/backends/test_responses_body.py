@@ -1,0 +1,275 @@
+"""What a run asks, as the body of a Responses request."""
+
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from openai_runs.backends.conversation import NO_OUTPUT
+from openai_runs.backends.hosted_tools import code_interpreter_call, file_search_call
+from openai_runs.backends.model_backend import ModelRequest
+from openai_runs.backends.responses_body import responses_body
+from openai_runs.errors import BackendError
+from openai_runs.models.message import Attachment
+from openai_runs.models.model import Unknown
+from openai_runs.models.run_step import FileSearch, FileSearchCall
+from openai_runs.models.tool import (
+    CodeInterpreterResources,
+    CodeInterpreterTool,
+    FileSearchOptions,
+    FileSearchResources,
+    FileSearchTool,
+    Function,
+    FunctionName,
+    FunctionTool,
+    JsonObjectFormat,
+    JsonSchema,
+    JsonSchemaFormat,
+    NamedToolChoice,
+    RankingOptions,
+    TextFormat,
+    ToolResources,
+)
+from tests.backends.judge import complaints
+from tests.backends.requests import WEATHER, a_request, assistant, call, image_file, image_url, step, user
+
+STORE = ToolResources(file_search=FileSearchResources(vector_store_ids=("vs_1",)))
+
+
+def body_of(request: ModelRequest, *, background: bool = False) -> Any:
+    body = responses_body(request, request.items, request.model, background=background)
+    assert not complaints(body, "CreateResponse")
+    return body
+
+
+def said(*items: Any, **changes: Any) -> Any:
+    return body_of(a_request(*items, **changes))["input"]
+
+
+def test_what_nobody_asked_for_is_not_sent() -> None:
+    """And the thread is ours: nothing is kept at the endpoint."""
+    assert body_of(a_request(user("Hello"))) == {
+        "model": "gpt-4o",
+        "input": [{"role": "user", "content": "Hello"}],
+        "stream": True,
+        "store": False,
+    }
+
+
+def test_in_the_background_the_answer_is_kept() -> None:
+    body = body_of(a_request(), background=True)
+    assert (body["background"], body["store"], body["stream"]) == (True, True, True)
+
+
+def test_everything_that_was_asked_for_is_sent() -> None:
+    body = body_of(
+        a_request(
+            instructions="Be brief.",
+            tools=(WEATHER,),
+            tool_choice="required",
+            parallel_tool_calls=False,
+            response_format=JsonObjectFormat(),
+            temperature=0.0,
+            top_p=0.5,
+            reasoning_effort="low",
+            max_completion_tokens=300,
+        )
+    )
+    assert (
+        body.items()
+        >= {
+            "instructions": "Be brief.",
+            "tool_choice": "required",
+            "parallel_tool_calls": False,
+            "text": {"format": {"type": "json_object"}},
+            "temperature": 0.0,
+            "top_p": 0.5,
+            "reasoning": {"effort": "low"},
+            "max_output_tokens": 300,
+        }.items()
+    )
+
+
+def test_functions_are_flat_and_not_strict_by_themselves() -> None:
+    """Left out, ``strict`` is true here; for an assistant it never was."""
+    [tool] = body_of(a_request(tools=(WEATHER,)))["tools"]
+    assert tool == {
+        "type": "function",
+        "name": "get_weather",
+        "description": "The weather in a city.",
+        "parameters": WEATHER.function.parameters,
+        "strict": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent"),
+    [
+        (NamedToolChoice(type="function", function=FunctionName(name="get_weather")), ["function", "get_weather"]),
+        (NamedToolChoice(type="code_interpreter"), ["code_interpreter"]),
+    ],
+)
+def test_one_tool_can_be_demanded(choice: NamedToolChoice, sent: list[str]) -> None:
+    body = body_of(a_request(tools=(WEATHER, CodeInterpreterTool()), tool_choice=choice))
+    assert list(body["tool_choice"].values()) == sent
+
+
+@pytest.mark.parametrize("schema", [None, {"type": "object"}])
+def test_an_answer_can_be_held_to_a_schema(schema: Any) -> None:
+    given = JsonSchema(name="city", description="A city.", schema=schema, strict=True)
+    body = body_of(a_request(response_format=JsonSchemaFormat(json_schema=given)))
+    assert body["text"]["format"] == {
+        "type": "json_schema",
+        "name": "city",
+        "description": "A city.",
+        "schema": schema or {},
+        "strict": True,
+    }
+
+
+def test_plain_text_can_be_asked_for() -> None:
+    assert body_of(a_request(response_format=TextFormat()))["text"] == {"format": {"type": "text"}}
+
+
+def test_file_search_goes_to_the_vector_stores_of_the_thread() -> None:
+    options = FileSearchOptions(
+        max_num_results=5, ranking_options=RankingOptions(score_threshold=0.5, ranker="default_2024_08_21")
+    )
+    tools = (FileSearchTool(file_search=options),)
+    body = body_of(a_request(tools=tools, tool_resources=STORE))
+    assert body["tools"] == [
+        {
+            "type": "file_search",
+            "vector_store_ids": ["vs_1"],
+            "max_num_results": 5,
+            "ranking_options": {"score_threshold": 0.5, "ranker": "auto"},  # the old one is no more
+        }
+    ]
+    assert body["include"] == ["file_search_call.results"]
+
+
+@pytest.mark.parametrize("options", [None, FileSearchOptions(), FileSearchOptions(ranking_options=RankingOptions())])
+def test_file_search_as_it_comes(options: FileSearchOptions | None) -> None:
+    body = body_of(a_request(tools=(FileSearchTool(file_search=options),), tool_resources=STORE))
+    assert body["tools"] == [{"type": "file_search", "vector_store_ids": ["vs_1"]}]
+
+
+@pytest.mark.parametrize("resources", [None, ToolResources(), ToolResources(file_search=FileSearchResources())])
+def test_a_search_in_nothing_is_not_offered(resources: ToolResources | None) -> None:
+    body = body_of(a_request(tools=(FileSearchTool(),), tool_resources=resources))
+    assert "tools" not in body
+    assert "tool_choice" not in body
+
+
+def test_the_code_interpreter_gets_the_files_of_thread_and_messages() -> None:
+    resources = ToolResources(code_interpreter=CodeInterpreterResources(file_ids=("file-1", "file-2")))
+    attached = (
+        Attachment(file_id="file-2", tools=(CodeInterpreterTool(),)),
+        Attachment(file_id="file-3", tools=(FileSearchTool(), CodeInterpreterTool())),
+        Attachment(file_id="file-4", tools=(FileSearchTool(),)),
+        Attachment(tools=(CodeInterpreterTool(),)),
+    )
+    message = user("Sum it up.", attachments=attached)
+    body = body_of(a_request(message, step(call()), tools=(CodeInterpreterTool(),), tool_resources=resources))
+    container = {"type": "auto", "file_ids": ["file-1", "file-2", "file-3"]}
+    assert body["tools"] == [{"type": "code_interpreter", "container": container}]
+    assert body["include"] == ["code_interpreter_call.outputs"]
+
+
+def test_a_code_interpreter_without_files() -> None:
+    body = body_of(a_request(tools=(CodeInterpreterTool(),)))
+    assert body["tools"] == [{"type": "code_interpreter", "container": {"type": "auto"}}]
+
+
+def test_a_file_attached_for_a_search_is_not_dropped_silently() -> None:
+    message = user("Find it.", attachments=(Attachment(file_id="file-1", tools=(FileSearchTool(),)),))
+    assert said(message)  # nobody searches
+    with pytest.raises(BackendError, match=message.id) as caught:
+        said(message, tools=(FileSearchTool(),), tool_resources=STORE)
+    assert caught.value.code == "invalid_prompt"
+
+
+def test_a_round_of_calls_and_its_outputs() -> None:
+    items = said(user("Weather?"), step(call(id="a"), call(id="b", output=None)))
+    assert [item.get("call_id") for item in items] == [None, "a", "b", "a", "b"]
+    assert [item["output"] for item in items[3:]] == ["sunny", NO_OUTPUT]
+    assert items[1] == {
+        "type": "function_call",
+        "call_id": "a",
+        "name": "get_weather",
+        "arguments": '{"city":"Oslo"}',
+    }
+
+
+def test_calls_of_different_runs_with_the_same_id_stay_apart() -> None:
+    items = said(step(call(id="call_0"), run_id="run_1"), user("?"), step(call(id="call_0")))
+    ids = [item["call_id"] for item in items if item.get("type") == "function_call"]
+    assert ids == [item["call_id"] for item in items if item.get("type") == "function_call_output"]
+    assert len(set(ids)) == 2
+
+
+def test_uses_of_the_endpoints_own_tools_are_told_again() -> None:
+    """The container, and what was found, are known to the model in the next call of the run."""
+    searched = {
+        "type": "file_search_call",
+        "id": "fs_1",
+        "status": "completed",
+        "queries": ["cats"],
+        "results": [{"file_id": "file-1", "filename": "cats.pdf", "score": 0.9, "text": "Cats purr."}],
+    }
+    computed = {
+        "type": "code_interpreter_call",
+        "id": "ci_1",
+        "status": "completed",
+        "container_id": "cntr_1",
+        "code": "print(1)",
+        "outputs": [{"type": "logs", "logs": "1"}],
+    }
+    items = said(step(file_search_call(searched)), step(code_interpreter_call(computed), call()))
+    assert items[:2] == [searched, computed]
+
+
+def test_uses_of_tools_elsewhere_are_not() -> None:
+    search = FileSearchCall(id="fs_1", file_search=FileSearch())
+    assert said(user("Hello"), step(search), assistant()) == [{"role": "user", "content": "Hello"}]
+
+
+def test_images_are_sent_by_address_or_file() -> None:
+    [item] = said(user("What is it?", image_url(detail="low"), image_file()))
+    assert item["content"] == [
+        {"type": "input_text", "text": "What is it?"},
+        {"type": "input_image", "image_url": "https://example.com/cat.png", "detail": "low"},
+        {"type": "input_image", "file_id": "file-cat", "detail": "auto"},
+    ]
+
+
+def test_what_cannot_be_sent_is_no_secret() -> None:
+    with pytest.raises(BackendError, match="ResponsesBackend"):
+        said(user(Unknown("audio", {"type": "audio"})))
+    with pytest.raises(BackendError, match="image"):
+        said(assistant(image_file()))
+
+
+def test_what_the_assistant_said_is_sent_in_full() -> None:
+    """Some servers understand no less."""
+    message = assistant("Hi.")
+    [item] = said(message)
+    assert item == {
+        "type": "message",
+        "id": message.id,
+        "role": "assistant",
+        "status": "completed",
+        "content": [{"type": "output_text", "text": "Hi.", "annotations": [], "logprobs": []}],
+    }
+
+
+def test_ids_of_imported_messages_are_made_to_look_like_ids() -> None:
+    [item] = said(evolve(assistant("Hi."), id="x" * 64))
+    assert item["id"] == "msg_" + "x" * 60
+
+
+def test_a_function_that_must_be_called_is_the_only_one() -> None:
+    other = FunctionTool(function=Function(name="get_time"))
+    choice = NamedToolChoice(type="function", function=FunctionName(name="get_weather"))
+    body = body_of(a_request(tools=(other, WEATHER, CodeInterpreterTool()), tool_choice=choice))
+    assert [tool.get("name") for tool in body["tools"]] == ["get_weather", None]

@@ -1,0 +1,32 @@
+# ruff: noqa: T201  # telling is what it is for
+"""A process that commits as fast as it can until it is killed; it says of what it knows that it is safe."""
+
+import asyncio
+import itertools
+import os
+import sys
+
+from openai_runs.models.run import RunStatus
+from openai_runs.stores.records import Delete, RunState
+from openai_runs.stores.sqlite import SQLiteStore
+from tests.stores.objects import message, run, state, thread
+
+
+async def talk(store: SQLiteStore, name: str) -> None:
+    for number in itertools.count():
+        id = f"{name}/{number}"
+        await store.commit([thread(id), message(id, id), run(id, id), state(id, id)])
+        print("begun", id, flush=True)
+        ended = run(id, id, status=RunStatus.COMPLETED)
+        await store.commit([ended, message(f"{id} answer", id, run_id=id), Delete(RunState, id)])
+        print("ended", id, flush=True)
+
+
+async def main(path: str) -> None:
+    async with SQLiteStore(path) as store, asyncio.TaskGroup() as tasks:
+        for number in range(20):
+            tasks.create_task(talk(store, f"{os.getpid()}/{number}"))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

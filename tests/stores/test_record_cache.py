@@ -1,0 +1,67 @@
+"""What is kept in memory, and what makes room."""
+
+from openai_runs.models.message import Message
+from openai_runs.models.run import Run
+from openai_runs.models.thread import Thread
+from openai_runs.stores.record_cache import RecordCache
+from tests.stores.objects import message, run, state, thread
+
+
+def test_what_was_not_asked_for_the_longest_time_goes_first():
+    """Records are kept up to a total size."""
+    cache = RecordCache(30)
+    for id in "abc":
+        cache.put(run(id, "t"), 10)
+    assert cache.get(Run, "a") is not None
+    cache.put(run("d", "t"), 10)
+    assert [id for id in "abcd" if cache.get(Run, id)] == ["a", "c", "d"]
+    cache.put(run("e", "t"), 25)
+    assert [id for id in "acde" if cache.get(Run, id)] == ["e"]
+
+
+def test_a_record_is_replaced():
+    """The size of the former one does not count any more."""
+    cache = RecordCache(30)
+    for size in 10, 30, 5:
+        cache.put(run("a", "t", model=str(size)), size)
+    cache.put(run("b", "t"), 25)
+    found = cache.get(Run, "a")
+    assert found is not None
+    assert found.value.model == "5"
+
+
+def test_what_is_too_large_is_not_kept():
+    """A record that alone is larger than the room pushes out all others, and itself."""
+    cache = RecordCache(30)
+    cache.put(run("a", "t"), 10)
+    cache.put(run("b", "t"), 31)
+    assert cache.get(Run, "a") is cache.get(Run, "b") is None
+    cache.put(run("c", "t"), 30)
+    assert cache.get(Run, "c") is not None
+
+
+def test_a_thread_goes_with_its_contents():
+    """What was in a deleted thread is forgotten, what has its ID only is not, and the room is free."""
+    cache = RecordCache(50)
+    for record in thread("t"), message("m", "t"), run("r", "t"), state("r", "t"), run("t", "u"):
+        cache.put(record, 10)
+    cache.drop(Thread, "t")
+    cache.drop(Thread, "unheard-of")
+    assert cache.get(Thread, "t") is cache.get(Message, "m") is cache.get(Run, "r") is None
+    assert cache.get(Run, "t") is not None
+    cache.put(run("new", "t"), 40)
+    assert cache.get(Run, "t") is not None
+
+
+def test_dropping_and_clearing():
+    """What was dropped is gone, and can come again."""
+    cache = RecordCache(30)
+    cache.put(run("a", "t"), 10)
+    cache.drop(Run, "a")
+    cache.drop(Run, "a")
+    assert cache.get(Run, "a") is None
+    cache.put(run("a", "t"), 30)
+    cache.clear()
+    assert cache.get(Run, "a") is None
+    cache.put(run("a", "t"), 30)
+    assert cache.get(Run, "a") is not None

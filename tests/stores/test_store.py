@@ -1,0 +1,512 @@
+"""What every store promises: the same answers from `MemoryStore` and from `SQLiteStore`."""
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from attrs import evolve
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from openai_runs.backends import Say
+from openai_runs.errors import HistoryTooLargeError, UnknownCursorError
+from openai_runs.models.assistant import Assistant
+from openai_runs.models.message import Message
+from openai_runs.models.run import Run, RunStatus
+from openai_runs.models.run_step import CalledFunction, FunctionStepCall, RunStep, ToolCalls
+from openai_runs.models.thread import Thread
+from openai_runs.stores import memory as store_module
+from openai_runs.stores import sqlite as sqlite_store
+from openai_runs.stores.memory import MemoryStore
+from openai_runs.stores.records import Change, Delete, PageQuery, Record, RunState
+from openai_runs.stores.sqlite import SQLiteStore
+from openai_runs.stores.store import Store
+from tests.engine.world import world
+from tests.stores.objects import assistant, message, run, state, step, thread
+
+pytestmark = pytest.mark.anyio
+
+KINDS = (Assistant, Thread, Message, Run, RunStep, RunState)
+
+
+@pytest.fixture(params=["memory", "sqlite", "sqlite without a cache"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    match request.param:
+        case "memory":
+            store: Store = MemoryStore()
+        case "sqlite":
+            store = SQLiteStore(tmp_path / "runs.db")
+        case _:
+            store = SQLiteStore(tmp_path / "runs.db", cache_size=0)
+    async with store:
+        yield store
+
+
+def ids(records: Sequence[Record[Any]]) -> list[str]:
+    return [record.value.id for record in records]
+
+
+async def messages(store: Store, query: PageQuery, **options: Any) -> tuple[list[str], bool]:
+    records, more = await store.page(Message, "thread_1", query, **options)
+    return ids(records), more
+
+
+# Numbers of any size
+
+
+@pytest.mark.parametrize("number", [1, 3, 4, 2**63 - 1, 2**63, 2**64, int(1e300)])
+async def test_more_messages_than_there_can_be(store: Store, number: int):
+    """As many as there are."""
+    await store.commit([message(str(index), "thread_1") for index in range(3)])
+    found = await store.history("thread_1", last_messages=number)
+    assert ids(found) == ["0", "1", "2"][-min(number, 3) :]
+
+
+@pytest.mark.parametrize("number", [2**63, 10**400, 1e300, 300.0])
+async def test_a_run_with_numbers_of_any_size(store: Store, number: float):
+    """It completes, and shows the numbers that it was given; so after a restart, too."""
+    limits = {"max_prompt_tokens": number, "max_completion_tokens": number}
+    async with world([Say("Hello")], store=Kept(store)) as w:
+        strategy = {"type": "last_messages", "last_messages": number}
+        created = await w.start("Hi", truncation_strategy=strategy, **limits)
+        await w.until("run.completed", created)
+        shown = await w.get(created)
+    assert shown.truncation_strategy.last_messages == shown.max_prompt_tokens == number
+    assert type(shown.truncation_strategy.last_messages) is type(shown.max_completion_tokens) is int
+
+
+class Kept:
+    """A store that is open already."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    async def __aenter__(self) -> Any:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+# Objects
+
+
+async def test_what_is_put_is_found(store: Store):
+    """An object is found under its kind and ID, with its owner, as often as one asks."""
+    records = [
+        assistant("1", "ann"),
+        thread("1", "bob"),
+        message("1", "1", "cid"),
+        run("1", "1", "dan"),
+        step("1", "1", "1", "eva"),
+        state("1", "1", "fay"),
+    ]
+    await store.commit(records)
+    for record in records * 2:
+        assert await store.get(type(record.value), "1") == record
+    assert await store.get(Run, "2") is None
+
+
+@pytest.mark.parametrize("id", ["", "\0", "\ud800", "é", "run_1' OR 1=1 --", "%"])
+async def test_any_text_can_be_asked_for(store: Store, id: str):
+    """IDs and cursors come from whoever sends requests: the odd ones are just not found."""
+    await store.commit([run("run_1", "thread_1")])
+    assert await store.get(Run, id) is None
+    assert await store.page(Run, id, PageQuery()) == ([], False)
+    for param in "after", "before":
+        with pytest.raises(UnknownCursorError) as caught:
+            await store.page(Run, "thread_1", PageQuery(**{param: id}))
+        assert caught.value.param == param
+
+
+async def test_put_again_replaces(store: Store):
+    """What is put again takes the place of what was there, and stays where it was in its list."""
+    await store.commit([run("run_1", "thread_1"), run("run_2", "thread_1")])
+    await store.commit([run("run_1", "thread_1", status=RunStatus.COMPLETED)])
+    found = await store.get(Run, "run_1")
+    assert found is not None
+    assert found.value.status is RunStatus.COMPLETED
+    records, _ = await store.page(Run, "thread_1", PageQuery(order="asc"))
+    assert [(r.value.id, r.value.status) for r in records] == [("run_1", "completed"), ("run_2", "queued")]
+
+
+async def test_changes_of_a_commit_are_done_one_after_the_other(store: Store):
+    """Whatever a commit does twice to an object, the last word counts."""
+    await store.commit([run("1", "t"), Delete(Run, "1"), run("2", "t"), run("2", "t", model="new"), Delete(Run, "3")])
+    await store.commit([Delete(Run, "2"), run("2", "t", model="newest"), run("1", "t"), Delete(Run, "1")])
+    assert await store.get(Run, "1") is None
+    found = await store.get(Run, "2")
+    assert found is not None
+    assert found.value.model == "newest"
+    await store.commit([])
+
+
+async def test_deleted_objects_are_gone(store: Store):
+    """An object that was deleted is not found; one that was not there can be deleted as well."""
+    await store.commit([run("run_1", "thread_1"), state("run_1", "thread_1")])
+    await store.commit([Delete(RunState, "run_1"), Delete(RunState, "run_2")])
+    assert await store.get(RunState, "run_1") is None
+    assert await store.get(Run, "run_1") is not None
+    assert await store.unfinished() == []
+
+
+async def test_a_thread_goes_with_all_that_is_in_it(store: Store):
+    """Nothing of a deleted thread is left, and nothing of another one is touched."""
+    for t in "12":
+        await store.commit(
+            [thread(t), message("m" + t, t), run("r" + t, t), state("r" + t, t), step("s" + t, "r" + t, t)]
+        )
+    await store.commit([Delete(Thread, "1")])
+    for kind in KINDS[1:]:
+        left = [record.value.id async for record in store.everything(kind)]
+        assert [id[-1] for id in left] == ["2"], kind
+    assert ids(await store.unfinished()) == ["r2"]
+    assert await store.history("1") == []
+    assert ids(await store.history("2")) == ["m2", "s2"]
+    for kind, group in (Message, "1"), (Run, "1"), (RunStep, "r1"):
+        assert await store.page(kind, group, PageQuery()) == ([], False)
+    for kind, id in (Thread, "1"), (Message, "m1"), (Run, "r1"), (RunStep, "s1"), (RunState, "r1"):
+        assert await store.get(kind, id) is None
+
+
+# Lists
+
+
+@pytest.mark.parametrize(
+    ("query", "expected", "more"),
+    [
+        (PageQuery(), "543210", False),
+        (PageQuery(order="asc"), "012345", False),
+        (PageQuery(limit=2), "54", True),
+        (PageQuery(limit=2, order="asc"), "01", True),
+        (PageQuery(limit=6), "543210", False),
+        (PageQuery(after="3"), "210", False),
+        (PageQuery(after="3", limit=2), "21", True),
+        (PageQuery(after="3", order="asc"), "45", False),
+        (PageQuery(before="3"), "54", False),
+        (PageQuery(before="3", order="asc"), "012", False),
+        (PageQuery(before="1", limit=2), "32", True),  # the two nearest to it, still the newest first
+        (PageQuery(before="4", limit=2, order="asc"), "23", True),
+        (PageQuery(after="5", before="1"), "432", False),
+        (PageQuery(after="5", before="1", limit=2), "43", True),
+        (PageQuery(after="1", before="5", order="asc", limit=2), "23", True),
+        (PageQuery(after="1", before="5"), "", False),
+        (PageQuery(after="0"), "", False),
+    ],
+)
+async def test_a_part_of_a_list(store: Store, query: PageQuery, expected: str, more: bool):
+    """Each combination of order, cursors and limit."""
+    await store.commit([message(id, "thread_1") for id in "012"])
+    await store.commit([message("x", "thread_2"), run("y", "thread_1"), *(message(id, "thread_1") for id in "345")])
+    assert await messages(store, query) == (list(expected), more)
+
+
+async def test_whose_lists_there_are(store: Store):
+    """Assistants are listed by owner, messages and runs by thread, steps by run."""
+    await store.commit([assistant("a1", "ann"), assistant("a2", "bob"), assistant("a3", "ann")])
+    await store.commit([run("r1", "t1"), run("r2", "t2"), step("s1", "r1", "t1"), step("s2", "r2", "t2", tools=False)])
+    for kind, group, expected in (Assistant, "ann", ["a3", "a1"]), (Run, "t1", ["r1"]), (RunStep, "r2", ["s2"]):
+        assert ids((await store.page(kind, group, PageQuery()))[0]) == expected
+
+
+async def test_messages_of_a_run(store: Store):
+    """Only those that the run wrote; any message of the thread does as a cursor; a run of another thread has none."""
+    await store.commit([message("1", "thread_1"), message("2", "thread_1", run_id="r"), message("3", "thread_1")])
+    await store.commit([message("4", "thread_1", run_id="r"), message("5", "thread_2", run_id="other")])
+    assert await messages(store, PageQuery(), run_id="r") == (["4", "2"], False)
+    assert await messages(store, PageQuery(after="3"), run_id="r") == (["2"], False)
+    assert await messages(store, PageQuery(limit=1, order="asc"), run_id="r") == (["2"], True)
+    assert await messages(store, PageQuery(), run_id="nobody's") == ([], False)
+    assert await messages(store, PageQuery(), run_id="other") == ([], False)
+
+
+async def test_cursors_must_be_in_the_list(store: Store):
+    """An object of another list, or of none, is no cursor."""
+    await store.commit([message("1", "thread_1"), message("2", "thread_2"), run("3", "thread_1")])
+    for id in "2", "3", "4":
+        for query in PageQuery(after=id), PageQuery(before=id), PageQuery(after=id, before="1"):
+            with pytest.raises(UnknownCursorError) as caught:
+                await messages(store, query)
+            assert caught.value.param == ("before" if query.after is None else "after")
+
+
+async def test_deleting_while_paging(store: Store):
+    """Whoever deletes what a page shows can go on from the last object of it."""
+    await store.commit([message(str(number), "thread_1") for number in range(10)])
+    found, query = [], PageQuery(limit=3)
+    while True:
+        page, more = await messages(store, query)
+        found += page
+        await store.commit([Delete(Message, id) for id in page])
+        if not more:
+            break
+        query = evolve(query, after=page[-1])
+    assert found == list("9876543210")
+    assert await messages(store, PageQuery(before="5")) == ([], False)
+
+
+async def test_remembered_cursors_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """Of deleted objects the last 10,000 do as cursors, so that a store does not grow by deleting."""
+    count = 10_002
+    await store.commit([message(str(number), "thread_1") for number in range(count)])
+    await store.commit([Delete(Message, str(number)) for number in range(count)])
+    for id in "2", str(count - 1):
+        assert await messages(store, PageQuery(after=id)) == ([], False)
+    with pytest.raises(UnknownCursorError):
+        await messages(store, PageQuery(after="1"))
+
+
+# What the engine reads
+
+
+async def test_history(store: Store):
+    """Messages, and the steps with tool calls where they came, of a thread."""
+    await store.commit(
+        [message("m1", "t"), message("m2", "t"), step("s1", "r", "t"), step("s2", "r", "t", tools=False)]
+    )
+    await store.commit([message("m3", "t", run_id="r"), message("x", "other"), step("y", "z", "other")])
+    assert ids(await store.history("t")) == ["m1", "m2", "s1", "m3"]
+    assert ids(await store.history("t", last_messages=1)) == ["m3"]
+    assert ids(await store.history("t", last_messages=1, besides_run="r")) == ["m2", "s1", "m3"]
+    assert ids(await store.history("t", last_messages=2)) == ["m2", "s1", "m3"]
+    assert ids(await store.history("t", last_messages=9)) == ["m1", "m2", "s1", "m3"]
+    assert await store.history("nobody's") == []
+
+
+async def test_messages_are_counted(store: Store):
+    """Exactly where it matters, and never too low: messages may be changed, deleted and written by runs meanwhile."""
+    assert await store.count_messages("t", 3) == 0
+    await store.commit([message("1", "t"), message("2", "t", run_id="r"), message("x", "other"), step("s", "r", "t")])
+    assert await store.count_messages("t", 3) == 2
+    await store.commit([message("1", "t", text="new"), message("1", "t", text="newer")])
+    assert await store.count_messages("t", 3) == 2
+    assert 2 <= await store.count_messages("t", 100) < 100
+    await store.commit([message("3", "t"), message("4", "t"), Delete(Message, "1")])
+    assert await store.count_messages("t", 3) == 3
+    await store.commit([Delete(Thread, "t"), Delete(Message, "2"), Delete(Message, "3"), Delete(Message, "4")])
+    assert await store.count_messages("t", 0) == 0
+
+
+async def test_a_history_has_a_limit(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """What is too large for any model is not taken into memory; a part of it may be asked for."""
+    for module in sqlite_store, store_module:
+        monkeypatch.setattr(module, "MAX_HISTORY", 20_000)
+    call = FunctionStepCall(id="c", function=CalledFunction(name="f", arguments="{}", output="x" * 9000))
+    called = step("s", "r", "t")
+    called = Record("", evolve(called.value, step_details=ToolCalls(tool_calls=(call,))))
+    await store.commit([message("1", "t", text="x" * 9000), called])
+    assert ids(await store.history("t")) == ["1", "s"]
+    await store.commit([message("2", "t", text="x" * 9000)])
+    with pytest.raises(HistoryTooLargeError, match="more than 20000 bytes"):
+        await store.history("t")
+    assert ids(await store.history("t", last_messages=1)) == ["2"]
+
+
+async def test_long_histories_leave_room_for_others(store: Store):
+    """A history is whole and in order whatever its length."""
+    await store.commit([message(str(number), "t") for number in range(450)])
+    assert ids(await store.history("t")) == [str(number) for number in range(450)]
+    assert ids(await store.history("t", last_messages=250)) == [str(number) for number in range(200, 450)]
+
+
+async def test_everything(store: Store):
+    """All objects of a kind, whoever owns them, in order of creation."""
+    await store.commit([thread(str(number), "ann" if number % 2 else "bob") for number in range(401)])
+    await store.commit([thread("7", "ann", metadata={"changed": "yes"}), Delete(Thread, "3")])
+    found = [record async for record in store.everything(Thread)]
+    assert ids(found) == [str(number) for number in range(401) if number != 3]
+    assert {record.owner for record in found} == {"ann", "bob"}
+    assert [record async for record in store.everything(Run)] == []
+
+
+async def test_unfinished(store: Store):
+    """Run states in order of creation; one that was put again stays where it was."""
+    await store.commit([state("b", "1"), state("a", "2"), state("c", "3")])
+    await store.commit([Delete(RunState, "a"), state("b", "1", steps=("s",))])
+    assert await store.unfinished() == [state("b", "1", steps=("s",)), state("c", "3")]
+
+
+async def test_commits_come_together(store: Store):
+    """Any number of commits at a time, each of a thread of its own: all are done, and each list is in order."""
+    async with anyio.create_task_group() as tasks:
+
+        async def talk(thread_id: str) -> None:
+            for number in range(10):
+                await store.commit([message(f"{thread_id}/{number}", thread_id)])
+                found = await store.get(Message, f"{thread_id}/{number}")
+                assert found is not None
+
+        for number in range(30):
+            tasks.start_soon(talk, str(number))
+    for number in range(30):
+        assert ids(await store.history(str(number))) == [f"{number}/{n}" for n in range(10)]
+
+
+# All together
+
+
+class Stores(RuleBasedStateMachine):
+    """Whatever is done, `SQLiteStore` answers as `MemoryStore` does, also when it has been closed and opened again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.folder = tempfile.TemporaryDirectory()
+        self.numbers = itertools.count()
+        self.threads: dict[str, str] = {}  # owners of those there are
+        self.runs: dict[str, str] = {}  # their threads
+        self.seen: dict[type[Any], list[str]] = {kind: ["unheard-of"] for kind in KINDS}
+
+    @initialize(cache_size=st.sampled_from([0, 2_000, 2**20]))
+    def open(self, cache_size: int) -> None:
+        self.memory = MemoryStore()
+        self.sqlite = SQLiteStore(Path(self.folder.name) / "runs.db", cache_size=cache_size)
+        self.runner.run(self.sqlite.__aenter__())
+
+    def teardown(self) -> None:
+        self.runner.run(self.sqlite.__aexit__(None, None, None))
+        self.runner.close()
+        self.folder.cleanup()
+
+    @rule()
+    def restart(self) -> None:
+        self.runner.run(self.sqlite.__aexit__(None, None, None))
+        self.runner.run(self.sqlite.__aenter__())
+
+    def new_id(self, kind: type[Any], data: st.DataObject) -> str:
+        """The ID of a new object, or of one that is there or was there."""
+        id = data.draw(st.sampled_from(self.seen[kind]) | st.none(), "id") if kind in (Assistant, Message) else None
+        if id is None or id == "unheard-of":
+            id = f"{kind.__name__}{next(self.numbers)}"
+            self.seen[kind].append(id)
+        return id
+
+    def change(self, data: st.DataObject, threads: Sequence[str]) -> list[Change]:
+        """A change that fits into the world as it is."""
+        runs = [id for id, thread_id in self.runs.items() if thread_id in threads]
+        kinds: list[str] = ["thread", "assistant", "delete"]
+        kinds += ["message", "run", "delete thread"] * bool(threads) + ["step", "state", "update run"] * bool(runs)
+        owner = data.draw(st.sampled_from(["ann", "bob ☂"]), "owner")
+        match data.draw(st.sampled_from(kinds), "what"):
+            case "assistant":
+                return [assistant(self.new_id(Assistant, data), "ann")]
+            case "thread":
+                id = self.new_id(Thread, data)
+                self.threads[id] = owner
+                return [thread(id, owner)]
+            case "message":
+                return self.message(data, data.draw(st.sampled_from(threads), "thread"), runs)
+            case "run":
+                id, thread_id = self.new_id(Run, data), data.draw(st.sampled_from(threads), "thread")
+                self.runs[id] = thread_id
+                self.seen[RunState].append(id)
+                return [run(id, thread_id), state(id, thread_id, owner)]
+            case "update run":
+                id = data.draw(st.sampled_from(runs), "run")
+                return [run(id, self.runs[id], owner, status=data.draw(st.sampled_from(RunStatus)))]
+            case "state":
+                id = data.draw(st.sampled_from(runs), "run")
+                return [state(id, self.runs[id], steps=("s",))]
+            case "step":
+                run_id = data.draw(st.sampled_from(runs), "run")
+                id = self.new_id(RunStep, data)
+                return [step(id, run_id, self.runs[run_id], owner, tools=data.draw(st.booleans(), "tools"))]
+            case "delete thread":
+                id = data.draw(st.sampled_from(threads), "thread")
+                del self.threads[id]
+                self.runs = {run_id: thread_id for run_id, thread_id in self.runs.items() if thread_id != id}
+                return [Delete(Thread, id)]
+            case _:
+                kind = data.draw(st.sampled_from([Assistant, Message, RunStep, RunState]), "kind")
+                return [Delete(kind, data.draw(st.sampled_from(self.seen[kind]), "id"))]
+
+    def message(self, data: st.DataObject, thread_id: str, runs: Sequence[str]) -> list[Change]:
+        mine = [id for id in runs if self.runs[id] == thread_id]
+        run_id = data.draw(st.none() | st.sampled_from(mine)) if mine else None
+        id = self.new_id(Message, data)
+        old = self.runner.run(self.memory.get(Message, id))
+        if old is not None:  # a message stays in its thread, and its run's
+            thread_id, run_id = old.value.thread_id, old.value.run_id
+        text = data.draw(st.text(max_size=5), "text")
+        return [message(id, thread_id, text=text, run_id=run_id)]
+
+    @rule(data=st.data(), size=st.integers(1, 5))
+    def commit(self, data: st.DataObject, size: int) -> None:
+        changes: list[Change] = []
+        for _ in range(size):
+            changes += self.change(data, list(self.threads))
+        self.runner.run(self.memory.commit(changes))
+        self.runner.run(self.sqlite.commit(changes))
+
+    @precondition(lambda self: len(self.threads) > 1)
+    @rule(data=st.data())
+    def commit_together(self, data: st.DataObject) -> None:
+        """Commits of different threads, which therefore do not depend on each other."""
+        commits: list[list[Change]] = []
+        for thread_id in list(self.threads):
+            mine = [id for id, owner in self.runs.items() if owner == thread_id]
+            commits.append(self.message(data, thread_id, mine) if data.draw(st.booleans()) else [])
+        commits = list({c[0].value.id: c for c in commits if c}.values())
+        for changes in commits:
+            self.runner.run(self.memory.commit(changes))
+
+        async def together() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                for changes in commits:
+                    tasks.create_task(self.sqlite.commit(changes))
+
+        self.runner.run(together())
+
+    @rule(data=st.data(), kind=st.sampled_from([Assistant, Message, Run, RunStep]))
+    def page(self, data: st.DataObject, kind: type[Any]) -> None:
+        parent = {Message: Thread, Run: Thread, RunStep: Run}.get(kind)
+        group = data.draw(st.sampled_from(self.seen[parent] if parent else ["ann", "bob ☂"]), "group")
+        cursors = st.none() | st.sampled_from(self.seen[kind])
+        query = PageQuery(
+            limit=data.draw(st.integers(1, 5), "limit"),
+            order=data.draw(st.sampled_from(["asc", "desc"]), "order"),
+            after=data.draw(cursors, "after"),
+            before=data.draw(cursors, "before"),
+        )
+        run_id = data.draw(st.none() | st.sampled_from(self.seen[Run]), "run") if kind is Message else None
+        assert self.answer(self.sqlite, kind, group, query, run_id) == self.answer(
+            self.memory, kind, group, query, run_id
+        )
+
+    def answer(self, store: Store, kind: type[Any], group: str, query: PageQuery, run_id: str | None) -> Any:
+        try:
+            records, more = self.runner.run(store.page(kind, group, query, run_id=run_id))
+        except UnknownCursorError as error:
+            return error.param
+        return list(records), more
+
+    @rule(data=st.data(), last=st.none() | st.integers(1, 4))
+    def history(self, data: st.DataObject, last: int | None) -> None:
+        thread_id = data.draw(st.sampled_from(self.seen[Thread]), "thread")
+        besides = data.draw(st.sampled_from(["", *self.seen[Run]]), "besides")
+        expected = self.runner.run(self.memory.history(thread_id, last_messages=last, besides_run=besides))
+        assert self.runner.run(self.sqlite.history(thread_id, last_messages=last, besides_run=besides)) == expected
+
+    @rule(data=st.data(), kind=st.sampled_from(KINDS))
+    def get(self, data: st.DataObject, kind: type[Any]) -> None:
+        id = data.draw(st.sampled_from(self.seen[kind]), "id")
+        assert self.runner.run(self.sqlite.get(kind, id)) == self.runner.run(self.memory.get(kind, id))
+
+    @invariant()
+    def all_is_there(self) -> None:
+        async def everything(store: Store) -> list[Any]:
+            return [await store.unfinished(), *[[r async for r in store.everything(kind)] for kind in KINDS]]
+
+        assert self.runner.run(everything(self.sqlite)) == self.runner.run(everything(self.memory))
+
+
+TestStoresAgree = Stores.TestCase
+TestStoresAgree.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
