@@ -20,14 +20,14 @@ class AssistantsService:
         self._transport = transport
 
     async def create(self, **params: Unpack[AssistantCreateParams]) -> Assistant:
-        """Make an assistant.
+        """Create an assistant.
 
         Args:
             **params: See `AssistantCreateParams`; ``model`` is required.
 
         Raises:
             BadRequestError: The endpoint refuses a parameter.
-            TransportError: No usable response. If ``maybe_done``, the assistant may exist: it is not made twice.
+            TransportError: No usable response. If ``maybe_done``, the assistant may exist; the request is not repeated.
 
         Source: Assistants v2 API, operation ``createAssistant``.
         """
@@ -48,10 +48,10 @@ class AssistantsService:
         )
 
     async def update(self, assistant_id: str, **params: Unpack[AssistantUpdateParams]) -> Assistant:
-        """Change what is given, leave the rest.
+        """Change the parameters that are given; the others stay as they are.
 
         Args:
-            assistant_id: Which one.
+            assistant_id: The assistant's ID.
             **params: See `AssistantUpdateParams`.
 
         Raises:
@@ -64,7 +64,7 @@ class AssistantsService:
         return await self._transport.request("POST", url, Assistant, body=params)
 
     def list(self, **query: Unpack[ListParams]) -> Listing[Assistant]:
-        """All assistants, newest first: ``async for``, or ``await ….page()``.
+        """List assistants, newest first: iterate with ``async for``, or ``await ….page()`` for one page.
 
         Args:
             **query: See `ListParams`.
@@ -74,7 +74,7 @@ class AssistantsService:
         return Listing(self._transport, Page[Assistant], ASSISTANTS, {}, query, ListParams)
 
     async def delete(self, assistant_id: str) -> Deleted:
-        """Delete an assistant. Its threads and runs stay.
+        """Delete an assistant. Threads and runs that used it stay.
 
         Raises:
             NotFoundError: There is no such assistant.
@@ -82,5 +82,5 @@ class AssistantsService:
         Source: Assistants v2 API, operation ``deleteAssistant``.
         """
         url = self._transport.url(ASSISTANT, assistant_id=assistant_id)
-        answer = Deleted(id=assistant_id, object="assistant.deleted")
-        return await delete(self._transport, url, Assistant, answer)
+        deleted = Deleted(id=assistant_id, object="assistant.deleted")
+        return await delete(self._transport, url, Assistant, deleted)

@@ -30,7 +30,7 @@ class MessagesService:
         Raises:
             NotFoundError: There is no such thread.
             BadRequestError: The thread has an active run; nothing was added.
-            TransportError: No usable response. If ``maybe_done``, the message may be there: it is not added twice.
+            TransportError: No usable response. If ``maybe_done``, the message may exist; the request is not repeated.
 
         Source: Assistants v2 API, operation ``createMessage``.
         """
@@ -44,9 +44,9 @@ class MessagesService:
         """Fetch a message.
 
         Args:
-            message: The message, as it was; or
-            thread_id: its thread's ID, and
-            message_id: its own.
+            message: The message, in any version. Instead of it, give both IDs:
+            thread_id: The thread's ID.
+            message_id: The message's ID.
 
         Raises:
             NotFoundError: There is no such thread or message.
@@ -64,12 +64,12 @@ class MessagesService:
         message_id: str | None = None,
         **params: Unpack[MessageUpdateParams],
     ) -> Message:
-        """Change the metadata.
+        """Change the metadata of a message.
 
         Args:
             message: The message, as for `retrieve`.
-            thread_id: Its thread's ID, instead.
-            message_id: Its own.
+            thread_id: The thread's ID, if there is no ``message``.
+            message_id: The message's ID, if there is no ``message``.
             **params: See `MessageUpdateParams`.
 
         Raises:
@@ -82,11 +82,11 @@ class MessagesService:
         return await self._transport.request("POST", url, Message, body=params)
 
     def list(self, thread_id: str, **query: Unpack[MessageListParams]) -> Listing[Message]:
-        """All messages of a thread, newest first: ``async for``, or ``await ….page()``.
+        """List a thread's messages, newest first: iterate with ``async for``, or ``await ….page()`` for one page.
 
         Args:
             thread_id: The thread.
-            **query: See `MessageListParams`; ``run_id`` keeps to one run's.
+            **query: See `MessageListParams`; ``run_id`` leaves out other runs' messages.
 
         Source: Assistants v2 API, operation ``listMessages``.
         """
@@ -99,8 +99,8 @@ class MessagesService:
 
         Args:
             message: The message, as for `retrieve`.
-            thread_id: Its thread's ID, instead.
-            message_id: Its own.
+            thread_id: The thread's ID, if there is no ``message``.
+            message_id: The message's ID, if there is no ``message``.
 
         Raises:
             NotFoundError: There is no such thread or message.
@@ -108,5 +108,5 @@ class MessagesService:
         Source: Assistants v2 API, operation ``deleteMessage``.
         """
         ids = ids_of(Message, message, thread_id=thread_id, message_id=message_id)
-        answer = Deleted(id=ids["message_id"], object="thread.message.deleted")
-        return await delete(self._transport, self._transport.url(MESSAGE, **ids), Message, answer)
+        deleted = Deleted(id=ids["message_id"], object="thread.message.deleted")
+        return await delete(self._transport, self._transport.url(MESSAGE, **ids), Message, deleted)

@@ -32,11 +32,11 @@ class RunStepsService:
         """Fetch a step.
 
         Args:
-            step: The step, as it was; or
-            thread_id: its thread's ID,
-            run_id: its run's, and
-            step_id: its own.
-            include: Further fields to send; the API has one,
+            step: The step, in any version. Instead of it, give all three IDs:
+            thread_id: The thread's ID.
+            run_id: The run's ID.
+            step_id: The step's ID.
+            include: Additional fields that the server should send. The API has one,
                 ``step_details.tool_calls[*].file_search.results[*].content``.
 
         Raises:
@@ -57,12 +57,12 @@ class RunStepsService:
         include: Sequence[str] = (),
         **query: Unpack[ListParams],
     ) -> Listing[RunStep]:
-        """All steps of a run, newest first: ``async for``, or ``await ….page()``.
+        """List a run's steps, newest first: iterate with ``async for``, or ``await ….page()`` for one page.
 
         Args:
-            run: The run; or
-            thread_id: its thread's ID, and
-            run_id: its own.
+            run: The run. Instead of it, give both IDs:
+            thread_id: The thread's ID.
+            run_id: The run's ID.
             include: As for `retrieve`.
             **query: See `ListParams`.
 

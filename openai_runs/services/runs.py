@@ -1,4 +1,4 @@
-"""Runs: start one, look after it, see it through."""
+"""Runs: start one, follow or stream it to its end, answer its tool calls, cancel it."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -20,7 +20,7 @@ from openai_runs.following.run_requests import FindRun, RunRequests, ToolOutputs
 from openai_runs.models.page import IncludeParams, ListParams, Page
 from openai_runs.models.run import Run, RunCreateParams, RunUpdateParams, ToolOutputsSubmitParams
 
-if TYPE_CHECKING:  # imported where it is used: programs that do not stream need not pay for it
+if TYPE_CHECKING:  # imported in the methods that need it, so that programs without streaming start faster
     from openai_runs.following.streaming import RunStream
 
 #: The key in a run's metadata by which `RunsService.create` finds its run again after a lost response.
@@ -31,50 +31,49 @@ MARKER: Final = "openai_runs.create"
 class RunsService:
     """``session.runs``.
 
-    A run is named by itself, a `Run`, or by its IDs as keywords: ``retrieve(run)`` or ``retrieve(thread_id=…,
-    run_id=…)``.
+    A method takes either a `Run` or its IDs as keywords: ``retrieve(run)`` or ``retrieve(thread_id=…, run_id=…)``.
     """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     async def create(self, thread_id: str, *, include: Sequence[str] = (), **params: Unpack[RunCreateParams]) -> Run:
-        """Start a run of an assistant on a thread, once.
+        """Start a run of an assistant on a thread, never more than one.
 
-        If the response is lost, the thread's runs are searched for this one before anything is repeated; for that it
-        carries a marker in its metadata, under ``openai_runs.create``. Metadata that has 16 pairs already leaves no
-        room for it; then a request in doubt is not repeated.
+        The run carries a marker in its metadata, under ``openai_runs.create``. If the response is lost, the thread's
+        runs are searched for that marker before the request is repeated. Metadata that already has 16 pairs, the API's
+        limit, has no room for the marker; then a request that may have started a run is not repeated.
 
         Args:
-            thread_id: Where to run. A thread has at most one active run.
-            include: Further fields to send; the API has one,
+            thread_id: The thread to run on. A thread has at most one active run.
+            include: Additional fields that the server should send. The API has one,
                 ``step_details.tool_calls[*].file_search.results[*].content``.
             **params: See `RunCreateParams`; ``assistant_id`` is required.
 
         Returns:
-            The run as the server first shows it, nearly always ``queued``.
+            The new run, nearly always ``queued``.
 
         Raises:
             NotFoundError: There is no such thread or assistant.
             BadRequestError: The thread has an active run already; nothing was started.
-            TransportError: No usable response. If ``maybe_done``, the run may have been started all the same.
+            TransportError: No usable response. If ``maybe_done``, the run may have been started anyway.
 
         Source: Assistants v2 API, operation ``createRun``.
         """
         check_params(params, RunCreateParams)
-        url, body, find = self._creation(thread_id, include, params)
+        url, body, find = self._create_request(thread_id, include, params)
         return await self._transport.request("POST", url, Run, body=body, repeatable=False, find=find)
 
-    def _creation(
+    def _create_request(
         self, thread_id: str, include: Sequence[str], params: Mapping[str, Any]
     ) -> tuple[URL, Mapping[str, Any], FindRun | None]:
-        """Where and what to send to start a run, and how to find out whether that is done, if there is a way to."""
+        """The URL and body that start a run, and a function that finds that run after a lost response, if possible."""
         check_params({"include": include}, IncludeParams)
         url = self._transport.url(RUNS, {"include[]": include}, thread_id=thread_id)
         metadata = params.get("metadata") or {}
         if MARKER not in metadata and len(metadata) >= 16:
             return url, params, None
-        marker = metadata.get(MARKER) or uuid4().hex  # a caller's own marker makes its own repetitions safe as well
+        marker = metadata.get(MARKER) or uuid4().hex  # callers who set the marker can safely repeat the call, too
 
         async def find() -> Run | None:
             newest = self._transport.url(RUNS, thread_id=thread_id)
@@ -84,12 +83,12 @@ class RunsService:
         return url, {**params, "metadata": {**metadata, MARKER: marker}}, find
 
     async def retrieve(self, run: Run | None = None, *, thread_id: str | None = None, run_id: str | None = None) -> Run:
-        """Fetch a run as it stands.
+        """Fetch the current state of a run.
 
         Args:
-            run: The run, as it was; or
-            thread_id: its thread's ID, and
-            run_id: its own.
+            run: The run, in any version. Instead of it, give both IDs:
+            thread_id: The thread's ID.
+            run_id: The run's ID.
 
         Raises:
             NotFoundError: There is no such thread or run.
@@ -106,12 +105,12 @@ class RunsService:
         run_id: str | None = None,
         **params: Unpack[RunUpdateParams],
     ) -> Run:
-        """Change the metadata, the one thing of a run that can be changed.
+        """Change the metadata of a run; nothing else of it can be changed.
 
         Args:
             run: The run, as for `retrieve`.
-            thread_id: Its thread's ID, instead.
-            run_id: Its own.
+            thread_id: The thread's ID, if there is no ``run``.
+            run_id: The run's ID, if there is no ``run``.
             **params: See `RunUpdateParams`.
 
         Raises:
@@ -123,7 +122,7 @@ class RunsService:
         return await self._transport.request("POST", self._requests(run, thread_id, run_id).url, Run, body=params)
 
     def list(self, thread_id: str, **query: Unpack[ListParams]) -> Listing[Run]:
-        """All runs of a thread, newest first: ``async for``, or ``await ….page()``.
+        """List a thread's runs, newest first: iterate with ``async for``, or ``await ….page()`` for one page.
 
         Args:
             thread_id: The thread.
@@ -134,12 +133,12 @@ class RunsService:
         return Listing(self._transport, Page[Run], RUNS, {"thread_id": thread_id}, query, ListParams)
 
     async def cancel(self, run: Run | None = None, *, thread_id: str | None = None, run_id: str | None = None) -> Run:
-        """Ask a run to stop. It is ``cancelling`` then, and ``cancelled`` a little later; it may still complete.
+        """Ask the server to cancel a run: it becomes ``cancelling``, then ``cancelled``; it may still complete.
 
         Args:
             run: The run, as for `retrieve`.
-            thread_id: Its thread's ID, instead.
-            run_id: Its own.
+            thread_id: The thread's ID, if there is no ``run``.
+            run_id: The run's ID, if there is no ``run``.
 
         Raises:
             NotFoundError: There is no such thread or run.
@@ -157,23 +156,23 @@ class RunsService:
         thread_id: str | None = None,
         run_id: str | None = None,
     ) -> Run:
-        """Answer the pending tool calls of a run, all in one request.
+        """Submit the outputs of a run's pending tool calls, all in one request.
 
-        If the response is lost, the run is looked at before anything is repeated.
+        If the response is lost, the run is fetched to see whether the outputs arrived, before the request is repeated.
 
         Args:
             run: The run, as for `retrieve`.
-            tool_outputs: An output for each pending call; `Toolbox.answer` makes them.
-            thread_id: The run's thread, instead of ``run``.
-            run_id: The run's ID.
+            tool_outputs: One output per pending call; `Toolbox.answer` makes them.
+            thread_id: The thread's ID, if there is no ``run``.
+            run_id: The run's ID, if there is no ``run``.
 
         Raises:
             NotFoundError: There is no such thread or run.
-            BadRequestError: The run does not wait for outputs, or some are missing.
+            BadRequestError: The run is not waiting for outputs, or some are missing.
 
         Source: Assistants v2 API, operation ``submitToolOuputsToRun``.
         """
-        return await self._requests(run, thread_id, run_id).submit(_given(tool_outputs))
+        return await self._requests(run, thread_id, run_id).submit(_require_outputs(tool_outputs))
 
     def follow(
         self,
@@ -183,17 +182,18 @@ class RunsService:
         run_id: str | None = None,
         **options: Unpack[FollowOptions],
     ) -> AsyncGenerator[RunEvent, None]:
-        """Follow a run to its end, by polling: each change of status once, `RunEnded` last.
+        """Poll a run until it ends, and yield each change of its status once, `RunEnded` last.
 
-        The iterator holds no connection between two polls. It may be left and taken up again, in another process
-        too: an ID is enough. It bears an endpoint that is out of reach for a while, see `Polling.outage`.
+        The iterator holds no connection between two polls. You may stop and follow the same run again later, also in
+        another process: its IDs are enough. An endpoint that is unreachable for a while is tolerated, see
+        `Polling.outage`.
 
         Args:
             run: The run, as for `retrieve`.
-            thread_id: Its thread's ID, instead.
-            run_id: Its own.
+            thread_id: The thread's ID, if there is no ``run``.
+            run_id: The run's ID, if there is no ``run``.
             **options: See `FollowOptions`. With ``on_exit="cancel"``, wrap the iterator in `contextlib.aclosing`, so
-                that a ``break`` takes effect at once.
+                that a ``break`` cancels the run at once.
 
         Yields:
             `StatusChanged`, `ActionRequired`, `ToolOutputsSubmitted`, `RunEnded`.
@@ -201,10 +201,10 @@ class RunsService:
         Raises:
             RunDeadlineError: The deadline has passed.
             RunStuckError: The run stayed ``queued`` for longer than `Polling.queued_timeout`.
-            ToolError: A tool of the toolbox failed, and the toolbox says that this ends the matter.
-            NotFoundError: There is no such run (any more).
-            TransportError: The endpoint stayed out of reach for longer than `Polling.outage`; or, given IDs only,
-                it did not answer at all.
+            ToolError: A tool failed, and the toolbox has ``on_error="raise"``.
+            NotFoundError: There is no such run, or it no longer exists.
+            TransportError: The endpoint was unreachable for longer than `Polling.outage`; or, if only IDs were given,
+                the first request failed, retries included.
         """
         check_params(options, FollowOptions)
         return Follower(self._requests(run, thread_id, run_id), run, **options).events()
@@ -217,52 +217,52 @@ class RunsService:
         run_id: str | None = None,
         **options: Unpack[FollowOptions],
     ) -> Run:
-        """Follow a run to its end and return it completed, or raise.
+        """Follow a run until it ends; return it if it completed, raise otherwise.
 
         Args:
             run: The run, as for `retrieve`.
-            thread_id: Its thread's ID, instead.
-            run_id: Its own.
+            thread_id: The thread's ID, if there is no ``run``.
+            run_id: The run's ID, if there is no ``run``.
             **options: See `FollowOptions`.
 
         Raises:
             RunFailedError: The run failed. Also `RunCancelledError`, `RunExpiredError`, `RunIncompleteError`.
             RunActionRequiredError: The run waits for tool outputs and there is no toolbox.
-            RunDeadlineError: The deadline has passed; ``run`` is as it was last seen.
-            RunStuckError: See `follow`, as for the other errors.
+            RunDeadlineError: The deadline has passed; the error's ``run`` is the latest snapshot.
+            RunStuckError: See `follow`, which also lists the other errors.
         """
         async with aclosing(self.follow(run, thread_id=thread_id, run_id=run_id, **options)) as events:
             async for event in events:
                 run = event.run
                 if isinstance(event, ActionRequired) and options.get("toolbox") is None:
                     break
-        assert run is not None  # noqa: S101  # for the type checker: an iterator tells the end, or raises
+        assert run is not None  # noqa: S101  # for the type checker: the iterator yields at least RunEnded, or raises
         return outcome(run)
 
     def stream(self, thread_id: str, *, include: Sequence[str] = (), **params: Unpack[RunStreamParams]) -> "RunStream":
-        """Start a run, once, and stream what happens: ``async with`` it, then ``async for`` over its events.
+        """Start a run, never more than one, and stream its events: ``async with``, then ``async for`` over it.
 
-        If the stream breaks off, the run is polled from there, and `PollingTookOver` says so; the next tool outputs
-        are answered with a stream again. Nothing is told twice, and no text is left out.
+        If the connection breaks, the run is polled from then on, which `PollingTookOver` announces. Submitting the next
+        tool outputs opens a new stream. No event is repeated, and no text is lost.
 
         Args:
-            thread_id: Where to run. A thread has at most one active run.
+            thread_id: The thread to run on. A thread has at most one active run.
             include: See `create`.
             **params: See `RunCreateParams`, of which ``assistant_id`` is required, and `FollowOptions`. With a
-                ``toolbox`` the stream goes on through tool calls; without one it ends when the run wants tool outputs.
-                The ``deadline`` counts from the ``async with``.
+                ``toolbox`` the stream continues through tool calls; without one it ends when the run requires tool
+                outputs. The ``deadline`` counts from the ``async with``.
 
         Returns:
-            A `RunStream`. Opening it and iterating over it raise what `create` and `follow` raise; and `ResponseError`,
-            without a status, for an error that the stream tells of.
+            A `RunStream`. Opening it and iterating over it raise what `create` and `follow` raise; and a
+            `ResponseError` whose ``status`` is ``None`` if the stream has an ``error`` event.
 
         Source: Assistants v2 API, operation ``createRun``.
         """
         from openai_runs.following.streaming import RunStream
 
         check_params(params, RunStreamParams)
-        params_of_run, options = split_options(params)
-        url, body, find = self._creation(thread_id, include, params_of_run)
+        run_params, options = split_options(params)
+        url, body, find = self._create_request(thread_id, include, run_params)
         start = partial(self._transport.stream, url, Run, body={**body, "stream": True}, find=find)
         requests = RunRequests(self._transport, f"the run on {thread_id}", find=find)
         return RunStream(Follower(requests, None, **options), start)
@@ -276,13 +276,13 @@ class RunsService:
         run_id: str | None = None,
         **options: Unpack[FollowOptions],
     ) -> "RunStream":
-        """Answer the pending tool calls of a run, and stream what happens then. See `stream`.
+        """Submit the outputs of a run's pending tool calls, and stream the events that follow. See `stream`.
 
         Args:
             run: The run, as for `retrieve`.
             tool_outputs: See `submit_tool_outputs`.
-            thread_id: The run's thread, instead of ``run``.
-            run_id: The run's ID.
+            thread_id: The thread's ID, if there is no ``run``.
+            run_id: The run's ID, if there is no ``run``.
             **options: See `FollowOptions`.
 
         Source: Assistants v2 API, operation ``submitToolOuputsToRun``.
@@ -290,8 +290,8 @@ class RunsService:
         from openai_runs.following.streaming import RunStream
 
         check_params(options, FollowOptions)
-        requests, outputs = self._requests(run, thread_id, run_id), _given(tool_outputs)
-        check_params({"tool_outputs": outputs}, ToolOutputsSubmitParams)  # now, and not when it is opened
+        requests, outputs = self._requests(run, thread_id, run_id), _require_outputs(tool_outputs)
+        check_params({"tool_outputs": outputs}, ToolOutputsSubmitParams)  # here rather than when the stream is opened
         start = partial(requests.stream_outputs, outputs)
         return RunStream(Follower(requests, run, **options), start, answered=call_ids(outputs))
 
@@ -299,7 +299,7 @@ class RunsService:
         return RunRequests.of(self._transport, run, thread_id, run_id)
 
 
-def _given(tool_outputs: ToolOutputs | None) -> ToolOutputs:
+def _require_outputs(tool_outputs: ToolOutputs | None) -> ToolOutputs:
     if tool_outputs is None:
         raise TypeError("missing parameter 'tool_outputs'; nothing was sent")
     return tool_outputs

@@ -15,7 +15,7 @@ from openai_runs.models.assistant import Deleted
 from openai_runs.models.run import Run, ThreadRunCreateParams
 from openai_runs.models.thread import Thread, ThreadCreateParams, ThreadUpdateParams
 
-if TYPE_CHECKING:  # imported where it is used: programs that do not stream need not pay for it
+if TYPE_CHECKING:  # imported in the methods that need it, so that programs without streaming start faster
     from openai_runs.following.streaming import RunStream
 
 
@@ -27,14 +27,14 @@ class ThreadsService:
         self._transport = transport
 
     async def create(self, **params: Unpack[ThreadCreateParams]) -> Thread:
-        """Make a thread, empty or with messages.
+        """Create a thread, empty or with messages.
 
         Args:
             **params: See `ThreadCreateParams`.
 
         Raises:
             BadRequestError: The endpoint refuses a parameter.
-            TransportError: No usable response. If ``maybe_done``, the thread may exist: it is not made twice.
+            TransportError: No usable response. If ``maybe_done``, the thread may exist; the request is not repeated.
 
         Source: Assistants v2 API, operation ``createThread``.
         """
@@ -43,7 +43,7 @@ class ThreadsService:
         return await self._transport.request("POST", url, Thread, body=params, repeatable=False)
 
     async def retrieve(self, thread_id: str) -> Thread:
-        """Fetch a thread; its messages are `MessagesService.list`'s.
+        """Fetch a thread, without its messages: `MessagesService.list` fetches those.
 
         Raises:
             NotFoundError: There is no such thread.
@@ -53,10 +53,10 @@ class ThreadsService:
         return await self._transport.request("GET", self._transport.url(THREAD, thread_id=thread_id), Thread)
 
     async def update(self, thread_id: str, **params: Unpack[ThreadUpdateParams]) -> Thread:
-        """Change what is given, leave the rest.
+        """Change the parameters that are given; the others stay as they are.
 
         Args:
-            thread_id: Which one.
+            thread_id: The thread's ID.
             **params: See `ThreadUpdateParams`.
 
         Raises:
@@ -69,7 +69,7 @@ class ThreadsService:
         return await self._transport.request("POST", url, Thread, body=params)
 
     async def delete(self, thread_id: str) -> Deleted:
-        """Delete a thread with all that is in it.
+        """Delete a thread with its messages, runs and run steps.
 
         Raises:
             NotFoundError: There is no such thread.
@@ -77,19 +77,19 @@ class ThreadsService:
         Source: Assistants v2 API, operation ``deleteThread``.
         """
         url = self._transport.url(THREAD, thread_id=thread_id)
-        answer = Deleted(id=thread_id, object="thread.deleted")
-        return await delete(self._transport, url, Thread, answer)
+        deleted = Deleted(id=thread_id, object="thread.deleted")
+        return await delete(self._transport, url, Thread, deleted)
 
     async def create_and_run(self, **params: Unpack[ThreadRunCreateParams]) -> Run:
-        """Make a thread and start a run on it, in one request.
+        """Create a thread and start a run on it, in one request.
 
         Args:
             **params: See `ThreadRunCreateParams`; ``assistant_id`` is required.
 
         Raises:
             NotFoundError: There is no such assistant.
-            TransportError: No usable response. If ``maybe_done``, the run may exist, on a thread whose ID nobody knows,
-                so it is not started twice. `create` and `RunsService.create` can tell, at one request more.
+            TransportError: No usable response. If ``maybe_done``, the run may exist on a thread whose ID is lost, so
+                the request is not repeated. `create` followed by `RunsService.create`, one request more, can find out.
 
         Source: Assistants v2 API, operation ``createThreadAndRun``.
         """
@@ -98,13 +98,14 @@ class ThreadsService:
         return await self._transport.request("POST", url, Run, body=params, repeatable=False)
 
     def stream_run(self, **params: Unpack[ThreadRunStreamParams]) -> "RunStream":
-        """Make a thread, start a run on it, and stream what happens: see `RunsService.stream`.
+        """Create a thread, start a run on it, and stream its events: see `RunsService.stream`.
 
         Args:
             **params: See `ThreadRunCreateParams`, of which ``assistant_id`` is required, and `FollowOptions`.
 
         Returns:
-            A `RunStream`, whose first event is `ThreadCreated`. A lost response is treated as by `create_and_run`.
+            A `RunStream`, whose first event is `ThreadCreated`. After a lost response, it raises what `create_and_run`
+            raises.
 
         Source: Assistants v2 API, operation ``createThreadAndRun``.
         """

@@ -53,7 +53,7 @@ async def test_create_with_everything(session: Session) -> None:
 
 
 async def test_update(session: Session, assistant: Assistant) -> None:
-    """What is given changes, what is left out stays, and null takes away."""
+    """A parameter that is given changes its field, one left out keeps it, and null removes it."""
     changed = await session.assistants.update(
         assistant.id,
         model="other",
@@ -86,7 +86,7 @@ async def test_list(session: Session) -> None:
 
 
 async def test_delete(session: Session, assistant: Assistant) -> None:
-    """Gone is gone; a second time it is not found."""
+    """Deleting a second time raises NotFoundError."""
     word = await session.assistants.delete(assistant.id)
     assert (word.id, word.object, word.deleted) == (assistant.id, "assistant.deleted", True)
     for call in (session.assistants.retrieve, session.assistants.delete):
@@ -96,7 +96,7 @@ async def test_delete(session: Session, assistant: Assistant) -> None:
 
 
 async def test_refused_by_the_server(session: Session) -> None:
-    """What only the server can know comes back as its own words."""
+    """What only the server can judge comes back with the server's message."""
     with pytest.raises(BadRequestError) as caught:
         await session.assistants.create(model="scripted", tools=[{"type": "teleport"}])
     assert caught.value.type == "invalid_request_error"

@@ -65,7 +65,7 @@ async def test_list(session: Session, assistant: Assistant, thread: Thread, tool
 
 
 async def test_delete(session: Session, thread: Thread) -> None:
-    """A message goes, the thread stays."""
+    """Deleting a message keeps the thread."""
     made = await session.messages.create(thread.id, role="user", content="oops")
     word = await session.messages.delete(thread_id=thread.id, message_id=made.id)
     assert (word.id, word.object, word.deleted) == (made.id, "thread.message.deleted", True)
@@ -75,7 +75,7 @@ async def test_delete(session: Session, thread: Thread) -> None:
 
 
 async def test_a_locked_thread(session: Session, assistant: Assistant, thread: Thread) -> None:
-    """While a run is active nothing can be added; the error says which."""
+    """While a run is active no message can be added; the error names the run."""
     run = await session.runs.create(thread.id, assistant_id=assistant.id)
     with pytest.raises(BadRequestError, match=f"while a run {run.id} is active"):
         await session.messages.create(thread.id, role="user", content="wait")

@@ -1,4 +1,4 @@
-"""Never twice, never lost: a real server behind a proxy that loses requests and answers."""
+"""Retries never do anything twice: a real server behind a proxy that loses requests and responses."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -48,7 +48,7 @@ class TestCreate:
     async def test_stored_and_cut(
         self, proxy: Proxy, session: Session, assistant: Assistant, thread: Thread, fate: Fate, max_retries: int
     ) -> None:
-        """The answer is lost after the run was stored: there is one run, and the caller has it."""
+        """The response is lost after the run was stored: there is one run, and the caller gets it."""
         proxy.plan("POST", "/runs", fate)
         async with proxy.session(max_retries=max_retries) as shaky:
             run = await shaky.runs.create(thread.id, assistant_id=assistant.id, metadata={"mine": "1"})
@@ -59,7 +59,7 @@ class TestCreate:
     async def test_not_stored(
         self, proxy: Proxy, shaky: Session, session: Session, assistant: Assistant, thread: Thread
     ) -> None:
-        """The request is lost on its way: the second attempt makes the one run."""
+        """The request is lost: the retry creates the only run."""
         proxy.plan("POST", "/runs", "lose request")
         run = await shaky.runs.create(thread.id, assistant_id=assistant.id)
         assert [found.id for found in await runs_of(session, thread)] == [run.id]
@@ -68,7 +68,7 @@ class TestCreate:
     async def test_not_stored_and_not_repeated(
         self, proxy: Proxy, session: Session, assistant: Assistant, thread: Thread
     ) -> None:
-        """Without repetitions the error says what is known."""
+        """With max_retries=0 the error says whether the run may exist."""
         proxy.plan("POST", "/runs", "lose request")
         async with proxy.session(max_retries=0) as shaky:
             with pytest.raises(TransportError, match="may have had its effect all the same") as caught:
@@ -79,7 +79,7 @@ class TestCreate:
     async def test_late(
         self, proxy: Proxy, shaky: Session, session: Session, assistant: Assistant, thread: Thread
     ) -> None:
-        """The first attempt arrives just before the second: that is refused, and the first one's run is found."""
+        """The first attempt arrives just before the retry, which is refused; the first attempt's run is found."""
         proxy.plan("POST", "/runs", "late")
         run = await shaky.runs.create(thread.id, assistant_id=assistant.id)
         assert [found.id for found in await runs_of(session, thread)] == [run.id]
@@ -88,7 +88,7 @@ class TestCreate:
     async def test_again_and_again(
         self, proxy: Proxy, shaky: Session, session: Session, assistant: Assistant, thread: Thread
     ) -> None:
-        """Losses on every way, looks included."""
+        """Requests and responses are lost, those that look for the run included."""
         proxy.plan("POST", "/runs", "lose request")
         proxy.plan("POST", "/runs", "lose answer")
         proxy.plan("GET", "/runs", "lose answer")
@@ -99,7 +99,7 @@ class TestCreate:
     async def test_the_network_stays_away(
         self, proxy: Proxy, shaky: Session, session: Session, assistant: Assistant, thread: Thread
     ) -> None:
-        """The run was stored, and nothing can be known: the error is about the create, and leaves the doubt."""
+        """If looking for the run fails as well, the error is the create's, with maybe_done set."""
         proxy.plan("POST", "/runs", "lose answer")
         proxy.plan("GET", "/runs", "lose request", times=10)
         with pytest.raises(TransportError, match=r"^POST /v1/threads/.*/runs at ") as caught:
@@ -112,7 +112,7 @@ class TestCreate:
     async def test_somebody_elses_run(
         self, proxy: Proxy, shaky: Session, session: Session, assistant: Assistant, thread: Thread
     ) -> None:
-        """A run that is not ours is not taken for ours."""
+        """A run with another marker is not returned."""
         other = await session.runs.create(thread.id, assistant_id=assistant.id)
         proxy.plan("POST", "/runs", "lose answer")
         with pytest.raises(Exception, match=f"already has an active run {other.id}"):
@@ -122,7 +122,7 @@ class TestCreate:
     async def test_a_callers_own_marker(
         self, proxy: Proxy, shaky: Session, session: Session, assistant: Assistant, thread: Thread
     ) -> None:
-        """Whoever brings a marker finds the run by it, in a later process too."""
+        """A caller who sets the marker finds the run by it, also in a later process."""
         proxy.plan("POST", "/runs", "lose answer")
         run = await shaky.runs.create(thread.id, assistant_id=assistant.id, metadata={MARKER: "job-7"})
         assert run.metadata == {MARKER: "job-7"}
@@ -131,7 +131,7 @@ class TestCreate:
     async def test_no_room_for_a_marker(
         self, proxy: Proxy, shaky: Session, session: Session, assistant: Assistant, thread: Thread
     ) -> None:
-        """Sixteen pairs of the caller's: in doubt it is not repeated, and the caller is told."""
+        """Without room for the marker, a create that may have taken effect is not repeated; the error says so."""
         pairs = {str(n): "v" for n in range(16)}
         proxy.plan("POST", "/runs", "lose answer")
         with pytest.raises(TransportError) as caught:
@@ -142,7 +142,7 @@ class TestCreate:
 
 
 class TestOtherPosts:
-    """Where nothing tells whether it was done, it is not done again."""
+    """A request whose effect cannot be looked up is not repeated if it may have taken effect."""
 
     @pytest.mark.parametrize("fate", ["lose answer", "lose request", error(500), error(502)])
     async def test_in_doubt(
@@ -164,7 +164,7 @@ class TestOtherPosts:
     async def test_updates(
         self, proxy: Proxy, shaky: Session, assistant: Assistant, thread: Thread, fate: Fate
     ) -> None:
-        """To set something twice is to set it: updates are repeated."""
+        """Updates are idempotent, so they are repeated."""
         proxy.plan("POST", thread.id, fate)
         assert (await shaky.threads.update(thread.id, metadata={"a": "b"})).metadata == {"a": "b"}
         proxy.plan("POST", assistant.id, fate)
@@ -176,7 +176,7 @@ class TestDelete:
     async def test_cut(
         self, proxy: Proxy, shaky: Session, session: Session, assistant: Assistant, thread: Thread, fate: Fate
     ) -> None:
-        """What is gone was deleted by us, be it by the first attempt; also over a connection that was used before."""
+        """An object that is gone was deleted by an earlier attempt; also over a connection that was used before."""
         message = await shaky.messages.create(thread.id, role="user", content="x")
         for id, call in (
             (message.id, lambda: shaky.messages.delete(thread_id=thread.id, message_id=message.id)),
@@ -191,7 +191,7 @@ class TestDelete:
             await session.threads.retrieve(thread.id)
 
     async def test_a_proxys_404(self, proxy: Proxy, session: Session, thread: Thread) -> None:
-        """A 404 that is not the API's says nothing about the object: the doubt stays."""
+        """A 404 that is not the API's says nothing about the object: maybe_done stays set."""
         proxy.plan("DELETE", thread.id, "lose request")
         proxy.plan("GET", thread.id, reply(b"<h1>404</h1>", 404), times=3)
         async with proxy.session() as shaky:
@@ -211,13 +211,13 @@ class TestRunActions:
 
     @pytest.mark.parametrize("fate", [*ANSWER_LOST, *UNREADABLE, "lose request", "late"])
     async def test_cancel(self, proxy: Proxy, shaky: Session, session: Session, waiting: Run, fate: Fate) -> None:
-        """A run that is being cancelled, or is, was cancelled by us."""
+        """After a lost response, a run that is cancelling or cancelled counts as cancelled by this request."""
         proxy.plan("POST", "/cancel", fate)
         assert (await shaky.runs.cancel(waiting)).status in ("cancelling", "cancelled")
 
     @pytest.mark.parametrize("fate", [*ANSWER_LOST, *UNREADABLE, "lose request", "late"])
     async def test_submit(self, proxy: Proxy, shaky: Session, session: Session, waiting: Run, fate: Fate) -> None:
-        """Outputs that the run no longer waits for have been taken."""
+        """Outputs that the run no longer waits for have arrived."""
         outputs = [ToolOutput(tool_call_id=call.id, output="sun") for call in waiting.pending_tool_calls]
         proxy.plan("POST", "/submit_tool_outputs", fate)
         run = await shaky.runs.submit_tool_outputs(waiting, outputs)
@@ -228,7 +228,7 @@ class TestRunActions:
     async def test_a_whole_story(
         self, proxy: Proxy, shaky: Session, session: Session, assistant: Assistant, thread: Thread, fate: Fate
     ) -> None:
-        """One run, one call of the tool, whatever is lost on the way."""
+        """One run and one call of the tool, whichever request or response is lost."""
         made = []
         toolbox = Toolbox(on_error="raise")
 

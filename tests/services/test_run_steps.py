@@ -26,7 +26,7 @@ async def run(session: Session, assistant: Assistant, thread: Thread, toolbox: T
 
 
 async def test_list_and_retrieve(session: Session, run: Run) -> None:
-    """What a run did, newest first or in order, and each step by itself."""
+    """Steps are listed newest first or oldest first, and retrieved one by one."""
     steps = [
         step async for step in session.run_steps.list(thread_id=run.thread_id, run_id=run.id, order="asc", limit=1)
     ]
@@ -49,7 +49,7 @@ async def test_list_and_retrieve(session: Session, run: Run) -> None:
 
 @pytest.mark.parametrize("include", [[CONTENT], (CONTENT,)])
 async def test_include(server: LocalServer, run: Run, include: Any) -> None:
-    """Further fields are asked for on each page, and the endpoint understands the request."""
+    """`include` is sent with the request for each page."""
     async with Proxy(server.url) as proxy, proxy.session() as session:
         steps = [
             step

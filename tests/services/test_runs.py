@@ -70,7 +70,7 @@ async def test_create_with_everything(
 
 
 async def test_the_marker(session: Session, assistant: Assistant, thread: Thread) -> None:
-    """A run of its own each time; a caller's own stays; there is none where the pairs are used up."""
+    """Each run gets a marker of its own; a caller's marker is kept; without room for a pair there is none."""
     one = await session.runs.create(thread.id, assistant_id=assistant.id, metadata=None)
     await session.runs.cancel(one)
     other = await session.runs.create((await session.threads.create()).id, assistant_id=assistant.id, metadata={})
@@ -83,7 +83,7 @@ async def test_the_marker(session: Session, assistant: Assistant, thread: Thread
 
 
 async def test_retrieve_and_update(session: Session, waiting: Run) -> None:
-    """By the run, or by two IDs."""
+    """A run is retrieved by the object or by its two IDs."""
     assert await session.runs.retrieve(waiting) == waiting
     assert await session.runs.retrieve(thread_id=waiting.thread_id, run_id=waiting.id) == waiting
     assert (await session.runs.update(waiting, metadata={"a": "b"})).metadata == {"a": "b"}
@@ -107,7 +107,7 @@ async def test_list(session: Session, assistant: Assistant, thread: Thread) -> N
 
 @pytest.mark.parametrize("by_ids", [False, True])
 async def test_cancel(session: Session, waiting: Run, by_ids: bool) -> None:
-    """A run that waits is cancelled; one that has ended cannot be."""
+    """A run that waits for tool outputs can be cancelled; one that has ended cannot."""
     cancelled = await (
         session.runs.cancel(thread_id=waiting.thread_id, run_id=waiting.id) if by_ids else session.runs.cancel(waiting)
     )
@@ -121,7 +121,7 @@ async def test_cancel(session: Session, waiting: Run, by_ids: bool) -> None:
 @pytest.mark.parametrize("by_ids", [False, True])
 @pytest.mark.parametrize("as_dicts", [False, True])
 async def test_submit_tool_outputs(session: Session, waiting: Run, by_ids: bool, as_dicts: bool) -> None:
-    """Outputs are models or dicts; afterwards the run goes on, and takes no more."""
+    """Outputs are models or dicts; then the run continues and accepts no further outputs."""
     outputs: list[Any] = [
         {"tool_call_id": call.id, "output": "rain"} if as_dicts else ToolOutput(tool_call_id=call.id, output="rain")
         for call in waiting.pending_tool_calls
@@ -135,14 +135,14 @@ async def test_submit_tool_outputs(session: Session, waiting: Run, by_ids: bool,
 
 
 async def test_not_all_outputs(session: Session, waiting: Run) -> None:
-    """The server wants them all at once, and says so."""
+    """Submitting only some of the outputs is refused with the server's message."""
     with pytest.raises(BadRequestError, match="Expected tool outputs for call_ids"):
         await session.runs.submit_tool_outputs(waiting, [])
 
 
 @pytest.mark.parametrize("include", [None, "content", [None]])
 async def test_what_is_no_list_of_fields(include: Any) -> None:
-    """What to include is a list of words; anything else is refused before it is sent."""
+    """`include` is a list of strings; anything else is refused before it is sent."""
     async with Stub() as stub, stub.session() as session:
         for call in (
             lambda: session.runs.create("thread_1", assistant_id="asst_1", include=include),
@@ -156,7 +156,7 @@ async def test_what_is_no_list_of_fields(include: Any) -> None:
 
 
 async def test_which_run() -> None:
-    """A run is named by a Run or by two IDs; half a name is refused before anything is sent."""
+    """A run is given as a Run or as two IDs; one ID alone is refused before anything is sent."""
     async with Stub() as stub, stub.session() as session:
         words = r"give a Run, or thread_id=…, run_id=… as keywords: got "
         for call, got in (
@@ -178,7 +178,7 @@ async def test_which_run() -> None:
 
 
 async def test_a_wrong_base_url(server: LocalServer) -> None:
-    """A server that has no such path says so in the API's words, and is understood."""
+    """A server without the API's paths raises UnsupportedEndpointError."""
     async with Session(server.url + "/v9") as session:
         with pytest.raises(UnsupportedEndpointError, match=r"base_url is wrong .* It said: .*Invalid URL"):
             await session.runs.retrieve(thread_id="thread_1", run_id="run_1")

@@ -41,7 +41,7 @@ async def test_update(session: Session, thread: Thread) -> None:
 
 
 async def test_delete(session: Session, thread: Thread) -> None:
-    """A thread goes with all that is in it."""
+    """Deleting a thread deletes everything in it."""
     word = await session.threads.delete(thread.id)
     assert (word.id, word.object, word.deleted) == (thread.id, "thread.deleted", True)
     with pytest.raises(NotFoundError):
@@ -51,7 +51,7 @@ async def test_delete(session: Session, thread: Thread) -> None:
 
 
 async def test_create_and_run(session: Session, assistant: Assistant) -> None:
-    """One request makes the thread and its run, with every parameter of both."""
+    """One request creates the thread and its run, with every parameter of both."""
     run = await session.threads.create_and_run(
         assistant_id=assistant.id,
         thread={"messages": [{"role": "user", "content": "hello"}], "metadata": {"t": "1"}},
@@ -82,6 +82,6 @@ async def test_create_and_run(session: Session, assistant: Assistant) -> None:
 
 
 async def test_create_and_run_on_nothing(session: Session) -> None:
-    """Without the assistant there is neither run nor thread."""
+    """If the assistant does not exist, neither run nor thread is created."""
     with pytest.raises(NotFoundError):
         await session.threads.create_and_run(assistant_id="asst_none")
