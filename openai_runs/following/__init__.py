@@ -1,1 +1,1 @@
-"""All that observes one run: by polling or by streaming, from its start to the telling of its end."""
+"""Everything that observes one run, by polling or by streaming, from its start until its end is reported."""

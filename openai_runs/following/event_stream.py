@@ -1,4 +1,4 @@
-"""`EventStream`: one stream of a run, from its opening to its end. Bytes become events, one at a time."""
+"""`EventStream`: reads one stream of a run from open to close; bytes become frames, and each frame a model."""
 
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
@@ -22,99 +22,99 @@ ModelT = TypeVar("ModelT", bound=Model)
 
 MESSAGE_DELTA: Final = b"thread.message.delta"
 
-#: The payload of each event but ``error`` and ``done``.
-_PAYLOADS: Final[dict[bytes, type[Model]]] = {
+#: The model of each event's data; ``error`` and ``done`` have none.
+_MODELS: Final[dict[bytes, type[Model]]] = {
     b"thread.created": Thread,
-    **{f"thread.run.{word}".encode(): Run for word in ("created", *RunStatus)},
-    **{f"thread.run.step.{word}".encode(): RunStep for word in ("created", *RunStepStatus)},
+    **{f"thread.run.{suffix}".encode(): Run for suffix in ("created", *RunStatus)},
+    **{f"thread.run.step.{suffix}".encode(): RunStep for suffix in ("created", *RunStepStatus)},
     b"thread.run.step.delta": RunStepDelta,
-    **{f"thread.message.{word}".encode(): Message for word in ("created", *MessageStatus)},
+    **{f"thread.message.{suffix}".encode(): Message for suffix in ("created", *MessageStatus)},
     MESSAGE_DELTA: MessageDelta,
 }
 
-#: Seconds for the end of an answer to come after its last event: then its connection can be used again.
-_LAST_BYTES: Final = 0.1
+#: Seconds to wait for the end of the response after its last event; a fully read response frees its connection.
+_DRAIN_TIMEOUT: Final = 0.1
 
 
 class EventStream:
-    """One stream, from its opening to its end."""
+    """One stream of a run, read from open to close."""
 
     def __init__(self, stream: ByteStream) -> None:
-        self.done: bool = False  #: whether it has said that it is at its end
+        self.done: bool = False  #: whether the ``done`` event has come
         self._stream = stream
         self._read = stream.read
         self._decoder = Decoder()
         self._has_ended = False
         self._frames: list[Frame] = []
-        self._earlier = 0
+        self._frames_before = 0  # how many came in earlier chunks
 
     @property
-    def lost(self) -> str:
-        """Why there is no more of it, unless the run has ended."""
+    def end_reason(self) -> str:
+        """Why the stream ended, if the run has not."""
         return self._stream.lost or "the stream ended before the run did"
 
-    async def frames(self, follower: Follower) -> list[Frame] | None:
-        """Its next events, as many at a time as come at a time; ``None`` when there are no more."""
+    async def next_frames(self, follower: Follower) -> list[Frame] | None:
+        """The frames that the next chunk of bytes completes, perhaps none; ``None`` at the end of the stream."""
         if self.done or self._has_ended:
-            await self._close()
+            await self._drain_and_close()
             return None
-        chunk = await (self._read() if follower.deadline is None else follower.in_time(self._read()))
-        self._earlier += len(self._frames)
+        chunk = await (self._read() if follower.deadline is None else follower.before_deadline(self._read()))
+        self._frames_before += len(self._frames)
         if chunk:
             self._frames = self._decoder.feed(chunk)
         else:
             self._has_ended = True
-            # An event that breaks off is a broken connection, and no nonsense of the server's.
-            self._frames = [frame for frame in self._decoder.end() if _is_whole(frame)]
-        if not self._frames:  # a sign of life, and no more
+            # A truncated last frame means that the connection broke, not that the server sent invalid JSON.
+            self._frames = [frame for frame in self._decoder.end() if _is_complete(frame)]
+        if not self._frames:  # only a keep-alive: the run may still be queued
             follower.check_queued()
         return self._frames
 
-    async def _close(self) -> None:
-        with anyio.move_on_after(_LAST_BYTES):
+    async def _drain_and_close(self) -> None:
+        with anyio.move_on_after(_DRAIN_TIMEOUT):
             while not self._has_ended:
                 self._has_ended = not await self._read()
         self._stream.close()
 
-    def load(self, frame: Frame, kind: type[ModelT]) -> ModelT:
-        """The payload of an event of a known kind."""
+    def load(self, frame: Frame, model: type[ModelT]) -> ModelT:
+        """The data of a frame, as the given model."""
         try:
-            payload = _wire.load(frame[1], kind)
+            payload = _wire.load(frame[1], model)
         except ProtocolError as error:
-            self._check_error(frame, _parsed(frame[1]))
-            number = self._earlier + self._frames.index(frame) + 1
+            self._raise_if_error(frame, _json_or_text(frame[1]))
+            number = self._frames_before + self._frames.index(frame) + 1
             text = f"event {number} of the stream, {frame[0].decode(errors='replace')}: {error}"
             raise ProtocolError(text, paths=error.paths, body=snippet(frame[1])) from error
         if payload.extra:
-            self._check_error(frame, payload.extra)
+            self._raise_if_error(frame, payload.extra)
         return payload
 
     def payload(self, frame: Frame) -> Model | UnknownEvent | None:
-        """The payload of an event of any kind; nothing of the last one."""
+        """The data of a frame of any kind; ``None`` for ``done``."""
         name, data = frame
         if name == b"done" or data.startswith(b"[DONE]"):
             self.done = True
             return None
-        if kind := _PAYLOADS.get(name):
-            return self.load(frame, kind)
-        raw = _parsed(data)
-        self._check_error(frame, raw)
+        if model := _MODELS.get(name):
+            return self.load(frame, model)
+        raw = _json_or_text(data)
+        self._raise_if_error(frame, raw)
         return UnknownEvent(name.decode(errors="replace"), raw)
 
-    def _check_error(self, frame: Frame, raw: Any) -> None:
-        """Raise what an event says that it is: by its name, or by an ``error`` in it."""
+    def _raise_if_error(self, frame: Frame, raw: Any) -> None:
+        """Raise a `ResponseError` if the event is named ``error`` or has an ``error`` key."""
         if frame[0] == b"error" or (isinstance(raw, Mapping) and raw.get("error")):
             raise self._stream.refusal(frame[1])
 
 
-def _parsed(data: bytes) -> Any:
+def _json_or_text(data: bytes) -> Any:
     try:
         return _wire.decode(data)
-    except ProtocolError:  # an event that we do not know may have any data
+    except ProtocolError:  # the data of an unknown event need not be JSON
         return data.decode(errors="replace")
 
 
-def _is_whole(frame: Frame) -> bool:
+def _is_complete(frame: Frame) -> bool:
     name, data = frame
     try:
         _wire.decode(data)

@@ -1,4 +1,4 @@
-"""How a run is followed: the options of `follow`, `complete` and `stream`, spelled once."""
+"""How a run is followed: the options of `follow`, `complete` and `stream`, defined once."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, TypedDict
@@ -13,14 +13,13 @@ OnExit: TypeAlias = Literal["leave", "cancel"]
 class FollowOptions(TypedDict, total=False):
     """How a run is followed; each key may be left out."""
 
-    #: Answers tool calls. Without one, `ActionRequired` is for the caller to answer.
+    #: Answers tool calls. Without one, the caller has to answer each `ActionRequired`.
     toolbox: Toolbox | None
-    deadline: (
-        float | None
-    )  #: seconds for all of it, from the first event asked for; ``None``, the default, for no limit
-    polling: Polling  #: how often to ask, and for how long to bear an endpoint that is out of reach
-    #: What becomes of an unfinished run when it is left, by an error, a deadline or cancellation: ``"leave"`` it, which
-    #: is the default, or ``"cancel"`` it.
+    #: Seconds for the whole run, from the first event asked for; ``None``, the default, for no limit.
+    deadline: float | None
+    polling: Polling  #: how often to poll, and for how long to tolerate an unreachable endpoint
+    #: What to do with an unfinished run when following stops, by an error, a deadline or cancellation: ``"leave"`` it
+    #: running, the default, or ``"cancel"`` it.
     on_exit: OnExit
 
 
@@ -33,16 +32,16 @@ class ThreadRunStreamParams(ThreadRunCreateParams, FollowOptions, total=False):
 
 
 def split_options(params: Mapping[str, Any]) -> tuple[dict[str, Any], FollowOptions]:
-    """Tell the parameters of a request from how its run is followed."""
+    """Split the parameters of `RunsService.stream` into the request's own and the `FollowOptions`."""
     options: Any = {name: value for name, value in params.items() if name in FollowOptions.__annotations__}
     return {name: value for name, value in params.items() if name not in options}, options
 
 
 def check_on_exit(on_exit: OnExit) -> None:
-    """Refuse what is not one of the two words.
+    """Check an ``on_exit``.
 
     Raises:
-        ValueError: It is not.
+        ValueError: It is neither ``"leave"`` nor ``"cancel"``.
     """
     if on_exit not in ("leave", "cancel"):
         raise ValueError(f"on_exit must be 'leave' or 'cancel': got {on_exit!r}")

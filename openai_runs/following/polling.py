@@ -1,4 +1,4 @@
-"""How often a run is asked for. No clock: delays are values."""
+"""How often a run is polled. Delays are computed as values; nothing here reads a clock or sleeps."""
 
 from typing import Any
 
@@ -14,28 +14,28 @@ def _seconds(_: object, attribute: Any, value: object) -> None:
 
 @frozen(kw_only=True)
 class Polling:
-    """How often a follower asks. The server's hint, ``openai-poll-after-ms``, wins over it on every answer.
+    """How often to poll. A response's hint, ``openai-poll-after-ms``, overrides it for the next poll.
 
-    Waiting starts at ``first`` seconds after each change and grows by ``factor`` with each answer that
-    brings nothing new, up to ``longest`` seconds.
+    The delay is ``first`` seconds after each change of the run, and is multiplied by ``factor`` after each response
+    without a change, up to ``longest`` seconds.
     """
 
     first: float = field(default=0.25, validator=_seconds)
     factor: float = field(default=1.5, validator=[validators.ge(1), validators.le(10)])
     longest: float = field(default=5.0, validator=_seconds)
-    #: Seconds a run may stay ``queued`` at a stretch before following it raises `RunStuckError`. ``None``: for ever.
+    #: Seconds without interruption that a run may stay ``queued`` before `RunStuckError` is raised. ``None``: no limit.
     queued_timeout: float | None = field(default=600.0, validator=_seconds)
-    #: Seconds at a stretch that the endpoint may be out of reach, retries included, before following gives up.
+    #: Seconds without interruption that the endpoint may be unreachable, retries included, before its error is raised.
     outage: float = field(default=60.0, validator=_seconds)
 
     def delay(self, unchanged: int, hint: float | None = None) -> float:
-        """Seconds until the next question.
+        """Seconds until the next poll.
 
         Args:
-            unchanged: How many answers in a row have brought nothing new.
-            hint: The server's wish, in seconds.
+            unchanged: How many responses in a row showed no change.
+            hint: The server's hint, in seconds.
         """
         if hint is not None:
             return max(hint, 0.0)
-        # min() on the exponent as well: a run that is polled for days must not overflow a float.
+        # The exponent is limited too: a run that is polled for days must not overflow a float.
         return min(self.first * self.factor ** min(unchanged, 64), self.longest)

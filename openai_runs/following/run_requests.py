@@ -1,4 +1,4 @@
-"""The requests about one run, for all who look after it: the service, a follower, a stream."""
+"""The requests about one run, shared by the service, the follower and the stream."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Self, TypeAlias
@@ -18,10 +18,10 @@ from openai_runs.models.run_step import RunStep
 from openai_runs.models.tool import ToolOutput, ToolOutputParam
 
 ToolOutputs: TypeAlias = Sequence[ToolOutput | ToolOutputParam]
-#: Finds out what became of a request for a run whose response was lost: the run, if there is one.
+#: Looks up whether a request whose response was lost took effect: the run if it did.
 FindRun: TypeAlias = Callable[[], Awaitable[Run | None]]
-#: What a request for a stream brings: the stream; or the run alone, because the response was lost and the run found, or
-#: because the endpoint does not stream.
+#: The result of a request for a stream: the stream; or only the run, because the response was lost and the run was
+#: found, or because the endpoint does not stream.
 Opened: TypeAlias = ByteStream | Run
 
 _IN_ORDER: Final[ListParams] = {"order": "asc", "limit": 100}
@@ -29,38 +29,42 @@ _IN_ORDER: Final[ListParams] = {"order": "asc", "limit": 100}
 
 @define
 class RunRequests:
-    """A run by its address; one that is being started has none yet."""
+    """The requests about one run, by its URL; a run that is being started has no URL yet."""
 
     _transport: Transport
     name: str  #: for messages
     _url: URL | None = None
-    _find: FindRun | None = field(default=None, alias="find")  #: finds a run that was to be started
+    _find: FindRun | None = field(default=None, alias="find")  #: finds a run whose URL is not known
 
     @classmethod
     def of(cls, transport: Transport, run: Run | None, thread_id: str | None, run_id: str | None) -> Self:
-        """A run as callers name it: by itself, or by its IDs."""
+        """Requests about a run that the caller gives as an object or by its IDs."""
         ids = ids_of(Run, run, thread_id=thread_id, run_id=run_id)
         return cls(transport, f"run {ids['run_id']}", transport.url(RUN, **ids))
 
     @property
     def url(self) -> URL:
-        """The address."""
+        """The run's URL.
+
+        Raises:
+            TransportError: The run's ID is not known, since the response to its start was lost.
+        """
         if self._url is None:
-            raise TransportError(f"{self.name} may have been started, and nothing is known of it")
+            raise TransportError(f"{self.name} may have been started, but its ID is not known")
         return self._url
 
     @property
     def can_be_found(self) -> bool:
-        """Whether there is an address, or a way to find it."""
+        """Whether the run's URL is known, or can be looked up."""
         return self._url is not None or self._find is not None
 
-    def know(self, run: Run) -> None:
-        """Take the address from a snapshot."""
+    def learn_address(self, run: Run) -> None:
+        """Remember the URL of the run in a snapshot."""
         if self._url is None:
             self._url = self._transport.url(RUN, thread_id=run.thread_id, run_id=run.id)
 
-    def expect_on(self, thread_id: str) -> None:
-        """Know the thread: one that was made together with the run, and so has no other."""
+    def find_on_thread(self, thread_id: str) -> None:
+        """Look the run up on its thread: that was created together with the run, so it has no other run."""
 
         async def newest() -> Run | None:
             url = self._transport.url(RUNS, {"limit": 1}, thread_id=thread_id)
@@ -72,7 +76,7 @@ class RunRequests:
     async def retrieve(self, on_response: OnResponse | None = None) -> Run:
         """See `RunsService.retrieve`."""
         if self._url is None and self._find is not None and (found := await self._find()) is not None:
-            self.know(found)
+            self.learn_address(found)
             return found
         return await self._transport.request("GET", self.url, Run, on_response=on_response)
 
@@ -81,58 +85,61 @@ class RunRequests:
         if self._url is None:
             await self.retrieve()
         url = self._transport.below(self.url, "cancel")
-        return await self._transport.request("POST", url, Run, repeatable=False, find=self._find_stopping)
+        return await self._transport.request("POST", url, Run, repeatable=False, find=self._find_cancelled)
 
-    async def stop(self) -> Run:
-        """Cancel the run, unless it has ended since it was last seen, or is being cancelled."""
+    async def cancel_unless_ended(self) -> Run:
+        """Cancel the run; no error if it has ended meanwhile, or is already being cancelled."""
         try:
             return await self.cancel()
         except BadRequestError:
-            if (now := await self._find_stopping()) is None:
+            if (run := await self._find_cancelled()) is None:
                 raise
-            return now
+            return run
 
-    async def _find_stopping(self) -> Run | None:
-        now = await self._transport.send("GET", self.url, Run)
-        return now if now.status is RunStatus.CANCELLING or now.status.is_terminal else None
+    async def _find_cancelled(self) -> Run | None:
+        """The run if it is ``cancelling`` or has ended, else ``None``."""
+        run = await self._transport.send("GET", self.url, Run)
+        return run if run.status is RunStatus.CANCELLING or run.status.is_terminal else None
 
     async def submit(self, outputs: ToolOutputs, on_response: OnResponse | None = None) -> Run:
         """See `RunsService.submit_tool_outputs`."""
-        url, body, find = self._submission(outputs, on_response)
+        url, body, find = self._submit_request(outputs, on_response)
         return await self._transport.request(
             "POST", url, Run, body=body, repeatable=False, find=find, on_response=on_response
         )
 
     async def stream_outputs(self, outputs: ToolOutputs) -> Opened:
         """See `RunsService.stream_tool_outputs`."""
-        url, body, find = self._submission(outputs, None)
+        url, body, find = self._submit_request(outputs, None)
         return await self._transport.stream(url, Run, body={**body, "stream": True}, find=find)
 
-    async def written(self, run: Run) -> tuple[list[Message], list[RunStep]]:
-        """Fetch the messages and steps of the run."""
+    async def messages_and_steps(self, run: Run) -> tuple[list[Message], list[RunStep]]:
+        """Fetch what the run has written so far, oldest first."""
         ids = {"thread_id": run.thread_id, "run_id": run.id}
         steps = [step async for step in Listing(self._transport, Page[RunStep], STEPS, ids, _IN_ORDER, ListParams)]
-        written = {step.message_id for step in steps}
-        # Endpoints that do not know the parameter send all the thread's messages; some do not tell a message's run.
+        message_ids = {step.message_id for step in steps}
+        # Endpoints that ignore `run_id` send all messages of the thread, and some leave out a message's `run_id`.
         query: MessageListParams = {**_IN_ORDER, "run_id": run.id}
         thread = {"thread_id": run.thread_id}
         messages = Listing(self._transport, Page[Message], MESSAGES, thread, query, MessageListParams)
-        return [message async for message in messages if message.run_id == run.id or message.id in written], steps
+        return [message async for message in messages if message.run_id == run.id or message.id in message_ids], steps
 
-    def _submission(self, outputs: ToolOutputs, on_response: OnResponse | None) -> tuple[URL, dict[str, Any], FindRun]:
-        """Where and what to send, and how to find out whether it was taken."""
+    def _submit_request(
+        self, outputs: ToolOutputs, on_response: OnResponse | None
+    ) -> tuple[URL, dict[str, Any], FindRun]:
+        """The URL and body that submit outputs, and a function that finds out whether they arrived."""
         params = {"tool_outputs": outputs}
         check_params(params, ToolOutputsSubmitParams)
         answered = call_ids(outputs)
 
         async def find() -> Run | None:
-            now = await self._transport.send("GET", self.url, Run, on_response=on_response)
-            waiting = {call.id for call in now.pending_tool_calls} & answered
-            return None if waiting else now
+            run = await self._transport.send("GET", self.url, Run, on_response=on_response)
+            still_pending = {call.id for call in run.pending_tool_calls} & answered
+            return None if still_pending else run
 
         return self._transport.below(self.url, "submit_tool_outputs"), params, find
 
 
 def call_ids(outputs: ToolOutputs) -> frozenset[str]:
-    """The calls that these are for."""
+    """The IDs of the tool calls that these outputs answer."""
     return frozenset(o.tool_call_id if isinstance(o, ToolOutput) else o["tool_call_id"] for o in outputs)

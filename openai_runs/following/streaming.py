@@ -1,4 +1,4 @@
-"""A run as it happens: server-sent events while there is a stream, polling while there is none, in one iterator."""
+"""`RunStream`: one iterator over a run's events, from server-sent events, or from polls while there is no stream."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
@@ -34,34 +34,35 @@ from openai_runs.models.thread import Thread
 
 
 class RunStream(anyio.AsyncContextManagerMixin):
-    """A run as it happens: open it with ``async with``, then ``async for`` over its events, each a `StreamEvent`.
+    """The events of a run as they happen: open with ``async with``, then ``async for``; each is a `StreamEvent`.
 
-    Made by `RunsService.stream`, `RunsService.stream_tool_outputs` and `ThreadsService.stream_run`. It holds a
-    connection, which leaving the ``async with`` closes at once; the run goes on without it.
+    Returned by `RunsService.stream`, `RunsService.stream_tool_outputs` and `ThreadsService.stream_run`. It holds a
+    connection, which leaving the ``async with`` closes at once; the run continues without it.
 
-    The events are one sequence, however often the connection breaks. Those of the run's status are the ones that
-    `RunsService.follow` tells, each once. The texts of a message's deltas, joined, are its text.
+    The events are one sequence, however often the connection breaks. The status events are those that
+    `RunsService.follow` yields, each once. The texts of a message's deltas, joined, are the message's text.
 
-    Without a toolbox, the sequence ends when the run wants tool outputs; `RunsService.stream_tool_outputs` goes on.
+    Without a toolbox, the sequence ends when the run requires tool outputs; `RunsService.stream_tool_outputs`
+    continues it.
     """
 
     def __init__(
         self, follower: Follower, start: Callable[[], Awaitable[Opened]], *, answered: Collection[str] = ()
     ) -> None:
-        """For the services.
+        """Called by the services only.
 
         Args:
-            follower: Knows the run, and polls while there is no stream.
+            follower: Holds the run's state, and polls while there is no stream.
             start: Opens the first stream.
-            answered: The IDs of the calls with whose outputs ``start`` begins.
+            answered: The IDs of the tool calls whose outputs ``start`` submits.
         """
         self._follower = follower
         self._start = start
         self._answered = answered
         self._transcript = Transcript()
         self._stream: ByteStream | None = None
-        self._was_cut = False  # whether there was a stream just before
-        self._lost = ""  # why there is no stream, while there is none
+        self._stream_just_ended = False
+        self._poll_reason = ""  # why there is no stream, for `PollingTookOver`
         self._events: AsyncGenerator[StreamEvent, None] | None = None
         self._was_opened = False
 
@@ -75,20 +76,20 @@ class RunStream(anyio.AsyncContextManagerMixin):
         """The latest snapshot.
 
         Raises:
-            RuntimeError: None has come yet.
+            RuntimeError: None has arrived yet.
         """
         if self._follower.run is None:
-            raise RuntimeError("the run is not known yet: its first event brings it")
+            raise RuntimeError("no snapshot of the run has arrived yet: take the first event before you read .run")
         return self._follower.run
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The messages that the run has written so far, each with its deltas."""
+        """The messages that the run has written so far, deltas included."""
         return self._transcript.messages
 
     @property
     def steps(self) -> tuple[RunStep, ...]:
-        """The steps that the run has taken so far, each with its deltas."""
+        """The steps that the run has taken so far, deltas included."""
         return self._transcript.steps
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
@@ -98,13 +99,13 @@ class RunStream(anyio.AsyncContextManagerMixin):
         return self._events
 
     async def text_deltas(self) -> AsyncGenerator[str, None]:
-        """The text of all messages as it is written, and nothing else."""
+        """Yield only the text of the run's messages, piece by piece."""
         async for event in self:
             if isinstance(event, MessageDelta) and (text := event.text):
                 yield text
 
     async def until_done(self) -> Run:
-        """Take all events that are left, and return the run completed, or raise.
+        """Read the remaining events; return the run if it completed, raise otherwise.
 
         Raises:
             RunFailedError: The run failed. Also `RunCancelledError`, `RunExpiredError`, `RunIncompleteError`.
@@ -117,14 +118,14 @@ class RunStream(anyio.AsyncContextManagerMixin):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
         if self._was_opened:
-            raise RuntimeError("a stream can be opened once; ask for another one")
+            raise RuntimeError("a RunStream can be opened only once: call stream() again for another one")
         self._was_opened = True
         follower = self._follower
         follower.start_clock()
         try:
-            follower.observe()  # a run that the caller has named by itself is no news,
-            follower.wanted = None  # and what it waits for is on its way
-            self._take(await follower.start(self._start))
+            follower.observe()  # the caller's own snapshot is not reported back,
+            follower.pending_action = None  # and `start` submits the outputs that it waits for
+            self._set_source(await follower.start(self._start))
             self._events = self._all_events()
             async with aclosing(self._events):
                 yield self
@@ -134,67 +135,70 @@ class RunStream(anyio.AsyncContextManagerMixin):
                 self._stream.close()
             await follower.leave()
 
-    def _take(self, opened: Opened) -> None:
-        """Go on with what a request for a stream has brought."""
+    def _set_source(self, opened: Opened) -> None:
+        """Continue with the result of a request for a stream: read the stream, or poll the run."""
         if isinstance(opened, ByteStream):
             self._stream = opened
         else:
-            self._follower.take(opened)
-            self._was_cut, self._lost = False, "the request brought the run, and no stream"
+            self._follower.receive(opened)
+            self._stream_just_ended, self._poll_reason = False, "the response was the run instead of a stream"
 
     async def _all_events(self) -> AsyncGenerator[StreamEvent, None]:
-        async with aclosing(self._story()) as parts:
-            async for part in parts:
-                if not isinstance(part, EventStream):
-                    for event in part:
+        async with aclosing(self._sources()) as sources:
+            async for source in sources:
+                if not isinstance(source, EventStream):
+                    for event in source:
                         yield event
                     continue
-                while (frames := await part.frames(self._follower)) is not None:
-                    for event in self._tell(part, frames):
+                while (frames := await source.next_frames(self._follower)) is not None:
+                    for event in self._decode_frames(source, frames):
                         yield event
 
-    async def _story(self) -> AsyncGenerator[EventStream | Iterable[StreamEvent], None]:
-        """All there is to tell: streams, each to be read before the next is asked for; and events in between.
+    async def _sources(self) -> AsyncGenerator[EventStream | Iterable[StreamEvent], None]:
+        """The sources of events: streams, each to be read to its end before the next is asked for, and polled events.
 
-        It goes on until the end is *told*, which is more than that a terminal run was seen; or until the run wants what
-        only the caller has.
+        They end once the run's end has been *reported*, which is later than the arrival of a terminal snapshot; or when
+        the run requires tool outputs and there is no toolbox.
         """
         follower = self._follower
-        while not follower.has_told_end:
+        while not follower.has_reported_end:
             if self._stream is not None:
-                events = EventStream(self._stream)
-                yield events
-                self._stream, self._was_cut, self._lost = None, True, events.lost
-            elif follower.wanted is None:
-                async with aclosing(self._polled()) as parts:
-                    async for part in parts:
-                        yield part
+                stream = EventStream(self._stream)
+                yield stream
+                self._stream, self._stream_just_ended, self._poll_reason = None, True, stream.end_reason
+            elif follower.pending_action is None:
+                async with aclosing(self._poll()) as polled:
+                    async for events in polled:
+                        yield events
             elif follower.toolbox is None:
                 return
             else:
                 outputs, opened = await follower.answer_calls(
-                    follower.toolbox, follower.wanted, follower.requests.stream_outputs
+                    follower.toolbox, follower.pending_action, follower.requests.stream_outputs
                 )
                 if opened is None:
-                    self._was_cut, self._lost = False, "the run has gone on without these tool outputs"
+                    self._stream_just_ended, self._poll_reason = (
+                        False,
+                        "the run has continued without these tool outputs",
+                    )
                 else:
-                    self._take(opened)
+                    self._set_source(opened)
                     yield (ToolOutputsSubmitted(self.run, outputs),)
 
-    def _tell(self, stream: EventStream, frames: list[Frame]) -> Iterator[StreamEvent]:
-        """Events of a stream, each decoded when its turn comes: `messages` is never ahead of them."""
+    def _decode_frames(self, stream: EventStream, frames: list[Frame]) -> Iterator[StreamEvent]:
+        """Decode frames lazily, so that `messages` and `steps` are never ahead of the events."""
         for frame in frames:
             if frame[0] == MESSAGE_DELTA and (text := read_text_delta(frame[1])) is not None:
                 delta, index, value = text
                 self._transcript.add_text(delta.id, index, value)
                 yield delta
             else:
-                yield from self._told(stream, frame)
+                yield from self._decode_frame(stream, frame)
                 if stream.done:
                     return
 
-    def _told(self, stream: EventStream, frame: Frame) -> Iterable[StreamEvent]:
-        """What one event of a stream has to tell."""
+    def _decode_frame(self, stream: EventStream, frame: Frame) -> Iterable[StreamEvent]:
+        """Decode one frame, and update the run's state."""
         name = frame[0].decode(errors="replace")
         match stream.payload(frame):
             case Run() as run:
@@ -210,48 +214,48 @@ class RunStream(anyio.AsyncContextManagerMixin):
                 self._transcript.add_step_delta(delta)
                 return (delta,)
             case Thread() as thread:
-                self._follower.requests.expect_on(thread.id)
+                self._follower.requests.find_on_thread(thread.id)
                 return (ThreadCreated(thread),)
             case UnknownEvent() as event:
-                # A status that this library does not know comes under a name that it does not know.
-                with_status = _as_run(event.raw)
-                return (with_status and self._observe(with_status)) or (event,)
+                # An unknown status makes an unknown event name, `thread.run.<status>`, but its data is a run.
+                unknown_run = _as_run(event.raw)
+                return (unknown_run and self._observe(unknown_run)) or (event,)
         return ()
 
     def _observe(self, run: Run) -> tuple[StatusChanged, ...]:
-        self._follower.take(run)
+        self._follower.receive(run)
         change = self._follower.observe()
         return () if change is None else (change,)
 
-    async def _polled(self) -> AsyncGenerator[Iterable[StreamEvent], None]:
-        """What is to be told while there is no stream: until the run ends, or waits for tool outputs."""
+    async def _poll(self) -> AsyncGenerator[Iterable[StreamEvent], None]:
+        """Yield the events of polling, until the run ends or requires tool outputs."""
         follower, requests = self._follower, self._follower.requests
         if not requests.can_be_found:
-            raise TransportError(f"{self._lost}; {requests.name} may have been started, and nothing is known of it")
+            raise TransportError(f"{self._poll_reason}; {requests.name} may have been started, but its ID is not known")
         is_known = follower.run is not None
         if not is_known:
             await follower.refresh()
-        if self._was_cut or not (self.run.status.is_terminal or self.run.status is RunStatus.REQUIRES_ACTION):
-            yield (PollingTookOver(self.run, self._lost),)
-        if self._was_cut and is_known:
+        if self._stream_just_ended or not (self.run.status.is_terminal or self.run.status is RunStatus.REQUIRES_ACTION):
+            yield (PollingTookOver(self.run, self._poll_reason),)
+        if self._stream_just_ended and is_known:
             await follower.refresh()
-        pauses = False
-        while not pauses:
+        is_paused = False
+        while not is_paused:
             change = await follower.next_change()
-            if pauses := isinstance(change, ActionRequired | RunEnded):
-                messages, steps = await follower.patiently(partial(requests.written, change.run))
-                yield self._transcript.catch_up(*_since(self._answered, messages, steps))
+            if is_paused := isinstance(change, ActionRequired | RunEnded):
+                messages, steps = await follower.through_outages(partial(requests.messages_and_steps, change.run))
+                yield self._transcript.catch_up(*_from_answered_step(self._answered, messages, steps))
             yield (change,)
 
 
-def _since(
+def _from_answered_step(
     answered: Collection[str], messages: list[Message], steps: list[RunStep]
 ) -> tuple[list[Message], list[RunStep]]:
-    """Leave out what came before the step of these calls: it was another stream's to tell."""
-    for place, step in enumerate(steps):
+    """Leave out what precedes the step with the answered calls: an earlier stream has reported it."""
+    for index, step in enumerate(steps):
         if any(call.id in answered for call in step.function_calls):
-            earlier = {one.message_id for one in steps[:place]}
-            return [message for message in messages if message.id not in earlier], steps[place:]
+            earlier = {step.message_id for step in steps[:index]}
+            return [message for message in messages if message.id not in earlier], steps[index:]
     return messages, steps
 
 
@@ -260,5 +264,5 @@ def _as_run(raw: Any) -> Run | None:
         return None
     try:
         return _wire.load(raw, Run)
-    except ProtocolError:  # then it is something else
+    except ProtocolError:  # not a run after all: the event stays unknown
         return None

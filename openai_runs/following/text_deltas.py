@@ -1,6 +1,6 @@
-"""The short way from JSON to a text delta, which nearly every event of a stream is; it takes a third of the long one.
+"""A fast path for text deltas, by far the most frequent event of a stream: a third of the time of `_wire.load`.
 
-What comes out is what `_wire.load` would make. Whatever is not of the usual shape is left to that.
+The result equals that of `_wire.load`, which callers use for every event that this module does not recognize.
 """
 
 from typing import Any, Final, Literal
@@ -14,7 +14,7 @@ from openai_runs.models.model import NO_EXTRA
 
 
 class _Struct(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """Refuses what it does not name, so that nothing is lost."""
+    """Refuses unknown fields, so that an event with any of them goes to `_wire.load`, which keeps them."""
 
 
 class _Text(_Struct):
@@ -22,14 +22,14 @@ class _Text(_Struct):
     annotations: tuple[()] | UnsetType = UNSET
 
 
-class _Part(_Struct):
+class _ContentPart(_Struct):
     index: int
     type: Literal["text"]
     text: _Text
 
 
 class _Changes(_Struct):
-    content: tuple[_Part]
+    content: tuple[_ContentPart]
 
 
 class _Delta(_Struct):
@@ -42,21 +42,25 @@ _decode: Final = msgspec.json.Decoder(_Delta).decode
 _new: Final = object.__new__
 _NewDelta, _NewChanges, _NewPart, _NewText = map(fillable, (MessageDelta, MessageChanges, TextContentDelta, TextDelta))
 
-#: The names of absent fields.
+#: Values of `Model.absent`.
 _NONE: Final = frozenset[str]()
 _ROLE: Final = frozenset({"role"})
 _ANNOTATIONS: Final = frozenset({"annotations"})
 
 
 def read_text_delta(data: bytes) -> tuple[MessageDelta, int, str] | None:
-    """A delta that adds to one text and says nothing else, that text's index, and what is added; else ``None``."""
+    """Read an event that appends to one text and has nothing else.
+
+    Returns:
+        The delta, the text's index and what it appends; ``None`` for any other event.
+    """
     try:
         raw = _decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # the long way says what it is
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # `_wire.load` finds out what it is
         return None
     (part,) = raw.delta.content
     piece = part.text
-    # As in `_wire`: the frozen classes' own way to make these would take longer than everything else.
+    # Filled without `__init__`, as in `_wire`: that of the frozen classes would take longer than everything else.
     text: Any = _new(_NewText)
     text.value = piece.value
     text.annotations = ()

@@ -1,7 +1,7 @@
-"""What a run writes, put together: snapshots and deltas in; events, and messages and steps as they stand, out. No I/O.
+"""`Transcript`: merges snapshots and deltas into the messages and steps of a run. No I/O.
 
-Deltas are merged by ``index`` inside each array: strings grow; numbers, types and IDs are replaced; a new index starts
-an item. A delta costs the same however long the text is already, since its parts are joined only when asked for.
+Deltas are merged by ``index`` inside each array: strings are appended; numbers, types and IDs are replaced; a new index
+starts an item. A delta costs the same however long the text is already, since pieces are joined only on demand.
 """
 
 import copy
@@ -21,95 +21,99 @@ from openai_runs.models.run_step import RunStep, RunStepStatus
 
 _logger = logging.getLogger("openai_runs.runs")
 
-WholeT = TypeVar("WholeT")
+ModelT = TypeVar("ModelT")
 _Json = dict[str, Any]
 
 
 class Transcript:
-    """The messages and steps of one run, in the order in which they came up."""
+    """The messages and steps of one run, in the order in which they began."""
 
     def __init__(self) -> None:
-        self._messages: dict[str, _Growing[Message]] = {}
-        self._steps: dict[str, _Growing[RunStep]] = {}
+        self._messages: dict[str, _DeltaMerger[Message]] = {}
+        self._steps: dict[str, _DeltaMerger[RunStep]] = {}
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """Every message that has begun, with all that is known of it.
+        """Every message that has begun, with its deltas so far.
 
         Raises:
-            ProtocolError: What the deltas say is no message.
+            ProtocolError: The deltas do not merge into a valid message.
         """
-        return tuple(whole for growing in self._messages.values() if (whole := growing.whole()) is not None)
+        return tuple(message for merger in self._messages.values() if (message := merger.current()) is not None)
 
     @property
     def steps(self) -> tuple[RunStep, ...]:
-        """Every step that has begun, with all that is known of it.
+        """Every step that has begun, with its deltas so far.
 
         Raises:
-            ProtocolError: What the deltas say is no step.
+            ProtocolError: The deltas do not merge into a valid step.
         """
-        return tuple(whole for growing in self._steps.values() if (whole := growing.whole()) is not None)
+        return tuple(step for merger in self._steps.values() if (step := merger.current()) is not None)
 
     def add_text(self, id: str, index: int, value: str) -> None:
-        """Take a delta of a message that adds to one text, and says nothing else."""
+        """Add a message delta that only appends to one text."""
         (self._messages.get(id) or self._message(id)).add_text(index, value)
 
     def add_message_delta(self, event: MessageDelta) -> None:
-        """Take a delta of a message."""
+        """Add any message delta."""
         self._message(event.id).add(_wire.dump(event.delta))
 
     def add_step_delta(self, event: RunStepDelta) -> None:
-        """Take a delta of a step."""
+        """Add a step delta."""
         self._step(event.id).add(_wire.dump(event.delta))
 
     def change_message(self, message: Message, name: str) -> list[MessageDelta | MessageChanged]:
-        """Take a snapshot of a message, and tell it: the text that no delta has told, then the snapshot."""
-        growing = self._message(message.id)
-        content = growing.merged().get("content") or []
-        told = {index: _text(part) for index, part in enumerate(content)}
-        now = {index: part.text.value for index, part in enumerate(message.content) if isinstance(part, TextContent)}
-        if _is_open(message) and any(len(text) > len(now.get(index, "")) for index, text in told.items()):
-            # The snapshot is older than the latest deltas; what they told stays, lest it be told again.
-            message = _made({**_wire.dump(message), "content": content}, Message)
-            now = {}
-        news: list[MessageDelta | MessageChanged] = []
-        for index, text in now.items():
-            before = told.get(index, "")
-            if not text.startswith(before):  # the snapshot has the truth, but what has been told cannot be taken back
-                _logger.warning("the text of message %s is not what its deltas told", message.id)
+        """Store a snapshot of a message.
+
+        Returns:
+            A delta for each text that the snapshot has and the deltas so far have not, then the snapshot's event.
+        """
+        merger = self._message(message.id)
+        content = merger.merged().get("content") or []
+        reported = {index: _text(part) for index, part in enumerate(content)}
+        texts = {index: part.text.value for index, part in enumerate(message.content) if isinstance(part, TextContent)}
+        if _is_open(message) and any(len(text) > len(texts.get(index, "")) for index, text in reported.items()):
+            # The snapshot is older than the latest deltas: keep their text, or it would be reported twice.
+            message = _load_complete_items({**_wire.dump(message), "content": content}, Message)
+            texts = {}
+        events: list[MessageDelta | MessageChanged] = []
+        for index, text in texts.items():
+            before = reported.get(index, "")
+            if not text.startswith(before):  # the snapshot is right, but events cannot be taken back
+                _logger.warning("the text of message %s differs from that of its deltas", message.id)
             elif text != before:
-                news.append(_text_delta(message.id, index, text[len(before) :]))
-        growing.replace(message)
-        return [*news, MessageChanged(message, name)]
+                events.append(_text_delta(message.id, index, text[len(before) :]))
+        merger.replace(message)
+        return [*events, MessageChanged(message, name)]
 
     def change_step(self, step: RunStep, name: str) -> StepChanged:
-        """Take a snapshot of a step, and tell it."""
+        """Store a snapshot of a step, and return its event."""
         self._step(step.id).replace(step)
         return StepChanged(step, name)
 
     def catch_up(
         self, messages: Iterable[Message], steps: Iterable[RunStep]
     ) -> Iterator[MessageDelta | MessageChanged | StepChanged]:
-        """Take what was fetched while no stream was to be had, and tell what is new in it."""
+        """Store what was fetched while there was no stream, and yield events for what is new."""
         for message in messages:
-            known = self._message(message.id).whole()
-            if known is None or (_is_open(known) and message != known):
-                status = message.status or MessageStatus.COMPLETED  # plain answers leave it out
+            before = self._message(message.id).current()
+            if before is None or (_is_open(before) and message != before):
+                status = message.status or MessageStatus.COMPLETED  # only streams have to send it
                 yield from self.change_message(message, f"thread.message.{status}")
         for step in steps:
-            before = self._step(step.id).whole()
-            if before is None or (before.status is RunStepStatus.IN_PROGRESS and step != before):
+            earlier = self._step(step.id).current()
+            if earlier is None or (earlier.status is RunStepStatus.IN_PROGRESS and step != earlier):
                 yield self.change_step(step, f"thread.run.step.{step.status}")
 
-    def _message(self, id: str) -> "_Growing[Message]":
-        if (growing := self._messages.get(id)) is None:
-            growing = self._messages[id] = _Growing(Message)
-        return growing
+    def _message(self, id: str) -> "_DeltaMerger[Message]":
+        if (merger := self._messages.get(id)) is None:
+            merger = self._messages[id] = _DeltaMerger(Message)
+        return merger
 
-    def _step(self, id: str) -> "_Growing[RunStep]":
-        if (growing := self._steps.get(id)) is None:
-            growing = self._steps[id] = _Growing(RunStep)
-        return growing
+    def _step(self, id: str) -> "_DeltaMerger[RunStep]":
+        if (merger := self._steps.get(id)) is None:
+            merger = self._steps[id] = _DeltaMerger(RunStep)
+        return merger
 
 
 def _is_open(message: Message) -> bool:
@@ -117,7 +121,7 @@ def _is_open(message: Message) -> bool:
 
 
 def _text(part: Any) -> str:
-    """The text of a content part, as JSON; empty if it has none."""
+    """The text of a content part, which is given as JSON; empty if it has none."""
     text = part.get("text") if isinstance(part, dict) else None
     value = text.get("value") if isinstance(text, dict) else None
     return value if isinstance(value, str) else ""
@@ -128,99 +132,99 @@ def _text_delta(id: str, index: int, value: str) -> MessageDelta:
     return MessageDelta(id=id, delta=MessageChanges(content=(TextContentDelta(index=index, text=text),)))
 
 
-class _Growing(Generic[WholeT]):
-    """A snapshot, and the deltas since."""
+class _DeltaMerger(Generic[ModelT]):
+    """One message or step: the latest snapshot, and the deltas since."""
 
-    __slots__ = ("_behind", "_deltas", "_index", "_kind", "_merged", "_parts", "_whole")
+    __slots__ = ("_deltas", "_is_stale", "_merged", "_model", "_snapshot", "_text_index", "_text_pieces")
 
-    def __init__(self, kind: type[WholeT]) -> None:
-        self._kind: Final = kind
-        self._whole: WholeT | None = None
-        self._behind = False  # `_whole`, behind `_merged`
-        self._merged: _Json | None = None  # as it is on the wire; ``None`` while `_whole` says it all
+    def __init__(self, model: type[ModelT]) -> None:
+        self._model: Final = model
+        self._snapshot: ModelT | None = None
+        self._is_stale = False  # whether `_merged` has deltas that `_snapshot` has not
+        self._merged: _Json | None = None  # snapshot and deltas as JSON; ``None`` while there are no deltas
         self._deltas: list[_Json] = []
-        # Pieces of text that come one after the other are kept as they are, and not as a delta each.
-        self._index = 0
-        self._parts: list[str] = []
+        # Consecutive pieces of one text are collected here; a delta for each would cost more.
+        self._text_index = 0
+        self._text_pieces: list[str] = []
 
-    def replace(self, whole: WholeT) -> None:
-        self._whole = whole
-        self._behind = False
+    def replace(self, snapshot: ModelT) -> None:
+        self._snapshot = snapshot
+        self._is_stale = False
         self._merged = None
         self._deltas.clear()
-        self._parts.clear()
+        self._text_pieces.clear()
 
     def add(self, delta: _Json) -> None:
-        self._gather()
+        self._flush_text()
         self._deltas.append(delta)
 
     def add_text(self, index: int, value: str) -> None:
-        if index != self._index:
-            self._gather()
-            self._index = index
-        self._parts.append(value)
+        if index != self._text_index:
+            self._flush_text()
+            self._text_index = index
+        self._text_pieces.append(value)
 
-    def _gather(self) -> None:
-        if self._parts:
-            part = {"index": self._index, "type": "text", "text": {"value": "".join(self._parts)}}
+    def _flush_text(self) -> None:
+        if self._text_pieces:
+            part = {"index": self._text_index, "type": "text", "text": {"value": "".join(self._text_pieces)}}
             self._deltas.append({"content": [part]})
-            self._parts.clear()
+            self._text_pieces.clear()
 
     def merged(self) -> _Json:
-        """All that is known, as JSON; without a snapshot, what the deltas told."""
-        self._gather()
+        """Snapshot and deltas as JSON; without a snapshot, only the deltas."""
+        self._flush_text()
         if self._merged is None:
-            self._merged = {} if self._whole is None else _wire.dump(self._whole)
+            self._merged = {} if self._snapshot is None else _wire.dump(self._snapshot)
         if self._deltas:
-            grown = _merge({}, self._merged)
+            merged = _merge({}, self._merged)
             for delta in self._deltas:
-                _merge(grown, delta)
+                _merge(merged, delta)
             self._deltas.clear()
-            self._merged = cast("_Json", _plain(grown))
+            self._merged = cast("_Json", _to_json(merged))
         return self._merged
 
-    def whole(self) -> WholeT | None:
-        """All that is known; nothing if no snapshot has come yet."""
-        if self._whole is not None and (self._deltas or self._parts or self._behind):
-            self._behind = True  # and it stays so if this raises
-            self._whole = _made(self.merged(), self._kind)
-            self._behind = False
-        return self._whole
+    def current(self) -> ModelT | None:
+        """Snapshot and deltas as a model; ``None`` before the first snapshot."""
+        if self._snapshot is not None and (self._deltas or self._text_pieces or self._is_stale):
+            self._is_stale = True  # stays set if loading raises
+            self._snapshot = _load_complete_items(self.merged(), self._model)
+            self._is_stale = False
+        return self._snapshot
 
 
-class _Items(dict[int, Any]):
-    """An array that grows by index."""
+class _IndexedItems(dict[int, Any]):
+    """An array under construction: its items by index."""
 
 
-class _Parts(list[str]):
-    """A string that grows."""
+class _TextPieces(list[str]):
+    """A string under construction."""
 
 
 def _merge(into: _Json, delta: Mapping[str, Any]) -> _Json:
-    """Merge a delta; what is in it is copied, as a delta is somebody else's."""
+    """Merge a delta into ``into``; the delta belongs to the caller, so its dicts and lists are copied."""
     for key, new in delta.items():
         old = into.get(key)
         if isinstance(new, dict):
             into[key] = _merge(old if old.__class__ is dict else {}, new)
         elif isinstance(new, list):
-            into[key] = _merge_items(old if isinstance(old, _Items) else _Items(), new)
-        elif isinstance(new, str) and isinstance(old, str | _Parts) and not _comes_whole(key):
+            into[key] = _merge_items(old if isinstance(old, _IndexedItems) else _IndexedItems(), new)
+        elif isinstance(new, str) and isinstance(old, str | _TextPieces) and not _is_replaced(key):
             if isinstance(old, str):
-                into[key] = old = _Parts((old,))
+                into[key] = old = _TextPieces((old,))
             old.append(new)
         elif new is not None or old is None:
             into[key] = new
     return into
 
 
-def _comes_whole(key: str) -> bool:
-    """Whether a string is replaced; all others grow."""
+def _is_replaced(key: str) -> bool:
+    """Whether a delta replaces this string; all others are appended to."""
     return key in ("type", "role", "id") or key.endswith("_id")
 
 
-def _merge_items(items: _Items, entries: Iterable[Any]) -> _Items:
-    behind = max(items, default=-1) + 1
-    for position, entry in enumerate(entries, behind):
+def _merge_items(items: _IndexedItems, entries: Iterable[Any]) -> _IndexedItems:
+    next_index = max(items, default=-1) + 1
+    for position, entry in enumerate(entries, next_index):
         if not isinstance(entry, dict):
             items[position] = entry
             continue
@@ -232,30 +236,30 @@ def _merge_items(items: _Items, entries: Iterable[Any]) -> _Items:
     return items
 
 
-def _plain(node: Any) -> Any:
-    if isinstance(node, _Items):
-        return [_plain(node[index]) for index in sorted(node)]
+def _to_json(node: Any) -> Any:
+    if isinstance(node, _IndexedItems):
+        return [_to_json(node[index]) for index in sorted(node)]
     if isinstance(node, dict):
-        return {key: _plain(value) for key, value in node.items()}
-    return "".join(node) if isinstance(node, _Parts) else node
+        return {key: _to_json(value) for key, value in node.items()}
+    return "".join(node) if isinstance(node, _TextPieces) else node
 
 
-def _made(merged: _Json, model: type[WholeT]) -> WholeT:
-    """A model; an array's item of which too little is known yet, say a citation without its place, is left out."""
+def _load_complete_items(merged: _Json, model: type[ModelT]) -> ModelT:
+    """Load a model without the array items that lack required fields so far, such as a citation without its indexes."""
     try:
         return _wire.load(merged, model)
     except ProtocolError as error:
-        items = {_item(path) for path in error.paths}
-        if () in items:
+        incomplete = {_innermost_item(path) for path in error.paths}
+        if () in incomplete:
             raise
     pruned = copy.deepcopy(merged)
-    for *way, index in sorted(items, reverse=True):  # the last one first, so that the others stay where they are
-        del reduce(getitem, way, pruned)[index]
-    return _made(pruned, model)
+    for *keys, index in sorted(incomplete, reverse=True):  # the last one first, so that other indexes stay valid
+        del reduce(getitem, keys, pruned)[index]
+    return _load_complete_items(pruned, model)
 
 
-def _item(path: str) -> tuple[Any, ...]:
-    """The way to the innermost array's item in ``missing 'id' @ $.content[0].text``; empty if there is none."""
+def _innermost_item(path: str) -> tuple[Any, ...]:
+    """The keys to the innermost array item in ``missing 'id' @ $.content[0].text``; empty if there is none."""
     place = path.rpartition(" @ $")[2]
     steps = re.findall(r"\.(\w+)|\[(\d+)\]", place[: place.rfind("]") + 1])
     return tuple(int(index) if index else name for name, index in steps)

@@ -1,4 +1,4 @@
-"""A proxy that lets a connection break after so many bytes have come from the server."""
+"""A proxy that breaks each connection after a given number of bytes from the server."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
@@ -12,7 +12,7 @@ from openai_runs.session import Session
 
 
 class Cutter(AsyncContextManagerMixin):
-    """Passes bytes on, both ways.
+    """Passes bytes on in both directions.
 
     Args:
         url: Of the server.

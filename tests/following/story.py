@@ -1,4 +1,4 @@
-"""One run's story, told by polls or by streams, over connections that break where the test wants."""
+"""A stub server with one scripted run, polled or streamed, over connections that break where the test wants."""
 
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -23,7 +23,7 @@ def run(status: str, **fields: Any) -> Any:
 
 
 def waiting(*calls: str) -> Any:
-    """The run, as it waits for the outputs of calls."""
+    """The run, waiting for the outputs of these calls."""
     wanted = [{"id": call, "type": "function", "function": {"name": "f", "arguments": "{}"}} for call in calls]
     action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": wanted}}
     return run("requires_action", required_action=action)
@@ -48,7 +48,7 @@ def step(id: str, status: str = "in_progress", message_id: str | None = None) ->
 
 
 def leg(number: int, pieces: Sequence[str], calls: Sequence[str], end: str = "completed") -> list[Event]:
-    """The events of one stream, in the documented order: a text in its pieces, then tool calls or the end."""
+    """The events of one stream, in the documented order: a text in pieces, then tool calls or the end."""
     events: list[Event] = []
     if number == 0:
         events += [("thread.run.created", run("queued"))]
@@ -78,7 +78,7 @@ DONE: Event = ("done", "[DONE]")
 
 
 def stream(*frames: bytes, chunked: bool = True, content_type: str = "text/event-stream") -> Reply:
-    """An answer that is a stream; its end is told by a last chunk, or by the end of the connection."""
+    """A streaming response; its end is the last chunk, or the end of the connection."""
     head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n"
     if not chunked:
         return Reply(f"{head}Connection: close\r\n\r\n".encode() + b"".join(frames), "close")
@@ -87,7 +87,7 @@ def stream(*frames: bytes, chunked: bool = True, content_type: str = "text/event
 
 
 class Story:
-    """A server with one run. A poll shows how the run stands, and then it comes to its next status.
+    """A server with one run. A poll returns the run, and then moves it to its next status.
 
     Args:
         legs: What happens from the start, and after each submission of outputs.
@@ -110,7 +110,7 @@ class Story:
 
     @property
     def now(self) -> Any:
-        """The run as it stands."""
+        """The current state of the run."""
         return {**next(payload for name, payload in reversed(self._past) if _is_run(name)), "metadata": self._metadata}
 
     def __call__(self, request: Request) -> Reply:
@@ -196,7 +196,7 @@ def _cut(answer: Reply, part: float) -> Reply:
 
 
 def _count(frames: list[bytes], sent: bytes) -> int:
-    """How many events are in what was sent; the blank line at the end may be missing."""
+    """How many events the bytes hold; the blank line at the end may be missing."""
     place = 0
     for count, frame in enumerate(frames):
         if (found := sent.find(frame[:-2], place)) < 0:
@@ -219,7 +219,7 @@ class Counting(Toolbox):
 
 
 def ends(*frames: bytes, **options: Any) -> Reply:
-    """A stream that ends as it should."""
+    """A stream that ends properly."""
     return stream(*frames, *framed(DONE), **options)
 
 
@@ -230,7 +230,7 @@ COMPLETED = ("thread.run.completed", run("completed"))
 
 @asynccontextmanager
 async def streaming(*answers: Any, **params: Any) -> AsyncIterator[tuple[Stub, RunStream]]:
-    """A stream of a server that answers so."""
+    """A stream from a server with this response."""
     async with (
         Stub(*answers) as stub,
         stub.session() as session,

@@ -1,4 +1,4 @@
-"""`runs.follow` and `runs.complete`: the whole story, once, and nothing left when it ends early."""
+"""`runs.follow` and `runs.complete`: every event once, and nothing left behind when following stops early."""
 
 import asyncio
 import json
@@ -53,7 +53,7 @@ def seen(status: str, *calls: str, hint: str | None = None) -> Reply:
 
 
 class World:
-    """A server with a model of the test's making, and a run on it."""
+    """A server with a model that the test scripts, and a run on it."""
 
     def __init__(self, server: LocalServer, session: Session, assistant: Assistant, thread: Thread) -> None:
         self.server, self.session, self.assistant, self.thread = server, session, assistant, thread
@@ -85,7 +85,7 @@ def script(*turns: Any) -> pytest.MarkDecorator:
 class TestStories:
     @script(Call("get_weather", {"city": "Oslo"}), [Call("get_weather", {"city": "Rome"}), Say("and")], Say("Sunny."))
     async def test_several_rounds(self, world: World, toolbox: Toolbox) -> None:
-        """Each change is told once, tool calls are answered on the way, and the end comes last."""
+        """Each change is reported once, tool calls are answered in between, and the end comes last."""
         run = await world.start()
         events = [event async for event in world.session.runs.follow(run, toolbox=toolbox, polling=QUICK)]
         assert [type(event) for event in events if type(event) is not StatusChanged] == [
@@ -101,7 +101,7 @@ class TestStories:
         assert sum(step.type == "tool_calls" for step in steps) == 2
 
     async def test_the_caller_answers(self, world: World) -> None:
-        """Without a toolbox the loop's body answers, and the story goes on."""
+        """Without a toolbox the loop's body submits outputs, and the iteration continues."""
         run = await world.start()
         statuses = []
         async for event in world.session.runs.follow(run, polling=QUICK):
@@ -113,7 +113,7 @@ class TestStories:
         assert statuses[-1] == "completed"
 
     async def test_reattach(self, world: World, toolbox: Toolbox) -> None:
-        """Two IDs are enough, in any process and at any time; so is any old snapshot."""
+        """A run is followed from its two IDs or from any older snapshot, also by another session."""
         run = await world.start()
         await world.until(run, "requires_action")
         async with world.server.session() as other:
@@ -123,22 +123,22 @@ class TestStories:
         assert await world.session.runs.complete(run, polling=QUICK) == done
 
     async def test_an_unknown_status(self) -> None:
-        """It is reported, not fatal."""
+        """An unknown status is reported, not fatal."""
         story = seen("queued"), seen("paused"), seen("paused"), seen("completed")
         async with Stub(*story) as stub, stub.session() as session:
             events = [event async for event in session.runs.follow(thread_id="thread_1", run_id="run_1", polling=QUICK)]
         assert [event.status for event in events] == ["queued", "paused", "completed"]
 
     async def test_unknown_calls(self) -> None:
-        """A call of a kind that nobody here knows cannot be answered, and is not taken for none."""
+        """A tool call of an unknown type cannot be answered, and is not ignored either."""
         action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": [{"id": "c", "type": "mcp"}]}}
         waiting = reply(RUN | {"status": "requires_action", "required_action": action})
         async with Stub(waiting) as stub, stub.session() as session:
-            with pytest.raises(RunActionRequiredError, match="wants outputs of an unknown tool: pass a toolbox"):
+            with pytest.raises(RunActionRequiredError, match="requires outputs of an unknown tool: pass a toolbox"):
                 await session.runs.complete(thread_id="thread_1", run_id="run_1")
 
     async def test_no_such_run(self, world: World) -> None:
-        """A run that is not there, or not any more, is a NotFoundError at once."""
+        """A run that does not exist, or no longer, raises NotFoundError at once."""
         with pytest.raises(NotFoundError):
             await world.session.runs.complete(thread_id=world.thread.id, run_id="run_none")
 
@@ -155,14 +155,14 @@ class TestStories:
         ],
     )
     async def test_wrong_arguments(self, options: dict[str, Any], error: type[Exception], text: str) -> None:
-        """Refused where they are written."""
+        """Invalid options are refused by the call itself."""
         async with Stub() as stub, stub.session() as session:
             with pytest.raises(error, match=text):
                 session.runs.follow(thread_id="thread_1", run_id="run_1", **options)
 
 
 class TestOutcomes:
-    """`follow` reports, `complete` raises: a class a reason, with the run on it."""
+    """`follow` reports, `complete` raises: one error class per reason, with the run as an attribute."""
 
     @script(Fail("rate_limit_exceeded", "Too much."))
     async def test_failed(self, world: World) -> None:
@@ -203,10 +203,10 @@ class TestOutcomes:
         assert caught.value.run.status == "expired"
 
     async def test_action_required(self, world: World) -> None:
-        """Nobody is there to answer: complete says what is wanted, and what to do."""
+        """Without a toolbox, complete() names the tools whose outputs are required, and says what to do."""
         run = await world.start()
         with pytest.raises(
-            RunActionRequiredError, match=r"wants outputs of get_weather: pass a toolbox, or use "
+            RunActionRequiredError, match=r"requires outputs of get_weather: pass a toolbox, or use "
         ) as caught:
             await world.session.runs.complete(run, polling=QUICK)
         assert caught.value.run.status == "requires_action"
@@ -215,7 +215,7 @@ class TestOutcomes:
 
 class TestTools:
     async def test_a_tool_that_fails(self, world: World) -> None:
-        """If the toolbox says so, a failing tool ends the matter; the run is left as it is."""
+        """With on_error="raise", a failing tool ends following; the run is left running."""
         toolbox = Toolbox(on_error="raise")
 
         @toolbox.tool
@@ -229,7 +229,7 @@ class TestTools:
         assert await world.now(run) == "requires_action"
 
     async def test_ended_while_the_tool_worked(self, world: World) -> None:
-        """The outputs come too late: that is told as the run's end, not as a refused request."""
+        """Outputs that come after the run's end are no error: RunEnded is reported."""
         toolbox = Toolbox()
         run = await world.start()
 
@@ -244,7 +244,7 @@ class TestTools:
         assert events[-1].status == "cancelled"
 
     async def test_answered_by_somebody_else(self, world: World) -> None:
-        """Of two who follow a run, one is first; the other follows on."""
+        """If another follower has submitted the outputs, following continues."""
         toolbox = Toolbox()
         run = await world.start()
 
@@ -260,14 +260,14 @@ class TestTools:
         assert events[-1].status == "completed"
 
     async def test_outputs_that_are_refused(self, toolbox: Toolbox) -> None:
-        """A refusal that is about the outputs themselves gets out."""
+        """If the server refuses the outputs themselves, that error is raised."""
         waiting = seen("requires_action", "c1")
         async with Stub(waiting, error(400, "Output too long."), waiting) as stub, stub.session() as session:
             with pytest.raises(BadRequestError, match="Output too long"):
                 await session.runs.complete(thread_id="thread_1", run_id="run_1", toolbox=Toolbox(), polling=QUICK)
 
     async def test_a_stale_replica(self) -> None:
-        """A snapshot from before the submission brings no second submission of the same outputs to grief."""
+        """Following from a snapshot older than the submission does not fail on submitting the same outputs again."""
         calls = seen("requires_action", "c1")
         story = [calls, seen("queued"), calls, error(400, "do not accept"), seen("in_progress"), seen("completed")]
         async with Stub(*story) as stub, stub.session() as session:
@@ -279,7 +279,7 @@ class TestTools:
 class TestDeadline:
     @script(Wait())
     async def test_a_run_that_never_ends(self, world: World) -> None:
-        """The deadline holds, and the run is on the error; it is left as it is."""
+        """At the deadline, the error carries the run, which is left running."""
         run = await world.until(await world.start(), "in_progress")
         with pytest.raises(RunDeadlineError, match=r"did not end within the deadline of 0\.05 s") as caught:
             await world.session.runs.complete(run, deadline=0.05, polling=QUICK)
@@ -288,7 +288,7 @@ class TestDeadline:
         assert await world.now(run) == "in_progress"
 
     async def test_of_nothing(self) -> None:
-        """What is known already is told; more is not waited for."""
+        """With a deadline of 0, the caller's own snapshot is still reported."""
         async with Stub(seen("queued"), seen("queued")) as stub, stub.session() as session:
             run = await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
             async with aclosing(session.runs.follow(run, deadline=0)) as events:
@@ -299,14 +299,14 @@ class TestDeadline:
 
     @pytest.mark.parametrize("silent_from", [1, 2])
     async def test_silence(self, silent_from: int) -> None:
-        """A server that does not answer does not hold the caller: at the deadline the request is given up."""
+        """A request without a response is abandoned at the deadline."""
         async with Stub(*[seen("queued")] * (silent_from - 1), NEVER) as stub, stub.session() as session:
             with pytest.raises(TransportError if silent_from == 1 else RunDeadlineError, match="deadline"):
                 await session.runs.complete(thread_id="thread_1", run_id="run_1", deadline=0.3, polling=QUICK)
             await stub.disconnected()
 
     async def test_in_a_tool(self, world: World) -> None:
-        """A tool that takes too long is cancelled."""
+        """A tool that is still running at the deadline is cancelled."""
         toolbox = Toolbox()
         ended = []
 
@@ -318,12 +318,12 @@ class TestDeadline:
                 ended.append(city)
 
         run = await world.until(await world.start(), "requires_action")
-        with pytest.raises(RunDeadlineError, match="it was requires_action when last seen"):
+        with pytest.raises(RunDeadlineError, match="its latest status was requires_action"):
             await world.session.runs.complete(run, toolbox=toolbox, deadline=0.3)
         assert len(ended) == 1
 
     async def test_a_wait_is_cut_short(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nobody waits past the deadline for the next question."""
+        """Waiting for the next poll ends at the deadline."""
         waits = record_sleeps(monkeypatch)
         async with Stub(seen("queued", hint="3600000")) as stub, stub.session() as session:
             with pytest.raises(RunDeadlineError):
@@ -332,7 +332,7 @@ class TestDeadline:
         assert 90 < waits[0] <= 100
 
     async def test_of_a_deadline_that_is_kept(self, world: World, toolbox: Toolbox) -> None:
-        """A run that ends in time is returned as without a deadline."""
+        """A run that ends before the deadline is returned."""
         run = await world.start()
         done = await world.session.runs.complete(run, toolbox=toolbox, deadline=100, polling=QUICK)
         assert done.status == "completed"
@@ -341,7 +341,7 @@ class TestDeadline:
 class TestQueued:
     @script(Wait())
     async def test_stuck(self, assistant: Assistant, backend: ScriptedBackend) -> None:
-        """A run that stays queued for too long is told from one that works for long."""
+        """Only a run that stays queued for too long is stuck, not one that is in progress for long."""
         async with LocalServer(backend=backend, max_active_runs=1) as server, server.session() as session:
             assistant = await session.assistants.create(model="scripted")
             busy = await session.threads.create_and_run(assistant_id=assistant.id)
@@ -356,7 +356,7 @@ class TestQueued:
 
     @pytest.mark.parametrize("most", [5.0, None])
     async def test_at_a_stretch(self, monkeypatch: pytest.MonkeyPatch, most: float | None) -> None:
-        """Only one stretch counts: a tool that takes long, or an earlier stretch, is no reason."""
+        """Only the current period as queued counts, not the time of a tool, nor earlier periods."""
         clock = record_sleeps(monkeypatch, move=True)
         toolbox = Toolbox()
 
@@ -383,7 +383,7 @@ class TestQueued:
 
 
 def record_sleeps(monkeypatch: pytest.MonkeyPatch, *, move: bool = False) -> list[float]:
-    """Nobody sleeps; what would have been slept is here, and makes the time if wanted."""
+    """Replaces sleeping: records the delays, and can advance the clock by them."""
     waits: list[float] = []
     began = anyio.current_time()
 
@@ -399,7 +399,7 @@ def record_sleeps(monkeypatch: pytest.MonkeyPatch, *, move: bool = False) -> lis
 
 class TestPolling:
     async def test_adaptive(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Short waits after a change, longer ones while nothing happens."""
+        """Delays are short after a change, and grow while nothing changes."""
         waits = record_sleeps(monkeypatch)
         story = [seen("queued")] * 3 + [seen("in_progress")] * 3 + [seen("completed")]
         async with Stub(*story) as stub, stub.session() as session:
@@ -409,7 +409,7 @@ class TestPolling:
         assert waits == [1, 2, 3, 1, 2, 3]
 
     async def test_the_hint_on_every_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Each answer's own hint counts, and none but it: of retrievals, of submissions, repeated or looked up."""
+        """Only the latest response's hint counts: a retrieval's, or a submission's, also repeated or looked up."""
         waits = record_sleeps(monkeypatch)
         story = [
             seen("queued", hint="1000"),
@@ -431,7 +431,7 @@ class TestPolling:
         assert waits == [1, 2, 0.5, 4, 5, 6]
 
     async def test_an_outage_is_borne(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-        """Polls and submissions that fail for a while are made again; the endpoint is not hammered meanwhile."""
+        """Polls and submissions that fail for a while are repeated, with growing delays."""
         waits = record_sleeps(monkeypatch)
         down = [error(503), seen("queued").cut(5), error(500), error(429), error(502)]
         story = [
@@ -448,10 +448,10 @@ class TestPolling:
             )
         assert done.status == "completed"
         assert waits[:6] == [1, 1, 2, 4, 4, 4]
-        assert "run run_1: the endpoint has been out of reach for" in caplog.text
+        assert "run run_1: the endpoint has been unreachable for" in caplog.text
 
     async def test_an_outage_that_lasts(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """After `Polling.outage` seconds at a stretch the last failure gets out; an earlier stretch does not count."""
+        """The last failure is raised once an outage lasts `Polling.outage` seconds; earlier outages do not count."""
         waits = record_sleeps(monkeypatch, move=True)
         story = [seen("queued"), error(500), error(500), error(500), seen("in_progress"), *[error(503)] * 9]
         polling = Polling(first=1, longest=1, outage=3)
@@ -462,14 +462,14 @@ class TestPolling:
 
     @pytest.mark.parametrize("answer", [error(401), error(404, "No run found with id 'run_1'."), reply(b"<html>")])
     async def test_no_outage(self, answer: Reply) -> None:
-        """What will not pass is told at once."""
+        """A failure that is not transient is raised at once."""
         async with Stub(seen("queued"), answer) as stub, stub.session() as session:
             with pytest.raises(Exception, match=r"401|404|not JSON"):
                 await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=QUICK)
         assert len(stub.requests) == 2
 
     async def test_none_is_borne(self) -> None:
-        """Who wants to know at once, knows at once."""
+        """With an outage of 0, the first failure is raised."""
         async with Stub(seen("queued"), seen("queued").cut(5)) as stub, stub.session(max_retries=0) as session:
             with pytest.raises(TransportError):
                 await session.runs.complete(
@@ -516,7 +516,7 @@ class TestLeaving:
     @pytest.mark.parametrize("on_exit", ["leave", "cancel"])
     @script(Wait())
     async def test_what_becomes_of_the_run(self, world: World, leave: Leave, on_exit: str) -> None:
-        """An unfinished run is left or cancelled, as wanted, however it is left."""
+        """An unfinished run is left running or cancelled, as `on_exit` says, however following stops."""
         run = await world.until(await world.start(), "in_progress")
         await leave(world, run, on_exit)
         if on_exit == "cancel":
@@ -525,7 +525,7 @@ class TestLeaving:
             assert await world.now(run) == "in_progress"
 
     async def test_by_a_tools_failure(self, world: World) -> None:
-        """A failing tool is a way of leaving like any other."""
+        """`on_exit` also applies when a tool fails."""
         toolbox = Toolbox(on_error="raise")
 
         @toolbox.tool
@@ -538,14 +538,14 @@ class TestLeaving:
         await world.until(run, "cancelled")
 
     async def test_a_run_that_has_ended(self, world: World, toolbox: Toolbox) -> None:
-        """There is nothing to cancel then, and nothing is asked."""
+        """A run that has ended is not cancelled: no request is sent."""
         run = await world.session.runs.complete(await world.start(), toolbox=toolbox, polling=QUICK)
         async with Stub() as stub, stub.session() as session:
             assert await session.runs.complete(run, on_exit="cancel") == run
         assert stub.requests == []
 
     async def test_cancelling_fails(self, caplog: pytest.LogCaptureFixture) -> None:
-        """The reason for leaving is what the caller hears; that the run goes on is logged."""
+        """The caller gets the error that ended following; a failed cancellation is logged."""
         story = seen("in_progress"), error(401, "no"), error(403, "Cannot cancel")
         async with Stub(*story) as stub, stub.session() as session:
             with pytest.raises(AuthenticationError):
@@ -555,7 +555,7 @@ class TestLeaving:
 
     @pytest.mark.parametrize(("now", "told"), [("completed", False), ("cancelling", False), ("in_progress", True)])
     async def test_cancelling_is_refused(self, caplog: pytest.LogCaptureFixture, now: str, told: bool) -> None:
-        """Of a run that has ended since it was last seen there is nothing to say, and nothing to do."""
+        """A run that has ended since its latest snapshot needs no cancelling and no warning."""
         story = seen("in_progress"), error(401, "no"), error(400, "Cannot cancel"), seen(now)
         async with Stub(*story) as stub, stub.session() as session:
             with pytest.raises(AuthenticationError):
@@ -566,7 +566,7 @@ class TestLeaving:
     async def test_cancelling_takes_too_long(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A last wish has its limit."""
+        """Cancelling on exit has a timeout."""
         monkeypatch.setattr("openai_runs.following.follower._CANCEL_TIMEOUT", 0.03)
         async with Stub(seen("in_progress"), NEVER, NEVER) as stub, stub.session() as session:
             task = asyncio.create_task(
@@ -582,7 +582,7 @@ class TestLeaving:
     @pytest.mark.parametrize("on_exit", ["leave", "cancel"])
     @pytest.mark.parametrize("hangs_at", range(1, 6))
     async def test_cancelled_anywhere(self, hangs_at: int, on_exit: Any) -> None:
-        """Wherever it is cancelled: no task and no connection is left, and cancellation gets out."""
+        """Cancelled at any point, following leaves no task and no connection, and lets the cancellation through."""
         story = [
             seen("queued"),
             seen("requires_action", "c1"),
@@ -612,7 +612,7 @@ class TestLeaving:
         assert {task for task in asyncio.all_tasks() - before if "Stub" not in repr(task)} == set()
 
     async def test_cancelled_in_a_wait(self) -> None:
-        """Between two polls nothing is held."""
+        """Between two polls no connection is held."""
         async with Stub(seen("queued")) as stub, stub.session() as session:
             with anyio.move_on_after(0.05) as scope:
                 await session.runs.complete(
@@ -621,7 +621,7 @@ class TestLeaving:
         assert scope.cancelled_caught
 
     async def test_dropped(self) -> None:
-        """An iterator that is simply dropped holds nothing either."""
+        """An iterator that is dropped without closing holds no connection either."""
         async with Stub(seen("queued"), seen("queued")) as stub, stub.session() as session:
             async for _ in session.runs.follow(thread_id="thread_1", run_id="run_1"):
                 break

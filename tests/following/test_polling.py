@@ -1,4 +1,4 @@
-"""`Polling`: how often a run is asked for, as a value."""
+"""`Polling`: the delay until the next poll, as a value."""
 
 import math
 
@@ -19,7 +19,7 @@ class TestPolling:
         unchanged=st.integers(0, 10**9),
     )
     def test_bounds(self, first: float, factor: float, longest: float, unchanged: int) -> None:
-        """Waits are positive, never longer than the longest, and never shrink while nothing changes."""
+        """Delays are positive, never above `longest`, and never shrink while nothing changes."""
         polling = Polling(first=first, factor=factor, longest=longest)
         delay = polling.delay(unchanged)
         assert 0 < delay <= longest
@@ -28,11 +28,11 @@ class TestPolling:
 
     @given(hint=st.floats(0, 1e6), unchanged=st.integers(0, 100))
     def test_the_hint_wins(self, hint: float, unchanged: int) -> None:
-        """What the server wishes is done, be it less or more than ours."""
+        """The server's hint wins, whether shorter or longer than ours."""
         assert Polling().delay(unchanged, hint) == hint
 
     def test_extremes(self) -> None:
-        """The longest wait holds whatever the other numbers are."""
+        """No delay exceeds `longest`, whatever the other settings are."""
         assert Polling(first=1e308, factor=10, longest=math.inf).delay(64) == math.inf
         assert Polling(first=1e308, factor=10, longest=5.0).delay(10**9) == 5.0
         assert Polling().delay(0, -1.0) == 0.0
@@ -50,16 +50,16 @@ class TestPolling:
         ],
     )
     def test_useless(self, options: dict[str, float]) -> None:
-        """A setting that would spin, or never end, is refused."""
+        """A setting that would poll without a pause, or wait for ever, is refused."""
         (name,) = options
         with pytest.raises(ValueError, match=name):
             Polling(**options)
 
     def test_no_number(self) -> None:
-        """Named as it is written."""
+        """The error names the setting as callers write it."""
         with pytest.raises(TypeError, match=r"Polling\.first must be a number of seconds: got '1'"):
             Polling(first="1")
 
     def test_for_ever(self) -> None:
-        """A run may be left queued for as long as it takes."""
+        """With queued_timeout=None a run may stay queued without limit."""
         assert Polling(queued_timeout=None).queued_timeout is None

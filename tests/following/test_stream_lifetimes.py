@@ -1,4 +1,4 @@
-"""Streams end when they are left and when time is up, with nothing left behind."""
+"""Streams that are left early or reach their deadline leave nothing behind."""
 
 import logging
 from collections.abc import Iterator
@@ -45,13 +45,13 @@ pytestmark = pytest.mark.anyio
 
 
 def goes_on(*frames: bytes) -> Reply:
-    """A stream whose end does not come."""
+    """A stream that never ends."""
     return Reply(stream(*frames).data[:-5], "hang")
 
 
 class TestLeaving:
     async def test_early(self) -> None:
-        """Leaving closes the connection at once, not when the session is closed; the run is left alone."""
+        """Leaving closes the connection at once, not when the session is closed; the run is left running."""
         async with Stub(goes_on(*framed(CREATED, delta("msg_0", "a")))) as stub, stub.session() as session:
             async with session.runs.stream("thread_1", assistant_id="asst_1") as events:
                 async for event in events:
@@ -61,14 +61,14 @@ class TestLeaving:
         assert len(stub.requests) == 1
 
     async def test_unread(self) -> None:
-        """The same if no event was taken."""
+        """The same if no event was read."""
         async with Stub(goes_on()) as stub, stub.session() as session:
             async with session.runs.stream("thread_1", assistant_id="asst_1"):
                 pass
             await stub.disconnected()
 
     async def test_with_an_error(self) -> None:
-        """The same with an error, which is the one that comes out."""
+        """The same with an error, which is the one that is raised."""
         async with Stub(goes_on(*framed(CREATED))) as stub, stub.session() as session:
 
             async def use() -> None:
@@ -93,7 +93,7 @@ class TestLeaving:
         ],
     )
     async def test_cancelled(self, answers: list[Reply], requests: int) -> None:
-        """Cancellation gets out from wherever it comes, and leaves no connection."""
+        """Cancelled at any point, a stream lets the cancellation through and leaves no connection."""
         async with Stub(*answers) as stub, stub.session() as session:
 
             async def use() -> None:
@@ -110,7 +110,7 @@ class TestLeaving:
             await stub.disconnected()
 
     async def test_in_a_tool(self) -> None:
-        """The same while a tool is at work, whose stream is over."""
+        """The same while a tool runs, after its stream has ended."""
         toolbox, begun = Toolbox(), anyio.Event()
 
         @toolbox.tool
@@ -130,7 +130,7 @@ class TestLeaving:
                 tasks.cancel_scope.cancel()
 
     async def test_the_connection_is_used_again(self) -> None:
-        """A stream that was read to its end leaves its connection to the next request."""
+        """The next request reuses the connection of a stream that was read to its end."""
         async with Stub(ends(*framed(CREATED, COMPLETED)), reply(run("completed"))) as stub, stub.session() as session:
             async with session.runs.stream("thread_1", assistant_id="asst_1") as events:
                 await events.until_done()
@@ -138,7 +138,7 @@ class TestLeaving:
         assert stub.connections == 1
 
     async def test_a_server_that_does_not_end(self) -> None:
-        """After `done`, nobody waits for the end of the answer for long."""
+        """After `done`, the wait for the end of the response is short."""
         async with Stub(goes_on(*framed(CREATED, COMPLETED, DONE))) as stub, stub.session() as session:
             async with session.runs.stream("thread_1", assistant_id="asst_1") as events:
                 await events.until_done()
@@ -154,13 +154,13 @@ class TestCancelling:
         assert events.run.status == "cancelling"
 
     async def test_ended(self) -> None:
-        """One that has ended is not."""
+        """A run that has ended is not cancelled."""
         async with streaming(ends(*framed(CREATED, COMPLETED)), on_exit="cancel") as (stub, events):
             await events.until_done()
         assert len(stub.requests) == 1
 
     async def test_not_yet_known(self) -> None:
-        """One of which nothing was read yet is found first."""
+        """A run of which no event was read is looked up and cancelled."""
         found = reply({"object": "list", "data": [run("queued", metadata={"openai_runs.create": "m"})]})
         answers = goes_on(), found, reply(run("cancelling"))
         async with streaming(*answers, on_exit="cancel", metadata={"openai_runs.create": "m"}) as (stub, events):
@@ -169,7 +169,7 @@ class TestCancelling:
         assert events.run.status == "cancelling"
 
     async def test_never_known(self, caplog: pytest.LogCaptureFixture) -> None:
-        """If it cannot be found, a warning says so, and the reason for leaving comes out."""
+        """If the run cannot be found, a warning says so, and the original error is raised."""
         full = {str(number): "" for number in range(16)}
         with pytest.raises(LookupError), caplog.at_level(logging.WARNING, "openai_runs.runs"):
             async with streaming(goes_on(), on_exit="cancel", metadata=full):
@@ -179,7 +179,7 @@ class TestCancelling:
 
 @define
 class Pieces:
-    """Stands for an answer of which a piece comes at a time."""
+    """Stands in for a response that arrives in these chunks."""
 
     pieces: Iterator[bytes]
 
@@ -195,7 +195,7 @@ class Pieces:
 
 
 def stream_of(*pieces: bytes, polling: Polling = QUICK) -> RunStream:
-    """A stream that comes so."""
+    """A stream that arrives in these chunks."""
 
     async def start() -> ByteStream:
         return ByteStream(Pieces(iter(pieces)), None, None)  # type: ignore[arg-type]
@@ -206,13 +206,13 @@ def stream_of(*pieces: bytes, polling: Polling = QUICK) -> RunStream:
 
 class TestPieces:
     async def test_after_the_end(self) -> None:
-        """What comes after `done` is read, so that the connection can be used again, and not told."""
+        """Bytes after `done` are read, so that the connection can be reused, and ignored."""
         pieces = [*framed(CREATED, COMPLETED, DONE), *framed(CREATED), b"x", b""]
         async with stream_of(*pieces) as events:
             assert [type(event) async for event in events] == [StatusChanged, RunEnded]
 
     async def test_every_byte(self) -> None:
-        """However the bytes come, the events are the same."""
+        """However the bytes are cut, the events are the same."""
         whole = b"".join(framed(*leg(0, ["Hel", "lo"], []), DONE))
         async with stream_of(*(bytes([byte]) for byte in whole), b"") as events:
             assert [text async for text in events.text_deltas()] == ["Hel", "lo"]
@@ -224,7 +224,7 @@ class TestPieces:
             assert [type(event) async for event in events] == [StatusChanged, RunEnded]
 
     async def test_stuck(self) -> None:
-        """Signs of life do not hide that a run is not begun."""
+        """Keep-alives do not hide that a run is stuck in `queued`."""
         signs_of_life = repeat(b": alive\n\n")
         async with stream_of(
             *framed(CREATED), *islice(signs_of_life, 100_000), polling=Polling(queued_timeout=0.001)
@@ -235,27 +235,27 @@ class TestPieces:
 
 class TestTime:
     async def test_deadline(self) -> None:
-        """It counts for all of it, while a stream says nothing, too."""
+        """The deadline covers the whole run, and holds while a stream is silent."""
         async with streaming(goes_on(*framed(CREATED)), deadline=0.05) as (_, events):
-            with pytest.raises(RunDeadlineError, match=r"within the deadline of 0\.05 s; it was queued") as caught:
+            with pytest.raises(RunDeadlineError, match=r"deadline of 0\.05 s; its latest status was queued") as caught:
                 await events.until_done()
         assert caught.value.run.id == "run_1"
 
     async def test_deadline_before_the_first_event(self) -> None:
-        """If it has begun, the run is there; which one, nobody knows yet."""
+        """Before the first event the run exists, but its ID is not known: the error says maybe_done."""
         async with streaming(goes_on(), deadline=0.05) as (_, events):
-            with pytest.raises(TransportError, match="did not even answer"):
+            with pytest.raises(TransportError, match="sent no response at all"):
                 await events.until_done()
 
     async def test_deadline_before_the_answer(self) -> None:
-        """If the answer is not there in time, the run may be."""
+        """If the deadline passes before the response, the run may exist."""
         async with Stub(NEVER) as stub, stub.session() as session:
-            with pytest.raises(TransportError, match="did not even answer") as caught:
+            with pytest.raises(TransportError, match="sent no response at all") as caught:
                 await session.runs.stream("thread_1", assistant_id="asst_1", deadline=0.05).__aenter__()
         assert caught.value.maybe_done
 
     async def test_silence(self) -> None:
-        """A stream that says nothing for longer than the session's timeout is a lost one."""
+        """A stream that is silent for longer than the session's timeout counts as broken."""
         lists = EMPTY, EMPTY
         async with (
             Stub(goes_on(*framed(CREATED)), reply(run("completed")), *lists) as stub,
@@ -274,7 +274,7 @@ class TestStreamToolOutputs:
     CUT = Reply(stream().data[:-5], "close")
 
     async def test_nothing_came(self) -> None:
-        """A stream that breaks off before it says anything: polling finds where the run is."""
+        """If a stream breaks before its first event, polling continues from the run's current state."""
         answers = self.CUT, reply(run("in_progress")), reply(run("completed")), EMPTY, EMPTY
         async with (
             Stub(*answers) as stub,
@@ -290,7 +290,7 @@ class TestStreamToolOutputs:
 
     @pytest.mark.parametrize("tells_calls", [True, False])
     async def test_only_what_is_its_own(self, tells_calls: bool) -> None:
-        """What came before the calls was told by another stream; if that cannot be seen, rather twice than not."""
+        """What precedes the step of the answered calls is left out; without such a step, everything is reported."""
         calls = [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}", "output": None}}]
         tools = step("step_1", "completed")
         tools["step_details"]["tool_calls"] = calls * tells_calls

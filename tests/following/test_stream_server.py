@@ -1,4 +1,4 @@
-"""Streams of a real server, straight and over connections that break."""
+"""Streams from a real server, directly and over connections that break."""
 
 import random
 from typing import Any
@@ -35,7 +35,7 @@ def words(start: int, stop: int) -> str:
 
 @script([Say("Let me see."), Call("get_weather", {"city": "Oslo"})], Say("It is sunny."))
 async def test_a_tool_round(session: Session, assistant: Assistant, thread: Thread, toolbox: Toolbox) -> None:
-    """One iterator through a tool round, over one connection after the other; what it merged is what the server has."""
+    """One iterator through a tool round, over several connections; the merged messages equal the server's."""
     async with session.runs.stream(thread.id, assistant_id=assistant.id, toolbox=toolbox) as events:
         seen = [event async for event in events]
         assert statuses(seen) == [*ROUND, "queued", "in_progress", "completed"]
@@ -51,7 +51,7 @@ async def test_a_tool_round(session: Session, assistant: Assistant, thread: Thre
 
 @script(Call("get_weather", {"city": "Oslo"}), Say("It is sunny."))
 async def test_by_hand(session: Session, assistant: Assistant, thread: Thread, toolbox: Toolbox) -> None:
-    """Without a toolbox, one stream ends and another goes on."""
+    """Without a toolbox, one stream ends and the next one continues."""
     async with session.threads.stream_run(assistant_id=assistant.id) as first:
         seen = [event async for event in first]
     assert isinstance(seen[0], ThreadCreated)
@@ -63,7 +63,7 @@ async def test_by_hand(session: Session, assistant: Assistant, thread: Thread, t
 
 @script(Fail("rate_limit_exceeded", "slowly"))
 async def test_a_failure(session: Session, assistant: Assistant, thread: Thread) -> None:
-    """A run that fails ends the stream with it."""
+    """A run that fails ends the stream."""
     async with session.runs.stream(thread.id, assistant_id=assistant.id) as events:
         *_, last = [event async for event in events]
     assert isinstance(last, RunEnded)

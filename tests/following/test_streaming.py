@@ -1,4 +1,4 @@
-"""Streams: the same story as polling's, and what is written, over connections that break anywhere."""
+"""Streams: the same status events as polling, and all text, over connections that break anywhere."""
 
 import json
 import random
@@ -65,7 +65,7 @@ pytestmark = pytest.mark.anyio
 
 
 def told(events: Sequence[Any]) -> list[Any]:
-    """What the status events say."""
+    """The statuses of the status events."""
     return [
         (type(event), event.previous, event.status, [call.id for call in event.run.pending_tool_calls])
         for event in events
@@ -110,7 +110,7 @@ async def polled(legs: Any) -> list[Any]:
 
 @given(rounds, cuts, st.booleans())
 async def test_the_same_as_polling(rounds: Any, cuts: Any, chunked: bool) -> None:
-    """Whatever breaks, a stream tells the status events that polling tells, all text once, and calls each tool once."""
+    """Wherever it breaks, a stream yields polling's status events, all text once, and calls each tool once."""
     legs = legs_of(rounds)
     toolbox = Counting()
     story = Story(legs, cuts, chunked=chunked)
@@ -130,7 +130,7 @@ async def test_the_same_as_polling(rounds: Any, cuts: Any, chunked: bool) -> Non
 
 
 async def events_of(*frames: bytes, **options: Any) -> list[Any]:
-    """What a stream of these tells."""
+    """The events of a stream of these frames."""
     async with streaming(ends(*frames), **options) as (_, events):
         return [event async for event in events]
 
@@ -154,7 +154,7 @@ class TestRequests:
         }
 
     async def test_stream_run(self) -> None:
-        """A thread is made as well, and told."""
+        """The thread is created as well, and reported."""
         told = ("thread.created", {"id": "thread_1", "object": "thread", "created_at": 0})
         async with (
             Stub(ends(*framed(told, CREATED, COMPLETED))) as stub,
@@ -170,7 +170,7 @@ class TestRequests:
 
     @pytest.mark.parametrize("by_ids", [False, True])
     async def test_stream_tool_outputs(self, by_ids: bool) -> None:
-        """A run is named by itself, which is no news then, or by two IDs."""
+        """A run is given as an object, which is not reported back then, or by two IDs."""
         waits = load(waiting("call_1"), Run)
         outputs = [ToolOutput(tool_call_id="call_1", output="1")]
         second = framed(*leg(1, ["Hi"], []))
@@ -191,7 +191,7 @@ class TestRequests:
         assert request.json == {"tool_outputs": [{"tool_call_id": "call_1", "output": "1"}], "stream": True}
 
     async def test_bad_arguments(self) -> None:
-        """They are refused before anything is sent."""
+        """Invalid arguments are refused before anything is sent."""
         async with Stub() as stub, stub.session() as session:
             with pytest.raises(TypeError, match="missing parameter 'assistant_id'"):
                 session.runs.stream("thread_1")
@@ -220,13 +220,13 @@ class TestRequests:
                 aiter(events)
             async with events:
                 assert repr(events) == "<RunStream, open: the run on thread_1>"
-                with pytest.raises(RuntimeError, match="not known yet"):
+                with pytest.raises(RuntimeError, match="no snapshot of the run has arrived yet"):
                     events.run  # noqa: B018
                 await events.until_done()
             assert repr(events) == f"<RunStream, closed: {events.run.id} completed>"
             with pytest.raises(RuntimeError, match="closed"):
                 await events.until_done()
-            with pytest.raises(RuntimeError, match="opened once"):
+            with pytest.raises(RuntimeError, match="opened only once"):
                 await events.__aenter__()
         assert len(stub.requests) == 1
 
@@ -240,7 +240,7 @@ class TestRequests:
         ],
     )
     async def test_no_stream(self, answer: Reply, kind: Any, words: str) -> None:
-        """What is no stream is the error that it would be for any other request."""
+        """A response that is not a stream raises what it would for any other request."""
         async with Stub(answer, EMPTY) as stub, stub.session(max_retries=0) as session:
             with pytest.raises(kind, match=words):
                 await session.runs.stream("thread_1", assistant_id="asst_1").__aenter__()
@@ -254,7 +254,7 @@ class TestRequests:
 
 class TestEvents:
     async def test_each_kind(self) -> None:
-        """Every event that the API has, as what it is about."""
+        """Every event of the API is yielded as its own class."""
         step_delta = {"id": "step_0", "object": "thread.run.step.delta", "delta": {}}
         told = [
             ("thread.created", {"id": "thread_1", "object": "thread", "created_at": 0}),
@@ -286,7 +286,7 @@ class TestEvents:
 
     @pytest.mark.parametrize("status", ["completed", "incomplete", "failed", "cancelled", "expired"])
     async def test_ends(self, status: str) -> None:
-        """Each way to end is told, and `until_done` makes of it what `complete` does."""
+        """Each terminal status is reported, and `until_done` returns or raises as `complete` does."""
         frames = framed(CREATED, (f"thread.run.{status}", run(status)))
         seen = await events_of(*frames)
         assert isinstance(seen[-1], RunEnded)
@@ -299,7 +299,7 @@ class TestEvents:
             assert events.run.status == status
 
     async def test_unknown(self) -> None:
-        """Events that the library does not know are kept, whatever is in them; an unknown status is a status."""
+        """Unknown events are kept, whatever their data; one with a run of an unknown status is a StatusChanged."""
         told = [
             CREATED,
             ("thread.later", {"x": 1, "error": None}),
@@ -320,7 +320,7 @@ class TestEvents:
         assert odd == UnknownEvent("th\u00e9", [1])
 
     async def test_unnamed(self) -> None:
-        """An event without a name is the standard's `message`, whose end is the end."""
+        """An event without a name is the standard's `message`; `[DONE]` in it ends the stream."""
         frames = [
             *framed(CREATED, COMPLETED),
             b'data: {"a": 1}\n\n',
@@ -332,7 +332,7 @@ class TestEvents:
 
     @pytest.mark.parametrize("name", ["done", "thread.message.delta", "thread.run.completed", "whatever"])
     async def test_done(self, name: str) -> None:
-        """`[DONE]` ends the stream, whatever the event's name; what comes after it is nothing."""
+        """`[DONE]` ends the stream, whatever the event's name; anything after it is ignored."""
         frames = framed(CREATED, COMPLETED, (name, "[DONE]"), delta("msg_0", "late"), ("error", {"message": "late"}))
         assert [type(event) for event in await events_of(*frames)] == [StatusChanged, RunEnded]
 
@@ -350,7 +350,7 @@ class TestEvents:
         ],
     )
     async def test_errors(self, name: str, payload: Any) -> None:
-        """An error, bare or wrapped or under another name, is raised with all that it says."""
+        """An error, bare or wrapped or under another event name, is raised with all its fields."""
         answer = ends(*framed(CREATED, (name, payload)))
         data = answer.data.replace(b"\r\n", b"\r\nx-request-id: req_1\r\n", 1)
         async with streaming(Reply(data)) as (_, events):
@@ -362,13 +362,13 @@ class TestEvents:
         assert (raised.message, raised.request_id) == ("sorry", "req_1")
 
     async def test_errors_without_words(self) -> None:
-        """An error that says nothing of the kind is shown as it came, without the key."""
+        """An error event without the API's error fields is shown as it came, without the key."""
         with pytest.raises(ResponseError, match=r"told of an error: no \*\*\*") as caught:
             await events_of(*framed(CREATED, ("error", "no sk-of-the-tests")))
         assert caught.value.body == "no ***"
 
     async def test_nonsense(self) -> None:
-        """An event that is not what the API has is an error that names it and the place in it."""
+        """An event that does not fit the API raises an error that names the event and the place in it."""
         bad = ("thread.message.created", {**message("msg_0"), "role": 7})
         with pytest.raises(
             ProtocolError, match=r"event 2 of the stream, thread\.message\.created.* \$\.role"
@@ -380,11 +380,11 @@ class TestEvents:
 
 
 class TestDocumentedStreams:
-    """What the API's document shows: repaired, so that it is JSON, and verbatim."""
+    """The streams in the API's documentation: repaired to be valid JSON, and verbatim."""
 
     @pytest.mark.parametrize("name", STREAMS)
     async def test_repaired(self, name: str) -> None:
-        """Each is told whole."""
+        """Each documented stream is read completely."""
         toolbox, first = Toolbox(), STREAMS[name]
 
         @toolbox.tool
@@ -409,7 +409,7 @@ class TestDocumentedStreams:
 
     @pytest.mark.parametrize("name", VERBATIM)
     async def test_verbatim(self, name: str) -> None:
-        """A surplus brace is an error that says where; a missing field name costs one event, which polling finds."""
+        """A surplus brace raises an error that says where; polling replaces an event without its field name."""
         *_, last, _ = Decoder().feed(STREAMS["createThreadAndRun.streaming.sse"])
         async with (
             Stub(stream(VERBATIM[name], chunked=False), reply(json.loads(last[1])), EMPTY, EMPTY) as stub,
@@ -427,7 +427,7 @@ class TestDocumentedStreams:
 
 class TestText:
     async def test_text_deltas(self) -> None:
-        """The text alone, as it is written."""
+        """Only the text, piece by piece."""
         told = [
             CREATED,
             delta("msg_0", "He"),
@@ -440,7 +440,7 @@ class TestText:
             assert [text async for text in events.text_deltas()] == ["He", "llo", "!"]
 
     async def test_messages_meanwhile(self) -> None:
-        """`messages` is what the events so far say, though more may have come."""
+        """`messages` matches the events yielded so far, even if more bytes have arrived."""
         told = [
             CREATED,
             ("thread.message.created", message("msg_0")),
@@ -456,20 +456,20 @@ class TestText:
                 assert (events.run.status == "completed") == isinstance(event, RunEnded)
 
     async def test_no_deltas(self) -> None:
-        """A server that sends messages whole has deltas all the same."""
+        """If a server sends whole messages only, deltas are yielded for their text."""
         frames = framed(CREATED, ("thread.message.completed", message("msg_0", "Hello")), COMPLETED)
         assert text_of(await events_of(*frames)) == {"msg_0": "Hello"}
 
 
 class TestToolCalls:
     async def test_without_a_toolbox(self) -> None:
-        """The stream ends where the run waits; another one answers and goes on."""
+        """The stream ends when the run waits for outputs; another stream submits them and continues."""
         story = Story([leg(0, ["a"], ["call_1"]), leg(1, ["b"], [])])
         async with Stub(story) as stub, stub.session() as session:
             async with session.runs.stream("thread_1", assistant_id="asst_1") as events:
                 seen = [event async for event in events]
                 assert isinstance(seen[-1], ActionRequired)
-                with pytest.raises(RunActionRequiredError, match="wants outputs of f: pass a toolbox"):
+                with pytest.raises(RunActionRequiredError, match="requires outputs of f: pass a toolbox"):
                     await events.until_done()
             outputs = [ToolOutput(tool_call_id="call_1", output="1")]
             async with session.runs.stream_tool_outputs(events.run, outputs) as more:
@@ -477,7 +477,7 @@ class TestToolCalls:
                 assert (await more.until_done()).status == "completed"
 
     async def test_through_the_calls(self) -> None:
-        """With one it goes on: calls are answered, and the events are those of one run."""
+        """With a toolbox the stream continues: calls are answered, and the events are those of one run."""
         toolbox = Counting()
         story = Story([leg(0, ["a"], ["call_1", "call_2"]), leg(1, ["b"], [])])
         async with streaming(story, toolbox=toolbox) as (stub, events):
@@ -490,7 +490,7 @@ class TestToolCalls:
         assert stub.connections == 1
 
     async def test_a_tool_that_fails(self) -> None:
-        """It ends the iteration, as it ends `follow`."""
+        """A failing tool ends the iteration, as it ends `follow`."""
         toolbox = Toolbox(on_error="raise")
 
         @toolbox.tool
@@ -502,7 +502,7 @@ class TestToolCalls:
                 await events.until_done()
 
     async def test_somebody_else_answers(self) -> None:
-        """Then the run is polled from where that took it."""
+        """If another client submitted the outputs, the run is polled from its current state."""
         first = ends(*framed(*leg(0, [], ["call_1"])))
         answers = [first, error(400, "not waiting"), reply(run("in_progress")), reply(run("completed")), EMPTY, EMPTY]
         async with streaming(*answers, toolbox=Counting()) as (_, events):
@@ -512,7 +512,7 @@ class TestToolCalls:
         assert not any(isinstance(event, ToolOutputsSubmitted) for event in seen)
 
     async def test_outputs_are_refused(self) -> None:
-        """A refusal while the run goes on waiting is the caller's to see."""
+        """If the outputs are refused and the run still waits, the error is raised."""
         waits = framed(*leg(0, [], ["call_1"]))
         answers = ends(*waits), error(400, "too large"), reply(waiting("call_1"))
         async with streaming(*answers, toolbox=Counting()) as (_, events):
@@ -532,11 +532,11 @@ def written(*texts: str) -> tuple[Reply, Reply]:
 
 
 class TestEndsThatRequestsBring:
-    """An iterator is over when it has told the end, not when it has seen a run that is over."""
+    """An iterator ends once it has reported the run's end, not when a terminal snapshot has arrived."""
 
     @pytest.mark.parametrize("ended", [run("completed"), FAILED])
     async def test_the_answer_to_the_start_is_lost(self, ended: Any) -> None:
-        """The run is found by its marker, and has ended meanwhile: its text is told, and its end."""
+        """A run that is found by its marker and has ended meanwhile: its text and its end are reported."""
         found = {"object": "list", "data": [{**ended, "metadata": {MARKER: "m"}}], "has_more": False}
         async with streaming(CUT, reply(found), *written("Hello"), metadata={MARKER: "m"}) as (_, events):
             seen = [event async for event in events]
@@ -545,14 +545,14 @@ class TestEndsThatRequestsBring:
             assert isinstance(seen[-1], RunEnded)
 
     async def test_plain_json(self) -> None:
-        """An endpoint that does not stream answers with a run that is over already."""
+        """The same if an endpoint that does not stream responds with a run that has ended."""
         async with streaming(reply(run("completed")), *written("Hello")) as (_, events):
             seen = [event async for event in events]
         assert text_of(seen) == {"msg_0": "Hello"}
         assert isinstance(seen[-1], RunEnded)
 
     async def test_the_answer_to_outputs_is_lost(self) -> None:
-        """The same for a submission whose stream is lost, with a toolbox and by hand."""
+        """The same for tool outputs whose stream is lost, with a toolbox and without."""
         waits, ended = ends(*framed(*leg(0, [], ["call_1"]))), reply(run("completed"))
         async with streaming(waits, CUT, ended, *written("Hello"), toolbox=Counting()) as (_, events):
             seen = [event async for event in events]
@@ -574,7 +574,7 @@ class TestEndsThatRequestsBring:
         ]
 
     async def test_cancelled_while_a_tool_works(self) -> None:
-        """Somebody cancels meanwhile: the outputs are refused, and the end is told."""
+        """If the run is cancelled meanwhile, the outputs are refused, and the end is reported."""
         waits = ends(*framed(*leg(0, [], ["call_1"])))
         answers = [waits, error(400, "not waiting"), reply(run("cancelled")), EMPTY, EMPTY]
         async with streaming(*answers, toolbox=Counting()) as (_, events):
@@ -587,7 +587,7 @@ class TestEndsThatRequestsBring:
 
 class TestLostConnections:
     async def test_said_so(self) -> None:
-        """The caller learns that there is no stream any more, and why; what came until then is not told again."""
+        """PollingTookOver says why the stream ended; what was reported before is not repeated."""
         story = Story([leg(0, ["Hel", "lo"], [])], [0.5])
         async with streaming(story) as (_, events):
             seen = [event async for event in events]
@@ -597,7 +597,7 @@ class TestLostConnections:
         assert text_of(seen) == {"msg_0": "Hello"}
 
     async def test_an_end_too_early(self) -> None:
-        """A stream that ends properly, with the run under way, is no different."""
+        """The same for a stream that ends properly while the run is active."""
         answers = [ends(*framed(CREATED)), reply(run("queued")), reply(run("failed")), EMPTY, EMPTY]
         async with streaming(*answers) as (_, events):
             created, took_over, ended = [event async for event in events]
@@ -608,7 +608,7 @@ class TestLostConnections:
 
     @pytest.mark.parametrize("chunked", [True, False])
     async def test_in_the_middle_of_an_event(self, chunked: bool) -> None:
-        """Half an event is a lost connection, and not nonsense."""
+        """A truncated event counts as a broken connection, not as invalid data."""
         frames = framed(CREATED, delta("msg_0", "Hello"))
         whole = stream(*frames, chunked=chunked)
         cut = Reply(whole.data[: whole.data.index(b"Hello") + 2], "close")
@@ -624,7 +624,7 @@ class TestLostConnections:
         assert [type(event) for event in seen][-1] is RunEnded
 
     async def test_before_the_first_event(self) -> None:
-        """The run is found by its marker, and the stream goes on without one."""
+        """After a lost response, the run is found by its marker, and polled."""
         story = Story([leg(0, ["Hello"], [])], [0.0])
         async with streaming(story) as (stub, events):
             seen = [event async for event in events]
@@ -633,7 +633,7 @@ class TestLostConnections:
         assert text_of(seen) == {"msg_0": "Hello"}
 
     async def test_after_the_head(self) -> None:
-        """The same if a stream had begun; a look that finds nothing yet is repeated."""
+        """The same if a stream had begun; a lookup that finds nothing yet is repeated."""
         head = Reply(stream().data[:-5], "close")
         found = {"object": "list", "data": [run("completed", metadata={MARKER: "m"})], "has_more": False}
         answers = [head, EMPTY, reply(found), EMPTY, EMPTY]
@@ -641,7 +641,7 @@ class TestLostConnections:
             assert [type(event) async for event in events] == [PollingTookOver, RunEnded]
 
     async def test_a_run_that_cannot_be_found(self) -> None:
-        """Without a marker nothing can be found, and nothing is started twice."""
+        """Without a marker the run cannot be found, and the request is not repeated."""
         full = {str(number): "" for number in range(16)}
         head = Reply(stream().data[:-5], "close")
         async with streaming(head, metadata=full) as (stub, events):
@@ -651,7 +651,7 @@ class TestLostConnections:
         assert len(stub.requests) == 1
 
     async def test_a_run_that_is_not_there(self) -> None:
-        """Looking for it has an end."""
+        """Looking for the run ends after the outage limit."""
         head = Reply(stream().data[:-5], "close")
         polling = Polling(first=0.001, longest=0.001, outage=0.0)
         async with streaming(lambda request: head if request.method == "POST" else EMPTY, polling=polling) as (
@@ -663,7 +663,7 @@ class TestLostConnections:
 
     @pytest.mark.parametrize("known", [True, False])
     async def test_a_new_thread(self, known: bool) -> None:
-        """The run on a new thread is found if the thread has been told."""
+        """The run on a new thread is found if the thread's event has arrived."""
         thread = framed(("thread.created", {"id": "thread_1", "object": "thread", "created_at": 0}))
         head = Reply(stream(*thread * known).data[:-5], "close")
         found = reply({"object": "list", "data": [run("completed")], "has_more": False})
@@ -680,15 +680,15 @@ class TestLostConnections:
                     await events.until_done()
 
     async def test_an_endpoint_that_does_not_stream(self) -> None:
-        """It answers with the run, and is polled."""
+        """An endpoint that does not stream responds with the run, which is then polled."""
         answers = [reply(run("queued")), reply(run("completed")), EMPTY, EMPTY]
         async with streaming(*answers) as (_, events):
             took_over, queued, ended = [event async for event in events]
-        assert took_over == PollingTookOver(queued.run, "the request brought the run, and no stream")
+        assert took_over == PollingTookOver(queued.run, "the response was the run instead of a stream")
         assert ended.status == "completed"
 
     async def test_after_the_end(self) -> None:
-        """Once the run has ended, the connection may break as it likes."""
+        """A connection that breaks after the run's end changes nothing."""
         whole = ends(*framed(CREATED, COMPLETED))
         async with streaming(whole.cut(30)) as (stub, events):
             await events.until_done()

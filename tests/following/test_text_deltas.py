@@ -1,4 +1,4 @@
-"""The short way to a text delta ends where the long one does, or not at all."""
+"""The fast path for text deltas gives the same result as `_wire.load`, or none."""
 
 import json
 
@@ -25,7 +25,7 @@ def usual(value, index=0, **fields):
 
 
 def everything(model):
-    """A model's fields, with what equality leaves out, all the way down."""
+    """A model's fields, recursively, including those that equality leaves out."""
     if attrs.has(type(model)):
         return type(model), [everything(getattr(model, field.name)) for field in attrs.fields(type(model))]
     return [everything(item) for item in model] if isinstance(model, tuple) else model
@@ -33,7 +33,7 @@ def everything(model):
 
 @given(st.text(), st.integers(0, 2**62), st.booleans(), st.booleans())
 def test_usual(value, index, annotated, spaced):
-    """Text deltas take the short way, whatever is in them and however they are written."""
+    """Text deltas take the fast path, whatever their text and JSON formatting."""
     body = usual(value, index, **({"annotations": []} if annotated else {}))
     data = json.dumps(body, ensure_ascii=spaced, separators=None if spaced else (",", ":")).encode()
     delta, at, text = read_text_delta(data)
@@ -44,7 +44,7 @@ def test_usual(value, index, annotated, spaced):
 
 @given(bodies("MessageDeltaObject").map(json.dumps) | damaged(bodies("MessageDeltaObject")).map(json.dumps) | st.text())
 def test_any(text):
-    """What goes the short way comes out as from the long one."""
+    """The fast path returns what `_wire.load` returns."""
     data = text.encode(errors="replace")
     if (short := read_text_delta(data)) is not None:
         assert everything(short[0]) == everything(_wire.load(data, MessageDelta))
@@ -67,11 +67,11 @@ def test_any(text):
     ],
 )
 def test_unusual(body):
-    """Everything else is left to the long way."""
+    """Any other event is left to `_wire.load`."""
     assert read_text_delta(json.dumps(body).encode()) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b'{"id": "\xff"}', b"[" * 100_000, b"[DONE]"])
 def test_no_json(data):
-    """So is what is no JSON."""
+    """So is invalid JSON."""
     assert read_text_delta(data) is None

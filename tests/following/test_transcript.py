@@ -1,4 +1,4 @@
-"""Deltas grow into messages and steps by the API's rules, and what is told of them is complete and told once."""
+"""Deltas are merged by the API's rules; every piece of text is reported, and reported once."""
 
 import copy
 import json
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from openai_runs import _wire
 from openai_runs.errors import ProtocolError
 from openai_runs.events import MessageChanged, StepChanged
-from openai_runs.following.transcript import Transcript, _merge, _plain
+from openai_runs.following.transcript import Transcript, _merge, _to_json
 from openai_runs.models.delta import MessageDelta, RunStepDelta
 from openai_runs.models.message import FileCitation, ImageUrlContent, Message, RefusalContent, TextContent
 from openai_runs.models.model import Unknown
@@ -55,7 +55,7 @@ def step_delta(*calls):
 
 @pytest.fixture
 def transcript():
-    """With a message and a step that have begun."""
+    """A transcript in which one message and one step have begun."""
     transcript = Transcript()
     transcript.change_message(message(), "thread.message.created")
     transcript.change_step(step(), "thread.run.step.created")
@@ -64,7 +64,7 @@ def transcript():
 
 class TestMessages:
     def test_text(self, transcript):
-        """Texts are concatenated, an index of its own each."""
+        """Texts are concatenated, each index on its own."""
         for part in (text("Hel", annotations=[]), text("lo"), text("Wor", 1), text("ld", 1), text("!", 0)):
             transcript.add_message_delta(delta(part))
         (merged,) = transcript.messages
@@ -73,20 +73,20 @@ class TestMessages:
         assert merged.content[0].extra == {}
 
     def test_snapshots_in_between(self, transcript):
-        """A look at the message changes nothing."""
+        """Reading the message in between changes nothing."""
         for count in range(1, 50):
             transcript.add_message_delta(delta(text("ab")))
             assert transcript.messages[0].text == "ab" * count
             assert transcript.messages is not None
 
     def test_ten_thousand(self, transcript):
-        """The text of many deltas is whole."""
+        """The text of many deltas is complete."""
         for number in range(10_000):
             transcript.add_message_delta(delta(text(f"{number} ")))
         assert transcript.messages[0].text == " ".join(map(str, range(10_000))) + " "
 
     def test_annotations(self, transcript):
-        """Numbers are replaced, strings grow, IDs are replaced, a new index starts an item."""
+        """Numbers and IDs are replaced, strings are appended, a new index starts an item."""
         citation = {"index": 0, "type": "file_citation", "text": "[1", "file_citation": {"file_id": "file_1"}}
         more = {"index": 0, "type": "file_citation", "text": "]", "file_citation": {"file_id": "file_1"}}
         path = {"index": 1, "type": "file_path", "text": "x", "file_path": {"file_id": "f"}}
@@ -106,7 +106,7 @@ class TestMessages:
         assert [annotation.type for annotation in part.text.annotations] == ["file_citation", "file_path"]
 
     def test_other_parts(self, transcript):
-        """Images come whole, refusals grow, unknown parts are kept, and so is the order of indexes."""
+        """Images are replaced, refusals are appended, unknown parts are kept, and the order follows the indexes."""
         new = {"index": 3, "type": "hologram", "hologram": {"depth": 2}}
         url = {"index": 2, "type": "image_url", "image_url": {"url": "https://x/y.png"}}
         refusals = [{"index": 0, "type": "refusal", "refusal": part} for part in ("No", ", thanks")]
@@ -122,7 +122,7 @@ class TestMessages:
         assert hologram == Unknown("hologram", {"type": "hologram", "hologram": {"depth": 3, "width": 1}})
 
     def test_parts_that_are_not_yet_whole(self, transcript):
-        """A part of which too little is known is left out until more is; the others are there."""
+        """An item that lacks required fields is left out until they arrive; the others are there."""
         transcript.add_message_delta(delta(text("a"), {"index": 1, "type": "image_file"}, {"index": 2, "type": "text"}))
         assert len(transcript.messages[0].content) == 1
         image = {"index": 1, "type": "image_file", "image_file": {"file_id": "file_1"}}
@@ -130,14 +130,14 @@ class TestMessages:
         assert [part.type for part in transcript.messages[0].content] == ["text", "image_file", "text"]
 
     def test_nonsense_outside_of_arrays(self, transcript):
-        """What cannot be left out is an error that says where."""
+        """Invalid data outside of arrays raises an error that says where."""
         transcript.add_message_delta(_wire.load({"id": "msg_1", "delta": {"thread_id": 7}}, MessageDelta))
         for _ in range(2):
             with pytest.raises(ProtocolError, match=r"\$\.thread_id"):
                 transcript.messages  # noqa: B018
 
     def test_a_delta_is_not_changed(self, transcript):
-        """Events that were handed out stay what they are."""
+        """Events that were yielded do not change later."""
         first = delta({"index": 0, "type": "hologram", "parts": [{"index": 0, "name": "a"}], "size": {"x": "1"}})
         before = copy.deepcopy(_wire.dump(first))
         transcript.add_message_delta(first)
@@ -150,7 +150,7 @@ class TestMessages:
         assert _wire.dump(first) == before
 
     def test_deltas_of_a_message_that_nobody_announced(self):
-        """They are kept for the snapshot to come, which is then not told from the beginning."""
+        """Deltas before the first snapshot are kept, and their text is not reported again with it."""
         transcript = Transcript()
         transcript.add_message_delta(delta(text("Hel")))
         assert transcript.messages == ()
@@ -161,7 +161,7 @@ class TestMessages:
 
 class TestSnapshotsOfMessages:
     def test_nothing_new(self, transcript):
-        """A snapshot that says what the deltas said is told as it is."""
+        """A snapshot with the deltas' text is reported without another delta."""
         transcript.add_message_delta(delta(text("Hello")))
         done = message("Hello", status="completed")
         assert transcript.change_message(done, "thread.message.completed") == [
@@ -170,7 +170,7 @@ class TestSnapshotsOfMessages:
         assert transcript.messages == (done,)
 
     def test_more_text_than_deltas(self, transcript):
-        """Text that no delta has told is told as one; joined, the deltas are always the whole text."""
+        """Text that no delta had is reported as one delta; joined, the deltas are always the whole text."""
         transcript.add_message_delta(delta(text("Hel")))
         done = message("Hello", "World", status="completed")
         first, second, changed = transcript.change_message(done, "thread.message.completed")
@@ -183,16 +183,16 @@ class TestSnapshotsOfMessages:
         assert changed == MessageChanged(done, "thread.message.completed")
 
     def test_another_text_than_the_deltas(self, transcript, caplog):
-        """The snapshot has the truth; what has been told cannot be taken back, and nothing is told twice."""
+        """If the texts differ, the snapshot wins, but no further delta is reported; a warning says so."""
         transcript.add_message_delta(delta(text("Good-bye")))
         done = message("Hello", status="completed")
         with caplog.at_level(logging.WARNING, "openai_runs.runs"):
             assert len(transcript.change_message(done, "thread.message.completed")) == 1
-        assert "is not what its deltas told" in caplog.text
+        assert "differs from that of its deltas" in caplog.text
         assert transcript.messages == (done,)
 
     def test_an_old_snapshot(self, transcript):
-        """A snapshot from before the latest deltas does not take their text away."""
+        """A snapshot older than the latest deltas does not remove their text."""
         transcript.add_message_delta(delta(text("Hello")))
         transcript.add_message_delta(delta({"index": 1, "type": "image_file", "image_file": {"file_id": "f"}}))
         (changed,) = transcript.change_message(message("He", metadata={"a": "b"}), "thread.message.in_progress")
@@ -204,7 +204,7 @@ class TestSnapshotsOfMessages:
 
 class TestSteps:
     def test_function_calls(self, transcript):
-        """Arguments grow, the output that was null is set, IDs and names stay, several calls stay apart."""
+        """Arguments are appended, a null output is set, IDs and names stay, and each call is merged on its own."""
         first = {"index": 0, "id": "call_1", "type": "function"}
         second = {"index": 1, "id": "call_2", "type": "function"}
         for call in (
@@ -223,7 +223,7 @@ class TestSteps:
         assert [(f.name, f.arguments, f.output) for f in functions] == [("f", '{"a":1}', None), ("g", "{}", "x")]
 
     def test_code(self, transcript):
-        """Input and logs grow."""
+        """Input and logs are appended."""
         for code in ({"input": "1"}, {"input": "+1", "outputs": [{"index": 0, "type": "logs", "logs": "2"}]}):
             call = {"index": 0, "id": "call_1", "type": "code_interpreter", "code_interpreter": code}
             transcript.add_step_delta(step_delta(call))
@@ -236,7 +236,7 @@ class TestSteps:
         assert call.code_interpreter.outputs == (LogsOutput(logs="23"),)
 
     def test_a_message_creation_that_is_repeated(self, transcript):
-        """An ID that is told again does not grow."""
+        """An ID that is repeated is not appended."""
         details = {"type": "message_creation", "message_creation": {"message_id": "msg_1"}}
         transcript.change_step(
             step(id="step_2", type="message_creation", step_details=details), "thread.run.step.created"
@@ -245,7 +245,7 @@ class TestSteps:
         assert transcript.steps[1].step_details.message_creation.message_id == "msg_1"
 
     def test_a_step_that_nobody_announced(self):
-        """After tool outputs, a stream begins with a step of the stream before."""
+        """After tool outputs, a stream begins with a step of the previous stream."""
         transcript = Transcript()
         transcript.add_step_delta(step_delta({"index": 0, "type": "function"}))
         assert transcript.steps == ()
@@ -258,7 +258,7 @@ class TestSteps:
 
 class TestCatchUp:
     def test_what_is_new(self, transcript):
-        """What was written while nobody streamed: the rest of a text, a message from its beginning, and steps."""
+        """What was written without a stream is reported: the rest of a text, a whole message, and steps."""
         transcript.add_message_delta(delta(text("Hel")))
         seen = message("Hello", status="completed")
         missed = message("Bye", status=None, id="msg_2")
@@ -275,7 +275,7 @@ class TestCatchUp:
         assert list(transcript.catch_up([seen, missed], steps)) == []
 
     def test_unfinished(self, transcript):
-        """What has not changed is not told again; what goes on is."""
+        """Unchanged objects are not reported again; changed ones are."""
         assert list(transcript.catch_up([message()], [step()])) == []
         first = list(transcript.catch_up([message("He")], [step({"type": "later"})]))
         assert [type(event) for event in first] == [MessageDelta, MessageChanged, StepChanged]
@@ -286,7 +286,7 @@ class TestCatchUp:
 
 
 def pieces(value, data):
-    """Ways to tell an object, one after the other: texts in pieces, arrays by index."""
+    """Ways to split an object into deltas: texts in pieces, arrays by index."""
     told = []
     for key, inner in value.items():
         if isinstance(inner, str) and not (key in ("type", "role", "id") or key.endswith("_id")):
@@ -306,7 +306,7 @@ def pieces(value, data):
 
 @given(bodies("MessageObject", unknown=False), st.data())
 def test_any_message_in_deltas(body, data):
-    """Whatever a message holds, told in pieces it comes out the same, and may be looked at meanwhile."""
+    """Any message, split into deltas, is merged to the same message, also if it is read in between."""
     transcript = Transcript()
     empty = {**body, "content": [], "status": "in_progress"}
     transcript.change_message(_wire.load(empty, Message), "thread.message.created")
@@ -336,7 +336,7 @@ def test_any_step_in_deltas(body, data):
     bodies("RunStepDeltaObject"),
 )
 def test_any_deltas(first, second, third, fourth):
-    """Deltas that do not fit together make something, or an error that says where."""
+    """Deltas that contradict each other make a model, or an error that says where."""
     transcript = Transcript()
     transcript.change_message(message(id="a"), "")
     transcript.change_step(step(id="b"), "")
@@ -350,5 +350,5 @@ def test_any_deltas(first, second, third, fourth):
 
 
 def test_scalars_in_arrays():
-    """The API has none in its deltas; they are added at the end."""
-    assert _plain(_merge(_merge({}, {"a": [1, [2]]}), {"a": [3], "b": None})) == {"a": [1, [2], 3], "b": None}
+    """Items that are not objects, which the API's deltas do not have, are appended."""
+    assert _to_json(_merge(_merge({}, {"a": [1, [2]]}), {"a": [3], "b": None})) == {"a": [1, [2], 3], "b": None}
