@@ -1,6 +1,6 @@
-"""Runs of the Assistants API, wherever they execute: an asyncio client, and an engine with a server of its own.
+"""Runs of the Assistants API, wherever they execute: an asyncio client, and an engine with its own server.
 
-The usual names are here. Models and request parameters are in `openai_runs.models`, all errors in
+The most used names are here. All models and request parameters are in `openai_runs.models`, all errors in
 `openai_runs.errors`, and `LocalServer` is in `openai_runs.server`.
 """
 

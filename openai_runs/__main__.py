@@ -6,7 +6,7 @@ from openai_runs._extras import needs
 
 
 def main() -> None:
-    """Run the command line, if what it needs is installed."""
+    """Run the command line, or say which extra has to be installed for it."""
     try:
         with needs("server"):
             from openai_runs import cli

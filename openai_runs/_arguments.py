@@ -1,13 +1,13 @@
-"""Numbers that callers pass, checked at once: a wrong one is named where it is passed, not where it would hurt."""
+"""Checks of numbers that callers pass: a wrong one raises in the call that has it, not later where it is used."""
 
 from numbers import Integral, Real
 
 
 def check_count(name: str, value: object, *, least: int) -> None:
-    """Refuse what is not a whole number of at least ``least``.
+    """Check that an argument is a whole number of at least ``least``.
 
     Raises:
-        TypeError: It is no whole number.
+        TypeError: It is not a whole number.
         ValueError: It is too small.
     """
     if not isinstance(value, Integral):
@@ -17,11 +17,17 @@ def check_count(name: str, value: object, *, least: int) -> None:
 
 
 def check_seconds(name: str, value: object, *, zero: bool = False, none: bool = False) -> None:
-    """Refuse what is not a number of seconds, more than 0; with ``zero``, 0 will do, and with ``none``, ``None``.
+    """Check that an argument is a number of seconds above 0.
+
+    Args:
+        name: The argument's name, for the message.
+        value: The argument.
+        zero: Whether 0 is allowed.
+        none: Whether ``None`` is allowed.
 
     Raises:
-        TypeError: It is no number.
-        ValueError: It is too small, or a NaN.
+        TypeError: It is not a number.
+        ValueError: It is too small, or NaN.
     """
     if value is None and none:
         return

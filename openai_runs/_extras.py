@@ -1,4 +1,4 @@
-"""What to install when a package is missing that not everybody needs."""
+"""Imports of optional packages, with an error that says which extra installs them."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -6,15 +6,15 @@ from contextlib import contextmanager
 
 @contextmanager
 def needs(extra: str) -> Generator[None]:
-    """Import in here what an extra brings.
+    """Import the packages of an extra inside this context.
 
     Raises:
-        ModuleNotFoundError: It is not installed; the message says what to do.
+        ModuleNotFoundError: A package is not installed; the message says how to install it.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "openai_runs":  # then it is ours, and installing will not help
+        if (error.name or "").partition(".")[0] == "openai_runs":  # a bug of ours, which no extra mends
             raise
         raise ModuleNotFoundError(
             f"{error.name} is not installed; it comes with pip install 'openai_runs[{extra}]', "

@@ -1,4 +1,4 @@
-"""Every error this library raises on its own, as one tree; a branch is who has to act.
+"""Every error that this library defines, as one tree; each branch stands for who has to act.
 
 Misuse, such as a closed session or minus one workers, is a plain ``RuntimeError``, ``TypeError`` or ``ValueError``.
 """
@@ -43,10 +43,10 @@ __all__ = [
 
 
 class OpenAIRunsError(Exception):
-    """The root: whatever this library raises on its own is one of these."""
+    """The base class of this library's errors."""
 
     def __reduce__(self) -> Any:
-        # Exception's own would call the class with nothing but the message; ours take keywords.
+        # For pickle and copy: Exception's own would call the class with the message only; ours require keywords.
         return _restore, (type(self), self.args, self.__dict__)
 
 
@@ -58,11 +58,10 @@ def _restore(cls: type[OpenAIRunsError], args: tuple[Any, ...], state: dict[str,
 
 
 class TransportError(OpenAIRunsError):
-    """No usable answer: refused, reset, cut off, timed out. For whoever looks after the network.
+    """No usable response: the connection was refused, reset, broken or timed out. Check the network.
 
     Attributes:
-        maybe_done: Whether the request may have had its effect all the same. ``False`` if it surely never
-            reached the server.
+        maybe_done: Whether the request may have taken effect. ``False`` if it certainly never reached the server.
     """
 
     def __init__(self, message: str, *, maybe_done: bool = True) -> None:
@@ -71,12 +70,13 @@ class TransportError(OpenAIRunsError):
 
 
 class ProtocolError(OpenAIRunsError):
-    """The server said what the API does not. For the server's author.
+    """The server's response does not fit the API. Report it to the server's author.
 
     Attributes:
-        paths: What is wrong where, as in ``expected str, got int @ $.data[3].status``; empty if the whole body is.
-        status: The HTTP status of the answer, or ``None`` for an event of a stream.
-        body: The beginning of what came.
+        paths: What is wrong and where, such as ``expected str, got int @ $.data[3].status``; empty if it is the whole
+            body.
+        status: The HTTP status of the response, or ``None`` for an event of a stream.
+        body: The beginning of the body.
     """
 
     def __init__(self, message: str, *, paths: tuple[str, ...] = (), status: int | None = None, body: str = "") -> None:
@@ -87,17 +87,17 @@ class ProtocolError(OpenAIRunsError):
 
 
 class ResponseError(OpenAIRunsError):
-    """The server said no. For the caller; a subclass a reason.
+    """The server refused the request or failed at it. The caller has to act; one subclass per reason.
 
     Attributes:
         status: The HTTP status; ``None`` if the error came as an event of a stream.
         code: The API's error code, such as ``invalid_value``.
         type: The API's error type, such as ``invalid_request_error``.
-        param: The request parameter at fault.
-        message: The server's own words.
-        request_id: What the server's support will ask for.
-        headers: The answer's headers, by lower-case names.
-        body: The beginning of the answer, as it came.
+        param: The name of the invalid request parameter.
+        message: The server's message.
+        request_id: The server's ID of the request; its support will ask for it.
+        headers: The response's headers, with lower-case names.
+        body: The beginning of the response's body.
     """
 
     def __init__(
@@ -133,11 +133,11 @@ class AuthenticationError(ResponseError):
 
 
 class PermissionDeniedError(ResponseError):
-    """403: the key is right and may not do this."""
+    """403: the key is valid, but has no permission for this."""
 
 
 class NotFoundError(ResponseError):
-    """404: no such object, or not for this key."""
+    """404: the object does not exist, or this key may not see it."""
 
 
 class UnsupportedEndpointError(NotFoundError):
@@ -145,15 +145,15 @@ class UnsupportedEndpointError(NotFoundError):
 
 
 class ConflictError(ResponseError):
-    """409: something else changed the object at the same time."""
+    """409: another request changed the object at the same time."""
 
 
 class RateLimitError(ResponseError):
-    """429: too much for this account, also after the retries."""
+    """429: too many requests or tokens for this account, even after all retries."""
 
 
 class ServerError(ResponseError):
-    """5xx: the server failed, also after the retries."""
+    """5xx: the server failed, even after all retries."""
 
 
 _CLASS_OF: Final[Mapping[int, type[ResponseError]]] = {
@@ -168,15 +168,15 @@ _CLASS_OF: Final[Mapping[int, type[ResponseError]]] = {
 
 
 def response_error_class(status: int) -> type[ResponseError]:
-    """The class for an HTTP status."""
+    """The error class for an HTTP status."""
     return ServerError if status >= 500 else _CLASS_OF.get(status, ResponseError)
 
 
 class RunError(OpenAIRunsError):
-    """A run did not complete. For whoever wrote the instructions, or waits for too long.
+    """A run did not complete. Check its instructions and tools, or how long you wait for it.
 
     Attributes:
-        run: The run as it was last seen.
+        run: The latest snapshot.
     """
 
     def __init__(self, message: str, *, run: "Run") -> None:
@@ -189,19 +189,19 @@ class RunFailedError(RunError):
 
 
 class RunCancelledError(RunError):
-    """The run was cancelled. The caller's own cancellation is never turned into this."""
+    """The run was cancelled. Cancelling the caller's own task never raises this."""
 
 
 class RunExpiredError(RunError):
-    """The run did not end before ``expires_at``, tool outputs included."""
+    """The run did not end before ``expires_at``, the time spent waiting for tool outputs included."""
 
 
 class RunIncompleteError(RunError):
-    """The run ran into a token limit; ``run.incomplete_details`` says which."""
+    """The run reached a token limit; ``run.incomplete_details`` says which."""
 
 
 class RunDeadlineError(RunError, TimeoutError):
-    """The caller's deadline passed; the run may still go on."""
+    """The caller's deadline has passed; the run may still be active."""
 
 
 class RunStuckError(RunError, TimeoutError):
@@ -209,14 +209,14 @@ class RunStuckError(RunError, TimeoutError):
 
 
 class RunActionRequiredError(RunError):
-    """The run waits for tool outputs, and there is no toolbox to make them."""
+    """The run waits for tool outputs, and there is no toolbox that could produce them."""
 
 
 class ToolError(OpenAIRunsError):
-    """One of the caller's tools failed. For the tool's author; the cause is in ``__cause__``.
+    """One of the caller's tools failed. The tool's author has to act; its exception is in ``__cause__``.
 
     Attributes:
-        tool_call: The call that could not be answered.
+        tool_call: The call that has no output.
     """
 
     def __init__(self, message: str, *, tool_call: "ToolCall | None" = None) -> None:
@@ -285,17 +285,17 @@ class UnknownCursorError(StoreError, LookupError):
 
 
 def run_error(run: "Run") -> RunError:
-    """The error for a run that has ended badly."""
-    cls, why = {
+    """The error for a run that has ended without completing."""
+    cls, reason = {
         "failed": (RunFailedError, run.last_error and f"{run.last_error.code}: {run.last_error.message}"),
         "cancelled": (RunCancelledError, None),
-        "expired": (RunExpiredError, "it did not end before expires_at, which waiting for tool outputs counts in"),
+        "expired": (RunExpiredError, "it did not end before expires_at; waiting for tool outputs counts, too"),
         "incomplete": (RunIncompleteError, run.incomplete_details and run.incomplete_details.reason),
     }.get(run.status, (RunError, None))
-    return cls(f"run {run.id} on {run.thread_id} ended {run.status}" + (f": {why}" if why else ""), run=run)
+    return cls(f"run {run.id} on {run.thread_id} ended {run.status}" + (f": {reason}" if reason else ""), run=run)
 
 
 def snippet(body: bytes | str, most: int = 300) -> str:
-    """The beginning of a body, fit for a message."""
+    """The beginning of a text or body, short enough for an error message."""
     text: Any = body.decode(errors="replace") if isinstance(body, bytes) else body
     return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"

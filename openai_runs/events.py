@@ -1,7 +1,7 @@
-"""What following and streaming a run yield. An event is a value: it holds no connection, and may be kept.
+"""The events that following and streaming a run yield. An event is a value: it holds no connection, and may be kept.
 
-`RunEvent` is the story of a run, the same whether its endpoint is polled or streams. `StreamEvent` adds what the run
-writes meanwhile: each snapshot of a message or step, and the deltas in between, which are models of their own.
+`RunEvent` covers the run's status, and is the same whether the run is polled or streamed. `StreamEvent` adds what the
+run writes: snapshots of messages and steps, and the deltas in between, which are in `openai_runs.models.delta`.
 """
 
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
@@ -14,13 +14,13 @@ from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.models.tool import FunctionToolCall, ToolOutput
 
-if TYPE_CHECKING:  # deltas are two dozen classes, which programs that do not stream need not pay for
+if TYPE_CHECKING:  # two dozen classes, which programs without streaming need not load
     from openai_runs.models.delta import MessageDelta, RunStepDelta
 
 
 @frozen
 class StatusChanged:
-    """The run's status is another than before."""
+    """The run's status has changed."""
 
     run: Run
     previous: RunStatus | None  #: ``None`` for the first snapshot
@@ -33,11 +33,11 @@ class StatusChanged:
 
 @frozen
 class ActionRequired(StatusChanged):
-    """The run waits for tool outputs: the first time, or again with other calls."""
+    """The run waits for tool outputs, for the first time or again with other tool calls."""
 
     @property
     def tool_calls(self) -> tuple[FunctionToolCall, ...]:
-        """The calls to answer, all in one submission."""
+        """The pending tool calls, whose outputs are submitted together."""
         return self.run.pending_tool_calls
 
 
@@ -48,28 +48,28 @@ class RunEnded(StatusChanged):
 
 @frozen
 class ToolOutputsSubmitted:
-    """The toolbox has answered, and the server has taken the answers."""
+    """The toolbox has answered the tool calls, and the server has accepted the outputs."""
 
-    run: Run  #: as it was when last seen
+    run: Run  #: the latest snapshot
     outputs: tuple[ToolOutput, ...]
 
 
 @frozen
 class PollingTookOver:
-    """There is no stream to be had for what comes next, so the run is polled. Nothing is told twice, nothing left out.
+    """The stream has ended or there is none, so the run is polled. No event is repeated, and none is lost.
 
-    A stream that broke off cannot be taken up again, nor can one be opened to a run that is under way: the API has
-    neither. What the run writes meanwhile comes in larger pieces, at the latest before the run waits for tool outputs
-    or ends. The next tool outputs are answered with a stream again.
+    The API can neither resume a broken stream nor open one to an active run. While polling, what the run writes comes
+    in larger pieces, at the latest before the run requires tool outputs or ends. Submitting the next tool outputs opens
+    a new stream.
     """
 
-    run: Run  #: as it was when last seen
-    reason: str
+    run: Run  #: the latest snapshot
+    reason: str  #: why there is no stream
 
 
 @frozen
 class ThreadCreated:
-    """The thread that a run was started together with."""
+    """The thread that was created together with the run."""
 
     thread: Thread
     name: str = "thread.created"
@@ -77,26 +77,26 @@ class ThreadCreated:
 
 @frozen
 class MessageChanged:
-    """A message as the server has it now: begun, completed, or ended early. Its text came before, as deltas."""
+    """A snapshot of a message that has begun, completed or ended early. Its text has come before, as deltas."""
 
     message: Message
-    name: str  #: on the wire: ``thread.message.completed``
+    name: str  #: the event's name on the wire, such as ``thread.message.completed``
 
 
 @frozen
 class StepChanged:
-    """A run step as the server has it now: begun, completed, or ended in another way."""
+    """A snapshot of a run step that has begun, completed or ended in another way."""
 
     step: RunStep
-    name: str  #: on the wire: ``thread.run.step.completed``
+    name: str  #: the event's name on the wire, such as ``thread.run.step.completed``
 
 
 @frozen
 class UnknownEvent:
-    """An event of a kind that this library does not know; the API is free to add some."""
+    """An event that this library does not know; the API may add some at any time."""
 
     name: str
-    raw: Any = field(hash=False)  #: the payload, parsed; its text if it is not JSON
+    raw: Any = field(hash=False)  #: the event's data as parsed JSON, or as text if it is not JSON
 
 
 RunEvent: TypeAlias = StatusChanged | ToolOutputsSubmitted | PollingTookOver

@@ -1,7 +1,7 @@
-"""The life of a run: which status may follow which, and what a follower tells of it. No I/O, no clock.
+"""The lifecycle of a run: which status may follow which, and which events its snapshots make. No I/O, no clock.
 
-One table with two readers: the engine refuses any move that is not in it; a follower, who sees only snapshots,
-takes whatever can be reached by several moves.
+`MOVES` has two readers. The engine refuses any move that is not in it. A follower sees only snapshots, and may miss
+moves in between, so it accepts every status that is reachable by one or more moves.
 """
 
 import logging
@@ -17,7 +17,7 @@ _logger = logging.getLogger("openai_runs.lifecycle")
 
 _S = RunStatus
 
-#: From each status, the ones that may come next. Sources: the API's documents, and reports of its users.
+#: For each status, those that may come next. Sources: the API's documentation, and its users' reports.
 MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
     _S.QUEUED: frozenset({_S.IN_PROGRESS, _S.CANCELLING, _S.CANCELLED, _S.EXPIRED, _S.FAILED}),
     _S.IN_PROGRESS: frozenset(
@@ -34,34 +34,34 @@ MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
 }
 
 
-#: Where a run has ended: no move leads on.
-TERMINAL: Final = frozenset(status for status, ahead in MOVES.items() if not ahead)
-#: Where a run can be asked to stop.
-CANCELLABLE: Final = frozenset(status for status, ahead in MOVES.items() if _S.CANCELLING in ahead)
+#: The statuses in which a run has ended: they have no next one.
+TERMINAL: Final = frozenset(status for status, following in MOVES.items() if not following)
+#: The statuses in which a run can be cancelled.
+CANCELLABLE: Final = frozenset(status for status, following in MOVES.items() if _S.CANCELLING in following)
 
 
 def moved(run: Run, to: RunStatus, **changes: Any) -> Run:
-    """Move a run to another status; for who executes it.
+    """Copy a run with another status; for the engine.
 
     Raises:
-        RuntimeError: The table does not have that move: a bug of whoever asks for it.
+        RuntimeError: `MOVES` does not have that move, which is a bug of the caller.
     """
     if to not in MOVES.get(run.status, ()):
         raise RuntimeError(f"run {run.id} cannot go from {run.status} to {to}")
     return evolve(run, status=to, **changes)
 
 
-def _reach(start: RunStatus) -> frozenset[RunStatus]:
-    seen: set[RunStatus] = set()
-    ahead: Iterable[RunStatus] = MOVES[start]
-    while ahead := set(ahead) - seen:
-        seen |= ahead
-        ahead = {after for status in ahead for after in MOVES[status]}
-    return frozenset(seen)
+def _reachable_from(start: RunStatus) -> frozenset[RunStatus]:
+    reached: set[RunStatus] = set()
+    following: Iterable[RunStatus] = MOVES[start]
+    while new := set(following) - reached:
+        reached |= new
+        following = {after for status in new for after in MOVES[status]}
+    return frozenset(reached)
 
 
-#: From each status, all that can come later.
-REACHABLE: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {status: _reach(status) for status in MOVES}
+#: For each status, all that can come later.
+REACHABLE: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {status: _reachable_from(status) for status in MOVES}
 
 _EVENT_FOR: Final[Mapping[RunStatus, type[StatusChanged]]] = {
     _S.REQUIRES_ACTION: ActionRequired,
@@ -71,31 +71,33 @@ _EVENT_FOR: Final[Mapping[RunStatus, type[StatusChanged]]] = {
 
 @define
 class RunLifecycle:
-    """The story of one run so far: snapshots in, events out."""
+    """Turns the snapshots of one run into events, each change once."""
 
-    _seen: tuple[RunStatus, frozenset[str]] | None = field(default=None, init=False)
+    _latest: tuple[RunStatus, frozenset[str]] | None = field(default=None, init=False)  # status and pending call IDs
 
     @property
     def has_ended(self) -> bool:
-        """Whether the end has been observed, and so told."""
-        return self._seen is not None and self._seen[0].is_terminal
+        """Whether a terminal snapshot has been observed, and so `RunEnded` been returned."""
+        return self._latest is not None and self._latest[0].is_terminal
 
     def observe(self, run: Run) -> StatusChanged | None:
-        """Take the next snapshot.
+        """Compare a snapshot with the previous one.
 
         Returns:
-            What has changed since the one before: `ActionRequired`, `RunEnded`, or a plain `StatusChanged`, also for
-            a status this library does not know. ``None`` if nothing has.
+            `ActionRequired`, `RunEnded`, or a plain `StatusChanged` for other statuses, unknown ones included; ``None``
+            if nothing has changed.
         """
-        # Between two polls a run may go on and come back for more: a second requires_action
-        # is told from the first by its tool-call IDs, not by its status.
+        # Between two polls a run may continue and require action again: a second requires_action
+        # differs from the first by its tool-call IDs, not by its status.
         calls = run.pending_tool_calls if run.status is RunStatus.REQUIRES_ACTION else ()
-        now = (run.status, frozenset(call.id for call in calls))
-        if now == self._seen:
+        latest = (run.status, frozenset(call.id for call in calls))
+        if latest == self._latest:
             return None
-        previous = self._seen and self._seen[0]
-        self._seen = now
+        previous = self._latest and self._latest[0]
+        self._latest = latest
         if previous and previous in REACHABLE and run.status in REACHABLE and run.status not in REACHABLE[previous]:
-            # Told all the same: a server behind a stale replica is no reason to leave a run alone.
-            _logger.warning("run %s went from %s to %s, which the API does not have", run.id, previous, run.status)
+            # Reported anyway: a server that reads from a stale replica is no reason to stop following the run.
+            _logger.warning(
+                "run %s went from %s to %s, a move that the API does not have", run.id, previous, run.status
+            )
         return _EVENT_FOR.get(run.status, StatusChanged)(run=run, previous=previous)

@@ -1,6 +1,6 @@
-"""A run's events, passed on to a browser as they come: as server-sent events of a web app of yours.
+"""Relays a run's events from your web app to a browser, as server-sent events.
 
-Whatever can be iterated over can be relayed: a stream of a session, its text alone, or values of your own.
+Any async iterable can be relayed: a `RunStream`, its text alone, or values of your own.
 """
 
 import logging
@@ -26,7 +26,7 @@ from openai_runs.events import (
 )
 from openai_runs.models.delta import MessageDelta, RunStepDelta
 
-if TYPE_CHECKING:  # other frameworks' programs need not load aiohttp's server
+if TYPE_CHECKING:  # programs on other web frameworks need not load aiohttp's server
     from aiohttp import web
 
 _logger = logging.getLogger("openai_runs.relay")
@@ -34,11 +34,11 @@ _logger = logging.getLogger("openai_runs.relay")
 #: Headers of a response with events.
 HEADERS: Final[Mapping[str, str]] = sse.HEADERS
 
-#: Seconds between two signs of life on a connection on which nothing else moves.
+#: Seconds without an event after which a keep-alive comment is sent.
 HEARTBEAT: Final = 15.0
 
-#: Makes of an event what is sent: a tuple of a name and anything that JSON can hold; or the latter alone, for an event
-#: without a name; or ``None``, for nothing. Models are fine, too.
+#: Turns an event into what is sent: a tuple of a name and a JSON value or model; only the value, for an event without a
+#: name; or ``None``, to send nothing.
 Encode: TypeAlias = Callable[[Any], Any]
 
 _NOT_SHOWN: Final = (
@@ -53,11 +53,11 @@ _NOT_SHOWN: Final = (
 
 
 def shown(event: Any) -> Any:
-    """What a browser gets to see unless you say otherwise: the text, and where the run stands.
+    """The default `Encode`: sends the text and the run's status.
 
     ``text`` has ``{"message_id": …, "text": …}``, ``status`` has ``{"thread_id": …, "run_id": …, "status": …}``. A
-    run's instructions, tools and metadata, and its steps with tools' arguments and outputs, are not for everybody: they
-    are left out. What is no event of this library is sent as it is.
+    run's instructions, tools and metadata, and its steps with tool arguments and outputs, may be confidential: they are
+    left out. Values that are not events of this library are sent as they are.
     """
     if isinstance(event, MessageDelta):
         return ("text", {"message_id": event.id, "text": event.text}) if event.text else None
@@ -70,16 +70,16 @@ def shown(event: Any) -> Any:
 async def relay(
     request: "web.BaseRequest", events: AsyncIterable[Any], *, encode: Encode = shown, heartbeat: float = HEARTBEAT
 ) -> "web.StreamResponse":
-    """Answer a request to an aiohttp app with events. See `relay_to`.
+    """Respond to a request to an aiohttp app with events. See `relay_to`.
 
     Args:
-        request: The browser's.
+        request: The browser's request.
         events: What to relay.
         encode: See `Encode`; the default is `shown`.
-        heartbeat: Seconds between two signs of life.
+        heartbeat: Seconds without an event after which a keep-alive comment is sent.
 
     Returns:
-        The answer, for the handler to return.
+        The finished response, for the handler to return.
     """
     from aiohttp import web
 
@@ -96,89 +96,90 @@ async def relay_to(
     encode: Encode = shown,
     heartbeat: float = HEARTBEAT,
 ) -> bool:
-    """Write events as server-sent events, each as soon as it comes, and ``done`` at the end.
+    """Write events as server-sent events, each as soon as it arrives, and ``done`` at the end.
 
-    If an endpoint fails on the way, the last event is ``error`` instead, without details: those are in the log. If the
-    reader leaves, the iteration is left at once; what becomes of the run is for the ``async with`` around it.
+    If the endpoint fails meanwhile, the last event is ``error`` instead of ``done``. It has no details: those are
+    logged. If the reader disconnects, the iteration stops at once; whether the run continues is decided by the
+    ``async with`` of its stream.
 
     Args:
-        write: Sends bytes, waits for a slow reader, and raises an `OSError` if the reader has left.
-        events: What to relay; not read ahead of the reader.
+        write: Sends bytes, waits for a slow reader, and raises an `OSError` if the reader has disconnected.
+        events: What to relay; the next event is asked for only when the last one is written.
         encode: See `Encode`; the default is `shown`.
-        heartbeat: Seconds between two signs of life.
+        heartbeat: Seconds without an event after which a keep-alive comment is sent.
 
     Returns:
-        Whether the reader is still there.
+        Whether the reader is still connected.
     """
     reader, failure = _Reader(write), None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(reader.keep, heartbeat, tasks.cancel_scope)
+        tasks.start_soon(reader.send_heartbeats, heartbeat, tasks.cancel_scope)
         try:
-            await _tell(reader, events, encode)
-        except _GoneError:
-            pass  # it is in what we return
-        except Exception as error:  # raised again outside: a task group would wrap it in another one
+            await _send_events(reader, events, encode)
+        except _ReaderGoneError:
+            pass  # reported by the return value
+        except Exception as error:  # raised outside the task group, which would wrap it in an exception group
             failure = error
-        reader.keeping.cancel()
+        reader.heartbeats.cancel()
     if failure is not None:
         raise failure
     return not reader.is_gone
 
 
-async def _tell(reader: "_Reader", events: AsyncIterable[Any], encode: Encode) -> None:
+async def _send_events(reader: "_Reader", events: AsyncIterable[Any], encode: Encode) -> None:
     iterator = aiter(events)
     try:
         async for event in iterator:
-            if (said := encode(event)) is not None:
-                await reader.send(_frame(said))
+            if (encoded := encode(event)) is not None:
+                await reader.send(_frame(encoded))
         await reader.send(sse.DONE)
     except OpenAIRunsError as error:
-        _logger.warning("relaying broke off: %s", error)
+        _logger.warning("relaying stopped early: %s", error)
         await reader.send(_frame(("error", {"message": "The answer broke off."})))
     finally:
-        if isinstance(iterator, AsyncGenerator):  # it may have been made for us alone
+        if isinstance(iterator, AsyncGenerator):  # aiter() may have created it, and then nobody else closes it
             await iterator.aclose()
 
 
-class _GoneError(Exception):
-    """The reader has left."""
+class _ReaderGoneError(Exception):
+    """The reader has disconnected."""
 
 
 @define(eq=False)
 class _Reader:
-    """Who gets the events."""
+    """The connection to the reader of the events."""
 
     _write: Callable[[bytes], Awaitable[object]]
     is_gone: bool = field(default=False, init=False)
-    keeping: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
-    _heard: bool = field(default=False, init=False)  # since the last look
+    heartbeats: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
+    _was_written: bool = field(default=False, init=False)  # whether anything was, since the last heartbeat
     _lock: anyio.Lock = field(factory=partial(anyio.Lock, fast_acquire=True), init=False)
 
     async def send(self, data: bytes) -> None:
-        self._heard = True
+        self._was_written = True
         async with self._lock:
             try:
                 await self._write(data)
             except OSError as error:
                 self.is_gone = True
-                raise _GoneError from error
+                raise _ReaderGoneError from error
 
-    async def keep(self, heartbeat: float, scope: anyio.CancelScope) -> None:
-        """Send something into silence, which keeps the connection, or shows that there is none."""
-        with self.keeping:
+    async def send_heartbeats(self, heartbeat: float, scope: anyio.CancelScope) -> None:
+        """Write to an idle connection: that keeps it open, and finds out when the reader is gone; then cancel."""
+        with self.heartbeats:
             while not self.is_gone:
-                self._heard = False
+                self._was_written = False
                 await anyio.sleep(heartbeat)
-                if not self._heard:
-                    with suppress(_GoneError):
+                if not self._was_written:
+                    with suppress(_ReaderGoneError):
                         await self.send(sse.KEEP_ALIVE)
             scope.cancel()
 
 
-def _frame(said: Any) -> bytes:
-    if isinstance(said, tuple):
-        name, data = said
+def _frame(encoded: Any) -> bytes:
+    if isinstance(encoded, tuple):
+        name, data = encoded
         if not name.isprintable():
-            raise ValueError(f"an event's name is one line of text, is {name!r}")
+            raise ValueError(f"an event's name must be one line of printable text: got {name!r}")
         return sse.frame(name, _wire.encode(data))
-    return sse.frame(None, _wire.encode(said))
+    return sse.frame(None, _wire.encode(encoded))

@@ -1,4 +1,4 @@
-"""Session: one endpoint, its connections, and the five services that use them."""
+"""`Session`: one endpoint, its connections, and the five services that use them."""
 
 import os
 from collections.abc import AsyncGenerator, Mapping
@@ -18,9 +18,9 @@ from openai_runs.services.threads import ThreadsService
 
 
 class Session(anyio.AsyncContextManagerMixin):
-    """Everything there is to do at one endpoint; share one among all tasks of a program.
+    """A client for one endpoint; share one among all tasks of a program.
 
-    Open it with ``async with``; requests inside, and none after.
+    Open it with ``async with``, and send requests only inside.
 
     Attributes:
         assistants: `AssistantsService`.
@@ -43,33 +43,33 @@ class Session(anyio.AsyncContextManagerMixin):
         max_retries: int = 2,
         max_connections: int = 100,
     ) -> None:
-        """Say where to go; nothing is opened yet.
+        """Configure a session; it opens no connection yet.
 
-        Proxies come from the environment, ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY``, when the session is opened;
-        an endpoint on this machine is reached directly. Opening raises a `ValueError` for a proxy that is not HTTP's.
+        Proxies are read from the environment when the session is opened: ``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``.
+        An endpoint on this machine is reached directly. Opening raises a `ValueError` if the proxy is not an HTTP one.
 
         Args:
-            base_url: The endpoint, often ending in ``/v1``. Unset: ``OPENAI_BASE_URL``.
-            api_key: Sent as a bearer token: a string, or an async function that is asked for a fresh one at each
-                request. Unset: ``OPENAI_API_KEY``; without that, none is sent.
-            organization: Sent as ``OpenAI-Organization``. Unset: ``OPENAI_ORG_ID``.
-            project: Sent as ``OpenAI-Project``. Unset: ``OPENAI_PROJECT_ID``.
-            default_headers: Sent with each request; they win over what the other arguments say.
+            base_url: The endpoint, often ending in ``/v1``. Default: ``OPENAI_BASE_URL`` from the environment.
+            api_key: Sent as a bearer token: a string, or an async function that returns one and is called for each
+                request. Default: ``OPENAI_API_KEY``; if that is not set either, no token is sent.
+            organization: Sent as ``OpenAI-Organization``. Default: ``OPENAI_ORG_ID``.
+            project: Sent as ``OpenAI-Project``. Default: ``OPENAI_PROJECT_ID``.
+            default_headers: Sent with each request; they override headers that other arguments set.
             default_query: Sent with each request, such as Azure's ``{"api-version": "v1"}``.
-            timeout: Seconds without a byte from the server after which a request has failed; connecting has ten of
-                them at most. Waiting for one of the `max_connections` does not count.
-            max_retries: How often a request that failed is repeated, where repeating is safe.
-            max_connections: How many requests are under way at once; further ones wait.
+            timeout: Seconds without a byte from the server after which a request fails; at most ten of them for
+                connecting. Waiting for one of the `max_connections` does not count.
+            max_retries: How often a failed request is repeated, where repeating is safe.
+            max_connections: How many requests may be in progress at once; further ones wait.
 
         Raises:
-            TypeError: An argument is not what it should be.
+            TypeError: An argument has the wrong type.
             ValueError: There is no endpoint, or an argument is out of range.
         """
         base_url = base_url or os.environ.get("OPENAI_BASE_URL")
         if not base_url:
             raise ValueError(f"no endpoint: base_url is not given and OPENAI_BASE_URL is not set. {SHUTDOWN}")
         if api_key == "":
-            raise ValueError("api_key must not be empty; leave it out if the endpoint wants none")
+            raise ValueError("api_key must not be empty; leave it out if the endpoint needs none")
         check_count("max_retries", max_retries, least=0)
         check_count("max_connections", max_connections, least=1)
         check_seconds("timeout", timeout)
@@ -103,6 +103,6 @@ class Session(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
-        """What ``async with`` does: requests can be sent inside; at the end, those under way fail."""
+        """Open the connections; at the end close them, so that requests in progress fail."""
         async with self._transport.opened():
             yield self

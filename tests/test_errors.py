@@ -1,4 +1,4 @@
-"""The tree of errors: which class for what, and what each tells its reader."""
+"""The tree of errors: which class for which failure, and what its message says."""
 
 import pickle
 
@@ -42,7 +42,7 @@ ENDED = "run run_abc123 on thread_abc123 ended"
 
 
 def test_all_are_ours():
-    """One `except` catches whatever this library raises on its own, and each branch is one who has to act."""
+    """One `except` catches all errors of this library, and each branch stands for who has to act."""
     classes = [getattr(errors, name) for name in errors.__all__]
     assert all(issubclass(cls, OpenAIRunsError) for cls in classes)
     branches = {TransportError, ResponseError, ProtocolError, RunError, ToolError}
@@ -69,7 +69,7 @@ def test_all_are_ours():
     ],
 )
 def test_a_class_for_each_status(status, cls):
-    """Whoever catches a class need not know numbers."""
+    """Each HTTP status has its error class."""
     assert response_error_class(status) is cls
 
 
@@ -90,7 +90,7 @@ def test_a_class_for_each_status(status, cls):
         (
             attrs.evolve(RUN, status=RunStatus.EXPIRED),
             RunExpiredError,
-            f"{ENDED} expired: it did not end before expires_at, which waiting for tool outputs counts in",
+            f"{ENDED} expired: it did not end before expires_at; waiting for tool outputs counts, too",
         ),
         (
             attrs.evolve(
@@ -105,7 +105,7 @@ def test_a_class_for_each_status(status, cls):
     ],
 )
 def test_how_a_run_ended(run, cls, text):
-    """The run is on the error, and the text says why."""
+    """The error has the run as an attribute, and its text says why the run ended."""
     error = run_error(run)
     assert type(error) is cls
     assert str(error) == text
@@ -125,7 +125,7 @@ def test_how_a_run_ended(run, cls, text):
     ],
 )
 def test_errors_are_carried_anywhere(error):
-    """An error comes out of another process as it went in: its text and all its attributes."""
+    """An error survives pickling with its text and all its attributes."""
     carried = pickle.loads(pickle.dumps(error))
     assert type(carried) is type(error)
     assert str(carried) == str(error)
@@ -133,7 +133,7 @@ def test_errors_are_carried_anywhere(error):
 
 
 def test_a_snippet_fits_a_message():
-    """Short bodies are shown whole; of long ones, the beginning and the length."""
+    """Short bodies are shown completely; of long ones, the beginning and the length."""
     assert snippet("short") == "short"
     assert snippet(b"\xff\xfe") == "\ufffd\ufffd"
     assert snippet("x" * 400) == "x" * 300 + "… (400 characters)"

@@ -1,4 +1,4 @@
-"""Who has installed the client alone is told what to install for the rest."""
+"""If only the client is installed, the errors of other parts say what to install."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def test_what_needs_one(name, missing):
 
 
 def test_the_command_line():
-    """A sentence, and no traceback."""
+    """The command prints one sentence, and no traceback."""
     run = bare("from openai_runs.__main__ import main; main()")
     assert run.returncode == 1
     assert "pip install 'openai_runs[server]'" in run.stderr
@@ -46,6 +46,6 @@ def test_the_command_line():
 
 
 def test_a_bug_of_ours():
-    """A module that is missing from the library itself is not to be had from an extra."""
+    """A missing module of the library itself is not blamed on an extra."""
     run = bare("from openai_runs._extras import needs\nwith needs('server'): import openai_runs.nothing")
     assert run.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'openai_runs.nothing'"

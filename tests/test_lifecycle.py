@@ -1,4 +1,4 @@
-"""The table of moves, what a follower makes of snapshots, and how long it waits: all by value."""
+"""The table of moves, and the events that snapshots make: all by value."""
 
 import logging
 from typing import Any
@@ -21,7 +21,7 @@ ENDS = {S.CANCELLED, S.FAILED, S.COMPLETED, S.INCOMPLETE, S.EXPIRED}
 
 
 def seen(status: str, *calls: str) -> Run:
-    """A snapshot, with these calls waiting."""
+    """A snapshot with these pending calls."""
     waiting = tuple(FunctionToolCall(id=call, function=FunctionCall(name="f", arguments="{}")) for call in calls)
     action = RequiredAction(submit_tool_outputs=SubmitToolOutputs(tool_calls=waiting)) if calls else None
     return evolve(RUN, status=RunStatus(status), required_action=action)
@@ -34,7 +34,7 @@ def told(*snapshots: Run) -> list[Any]:
 
 @st.composite
 def walks(draw: st.DrawFn) -> list[RunStatus]:
-    """A run's whole life."""
+    """The statuses of a run from its start to its end."""
     walk = [S.QUEUED]
     while after := sorted(MOVES[walk[-1]]):
         walk.append(draw(st.sampled_from(after)))
@@ -43,13 +43,13 @@ def walks(draw: st.DrawFn) -> list[RunStatus]:
 
 class TestMoves:
     def test_all_statuses(self) -> None:
-        """The table knows each of the nine, and leads to nothing else; the ends are where nothing follows."""
+        """The table has each of the nine statuses and no others; terminal ones have no next status."""
         assert set(MOVES) == set(REACHABLE) == set(RunStatus)
         assert set().union(*MOVES.values()) <= set(RunStatus)
         assert {status for status, after in MOVES.items() if not after} == ENDS == TERMINAL
 
     def test_every_status_has_a_life(self) -> None:
-        """From the beginning everything can be reached, and from everywhere an end."""
+        """From `queued` every status can be reached, and from every status a terminal one."""
         assert REACHABLE[S.QUEUED] == set(RunStatus)
         for status in set(RunStatus) - TERMINAL:
             assert REACHABLE[status] & TERMINAL
@@ -74,16 +74,16 @@ class TestMoves:
 
 class TestWhatFollowsFromTheMoves:
     def test_terminal(self) -> None:
-        """The table's ends are what `RunStatus.is_terminal` says, unknown words included."""
+        """`RunStatus.is_terminal` agrees with the table; an unknown status is not terminal."""
         assert {status for status in RunStatus if status.is_terminal} == TERMINAL
         assert not RunStatus("paused").is_terminal
 
     def test_cancellable(self) -> None:
-        """A run that has ended or is being cancelled cannot be asked to stop."""
+        """A run that has ended or is being cancelled cannot be cancelled."""
         assert {*MOVES} - CANCELLABLE == {*TERMINAL, RunStatus.CANCELLING}
 
     def test_moved(self) -> None:
-        """A move of the table is made, any other is refused by name."""
+        """A move in the table is made; any other is refused with both statuses named."""
         run = seen("queued")
         assert moved(run, RunStatus.IN_PROGRESS, started_at=run.created_at).started_at == run.created_at
         with pytest.raises(RuntimeError, match="cannot go from queued to completed"):
@@ -93,7 +93,7 @@ class TestWhatFollowsFromTheMoves:
 class TestObserve:
     @given(walks(), st.data())
     def test_each_change_once(self, walk: list[RunStatus], data: st.DataObject) -> None:
-        """However often a run is looked at, and whatever is missed: each change that is seen is told once."""
+        """However often a run is polled, and whatever is missed: each observed change is reported once."""
         looks = [status for status in walk for _ in range(data.draw(st.integers(0, 3)))]
         events = told(*map(seen, looks))
         changes = [status for index, status in enumerate(looks) if index == 0 or looks[index - 1] != status]
@@ -105,7 +105,7 @@ class TestObserve:
 
     @given(walks())
     def test_a_legal_life_is_not_remarked_on(self, walk: list[RunStatus]) -> None:
-        """A poller that misses states in between finds nothing odd about that."""
+        """Missing statuses between two polls is no reason for a warning."""
         logger, records = logging.getLogger("openai_runs.lifecycle"), []
         handler = logging.Handler()
         handler.emit = records.append  # type: ignore[method-assign]
@@ -118,7 +118,7 @@ class TestObserve:
         assert records == []
 
     def test_a_second_round_of_calls(self) -> None:
-        """Other calls are another requires_action, though nothing was seen in between; the same ones are not."""
+        """Other calls make another ActionRequired, even if no status in between was observed; the same calls do not."""
         first, again, other = (
             seen("requires_action", "c1"),
             seen("requires_action", "c1"),
@@ -130,14 +130,14 @@ class TestObserve:
         assert events[2].previous is S.REQUIRES_ACTION
 
     def test_calls_that_linger(self) -> None:
-        """Calls count only while the run waits for them, though some endpoints show them for longer."""
+        """Calls count only while the run requires action; some endpoints send them for longer."""
         events = told(
             seen("in_progress", "c1"), seen("in_progress"), seen("in_progress", "c2"), seen("completed", "c2")
         )
         assert [event.status for event in events] == ["in_progress", "completed"]
 
     def test_an_unknown_status(self) -> None:
-        """It is told, as itself, and the life goes on."""
+        """An unknown status is reported as it is, and following continues."""
         events = told(seen("queued"), seen("paused"), seen("paused"), seen("in_progress"), seen("completed"))
         assert [event.status for event in events] == ["queued", "paused", "in_progress", "completed"]
         assert type(events[1]) is StatusChanged
@@ -145,7 +145,7 @@ class TestObserve:
         assert not events[1].status.is_terminal
 
     def test_an_impossible_move(self, caplog: pytest.LogCaptureFixture) -> None:
-        """A stale replica, perhaps: told and logged, not fatal."""
+        """An impossible move, perhaps from a stale replica, is reported and logged, not fatal."""
         events = told(seen("completed"), seen("in_progress"))
         assert [event.status for event in events] == ["completed", "in_progress"]
-        assert f"run {RUN.id} went from completed to in_progress, which the API does not have" in caplog.text
+        assert f"run {RUN.id} went from completed to in_progress, a move that the API does not have" in caplog.text

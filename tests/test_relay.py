@@ -1,4 +1,4 @@
-"""Events relayed to a browser: what it sees, when, and what happens when it leaves."""
+"""Events relayed to a browser: what it receives, when, and what happens when it disconnects."""
 
 import json
 import logging
@@ -57,7 +57,7 @@ async def all_of(*items):
 
 
 class Browser:
-    """Takes what is written, until it leaves."""
+    """Records what is written, until it disconnects."""
 
     def __init__(self, most=100):
         self.got, self._most = [], most
@@ -70,7 +70,7 @@ class Browser:
 
     @property
     def events(self):
-        """Names and data, by the rules of event streams."""
+        """The names and data in what was written, parsed as server-sent events."""
         events = []
         for block in b"".join(self.got).decode().split("\n\n")[:-1]:
             fields = dict(line.split(": ", 1) for line in block.split("\n"))
@@ -90,7 +90,7 @@ DONE = ("done", "[DONE]")
 
 
 async def test_events_of_a_run(anyio_backend):
-    """A browser sees the text and the run's status; what is the app's own stays there."""
+    """A browser receives the text and the run's status, and none of the app's confidential data."""
     waiting = ActionRequired(RUN, RunStatus.IN_PROGRESS)
     events = [
         StatusChanged(RUN, None),
@@ -111,7 +111,7 @@ async def test_events_of_a_run(anyio_backend):
 
 
 async def test_anything_else(anyio_backend):
-    """Pairs, texts, models and other values are sent as they are; line breaks and all."""
+    """Pairs, strings, models and other values are sent unchanged, line breaks included."""
     values = ["a\nb\r\u2028", {"a": [1, None]}, 7, ("name", "data"), ("run", [RUN]), ["x", "y"]]
     told = await relayed(*values, None)
     assert told[:4] == [("message", values[0]), ("message", values[1]), ("message", 7), ("name", "data")]
@@ -120,7 +120,7 @@ async def test_anything_else(anyio_backend):
 
 
 async def test_a_view_of_ones_own(anyio_backend):
-    """`encode` says what is sent, and what is not."""
+    """`encode` decides what is sent and what is not."""
 
     def encode(event):
         return ("piece", event.text) if isinstance(event, MessageDelta) else None
@@ -131,7 +131,7 @@ async def test_a_view_of_ones_own(anyio_backend):
 
 
 async def test_an_endpoint_that_fails(anyio_backend, caplog):
-    """The browser learns that there is no more, the log why; our own bugs get out."""
+    """If the endpoint fails, the browser gets `error` and the log the reason; other exceptions are raised."""
     events = await relayed(text("a"), TransportError("http://secret.example does not answer"))
     assert events[1:] == [("error", {"message": "The answer broke off."})]
     (record,) = caplog.records
@@ -147,7 +147,7 @@ async def test_an_endpoint_that_fails(anyio_backend, caplog):
 
 @pytest.mark.parametrize("most", range(4))
 async def test_a_browser_that_leaves(anyio_backend, most):
-    """The iteration is left where it is, and closed."""
+    """When the reader disconnects, the iteration stops and the generator is closed."""
     closed = False
 
     async def endless():
@@ -164,13 +164,13 @@ async def test_a_browser_that_leaves(anyio_backend, most):
 
 
 async def test_a_browser_that_leaves_at_the_end(anyio_backend):
-    """Also if it is an error that cannot be told any more."""
+    """The same if the reader disconnects before an error can be sent."""
     assert not await relay_to(Browser(0).write, all_of(TransportError("lost")))
     assert not await relay_to(Browser(1).write, all_of("x"))
 
 
 async def test_an_iterator_that_cannot_be_closed(anyio_backend):
-    """Is fine, too."""
+    """An async iterable that is not a generator can be relayed, too."""
 
     class Two:
         left = 2
@@ -190,7 +190,7 @@ async def test_an_iterator_that_cannot_be_closed(anyio_backend):
 
 
 async def test_signs_of_life(anyio_backend):
-    """Silence is filled with comments."""
+    """While there are no events, keep-alive comments are sent."""
     browser, go = Browser(), anyio.Event()
 
     async def slow():
@@ -208,7 +208,7 @@ async def test_signs_of_life(anyio_backend):
 
 
 async def test_signs_of_life_among_events(anyio_backend):
-    """Comments leave the events whole."""
+    """Keep-alive comments do not split events."""
     browser, until = Browser(10**9), anyio.current_time() + 0.02
 
     async def busy():
@@ -221,7 +221,7 @@ async def test_signs_of_life_among_events(anyio_backend):
 
 
 async def test_silence_shows_who_has_left(anyio_backend):
-    """Nobody waits for the next event on behalf of a browser that is gone."""
+    """When the browser is gone, the wait for the next event ends."""
     left = False
 
     async def never():
@@ -237,7 +237,7 @@ async def test_silence_shows_who_has_left(anyio_backend):
 
 
 async def test_cancelled(anyio_backend):
-    """Cancellation gets out, and closes what was being relayed."""
+    """Cancellation goes through, and closes the relayed generator."""
     browser, began = Browser(), anyio.Event()
 
     async def never():
@@ -286,7 +286,7 @@ async def get_weather(city: str) -> str:
 
 
 async def streaming(request, session, assistant_id):
-    """The handler that people would write."""
+    """The handler as users would write it."""
     thread = {"messages": [{"role": "user", "content": "Hi"}]}
     stream = session.threads.stream_run(assistant_id=assistant_id, thread=thread, toolbox=TOOLBOX)
     async with stream as events:
@@ -294,7 +294,7 @@ async def streaming(request, session, assistant_id):
 
 
 async def test_a_web_app(anyio_backend):
-    """From the model through a tool call to the browser, in one answer."""
+    """From the model through a tool call to the browser, in one response."""
     script = [[Say("Let me look."), Call("get_weather", {"city": "Oslo"})], Say("It is sunny.")]
     async with app(script, streaming) as (http, url, _), http.get(url) as response:
         for name in ("Cache-Control", "Content-Type", "X-Accel-Buffering"):
@@ -314,7 +314,7 @@ async def test_a_web_app(anyio_backend):
 
 
 async def test_tokens_reach_the_browser(anyio_backend):
-    """One by one, as the model says them."""
+    """Events reach the browser one by one, as the model writes."""
     said = [anyio.Event() for _ in range(3)]
     script = [[Say("one"), Wait(said[0]), Say(" two"), Wait(said[1]), Say(" three"), Wait(said[2])]]
 
@@ -330,7 +330,7 @@ async def test_tokens_reach_the_browser(anyio_backend):
 
 
 async def test_a_tab_is_closed(anyio_backend):
-    """The handler ends with the next thing to send; nothing of it is left, and the run goes on."""
+    """When the browser disconnects, the handler ends at its next write and leaves nothing behind; the run continues."""
     said, ended = anyio.Event(), anyio.Event()
     runs = []
 
@@ -353,7 +353,7 @@ async def test_a_tab_is_closed(anyio_backend):
 
 
 async def test_a_stream_that_cannot_be_opened(anyio_backend):
-    """Is the app's to answer, with a status: nothing has been sent yet."""
+    """An error before the first event reaches the app, which can still send an HTTP status."""
 
     async def handler(request, session, assistant_id):
         try:
@@ -368,6 +368,6 @@ async def test_a_stream_that_cannot_be_opened(anyio_backend):
 
 
 def test_shown_is_a_building_block():
-    """A view of one's own may begin with the usual one."""
+    """A custom `encode` can call `shown`."""
     assert shown(text("a")) == ("text", {"message_id": "msg_1", "text": "a"})
     assert shown("a") == "a"

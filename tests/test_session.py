@@ -1,4 +1,4 @@
-"""The session: what it is made of, and when it is open."""
+"""The session: its arguments, and when it is open."""
 
 import asyncio
 from typing import Any
@@ -25,7 +25,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class TestArguments:
     def test_no_endpoint(self) -> None:
-        """Without an endpoint the error says what happened to OpenAI's, and the three ways to go on."""
+        """Without an endpoint the error says that OpenAI's is switched off, and names the three alternatives."""
         with pytest.raises(ValueError, match="base_url is not given and OPENAI_BASE_URL is not set") as caught:
             Session()
         for word in ("2026-08-26", "Session(base_url=…)", "openai-runs serve", "openai_runs.server.LocalServer"):
@@ -44,7 +44,7 @@ class TestArguments:
             ({"base_url": "ftp://user:geheim@host"}, ValueError, "must have no user, password, query or fragment"),
             ({"base_url": "http://host?key=geheim"}, ValueError, "use api_key and default_query"),
             ({"base_url": "http://host#geheim"}, ValueError, "must have no user, password, query or fragment"),
-            ({"api_key": ""}, ValueError, "api_key must not be empty; leave it out if the endpoint wants none"),
+            ({"api_key": ""}, ValueError, "api_key must not be empty; leave it out if the endpoint needs none"),
             ({"api_key": "geheim\n"}, ValueError, r"api_key must be one line.*strip\(\) it"),
             ({"api_key": " geheim"}, ValueError, "api_key must be one line, with no blanks around it"),
             ({"api_key": b"geheim"}, TypeError, "api_key must be a string or an async function: got bytes"),
@@ -69,13 +69,13 @@ class TestArguments:
         ],
     )
     def test_wrong(self, options: dict[str, Any], error: type[Exception], text: str) -> None:
-        """A wrong argument is refused when the session is made, and a secret in it is not shown."""
+        """A wrong argument is refused by the constructor, and a secret in it is not shown."""
         with pytest.raises(error, match=text) as caught:
             Session(**{"base_url": "http://host/v1", **options})
         assert "geheim" not in str(caught.value)
 
     async def test_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What is not given comes from the environment; what is given wins."""
+        """Missing arguments are read from the environment; given ones win."""
         async with Stub(reply(THREAD), reply(THREAD)) as stub:
             for name, value in zip(VARIABLES, (stub.url, "sk-env", "org-env", "proj-env"), strict=True):
                 monkeypatch.setenv(name, value)
@@ -90,7 +90,7 @@ class TestArguments:
         ]
 
     async def test_empty_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An empty variable is none; without a key no Authorization is sent."""
+        """An empty variable counts as unset; without a key no Authorization is sent."""
         for name in VARIABLES:
             monkeypatch.setenv(name, "")
         with pytest.raises(ValueError, match="no endpoint"):
@@ -101,13 +101,13 @@ class TestArguments:
 
     @pytest.mark.parametrize("base_url", ["http://host/v1", "http://host/v1/"])
     def test_repr(self, base_url: str) -> None:
-        """A session shows where it goes, and no more."""
+        """A session's repr shows the base URL, and nothing else."""
         assert repr(Session(base_url, "sk-secret-key")) == "<Session at http://host/v1>"
 
 
 class TestOpening:
     async def test_never_opened(self) -> None:
-        """Forgetting `async with` is told as such, for requests, lists and followers."""
+        """Forgetting `async with` raises an error that says so, for requests, lists and followers."""
         session = Session("http://host/v1")
         for call in (
             session.threads.create(),
@@ -118,7 +118,7 @@ class TestOpening:
                 await call
 
     async def test_closed(self) -> None:
-        """A request after the end is told from one before the beginning."""
+        """The error for a closed session differs from the one for a session not opened yet."""
         async with Session("http://host/v1") as session:
             pass
         with pytest.raises(RuntimeError, match="this Session is closed"):
@@ -139,7 +139,7 @@ class TestOpening:
                 await session.threads.create()
 
     async def test_closed_under_way(self) -> None:
-        """Closing ends the requests that are under way, and does not wait for them."""
+        """Closing makes requests in progress fail, and does not wait for them."""
         async with Stub(NEVER) as stub:
             async with stub.session() as session:
                 task = asyncio.create_task(session.threads.retrieve("thread_1"))
@@ -149,7 +149,7 @@ class TestOpening:
             await stub.disconnected()
 
     async def test_cancelled(self) -> None:
-        """Cancellation closes the session on its way out."""
+        """Cancellation closes the session."""
         async with Stub(reply(THREAD), NEVER) as stub:
             with anyio.CancelScope() as scope:
                 async with stub.session() as session, anyio.create_task_group() as tasks:
