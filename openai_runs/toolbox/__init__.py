@@ -1,4 +1,4 @@
-"""Tools of the caller's: functions that a model may call, and the schemas that tell it how."""
+"""The caller's tools: Python functions that a model may call, with JSON Schemas of their arguments."""
 
 from openai_runs.toolbox.toolbox import Toolbox
 

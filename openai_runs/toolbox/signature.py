@@ -1,6 +1,7 @@
-"""From a function to the JSON Schema of its arguments, and to the class that they are read into.
+"""Reads a function's signature: makes the JSON Schema of its arguments, and the class that they are decoded into.
 
-`msgspec` makes both; what is here finds out what to tell it, and says which parameter is at fault when it refuses.
+`msgspec` does both. This module collects type hints and descriptions for it, and its errors name the parameter that
+`msgspec` cannot handle.
 """
 
 import inspect
@@ -13,10 +14,10 @@ from attrs import frozen
 
 @frozen
 class Signature:
-    """What a model has to know of a function in order to call it."""
+    """What a model needs to know to call a function, and the class for the arguments that it sends."""
 
     description: str | None
-    schema: Mapping[str, Any]  #: of one JSON object; what it refers to is in its own ``$defs``
+    schema: Mapping[str, Any]  #: of one JSON object; complete, with its own ``$defs``
     arguments: type[msgspec.Struct]  #: a field for each parameter
 
 
@@ -25,16 +26,16 @@ def read_signature(function: Callable[..., Any], *, strict: bool = False) -> Sig
 
     Args:
         function: The function.
-        strict: Make the schema as strict mode wants it.
+        strict: Make a schema for the API's strict mode.
 
     Raises:
-        TypeError: It cannot be called with JSON; says which parameter is at fault and what to do.
+        TypeError: It cannot be called with JSON; the message names the parameter and says what to do.
     """
-    import docstring_parser  # a tenth of our whole import, which clients without tools need not pay
+    import docstring_parser  # a tenth of the package's import time, which clients without tools need not spend
 
     docstring = docstring_parser.parse(inspect.getdoc(function))
-    explained = {p.arg_name: p.description for p in docstring.params if p.description}
-    arguments = _arguments(function, explained)
+    descriptions = {p.arg_name: p.description for p in docstring.params if p.description}
+    arguments = _arguments(function, descriptions)
     schema = _schema(arguments)
     return Signature(
         description=(docstring.description or "").strip() or None,
@@ -43,14 +44,14 @@ def read_signature(function: Callable[..., Any], *, strict: bool = False) -> Sig
     )
 
 
-def _arguments(function: Callable[..., Any], explained: Mapping[str, str]) -> type[msgspec.Struct]:
+def _arguments(function: Callable[..., Any], descriptions: Mapping[str, str]) -> type[msgspec.Struct]:
     try:
         parameters = inspect.signature(function).parameters.values()
         hints = get_type_hints(function, include_extras=True)
-    except Exception as error:  # annotations are the caller's code
+    except Exception as error:  # evaluating annotations runs the caller's code, which may raise anything
         raise TypeError(
-            f"the annotations of {function.__qualname__}() cannot be read: {error}; what they name must exist in the "
-            "function's module at run time"
+            f"the annotations of {function.__qualname__}() cannot be read: {error}; every name in them must exist "
+            "in the function's module at run time"
         ) from error
     fields = []
     for parameter in parameters:
@@ -63,8 +64,8 @@ def _arguments(function: Callable[..., Any], explained: Mapping[str, str]) -> ty
         if parameter.name not in hints:
             raise TypeError(f"{where} has no annotation: add its type, as in `{parameter.name}: str`")
         hint = hints[parameter.name]
-        if parameter.name in explained:
-            hint = Annotated[hint, msgspec.Meta(description=explained[parameter.name])]
+        if parameter.name in descriptions:
+            hint = Annotated[hint, msgspec.Meta(description=descriptions[parameter.name])]
         fields.append(_field(where, parameter, hint))
     return msgspec.defstruct(function.__name__, fields, kw_only=True, forbid_unknown_fields=True)
 
@@ -74,7 +75,7 @@ def _field(where: str, parameter: inspect.Parameter, hint: Any) -> tuple[str, An
     try:
         msgspec.json.Decoder(hint)
         msgspec.json.schema(hint)
-    except Exception as error:  # msgspec's, or of the caller's annotations inside the type
+    except Exception as error:  # from msgspec, or from the caller's annotations inside the type
         raise TypeError(
             f"{where} has a type that cannot be read from JSON: {error}; use builtin types, enums, dataclasses, attrs "
             "classes, TypedDicts or msgspec.Structs"
@@ -84,7 +85,7 @@ def _field(where: str, parameter: inspect.Parameter, hint: Any) -> tuple[str, An
         return parameter.name, hint
     try:
         msgspec.json.schema(msgspec.defstruct("_", [(parameter.name, hint, default)]))
-    except TypeError:  # mutable, or not JSON: then the model is not told of it, and the function gets it all the same
+    except TypeError:  # mutable, or not JSON: the function still gets this default, but the schema cannot have it
         default = msgspec.field(default_factory=lambda: parameter.default)
     return parameter.name, hint, default
 
@@ -92,12 +93,12 @@ def _field(where: str, parameter: inspect.Parameter, hint: Any) -> tuple[str, An
 def _schema(arguments: type[msgspec.Struct]) -> dict[str, Any]:
     (reference,), definitions = msgspec.json.schema_components([arguments])
     schema: dict[str, Any] = definitions.pop(reference["$ref"].removeprefix("#/$defs/"))
-    del schema["title"]  # a tool has a name
+    del schema["title"]  # redundant: a tool has a name
     return {**schema, "$defs": definitions} if definitions else schema
 
 
 def _strict(schema: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A schema as strict mode wants it: closed objects, all properties required, nothing beside a ``$ref``."""
+    """Convert a schema for strict mode: no additional properties, all required, no keys beside a ``$ref``."""
     strict = {key: value for key, value in schema.items() if key != "default"}
     if "$ref" in strict and len(strict) > 1:
         strict["anyOf"] = [{"$ref": strict.pop("$ref")}]

@@ -1,7 +1,7 @@
-"""Tools: the caller's functions, made callable by a model.
+"""`Toolbox`: the caller's functions as tools of a model.
 
-A `Toolbox` makes tool definitions of functions, checks the arguments that a model wrote, calls the functions of one
-round together, and turns whatever becomes of that into tool outputs. It must not know where calls come from or where
+It makes tool definitions of functions, validates the arguments that a model wrote, calls the functions of one round
+concurrently, and turns their results and errors into tool outputs. It knows neither where calls come from nor where
 outputs go: no runs, no HTTP.
 """
 
@@ -33,30 +33,30 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _log: Final = logging.getLogger("openai_runs.toolbox")
 
-#: Outcomes that a toolbox remembers. Each is needed from its call until the endpoint has the output, and a little
-#: longer by whoever follows the same run with an older snapshot; so this is far above the runs that wait at one time.
+#: How many outcomes a toolbox remembers. Each is needed from its call until the endpoint has the output, and a little
+#: longer by followers with an older snapshot of the same run; so this is far more than the runs that wait at one time.
 _REMEMBERED: Final = 4096
 
-#: The toolboxes in whose calls the current task is.
-_inside: ContextVar[tuple["Toolbox", ...]] = ContextVar("_inside", default=())
+#: The toolboxes whose tools the current task is running.
+_active_toolboxes: ContextVar[tuple["Toolbox", ...]] = ContextVar("_active_toolboxes", default=())
 
 
 @frozen
 class _Failure:
-    """A call that has no output."""
+    """The outcome of a call without an output."""
 
-    text: str  #: for the model and for people
+    text: str  #: what went wrong, for the model and for logs
     cause: Exception
 
 
-#: The run's ID, and the call's ID, function and arguments.
+#: Identifies a call: the run's ID, and the call's ID, function and arguments.
 _Key: TypeAlias = tuple[str | None, str, str, str]
 _Outcome: TypeAlias = str | _Failure
 
 
 @frozen
 class _Tool:
-    """A function, and what it takes to call it."""
+    """A function, with its definition, argument decoder and timeout."""
 
     function: Callable[..., Any]
     definition: FunctionTool
@@ -64,23 +64,23 @@ class _Tool:
     timeout: float | None
 
     def arguments(self, text: str) -> dict[str, Any]:
-        """Read what a model wrote; a function without parameters is often called with no text at all."""
+        """Decode the arguments that a model wrote; models often send an empty string if there are no parameters."""
         return msgspec.structs.asdict(self.decoder.decode(text or "{}"))
 
 
 class Toolbox:
-    """Functions that a model may call, and the answers to its calls.
+    """Functions that a model may call; answers the model's tool calls.
 
-    Closures are the way to give a tool a database session or the current user: a toolbox costs little, so one may be
-    made for each request. It may also be shared by any number of runs, in one event loop at a time.
+    Use closures to give a tool a database session or the current user: a toolbox costs little, so you may create one
+    per request. It may also be shared by any number of runs, in one event loop at a time.
 
     Args:
-        max_concurrency: Calls that may be in progress at once, over all runs that this toolbox answers. Calls for
-            runs that a tool itself starts and waits for come on top, since the tool could never end without them.
+        max_concurrency: How many calls may be in progress at once, over all runs that this toolbox answers. Calls for
+            runs that a tool itself starts and waits for do not count, or the tool would wait for its own slot.
         timeout: Seconds for each call, from its start; ``None`` for no limit.
-        on_error: ``"report"`` makes every failure an output that the model can read, ``{"error": "..."}``, and logs
-            it as a warning; the text of the tool's exception is in it, the traceback is not. ``"raise"`` ends the
-            round with a `ToolError`.
+        on_error: ``"report"`` turns every failure into an output that the model can read, ``{"error": "..."}``, and
+            logs it as a warning; the output has the text of the tool's exception, not its traceback. ``"raise"`` ends
+            the round with a `ToolError`.
     """
 
     def __init__(
@@ -98,9 +98,9 @@ class Toolbox:
         self._timeout = timeout
         self._on_error = on_error
         self._tools: dict[str, _Tool] = {}
-        self._places = anyio.CapacityLimiter(max_concurrency)
+        self._limiter = anyio.CapacityLimiter(max_concurrency)
         self._running: dict[_Key, anyio.Event] = {}
-        # What is known of a call: how it ended, or the thread that is still at it though nobody waits any more.
+        # By call: its outcome, or the thread that still runs it after whoever waited has given up.
         self._memory: OrderedDict[_Key, _Outcome | Future[Any]] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -146,28 +146,28 @@ class Toolbox:
         timeout: float | None = None,
         strict: bool | None = None,
     ) -> _Function | Callable[[_Function], _Function]:
-        """Add a function; a decorator, with or without arguments, that leaves the function as it is.
+        """Add a function as a tool. A decorator, with or without arguments; it returns the function unchanged.
 
-        Type hints and docstring say what the model is told: annotate each parameter with what `msgspec` can read from
-        JSON, and describe it in the docstring, in any of the usual styles. ``Annotated[int, msgspec.Meta(ge=1)]`` adds
-        limits. A synchronous function runs in a thread. What a tool returns is sent as it is if it is a
-        string, else as JSON, so ``None`` is ``null``.
+        The tool's definition is made of type hints and docstring: annotate each parameter with a type that `msgspec`
+        can read from JSON, and describe it in the docstring, in any common style. ``Annotated[int,
+        msgspec.Meta(ge=1)]`` adds limits. A synchronous function runs in a thread. A returned string is sent as it is,
+        anything else as JSON, so ``None`` is ``null``.
 
         Args:
             function: A function or bound method, synchronous or not.
-            name: Another name than the function's; 1 to 64 of ``a-z A-Z 0-9 _ -``.
-            description: Another description than the docstring's.
+            name: The tool's name, instead of the function's: 1 to 64 of ``a-z A-Z 0-9 _ -``.
+            description: The tool's description, instead of the docstring's.
             timeout: Seconds, instead of the toolbox's; `math.inf` for no limit.
-            strict: Ask the endpoint to keep to the schema exactly. The model has to fill in every parameter then,
-                optional ones too, and free-form mappings are not allowed.
+            strict: Ask the endpoint to follow the schema exactly. The model then has to fill in every parameter,
+                optional ones too, and mappings with arbitrary keys are not allowed.
 
         Raises:
-            TypeError: No schema can be made of the function; says which parameter is at fault and what to do.
+            TypeError: No schema can be made of the function; the message names the parameter and says what to do.
             ValueError: The name is taken or not allowed, or the timeout is not positive.
         """
         if function is None:
             return partial(self.tool, name=name, description=description, timeout=timeout, strict=strict)
-        if not inspect.isroutine(function) or _yields(function):
+        if not inspect.isroutine(function) or _is_generator(function):
             raise TypeError(f"a tool is a function that returns its result, not {function!r}: wrap that in one")
         check_seconds("timeout", timeout, none=True)
         name = name or function.__name__
@@ -192,22 +192,22 @@ class Toolbox:
         return function
 
     async def answer(self, calls: Iterable[FunctionToolCall], *, run_id: str | None = None) -> tuple[ToolOutput, ...]:
-        """Call the tools that a model asked for, at the same time, and gather their outputs.
+        """Run the tools that a model called, concurrently, and return their outputs.
 
-        A call is made once. Asked for it again, because its output was lost on the way or because somebody else
-        follows the same run, the toolbox gives the same answer again, or waits for the one it is working on. A call
-        that was cancelled has no answer, so it is made anew; where it went on in a thread, the answer is the thread's.
-        The latest 4096 calls are remembered.
+        Each call runs once. Given the same call again, because its output was lost or because another task follows the
+        same run, the toolbox returns the same output, or waits for the call in progress. A cancelled call has no output
+        and runs again; if it continued in a thread, that thread's result is the output. The latest 4096 calls are
+        remembered.
 
         Args:
             calls: The pending calls of a run.
-            run_id: The run's ID. Needed if the endpoint does not make call IDs that are unique over all runs.
+            run_id: The run's ID. Needed if the endpoint's call IDs are not unique over all runs.
 
         Returns:
             The outputs, in the order of the calls.
 
         Raises:
-            ToolError: A call failed and ``on_error`` is ``"raise"``. The other calls of the round were cancelled.
+            ToolError: A call failed, and ``on_error`` is ``"raise"``. The other calls of the round are cancelled.
         """
         calls = tuple(calls)
         outputs: dict[int, str] = {}
@@ -227,12 +227,12 @@ class Toolbox:
         if failures:
             call, failure = failures[0]
             raise ToolError(
-                f"tool {call.function.name!r} gave no answer to {call.id}: {failure.text}", tool_call=call
+                f"tool {call.function.name!r} failed for call {call.id}: {failure.text}", tool_call=call
             ) from failure.cause
         return tuple(ToolOutput(tool_call_id=call.id, output=outputs[index]) for index, call in enumerate(calls))
 
     def forget(self, calls: Iterable[FunctionToolCall], *, run_id: str | None = None) -> None:
-        """Forget the answers to calls, so that they are made anew: after a `ToolError`, say, whose reason is gone."""
+        """Forget the outcomes of calls, so that they run again, such as when the cause of a `ToolError` is fixed."""
         for call in calls:
             self._memory.pop(_key(call, run_id), None)
 
@@ -244,20 +244,20 @@ class Toolbox:
             return self._failed(call, text, LookupError(text))
         try:
             arguments = tool.arguments(call.function.arguments)
-        except Exception as error:  # msgspec's, or of a caller's class that looks at what it is made of
+        except Exception as error:  # from msgspec, or from a caller's class that validates its arguments
             return self._failed(call, f"invalid arguments: {snippet(str(error))}", error, quotes_arguments=True)
-        return await self._once(_key(call, run_id), call, tool, arguments)
+        return await self._run_once(_key(call, run_id), call, tool, arguments)
 
-    async def _once(self, key: _Key, call: FunctionToolCall, tool: _Tool, arguments: Mapping[str, Any]) -> _Outcome:
-        """Make a call, unless it has been made; if another task is making it, wait for that."""
+    async def _run_once(self, key: _Key, call: FunctionToolCall, tool: _Tool, arguments: Mapping[str, Any]) -> _Outcome:
+        """Run a call, or return its remembered outcome; if another task is running it, wait for that."""
         while (running := self._running.get(key)) is not None:
-            await running.wait()  # it may have been cancelled: then nothing is known, and it is our turn
+            await running.wait()  # if that task was cancelled, no outcome is remembered, and this one runs the call
         known = self._memory.get(key)
         if isinstance(known, str | _Failure):
             return known
         done = self._running[key] = anyio.Event()
         try:
-            outcome = await self._make(key, call, tool, arguments)
+            outcome = await self._run(key, call, tool, arguments)
             self._remember(key, outcome)
         finally:
             del self._running[key]
@@ -269,24 +269,24 @@ class Toolbox:
         if len(self._memory) > _REMEMBERED:
             self._memory.popitem(last=False)
 
-    async def _make(self, key: _Key, call: FunctionToolCall, tool: _Tool, arguments: Mapping[str, Any]) -> _Outcome:
-        inside = _inside.get()
-        async with nullcontext() if self in inside else self._places:
-            _inside.set((*inside, self))  # in this call's own task only
+    async def _run(self, key: _Key, call: FunctionToolCall, tool: _Tool, arguments: Mapping[str, Any]) -> _Outcome:
+        active = _active_toolboxes.get()
+        async with nullcontext() if self in active else self._limiter:  # a nested call already holds a slot
+            _active_toolboxes.set((*active, self))  # in this call's own task only
             try:
                 with anyio.move_on_after(tool.timeout):
-                    return _output(await self._call(key, tool, arguments))
-            except Exception as error:  # whatever the caller's function raises is a failure of this one call
+                    return _output_text(await self._call(key, tool, arguments))
+            except Exception as error:  # whatever the caller's function raises fails this one call only
                 return self._failed(call, snippet(f"{type(error).__name__}: {error}", 1000), error)
             except asyncio.CancelledError as error:
                 if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # a coroutine runs in a task
                     raise
-                # Nobody cancels us: somebody else cancelled what the tool was waiting for.
-                text = "what the tool waited for was cancelled"
+                # This task is not being cancelled: a task that the tool was waiting for was.
+                text = "a task that the tool waited for was cancelled"
                 cause = RuntimeError(text)
                 cause.__cause__ = error
                 return self._failed(call, text, cause)
-        text = f"no answer within {tool.timeout:g} seconds"
+        text = f"no result within {tool.timeout:g} seconds"
         return self._failed(call, text, TimeoutError(text))
 
     async def _call(self, key: _Key, tool: _Tool, arguments: Mapping[str, Any]) -> Any:
@@ -296,29 +296,31 @@ class Toolbox:
         return await result if inspect.isawaitable(result) else result  # of a decorated coroutine function, say
 
     async def _in_thread(self, key: _Key, call: Callable[[], Any]) -> Any:
-        """Make a call in a thread of its own, or wait for the thread that is making it.
+        """Run a call in its own thread, or wait for the thread that is already running it.
 
-        A thread cannot be stopped. To wait for it would make timeouts, deadlines and Ctrl-C wait as well, so it is
-        abandoned; but it stays known, since to start a second one for the same call would do its work twice.
+        A thread cannot be stopped. Waiting for it would delay timeouts, deadlines and Ctrl-C, so it is abandoned then;
+        but it is remembered, since a second thread for the same call would do its work twice.
         """
         thread = self._memory.get(key)
         if not isinstance(thread, Future):
             thread = Future()
-            thread.set_running_or_notify_cancel()  # so that cancelling whoever waits for it does not cancel it
-            # A daemon, unlike the threads of asyncio and anyio: for those, Python waits at its end.
-            Thread(target=copy_context().run, args=(_settle, thread, call), name=f"tool {key[2]}", daemon=True).start()
+            thread.set_running_or_notify_cancel()  # so that cancelling a waiting task does not cancel the future
+            # A daemon, unlike the threads of asyncio and anyio, which the interpreter waits for when it exits.
+            Thread(
+                target=copy_context().run, args=(_run_into, thread, call), name=f"tool {key[2]}", daemon=True
+            ).start()
             self._remember(key, thread)
         return await asyncio.wrap_future(thread)
 
     def _failed(
         self, call: FunctionToolCall, text: str, cause: Exception, *, quotes_arguments: bool = False
     ) -> _Outcome:
-        """The outcome of a failed call, as the caller wants it."""
+        """The outcome of a failed call, as ``on_error`` says."""
         if self._on_error == "raise":
             return _Failure(text, cause)
-        # Arguments may hold personal data, which a log at this level must not.
+        # Arguments may hold personal data, which must not be logged at this level.
         _log.warning(
-            "tool %r gave no answer to %s: %s",
+            "tool %r failed for call %s: %s",
             call.function.name,
             call.id,
             "invalid arguments" if quotes_arguments else text,
@@ -327,43 +329,43 @@ class Toolbox:
         return _wire.encode({"error": text}).decode()
 
 
-def _settle(thread: "Future[Any]", call: Callable[[], Any]) -> None:
-    """Make a call in the current thread, and leave what comes of it in ``thread``."""
+def _run_into(future: "Future[Any]", call: Callable[[], Any]) -> None:
+    """Make a call in the current thread, and store its result or exception in ``future``."""
     try:
         try:
             result = call()
-        except StopIteration as error:  # which no future takes, as no coroutine raises it
+        except StopIteration as error:  # asyncio's futures refuse it
             raise RuntimeError("the tool raised StopIteration") from error
-    except BaseException as error:  # raised again by whoever waits for the thread
-        thread.set_exception(error)
+    except BaseException as error:  # raised again where the future is awaited
+        future.set_exception(error)
     else:
-        thread.set_result(result)
+        future.set_result(result)
 
 
 def _key(call: FunctionToolCall, run_id: str | None) -> _Key:
-    # Some servers count `call_0`, `call_1` anew for each run, or for each round: an ID alone may not be enough.
+    # Some servers restart at `call_0` in each run, or in each round: the ID alone may not be unique.
     return run_id, call.id, call.function.name, call.function.arguments
 
 
-def _yields(function: Callable[..., Any]) -> bool:
+def _is_generator(function: Callable[..., Any]) -> bool:
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
-def _output(value: Any) -> str:
-    """What a tool returned, as the API takes it."""
+def _output_text(value: Any) -> str:
+    """What a tool returned, as the text that the API requires."""
     if isinstance(value, str):
-        return str.__str__(value)  # a plain one, also of an enum's member
-    return msgspec.json.encode(_plain(value)).decode()
+        return str.__str__(value)  # plain `str`, also for a member of a StrEnum
+    return msgspec.json.encode(_dump_models(value)).decode()
 
 
-def _plain(value: Any) -> Any:
-    """The API's JSON in place of our models, which msgspec takes for attrs classes like any other."""
+def _dump_models(value: Any) -> Any:
+    """Replace this library's models by the API's JSON; msgspec would encode them as ordinary attrs classes."""
     match value:
         case Model() | Unknown():
             return _wire.dump(value)
         case dict():
-            return {key: _plain(item) for key, item in value.items()}
+            return {key: _dump_models(item) for key, item in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [_dump_models(item) for item in value]
         case _:
             return value

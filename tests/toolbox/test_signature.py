@@ -1,4 +1,4 @@
-"""`openai_runs.toolbox.signature`: what a model is told of a function."""
+"""`openai_runs.toolbox.signature`: the description and schema of a function."""
 
 import dataclasses
 import json
@@ -135,7 +135,7 @@ def test_there_may_be_nothing_to_tell() -> None:
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_schema_is_self_contained(strict: bool) -> None:
-    """What is referred to, recursive or not, is found below ``$defs``, and all of ``$defs`` is referred to."""
+    """Every reference, recursive or not, resolves below ``$defs``, and nothing in ``$defs`` is unused."""
 
     def plan(where: Place, span: Span, sky: Sky, wind: Wind | None = None) -> str:
         return f"{where} {span} {sky} {wind}"
@@ -158,7 +158,7 @@ def test_class_may_have_the_name_of_the_function() -> None:
 
 
 def test_default_that_json_cannot_say_is_not_told() -> None:
-    """Nor is one that might change."""
+    """A mutable default is left out of the schema."""
 
     def collect(
         near: Place = Place("Oslo"),  # noqa: B008
@@ -177,7 +177,7 @@ def test_default_that_json_cannot_say_is_not_told() -> None:
 
 
 def test_strict_schema_leaves_the_model_no_choice() -> None:
-    """Every object is closed and complete, nothing has a default, nothing stands beside a reference."""
+    """In strict mode objects allow no other keys and require all of theirs; no defaults, no keys beside a ``$ref``."""
 
     def plan(where: Place, sky: Sky, unit: Unit = Unit.CELSIUS, default: tuple[Place, int] | None = None) -> str:
         """Plan.
@@ -246,7 +246,7 @@ objects = st.fixed_dictionaries(
 
 @given(objects)
 def test_schema_says_what_is_accepted(value: dict[str, Any]) -> None:
-    """What another program's validator thinks of the schema is what happens to the arguments."""
+    """Arguments are accepted exactly if an independent validator accepts them for the schema."""
     signature = read_signature(forecast)
     try:
         msgspec.json.decode(json.dumps(value), type=signature.arguments)
@@ -291,6 +291,6 @@ def nonsense(x: Annotated[str, msgspec.Meta(ge=1)]) -> None: ...
     ],
 )
 def test_function_that_no_model_can_call_is_refused(function: Callable[..., Any], message: str) -> None:
-    """At decoration, naming function and parameter, and saying what to do."""
+    """A function that cannot be a tool is refused at decoration; the error names the parameter and says what to do."""
     with pytest.raises(TypeError, match=message):
         read_signature(function)

@@ -1,4 +1,4 @@
-"""`openai_runs.toolbox`: functions in, definitions and answers out."""
+"""`openai_runs.toolbox`: functions become tool definitions, tool calls become outputs."""
 
 import asyncio
 import contextvars
@@ -80,7 +80,7 @@ class Wind(msgspec.Struct):
 
 
 def test_definition_is_what_the_api_takes() -> None:
-    """Name, description, parameters, and nothing that was not said."""
+    """A definition has name, description and parameters, and nothing that the function does not have."""
     toolbox = Toolbox()
 
     @toolbox.tool
@@ -163,7 +163,7 @@ async def async_generator(x: int) -> AsyncIterator[int]:
 
 @pytest.mark.parametrize("what", [generator, async_generator, Finder, Finder(), functools.partial(ok, 1)], ids=repr)
 def test_tool_is_a_function_with_one_result(what: Callable[..., Any]) -> None:
-    """Anything else is refused at decoration, and so is what no schema can be made of."""
+    """Objects that are not functions, or have no schema, are refused at decoration."""
     toolbox = Toolbox()
     with pytest.raises(TypeError, match=r"a tool is a function that returns its result, not .*: wrap that in one"):
         toolbox.tool(what)
@@ -213,7 +213,7 @@ def test_repr_tells_settings_and_tools() -> None:
 
 
 def test_docstring_parser_is_imported_by_who_has_tools() -> None:
-    """Clients without tools do not pay for it."""
+    """Clients without tools do not import the docstring parser."""
     code = "import sys, openai_runs.toolbox; print('docstring_parser' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"False"
 
@@ -267,7 +267,7 @@ json_values = st.recursive(
     free=st.dictionaries(st.text(), json_values),
 )
 def test_what_goes_in_comes_out(**values: Any) -> None:
-    """JSON into arguments and back loses nothing."""
+    """Decoding JSON into arguments and encoding them again loses nothing."""
     toolbox = Toolbox()
 
     @toolbox.tool
@@ -279,7 +279,7 @@ def test_what_goes_in_comes_out(**values: Any) -> None:
 
 @pytest.mark.anyio
 async def test_defaults_are_the_function_s_own() -> None:
-    """Also those that are mutable, or that JSON cannot say."""
+    """Defaults reach the function, also mutable ones and those that JSON cannot express."""
     toolbox = Toolbox()
     seen: list[Any] = []
     unset: Any = object()
@@ -339,7 +339,7 @@ class Exact:
 async def test_wrong_arguments_are_refused_before_the_call(
     arguments: str, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The model reads where they are wrong; the log does not read what they are."""
+    """The model is told where its arguments are wrong; the log does not quote them."""
     toolbox = Toolbox()
 
     @toolbox.tool
@@ -355,7 +355,7 @@ async def test_wrong_arguments_are_refused_before_the_call(
     assert message in error
     assert len(error) < 400
     (record,) = caplog.records
-    assert record.getMessage() == "tool 'forecast' gave no answer to call_1: invalid arguments"
+    assert record.getMessage() == "tool 'forecast' failed for call call_1: invalid arguments"
     assert record.exc_info is None
 
 
@@ -430,7 +430,7 @@ async def test_nothing_to_answer() -> None:
 
 @pytest.mark.anyio
 async def test_outputs_keep_the_order_of_calls() -> None:
-    """Whichever ends first: here each call waits for the next one."""
+    """Calls run concurrently, and outputs keep their order: here each call waits for the next one."""
     toolbox = Toolbox()
     ended = [anyio.Event() for _ in range(6)]
     ended[5].set()
@@ -448,7 +448,7 @@ async def test_outputs_keep_the_order_of_calls() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("threads", [False, True])
 async def test_at_most_max_concurrency_calls_at_once(threads: bool) -> None:
-    """Over all rounds; and as many as that, if there are so many."""
+    """max_concurrency is the limit over all rounds, and is reached."""
     toolbox = Toolbox(max_concurrency=3)
     active: list[int] = []
     most = 0
@@ -495,7 +495,7 @@ async def test_at_most_max_concurrency_calls_at_once(threads: bool) -> None:
 
 @pytest.mark.anyio
 async def test_tool_may_wait_for_a_run_that_the_same_toolbox_answers() -> None:
-    """It holds a place already; to make it wait for another would be for ever."""
+    """A nested call needs no second slot, or it would wait for ever."""
     toolbox = Toolbox(max_concurrency=1, timeout=None)
 
     @toolbox.tool
@@ -516,7 +516,7 @@ def boom(x: int) -> None:
 
 @pytest.mark.anyio
 async def test_failing_tool_is_reported_to_the_model(caplog: pytest.LogCaptureFixture) -> None:
-    """The model reads what went wrong, without the traceback; that is in the log. The others are answered."""
+    """The model gets the error's text, the log its traceback. The other calls get their outputs."""
     toolbox = Toolbox()
     toolbox.tool(boom)
     toolbox.tool(ok)
@@ -525,7 +525,7 @@ async def test_failing_tool_is_reported_to_the_model(caplog: pytest.LogCaptureFi
     assert fine == ToolOutput(tool_call_id="call_2", output="5")
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("openai_runs.toolbox", logging.WARNING)
-    assert record.getMessage() == "tool 'boom' gave no answer to call_1: LookupError: no 4321 in stock"
+    assert record.getMessage() == "tool 'boom' failed for call call_1: LookupError: no 4321 in stock"
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], LookupError)
 
@@ -543,7 +543,7 @@ async def test_long_error_is_cut() -> None:
 
 @pytest.mark.anyio
 async def test_text_that_utf_8_cannot_say_is_reported_as_well() -> None:
-    """A name of a file that is no text, say."""
+    """An error text with a lone surrogate, such as an undecodable file name, is reported."""
     toolbox = Toolbox()
 
     @toolbox.tool
@@ -571,7 +571,7 @@ async def test_output_that_is_not_json_is_a_failure() -> None:
 
 @pytest.mark.anyio
 async def test_slow_tool_is_cut_off() -> None:
-    """The tool is cancelled, which it may notice; the tool's own timeout counts more than the toolbox's."""
+    """At its timeout the tool is cancelled; the tool's own timeout overrides the toolbox's."""
     toolbox = Toolbox(timeout=1e-6)
     noticed = anyio.Event()
 
@@ -588,13 +588,13 @@ async def test_slow_tool_is_cut_off() -> None:
         return "done"
 
     hung, done = await toolbox.answer([call("hang", id="call_1"), call("take_time", id="call_2")])
-    assert hung.output == '{"error":"no answer within 1e-06 seconds"}'
+    assert hung.output == '{"error":"no result within 1e-06 seconds"}'
     assert done.output == "done"
 
 
 @pytest.mark.anyio
 async def test_thread_that_takes_too_long_is_left_alone() -> None:
-    """It cannot be stopped, but nobody waits for it; what it finds later changes nothing."""
+    """A thread cannot be stopped, but nothing waits for it; its late result changes nothing."""
     toolbox = Toolbox(timeout=0.01)
     release, over = threading.Event(), threading.Event()
 
@@ -604,10 +604,10 @@ async def test_thread_that_takes_too_long_is_left_alone() -> None:
         over.set()
         return "late"
 
-    assert await error_of(toolbox, call("hang")) == "no answer within 0.01 seconds"
+    assert await error_of(toolbox, call("hang")) == "no result within 0.01 seconds"
     release.set()
     await anyio.to_thread.run_sync(over.wait, 30)
-    assert await error_of(toolbox, call("hang")) == "no answer within 0.01 seconds"
+    assert await error_of(toolbox, call("hang")) == "no result within 0.01 seconds"
 
 
 @pytest.mark.anyio
@@ -629,7 +629,7 @@ async def test_timeout_of_the_tool_s_own_is_an_ordinary_failure() -> None:
         (
             call("boom", id="call_2", x=7),
             LookupError,
-            "tool 'boom' gave no answer to call_2: LookupError: no 7 in stock",
+            "tool 'boom' failed for call call_2: LookupError: no 7 in stock",
         ),
         (call("boom", id="call_2", x="7"), msgspec.ValidationError, "Expected `int`, got `str` - at `$.x`"),
         (call("bang", id="call_2"), LookupError, "there is no tool 'bang'; the tools are: boom, wait"),
@@ -639,7 +639,7 @@ async def test_timeout_of_the_tool_s_own_is_an_ordinary_failure() -> None:
 async def test_failure_can_end_the_round(
     bad: FunctionToolCall, cause: type[Exception], text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One `ToolError`, no group; the other calls are cancelled; nothing is logged, since the caller is told."""
+    """One `ToolError`, not a group; the other calls are cancelled; nothing is logged: the caller gets the error."""
     toolbox = Toolbox(on_error="raise", timeout=None)
     toolbox.tool(boom)
     cancelled = 0
@@ -669,7 +669,7 @@ async def test_failure_can_end_the_round(
 async def test_timeout_can_end_the_round() -> None:
     toolbox = Toolbox(on_error="raise", timeout=1e-6)
     toolbox.tool(anyio.sleep_forever, name="hang")
-    with pytest.raises(ToolError, match="no answer within 1e-06 seconds") as caught:
+    with pytest.raises(ToolError, match="no result within 1e-06 seconds") as caught:
         await toolbox.answer([call("hang")])
     assert isinstance(caught.value.__cause__, TimeoutError)
 
@@ -702,7 +702,7 @@ async def test_several_failures_are_one_error() -> None:
 async def test_cancellation_gets_out(
     on_error: Literal["report", "raise"], native: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is no failure, and nothing is remembered of the call."""
+    """A cancelled call is not a failure, and no outcome is remembered."""
     toolbox = Toolbox(on_error=on_error)
     started = anyio.Event()
     times = 0
@@ -733,7 +733,7 @@ async def test_cancellation_gets_out(
 
 @pytest.mark.anyio
 async def test_somebody_else_s_cancellation_is_a_failure() -> None:
-    """A tool waits for a task that is cancelled: the tool has failed, and nobody cancelled the run."""
+    """If a task that a tool waits for is cancelled, the tool fails, and the caller is not cancelled."""
     toolbox = Toolbox()
     background = asyncio.create_task(anyio.sleep_forever())
 
@@ -742,7 +742,7 @@ async def test_somebody_else_s_cancellation_is_a_failure() -> None:
         background.cancel()
         await background
 
-    assert await error_of(toolbox, call("wait")) == "what the tool waited for was cancelled"
+    assert await error_of(toolbox, call("wait")) == "a task that the tool waited for was cancelled"
 
 
 # Once.
@@ -762,7 +762,7 @@ def counted() -> tuple[Toolbox, list[str]]:
 
 @pytest.mark.anyio
 async def test_call_is_made_once(counted: tuple[Toolbox, list[str]]) -> None:
-    """Its output may have to be sent again, and is the same then."""
+    """A repeated call returns the same output, which may have to be sent again."""
     toolbox, called = counted
     first = await toolbox.answer([call("count")], run_id="run_1")
     assert await toolbox.answer([call("count")], run_id="run_1") == first
@@ -771,7 +771,7 @@ async def test_call_is_made_once(counted: tuple[Toolbox, list[str]]) -> None:
 
 @pytest.mark.anyio
 async def test_calls_are_told_apart(counted: tuple[Toolbox, list[str]]) -> None:
-    """Some servers use the same IDs in each run, or even in each round."""
+    """Calls with the same ID are kept apart: some servers reuse IDs in each run, or even in each round."""
     toolbox, called = counted
     await toolbox.answer([call("count", word="a")], run_id="run_1")
     await toolbox.answer([call("count", word="a")], run_id="run_2")
@@ -791,7 +791,7 @@ async def test_call_twice_in_a_round_is_made_once(counted: tuple[Toolbox, list[s
 @pytest.mark.anyio
 @pytest.mark.parametrize("on_error", ["report", "raise"])
 async def test_failed_call_is_made_once_too(on_error: Literal["report", "raise"]) -> None:
-    """What it did before it failed must not happen twice, unless somebody says so."""
+    """A failed call does not run again, since its effects must not happen twice, unless `forget` is called."""
     toolbox = Toolbox(on_error=on_error)
     times = 0
 
@@ -819,7 +819,7 @@ async def test_failed_call_is_made_once_too(on_error: Literal["report", "raise"]
 @pytest.mark.anyio
 @pytest.mark.parametrize("cancel_first", [False, True])
 async def test_second_follower_waits_for_the_first(cancel_first: bool) -> None:
-    """And gets its answer; or, if the first is cancelled, makes the call itself."""
+    """A second task waits for the call's output; if the first task is cancelled, it runs the call itself."""
     toolbox = Toolbox()
     started, go = anyio.Event(), anyio.Event()
     first, second = anyio.CancelScope(), anyio.CancelScope()
@@ -852,7 +852,7 @@ async def test_second_follower_waits_for_the_first(cancel_first: bool) -> None:
 
 @pytest.mark.anyio
 async def test_what_was_done_before_a_failure_is_not_done_again() -> None:
-    """In a round that ends with an error, finished calls stay answered and cancelled ones are made anew."""
+    """After a round that ended with an error, finished calls keep their outputs and cancelled ones run again."""
     toolbox = Toolbox(on_error="raise")
     done = anyio.Event()
     called: list[str] = []
@@ -889,7 +889,7 @@ async def test_what_was_done_before_a_failure_is_not_done_again() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("finish_before", [False, True])
 async def test_thread_goes_on_and_is_not_doubled(finish_before: bool) -> None:
-    """Whoever waited was cancelled, at once; the next one gets what the thread found."""
+    """A waiting task is cancelled at once; the next one gets the thread's result."""
     toolbox = Toolbox()
     loop, started, release, over = asyncio.get_running_loop(), anyio.Event(), threading.Event(), threading.Event()
     times = 0
@@ -919,7 +919,7 @@ async def test_thread_goes_on_and_is_not_doubled(finish_before: bool) -> None:
 
 
 def test_thread_that_never_ends_does_not_keep_the_program() -> None:
-    """Nobody waits for a thread that has taken too long, not even Python at its end."""
+    """Nothing waits for a thread that has timed out, not even the interpreter's exit."""
     program = """
 import asyncio, threading
 from openai_runs import Toolbox
@@ -935,12 +935,12 @@ call = FunctionToolCall(id="call_1", function=FunctionCall(name="hang", argument
 print(asyncio.run(toolbox.answer([call])))
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
-    assert "no answer within 0.01 seconds" in run.stdout
+    assert "no result within 0.01 seconds" in run.stdout
 
 
 @pytest.mark.anyio
 async def test_stop_iteration_is_a_failure_like_any_other() -> None:
-    """Though no future may hold it."""
+    """A tool's StopIteration is reported, though futures refuse it."""
     toolbox = Toolbox()
 
     @toolbox.tool
@@ -954,7 +954,7 @@ async def test_stop_iteration_is_a_failure_like_any_other() -> None:
 
 @pytest.mark.anyio
 async def test_memory_is_bounded(counted: tuple[Toolbox, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest outcomes go first."""
+    """The oldest outcomes are forgotten first."""
     monkeypatch.setattr(module, "_REMEMBERED", 3)
     toolbox, called = counted
     for n in [0, 1, 2, 3, 1, 2, 3, 0]:
@@ -965,7 +965,7 @@ async def test_memory_is_bounded(counted: tuple[Toolbox, list[str]], monkeypatch
 
 
 def test_toolbox_outlives_an_event_loop(counted: tuple[Toolbox, list[str]]) -> None:
-    """It may be a module's global, used by one `asyncio.run` after the other."""
+    """A toolbox may be a module's global, used by one `asyncio.run` after the other."""
     toolbox, called = counted
     for n in range(3):
         asyncio.run(toolbox.answer([call("count", id=f"call_{n}")]))
