@@ -1,4 +1,4 @@
-"""Many runs at once."""
+"""Many runs at once, with a limit on how many are in progress."""
 
 from openai_runs.batch.running import Batch, BatchResult, RunJob, run_batch
 

@@ -1,4 +1,4 @@
-"""Many runs at once: bounded, results as they finish, one a job whatever happens to it."""
+"""Runs a batch of jobs with a fixed number of workers; yields one result per job, as each finishes, failed or not."""
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
@@ -21,15 +21,15 @@ from openai_runs.toolbox import Toolbox
 
 _logger = logging.getLogger("openai_runs.batch")
 
-#: Seconds that starting a run may still take when the batch is left.
+#: Seconds that a request that starts a run may still take once the batch is left.
 _START_GRACE: Final = 5.0
 
 
 class RunJob(RunCreateParams, total=False):
-    """A run to make.
+    """The parameters of one run.
 
-    With ``thread_id``, on that thread, with the parameters of `RunCreateParams`. Without, on a new thread, with those
-    of `ThreadRunCreateParams`.
+    With ``thread_id``, those of `RunCreateParams`: the run is started on that thread. Without it, those of
+    `ThreadRunCreateParams`: the run is started on a new thread.
     """
 
     thread_id: str
@@ -39,11 +39,11 @@ class RunJob(RunCreateParams, total=False):
 
 @frozen
 class BatchResult:
-    """What became of one job."""
+    """The result of one job."""
 
-    index: int  #: the job's place in the source, from 0
+    index: int  #: the job's position in the source, from 0
     job: RunJob
-    run: Run | None = None  #: as last seen; ``None`` if it could not be started
+    run: Run | None = None  #: the latest snapshot; ``None`` if the run could not be started
     error: Exception | None = None  #: why the job did not succeed
 
     @property
@@ -54,7 +54,7 @@ class BatchResult:
 
 @define(repr=False)
 class Batch:
-    """Results as they finish, in any order: ``async for result in batch``. Made by `run_batch`."""
+    """An async iterator over results, in the order in which jobs finish. Returned by `run_batch`."""
 
     _session: Session
     _jobs: AsyncIterator[RunJob]
@@ -64,20 +64,20 @@ class Batch:
     _polling: Polling
     _on_exit: OnExit
     started: int = field(default=0, init=False)  #: jobs taken from the source
-    finished: int = field(default=0, init=False)  #: results handed over
-    _in_hand: dict[int, BatchResult] = field(factory=dict, init=False)
-    _next_job: anyio.Lock = field(factory=anyio.Lock, init=False)
+    finished: int = field(default=0, init=False)  #: results returned by the iteration
+    _pending: dict[int, BatchResult] = field(factory=dict, init=False)  # started, result not returned yet
+    _source_lock: anyio.Lock = field(factory=anyio.Lock, init=False)
     _exhausted: bool = field(default=False, init=False)
     _failure: Exception | None = field(default=None, init=False)
     _starting: set[anyio.CancelScope] = field(factory=set, init=False)
 
     @property
     def left(self) -> tuple[BatchResult, ...]:
-        """Jobs that were begun and whose results were not handed over; after leaving early, those given up.
+        """Jobs that were started and whose results the iteration has not returned; after leaving early, the unfinished.
 
-        The run is as it was when last seen: its ID is enough to take it up again with `RunsService.follow`.
+        Each ``run`` is the latest snapshot: its ID is enough to follow it again with `RunsService.follow`.
         """
-        return tuple(self._in_hand.values())
+        return tuple(self._pending.values())
 
     def __repr__(self) -> str:
         return f"<Batch at {self._session}: {self.finished} finished of {self.started} started>"
@@ -93,28 +93,30 @@ class Batch:
                 raise self._failure from None
             raise
         except anyio.ClosedResourceError:
-            raise RuntimeError("this batch is closed: take its results inside `async with`") from None
-        del self._in_hand[result.index]
+            raise RuntimeError("this batch is closed: iterate over its results inside `async with`") from None
+        del self._pending[result.index]
         self.finished += 1
         return result
 
-    async def _work(self, workers: int, results: MemoryObjectSendStream[BatchResult], scope: anyio.CancelScope) -> None:
-        """Carry out all jobs; ``scope`` is for calling it off."""
+    async def _run_workers(
+        self, workers: int, results: MemoryObjectSendStream[BatchResult], scope: anyio.CancelScope
+    ) -> None:
+        """Run all jobs; cancelling ``scope`` stops the workers."""
         with scope:
             async with results, anyio.create_task_group() as tasks:
                 for _ in range(workers):
-                    tasks.start_soon(self._work_alone, results)
+                    tasks.start_soon(self._worker, results)
 
-    async def _work_alone(self, results: MemoryObjectSendStream[BatchResult]) -> None:
+    async def _worker(self, results: MemoryObjectSendStream[BatchResult]) -> None:
         try:
-            while (begun := await self._begin()) is not None:
-                result = self._in_hand[begun.index] = await self._run(begun)
+            while (started := await self._take_job()) is not None:
+                result = self._pending[started.index] = await self._run(started)
                 await results.send(result)
-        except Exception as error:  # not a job's: the source's, or a bug. Told when what has begun is through
+        except Exception as error:  # the source's own, or a bug; raised once the jobs in progress are finished
             self._exhausted, self._failure = True, self._failure or error
 
-    async def _begin(self) -> BatchResult | None:
-        async with self._next_job:  # an async generator bears one caller at a time
+    async def _take_job(self) -> BatchResult | None:
+        async with self._source_lock:  # an async generator refuses concurrent calls
             if self._exhausted:
                 return None
             try:
@@ -122,36 +124,36 @@ class Batch:
             except StopAsyncIteration:
                 self._exhausted = True
                 return None
-            begun = self._in_hand[self.started] = BatchResult(self.started, job)
+            started = self._pending[self.started] = BatchResult(self.started, job)
             self.started += 1
-            return begun
+            return started
 
-    async def _run(self, begun: BatchResult) -> BatchResult:
+    async def _run(self, started: BatchResult) -> BatchResult:
         run: Run | None = None
-        # Shielded: a run that is started while we are being cancelled would be one that nobody knows of.
+        # Shielded: cancelling the request could leave a run on the server whose ID is lost.
         with anyio.CancelScope(shield=True) as scope:
             self._starting.add(scope)
             try:
-                run = await self._start(begun.job)
-            except (OpenAIRunsError, TypeError, ValueError) as error:  # elsewhere a bad job is a bug, here a result
-                return evolve(begun, error=error)
+                run = await self._start(started.job)
+            except (OpenAIRunsError, TypeError, ValueError) as error:  # a job with wrong parameters fails alone
+                return evolve(started, error=error)
             finally:
                 self._starting.remove(scope)
-        if run is None:  # given up, with the whole batch
-            return begun
-        begun = self._in_hand[begun.index] = evolve(begun, run=run)
+        if run is None:  # the batch was left, and the start took too long
+            return started
+        started = self._pending[started.index] = evolve(started, run=run)
         try:
             run = await self._session.runs.complete(
                 run, toolbox=self._toolbox, deadline=self._deadline, polling=self._polling, on_exit=self._on_exit
             )
         except RunError as error:
-            return evolve(begun, run=error.run, error=error)
+            return evolve(started, run=error.run, error=error)
         except OpenAIRunsError as error:
-            return evolve(begun, error=error)
-        return evolve(begun, run=run)
+            return evolve(started, error=error)
+        return evolve(started, run=run)
 
-    def _hurry(self) -> None:
-        """Give runs that are being started a last moment in which their IDs may come to be known."""
+    def _limit_starts(self) -> None:
+        """Give the requests that are starting runs a last `_START_GRACE` seconds, to learn the runs' IDs."""
         for scope in self._starting:
             scope.deadline = anyio.current_time() + _START_GRACE
 
@@ -162,7 +164,7 @@ class Batch:
         return await self._session.threads.create_and_run(**params)
 
 
-async def _each(jobs: Iterable[RunJob] | AsyncIterable[RunJob]) -> AsyncGenerator[RunJob, None]:
+async def _iterate(jobs: Iterable[RunJob] | AsyncIterable[RunJob]) -> AsyncGenerator[RunJob, None]:
     if isinstance(jobs, AsyncIterable):
         async for job in jobs:
             yield job
@@ -182,26 +184,26 @@ async def run_batch(
     polling: Polling = Polling(),
     on_exit: OnExit = "cancel",
 ) -> AsyncGenerator[Batch, None]:
-    """Run many jobs, at most ``workers`` at a time, and hand over each result as it finishes.
+    """Run many jobs, at most ``workers`` at a time, and yield one result per job as it finishes.
 
-    A run that ends badly, a refused request or a bad job is a result among the others. Jobs are taken from the
-    source only when a worker is free, and workers wait for results to be taken: memory does not grow with the
-    number of jobs. Should the source itself raise, what has begun is finished, and then its error comes out of the
-    iteration.
+    A failed run, a refused request or a job with wrong parameters gives a result with an ``error``. Jobs are taken from
+    the source only when a worker is free, and workers wait until results are read: memory use does not grow with the
+    number of jobs. If the source itself raises, the jobs in progress are finished first, then the iteration raises that
+    error.
 
     Args:
-        session: Where to run; at most its ``max_connections`` requests are under way at once.
-        jobs: What to run. An iterable is advanced on the event loop, so it should not block.
-        workers: How many runs are under way at once.
+        session: Where to run; at most its ``max_connections`` requests are in progress at once.
+        jobs: What to run. A synchronous iterable is advanced on the event loop, so it should not block.
+        workers: How many runs may be in progress at once, at least 1.
         toolbox: Answers tool calls.
         deadline: Seconds for each run.
-        polling: How often each run is asked for.
-        on_exit: What becomes of the runs under way when the batch is left early: ``"cancel"`` them, or
-            ``"leave"`` them. `Batch.left` names them either way.
+        polling: How often each run is polled.
+        on_exit: What to do with runs in progress when the batch is left early: ``"cancel"`` them, or ``"leave"`` them
+            running. `Batch.left` lists them either way.
 
     Raises:
-        TypeError: An argument is not what it should be.
-        ValueError: There is nobody to work, or another argument is out of range.
+        TypeError: An argument has the wrong type.
+        ValueError: ``workers`` is less than 1, or another argument is out of range.
 
     Example:
         ::
@@ -211,29 +213,30 @@ async def run_batch(
                     print(result.index, result.run and result.run.status, result.error)
     """
     if isinstance(jobs, str | Mapping) or not isinstance(jobs, Iterable | AsyncIterable):
-        raise TypeError(f"jobs must be an iterable of them, or an async one: got {jobs!r}")
+        raise TypeError(f"jobs must be an iterable or async iterable of RunJob: got {jobs!r}")
     check_count("workers", workers, least=1)
     check_seconds("deadline", deadline, zero=True, none=True)
     check_on_exit(on_exit)
     send, receive = anyio.create_memory_object_stream[BatchResult](0)
     failure: BaseException | None = None
-    async with aclosing(_each(jobs)) as source, receive:
+    async with aclosing(_iterate(jobs)) as source, receive:
         batch = Batch(session, source, receive, toolbox, deadline, polling, on_exit)
         try:
             async with anyio.create_task_group() as tasks:
-                # Not the group's own scope: in that is the caller's task too, where a failed asyncio.TaskGroup leaves
-                # (on Python 3.11 and 3.12) a cancellation that nobody counts, so that ours would pass for the caller's.
+                # Not the group's own scope: that also contains the caller's task, in which a failed asyncio.TaskGroup
+                # (on Python 3.11 and 3.12) leaves a cancellation uncounted, so that ours would be taken for the
+                # caller's.
                 work = anyio.CancelScope()
-                tasks.start_soon(batch._work, workers, send, work)  # noqa: SLF001  # the rest of the same subject
+                tasks.start_soon(batch._run_workers, workers, send, work)  # noqa: SLF001  # same module
                 try:
                     yield batch
                 except (Exception, KeyboardInterrupt, SystemExit) as error:
-                    failure = error  # kept out of the task group, which would wrap the caller's error in a group
+                    failure = error  # raised outside the task group, which would wrap it in an exception group
                 finally:
-                    batch._hurry()  # noqa: SLF001
+                    batch._limit_starts()  # noqa: SLF001
                     work.cancel()
         finally:
             if batch.left:
-                _logger.warning("left early: %d of %d jobs begun have no result", len(batch.left), batch.started)
+                _logger.warning("left early: %d of %d started jobs have no result", len(batch.left), batch.started)
     if failure is not None:
         raise failure

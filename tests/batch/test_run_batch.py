@@ -1,4 +1,4 @@
-"""`run_batch`: as many results as jobs, as many at once as workers, and nothing left when it is left."""
+"""`run_batch`: one result per job, at most `workers` runs at once, and nothing left behind when it is left early."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ RUN = json.loads((EXAMPLES / "objects/RunObject.json").read_text())
 
 
 def behave(request: ModelRequest) -> Turn:
-    """The run's instructions are what the model does."""
+    """A model that acts on the run's instructions."""
     match request.instructions:
         case "fail":
             return Fail()
@@ -76,7 +76,7 @@ async def collect(batch: Batch) -> list[BatchResult]:
 class TestResults:
     @pytest.mark.parametrize("count", [0, 1, 25])
     async def test_one_a_job(self, session: Session, assistant_id: str, count: int) -> None:
-        """Each job has its result, with its place in the source."""
+        """Each job has its result, with its position in the source."""
         jobs: list[RunJob] = [{"assistant_id": assistant_id, "metadata": {"n": str(n)}} for n in range(count)]
         async with run_batch(session, jobs, workers=4, polling=QUICK) as batch:
             results = await collect(batch)
@@ -87,7 +87,7 @@ class TestResults:
         assert (batch.started, batch.finished, batch.left) == (count, count, ())
 
     async def test_where_jobs_run(self, session: Session, assistant_id: str) -> None:
-        """On the thread that a job names, or on a new one, with what is to be in it."""
+        """A job runs on the thread that it names, or on a new one with the given messages."""
         thread = await session.threads.create()
         jobs: list[RunJob] = [
             {"assistant_id": assistant_id, "thread_id": thread.id, "additional_instructions": "Be kind."},
@@ -100,7 +100,7 @@ class TestResults:
         assert texts == ["hi", "Done."]
 
     async def test_tools(self, session: Session) -> None:
-        """Tool calls are answered by the toolbox; without one a run that wants it is a result."""
+        """Tool calls are answered by the toolbox; without one, a run with tool calls gives a result with an error."""
         toolbox = Toolbox()
 
         @toolbox.tool
@@ -129,7 +129,7 @@ class TestResults:
                     assert result.run is not None
 
     async def test_bad_ones(self, session: Session, assistant_id: str) -> None:
-        """A bad job, a refused one and a failed run are results among the others."""
+        """A job with wrong parameters, a refused request and a failed run each give a result with an error."""
         jobs: list[Any] = [
             {"assistant_id": assistant_id},
             {"assistant_id": assistant_id, "instructions": "fail"},
@@ -192,7 +192,7 @@ class TestResults:
                 )
 
     async def test_an_outage(self, server: LocalServer, assistant_id: str) -> None:
-        """A run whose start is in doubt is a result that says so; the others go on."""
+        """A run that may have been started gives a result whose error says so; the other jobs continue."""
         async with Proxy(server.url) as proxy, proxy.session() as session:
             proxy.plan("POST", "/threads/runs", "lose answer")
             jobs: list[RunJob] = [{"assistant_id": assistant_id}] * 3
@@ -203,7 +203,7 @@ class TestResults:
         assert results[0].error.maybe_done
 
     async def test_lost_while_followed(self) -> None:
-        """A run that could be started and then not be followed is on its result."""
+        """If following fails, the result still has the run that was started."""
         started = reply(RUN | {"status": "queued"})
         async with Stub(started, error(500)) as stub, stub.session(max_retries=0) as session:
             jobs: list[RunJob] = [{"assistant_id": "a"}]
@@ -214,7 +214,7 @@ class TestResults:
 
 
 class TestSources:
-    """Anything that can be iterated over is a source, and is asked for a job only when there is somebody to do it."""
+    """Any iterable can be the source; a job is taken from it only when a worker is free."""
 
     async def test_async(self, session: Session, assistant_id: str) -> None:
         async def jobs() -> AsyncIterator[RunJob]:
@@ -226,7 +226,7 @@ class TestSources:
             assert len(await collect(batch)) == 5
 
     async def test_lazy(self, session: Session, assistant_id: str) -> None:
-        """Memory is flat: no more is taken than is in hand."""
+        """No more jobs are taken than workers can run, so memory use does not grow."""
         taken = 0
 
         def jobs() -> Iterator[RunJob]:
@@ -250,7 +250,7 @@ class TestSources:
 
     @pytest.mark.parametrize("asynchronous", [False, True])
     async def test_one_that_raises(self, session: Session, assistant_id: str, asynchronous: bool) -> None:
-        """What has begun is finished, and then the source's own error comes out, bare, as often as it is asked for."""
+        """If the source raises, jobs in progress finish first; then the iteration raises that error, each time."""
 
         def jobs() -> Iterator[RunJob]:
             for _ in range(3):
@@ -276,7 +276,7 @@ class TestSources:
         assert batch.left == ()
 
     async def test_its_error_out_of_the_block(self, session: Session, assistant_id: str) -> None:
-        """The error is the caller's, and not wrapped on its way out."""
+        """The caller's own error is raised as it is, not in an exception group."""
 
         def jobs() -> Iterator[RunJob]:
             yield {"assistant_id": assistant_id}
@@ -287,7 +287,7 @@ class TestSources:
                 await collect(batch)
 
     async def test_a_closed_session(self, server: LocalServer) -> None:
-        """A program's own mistake is no result: it comes out once, bare."""
+        """A bug is not a result: it is raised by the iteration, not in an exception group."""
         async with server.session() as session:
             pass
         jobs: list[RunJob] = [{"assistant_id": "a"}] * 5
@@ -303,14 +303,14 @@ class TestSources:
             ([], {"workers": "8"}, TypeError, "workers must be a whole number: got '8'"),
             ([], {"deadline": -1}, ValueError, "deadline must be at least 0 seconds: got -1"),
             ([], {"on_exit": "stop"}, ValueError, "on_exit must be 'leave' or 'cancel': got 'stop'"),
-            (None, {}, TypeError, "jobs must be an iterable of them, or an async one: got None"),
-            ({"assistant_id": "a"}, {}, TypeError, "jobs must be an iterable of them"),
+            (None, {}, TypeError, "jobs must be an iterable or async iterable of RunJob: got None"),
+            ({"assistant_id": "a"}, {}, TypeError, "jobs must be an iterable or async iterable of RunJob"),
         ],
     )
     async def test_wrong_arguments(
         self, session: Session, jobs: Any, options: dict[str, Any], error: type[Exception], text: str
     ) -> None:
-        """Refused before a run is started."""
+        """Wrong arguments are refused before a run is started."""
         with pytest.raises(error, match=text):
             async with run_batch(session, jobs, **options):
                 pytest.fail("opened")
@@ -325,7 +325,7 @@ class TestAtOnce:
         slow=st.sampled_from([0, 1, 50]),
     )
     def test_bounded(self, count: int, workers: int, fails: set[int], slow: int) -> None:
-        """n jobs give n results, and at most so many are under way as there are workers."""
+        """n jobs give n results, with at most as many runs in progress as workers."""
         active = most = 0
 
         class Runs:
@@ -361,7 +361,7 @@ class TestAtOnce:
 
 
 class TestLeaving:
-    """Left early, however: no task, no connection, no run goes on that was not meant to, and what is left is known."""
+    """However a batch is left early: no task or connection remains, `on_exit` holds, and `left` lists the rest."""
 
     async def active(self, session: Session, runs: list[Run | None]) -> list[str]:
         states = [await session.runs.retrieve(run) for run in runs if run is not None]
@@ -420,10 +420,10 @@ class TestLeaving:
         expected = "cancelled" if on_exit == "cancel" else "in_progress"
         assert await self.active(session, [begun.run for begun in batch.left]) == [expected] * 3
         assert not [task for task in asyncio.all_tasks() - before if "batch" in task.get_name()]
-        assert "left early: 3 of 4 jobs begun have no result" in caplog.text
+        assert "left early: 3 of 4 started jobs have no result" in caplog.text
 
     async def test_afterwards(self, session: Session, assistant_id: str) -> None:
-        """Results are to be had inside only; what is known of the batch can still be read."""
+        """Iterating outside of `async with` raises; the batch's attributes can still be read."""
         async with run_batch(session, [{"assistant_id": assistant_id}] * 3, workers=1, polling=QUICK) as batch:
             await anext(batch)
         with pytest.raises(RuntimeError, match="this batch is closed"):
@@ -431,7 +431,7 @@ class TestLeaving:
         assert repr(batch) == f"<Batch at {session}: 1 finished of {batch.started} started>"
 
     async def test_a_task_group_of_the_callers_that_fails(self, session: Session, assistant_id: str) -> None:
-        """Its error comes out, though Python 3.11 leaves the caller's task with a cancellation that nobody counts."""
+        """A failed TaskGroup's error is raised, although Python 3.11 leaves an uncounted cancellation behind."""
 
         async def fail() -> None:
             await anyio.lowlevel.checkpoint()
@@ -446,13 +446,13 @@ class TestLeaving:
         assert caught.group_contains(LookupError, match="mine")
 
     async def test_at_once(self, session: Session, assistant_id: str) -> None:
-        """A batch that nobody uses ends as it began."""
+        """A batch that is left at once ends without an error."""
         async with run_batch(session, self.jobs(assistant_id)):
             pass
 
     @pytest.mark.parametrize("on_exit", ["cancel", "leave"])
     async def test_while_runs_are_started(self, on_exit: Any) -> None:
-        """A run that is just being started is waited for: its ID is known then, and it is cancelled if wanted."""
+        """On leaving, a run that is being started is waited for: its ID is known then, and `on_exit` applies."""
         run = RUN | {"status": "in_progress"}
         go_on = asyncio.Event()
 
@@ -481,7 +481,7 @@ class TestLeaving:
         event.set()
 
     async def test_while_a_start_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A start that does not come to an end is given up after a moment; the job is among those left."""
+        """A start that takes too long is abandoned; its job is in `left`."""
         monkeypatch.setattr("openai_runs.batch.running._START_GRACE", 0.03)
         async with Stub(NEVER) as stub, stub.session() as session:
             async with run_batch(session, [{"assistant_id": "a"}]) as batch:
@@ -490,7 +490,7 @@ class TestLeaving:
         assert [(begun.index, begun.run, begun.error) for begun in batch.left] == [(0, None, None)]
 
     async def test_results_in_hand(self, session: Session, assistant_id: str) -> None:
-        """Results that were ready and not taken are among what is left, with all that is known."""
+        """Results that were ready and not read are in `left`."""
         jobs: list[Any] = [
             {"assistant_id": assistant_id},
             {"assistant_id": "asst_none"},
@@ -522,7 +522,7 @@ class TestLeaving:
 
 
 async def test_quiet_when_all_went_well(session: Session, assistant_id: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing is said of a batch that came to its end."""
+    """A batch that was read to its end logs nothing."""
     caplog.set_level(logging.WARNING, "openai_runs.batch")
     async with run_batch(session, [{"assistant_id": assistant_id}], polling=QUICK) as batch:
         await collect(batch)
