@@ -1,1 +1,1 @@
-"""HTTP as a client speaks it: sending, repeating, pages of a list, server-sent events."""
+"""The client side of HTTP: requests, retries, responses, pages of lists, server-sent events."""

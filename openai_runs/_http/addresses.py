@@ -1,4 +1,4 @@
-"""Where requests go: the base URL, the addresses below it, and what may stand in either. No I/O."""
+"""The URLs of requests: the base URL, the paths below it, the proxy, and the checks of all three. No I/O."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,21 +12,21 @@ _is_plain: Final = re.compile("[A-Za-z0-9_-]+").fullmatch
 
 
 class Addresses:
-    """The addresses of one endpoint."""
+    """The URLs of one endpoint."""
 
     def __init__(self, base_url: str, query: Mapping[str, str]) -> None:
-        """Say what comes before each path, and what is in each query.
+        """Set what precedes each path, and what every query has.
 
         Raises:
-            ValueError: ``base_url`` is no URL, or has what it must not have.
+            ValueError: ``base_url`` is not a URL, or has parts that it must not have.
         """
         self.base: Final = _checked_base(base_url)  #: without a trailing slash
         self._query = urlencode(query)
 
     def url(self, path: str, query: Mapping[str, str | int | Sequence[str]] | None = None, /, **ids: str) -> URL:
-        """The address of ``path``, such as ``/threads/{thread_id}``.
+        """The URL of ``path``, such as ``/threads/{thread_id}``.
 
-        An ID stays one segment whatever is in it.
+        IDs are percent-encoded, so that each stays one path segment.
 
         Raises:
             TypeError: An ID is not a string; the message names it.
@@ -43,10 +43,10 @@ class Addresses:
         return URL(f"{self.base}{path.format_map(ids)}{'?' if text else ''}{text}", encoded=True)
 
     def proxy(self) -> str | None:
-        """The proxy that the environment names; never for this machine itself, which a proxy could not reach.
+        """The proxy from the environment; none for this machine itself, which a proxy could not reach.
 
         Raises:
-            ValueError: It is of a kind that is not HTTP's.
+            ValueError: It is not an HTTP proxy.
         """
         base = URL(self.base)
         host = base.host or ""
@@ -55,16 +55,16 @@ class Addresses:
         proxy = getproxies().get(base.scheme)
         if not proxy:
             return None
-        if "://" not in proxy:  # as curl takes it
+        if "://" not in proxy:  # curl accepts that, too
             proxy = f"http://{proxy}"
-        kind = proxy.partition("://")[0]
-        if kind not in ("http", "https"):  # the rest of it may have a password
-            raise ValueError(f"the environment names a proxy that begins with {kind}://, and can only be http://")
+        scheme = proxy.partition("://")[0]
+        if scheme not in ("http", "https"):  # the message leaves out the rest, which may have a password
+            raise ValueError(f"only http:// proxies are supported: the environment has one with {scheme}://")
         return proxy
 
 
 def below(url: URL, action: str) -> URL:
-    """The address of an action on what ``url`` names."""
+    """The URL of an action on the object at ``url``, such as ``cancel``."""
     path, mark, query = str(url).partition("?")
     return URL(f"{path}/{action}{mark}{query}", encoded=True)
 
@@ -82,11 +82,11 @@ def _checked_base(base_url: str) -> str:
 
 
 def _segment(name: str, value: str) -> str:
-    """A segment of a path, with whatever is in the ID; most have nothing that would need it."""
+    """An ID percent-encoded as a path segment; slow, so only for IDs that need it."""
     try:
         segment = quote(value, safe="")
     except UnicodeEncodeError:  # half a surrogate pair
         segment = ""
-    if segment in ("", ".", ".."):  # dots would be taken for steps in the path, even percent-encoded
+    if segment in ("", ".", ".."):  # dot segments are resolved away, even if percent-encoded
         raise ValueError(f"{name} must be an ID: got {value!r}; nothing was sent")
     return segment

@@ -1,4 +1,4 @@
-"""Deleting, which may be repeated: what is gone already was deleted by the attempt whose answer was lost."""
+"""Deleting with retries: an object that is already gone was deleted by an attempt whose response was lost."""
 
 from typing import Any
 
@@ -9,23 +9,23 @@ from openai_runs.errors import NotFoundError, UnsupportedEndpointError
 from openai_runs.models.assistant import Deleted
 
 
-async def delete(transport: Transport, url: URL, kind: Any, answer: Deleted) -> Deleted:
-    """Delete what is at an address.
+async def delete(transport: Transport, url: URL, model: Any, deleted: Deleted) -> Deleted:
+    """Delete an object.
 
     Args:
-        transport: Where to send it.
-        url: The object's.
-        kind: The object's model.
-        answer: What the server says of an object that is gone, for when its own answer is lost.
+        transport: Sends the requests.
+        url: The object's URL.
+        model: The object's model.
+        deleted: What to return if the object is gone and the server's own response was lost.
     """
 
-    async def gone() -> Deleted | None:
+    async def find_deleted() -> Deleted | None:
         try:
-            await transport.send("GET", url, kind)
-        except UnsupportedEndpointError:  # it may be a proxy's: that says nothing about the object
+            await transport.send("GET", url, model)
+        except UnsupportedEndpointError:  # a 404 that may come from a proxy says nothing about the object
             raise
         except NotFoundError:
-            return answer
+            return deleted
         return None
 
-    return await transport.request("DELETE", url, Deleted, find=gone)
+    return await transport.request("DELETE", url, Deleted, find=find_deleted)

@@ -1,4 +1,4 @@
-"""Lists that come in pages."""
+"""`Listing`: lists that the server sends in pages."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -18,10 +18,10 @@ ItemT = TypeVar("ItemT", bound=_HasId)
 
 
 class Listing(Generic[ItemT]):
-    """What a service's ``list`` returns: iterate over all items, or ask for one page.
+    """The result of a service's ``list``: iterate over all items, or fetch one page.
 
-    ``async for`` fetches a page when the one before is used up, and holds nothing in between. A listing may be
-    iterated any number of times; each time asks the server anew.
+    ``async for`` fetches a page when the items of the previous one are used up, and holds no connection in between. A
+    listing may be iterated any number of times; each iteration fetches the pages again.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Listing(Generic[ItemT]):
         self._path: Final = path
         self._ids: Final = ids
         self._query: Final = {**query, "include[]": include} if include else query
-        transport.url(path, **ids)  # a bad ID is refused here rather than at the first item
+        transport.url(path, **ids)  # raises for a bad ID here rather than at the first item
 
     async def page(self) -> Page[ItemT]:
         """Fetch one page: the first, or the one after ``after``.
@@ -56,7 +56,7 @@ class Listing(Generic[ItemT]):
             page = await self._fetch(query)
             if not page.data:
                 return
-            last = page.data[-1].id  # not page.last_id, which endpoints are known to get wrong
+            last = page.data[-1].id  # not page.last_id, which some endpoints get wrong
             if last == query.get("after"):
                 raise ProtocolError(f"the page after {last!r} ends with it again: the server ignores `after`")
             for item in page.data:

@@ -1,37 +1,37 @@
-"""`Secrets`: what must not be shown, and the hiding of it. Servers and proxies like to echo what they got."""
+"""`Secrets`: removes API keys and tokens from texts, since servers and proxies may echo the headers they receive."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-#: Headers with these in their names have secrets for values.
+#: A header is secret if its name contains one of these.
 _SECRET_HEADERS: Final = ("auth", "cookie", "key", "secret", "token")
-#: Characters; a shorter one may be a word.
-_SHORTEST: Final = 8
+#: Characters; a shorter value may be an ordinary word, which must stay readable.
+_MIN_LENGTH: Final = 8
 
 
 class Secrets:
-    """Values that no message, log record or ``repr`` may show."""
+    """Values that must not appear in any message, log record or ``repr``."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
-        """Take the secrets among the headers that go with each request."""
+        """Collect the secrets among the headers that every request has."""
         values = [value for name, value in headers.items() if any(word in name.lower() for word in _SECRET_HEADERS)]
         values += [value.removeprefix("Bearer ") for value in values]
         # Longest first: one may be a part of another.
-        self._lasting = sorted({value for value in values if len(value) >= _SHORTEST}, key=len, reverse=True)
-        self._tokens: deque[str] = deque(maxlen=8)  # secrets of a while: an old one may still be on its way
+        self._permanent = sorted({value for value in values if len(value) >= _MIN_LENGTH}, key=len, reverse=True)
+        self._tokens: deque[str] = deque(maxlen=8)  # the latest few: a slow response may still echo an older one
 
     def add_token(self, token: str) -> None:
-        """Take a secret that is good for a while."""
-        if len(token) >= _SHORTEST and token not in self._tokens:
+        """Add a short-lived secret."""
+        if len(token) >= _MIN_LENGTH and token not in self._tokens:
             self._tokens.append(token)
 
     def hide(self, text: str) -> str:
-        """Put stars in the place of each secret."""
+        """Replace each secret by ``***``."""
         for secret in self._all():
             text = text.replace(secret, "***")
         return text
 
     def _all(self) -> Iterable[str]:
-        yield from self._lasting
+        yield from self._permanent
         yield from self._tokens

@@ -1,4 +1,4 @@
-"""What a response means: status, headers and body in, a model or an error out. No I/O."""
+"""Reads responses: status, headers and body in, a model or an error out. No I/O."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeVar
@@ -25,12 +25,12 @@ SHUTDOWN: Final = (
     "or one inside this process (openai_runs.server.LocalServer)."
 )
 _NOT_SPOKEN: Final = "This endpoint does not speak the Assistants API, or base_url is wrong (it often ends in /v1)."
-#: Characters of a server's words that are kept.
-_MOST_TEXT: Final = 2000
+#: Characters of a server's message or body that an error keeps.
+_MAX_TEXT: Final = 2000
 
 
 class Response(NamedTuple):
-    """What came back, fully read."""
+    """A response with its whole body."""
 
     status: int
     headers: Mapping[str, str]
@@ -39,7 +39,7 @@ class Response(NamedTuple):
 
 @frozen
 class Reader:
-    """Reads the responses of one endpoint; hides secrets in whatever it says of them."""
+    """Reads the responses of one endpoint; hides secrets in all its errors."""
 
     base: str  #: the endpoint, for messages
     secrets: Secrets
@@ -48,7 +48,7 @@ class Reader:
         """Make a model of a response.
 
         Raises:
-            ResponseError: The server said no.
+            ResponseError: The status is not 2xx.
             ProtocolError: The body does not fit the model.
         """
         if not 200 <= response.status < 300:
@@ -57,11 +57,11 @@ class Reader:
             return _wire.load(response.body, into)
         except ProtocolError as error:
             unreadable = error
-        # Outside the `except` block: what is in `__context__` has the body as it came, in which a key may be echoed.
-        raise self._nonsense(response, unreadable)
+        # Outside the `except` block: `__context__` would keep the unredacted body, in which a key may be echoed.
+        raise self._protocol_error(response, unreadable)
 
     def refusal(self, response: Response, method: str, url: URL) -> ResponseError:
-        """The error for a response that says no."""
+        """The error for a response whose status is not 2xx."""
         hide = self.secrets.hide
         headers = {name.lower(): hide(value) for name, value in response.headers.items()}
         fields = self._error_fields(response.body)
@@ -73,9 +73,9 @@ class Reader:
         elif response.status == 404 and _is_whole_path(message):
             cls = UnsupportedEndpointError
             hosted = URL(self.base).host == "api.openai.com"
-            text = f". {SHUTDOWN if hosted else _NOT_SPOKEN} It said: {snippet(body) or 'nothing'}"
+            text = f". {SHUTDOWN if hosted else _NOT_SPOKEN} It responded: {snippet(body) or 'nothing'}"
         else:
-            text = f": {snippet(message, _MOST_TEXT) or snippet(body) or 'no body'}"
+            text = f": {snippet(message, _MAX_TEXT) or snippet(body) or 'no body'}"
         request_id = headers.get("x-request-id")
         return cls(
             f"{method} {url.path} at {self.base}: {response.status}{text}"
@@ -87,47 +87,45 @@ class Reader:
             param=fields.get("param"),
             request_id=request_id,
             headers=headers,
-            body=snippet(body, _MOST_TEXT),
+            body=snippet(body, _MAX_TEXT),
         )
 
     def refusal_in_stream(self, url: URL, headers: Mapping[str, str], data: bytes) -> ResponseError:
-        """The error for an event of a stream that tells one."""
+        """The error for an ``error`` event of a stream."""
         fields = self._error_fields(data)
         body = self.secrets.hide(data.decode(errors="replace"))
         message = fields.get("message", "")
         return ResponseError(
-            f"POST {url.path} at {self.base} told of an error: {snippet(message, _MOST_TEXT) or snippet(body)}",
+            f"POST {url.path} at {self.base} sent an error event: {snippet(message, _MAX_TEXT) or snippet(body)}",
             status=None,
             message=message,
             type=fields.get("type"),
             code=fields.get("code"),
             param=fields.get("param"),
             request_id=headers.get("x-request-id"),
-            body=snippet(body, _MOST_TEXT),
+            body=snippet(body, _MAX_TEXT),
         )
 
-    def no_response(self, what: str, method: str, url: URL, *, maybe_done: bool) -> TransportError:
+    def no_response(self, problem: str, method: str, url: URL, *, maybe_done: bool) -> TransportError:
         """The error for a request without a response."""
-        advice = (
-            "the request may have had its effect all the same"
-            if maybe_done and method != "GET"
-            else "nothing was changed"
-        )
-        text = f"{method} {url.path} at {self.base}: {what}; {advice}"
+        effect = "the request may have taken effect" if maybe_done and method != "GET" else "nothing was changed"
+        text = f"{method} {url.path} at {self.base}: {problem}; {effect}"
         return TransportError(self.secrets.hide(text), maybe_done=maybe_done)
 
-    def broken(self, what: str, url: URL) -> str:
-        """Say that a stream broke off."""
-        return self.secrets.hide(f"POST {url.path} at {self.base} broke off: {what}")
+    def broken(self, problem: str, url: URL) -> str:
+        """The message for a stream whose connection broke."""
+        return self.secrets.hide(f"POST {url.path} at {self.base} broke off: {problem}")
 
-    def _nonsense(self, response: Response, error: ProtocolError) -> ProtocolError:
+    def _protocol_error(self, response: Response, error: ProtocolError) -> ProtocolError:
         hide = self.secrets.hide
         body = hide(response.body.decode(errors="replace"))
-        kind = response.headers.get("Content-Type", "no content type")
-        what = f"{kind}: {snippet(body)}" if body else "an empty body"
-        text = f"{self.base} answered {response.status} with what the API does not have: {error}. It sent {what}"
+        content_type = response.headers.get("Content-Type", "no content type")
+        content = f"{content_type}: {snippet(body)}" if body else "an empty body"
+        text = (
+            f"{self.base} answered {response.status} with a body that does not fit the API: {error}. It sent {content}"
+        )
         paths = tuple(map(hide, error.paths))
-        return ProtocolError(hide(text), paths=paths, status=response.status, body=snippet(body, _MOST_TEXT))
+        return ProtocolError(hide(text), paths=paths, status=response.status, body=snippet(body, _MAX_TEXT))
 
     def _error_fields(self, body: bytes) -> dict[str, str]:
         return {name: self.secrets.hide(value) for name, value in _error_fields(body).items()}
@@ -147,8 +145,8 @@ def _error_fields(body: bytes) -> dict[str, str]:
 
 
 def _is_whole_path(message: str) -> bool:
-    """Whether a 404 is for the path as such; one for an object says so in the API's own words."""
-    words = message.lower().rstrip(".")
-    return words in ("", "not found", "file not found") or words.startswith(
+    """Whether a 404 says that the path does not exist; the API's own messages say which object does not."""
+    text = message.lower().rstrip(".")
+    return text in ("", "not found", "file not found") or text.startswith(
         ("invalid url", "unknown request url", "resource not found")
     )

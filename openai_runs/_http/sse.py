@@ -2,8 +2,8 @@
 
 Client, server, backends and relay use it. Reading deviates from the standard twice. The end of the input ends an event,
 as a blank line does: the API's documented streams end without the blank line, and the standard would drop their last
-event. An event with empty data is left out, which the standard does only if it has no data at all: it is a proxy's sign
-of life, and no JSON.
+event. An event whose data is empty is left out, while the standard leaves out only those without a data field: proxies
+send such events as keep-alives, and empty data is not JSON.
 """
 
 import re
@@ -12,86 +12,86 @@ from typing import Final, TypeAlias
 
 from openai_runs.errors import ProtocolError
 
-#: An event's name, ``message`` if the stream gives none, and its data; several lines of it are joined by newlines.
+#: An event's name, ``message`` if the stream has none, and its data, of which several lines are joined by newlines.
 Frame: TypeAlias = tuple[bytes, bytes]
 
-#: Headers of a response with events; the second and third keep proxies from collecting them.
+#: Headers of an event-stream response; the second and third keep proxies from buffering it.
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache",
-    "X-Accel-Buffering": "no",  # nginx, and what learnt from it
+    "X-Accel-Buffering": "no",  # read by nginx and others
 }
-#: Ends a stream of the API's. Its data is no JSON.
+#: The last event of the API's streams. Its data is not JSON.
 DONE: Final = b"event: done\ndata: [DONE]\n\n"
-#: A sign of life that is no event. No blank line follows: there are clients that take one for an event, and an event
-#: without data for the end.
+#: A comment that keeps the connection open. Without a blank line: some clients would take that for an event, and an
+#: event without data for the end of the stream.
 KEEP_ALIVE: Final = b": keep-alive\n"
 
 
 def frame(name: str | None, data: bytes) -> bytes:
-    """Put an event in its form on the wire.
+    """Encode an event.
 
     Args:
-        name: What kind of event it is; ``None`` for the standard's ``message``.
-        data: One line, as JSON is.
+        name: The event's name; ``None`` for the standard's default, ``message``.
+        data: A single line, such as JSON.
     """
     return b"data: %b\n\n" % data if name is None else b"event: %b\ndata: %b\n\n" % (name.encode(), data)
 
 
 _BOM: Final = b"\xef\xbb\xbf"
-_CR: Final = ord("\r")  # looking for a number is faster than for a string
+_CR: Final = ord("\r")  # `in` is faster with a number than with bytes
 
-#: Bytes that one event may have. The largest that the API sends holds a tool's outputs of 512 kB, several times over.
-_MOST: Final = 16 * 1024 * 1024
+#: Bytes that one event may have: several times the API's largest, which holds tool outputs of 512 kB.
+_MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 
-#: The shape of nearly every event. From the first other one on, all the rest is one match, with nothing in its groups.
-_USUAL: Final = re.compile(rb"event: (.+)\ndata: (.+)\n\n|(?s:.+)")
+#: Matches events of the most common form. From the first other event on, the whole rest is one match with empty groups.
+_COMMON_EVENTS: Final = re.compile(rb"event: (.+)\ndata: (.+)\n\n|(?s:.+)")
 
 
 class Decoder:
-    """Takes a stream in pieces of any size, cut anywhere.
+    """Decodes a stream from chunks of any size, cut anywhere.
 
     Args:
         most: Bytes that one event, and so one line, may have.
 
     Attributes:
         last_id: The latest event ID, which the API does not send; empty if there was none.
-        retry: Milliseconds that the server wants a client to wait before it connects again, if it said so.
+        retry: Milliseconds that the server asks a client to wait before it reconnects; ``None`` if it did not.
     """
 
-    def __init__(self, most: int = _MOST) -> None:
+    def __init__(self, most: int = _MAX_EVENT_BYTES) -> None:
         self.last_id = ""
         self.retry: int | None = None
         self._most = most
-        self._is_between = False  # two events: nothing is kept that the next bytes could change
-        self._begun = False
+        self._is_between_events = False  # the buffer is empty, and the next byte begins an event
+        self._bom_checked = False
         self._after_cr = False
-        self._rest = bytearray()  # what has come of an event that has not ended
+        self._buffer = bytearray()  # an incomplete event
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        """The events that end in these bytes.
+        """Decode a chunk, and return the events that it completes.
 
         Raises:
             ProtocolError: An event is larger than the limit. Nothing more can be decoded.
         """
-        if not self._is_between or _CR in chunk or not chunk.endswith(b"\n\n"):
-            chunk = self._whole_events(chunk)
+        if not self._is_between_events or _CR in chunk or not chunk.endswith(b"\n\n"):
+            chunk = self._complete_events(chunk)
         if len(chunk) > self._most:
             for block in chunk.split(b"\n\n"):
-                self._check(block)
-        frames = _USUAL.findall(chunk)
+                self._check_size(block)
+        frames = _COMMON_EVENTS.findall(chunk)
         if frames and not frames[-1][1]:
-            return self._read(chunk)
+            return self._parse_lines(chunk)
         return frames
 
     def end(self) -> list[Frame]:
-        """The input has ended, and with it the event that has not."""
-        rest = bytes(self._rest)
-        self._rest.clear()
-        return self._read(rest + b"\n\n")
+        """Return the last event, which the end of the input completes."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return self._parse_lines(rest + b"\n\n")
 
-    def _read(self, text: bytes) -> list[Frame]:
-        """Events of any shape, line by line; blank lines end them."""
+    def _parse_lines(self, text: bytes) -> list[Frame]:
+        """Parse complete events of any form, line by line."""
         frames: list[Frame] = []
         name, data = b"", list[bytes]()
         for line in text.split(b"\n"):
@@ -109,43 +109,43 @@ class Decoder:
                 self.last_id = value.decode(errors="replace")
             elif field == b"retry" and value.isdigit():
                 self.retry = int(value[:18])
-            # Any other field is ignored; a comment is one without a name.
+            # Any other field is ignored; so are comments, which are fields without a name.
         return frames
 
-    def _whole_events(self, chunk: bytes) -> bytes:
-        """What has come, with plain newlines, to the end of the last event that is whole; the rest is kept."""
-        if not self._begun:
+    def _complete_events(self, chunk: bytes) -> bytes:
+        r"""Add a chunk to the buffer, take the complete events out of it, and return them with \n as line ends."""
+        if not self._bom_checked:
             chunk = self._without_bom(chunk)
         if self._after_cr or _CR in chunk:
-            chunk = self._with_plain_newlines(chunk)
-        rest = self._rest
-        searched = max(len(rest) - 1, 0)  # the first newline of a blank line may have been the last byte
-        rest += chunk
-        end = found + 2 if (found := rest.rfind(b"\n\n", searched)) >= 0 else 0
-        whole = bytes(rest[:end])
-        del rest[:end]
-        self._check(rest)
-        self._is_between = self._begun and not self._after_cr and not rest
-        return whole
+            chunk = self._normalize_newlines(chunk)
+        buffer = self._buffer
+        searched = max(len(buffer) - 1, 0)  # its last byte may be the first newline of a blank line
+        buffer += chunk
+        end = found + 2 if (found := buffer.rfind(b"\n\n", searched)) >= 0 else 0
+        complete = bytes(buffer[:end])
+        del buffer[:end]
+        self._check_size(buffer)
+        self._is_between_events = self._bom_checked and not self._after_cr and not buffer
+        return complete
 
     def _without_bom(self, chunk: bytes) -> bytes:
-        self._rest += chunk
-        if len(self._rest) < len(_BOM) and _BOM.startswith(self._rest):
-            return b""  # it may still become one
-        self._begun = True
-        chunk = bytes(self._rest).removeprefix(_BOM)
-        self._rest.clear()
+        self._buffer += chunk
+        if len(self._buffer) < len(_BOM) and _BOM.startswith(self._buffer):
+            return b""  # may be the beginning of a byte order mark
+        self._bom_checked = True
+        chunk = bytes(self._buffer).removeprefix(_BOM)
+        self._buffer.clear()
         return chunk
 
-    def _with_plain_newlines(self, chunk: bytes) -> bytes:
-        """Make newlines of CR and CRLF, also of a CRLF that is cut in two."""
+    def _normalize_newlines(self, chunk: bytes) -> bytes:
+        r"""Replace CR and CRLF by \n, also a CRLF that is cut in two."""
         if self._after_cr and chunk:
             chunk = chunk.removeprefix(b"\n")
             self._after_cr = False
         self._after_cr = self._after_cr or chunk.endswith(b"\r")
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-    def _check(self, block: bytes | bytearray) -> None:
-        # Newlines at its ends may be of blank lines that are cut in two.
+    def _check_size(self, block: bytes | bytearray) -> None:
+        # Newlines at its ends do not count: they may belong to blank lines that are cut in two.
         if len(block) > self._most and len(block.strip(b"\n")) > self._most:
             raise ProtocolError(f"an event of the stream, or a line in it, has more than {self._most} bytes")

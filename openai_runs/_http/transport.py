@@ -1,6 +1,6 @@
-"""The client's only user of aiohttp: sends requests. `response` says what comes of one, `retries` what is repeated.
+"""Sends requests; the client's only user of aiohttp. `response` reads responses, `retries` decides what is repeated.
 
-Nothing here knows what an assistant is; a service says what to send and what it makes of the response.
+Nothing here knows the API's objects: services say what to send, and which model to make of the response.
 """
 
 import re
@@ -20,14 +20,14 @@ from openai_runs import _wire
 from openai_runs._http.addresses import Addresses, below
 from openai_runs._http.redaction import Secrets
 from openai_runs._http.response import Reader, Response
-from openai_runs._http.retries import FAILURES, Repetition
+from openai_runs._http.retries import FAILURES, Retry
 from openai_runs.errors import ResponseError, TransportError
 
 T = TypeVar("T")
 ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
 OnResponse: TypeAlias = Callable[[Response], None]
 
-#: aiohttp's errors after which the request has surely not reached the server.
+#: aiohttp's errors that mean that the request certainly did not reach the server.
 _NOT_SENT: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
@@ -53,8 +53,8 @@ class Transport:
         max_connections: int,
     ) -> None:
         self._addresses = Addresses(base_url, query)
-        # The content type goes with every request, as the API's documents have it: aiohttp would call an empty body
-        # a stream of octets.
+        # The content type is sent with every request, as in the API's documentation: aiohttp would send
+        # application/octet-stream with an empty body.
         self._headers = CIMultiDict({"Accept": "application/json", "Content-Type": "application/json"})
         self._new_token: Callable[[], Awaitable[str]] | None = None
         if isinstance(api_key, str):
@@ -63,7 +63,7 @@ class Transport:
             self._new_token = api_key if "authorization" not in map(str.lower, headers) else None
         elif api_key is not None:
             raise TypeError(f"api_key must be a string or an async function: got {type(api_key).__name__}")
-        for name, value in headers.items():  # these win, however they are written
+        for name, value in headers.items():  # these win, whatever the case of their names
             self._headers[name] = _checked_header(name, value)
         self._secrets = Secrets(self._headers)
         self._reader = Reader(self._addresses.base, self._secrets)
@@ -84,30 +84,30 @@ class Transport:
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None, None]:
-        """Requests can be sent in here; those that are under way at the end fail."""
-        # Looked up once: with trust_env, aiohttp would read the environment (and ~/.netrc) for every request.
+        """Open the connections; requests that are in progress at the end fail."""
+        # Read once: with trust_env, aiohttp would read the environment (and ~/.netrc) for every request.
         self._proxy = self._addresses.proxy()
         self._http = http = aiohttp.ClientSession(
             headers=self._headers,
             connector=aiohttp.TCPConnector(limit=self._max_connections),
             cookie_jar=aiohttp.DummyCookieJar(),
-            # No total: a wait for a free connection is the caller's own load, not the server's silence.
+            # No total: it would count the wait for a free connection, which is not the server's delay.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(self._timeout, 10.0), sock_read=self._timeout),
         )
         try:
             yield
         finally:
             self._http, self._not_open = None, "this Session is closed"
-            # Shielded: closing sockets takes no time, and leaving them open would outlive the cancellation.
+            # Shielded: closing takes no time, and a cancellation here would leave sockets open.
             with anyio.CancelScope(shield=True):
                 await http.close()
 
     def url(self, path: str, query: Mapping[str, str | int | Sequence[str]] | None = None, /, **ids: str) -> URL:
-        """The address of ``path``; see `Addresses.url`."""
+        """The URL of ``path``; see `Addresses.url`."""
         return self._addresses.url(path, query, **ids)
 
     def below(self, url: URL, action: str) -> URL:
-        """The address of an action on what ``url`` names."""
+        """The URL of an action on the object at ``url``."""
         return below(url, action)
 
     async def request(
@@ -121,31 +121,30 @@ class Transport:
         find: Callable[[], Awaitable[T | None]] | None = None,
         on_response: OnResponse | None = None,
     ) -> T:
-        """Send a request, again if need be, and make a model of the response.
+        """Send a request, with retries, and make a model of the response.
 
         Args:
             method: The HTTP method.
             url: From `url`.
             into: The model to make.
-            body: What to send as JSON; models are dumped.
-            repeatable: Whether sending it twice does no more than sending it once. If not, it is repeated only
-                after it surely had no effect.
-            find: Finds out, with `send`, whether a request had its effect: the model if it had. Called when a response
-                was lost, before the request is repeated or given up.
-            on_response: Is shown the response, for what is in its headers.
+            body: Sent as JSON; may contain models.
+            repeatable: Whether the request is idempotent. If not, it is repeated only if it certainly took no effect.
+            find: Looks, with `send`, whether a request took effect: the model if it did. Called after a response was
+                lost, before the request is repeated or given up.
+            on_response: Called with a 2xx response, for its headers.
 
         Raises:
-            TransportError: No usable response, also after the retries.
-            ResponseError: The server said no.
+            TransportError: No usable response, even after all retries.
+            ResponseError: The status is not 2xx.
             ProtocolError: The response does not fit the model.
         """
         data = None if body is None else _wire.encode(body)
         try:
             return await self.send(method, url, into, data=data, on_response=on_response)
-        except FAILURES as error:  # the rare path: what repetition takes starts here, not before
+        except FAILURES as error:  # the rare path: only here the retry machinery is set up
             failure = error
         again = partial(self.send, method, url, into, data=data, on_response=on_response)
-        return await Repetition(again, failure, find, repeatable=repeatable).run(self._max_retries)
+        return await Retry(again, failure, find, repeatable=repeatable).run(self._max_retries)
 
     async def send(
         self, method: str, url: URL, into: type[T], *, data: bytes | None = None, on_response: OnResponse | None = None
@@ -158,8 +157,7 @@ class Transport:
             lost = error
         else:
             return self._result(response, into, method, url, on_response)
-        # Outside the `except` block: aiohttp's errors have the request with its key in them, and would be in
-        # `__context__`.
+        # Outside the `except` block: `__context__` would keep aiohttp's error, which has the request and its key.
         raise self._no_response(lost, method, url) from _cause(lost)
 
     async def stream(
@@ -171,11 +169,11 @@ class Transport:
         method: str = "POST",
         find: Callable[[], Awaitable[T | None]] | None = None,
     ) -> "ByteStream | T":
-        """Send a request whose response comes bit by bit, again if need be. See `request`.
+        """Send a request for a stream, with retries. See `request`.
 
         Returns:
-            The stream; or the model, if a response was lost and ``find`` found what became of the request, or if the
-            endpoint does not stream.
+            The stream; or the model, if the response was lost and ``find`` found the result, or if the endpoint does
+            not stream.
         """
         data = None if body is None else _wire.encode(body)
         try:
@@ -183,14 +181,14 @@ class Transport:
         except FAILURES as error:
             failure = error
         again = partial(self._open, method, url, into, data)
-        return await Repetition["ByteStream | T"](again, failure, find, repeatable=False).run(self._max_retries)
+        return await Retry["ByteStream | T"](again, failure, find, repeatable=False).run(self._max_retries)
 
     async def _open(self, method: str, url: URL, into: type[T], data: bytes | None) -> "ByteStream | T":
         try:
             http_response = await self._begin(method, url, data, {"Accept": "text/event-stream"})
             status, headers = http_response.status, http_response.headers
-            kind = headers.get("Content-Type", "text/event-stream").lower()
-            if status == 200 and kind.startswith("text/event-stream"):
+            content_type = headers.get("Content-Type", "text/event-stream").lower()
+            if status == 200 and content_type.startswith("text/event-stream"):
                 broken = partial(self._broken, url)
                 return ByteStream(http_response, broken, partial(self._reader.refusal_in_stream, url, headers))
             response = Response(status, headers, await http_response.read())
@@ -207,16 +205,16 @@ class Transport:
         http = self._http
         if http is None:
             raise RuntimeError(self._not_open)
-        if self._new_token is not None:  # all other headers are the same for each request, and made once
+        if self._new_token is not None:  # all other headers are set once, on aiohttp's session
             headers = {**(headers or {}), "Authorization": f"Bearer {await self._token(self._new_token)}"}
         return await http.request(
             method,
             url,
             data=data,
             headers=headers,
-            allow_redirects=False,  # the key must not go where only a response says
+            allow_redirects=False,  # a response must not decide where the key is sent
             proxy=self._proxy,
-            middlewares=(_unrepeated,) if method == "DELETE" else None,
+            middlewares=(_without_auto_retry,) if method == "DELETE" else None,
         )
 
     def _result(self, response: Response, into: type[T], method: str, url: URL, on_response: OnResponse | None) -> T:
@@ -225,14 +223,14 @@ class Transport:
         return self._reader.model(response, into, method, url)
 
     async def _token(self, new_token: Callable[[], Awaitable[str]]) -> str:
-        coming = new_token()
-        if not isawaitable(coming):
-            raise TypeError(f"api_key must be a string or an async function: it returned {type(coming).__name__}")
-        token = _checked_key("the token that api_key() returned", await coming)
+        awaitable = new_token()
+        if not isawaitable(awaitable):
+            raise TypeError(f"api_key must be a string or an async function: it returned {type(awaitable).__name__}")
+        token = _checked_key("the token that api_key() returned", await awaitable)
         self._secrets.add_token(token)
         return token
 
-    def _what(self, error: Exception) -> str:
+    def _describe(self, error: Exception) -> str:
         if isinstance(error, aiohttp.SocketTimeoutError):
             return f"nothing came for {self._timeout} s"
         text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
@@ -240,23 +238,23 @@ class Transport:
 
     def _no_response(self, error: Exception, method: str, url: URL) -> TransportError:
         sent = not isinstance(error, _NOT_SENT)
-        return self._reader.no_response(self._what(error), method, url, maybe_done=sent)
+        return self._reader.no_response(self._describe(error), method, url, maybe_done=sent)
 
     def _broken(self, url: URL, error: Exception) -> str:
-        return self._reader.broken(self._what(error), url)
+        return self._reader.broken(self._describe(error), url)
 
 
 @define
 class ByteStream:
-    """A response that is still coming. Whoever gets one closes it."""
+    """The body of a streamed response. The receiver has to close it."""
 
     _response: aiohttp.ClientResponse
     _broken: Callable[[Exception], str]
-    refusal: Callable[[bytes], ResponseError]  #: makes an error of an event that tells one
-    lost: str | None = field(default=None, init=False)  #: how the connection broke off, if it did
+    refusal: Callable[[bytes], ResponseError]  #: makes the exception for an ``error`` event's data
+    lost: str | None = field(default=None, init=False)  #: how the connection broke, if it did
 
     async def read(self) -> bytes:
-        """The next bytes, as soon as there are any; none after the last, proper end or not: `lost` tells."""
+        """The next bytes, as soon as there are any; none at the end, or if the connection broke: then `lost` is set."""
         try:
             return await self._response.content.readany()
         except _BROKEN as error:
@@ -264,7 +262,7 @@ class ByteStream:
             return b""
 
     def close(self) -> None:
-        """Close the connection, unless all of the response has come."""
+        """Close the connection, unless the response is complete."""
         self._response.close()
 
 
@@ -284,16 +282,18 @@ def _checked_header(name: Any, value: Any) -> str:
     return value
 
 
-async def _unrepeated(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating a request by itself: to a second DELETE, what the first has deleted is not found."""
+async def _without_auto_retry(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a request by itself: a second DELETE would be answered with 404."""
     try:
         return await handler(request)
-    except aiohttp.ClientConnectorError:  # which it does not repeat
+    except aiohttp.ClientConnectorError:  # aiohttp does not repeat after this one
         raise
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
         raise aiohttp.ClientConnectionError(str(error)) from error
 
 
 def _cause(error: Exception) -> Exception | None:
-    """What to raise from: aiohttp's errors that have a request in them have the key in them."""
+    """The cause to raise from: none for aiohttp's errors that hold the request, and with it the key."""
     return None if isinstance(error, aiohttp.ClientResponseError) else error

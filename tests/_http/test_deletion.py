@@ -1,4 +1,4 @@
-"""Deleting is repeated by us alone, who look what became of it."""
+"""Deletions are repeated by us, who look up the result first, and never by aiohttp."""
 
 import pytest
 
@@ -16,7 +16,7 @@ DELETED = reply({"id": "thread_1", "object": "thread.deleted", "deleted": True})
 @pytest.mark.parametrize("lost", [CUT, RESET])
 @pytest.mark.parametrize("used_before", [False, True])
 async def test_done_and_cut(lost: Reply, used_before: bool) -> None:
-    """aiohttp would repeat it over a connection that was used before, and be told that there is no such thread."""
+    """aiohttp would repeat a DELETE if a reused connection breaks, and get a 404."""
     async with Stub(*[THREAD] * used_before, lost, GONE) as stub, stub.session() as session:
         if used_before:
             await session.threads.retrieve("thread_1")
@@ -25,14 +25,14 @@ async def test_done_and_cut(lost: Reply, used_before: bool) -> None:
 
 
 async def test_not_done() -> None:
-    """It is still there: delete it."""
+    """An object that still exists is deleted by the retry."""
     async with Stub(CUT, THREAD, DELETED) as stub, stub.session() as session:
         assert (await session.threads.delete("thread_1")).deleted
     assert [request.method for request in stub.requests] == ["DELETE", "GET", "DELETE"]
 
 
 async def test_nobody_there() -> None:
-    """A refused connection has deleted nothing, and is told as such."""
+    """A refused connection has deleted nothing, and the error says so."""
     async with Stub() as stub:
         pass
     async with stub.session(max_retries=1) as session:

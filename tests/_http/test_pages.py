@@ -1,4 +1,4 @@
-"""Lists that come in pages: what every endpoint may do with them."""
+"""Paged lists, in all the ways in which endpoints send them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ async def ids(session: Session, **query: Any) -> list[str]:
 
 
 async def test_pages_follow_the_last_item() -> None:
-    """Not `last_id`, which endpoints are known to get wrong."""
+    """The next page starts after the last item, not after `last_id`, which some endpoints get wrong."""
     pages = page("a", "b", last_id="nonsense", has_more=True), page("c", first_id=None, last_id=None, has_more=False)
     async with Stub(*pages) as stub, stub.session() as session:
         assert await ids(session, limit=2, order="asc", before="z") == ["a", "b", "c"]
@@ -33,7 +33,7 @@ async def test_pages_follow_the_last_item() -> None:
 
 
 async def test_where_it_ends() -> None:
-    """At `has_more: false`, or, where that is not sent, at an empty page."""
+    """A list ends at `has_more: false`, or, if that is not sent, at an empty page."""
     async with Stub(page("a"), page("b"), page()) as stub, stub.session() as session:
         assert await ids(session) == ["a", "b"]
         assert len(stub.requests) == 3
@@ -43,7 +43,7 @@ async def test_where_it_ends() -> None:
 
 @pytest.mark.parametrize("ignorant", [lambda _: page("a", "b", has_more=True), lambda _: page("b", has_more=True)])
 async def test_an_endpoint_that_ignores_after(ignorant: Callable[[Request], Reply]) -> None:
-    """The same page for ever is told as the server's fault, and no item comes twice."""
+    """A server that repeats a page raises ProtocolError, and no item is yielded twice."""
     seen: list[str] = []
 
     async def iterate() -> None:
@@ -58,7 +58,7 @@ async def test_an_endpoint_that_ignores_after(ignorant: Callable[[Request], Repl
 
 
 async def test_lazy_and_anew() -> None:
-    """Nothing is fetched before it is wanted; each iteration asks anew; a page is not iterated further."""
+    """Pages are fetched on demand, and again by each iteration; `page()` fetches one page only."""
     async with Stub(page("a", has_more=True), page("a"), page("a", has_more=True)) as stub, stub.session() as session:
         listing = session.assistants.list()
         assert stub.requests == []
@@ -73,7 +73,7 @@ async def test_lazy_and_anew() -> None:
 
 
 async def test_an_outage_in_the_middle() -> None:
-    """A page that fails for a moment is asked for again; what came is not told twice."""
+    """A page whose request fails is fetched again; no item is yielded twice."""
     replies = page("a", has_more=True), error(503), page("b", has_more=False)
     async with Stub(*replies) as stub, stub.session() as session:
         assert await ids(session) == ["a", "b"]
@@ -88,7 +88,7 @@ async def test_an_outage_in_the_middle() -> None:
     ],
 )
 async def test_refused_at_once(query: dict[str, Any], text: str) -> None:
-    """A wrong query is refused where it is written, not where it is iterated."""
+    """A wrong query is refused by the call, not by the iteration."""
     async with Stub() as stub, stub.session() as session:
         with pytest.raises((TypeError, ValueError), match=text):
             session.assistants.list(**query)

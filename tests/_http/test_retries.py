@@ -1,4 +1,4 @@
-"""What is repeated, how long after, and what is looked up before."""
+"""Which requests are repeated, after which delay, and when their result is looked up before."""
 
 import logging
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
-from openai_runs._http.retries import Repetition, poll_hint, server_delay
+from openai_runs._http.retries import Retry, poll_hint, server_delay
 from openai_runs.errors import ProtocolError, ResponseError, TransportError
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +28,7 @@ def answered(status: int, **headers: str) -> ResponseError:
 
 
 class Server:
-    """Fails as told, then works; tells what it has done when it is looked at."""
+    """A request that fails as scripted, then succeeds; `find` returns what it has done."""
 
     def __init__(self, *attempts: Any, looks: Any = ()) -> None:
         self.attempts, self.looks = list(attempts), list(looks)
@@ -49,12 +49,12 @@ class Server:
         return outcome
 
     async def request(self, *, repeatable: bool, find: bool = False, max_retries: int = 2) -> str:
-        """What the transport does: try once, and leave the rest to a `Repetition`."""
+        """What the transport does: send once, and leave the rest to a `Retry`."""
         try:
             return await self.send()
         except (TransportError, ResponseError, ProtocolError) as error:
             failure = error
-        repetition = Repetition(self.send, failure, self.find if find else None, repeatable=repeatable)
+        repetition = Retry(self.send, failure, self.find if find else None, repeatable=repeatable)
         return await repetition.run(max_retries)
 
 
@@ -70,7 +70,7 @@ class TestRepeatable:
         ],
     )
     async def test_passing(self, failure: Exception) -> None:
-        """What may be better in a moment is tried again, as often as allowed."""
+        """A transient failure is retried, as often as allowed."""
         server = Server(failure, failure, "done")
         assert await server.request(repeatable=True) == "done"
         server = Server(failure, failure, "done")
@@ -92,29 +92,29 @@ class TestRepeatable:
         ],
     )
     async def test_lasting(self, failure: Exception) -> None:
-        """What will not be better is told at once; a server that wants more than two minutes too."""
+        """Other failures are raised at once; so is one whose server asks for more than two minutes."""
         server = Server(failure, "done")
         with pytest.raises(type(failure)):
             await server.request(repeatable=True)
         assert server.log == ["send"]
 
     async def test_logged(self, caplog: pytest.LogCaptureFixture) -> None:
-        """A repetition is told in our own words; stamina's have no place on a bare screen."""
+        """A retry is logged by us; stamina's warning is not printed where logging is not configured."""
         caplog.set_level(logging.INFO, "openai_runs")
         await Server(REFUSED, "done").request(repeatable=True)
         assert [r.getMessage() for r in caplog.records if r.name == "openai_runs.retries"] == [
-            "repeating what failed: refused"
+            "repeating a request that failed: refused"
         ]
         assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("stamina").handlers)
 
     async def test_other_errors(self) -> None:
-        """A bug of ours, or a caller's error from within, is not a failure of the network."""
+        """Exceptions that are not failures of a request are not retried."""
         server = Server(LOST, KeyError("bug"), "done")
         with pytest.raises(KeyError):
             await server.request(repeatable=True)
 
     async def test_its_cause_is_kept(self) -> None:
-        """The error that comes out is the last one, as it was raised."""
+        """The last error is raised, with its cause."""
         last = TransportError("lost as well")
         last.__cause__ = OSError(5, "why")
         with pytest.raises(TransportError) as caught:
@@ -127,12 +127,12 @@ class TestNotRepeatable:
         "failure", [REFUSED, *map(answered, [409, 429, 503]), answered(500, x_should_retry="true")]
     )
     async def test_surely_not_done(self, failure: Exception) -> None:
-        """What did not arrive, or was not done in the server's own words, may be sent again."""
+        """A request that did not arrive, or of which the server says that it took no effect, is sent again."""
         assert await Server(failure, "done").request(repeatable=False) == "done"
 
     @pytest.mark.parametrize("failure", [LOST, NONSENSE, *map(answered, [408, 500, 502, 504])])
     async def test_in_doubt(self, failure: Exception) -> None:
-        """What may have been done is not sent again by us."""
+        """A request that may have taken effect is not sent again."""
         server = Server(failure, "done")
         with pytest.raises(type(failure)):
             await server.request(repeatable=False)
@@ -142,20 +142,20 @@ class TestNotRepeatable:
 class TestLook:
     @pytest.mark.parametrize("failure", [LOST, *map(answered, [408, 500, 503])])
     async def test_it_was_done(self, failure: Exception) -> None:
-        """In doubt, a look comes before anything else, and what it finds is the result."""
+        """After a failure that may have taken effect, `find` is called first, and its result returned."""
         server = Server(failure, looks=["found"])
         assert await server.request(repeatable=False, find=True) == "found"
         assert server.log == ["send", "find"]
 
     async def test_it_was_not_done(self) -> None:
-        """Only what has had no effect is sent again."""
+        """If `find` finds nothing, the request is sent again."""
         server = Server(LOST, "done", looks=[None])
         assert await server.request(repeatable=False, find=True) == "done"
         assert server.log == ["send", "find", "send"]
 
     @pytest.mark.parametrize("failure", [REFUSED, answered(429)])
     async def test_no_doubt(self, failure: Exception) -> None:
-        """Where there is no doubt, there is nothing to look for."""
+        """After a failure that certainly took no effect, `find` is not called."""
         server = Server(failure, failure, "done")
         assert await server.request(repeatable=False, find=True) == "done"
         assert server.log == ["send", "send", "send"]
@@ -165,13 +165,13 @@ class TestLook:
         assert server.log == ["send"]
 
     async def test_doubt_stays(self) -> None:
-        """An attempt in doubt is looked for after each later failure, whatever that is."""
+        """Once an attempt may have taken effect, `find` is called after each later failure, too."""
         server = Server(LOST, answered(429), "done", looks=[None, None])
         assert await server.request(repeatable=False, find=True) == "done"
         assert server.log == ["send", "find", "send", "find", "send"]
 
     async def test_it_arrived_late(self) -> None:
-        """A refusal of the repetition may be because of the first attempt: one more look tells."""
+        """If the retry is refused, perhaps because of the first attempt, `find` is called once more."""
         server = Server(LOST, answered(400), looks=[None, "found"])
         assert await server.request(repeatable=False, find=True) == "found"
         server = Server(LOST, answered(400), looks=[None, None])
@@ -179,13 +179,13 @@ class TestLook:
             await server.request(repeatable=False, find=True)
 
     async def test_without_repetition(self) -> None:
-        """The look does not depend on repetitions being wanted."""
+        """`find` is also called with max_retries=0."""
         assert await Server(LOST, looks=["found"]).request(repeatable=False, find=True, max_retries=0) == "found"
         with pytest.raises(TransportError):
             await Server(LOST, looks=[None]).request(repeatable=False, find=True, max_retries=0)
 
     async def test_an_unreadable_answer(self) -> None:
-        """It was done, so it is not repeated; what it did can be looked up."""
+        """After an unreadable response the request is not repeated; its result is looked up."""
         assert await Server(NONSENSE, looks=["found"]).request(repeatable=False, find=True) == "found"
         assert await Server(LOST, NONSENSE, looks=[None, "found"]).request(repeatable=False, find=True) == "found"
         server = Server(NONSENSE, "twice", looks=[None])
@@ -194,7 +194,7 @@ class TestLook:
         assert server.log == ["send", "find"]
 
     async def test_the_look_fails_as_well(self) -> None:
-        """Without knowledge nothing is repeated; the error is the first one, and says that there is doubt."""
+        """If `find` fails, nothing is repeated; the first error is raised, with maybe_done set."""
         lost = TransportError("lost")
         server = Server(lost, "twice", looks=[REFUSED, answered(500), NONSENSE])
         with pytest.raises(TransportError) as caught:
@@ -205,12 +205,12 @@ class TestLook:
         assert server.log == ["send", "find", "find", "find"]
 
     async def test_the_look_succeeds_later(self) -> None:
-        """An endpoint that is back tells what became of it."""
+        """`find` is called again once the endpoint is reachable."""
         server = Server(TransportError("lost"), looks=[REFUSED, "found"])
         assert await server.request(repeatable=False, find=True) == "found"
 
     async def test_doubt_is_told(self) -> None:
-        """A refusal is not the last word if an attempt before it was lost, and there is no way to know."""
+        """If a retry is refused and `find` fails, the error is the earlier one, which may have taken effect."""
         lost = TransportError("lost")
         with pytest.raises(TransportError) as caught:
             await Server(lost, answered(400), looks=[None, REFUSED]).request(repeatable=False, find=True)
@@ -222,7 +222,7 @@ class TestLook:
         max_retries=st.integers(0, 4),
     )
     def test_never_twice_never_lost(self, attempts: list[str], looks: list[bool], max_retries: int) -> None:
-        """Whatever fails: one effect at most, and its result is had, or the error says that there may be one."""
+        """Whatever fails: at most one effect; its result is returned, or the error has maybe_done set."""
         server = _ActiveRuns(attempts, looks)
 
         async def request() -> str:
@@ -230,7 +230,7 @@ class TestLook:
                 return await server.create()
             except (TransportError, ResponseError) as error:
                 failure = error
-            return await Repetition(server.create, failure, server.find, repeatable=False).run(max_retries)
+            return await Retry(server.create, failure, server.find, repeatable=False).run(max_retries)
 
         try:
             assert anyio.run(request) == "run"
@@ -242,7 +242,7 @@ class TestLook:
 
 
 class _ActiveRuns:
-    """An endpoint with one active run a thread, and a network before it."""
+    """An endpoint with one active run per thread, behind a network that fails."""
 
     def __init__(self, attempts: list[str], looks: list[bool]) -> None:
         self.attempts, self.looks = attempts, looks
@@ -302,11 +302,11 @@ class TestWaiting:
         ],
     )
     async def test_the_servers_wish(self, headers: dict[str, str], seconds: float | None) -> None:
-        """Seconds, milliseconds or a date; what cannot be read is not there."""
+        """The delay is given in seconds, milliseconds or as a date; anything unreadable is ignored."""
         assert server_delay(answered(429, **headers)) == seconds
 
     async def test_a_date(self) -> None:
-        """A date is as many seconds away as it is."""
+        """A date becomes the seconds until then."""
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
         delay = server_delay(answered(429, retry_after=date))
         assert delay is not None
@@ -324,7 +324,7 @@ class TestWaiting:
     async def test_backoff(
         self, failure: Exception, expected: Callable[[list[float]], bool], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The server's wish is obeyed; without one, waits grow, with jitter."""
+        """The server's delay is used; without one, delays grow, with jitter."""
         waits: list[float] = []
 
         def note(details: RetryDetails) -> None:
@@ -346,5 +346,5 @@ class TestWaiting:
         ("text", "seconds"), [("250", 0.25), ("0", None), ("-5", None), ("soon", None), (None, None), ("1e999", None)]
     )
     def test_poll_hint(self, text: str | None, seconds: float | None) -> None:
-        """A hint of nothing is none: a loop must not spin."""
+        """A hint of 0 is ignored, since polling must not spin."""
         assert poll_hint({} if text is None else {"openai-poll-after-ms": text}) == seconds

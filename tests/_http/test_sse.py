@@ -1,4 +1,4 @@
-"""The decoder keeps to the standard, however the bytes are cut, and bears anything."""
+"""The decoder follows the standard, however the bytes are cut, and accepts any bytes."""
 
 import json
 import random
@@ -20,7 +20,7 @@ def frames_of(*chunks, most=None):
 
 
 def by_the_book(stream):
-    """The standard's rules, word by word and slowly, with the two deviations that the module names."""
+    """A slow, literal implementation of the standard, with the two deviations that the module names."""
     frames, name, data = [], b"", []
     lines = re.split(rb"\r\n|\r|\n", stream.removeprefix(b"\xef\xbb\xbf"))
     for line in [*lines, b""]:
@@ -73,13 +73,13 @@ def cut(stream, places):
     ],
 )
 def test_rules(stream, frames):
-    """Line ends, byte order mark, comments, fields with and without blanks, several lines of data, a missing end."""
+    """Line ends, byte order mark, comments, fields with and without spaces, several data lines, a missing end."""
     assert frames_of(stream) == frames == by_the_book(stream)
     assert frames_of(*(bytes([byte]) for byte in stream)) == frames
 
 
 def test_id_and_retry():
-    """What the standard keeps beside events is kept; nonsense in it is ignored."""
+    """Event ID and retry time are stored; invalid ones are ignored."""
     decoder = Decoder()
     assert decoder.feed(b"id: 7\nretry: 250\nevent: a\ndata: 1\n\nid: x\0y\nretry: soon\ndata: 2\n\n") == [
         (b"a", b"1"),
@@ -105,13 +105,13 @@ _streams = st.tuples(
 @example(b"data: 1\r\n\r\ndata: 2", [8])
 @example(b"data: 1\r\r\n\ndata: 2", [8, 9])
 def test_any_cut(stream, places):
-    """Any stream, cut anywhere, is decoded by the book; so the short way for usual events and the long one agree."""
+    """Any stream, cut anywhere, is decoded as by the slow implementation; so the fast path agrees with it."""
     assert frames_of(*cut(stream, places)) == frames_of(stream) == by_the_book(stream)
 
 
 @given(st.lists(st.binary(max_size=300)))
 def test_any_bytes(chunks):
-    """Whatever comes is decoded by the book."""
+    """Any bytes are decoded as by the slow implementation."""
     assert frames_of(*chunks) == by_the_book(b"".join(chunks))
 
 
@@ -120,7 +120,7 @@ def test_any_bytes(chunks):
 )
 @given(data=st.data())
 def test_documented_streams(path, data):
-    """The five documented streams are decoded in both forms; what is JSON in the repaired form is whole."""
+    """The five documented streams are decoded, verbatim and repaired; all data of the repaired ones is JSON."""
     stream = path.read_bytes()
     frames = frames_of(*cut(stream, data.draw(st.lists(st.integers(0, len(stream)), max_size=8))))
     assert frames == by_the_book(stream)
@@ -131,7 +131,7 @@ def test_documented_streams(path, data):
 
 @pytest.mark.parametrize("size", [1, 7, 4096, 1 << 20])
 def test_ten_megabytes_of_noise(size):
-    """Random bytes end in an error or in events, and what is kept of them stays small."""
+    """Random bytes give events or an error, and the buffer stays within the limit."""
     noise = random.Random(size).randbytes(10 << 20 if size > 1 else 1 << 20)
     decoder = Decoder(64 << 10)
     tracemalloc.start()
@@ -148,7 +148,7 @@ def test_ten_megabytes_of_noise(size):
 
 @pytest.mark.parametrize("endless", [b"x" * 1000, b": still here\n", b"data: x\n"])
 def test_an_endless_event(endless):
-    """A line or an event without an end is an error when it exceeds the limit, and the time for it is no square."""
+    """A line or event above the size limit is an error, found in linear time."""
     decoder = Decoder(1 << 20)
     for _ in range((1 << 20) // len(endless)):
         assert decoder.feed(endless) == []
@@ -158,7 +158,7 @@ def test_an_endless_event(endless):
 
 @given(st.integers(90, 110), st.lists(st.integers(0, 400), max_size=6), st.sampled_from([b"", b"\n", b"\n\n\n"]))
 def test_the_limit_and_cuts(size, places, before):
-    """Whether an event is too large does not depend on where it is cut."""
+    """Whether an event is too large does not depend on how the bytes are cut."""
     event = b"event: a\ndata: " + b"x" * (size - 15)
     stream = b"data: 1\n\n" + before + event + b"\n\n" + b"data: 2\n\n"
 

@@ -1,4 +1,4 @@
-"""What goes over the wire, and what becomes of every kind of answer."""
+"""What a request sends, and what each kind of response raises or returns."""
 
 import asyncio
 import copy
@@ -49,7 +49,7 @@ async def retrieve(stub: Stub, **options: Any) -> Any:
 
 class TestRequests:
     async def test_get(self) -> None:
-        """A request has the headers that the API asks for, and none of a browser's."""
+        """A request has the headers that the API requires, and no others."""
         async with Stub(reply(RUN)) as stub:
             run = await retrieve(stub, api_key=KEY, organization="org-1", project="proj_1")
         (request,) = stub.requests
@@ -62,7 +62,7 @@ class TestRequests:
         assert run.id == RUN["id"]
 
     async def test_post(self) -> None:
-        """A body is JSON, whatever is in it; an action without one says so as well."""
+        """A body is JSON; the content type is JSON without a body, too."""
         async with Stub(reply(THREAD), reply(RUN)) as stub, stub.session() as session:
             await session.threads.create(metadata={"ключ": "\ud83d"})
             await session.runs.cancel(thread_id="thread_1", run_id="run_1")
@@ -90,7 +90,7 @@ class TestRequests:
         ],
     )
     async def test_an_id_stays_one_segment(self, given: str, segment: str) -> None:
-        """Whatever an ID has in it, the path keeps its shape, also below it."""
+        """Whatever characters an ID has, it stays one path segment."""
         async with Stub(reply(RUN), reply(RUN)) as stub, stub.session() as session:
             await session.runs.retrieve(thread_id=given, run_id=given)
             await session.runs.cancel(thread_id=given, run_id=given)
@@ -101,7 +101,7 @@ class TestRequests:
 
     @pytest.mark.parametrize("given", ["", ".", "..", "\ud800", None, 7])
     async def test_what_is_no_id(self, given: Any) -> None:
-        """IDs that would change the path are refused by name, before anything is sent."""
+        """IDs that would change the path are refused before anything is sent; the error names the parameter."""
         async with Stub() as stub, stub.session() as session:
             for name, call in {
                 "thread_id": lambda: session.threads.retrieve(given),
@@ -119,7 +119,7 @@ class TestRequests:
         assert stub.requests == []
 
     async def test_queries(self) -> None:
-        """Queries are joined to the defaults; nothing is left dangling where there is none."""
+        """Queries are appended to the default query; without either there is no `?`."""
         path = "/v1/threads/thread_1/runs/run_1/steps/step_1"
         step = (EXAMPLES / "objects/RunStepObject.json").read_bytes()
         both = ["step_details.tool_calls[*].file_search.results[*].content", "x&y"]
@@ -139,13 +139,13 @@ class TestRequests:
         ]
 
     async def test_an_action_keeps_the_default_query(self) -> None:
-        """Azure's version is part of every request."""
+        """The default query, such as Azure's version, is part of every request."""
         async with Stub(reply(RUN)) as stub, stub.session(default_query={"api-version": "v1"}) as session:
             await session.runs.cancel(thread_id="thread_1", run_id="run_1")
         assert stub.requests[0].target == "/v1/threads/thread_1/runs/run_1/cancel?api-version=v1"
 
     async def test_default_headers_win(self) -> None:
-        """A header is sent once, in the caller's version, however it is written; an own Authorization as well."""
+        """The caller's headers replace ours whatever the case of their names, Authorization included."""
         mine = {"openai-beta": "assistants=v9", "AUTHORIZATION": "Basic 123", "api-key": "azure"}
         for api_key in ("sk-other", fresh):
             async with Stub(reply(RUN)) as stub:
@@ -157,7 +157,7 @@ class TestRequests:
             assert stub.requests[0].headers["api-key"] == "azure"
 
     async def test_connections_are_kept_and_bounded(self) -> None:
-        """Requests one after the other take one connection; at once, no more than allowed."""
+        """Sequential requests share one connection; concurrent ones use at most max_connections."""
         async with Stub(lambda _: reply(RUN)) as stub, stub.session(max_connections=3) as session:
             for _ in range(5):
                 await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
@@ -175,7 +175,7 @@ async def fresh() -> str:
 
 class TestTokens:
     async def test_asked_at_each_request(self) -> None:
-        """A token provider is asked each time, also for a repetition."""
+        """An api_key function is called for each request, retries included."""
         tokens = iter(["token-one", "token-two", "token-three"])
 
         async def provide() -> str:
@@ -189,7 +189,7 @@ class TestTokens:
         assert stub.requests[2].headers["content-type"] == "application/json"
 
     async def test_its_own_error_gets_out(self) -> None:
-        """What the provider raises is the caller's to know; nothing is sent."""
+        """What the api_key function raises reaches the caller; nothing is sent."""
 
         async def provide() -> str:
             raise LookupError("no login")
@@ -215,7 +215,7 @@ class TestTokens:
         assert stub.requests == []
 
     async def test_a_function_that_is_not_async(self) -> None:
-        """Told in the terms of whoever passed it."""
+        """The error for a bad token names `api_key`."""
         async with Stub() as stub, stub.session(api_key=lambda: "tok") as session:
             with pytest.raises(TypeError, match="api_key must be a string or an async function: it returned str"):
                 await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
@@ -224,7 +224,7 @@ class TestTokens:
 
 class TestAnswers:
     async def test_compressed(self) -> None:
-        """A compressed answer reads like any other."""
+        """A compressed response is read like any other."""
         body = gzip.compress(json.dumps(RUN).encode())
         async with Stub(reply(body, content_encoding="gzip", content_type="application/json")) as stub:
             assert (await retrieve(stub)).id == RUN["id"]
@@ -235,7 +235,7 @@ class TestAnswers:
             (reply(b"<html>Welcome to the proxy</html>", content_type="text/html"), "text/html: <html>Welcome", ()),
             (reply(json.dumps(RUN).encode()[:-1]), "not JSON: ", ()),
             (reply(b"\xff\xfe{}"), "not JSON: ", ()),
-            (reply(b"", 204), "answered 204 with what the API does not have: ", ()),
+            (reply(b"", 204), "answered 204 with a body that does not fit the API: ", ()),
             (reply(b"", 204), "It sent an empty body", ()),
             (reply([RUN]), "not a Run: expected object, got list ", ()),
             (reply(None), "expected object, got NoneType None", ()),
@@ -249,7 +249,7 @@ class TestAnswers:
         ],
     )
     async def test_what_the_api_does_not_have(self, answer: Reply, message: str, paths: tuple[str, ...]) -> None:
-        """A body that does not fit says what came, and names each place that is wrong; it is not asked for again."""
+        """The error for a body that does not fit quotes it and names each wrong place; the request is not repeated."""
         async with Stub(answer) as stub:
             with pytest.raises(ProtocolError) as caught:
                 await retrieve(stub)
@@ -262,14 +262,14 @@ class TestAnswers:
         assert len(stub.requests) == 1
 
     async def test_deep_in_a_list(self) -> None:
-        """One bad item of a page is named by its place."""
+        """The error for one bad item of a page names its place."""
         page = {"object": "list", "data": [RUN, RUN, RUN | {"usage": {"total_tokens": "7"}}], "has_more": False}
         async with Stub(reply(page)) as stub, stub.session() as session:
             with pytest.raises(ProtocolError, match=r"\$\.data\[2\]\.usage\.total_tokens"):
                 await session.runs.list("thread_1").page()
 
     async def test_redirects_are_not_followed(self) -> None:
-        """The key goes to the endpoint only: another host that an answer names gets nothing."""
+        """The key is sent to the endpoint only: redirects to other hosts are not followed."""
         async with (
             Stub() as other,
             Stub(reply(b"", 307, location=f"{other.url}/threads")) as stub,
@@ -303,7 +303,7 @@ class TestErrors:
         ],
     )
     async def test_the_tree(self, status: int, cls: type[ResponseError]) -> None:
-        """A status becomes a class, which carries all that the server said, to other processes as well."""
+        """A status becomes an error class, whose attributes hold the server's error fields, also when pickled."""
         async with Stub(error(status, "Sorry.", X_Request_Id="req_1", X_Thing="y")) as stub:
             with pytest.raises(ResponseError) as caught:
                 await retrieve(stub, max_retries=0)
@@ -331,14 +331,14 @@ class TestErrors:
         ],
     )
     async def test_other_bodies(self, answer: Reply, text: str) -> None:
-        """Whatever a proxy puts in place of the API's error is shown."""
+        """A body without the API's error, such as a proxy's, is shown."""
         async with Stub(answer) as stub:
             with pytest.raises(ResponseError) as caught:
                 await retrieve(stub, max_retries=0)
         assert str(caught.value).endswith(text)
 
     async def test_a_huge_body_is_cut(self) -> None:
-        """A message stays readable whatever was sent; the words of the API are kept longer than a proxy's page."""
+        """Messages have a bounded length; the API's message is cut later than a proxy's page."""
         async with Stub(reply(b"x" * 3_000_000, 500), error(400, "y" * 3_000_000)) as stub, stub.session() as session:
             with pytest.raises(ServerError, match=r"x{300}… \(3000000 characters\)$") as caught:
                 await session.threads.create()
@@ -360,7 +360,7 @@ class TestErrors:
         ],
     )
     async def test_no_such_path(self, answer: Reply) -> None:
-        """An endpoint that does not speak this API is told from an object that does not exist."""
+        """An endpoint without this API raises another error than an object that does not exist."""
         async with Stub(answer) as stub:
             with pytest.raises(
                 UnsupportedEndpointError, match="does not speak the Assistants API, or base_url is wrong"
@@ -368,14 +368,14 @@ class TestErrors:
                 await retrieve(stub)
 
     async def test_no_such_object(self) -> None:
-        """A 404 in the API's own words is about the object."""
+        """A 404 with the API's message is about the object."""
         async with Stub(error(404, "No run found with id 'run_1'.")) as stub:
             with pytest.raises(NotFoundError) as caught:
                 await retrieve(stub)
         assert type(caught.value) is NotFoundError
 
     async def test_the_hosted_api(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whoever still calls OpenAI's own endpoint learns what happened to it, and what to do."""
+        """The error for OpenAI's own endpoint says that it is switched off, and what to do."""
         async with Stub(error(404, "Invalid URL (GET /v1/threads/thread_1/runs/run_1)")) as stub:
             monkeypatch.setenv("http_proxy", stub.url.removesuffix("/v1"))
             async with Session("http://api.openai.com/v1", KEY) as session:
@@ -402,7 +402,7 @@ class TestSecrets:
 
     @pytest.mark.parametrize("provided", [False, True])
     async def test_echoed(self, provided: bool, caplog: pytest.LogCaptureFixture) -> None:
-        """A server that repeats what it got does not make the key known."""
+        """A key that the server echoes is hidden."""
         caplog.set_level(logging.DEBUG)
 
         async def provide() -> str:
@@ -433,7 +433,7 @@ class TestSecrets:
         assert KEY not in caplog.text + "".join(str(vars(record)) for record in caplog.records)
 
     async def test_other_secrets(self) -> None:
-        """Keys in other headers are kept quiet too, and short words are not taken for keys."""
+        """Keys in other headers are hidden, too; short values are not taken for keys."""
         headers = {"api-key": "azure-secret", "X-Auth": "123", "Cookie": "session=abcdef"}
         async with Stub(lambda request: reply(request.raw, 400)) as stub:
             with pytest.raises(BadRequestError) as caught:
@@ -444,7 +444,7 @@ class TestSecrets:
         assert "X-Auth: 123" in caught.value.body
 
     async def test_not_http(self) -> None:
-        """aiohttp keeps the request's headers on some errors: those go no further."""
+        """aiohttp's errors that hold the request's headers are not chained."""
         async with Stub(Reply(b"HTTP/9.9 what\r\n\r\n", "close")) as stub:
             with pytest.raises(TransportError) as caught:
                 await retrieve(stub, api_key=KEY, max_retries=0)
@@ -465,19 +465,19 @@ class TestLostConnections:
         ],
     )
     async def test_in_the_middle(self, answer: Reply, text: str) -> None:
-        """A GET that was cut off anywhere is repeated; without repetition the error tells what is known."""
+        """A GET whose connection broke is repeated; with max_retries=0 the error says what may have happened."""
         async with Stub(answer, answer, reply(RUN)) as stub:
             assert (await retrieve(stub)).id == RUN["id"]
         async with Stub(*[answer] * 8) as stub, stub.session(max_retries=1) as session:
             with pytest.raises(TransportError, match=f"^GET /v1/threads/.*{text}.*; nothing was changed$") as caught:
                 await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
             assert caught.value.maybe_done
-            with pytest.raises(TransportError, match=r"; the request may have had its effect all the same$"):
+            with pytest.raises(TransportError, match=r"; the request may have taken effect$"):
                 await session.threads.create()
         await stub.disconnected()
 
     async def test_silence(self) -> None:
-        """A server that takes the request and says nothing is given up after the timeout."""
+        """A server that accepts the request and sends nothing times out."""
         async with Stub(NEVER, NEVER) as stub:
             with pytest.raises(TransportError, match=r"nothing came for 0\.3 s; nothing was changed$"):
                 await retrieve(stub, timeout=0.3, max_retries=1)
@@ -485,7 +485,7 @@ class TestLostConnections:
             await stub.disconnected()
 
     async def test_refused(self) -> None:
-        """Nobody listens: surely nothing was done, so a POST is repeated as well."""
+        """A refused connection took no effect, so a POST is repeated as well."""
         async with Stub() as stub:
             pass
         async with stub.session(max_retries=1) as session:
@@ -504,7 +504,7 @@ class TestLostConnections:
         assert not caught.value.maybe_done
 
     async def test_no_tls_where_some_was_expected(self) -> None:
-        """What is wrong with TLS does not get better, so it is not tried again."""
+        """A TLS failure is not transient, so it is not retried."""
         connections = []
 
         def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -524,7 +524,7 @@ class TestLostConnections:
 class TestCancellation:
     @pytest.mark.parametrize("answer", [NEVER, Reply(reply(RUN).data[:-5], "hang"), Reply(b"HTTP/1.1 200", "hang")])
     async def test_in_the_middle_of_a_request(self, answer: Reply) -> None:
-        """Whoever is cancelled leaves no connection behind, and the session works on."""
+        """A cancelled request leaves no connection behind, and the session still works."""
         async with Stub(answer, reply(RUN)) as stub, stub.session(max_connections=1) as session:
             task = asyncio.create_task(session.runs.retrieve(thread_id="thread_1", run_id="run_1"))
             await stub.requested(1)
@@ -535,7 +535,7 @@ class TestCancellation:
             assert (await session.runs.retrieve(thread_id="thread_1", run_id="run_1")).id == RUN["id"]
 
     async def test_while_waiting_for_a_connection(self) -> None:
-        """Being cancelled in the queue takes nobody's place."""
+        """A request cancelled while it waits for a connection does not occupy one."""
         async with Stub(NEVER, reply(RUN)) as stub, stub.session(max_connections=1) as session:
             first = asyncio.create_task(session.runs.retrieve(thread_id="thread_1", run_id="run_1"))
             await stub.requested(1)
@@ -548,7 +548,7 @@ class TestCancellation:
             await asyncio.gather(first, second, return_exceptions=True)
 
     async def test_in_a_backoff(self) -> None:
-        """The wait before a repetition can be cancelled like everything else."""
+        """The delay before a retry can be cancelled."""
         with stamina.set_testing(False):
             async with Stub(error(429, retry_after="100")) as stub, stub.session() as session:
                 task = asyncio.create_task(session.runs.retrieve(thread_id="thread_1", run_id="run_1"))
@@ -578,7 +578,7 @@ class TestProxies:
 
     @pytest.mark.parametrize("scheme", ["http://", ""])
     async def test_the_environments(self, proxy: Stub, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
-        """HTTP_PROXY is honoured, with its password, which is nobody else's to know."""
+        """HTTP_PROXY is used, with its password, which is sent to the proxy only."""
         monkeypatch.setenv("HTTP_PROXY", f"{scheme}user:pass-word@127.0.0.1:{proxy.port}")
         await self.ask("http://endpoint.invalid/v1")
         (request,) = proxy.requests
@@ -598,7 +598,7 @@ class TestProxies:
         assert proxy.requests == []
 
     async def test_a_proxy_that_refuses(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A tunnel that is not granted: nothing was done, and no password is told."""
+        """A tunnel that the proxy refuses: nothing was done, and the error hides the password."""
         async with Stub(reply(b"", 407)) as stub:
             monkeypatch.setenv("HTTPS_PROXY", f"http://user:pass-word@127.0.0.1:{stub.port}")
             with pytest.raises(TransportError) as caught:
@@ -608,9 +608,11 @@ class TestProxies:
         assert "pass-word" not in TestSecrets.shown(caught.value)
 
     async def test_not_http(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A proxy of another kind would not understand a word."""
+        """Proxies other than HTTP ones are refused."""
         monkeypatch.setenv("HTTP_PROXY", "socks5://user:pass-word@127.0.0.1:1")
-        with pytest.raises(ValueError, match=r"a proxy that begins with socks5://, and can only be http://$"):
+        with pytest.raises(
+            ValueError, match=r"only http:// proxies are supported: the environment has one with socks5://$"
+        ):
             await self.ask("http://endpoint.invalid/v1")
 
     async def test_a_proxy_that_is_down(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -625,7 +627,7 @@ class TestProxies:
 
 
 def test_addresses_are_values() -> None:
-    """No connection is needed to know where a request would go."""
+    """URLs are made without a connection."""
     options = {"headers": {}, "query": {}, "timeout": 1.0, "max_retries": 0, "max_connections": 1}
     transport = Transport("http://host/", None, **options)
     url = transport.url("/threads/{thread_id}", thread_id="a b")

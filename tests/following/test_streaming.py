@@ -354,7 +354,7 @@ class TestEvents:
         answer = ends(*framed(CREATED, (name, payload)))
         data = answer.data.replace(b"\r\n", b"\r\nx-request-id: req_1\r\n", 1)
         async with streaming(Reply(data)) as (_, events):
-            with pytest.raises(ResponseError, match="told of an error: sorry") as caught:
+            with pytest.raises(ResponseError, match="sent an error event: sorry") as caught:
                 await events.until_done()
             assert events.run.id == "run_1"
         raised = caught.value
@@ -363,7 +363,7 @@ class TestEvents:
 
     async def test_errors_without_words(self) -> None:
         """An error event without the API's error fields is shown as it came, without the key."""
-        with pytest.raises(ResponseError, match=r"told of an error: no \*\*\*") as caught:
+        with pytest.raises(ResponseError, match=r"sent an error event: no \*\*\*") as caught:
             await events_of(*framed(CREATED, ("error", "no sk-of-the-tests")))
         assert caught.value.body == "no ***"
 

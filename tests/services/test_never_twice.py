@@ -71,7 +71,7 @@ class TestCreate:
         """With max_retries=0 the error says whether the run may exist."""
         proxy.plan("POST", "/runs", "lose request")
         async with proxy.session(max_retries=0) as shaky:
-            with pytest.raises(TransportError, match="may have had its effect all the same") as caught:
+            with pytest.raises(TransportError, match="the request may have taken effect") as caught:
                 await shaky.runs.create(thread.id, assistant_id=assistant.id)
         assert caught.value.maybe_done
         assert await runs_of(session, thread) == []
@@ -105,7 +105,7 @@ class TestCreate:
         with pytest.raises(TransportError, match=r"^POST /v1/threads/.*/runs at ") as caught:
             await shaky.runs.create(thread.id, assistant_id=assistant.id)
         assert caught.value.maybe_done
-        assert "Looking for what it has done failed as well: GET /v1/threads/" in caught.value.__notes__[0]
+        assert "Looking whether it took effect failed as well: GET /v1/threads/" in caught.value.__notes__[0]
         assert len(await runs_of(session, thread)) == 1
         assert "POST" not in [request.split()[0] for request in proxy.requests[1:]]
 

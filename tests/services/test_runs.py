@@ -180,7 +180,7 @@ async def test_which_run() -> None:
 async def test_a_wrong_base_url(server: LocalServer) -> None:
     """A server without the API's paths raises UnsupportedEndpointError."""
     async with Session(server.url + "/v9") as session:
-        with pytest.raises(UnsupportedEndpointError, match=r"base_url is wrong .* It said: .*Invalid URL"):
+        with pytest.raises(UnsupportedEndpointError, match=r"base_url is wrong .* It responded: .*Invalid URL"):
             await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
 
 
