@@ -1,4 +1,4 @@
-"""What is on the wire: JSON to models and back, request parameters checked, the API's paths. No I/O."""
+"""The API's wire format: JSON to models and back, checks of request parameters, the API's paths. No I/O."""
 
 from openai_runs._wire.converting import dump, encode, load
 from openai_runs._wire.json_text import decode, encode_plain

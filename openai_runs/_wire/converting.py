@@ -1,7 +1,7 @@
-"""JSON to models and back; the only user of cattrs.
+"""Converts JSON to models and back; this room is the only user of cattrs.
 
-A generated loader only tells *that* a body does not fit. Then a second converter, which collects all that is wrong, is
-asked *where*.
+There are two converters. The fast one uses generated loaders, which find out *that* a body does not fit. Only then the
+exact one runs, which collects every error and its place.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,33 +35,34 @@ def load(data: bytes | str | Mapping[str, Any], into: type[T]) -> T:
     """Make a model of the API's JSON: ``load(text, Run)``, ``load(body, Page[Run])``.
 
     Args:
-        data: JSON text, or what it parses to.
+        data: JSON text, or a parsed JSON object.
         into: A model class.
 
     Raises:
-        ProtocolError: It is not JSON, or does not fit; ``paths`` names each place that is wrong.
+        ProtocolError: It is not JSON, or does not fit the model; ``paths`` names each wrong place.
     """
     plain = decode(data) if isinstance(data, bytes | str) else data
     try:
         return _FAST.structure(plain, into)
-    except Exception as error:  # whatever it was, the exact converter says it better
+    except Exception as error:  # of any kind: the exact converter finds the details
         first = error
     try:
         _EXACT.structure(plain, into)
-    except Exception as error:  # cattrs groups its own, and lets those of our hooks at the root through
+    except Exception as error:  # cattrs' exception groups, or one of our hooks' errors if the root is wrong
         paths = tuple(transform_error(error, format_exception=_describe))
         more = f"; and {len(paths) - 5} more" if len(paths) > 5 else ""
         name = getattr(into, "__name__", str(into))
         message = f"not a {name}: {'; '.join(paths[:5])}{more}"
         raise ProtocolError(message, paths=paths, body=snippet(repr(plain))) from error
-    raise first  # a bug of ours: the two have to agree
+    raise first  # a bug of ours: the two converters must agree
 
 
 def dump(value: Any) -> Any:
-    """Make what JSON can hold of a model, or of anything that has models in it.
+    """Convert a model, or a value that contains models, to JSON objects and arrays: dicts and lists.
 
-    What was loaded comes back as it was sent, unknown and absent fields included; times to the microsecond. The order
-    of keys is ours. Free JSON, such as metadata and unknown fields, is shared with the model and not copied.
+    A loaded model is dumped as it was sent, unknown and absent fields included; times to the microsecond. Keys are in
+    the order of the model's fields. Free-form JSON, such as metadata and unknown fields, is shared with the model, not
+    copied.
     """
     return _FAST.unstructure(value)
 
@@ -71,7 +72,7 @@ def _describe(error: BaseException, _: type | None) -> str:
 
 
 def encode(value: Any) -> bytes:
-    """Write JSON; models in it are dumped first. A float that is not finite becomes ``null``, as in JavaScript."""
+    """Encode a value as JSON text; models are dumped first. NaN and infinity become ``null``, as in JavaScript."""
     return encode_plain(dump(value))
 
 
@@ -80,7 +81,7 @@ def _converter(structure_model: Callable[[Any, Converter], Load], *, detailed: b
     for scalar, load in (str, load_str), (bool, load_bool), (int, load_int), (float, load_float):
         converter.register_structure_hook(scalar, load)
     converter.register_structure_hook(datetime, load_datetime)
-    converter.register_structure_hook(OpenEnum, load_open_enum)  # comes before `str` in the order of their bases
+    converter.register_structure_hook(OpenEnum, load_open_enum)  # `str` is a base, too: this hook must win
     converter.register_structure_hook_func(is_mapping, load_mapping)
     converter.register_structure_hook_factory(is_tuple, structure_tuple)
     converter.register_structure_hook_factory(is_choice, structure_union)

@@ -1,4 +1,4 @@
-"""Dumpers, generated for each model class."""
+"""Generates a function for each model class that dumps it to JSON."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
@@ -8,12 +8,12 @@ from cattrs import Converter
 from openai_runs._wire.hints import fields_of, without_none
 from openai_runs.models.model import NO_EXTRA
 
-#: What is JSON already; a mapping is free JSON, whose inside is not ours.
-_PLAIN: Final = (str, bool, int, float, Mapping[str, str], Mapping[str, Any])
+#: Types that are JSON already. Mappings are free-form JSON, which has no models in it.
+_JSON_TYPES: Final = (str, bool, int, float, Mapping[str, str], Mapping[str, Any])
 
 
 def unstructure_model(cls: Any, converter: Converter) -> Callable[[Any], dict[str, Any]]:
-    """Generate the dumper of a model class."""
+    """Generate the dump function of a model class."""
     fields = fields_of(cls)
     defaults = {name: field.default for name, field in fields.items()}
     scope = {
@@ -24,7 +24,7 @@ def unstructure_model(cls: Any, converter: Converter) -> Callable[[Any], dict[st
     }
     pairs = [
         f"{name!r}: o.{name}"
-        if without_none(field.type)[1] in _PLAIN
+        if without_none(field.type)[1] in _JSON_TYPES
         else f"{name!r}: None if (v := o.{name}) is None else dump(v)"
         for name, field in fields.items()
     ]

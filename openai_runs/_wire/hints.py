@@ -1,4 +1,4 @@
-"""What the type of a model's field is, for those who generate code from it."""
+"""Inspects the type hints of models' fields, for the code generators."""
 
 import types
 from collections.abc import Mapping
@@ -33,12 +33,12 @@ def is_tuple(hint: Any) -> bool:
 
 
 def fields_of(cls: Any) -> dict[str, "attrs.Attribute[Any]"]:
-    """The wire fields of a model."""
+    """The fields of a model that are on the wire, by name."""
     return {name: field for name, field in attrs.fields_dict(cls).items() if name not in ("extra", "absent")}
 
 
 def without_none(hint: Any) -> tuple[bool, Any]:
-    """Whether a type allows ``None``, and the type without it, bare of `Annotated`."""
+    """Whether a type allows ``None``, and the type without ``None`` and without `Annotated`."""
     if get_origin(hint) is Annotated:
         return without_none(get_args(hint)[0])
     if not is_union(hint):

@@ -1,6 +1,6 @@
-"""Loaders, generated for each model class: straight-line code, a line or two for each field, strict about JSON types.
+"""Generates a loader for each model class: straight-line code, a line or two per field, strict about JSON types.
 
-A generated loader fills a model without calling its ``__init__``, so models have no validators and no converters.
+A generated loader fills a model without calling its ``__init__``, so models must not have validators or converters.
 """
 
 import types
@@ -14,19 +14,19 @@ from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.gen import make_dict_structure_fn, override
 
 from openai_runs._wire.hints import fields_of, is_model, without_none
-from openai_runs._wire.scalars import MOST_SECONDS, load_bool, load_datetime, load_float, load_int, load_str, wrong
+from openai_runs._wire.scalars import MAX_SECONDS, load_bool, load_datetime, load_float, load_int, load_str, wrong
 from openai_runs.models.model import NO_EXTRA, Unknown
 from openai_runs.models.open_enum import OpenEnum
 
 Load: TypeAlias = Callable[[Any, Any], Any]
 
-#: One expression for the types that nearly all fields have; ``v`` is the value. Other types go through a hook.
+#: Inline code for the types of nearly all fields; ``v`` is the value. Other types need a call of their hook.
 _INLINE: Final[Mapping[Any, str]] = {
     str: "v if v.__class__ is str else load_str(v)",
     bool: "v if v.__class__ is bool else load_bool(v)",
     int: "v if v.__class__ is int else load_int(v)",
     float: "v if v.__class__ is float else load_float(v)",
-    datetime: "at(v, UTC) if v.__class__ is int and 0 <= v < MOST_SECONDS else load_datetime(v)",
+    datetime: "at(v, UTC) if v.__class__ is int and 0 <= v < MAX_SECONDS else load_datetime(v)",
 }
 _SCOPE: Final[Mapping[str, Any]] = {
     "NO_EXTRA": NO_EXTRA,
@@ -40,21 +40,21 @@ _SCOPE: Final[Mapping[str, Any]] = {
     "load_datetime": load_datetime,
     "at": datetime.fromtimestamp,
     "UTC": UTC,
-    "MOST_SECONDS": MOST_SECONDS,
+    "MAX_SECONDS": MAX_SECONDS,
 }
 
 
 def fillable(cls: Any) -> type:
-    """A twin of a frozen class with slots whose fields can be set; what it makes becomes a ``cls`` by ``__class__``.
+    """A mutable class with the slots of a frozen one. Fill an instance, then assign ``cls`` to its ``__class__``.
 
-    A frozen class's own ``__init__`` takes longer for a run than everything else that a loader does.
+    Creating a run by the frozen class's own ``__init__`` would take longer than everything else that a loader does.
     """
     writable = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
     return type(cls.__name__, (cls.__base__,), {"__slots__": cls.__slots__, **writable})
 
 
 def structure_model(target: Any, converter: Converter) -> Load:
-    """Generate the loader of a model class, or of a generic one with its argument, such as ``Page[Run]``."""
+    """Generate the loader of a model class, or of a generic one such as ``Page[Run]``."""
     cls = get_origin(target) or target
     arguments = dict(zip(getattr(cls, "__parameters__", ()), get_args(target), strict=True))
     fields = fields_of(cls)
@@ -74,18 +74,18 @@ def structure_model(target: Any, converter: Converter) -> Load:
         if hint in _INLINE:
             load = _INLINE[hint]
         elif get_origin(hint) is Literal:
-            scope[f"words_{name}"] = get_args(hint)
-            load = f"v if v in words_{name} else wrong(v, words_{name})"
+            scope[f"values_{name}"] = get_args(hint)
+            load = f"v if v in values_{name} else wrong(v, values_{name})"
         else:
             scope[f"load_{name}"], scope[f"type_{name}"] = converter.get_structure_hook(hint), hint
             load = f"load_{name}(v, type_{name})"
             if isinstance(hint, type) and issubclass(hint, OpenEnum):
                 scope[f"members_{name}"] = {member.value: member for member in hint}
                 load = f"members_{name}.get(v) or {load}"
-        if nullable:  # and ``None`` by default: absent and null read alike
+        if nullable:  # its default is ``None``, so absent and null load alike
             lines.append(f"    m.{name} = None if (v := get({name!r})) is None else {load}")
             continue
-        # Where nothing came, `wrong` stands for it: something that no loader takes.
+        # `wrong` doubles as the marker of an absent key: it is no JSON value, so every loader refuses it.
         lines.append(f"    v = get({name!r}, wrong)")
         if field.default is not attrs.NOTHING:
             load = f"default_{name} if v is wrong else {load}"
@@ -112,9 +112,14 @@ def structure_tuple(target: Any, converter: Converter) -> Load:
 
 
 def structure_union(target: Any, converter: Converter) -> Load:
-    """A union of models told apart by ``type``, with one untagged or `Unknown` for the rest, perhaps with words."""
+    """Generate the loader of a union of models, picked by their ``type``.
+
+    Any other ``type`` is loaded as the member without a literal ``type``, or as `Unknown`. The union may also contain
+    ``str`` and ``None``.
+    """
     members = get_args(target)
-    nullable, words = types.NoneType in members, str in members
+    nullable, allows_str = types.NoneType in members, str in members
+    expected = "object or str" if allows_str else "object"
     tagged, untagged = {}, None
     for model in filter(is_model, members):
         pair = (converter.get_structure_hook(model), model)
@@ -131,6 +136,6 @@ def structure_union(target: Any, converter: Converter) -> Load:
             return Unknown(tag, value) if found is None else found[0](value, found[1])
         if value is None and nullable:
             return None
-        return value if words and value.__class__ is str else wrong(value, "object or str" if words else "object")
+        return value if allows_str and value.__class__ is str else wrong(value, expected)
 
     return load

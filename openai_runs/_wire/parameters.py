@@ -1,4 +1,4 @@
-"""Request parameters, checked before anything is sent: names, presence, and the limits that `models.limits` states."""
+"""Checks request parameters before anything is sent: names, types, presence, and the limits in `models.limits`."""
 
 import difflib
 import types
@@ -24,12 +24,12 @@ import attrs
 from openai_runs.models.limits import Limit
 from openai_runs.models.model import Model
 
-_Check = Callable[[Any, str], None]  # takes the value and where it stands, raises if it is wrong
+_Check = Callable[[Any, str], None]  # takes a value and its place for the message; raises if the value is wrong
 
-_PLAIN: Final[Mapping[Any, str]] = {str: "a string", bool: "True or False", int: "a whole number"}
+_SCALARS: Final[Mapping[Any, str]] = {str: "a string", bool: "True or False", int: "a whole number"}
 
-_SHOWN: Final[Mapping[Any, str]] = {
-    **_PLAIN,
+_DESCRIPTIONS: Final[Mapping[Any, str]] = {
+    **_SCALARS,
     Mapping: "a dict",
     Sequence: "a list or tuple",
     Real: "a number",
@@ -41,12 +41,12 @@ def check_params(params: Mapping[str, Any], kind: Any) -> None:
 
     Raises:
         TypeError: A parameter is unknown, missing, or of the wrong type.
-        ValueError: A limit is broken; the message names the parameter, the limit and the value.
+        ValueError: A value is outside of its limit; the message names the parameter, the limit and the value.
     """
     _check_typed_dict(kind)(params, "")
 
 
-def _nothing_sent(where: str, problem: str, value: object) -> str:
+def _message(where: str, problem: str, value: object) -> str:
     text = repr(value)
     return f"{where} {problem}: got {text if len(text) <= 80 else text[:80] + '…'}; nothing was sent"
 
@@ -72,20 +72,20 @@ def _checker(hint: Any) -> _Check:
         return _check_typed_dict(hint)
     if isinstance(hint, type) and issubclass(hint, Model):
         return _check_model(hint)
-    return _check_plain(hint) if hint in _PLAIN else _check_nothing
+    return _check_scalar(hint) if hint in _SCALARS else _accept_anything
 
 
-def _check_nothing(_: Any, __: str) -> None:
-    """Every value will do: it is free JSON, or a limit says more than its type would."""
+def _accept_anything(_: Any, __: str) -> None:
+    """For free-form JSON, and for types whose `Limit` already checks more than the type would."""
 
 
-def _check_plain(kind: type) -> _Check:
-    def check_plain(value: Any, where: str) -> None:
-        whole = kind is int and isinstance(value, float) and value.is_integer()  # as good as an int, in JSON
-        if not isinstance(value, kind) and not whole:
-            raise TypeError(_nothing_sent(where, f"must be {_PLAIN[kind]}", value))
+def _check_scalar(kind: type) -> _Check:
+    def check_scalar(value: Any, where: str) -> None:
+        is_whole = kind is int and isinstance(value, float) and value.is_integer()  # an integer in JSON Schema
+        if not isinstance(value, kind) and not is_whole:
+            raise TypeError(_message(where, f"must be {_SCALARS[kind]}", value))
 
-    return check_plain
+    return check_scalar
 
 
 def _allow_none(inner: _Check) -> _Check:
@@ -102,23 +102,23 @@ def _check_limits(inner: _Check, limits: Sequence[Limit], *, nullable: bool) -> 
             return
         for limit in limits:
             if problem := limit.broken(value):
-                raise ValueError(_nothing_sent(where, problem, value))
+                raise ValueError(_message(where, problem, value))
         inner(value, where)
 
     return check_limits
 
 
 def _check_union(members: tuple[Any, ...]) -> _Check:
-    """Pick the member that a value is meant to be, by what can be seen from outside."""
-    checkers = {_kind(member): _checker(member) for member in members}
+    """Check a value against the union's member that its Python type and its ``type`` key select."""
+    checkers = {_runtime_type(member): _checker(member) for member in members}
     by_tag = {tag: _checker(member) for member in members if is_typed_dict(member) for tag in _tags(member)}
-    expected = " or ".join(dict.fromkeys(_shown(member) for member in members))
+    expected = " or ".join(dict.fromkeys(_describe(member) for member in members))
 
     def check_union(value: Any, where: str) -> None:
-        # A string is a sequence, of strings; nobody means that.
+        # A string is also a sequence of strings, which is never meant.
         kind = str if isinstance(value, str) else next((k for k in checkers if isinstance(value, k)), None)
         if kind not in checkers:
-            raise TypeError(_nothing_sent(where, f"must be {expected}", value))
+            raise TypeError(_message(where, f"must be {expected}", value))
         if kind is not Mapping or not by_tag:
             return checkers[kind](value, where)
         if "type" not in value:
@@ -128,11 +128,11 @@ def _check_union(members: tuple[Any, ...]) -> _Check:
     return check_union
 
 
-def _kind(member: Any) -> Any:
-    """What values of a type are instances of."""
+def _runtime_type(member: Any) -> Any:
+    """The class for `isinstance` checks of a type's values."""
     origin = get_origin(member)
     if origin is Annotated:
-        return _kind(get_args(member)[0])
+        return _runtime_type(get_args(member)[0])
     if origin is Literal:
         return str
     if is_typed_dict(member) or origin in (dict, Mapping):
@@ -140,15 +140,15 @@ def _kind(member: Any) -> Any:
     return Real if member is float else origin or member
 
 
-def _shown(member: Any) -> str:
+def _describe(member: Any) -> str:
     if get_origin(member) is Literal:
         return " or ".join(map(repr, get_args(member)))
-    kind = _kind(member)
-    return _SHOWN.get(kind) or str(kind.__name__)
+    kind = _runtime_type(member)
+    return _DESCRIPTIONS.get(kind) or str(kind.__name__)
 
 
 def _tags(typed_dict: Any) -> tuple[Any, ...]:
-    """The words that a ``TypedDict`` has under ``type``, which tells it from others."""
+    """The literal values of a ``TypedDict``'s ``type`` key."""
     return get_args(get_type_hints(typed_dict).get("type"))
 
 
@@ -157,10 +157,10 @@ def _is_sequence(hint: Any) -> bool:
     return isinstance(origin, type) and issubclass(origin, Sequence)
 
 
-def _check_literal(words: tuple[Any, ...]) -> _Check:
+def _check_literal(allowed: tuple[Any, ...]) -> _Check:
     def check_literal(value: Any, where: str) -> None:
-        if value not in words:
-            raise ValueError(_nothing_sent(where, f"must be {' or '.join(map(repr, words))}", value))
+        if value not in allowed:
+            raise ValueError(_message(where, f"must be {' or '.join(map(repr, allowed))}", value))
 
     return check_literal
 
@@ -170,7 +170,7 @@ def _check_items(item: Any) -> _Check:
 
     def check_items(value: Any, where: str) -> None:
         if isinstance(value, str) or not isinstance(value, Sequence):
-            raise TypeError(_nothing_sent(where, "must be a list or tuple", value))
+            raise TypeError(_message(where, "must be a list or tuple", value))
         for index, entry in enumerate(value):
             inner(entry, f"{where}[{index}]")
 
@@ -184,11 +184,11 @@ def _check_typed_dict(kind: Any) -> _Check:
 
     def check_typed_dict(value: Any, where: str) -> None:
         if not isinstance(value, Mapping):
-            raise TypeError(_nothing_sent(where, "must be a dict", value))
-        if not value.keys() <= checkers.keys():  # first of all: a misspelt name explains what is missing
+            raise TypeError(_message(where, "must be a dict", value))
+        if not value.keys() <= checkers.keys():  # checked first: a misspelt name explains a missing parameter
             name = next(name for name in value if name not in checkers)
             close = difflib.get_close_matches(name, checkers, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(checkers))}"
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(checkers))}"
             raise TypeError(f"unknown parameter {_join(where, name)!r}; {hint} (nothing was sent)")
         if missing := required - value.keys():
             raise TypeError(f"missing parameter {_join(where, min(missing))!r}; nothing was sent")
@@ -206,7 +206,7 @@ def _check_model(cls: type[Model]) -> _Check:
     def check_model(value: Any, where: str) -> None:
         for name, checker in checkers.items():
             entry = getattr(value, name)
-            if entry is not None:  # a model's None is absent, or was sent by a server
+            if entry is not None:  # in a model, None means absent, or was sent by a server
                 checker(entry, f"{where}.{name}")
 
     return check_model

@@ -1,4 +1,4 @@
-"""The API's paths, for both ends of the wire; and how a caller names an object that is at one of them."""
+"""The API's paths, for client and server; and the IDs in a path, from an object or from keywords."""
 
 from typing import Any, Final
 
@@ -16,15 +16,15 @@ STEP: Final = "/threads/{thread_id}/runs/{run_id}/steps/{step_id}"
 
 
 def ids_of(kind: type[Any], value: object, **ids: str | None) -> dict[str, str]:
-    """The IDs in an object's path: the object's, or those that the caller gives instead.
+    """The IDs in an object's path, from the object or from the caller's keywords.
 
     Args:
         kind: The object's model.
-        value: The object, or ``None`` if it is named by IDs.
-        **ids: By their names in the path, the object's own ID last.
+        value: The object, or ``None`` if the caller gives IDs.
+        **ids: The IDs by their names in the path, the object's own ID last.
 
     Raises:
-        TypeError: It is neither, or both; the message says what to write.
+        TypeError: Neither is given, or both are; the message says what to write.
     """
     given = {name: id for name, id in ids.items() if id is not None}
     *parents, own = ids

@@ -1,4 +1,4 @@
-"""Single JSON values, strict about their types: a loader says that a value does not fit, and what it is instead."""
+"""Loads single JSON values, strict about their types; errors say which type is expected and which value came."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
@@ -40,11 +40,11 @@ def load_open_enum(value: Any, enum: Any) -> Any:
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MOST_SECONDS: Final = 10**11  # the year 5138; as milliseconds, 1973
+MAX_SECONDS: Final = 10**11  # the year 5138; greater numbers are milliseconds, where this is 1973
 
 
 class _Milliseconds(datetime):
-    """A timestamp from a server that counts milliseconds; it is sent back as it came."""
+    """A timestamp from a server that sends milliseconds; dumped as milliseconds, too."""
 
 
 _EPOCH_IN_MILLISECONDS: Final = _Milliseconds(1970, 1, 1, tzinfo=UTC)
@@ -53,9 +53,9 @@ _EPOCH_IN_MILLISECONDS: Final = _Milliseconds(1970, 1, 1, tzinfo=UTC)
 def load_datetime(value: Any, _: object = None) -> datetime:
     if value.__class__ is not int and value.__class__ is not float:
         wrong(value, "Unix seconds")
-    if 0 <= value < MOST_SECONDS:
+    if 0 <= value < MAX_SECONDS:
         return datetime.fromtimestamp(value, UTC)
-    if -MOST_SECONDS < value < 0:
+    if -MAX_SECONDS < value < 0:
         return _EPOCH + timedelta(seconds=value)
     return _EPOCH_IN_MILLISECONDS + timedelta(milliseconds=value)
 

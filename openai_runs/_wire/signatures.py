@@ -1,7 +1,6 @@
-"""What `help` and editors show of methods that take the keys of a ``TypedDict`` as keywords.
+"""Signatures for `help` and editors, of methods that take the keys of a ``TypedDict`` as keywords.
 
-Python's own signature of such a method ends in ``**params``, which tells a reader nothing. A type checker never needed
-it spelled out; a person does.
+Python's own signature of such a method ends in ``**params``. Type checkers see through that, but people need the names.
 """
 
 import inspect
@@ -11,7 +10,7 @@ ClassT = TypeVar("ClassT", bound=type)
 
 
 class _NotSent:
-    """Stands for the default of a parameter that may be left out: then it is not sent."""
+    """The default shown for a parameter that is not sent if it is left out."""
 
     def __repr__(self) -> str:
         return "…"
@@ -21,10 +20,10 @@ _NOT_SENT: Final = _NotSent()
 
 
 def spelled_out(cls: ClassT) -> ClassT:
-    """Give the methods of a class signatures that name every keyword; they are called as before."""
+    """Set a signature that names every keyword on each method of a class; calls work as before."""
     for method in vars(cls).values():
         if inspect.isfunction(method) and (kind := _unpacked(method)) is not None:
-            method.__signature__ = _signature(method, kind)  # type: ignore[attr-defined]  # what `inspect` looks for
+            method.__signature__ = _signature(method, kind)  # type: ignore[attr-defined]  # read by `inspect`
     return cls
 
 

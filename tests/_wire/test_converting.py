@@ -1,4 +1,4 @@
-"""JSON to models and back: what is taken, what is refused and where, and that nothing is lost or made up."""
+"""JSON to models and back: what is accepted, what is refused and where, and that nothing is lost or added."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -38,7 +38,7 @@ THREAD = {"id": "thread_1", "object": "thread", "created_at": 0}
 
 
 def survives(body, model_type):
-    """Load a body and make sure that it is dumped as it came."""
+    """Load a body and check that it is dumped unchanged."""
     model = load(json.dumps(body), model_type)
     assert dump(model) == body
     assert json.loads(encode(model)) == body
@@ -56,20 +56,20 @@ def paths_of(body, model_type):
 
 @pytest.mark.parametrize("name", ["reasoning_effort", "tool_resources"])
 def test_fields_of_runs_that_only_examples_have(name):
-    """Runs show these two, though no schema says so."""
+    """Runs have these two fields, although they are not in the schema."""
     value = {"reasoning_effort": "high", "tool_resources": {"file_search": {"vector_store_ids": ["vs_1"]}}}[name]
     assert getattr(survives({**RUN, name: value}, Run), name) is not None
 
 
 def test_the_time_a_step_expires():
-    """Every step has it, and the document has another name for it."""
+    """Every step has `expires_at`, which the API document calls differently."""
     assert survives({**STEP, "expires_at": 1699064000}, RunStep).expires_at == datetime(
         2023, 11, 4, 2, 13, 20, tzinfo=UTC
     )
 
 
 def test_older_shapes():
-    """Servers may still send what the API sent in 2024 and before."""
+    """Objects as the API sent them until 2024 are still loaded."""
     annotation = {
         "type": "file_citation",
         "text": "[1]",
@@ -92,7 +92,7 @@ def test_older_shapes():
 
 
 def test_unknown_types_are_kept():
-    """A tool, tool call, content part, annotation, output or step detail that is new to us is kept with all it has."""
+    """An unknown tool, tool call, content part, annotation, output or step detail is kept with all its fields."""
     tool = {"type": "bing_grounding", "bing_grounding": {"connections": [1, None]}}
     call = {"id": "call_1", "type": "quark_search", "quark": {}}
     assert survives({**RUN, "tools": [tool, {"type": "code_interpreter"}]}, Run).tools == (
@@ -114,7 +114,7 @@ def test_unknown_types_are_kept():
 
 
 def test_an_unknown_required_action():
-    """A run may come to wait for something new."""
+    """A required action of an unknown type is loaded."""
     action = {"type": "approve", "approve": {"by": "alice"}}
     run = survives({**RUN, "status": "requires_action", "required_action": action}, Run)
     assert run.required_action is not None
@@ -123,7 +123,7 @@ def test_an_unknown_required_action():
 
 
 def test_unknown_words():
-    """A status or role that is new to us stays readable, and goes back as it came."""
+    """An unknown status or role stays readable, and is dumped unchanged."""
     run = survives({**RUN, "status": "paused"}, Run)
     assert (run.status, run.status.is_known, run.status.is_terminal) == ("paused", False, False)
     assert survives({**MESSAGE, "role": "system"}, Message).role == "system"
@@ -147,7 +147,7 @@ def test_unknown_words():
     ],
 )
 def test_timestamps(number, when):
-    """Seconds are what the API sends; milliseconds, fractions and -1 are what some servers send. All come back."""
+    """The API sends seconds, some servers milliseconds, fractions or -1. All are dumped unchanged."""
     thread = survives({**THREAD, "created_at": number}, Thread)
     assert thread.created_at == when
     assert thread.created_at.tzinfo is UTC
@@ -155,32 +155,32 @@ def test_timestamps(number, when):
 
 @given(st.integers(-62_135_596_800, 10**11 - 1) | st.integers(10**11, 10**14))  # from the year 1 on
 def test_whole_timestamps_survive(number):
-    """No rounding, in seconds or in milliseconds."""
+    """Timestamps are not rounded, in seconds or in milliseconds."""
     assert dump(load({**THREAD, "created_at": number}, Thread))["created_at"] == number
 
 
 @pytest.mark.parametrize("value", ["2023-11-04", True, None, [], 10**30, -(10**30), 1e300])
 def test_what_is_no_timestamp(value):
-    """A text is none, and no date is as late as some numbers say."""
+    """A string is no timestamp, nor is a number beyond Python's dates."""
     assert paths_of({**THREAD, "created_at": value}, Thread)[0].endswith("@ $.created_at")
 
 
 def test_times_are_exact_to_the_microsecond():
-    """Which is what Python's dates can hold, and finer than any server's clock."""
+    """Fractions survive to the microsecond, the resolution of Python's datetimes."""
     thread = load({**THREAD, "created_at": 1699063290.1234567}, Thread)
     assert thread.created_at.microsecond == 123457
     assert dump(thread)["created_at"] == 1699063290.123457
 
 
 def test_a_later_time_in_milliseconds():
-    """Time that was computed from a server's milliseconds goes back to it in milliseconds."""
+    """A time computed from a server's milliseconds is dumped in milliseconds."""
     thread = load({**THREAD, "created_at": 1699063290123}, Thread)
     later = attrs.evolve(thread, created_at=thread.created_at + timedelta(seconds=1))
     assert dump(later)["created_at"] == 1699063291123
 
 
 def test_empty_objects():
-    """Azure's empty usage, an error without words, and details without a reason."""
+    """Azure's empty usage, an error without a message, and details without a reason are loaded."""
     run = survives({**RUN, "usage": {}, "last_error": {"code": "", "message": ""}, "incomplete_details": {}}, Run)
     assert run.usage == Usage()
     assert run.last_error == LastError(code="", message="")
@@ -190,20 +190,20 @@ def test_empty_objects():
 
 @pytest.mark.parametrize("value", [None, {}, {"code_interpreter": None}, {"file_search": {"vector_store_ids": []}}])
 def test_null_empty_and_absent_are_three_things(value):
-    """What may be given, null or left out comes back in the same way."""
+    """An optional field that is given, null or absent is dumped in the same way."""
     assert survives({**THREAD, "tool_resources": value}, Thread).absent == {"metadata"}
     absent = survives(THREAD, Thread)
     assert (absent.tool_resources, absent.absent) == (None, {"tool_resources", "metadata"})
 
 
 def test_a_choice_without_a_name():
-    """The document allows to choose a function without saying which."""
+    """The API document allows a tool choice of type function without a name."""
     run = survives({**RUN, "tool_choice": {"type": "function"}}, Run)
     assert run.tool_choice == NamedToolChoice(type="function")
 
 
 def test_free_json_is_left_alone():
-    """A function's parameters and an answer's schema keep their keys' order, their numbers and their nulls."""
+    """JSON schemas keep their keys' order, their numbers and their nulls."""
     parameters = json.loads('{"z": 1.0, "a": [null, 1e3, {"$ref": "#/$defs/x"}], "$defs": {"x": true}, "é": ""}')
     tool = {"type": "function", "function": {"name": "f", "parameters": parameters, "strict": False}}
     answer = {"type": "json_schema", "json_schema": {"name": "s", "schema": parameters}}
@@ -215,7 +215,7 @@ def test_free_json_is_left_alone():
 
 @given(unknown=st.dictionaries(st.text().map("x-{}".format), json_values))
 def test_unknown_fields_survive_everywhere(unknown):
-    """A field that is new to us is kept, at the top, in objects inside and in items of lists."""
+    """Unknown fields are kept, at the top, in nested objects and in list items."""
     body = {
         **RUN,
         "usage": {**RUN["usage"], **unknown},
@@ -261,7 +261,7 @@ def test_unknown_fields_survive_everywhere(unknown):
     ],
 )
 def test_what_is_wrong_is_named(change, path):
-    """A wrong type is refused, and the error says what was wanted, what came, and where."""
+    """A wrong type is refused, and the error says what was expected, what came, and where."""
     if path is None:
         survives({**RUN, **change}, Run)
     else:
@@ -269,7 +269,7 @@ def test_what_is_wrong_is_named(change, path):
 
 
 def test_all_that_is_wrong_is_named():
-    """Every place is in `paths`, deep in lists too; the message has the first five."""
+    """`paths` has every wrong place, nested ones too; the message has the first five."""
     page = {"data": [RUN, {**RUN, "status": 1, "usage": {"total_tokens": "x"}}, {}], "has_more": 1}
     with pytest.raises(ProtocolError) as caught:
         load(page, Page[Run])
@@ -290,7 +290,7 @@ def test_what_is_no_object_at_all(body):
 
 
 def test_a_type_that_contradicts():
-    """Where only one type fits, another is refused; where no unknown one is allowed, too."""
+    """A model with a literal `type` refuses any other."""
     assert paths_of({"type": "function"}, CodeInterpreterTool)
     assert paths_of({**RUN, "truncation_strategy": {"last_messages": 1}}, Run) == (
         "missing 'type' @ $.truncation_strategy.type",
@@ -298,7 +298,7 @@ def test_a_type_that_contradicts():
 
 
 def test_the_body_is_kept_for_the_reader():
-    """The error shows the beginning of what came, however long it is."""
+    """The error shows only the beginning of a long body."""
     with pytest.raises(ProtocolError) as caught:
         load({"id": "x" * 1000}, Run)
     assert caught.value.body.startswith("{'id': 'xxx")
@@ -312,7 +312,7 @@ exhaustive = settings(max_examples=60, suppress_health_check=[HealthCheck.too_sl
 @exhaustive
 @given(st.data())
 def test_both_converters_agree(schema, data):
-    """The fast one refuses exactly what the exact one can explain."""
+    """Both converters refuse the same bodies."""
     body = data.draw(damaged(bodies(schema)))
     verdicts = []
     for converter in (converting._FAST, converting._EXACT):
@@ -329,7 +329,7 @@ def test_both_converters_agree(schema, data):
 
 
 def test_a_disagreement_is_not_hidden(monkeypatch):
-    """Should the two ever disagree, the error is ours and not the server's."""
+    """If the two converters disagree, the error is not a ProtocolError, since the bug is ours."""
     monkeypatch.setattr(converting, "_EXACT", SimpleNamespace(structure=lambda body, into: None))
     with pytest.raises(TypeError):
         load({**RUN, "id": 1}, Run)
@@ -339,7 +339,7 @@ def test_a_disagreement_is_not_hidden(monkeypatch):
 
 
 def test_what_is_built_by_hand():
-    """What was not given is left out; a null is sent by whoever says that nothing is absent."""
+    """Fields that were not given are left out; with `absent` empty, they are sent as null."""
     assert dump(FunctionTool(function=Function(name="f"))) == {"type": "function", "function": {"name": "f"}}
     assert dump(Function(name="f", absent=frozenset())) == {
         "name": "f",
@@ -354,13 +354,13 @@ def test_what_is_built_by_hand():
 
 
 def test_what_was_loaded_and_changed():
-    """A field that the server left out is sent once it has a value."""
+    """A field that was absent is dumped once it has a value."""
     thread = load(THREAD, Thread)
     assert dump(attrs.evolve(thread, metadata={"a": "b"})) == {**THREAD, "metadata": {"a": "b"}}
 
 
 def test_anything_may_hold_models():
-    """Dicts, lists and tuples are looked into; dates and words become what the wire has."""
+    """Models, dates and enums inside dicts, lists and tuples are converted."""
     value = {
         "outputs": [ToolOutput(tool_call_id="c", output="1")],
         "pair": (RunStatus.QUEUED, RunStepStatus("new"), MessageRole.USER),
@@ -381,7 +381,7 @@ def test_anything_may_hold_models():
 
 
 def test_a_time_of_no_place_is_refused():
-    """Nobody can say which second a naive time is."""
+    """A naive datetime is refused, since it is ambiguous."""
     with pytest.raises(TypeError):
         dump(Thread(id="t", created_at=datetime(2023, 11, 4)))  # noqa: DTZ001  # that is the point
 
@@ -396,7 +396,7 @@ def test_a_time_of_no_place_is_refused():
 @example("\ud800")
 @example({"\udfff": ["\ud83d", "\ude00"]})
 def test_any_json_survives(value):
-    """Also what the fast parser refuses, such as half a surrogate pair."""
+    """JSON that msgspec refuses, such as half a surrogate pair, is decoded as well."""
     assert decode(encode(value)) == value
     assert decode(json.dumps(value)) == value
     assert decode(json.dumps(value).encode()) == value
@@ -422,7 +422,7 @@ def test_any_json_survives(value):
     ],
 )
 def test_what_is_no_json(text):
-    """It is one kind of error, which shows what came."""
+    """Anything that is not JSON raises ProtocolError, which shows the body."""
     with pytest.raises(ProtocolError, match=r"^not JSON") as caught:
         load(text, Run)
     assert len(caught.value.body) < 400
@@ -430,10 +430,10 @@ def test_what_is_no_json(text):
 
 
 def test_a_byte_order_mark_is_forgiven():
-    """Some proxies put one in front."""
+    """A byte order mark, which some proxies add, is skipped."""
     assert decode(b'\xef\xbb\xbf{"a": 1.5}') == {"a": 1.5}
 
 
 def test_what_is_no_number():
-    """JSON has no word for it; a null is sent, as JavaScript does."""
+    """NaN and infinity are encoded as null, as in JavaScript."""
     assert encode([float("nan"), float("inf")]) == b"[null,null]"

@@ -1,4 +1,4 @@
-"""What a caller gets wrong is said before anything is sent: the parameter, the limit, and the value."""
+"""Wrong parameters are refused before anything is sent; the error names parameter, limit and value."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ PAIRS = {str(n): "v" for n in range(16)}
 
 
 def store(**sizes: Any) -> dict[str, Any]:
-    """Tool resources with a vector store that is to be made."""
+    """Tool resources with a vector store to create."""
     return {"file_search": {"vector_stores": [{"chunking_strategy": {"type": "static", "static": sizes}}]}}
 
 
@@ -130,7 +130,7 @@ def store(**sizes: Any) -> dict[str, Any]:
     ],
 )
 def test_limits(kind: Any, params: dict[str, Any], message: str) -> None:
-    """A broken limit is a ValueError that names parameter, limit and value, and says that nothing was sent."""
+    """A value outside of its limit is a ValueError that names parameter, limit and value."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011  # the text is compared below
         check_params(params, kind)
     assert message in str(caught.value)
@@ -165,7 +165,7 @@ def test_limits(kind: Any, params: dict[str, Any], message: str) -> None:
         ),
         (RunCreateParams, {}, "missing parameter 'assistant_id'; nothing was sent"),
         (RunCreateParams, RUN | {"temprature": 1}, "unknown parameter 'temprature'; did you mean 'temperature'?"),
-        (RunUpdateParams, {"color": 1}, "unknown parameter 'color'; there are metadata (nothing was sent)"),
+        (RunUpdateParams, {"color": 1}, "unknown parameter 'color'; known are metadata (nothing was sent)"),
         (RunCreateParams, RUN | {"thread": {}}, "unknown parameter 'thread'; "),
         (
             ThreadCreateParams,
@@ -176,7 +176,7 @@ def test_limits(kind: Any, params: dict[str, Any], message: str) -> None:
     ],
 )
 def test_types_and_names(kind: Any, params: dict[str, Any], message: str) -> None:
-    """What is missing, unknown or of a wrong type is said in the same way; a typo gets a suggestion."""
+    """A missing or unknown parameter, or one of a wrong type, is a TypeError; a typo gets a suggestion."""
     with pytest.raises((TypeError, ValueError)) as caught:
         check_params(params, kind)
     assert message in str(caught.value)
@@ -202,11 +202,11 @@ def test_types_and_names(kind: Any, params: dict[str, Any], message: str) -> Non
     ],
 )
 def test_what_the_api_takes_is_let_through(kind: Any, params: dict[str, Any]) -> None:
-    """Limits are the document's: its edges are inside, and types that it may have tomorrow are not refused."""
+    """Values at the API document's limits are accepted, and so are tools of unknown types."""
     check_params(params, kind)
 
 
 def test_a_misspelt_required_parameter() -> None:
-    """It is named before what is missing because of it."""
+    """A misspelt name is reported before the parameter that is missing because of it."""
     with pytest.raises(TypeError, match="unknown parameter 'asistant_id'; did you mean 'assistant_id'"):
         check_params({"asistant_id": "asst_1"}, RunCreateParams)

@@ -1,4 +1,4 @@
-"""`_wire.paths`: an object is named by itself, or by the IDs in its path."""
+"""`_wire.paths`: the IDs in a path come from an object, or from keywords."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ STEP = load((EXAMPLES / "objects/RunStepObject.json").read_bytes(), RunStep)
 
 
 def test_by_itself_and_by_ids() -> None:
-    """Both ways give the IDs of the path."""
+    """Object and keywords give the same IDs."""
     ids = {"thread_id": STEP.thread_id, "run_id": STEP.run_id, "step_id": STEP.id}
     assert ids_of(RunStep, STEP, thread_id=None, run_id=None, step_id=None) == ids
     assert ids_of(RunStep, None, **ids) == ids
@@ -38,6 +38,6 @@ def test_by_itself_and_by_ids() -> None:
     ],
 )
 def test_neither_or_both(kind: Any, value: object, ids: dict[str, Any], words: str) -> None:
-    """The error says what to write, in particular to those who bring another client's order of arguments."""
+    """The error says what to write, also to callers used to another client's positional IDs."""
     with pytest.raises(TypeError, match=words):
         ids_of(kind, value, **ids)

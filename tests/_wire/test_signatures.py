@@ -1,4 +1,4 @@
-"""`_wire.signatures`: what a person is shown of methods whose keywords stand in a `TypedDict`."""
+"""`_wire.signatures`: the signatures shown for methods whose keywords are in a `TypedDict`."""
 
 import inspect
 from typing import Any
@@ -20,14 +20,14 @@ METHODS = [
 
 @pytest.mark.parametrize(("service", "name"), METHODS)
 def test_no_method_hides_its_keywords(service: str, name: str) -> None:
-    """Each method of each service, as seen from a session, names all that it takes, and nothing of `self`."""
+    """The signature of each method of each service names all its parameters, without `self`."""
     parameters = inspect.signature(getattr(getattr(SESSION, service), name)).parameters
     assert "self" not in parameters
     assert not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
 
 
 def test_what_is_shown() -> None:
-    """Own parameters first, then required ones, then those that may be left out; with their types."""
+    """The method's own parameters come first, then required keywords, then optional ones; all with their types."""
     parameters: Any = inspect.signature(SESSION.runs.create).parameters
     assert list(parameters)[:3] == ["thread_id", "include", "assistant_id"]
     assert set(parameters) == {"thread_id", "include", *RunCreateParams.__annotations__}
@@ -37,6 +37,6 @@ def test_what_is_shown() -> None:
 
 
 def test_it_stays_what_it_is() -> None:
-    """Frameworks that ask whether they have to await still get the right answer."""
+    """The methods are still recognized as coroutine functions."""
     assert inspect.iscoroutinefunction(SESSION.runs.create)
     assert not inspect.iscoroutinefunction(SESSION.runs.stream)
