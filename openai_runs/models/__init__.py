@@ -1,1 +1,1 @@
-"""The API's objects as frozen classes, and the parameters of its requests as typed dictionaries; a file each."""
+"""The API's objects as frozen classes, and its request parameters as ``TypedDict``; one file per resource."""

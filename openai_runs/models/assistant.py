@@ -22,7 +22,7 @@ ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high",
 
 @frozen(kw_only=True, repr=False)
 class Assistant(Model):
-    """What runs are made with. Source: Assistants v2 API, ``AssistantObject``."""
+    """A model with instructions and tools, which runs use. Source: Assistants v2 API, ``AssistantObject``."""
 
     id: str
     object: str = "assistant"
@@ -37,12 +37,12 @@ class Assistant(Model):
     temperature: float | None = None
     top_p: float | None = None
     response_format: ResponseFormat | None = None
-    reasoning_effort: str | None = None  #: taken by the API, shown only by some endpoints
+    reasoning_effort: str | None = None  #: accepted by the API, returned only by some endpoints
 
 
 @frozen(kw_only=True, repr=False)
 class Deleted(Model):
-    """The server's word that an object is gone."""
+    """The server's confirmation that an object is deleted."""
 
     id: str
     object: str

@@ -1,7 +1,7 @@
-"""Deltas: what a stream adds to messages and run steps. All of it is optional but ``index`` and ``type``.
+"""Deltas: what a stream adds to messages and run steps. All fields are optional except ``index`` and ``type``.
 
-The class for a part of a delta is called like the class that it grows into. An ``index`` is the place among the
-whole's parts of the same kind.
+The class of a part is named after the model into which it is merged: `TextContentDelta` after `TextContent`. An
+``index`` is the position in the merged object's array.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class CitedFileDelta(Model):
 
 @frozen(kw_only=True, repr=False)
 class FileCitationDelta(Model):
-    """A place in a text that rests on a file. Source: ``MessageDeltaContentTextAnnotationsFileCitationObject``."""
+    """A passage of a text that cites a file. Source: ``MessageDeltaContentTextAnnotationsFileCitationObject``."""
 
     index: int
     type: Literal["file_citation"] = "file_citation"
@@ -35,7 +35,7 @@ class FileCitationDelta(Model):
 
 @frozen(kw_only=True, repr=False)
 class FilePathDelta(Model):
-    """A place in a text that names a file. Source: ``MessageDeltaContentTextAnnotationsFilePathObject``."""
+    """A passage of a text that is the path of a file. Source: ``MessageDeltaContentTextAnnotationsFilePathObject``."""
 
     index: int
     type: Literal["file_path"] = "file_path"
@@ -50,7 +50,7 @@ AnnotationDelta: TypeAlias = FileCitationDelta | FilePathDelta | Unknown
 
 @frozen(kw_only=True, repr=False)
 class TextDelta(Model):
-    """The next piece of a text, and what is noted about places in it."""
+    """The next piece of a text, and annotations of passages in it."""
 
     value: str | None = None
     annotations: tuple[AnnotationDelta, ...] = ()
@@ -84,7 +84,7 @@ class ImageFileContentDelta(Model):
 
 @frozen(kw_only=True, repr=False)
 class ImageUrlDelta(Model):
-    """An image somewhere else."""
+    """An image at an external URL."""
 
     url: str | None = None
     detail: str | None = None  #: ``auto``, ``low`` or ``high``
@@ -92,7 +92,7 @@ class ImageUrlDelta(Model):
 
 @frozen(kw_only=True, repr=False)
 class ImageUrlContentDelta(Model):
-    """An image somewhere else as a part of a message. Source: ``MessageDeltaContentImageUrlObject``."""
+    """An image at an external URL, as a part of a message. Source: ``MessageDeltaContentImageUrlObject``."""
 
     index: int
     type: Literal["image_url"] = "image_url"
@@ -115,7 +115,7 @@ ContentDelta: TypeAlias = (
 
 @frozen(kw_only=True, repr=False)
 class MessageChanges(Model):
-    """What a delta adds to a message; often nothing but the next piece of its text."""
+    """What a delta adds to a message; usually only the next piece of its text."""
 
     role: MessageRole | None = None
     content: tuple[ContentDelta, ...] = ()
@@ -131,7 +131,7 @@ class MessageDelta(Model):
 
     @property
     def text(self) -> str:
-        """The new text; empty if the delta is about something else."""
+        """The added text; empty if the delta adds none."""
         parts = [part.text.value for part in self.delta.content if isinstance(part, TextContentDelta) and part.text]
         return "".join(part for part in parts if part)
 
@@ -153,7 +153,7 @@ class MessageCreationDelta(Model):
 
 @frozen(kw_only=True, repr=False)
 class CalledFunctionDelta(Model):
-    """The next piece of a function call's arguments; the first one has the name as well."""
+    """The next piece of a function call's arguments; the first piece also has the name."""
 
     name: str | None = None
     arguments: str | None = None
@@ -200,7 +200,7 @@ CodeOutputDelta: TypeAlias = LogsOutputDelta | ImageOutputDelta | Unknown
 
 @frozen(kw_only=True, repr=False)
 class InterpretedCodeDelta(Model):
-    """The next piece of code, or of what comes of it."""
+    """The next piece of code, or of its outputs."""
 
     input: str | None = None
     outputs: tuple[CodeOutputDelta, ...] = ()

@@ -12,10 +12,10 @@ from attrs import frozen
 
 
 class Limit(Protocol):
-    """Something that a value must keep to."""
+    """A condition that a value must meet."""
 
     def broken(self, value: object) -> str | None:
-        """Say what is wrong with ``value``, or nothing if it is fine."""
+        """What is wrong with ``value``, to follow the parameter's name in a message; ``None`` if it is valid."""
 
 
 @frozen
@@ -28,14 +28,14 @@ class Range:
     def broken(self, value: object) -> str | None:  # noqa: D102  # see `Limit`
         if isinstance(value, bool) or not isinstance(value, int | float):
             return "must be a number"
-        if value >= self.least and (self.most is None or value <= self.most):  # a NaN is neither
+        if value >= self.least and (self.most is None or value <= self.most):  # false for NaN
             return None
         return f"must be at least {self.least}" if self.most is None else f"must be {self.least} to {self.most}"
 
 
 @frozen
 class Length:
-    """A text of at most ``most`` characters; with ``least=1``, not empty."""
+    """A string of at most ``most`` characters; with ``least=1``, not empty."""
 
     most: int | None = None
     least: int = 0
@@ -69,7 +69,7 @@ class Items:
 
 @frozen
 class OneOf:
-    """One of a few words."""
+    """One of the given strings."""
 
     words: tuple[str, ...]
 

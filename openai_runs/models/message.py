@@ -22,7 +22,7 @@ class MessageStatus(OpenEnum, StrEnum):
 
 
 class MessageRole(OpenEnum, StrEnum):
-    """Who speaks. Open: an unknown value stays readable."""
+    """Who wrote a message. Open: an unknown value stays readable."""
 
     USER = "user"
     ASSISTANT = "assistant"
@@ -38,9 +38,9 @@ class CitedFile(Model):
 
 @frozen(kw_only=True, repr=False)
 class FileCitation(Model):
-    """A place in a text that rests on a file. Source: ``MessageContentTextAnnotationsFileCitationObject``.
+    """A passage of a text that cites a file. Source: ``MessageContentTextAnnotationsFileCitationObject``.
 
-    The unit of the indexes is not documented (code points or UTF-16), so do not slice by them blindly.
+    The API does not document the unit of the indexes (code points or UTF-16), so do not rely on them for slicing.
     """
 
     type: Literal["file_citation"] = "file_citation"
@@ -52,7 +52,7 @@ class FileCitation(Model):
 
 @frozen(kw_only=True, repr=False)
 class FilePath(Model):
-    """A place in a text that names a file the code interpreter made."""
+    """A passage of a text that is the path of a file made by the code interpreter."""
 
     type: Literal["file_path"] = "file_path"
     text: str
@@ -66,7 +66,7 @@ Annotation: TypeAlias = FileCitation | FilePath | Unknown
 
 @frozen(kw_only=True, repr=False)
 class Text(Model):
-    """Text and what is noted about places in it."""
+    """A text, and annotations of passages in it."""
 
     value: str
     annotations: tuple[Annotation, ...] = ()
@@ -74,7 +74,7 @@ class Text(Model):
 
 @frozen(kw_only=True, repr=False)
 class TextContent(Model):
-    """A part of a message as the server shows it. Requests take `TextContentParam`."""
+    """A text part of a message as the server sends it. Requests take `TextContentParam`."""
 
     type: Literal["text"] = "text"
     text: Text
@@ -98,7 +98,7 @@ class ImageFileContent(Model):
 
 @frozen(kw_only=True, repr=False)
 class ImageUrl(Model):
-    """An image somewhere else."""
+    """An image at an external URL."""
 
     url: str
     detail: str | None = None  #: ``auto``, ``low`` or ``high``
@@ -106,7 +106,7 @@ class ImageUrl(Model):
 
 @frozen(kw_only=True, repr=False)
 class ImageUrlContent(Model):
-    """An image somewhere else as a part of a message."""
+    """An image at an external URL, as a part of a message."""
 
     type: Literal["image_url"] = "image_url"
     image_url: ImageUrl
@@ -125,7 +125,7 @@ Content: TypeAlias = TextContent | ImageFileContent | ImageUrlContent | RefusalC
 
 @frozen(kw_only=True, repr=False)
 class Attachment(Model):
-    """A file that comes with a message, and the tools that may use it."""
+    """A file attached to a message, and the tools that may use it."""
 
     file_id: str | None = None
     tools: tuple[CodeInterpreterTool | FileSearchTool | Unknown, ...] = ()
@@ -133,7 +133,7 @@ class Attachment(Model):
 
 @frozen(kw_only=True, repr=False)
 class MessageIncompleteDetails(Model):
-    """Why a message ends early."""
+    """Why a message is incomplete."""
 
     #: ``content_filter``, ``max_tokens``, ``run_cancelled``, ``run_expired`` or ``run_failed``
     reason: str | None = None
@@ -141,7 +141,7 @@ class MessageIncompleteDetails(Model):
 
 @frozen(kw_only=True, repr=False)
 class Message(Model):
-    """What a user or an assistant said. Source: Assistants v2 API, ``MessageObject``."""
+    """What a user or an assistant wrote. Source: Assistants v2 API, ``MessageObject``."""
 
     id: str
     object: str = "thread.message"
@@ -160,12 +160,12 @@ class Message(Model):
 
     @property
     def text(self) -> str:
-        """All text parts, one after the other."""
+        """All text parts, joined."""
         return "".join(part.text.value for part in self.content if isinstance(part, TextContent))
 
 
 class TextContentParam(TypedDict):
-    """A text part as a request takes it. It differs from what the server shows, `TextContent`."""
+    """A text part as a request takes it, which differs from `TextContent`, as the server sends it."""
 
     type: Literal["text"]
     text: str

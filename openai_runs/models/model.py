@@ -1,4 +1,4 @@
-"""What every model has in common: nothing the server sent is lost, and nothing is made up."""
+"""`Model`, the base of all models: it keeps everything that the server sent, and adds nothing."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 
 @final
-class _Nothing(Mapping[str, Any]):
+class _NoExtra(Mapping[str, Any]):
     """The empty, immutable mapping shared by all models without unknown fields."""
 
     __slots__ = ()
@@ -28,41 +28,41 @@ class _Nothing(Mapping[str, Any]):
         return "{}"
 
     def __reduce__(self) -> str:
-        return "NO_EXTRA"  # pickle and copy find the one instance again
+        return "NO_EXTRA"  # so that pickle and copy return this instance
 
 
-NO_EXTRA: Final = _Nothing()
+NO_EXTRA: Final = _NoExtra()
 
 
 @frozen(kw_only=True, repr=False)
 class Model:
-    """A frozen object of the API, as the server sent it or as a caller built it.
+    """An immutable object of the API, as the server sent it or as a caller built it.
 
-    Absent, ``null`` and empty are three things on the wire. An absent field reads as its default, ``null`` as
-    ``None``; `absent` tells them apart, and both survive `load` followed by `dump`.
+    Absent, ``null`` and empty are different on the wire. An absent field reads as its default, ``null`` as ``None``;
+    `absent` distinguishes them, and both survive `load` followed by `dump`.
 
-    Two models are equal when all their fields are, whatever was absent. Free JSON, such as metadata, is a plain dict
-    and no part of the hash; treat it as frozen too.
+    Two models are equal if all their fields are, whatever was absent. Free-form JSON, such as metadata, is a plain dict
+    and not part of the hash; do not modify it.
     """
 
-    #: Fields that this library does not know, by their wire names.
+    #: Fields that this library does not know, by their names on the wire.
     extra: Mapping[str, Any] = field(default=NO_EXTRA, hash=False)
-    #: Names of the known fields that the server left out. ``None`` for an object built by hand: there, a field
-    #: that is ``None`` by default is left out when it is sent.
+    #: Names of the known fields that the server left out. ``None`` for an object that a caller built: then a field
+    #: whose value and default are both ``None`` is not sent.
     absent: frozenset[str] | None = field(default=None, eq=False)
 
     def __repr__(self) -> str:
-        """The class and the fields that say something: those that differ from their defaults."""
-        shown = [
-            f"{attribute.name}={_shown(value)}"
+        """The class, and the fields that differ from their defaults."""
+        fields = [
+            f"{attribute.name}={_readable(value)}"
             for attribute in sorted(attrs.fields(type(self)), key=lambda a: a.inherited)  # extra goes last
             if attribute.name != "absent" and (value := getattr(self, attribute.name)) != attribute.default
         ]
-        return f"{type(self).__name__}({', '.join(shown)})"
+        return f"{type(self).__name__}({', '.join(fields)})"
 
 
-def _shown(value: object) -> str:
-    """A value as people write it: a time in ISO form, a status as its word."""
+def _readable(value: object) -> str:
+    """A value for a ``repr``: a time in ISO format, a status as a string."""
     match value:
         case datetime():
             return value.isoformat()
@@ -76,7 +76,7 @@ def _shown(value: object) -> str:
 class Unknown:
     """A tool, tool call, content part or the like of a type that this library does not know.
 
-    The API and its compatible servers are free to grow; what they send is kept as it came.
+    The API and compatible servers may add types at any time; such an object is kept as it was sent.
     """
 
     type: str  #: the wire's ``type``; empty if there was none

@@ -1,13 +1,13 @@
-"""Enumerations that the API is free to extend."""
+"""Enumerations that the API may extend."""
 
 from enum import Enum
 from typing import Self
 
 
 class OpenEnum(Enum):
-    """Mixed into a ``StrEnum``: an unknown value becomes a member of its own instead of an error.
+    """A mixin for a ``StrEnum``: an unknown value becomes a new member instead of an error.
 
-    Such a member compares and hashes as its text, is not listed among the members and is not kept.
+    Such a member compares and hashes as its string, is not listed among the members, and is not stored.
     """
 
     @classmethod

@@ -13,26 +13,26 @@ ItemT = TypeVar("ItemT")
 
 @frozen(kw_only=True, repr=False)
 class Page(Model, Generic[ItemT]):
-    """Some items of a list, in the order asked for."""
+    """One page of a list, in the requested order."""
 
     object: str = "list"
     data: tuple[ItemT, ...]
     first_id: str | None = None
-    last_id: str | None = None  #: not always the last item's: the next page starts after ``data[-1].id``
+    last_id: str | None = None  #: unreliable: the next page starts after ``data[-1].id``
     has_more: bool = True  #: some endpoints leave it out; then the list ends with an empty page
 
 
 class ListParams(TypedDict, total=False):
     """Query of every list. A key left out is not sent."""
 
-    limit: Annotated[int, Range(1, 100)]  #: items a page, 20 by default
+    limit: Annotated[int, Range(1, 100)]  #: items per page, 20 by default
     order: Annotated[Literal["asc", "desc"], OneOf(("asc", "desc"))]  #: by ``created_at``, newest first by default
-    after: Annotated[str, ID]  #: an object ID: start behind it
+    after: Annotated[str, ID]  #: an object ID: start after it
     before: Annotated[str, ID]  #: an object ID: stop before it
 
 
 class IncludeParams(TypedDict):
-    """What a run and its steps may show more of. The API has one value, other endpoints may have others."""
+    """Additional fields that the server should send. The API has one value; other endpoints may have more."""
 
     include: Sequence[str]
 

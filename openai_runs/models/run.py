@@ -30,7 +30,7 @@ from openai_runs.models.tool import (
 
 
 class RunStatus(OpenEnum, StrEnum):
-    """Where a run stands. Open: an unknown value stays readable and counts as unfinished."""
+    """The status of a run. Open: an unknown value stays readable and counts as unfinished."""
 
     QUEUED = "queued"
     IN_PROGRESS = "in_progress"
@@ -119,7 +119,7 @@ class Run(Model):
     status: RunStatus
     required_action: RequiredAction | None = None  #: set while ``requires_action``
     last_error: LastError | None = None
-    expires_at: datetime | None = None  #: an unfinished run becomes ``expired`` then
+    expires_at: datetime | None = None  #: an unfinished run becomes ``expired`` at this time
     started_at: datetime | None = None
     cancelled_at: datetime | None = None
     failed_at: datetime | None = None
@@ -138,8 +138,8 @@ class Run(Model):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
-    reasoning_effort: str | None = None  #: not in the API's schema, shown by some endpoints
-    tool_resources: ToolResources | None = None  #: not in the API's schema, shown by some endpoints
+    reasoning_effort: str | None = None  #: not in the API's schema, sent by some endpoints
+    tool_resources: ToolResources | None = None  #: not in the API's schema, sent by some endpoints
 
     @property
     def pending_tool_calls(self) -> tuple[FunctionToolCall, ...]:
@@ -174,7 +174,7 @@ class _RunParams(RunUpdateParams, total=False):
 class RunCreateParams(_RunParams, total=False):
     """Body of ``createRun``. A key left out is not sent; ``None`` is sent as JSON ``null``.
 
-    What is left out or ``None`` comes from the assistant.
+    A parameter that is left out or ``None`` is taken from the assistant.
     """
 
     reasoning_effort: ReasoningEffort | None

@@ -14,7 +14,7 @@ from openai_runs.models.tool import RankingOptions
 
 
 class RunStepStatus(OpenEnum, StrEnum):
-    """How far a step has come. A step whose run waits for tool outputs is ``in_progress``. Open."""
+    """The status of a step. While its run waits for tool outputs, a step is ``in_progress``. Open."""
 
     IN_PROGRESS = "in_progress"
     CANCELLED = "cancelled"
@@ -84,7 +84,7 @@ CodeOutput: TypeAlias = LogsOutput | ImageOutput | Unknown
 
 @frozen(kw_only=True, repr=False)
 class InterpretedCode(Model):
-    """Code and what came of it."""
+    """Code, and its outputs."""
 
     input: str
     outputs: tuple[CodeOutput, ...] = ()
@@ -119,7 +119,7 @@ class FileSearchResult(Model):
 
 @frozen(kw_only=True, repr=False)
 class FileSearch(Model):
-    """How file search ranked, and what it found."""
+    """The ranking options of a file search, and its results."""
 
     ranking_options: RankingOptions | None = None
     results: tuple[FileSearchResult, ...] | None = None
@@ -150,7 +150,7 @@ StepDetails: TypeAlias = MessageCreation | ToolCalls | Unknown
 
 @frozen(kw_only=True, repr=False)
 class RunStep(Model):
-    """One thing a run did. Source: Assistants v2 API, ``RunStepObject``."""
+    """One step of a run: a message, or a round of tool calls. Source: Assistants v2 API, ``RunStepObject``."""
 
     id: str
     object: str = "thread.run.step"
@@ -166,7 +166,7 @@ class RunStep(Model):
     cancelled_at: datetime | None = None
     failed_at: datetime | None = None
     completed_at: datetime | None = None
-    expires_at: datetime | None = None  #: the run's; not in the API's schema, yet always sent
+    expires_at: datetime | None = None  #: the run's; always sent, although not in the API's schema
     metadata: Mapping[str, str] | None = field(default=None, hash=False)
     usage: Usage | None = None  #: null while ``in_progress``
 
@@ -178,7 +178,7 @@ class RunStep(Model):
 
     @property
     def tool_calls(self) -> tuple[StepToolCall, ...]:
-        """The uses of tools, of all kinds; none if the step wrote a message."""
+        """The tool calls of all types; empty if the step wrote a message."""
         return self.step_details.tool_calls if isinstance(self.step_details, ToolCalls) else ()
 
     @property

@@ -1,4 +1,4 @@
-"""Threads: conversations, which runs add to."""
+"""Threads: conversations, to which runs add messages."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

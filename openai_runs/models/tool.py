@@ -1,4 +1,4 @@
-"""Tools an assistant may use, how it must choose among them, and the form of its answers."""
+"""Tools of an assistant, the choice among them, tool calls and outputs, and response formats."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired, Required, TypeAlias, TypedDict
@@ -11,7 +11,7 @@ from openai_runs.models.model import Model, Unknown
 
 @frozen(kw_only=True, repr=False)
 class Function(Model):
-    """What a model is told of one function. Source: ``FunctionObject``."""
+    """The definition of a function, as the model gets it. Source: ``FunctionObject``."""
 
     name: Annotated[str, NAME]
     description: str | None = None
@@ -21,7 +21,7 @@ class Function(Model):
 
 @frozen(kw_only=True, repr=False)
 class FunctionTool(Model):
-    """A function that the caller carries out. Source: ``AssistantToolsFunction``."""
+    """A function that the caller runs. Source: ``AssistantToolsFunction``."""
 
     type: Literal["function"] = "function"
     function: Function
@@ -102,7 +102,7 @@ class FileSearchToolParam(TypedDict, total=False):
 
 
 Tool: TypeAlias = FunctionTool | CodeInterpreterTool | FileSearchTool | Unknown
-#: A tool as a request takes it: one of ours, or the API's JSON object; one of a type that is not ours is sent as it is.
+#: A tool as a request takes it: one of these models, or a JSON object. An object of an unknown type is sent as it is.
 ToolParam: TypeAlias = Tool | FunctionToolParam | CodeInterpreterToolParam | FileSearchToolParam | Mapping[str, Any]
 
 
@@ -122,14 +122,14 @@ class FileSearchResources(Model):
 
 @frozen(kw_only=True, repr=False)
 class ToolResources(Model):
-    """What the endpoint's tools may use."""
+    """Files and vector stores for the endpoint's tools."""
 
     code_interpreter: CodeInterpreterResources | None = None
     file_search: FileSearchResources | None = None
 
 
 class AutoChunking(TypedDict):
-    """Chunks as the endpoint sees fit."""
+    """The endpoint chooses the size of chunks."""
 
     type: Literal["auto"]
 
@@ -149,7 +149,7 @@ class StaticChunking(TypedDict):
 
 
 class VectorStoreParams(TypedDict, total=False):
-    """A vector store to be made together with an assistant or a thread."""
+    """A vector store to create together with an assistant or a thread."""
 
     file_ids: Sequence[str]
     chunking_strategy: AutoChunking | StaticChunking
@@ -163,7 +163,7 @@ class CodeInterpreterResourcesParams(TypedDict, total=False):
 
 
 class FileSearchResourcesParams(TypedDict, total=False):
-    """Either existing vector stores, or ones to be made."""
+    """Either existing vector stores, or new ones."""
 
     vector_store_ids: Annotated[Sequence[str], Items(1)]
     vector_stores: Annotated[Sequence[VectorStoreParams], Items(1)]
@@ -259,7 +259,7 @@ class JsonSchemaFormatParam(TypedDict):
     json_schema: JsonSchemaParam
 
 
-#: ``auto``, or a form; older endpoints also send ``none``.
+#: ``auto``, or a format; older endpoints also send ``none``.
 ResponseFormat: TypeAlias = str | TextFormat | JsonObjectFormat | JsonSchemaFormat | Unknown
 ResponseFormatParam: TypeAlias = (
     Literal["auto"] | TextFormat | JsonObjectFormat | JsonSchemaFormat | JsonSchemaFormatParam | Mapping[str, Any]
@@ -268,7 +268,7 @@ ResponseFormatParam: TypeAlias = (
 
 @frozen(kw_only=True, repr=False)
 class FunctionCall(Model):
-    """What the model asks a function."""
+    """The name and arguments of a function call."""
 
     name: str
     arguments: str  #: JSON text written by a model: it may be invalid
@@ -276,7 +276,7 @@ class FunctionCall(Model):
 
 @frozen(kw_only=True, repr=False)
 class FunctionToolCall(Model):
-    """A call that waits for the caller's output. Source: ``RunToolCallObject``."""
+    """A function call that waits for its output. Source: ``RunToolCallObject``."""
 
     id: str
     type: Literal["function"] = "function"
@@ -288,7 +288,7 @@ ToolCall: TypeAlias = FunctionToolCall | Unknown
 
 @frozen(kw_only=True, repr=False)
 class ToolOutput(Model):
-    """The answer to one tool call."""
+    """The output of one tool call."""
 
     tool_call_id: str
     output: str

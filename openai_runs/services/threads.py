@@ -1,4 +1,4 @@
-"""Threads: conversations, which runs add to."""
+"""Threads: conversations, to which runs add messages."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Unpack

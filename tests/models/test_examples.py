@@ -1,4 +1,4 @@
-"""Every example of the API's document is understood, those that break the document's own schema too."""
+"""Every example in the API document is loaded, even those that break the document's own schema."""
 
 import json
 
@@ -24,7 +24,7 @@ def entries(*kinds):
 
 @pytest.mark.parametrize("entry", [*entries("response", "object")])
 def test_answers_survive(entry):
-    """An answer loads into typed objects, and is dumped as it came."""
+    """A response loads into typed objects, and is dumped unchanged."""
     body = example(entry)
     model = load(json.dumps(body), MODELS[entry["schema"]])
     assert dump(model) == body
@@ -33,7 +33,7 @@ def test_answers_survive(entry):
 
 @pytest.mark.parametrize("entry", [*entries("request")])
 def test_requests_are_sent_as_documented(entry):
-    """A documented request passes our checks, and is sent as it was given."""
+    """A documented request passes our checks, and is sent unchanged."""
     body = example(entry)
     body.pop("stream", None)  # not a parameter: methods of their own stream
     check_params(body, PARAMS[entry["schema"]])
@@ -42,7 +42,7 @@ def test_requests_are_sent_as_documented(entry):
 
 @pytest.mark.parametrize("entry", [*entries("event-stream")])
 def test_streamed_objects_survive(entry):
-    """What a stream's events carry survives too, the deltas as well."""
+    """The data of stream events, deltas included, is loaded and dumped unchanged."""
     names = []
     for name, body in events(EXAMPLES / entry["file"]):
         model = load(body, MODELS[event_schema(name)])
@@ -53,13 +53,13 @@ def test_streamed_objects_survive(entry):
 
 
 def test_all_examples_are_here():
-    """Nothing documented is left out."""
+    """The tests cover every documented example."""
     assert len([*entries("response", "object", "request", "event-stream")]) == len(INDEX) == 54
     assert sum(not entry["valid"] for entry in INDEX) == 21
 
 
 def test_a_run_reads_as_documented():
-    """What the document shows is what a program sees."""
+    """A documented run's values are the model's values."""
     run = load((EXAMPLES / "objects/RunObject.json").read_bytes(), Run)
     assert run.status is RunStatus.COMPLETED
     assert run.created_at.isoformat() == "2023-10-24T00:34:21+00:00"
@@ -71,14 +71,14 @@ def test_a_run_reads_as_documented():
 
 
 def test_a_message_reads_as_documented():
-    """The text of a message is one property away."""
+    """`Message.text` is the text of all its parts."""
     message = load((EXAMPLES / "objects/MessageObject.json").read_bytes(), Message)
     assert message.text == "Hi! How can I help you today?"
     assert isinstance(message.content[0], TextContent)
 
 
 def test_a_delta_reads_as_documented():
-    """The new text is one property away, and empty where a delta is about something else."""
+    """`MessageDelta.text` is the added text, and empty if the delta adds none."""
     delta = load((EXAMPLES / "objects/MessageDeltaObject.json").read_bytes(), MessageDelta)
     assert delta.text == "Hello"
     for changes in ({}, {"role": "assistant"}, {"content": [{"index": 0, "type": "image_file"}]}):

@@ -1,4 +1,4 @@
-"""The API's limits: what is let through, and the words for what is not."""
+"""The API's limits: which values are accepted, and the messages for others."""
 
 import pytest
 
@@ -61,5 +61,5 @@ def test_what_keeps_to_a_limit(limit, value):
     ],
 )
 def test_what_breaks_a_limit(limit, value, problem):
-    """The words say what is wanted and what came."""
+    """The message says what is expected and what came."""
     assert limit.broken(value) == problem

@@ -1,4 +1,4 @@
-"""What all models have in common: frozen, readable, comparable, hashable, and carried anywhere."""
+"""What all models have in common: immutable, with a readable repr, comparable, hashable, picklable."""
 
 import copy
 import pickle
@@ -35,7 +35,7 @@ TOOL = FunctionTool(function=Function(name="f", parameters={"type": "object"}))
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_model_keeps_the_conventions(cls):
-    """The loaders count on these: frozen, with slots, no code in ``__init__``; what may be null is None by default."""
+    """The loaders rely on this: frozen, with slots, no code in ``__init__``; nullable fields default to None."""
     assert attrs.fields(cls).extra.default is NO_EXTRA
     assert cls.__doc__
     assert not hasattr(cls, "__attrs_post_init__")
@@ -49,7 +49,7 @@ def test_every_model_keeps_the_conventions(cls):
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_unions_of_models_have_a_place_for_the_rest(cls):
-    """Members are told apart by a `type` of their own; any other type is kept raw, or is that of the one without."""
+    """Each union member has its own `type`; other types load as `Unknown`, or as the member without a literal one."""
     for field in attrs.fields(cls):
         for hint in (field.type, *get_args(field.type)):
             members = get_args(hint)
@@ -61,7 +61,7 @@ def test_unions_of_models_have_a_place_for_the_rest(cls):
 
 
 def test_nothing_can_be_set():
-    """Whether it was loaded or built by hand."""
+    """A model is immutable, whether it was loaded or built by hand."""
     for model in (RUN, TOOL):
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             model.extra = {}
@@ -73,7 +73,7 @@ def test_nothing_can_be_set():
 
 
 def test_repr_says_what_matters():
-    """Fields at their defaults are not shown; unknown ones are, at the end."""
+    """The repr leaves out fields at their defaults, and ends with unknown ones."""
     assert repr(ToolOutput(tool_call_id="c", output="1")) == "ToolOutput(tool_call_id='c', output='1')"
     assert repr(CodeInterpreterTool()) == "CodeInterpreterTool()"
     assert repr(Usage(total_tokens=3, extra={"cached": 1})) == "Usage(total_tokens=3, extra={'cached': 1})"
@@ -83,7 +83,7 @@ def test_repr_says_what_matters():
 
 
 def test_equality():
-    """What was absent makes no difference; what is unknown does."""
+    """Equality ignores which fields were absent, but not unknown fields."""
     loaded = load(b'{"id": "t", "created_at": 0}', Thread)
     built = Thread(id="t", created_at=datetime(1970, 1, 1, tzinfo=UTC))
     assert loaded == built
@@ -94,7 +94,7 @@ def test_equality():
 
 
 def test_hash():
-    """Models can be in sets and be keys, free JSON in them or not."""
+    """Models are hashable, also with free-form JSON in them."""
     assert hash(ODD) == hash(copy.deepcopy(ODD))
     assert len({RUN, copy.copy(RUN), ODD, TOOL, Unknown("x", {"type": "x"})}) == 4
     assert {RUN: 1}[attrs.evolve(RUN)] == 1
@@ -114,7 +114,7 @@ def test_hash():
 )
 @pytest.mark.parametrize("model", [RUN, ODD, TOOL, ToolResources(), attrs.evolve(RUN, status=RunStatus("new"))])
 def test_models_are_carried_anywhere(model, carry):
-    """Copies, and what comes out of another process, are equal in all: unknown and absent fields, and odd times."""
+    """Copied and pickled models are equal, with their unknown and absent fields and unusual times."""
     carried = carry(model)
     assert carried == model
     assert type(carried) is type(model)
@@ -124,13 +124,13 @@ def test_models_are_carried_anywhere(model, carry):
 
 
 def test_weak_references():
-    """A cache may hold models weakly."""
+    """Models can be weakly referenced."""
     usage = load({}, Usage)
     assert weakref.ref(usage)() is usage
 
 
 def test_no_extra():
-    """The one empty mapping: nothing in it, and nothing to put into it."""
+    """NO_EXTRA is empty and immutable."""
     assert dict(NO_EXTRA) == {}
     assert NO_EXTRA == {}
     assert repr(NO_EXTRA) == "{}"

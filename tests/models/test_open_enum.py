@@ -1,4 +1,4 @@
-"""Words that the API is free to add to."""
+"""Enumerations that the API may extend."""
 
 import copy
 import json
@@ -15,7 +15,7 @@ ENUMS = [RunStatus, RunStepStatus, MessageStatus, MessageRole]
 
 @pytest.mark.parametrize("enum", ENUMS)
 def test_known_words(enum):
-    """They are members, equal to their text, and one and the same each time."""
+    """Known values are members, equal to their string, and the same object each time."""
     for member in enum:
         assert member.is_known
         assert enum(member.value) is member
@@ -25,7 +25,7 @@ def test_known_words(enum):
 
 @pytest.mark.parametrize("enum", ENUMS)
 def test_unknown_words(enum):
-    """They read as their text, belong to the enumeration, and do not grow it."""
+    """Unknown values read as their string, are instances of the enumeration, and are not added to it."""
     before = len(enum)
     new = enum("brand_new")
     assert isinstance(new, enum)
@@ -41,7 +41,7 @@ def test_unknown_words(enum):
 
 @pytest.mark.parametrize("word", [RunStatus.QUEUED, RunStatus("brand_new")])
 def test_words_are_carried_anywhere(word):
-    """Copies are of the same kind."""
+    """Copies of unknown values are instances of the enumeration, too."""
     for carried in (copy.copy(word), copy.deepcopy(word), pickle.loads(pickle.dumps(word))):
         assert carried == word
         assert type(carried) is RunStatus
@@ -49,13 +49,13 @@ def test_words_are_carried_anywhere(word):
 
 
 def test_what_is_no_word():
-    """A number is no status, not even an unknown one."""
+    """A number is not a status, not even an unknown one."""
     with pytest.raises(ValueError, match="5 is not a valid RunStatus"):
         RunStatus(5)
 
 
 def test_which_statuses_are_the_end():
-    """Five are; an unknown one is not, since nobody knows."""
+    """Five statuses are terminal; an unknown one is not."""
     terminal = {"cancelled", "failed", "completed", "incomplete", "expired"}
     assert {status for status in RunStatus if status.is_terminal} == terminal
     assert not RunStatus("brand_new").is_terminal

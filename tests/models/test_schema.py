@@ -1,4 +1,4 @@
-"""Whatever the API's document allows is loaded, and comes back as it came."""
+"""Whatever the API document allows is loaded, and dumped unchanged."""
 
 import json
 
@@ -18,7 +18,7 @@ thorough = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow
 @thorough
 @given(st.data())
 def test_valid_bodies_survive(schema, data):
-    """Every valid body loads into typed objects and is dumped as it came: unknown, absent and null fields too."""
+    """Every valid body loads into typed objects and is dumped unchanged: unknown, absent and null fields, too."""
     body = data.draw(bodies(schema))
     model = load(json.dumps(body), MODELS[schema])
     assert dump(model) == body
@@ -30,7 +30,7 @@ def test_valid_bodies_survive(schema, data):
 @thorough
 @given(st.data())
 def test_valid_requests_are_sent_as_they_are(schema, data):
-    """Every request body that the document allows passes our own checks, and is sent as it was given."""
+    """Every request body that the document allows passes our checks, and is sent unchanged."""
     body = data.draw(bodies(schema, unknown=False))  # we refuse names that we do not know: nearly all are typing errors
     body.pop("stream", None)  # not a parameter: methods of their own stream
     for name in ("assistant_id", "model"):  # not to be empty, which goes without saying
