@@ -27,7 +27,7 @@ def seen(status: str, *calls: str) -> Run:
     return evolve(RUN, status=RunStatus(status), required_action=action)
 
 
-def told(*snapshots: Run) -> list[Any]:
+def observed(*snapshots: Run) -> list[Any]:
     lifecycle = RunLifecycle()
     return [event for event in map(lifecycle.observe, snapshots) if event is not None]
 
@@ -95,7 +95,7 @@ class TestObserve:
     def test_each_change_once(self, walk: list[RunStatus], data: st.DataObject) -> None:
         """However often a run is polled, and whatever is missed: each observed change is reported once."""
         looks = [status for status in walk for _ in range(data.draw(st.integers(0, 3)))]
-        events = told(*map(seen, looks))
+        events = observed(*map(seen, looks))
         changes = [status for index, status in enumerate(looks) if index == 0 or looks[index - 1] != status]
         assert [event.status for event in events] == changes
         assert [event.previous for event in events] == [None, *changes][: len(changes)]
@@ -111,8 +111,8 @@ class TestObserve:
         handler.emit = records.append  # type: ignore[method-assign]
         logger.addHandler(handler)
         try:
-            told(*map(seen, walk))
-            told(*map(seen, walk[::2]))
+            observed(*map(seen, walk))
+            observed(*map(seen, walk[::2]))
         finally:
             logger.removeHandler(handler)
         assert records == []
@@ -124,21 +124,21 @@ class TestObserve:
             seen("requires_action", "c1"),
             seen("requires_action", "c2"),
         )
-        events = told(seen("queued"), first, again, other, seen("completed"))
+        events = observed(seen("queued"), first, again, other, seen("completed"))
         assert [type(event) for event in events] == [StatusChanged, ActionRequired, ActionRequired, RunEnded]
         assert [call.id for event in events[1:3] for call in event.tool_calls] == ["c1", "c2"]
         assert events[2].previous is S.REQUIRES_ACTION
 
     def test_calls_that_linger(self) -> None:
         """Calls count only while the run requires action; some endpoints send them for longer."""
-        events = told(
+        events = observed(
             seen("in_progress", "c1"), seen("in_progress"), seen("in_progress", "c2"), seen("completed", "c2")
         )
         assert [event.status for event in events] == ["in_progress", "completed"]
 
     def test_an_unknown_status(self) -> None:
         """An unknown status is reported as it is, and following continues."""
-        events = told(seen("queued"), seen("paused"), seen("paused"), seen("in_progress"), seen("completed"))
+        events = observed(seen("queued"), seen("paused"), seen("paused"), seen("in_progress"), seen("completed"))
         assert [event.status for event in events] == ["queued", "paused", "in_progress", "completed"]
         assert type(events[1]) is StatusChanged
         assert not events[1].status.is_known
@@ -146,6 +146,6 @@ class TestObserve:
 
     def test_an_impossible_move(self, caplog: pytest.LogCaptureFixture) -> None:
         """An impossible move, perhaps from a stale replica, is reported and logged, not fatal."""
-        events = told(seen("completed"), seen("in_progress"))
+        events = observed(seen("completed"), seen("in_progress"))
         assert [event.status for event in events] == ["completed", "in_progress"]
         assert f"run {RUN.id} went from completed to in_progress, a move that the API does not have" in caplog.text

@@ -113,10 +113,10 @@ async def test_events_of_a_run(anyio_backend):
 async def test_anything_else(anyio_backend):
     """Pairs, strings, models and other values are sent unchanged, line breaks included."""
     values = ["a\nb\r\u2028", {"a": [1, None]}, 7, ("name", "data"), ("run", [RUN]), ["x", "y"]]
-    told = await relayed(*values, None)
-    assert told[:4] == [("message", values[0]), ("message", values[1]), ("message", 7), ("name", "data")]
-    assert told[4][1][0]["id"] == "run_1"
-    assert told[5:] == [("message", ["x", "y"]), DONE]
+    sent = await relayed(*values, None)
+    assert sent[:4] == [("message", values[0]), ("message", values[1]), ("message", 7), ("name", "data")]
+    assert sent[4][1][0]["id"] == "run_1"
+    assert sent[5:] == [("message", ["x", "y"]), DONE]
 
 
 async def test_a_view_of_ones_own(anyio_backend):

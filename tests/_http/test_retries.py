@@ -209,7 +209,7 @@ class TestLook:
         server = Server(TransportError("lost"), looks=[REFUSED, "found"])
         assert await server.request(repeatable=False, find=True) == "found"
 
-    async def test_doubt_is_told(self) -> None:
+    async def test_maybe_done_wins(self) -> None:
         """If a retry is refused and `find` fails, the error is the earlier one, which may have taken effect."""
         lost = TransportError("lost")
         with pytest.raises(TransportError) as caught:
@@ -235,7 +235,7 @@ class TestLook:
         try:
             assert anyio.run(request) == "run"
         except TransportError as error:
-            assert error.maybe_done or not server.runs  # noqa: PT017  # either outcome is fine, if it is told
+            assert error.maybe_done or not server.runs  # noqa: PT017  # either outcome is fine, if the error says so
         except ResponseError as error:
             assert error.status == 500 or not server.runs  # noqa: PT017
         assert len(server.runs) <= 1

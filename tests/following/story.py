@@ -93,7 +93,7 @@ class Story:
         legs: What happens from the start, and after each submission of outputs.
         cuts: For each answer, how much of it is sent before the connection breaks, or ``None`` if it does not.
             Looks for the run among others are spared.
-        chunked: How the end of a stream is told.
+        chunked: Whether the end of a stream is a last chunk, or the end of the connection.
     """
 
     def __init__(

@@ -553,15 +553,15 @@ class TestLeaving:
         assert stub.requests[-1].path.endswith("/cancel")
         assert "run run_1 could not be cancelled: POST /v1/threads" in caplog.text
 
-    @pytest.mark.parametrize(("now", "told"), [("completed", False), ("cancelling", False), ("in_progress", True)])
-    async def test_cancelling_is_refused(self, caplog: pytest.LogCaptureFixture, now: str, told: bool) -> None:
+    @pytest.mark.parametrize(("now", "is_logged"), [("completed", False), ("cancelling", False), ("in_progress", True)])
+    async def test_cancelling_is_refused(self, caplog: pytest.LogCaptureFixture, now: str, is_logged: bool) -> None:
         """A run that has ended since its latest snapshot needs no cancelling and no warning."""
         story = seen("in_progress"), error(401, "no"), error(400, "Cannot cancel"), seen(now)
         async with Stub(*story) as stub, stub.session() as session:
             with pytest.raises(AuthenticationError):
                 await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=QUICK, on_exit="cancel")
         assert len(stub.requests) == len(story)
-        assert ("could not be cancelled" in caplog.text) is told
+        assert ("could not be cancelled" in caplog.text) is is_logged
 
     async def test_cancelling_takes_too_long(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

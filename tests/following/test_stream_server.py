@@ -102,7 +102,7 @@ async def test_twenty_cuts(
     assert list(text_of(seen).values()) == [words(start, start + 2500) for start in range(0, 10_000, 2500)]
     assert called == ["Oslo", "Rome", "Bonn"]
     assert len([run async for run in session.runs.list(thread.id)]) == 1
-    # Polls may come too late for a status; none is told twice, or in another order.
+    # Polls may come too late for a status; none is reported twice, or in another order.
     every = iter([*ROUND * 3, "queued", "in_progress", "completed"])
     assert all(status in every for status in statuses(seen))
     assert events.run.status == "completed"

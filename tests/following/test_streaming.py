@@ -64,7 +64,7 @@ from tests.weather import QUICK
 pytestmark = pytest.mark.anyio
 
 
-def told(events: Sequence[Any]) -> list[Any]:
+def statuses(events: Sequence[Any]) -> list[Any]:
     """The statuses of the status events."""
     return [
         (type(event), event.previous, event.status, [call.id for call in event.run.pending_tool_calls])
@@ -117,7 +117,7 @@ async def test_the_same_as_polling(rounds: Any, cuts: Any, chunked: bool) -> Non
     async with Stub(story) as stub, stub.session() as session:
         async with session.runs.stream("thread_1", assistant_id="asst_1", toolbox=toolbox, polling=QUICK) as events:
             seen = [event async for event in events]
-        assert told(seen) == told(await polled(legs))
+        assert statuses(seen) == statuses(await polled(legs))
         texts = [*[texts for texts, _ in rounds[0]], rounds[1]]
         written = {f"msg_{number}": "".join(pieces) for number, pieces in enumerate(texts) if pieces}
         assert text_of(seen) == {id: text for id, text in written.items() if text}
@@ -155,9 +155,9 @@ class TestRequests:
 
     async def test_stream_run(self) -> None:
         """The thread is created as well, and reported."""
-        told = ("thread.created", {"id": "thread_1", "object": "thread", "created_at": 0})
+        sent = ("thread.created", {"id": "thread_1", "object": "thread", "created_at": 0})
         async with (
-            Stub(ends(*framed(told, CREATED, COMPLETED))) as stub,
+            Stub(ends(*framed(sent, CREATED, COMPLETED))) as stub,
             stub.session() as session,
             session.threads.stream_run(assistant_id="asst_1", thread={"messages": []}) as events,
         ):
@@ -256,7 +256,7 @@ class TestEvents:
     async def test_each_kind(self) -> None:
         """Every event of the API is yielded as its own class."""
         step_delta = {"id": "step_0", "object": "thread.run.step.delta", "delta": {}}
-        told = [
+        sent = [
             ("thread.created", {"id": "thread_1", "object": "thread", "created_at": 0}),
             CREATED,
             ("thread.run.queued", run("queued")),  # nothing new
@@ -275,14 +275,14 @@ class TestEvents:
             ("thread.run.cancelling", run("cancelling")),
             ("thread.run.cancelled", run("cancelled")),
         ]
-        seen = await events_of(*framed(*told))
+        seen = await events_of(*framed(*sent))
         assert [type(event) for event in seen] == [
             *[ThreadCreated, StatusChanged, StatusChanged, StepChanged, StepChanged, RunStepDelta, *[StepChanged] * 4],
             *[MessageChanged, MessageChanged, MessageDelta, MessageDelta, MessageChanged],
             *[MessageDelta, MessageChanged, StatusChanged, RunEnded],
         ]
         names = [event.name for event in seen if isinstance(event, StepChanged | MessageChanged)]
-        assert names == [name for name, _ in told if ".step." in name or "message" in name if "delta" not in name]
+        assert names == [name for name, _ in sent if ".step." in name or "message" in name if "delta" not in name]
 
     @pytest.mark.parametrize("status", ["completed", "incomplete", "failed", "cancelled", "expired"])
     async def test_ends(self, status: str) -> None:
@@ -300,7 +300,7 @@ class TestEvents:
 
     async def test_unknown(self) -> None:
         """Unknown events are kept, whatever their data; one with a run of an unknown status is a StatusChanged."""
-        told = [
+        sent = [
             CREATED,
             ("thread.later", {"x": 1, "error": None}),
             ("ping", "pong"),
@@ -310,7 +310,7 @@ class TestEvents:
             ("th\u00e9", [1]),
             COMPLETED,
         ]
-        _, later, ping, pausing, resumed, forked, odd, _ = await events_of(*framed(*told))
+        _, later, ping, pausing, resumed, forked, odd, _ = await events_of(*framed(*sent))
         assert later == UnknownEvent("thread.later", {"x": 1, "error": None})
         assert ping == UnknownEvent("ping", "pong")
         assert isinstance(pausing, StatusChanged)
@@ -428,7 +428,7 @@ class TestDocumentedStreams:
 class TestText:
     async def test_text_deltas(self) -> None:
         """Only the text, piece by piece."""
-        told = [
+        sent = [
             CREATED,
             delta("msg_0", "He"),
             delta("msg_0", ""),
@@ -436,18 +436,18 @@ class TestText:
             delta("msg_1", "!"),
             COMPLETED,
         ]
-        async with streaming(ends(*framed(*told))) as (_, events):
+        async with streaming(ends(*framed(*sent))) as (_, events):
             assert [text async for text in events.text_deltas()] == ["He", "llo", "!"]
 
     async def test_messages_meanwhile(self) -> None:
         """`messages` matches the events yielded so far, even if more bytes have arrived."""
-        told = [
+        sent = [
             CREATED,
             ("thread.message.created", message("msg_0")),
             *(delta("msg_0", str(n)) for n in range(5)),
             COMPLETED,
         ]
-        async with streaming(ends(*framed(*told))) as (_, events):
+        async with streaming(ends(*framed(*sent))) as (_, events):
             text = ""
             async for event in events:
                 if isinstance(event, MessageDelta):
@@ -710,4 +710,4 @@ class TestLostConnections:
             assert not cuts
             assert text_of(seen) == {f"msg_{n}": "".join(pieces[n::4]) for n in range(4)}
             assert toolbox.calls == len(story.submissions) == 3
-            assert told(seen) == told(await polled(legs))
+            assert statuses(seen) == statuses(await polled(legs))

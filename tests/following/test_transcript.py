@@ -282,7 +282,7 @@ class TestCatchUp:
         assert list(transcript.catch_up([message("He")], [step({"type": "later"})])) == []
 
 
-# Any message can be told in deltas
+# Any message can be split into deltas
 
 
 def pieces(value, data):
