@@ -16,8 +16,10 @@ from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 from tests.weather import WEATHER
 
-settings.register_profile("openai_runs", deadline=None)  # a slow machine is not a failure
-settings.load_profile("openai_runs")
+# A slow machine is not a failure: no deadline. Each run looks elsewhere, so few examples a run go far.
+settings.register_profile("quick", deadline=None, max_examples=25)
+settings.register_profile("thorough", deadline=None, max_examples=500)
+settings.load_profile("quick")  # unless there is --hypothesis-profile=thorough
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +61,7 @@ def _nothing_unclosed() -> Iterator[None]:
     """A transport or coroutine left open says so when it is collected, and that warning is an error."""
     yield
     gc.collect()
+    gc.freeze()  # what lives on, modules and caches above all, has been looked at; this halves the suite's time
 
 
 # Services and followers are tested against a `LocalServer`, so that the real wire is in every test.

@@ -305,11 +305,11 @@ def test_the_body_is_kept_for_the_reader():
     assert len(caught.value.body) < 400
 
 
-exhaustive = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+unhurried = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 @pytest.mark.parametrize("schema", ["ListMessagesResponse", "RunObject", "RunStepObject", "AssistantObject"])
-@exhaustive
+@unhurried
 @given(st.data())
 def test_both_converters_agree(schema, data):
     """Both converters refuse the same bodies."""

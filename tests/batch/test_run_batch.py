@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_runs import load
@@ -317,7 +317,6 @@ class TestSources:
 
 
 class TestAtOnce:
-    @settings(max_examples=30)
     @given(
         count=st.integers(0, 12),
         workers=st.integers(1, 6),

@@ -11,11 +11,11 @@ from openai_runs._wire.parameters import check_params
 from tests.samples import MODELS, PARAMS
 from tests.strategies import bodies, unknown_parts
 
-thorough = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+unhurried = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 @pytest.mark.parametrize("schema", MODELS)
-@thorough
+@unhurried
 @given(st.data())
 def test_valid_bodies_survive(schema, data):
     """Every valid body loads into typed objects and is dumped unchanged: unknown, absent and null fields, too."""
@@ -27,7 +27,7 @@ def test_valid_bodies_survive(schema, data):
 
 
 @pytest.mark.parametrize("schema", sorted(PARAMS.keys() - {"SubmitToolOutputsRunRequest"}))  # we want a tool_call_id
-@thorough
+@unhurried
 @given(st.data())
 def test_valid_requests_are_sent_as_they_are(schema, data):
     """Every request body that the document allows passes our checks, and is sent unchanged."""

@@ -509,4 +509,4 @@ class Stores(RuleBasedStateMachine):
 
 
 TestStoresAgree = Stores.TestCase
-TestStoresAgree.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestStoresAgree.settings = settings(stateful_step_count=30)
