@@ -2,7 +2,7 @@
 
 import sys
 
-from openai_runs._extras import needs
+from openai_runs._extras import MissingExtraError, needs
 
 
 def main() -> None:
@@ -10,9 +10,10 @@ def main() -> None:
     try:
         with needs("server"):
             from openai_runs import cli
-    except ImportError as error:
+
+            cli.main()
+    except MissingExtraError as error:
         sys.exit(str(error))
-    cli.main()
 
 
 if __name__ == "__main__":

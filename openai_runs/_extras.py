@@ -4,19 +4,23 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 
+class MissingExtraError(ModuleNotFoundError):
+    """A package is not installed that comes with an extra; the message says what to do."""
+
+
 @contextmanager
 def needs(extra: str) -> Generator[None]:
     """Import the packages of an extra inside this context.
 
     Raises:
-        ModuleNotFoundError: A package is not installed; the message says how to install it.
+        MissingExtraError: A package is not installed; the message says how to install it.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "openai_runs":  # a bug of ours, which no extra mends
             raise
-        raise ModuleNotFoundError(
+        raise MissingExtraError(
             f"{error.name} is not installed; it comes with pip install 'openai_runs[{extra}]', "
             f"in a clone with pip install '.[{extra}]'",
             name=error.name,
