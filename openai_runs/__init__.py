@@ -35,6 +35,8 @@ from openai_runs.models.tool import ToolOutput
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 
+__version__ = "0.1.0"
+
 __all__ = [
     "ActionRequired",
     "Assistant",
@@ -64,6 +66,7 @@ __all__ = [
     "ToolOutputsSubmitted",
     "Toolbox",
     "TransportError",
+    "__version__",
     "dump",
     "load",
     "run_batch",

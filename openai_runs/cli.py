@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
+from openai_runs import __version__
 from openai_runs.errors import OpenAIRunsError
 from openai_runs.session import Session
 
@@ -29,7 +30,6 @@ app: Final = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # some releases of typer show local variables, and with them keys
-    help="Runs of the Assistants API, wherever they execute.",
 )
 runs_app: Final = typer.Typer(no_args_is_help=True, help="Runs in the store of a server that is not running.")
 app.add_typer(runs_app, name="runs")
@@ -68,6 +68,21 @@ BaseUrl = Annotated[
 def main() -> None:
     """Run the command line."""
     app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"openai-runs {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Runs of the Assistants API, wherever they execute."""
 
 
 @app.command()

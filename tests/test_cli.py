@@ -13,6 +13,7 @@ import pytest
 from aiohttp import ClientSession
 from typer.testing import CliRunner
 
+import openai_runs
 from openai_runs import Session
 from openai_runs.backends import Say, Wait
 from openai_runs.backends.model_backend import Detached, ModelBackend
@@ -42,6 +43,11 @@ def run(*arguments: object, exit_code: int = 0) -> str:
     result = CliRunner().invoke(app, [str(a) for a in arguments])
     assert result.exit_code == exit_code, result.output
     return result.output
+
+
+def test_version():
+    """The package's own number, in one line."""
+    assert run("--version") == f"openai-runs {openai_runs.__version__}\n"
 
 
 def test_demo_tells_the_whole_story():

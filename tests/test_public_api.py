@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,12 @@ def test_all_is_sorted_and_complete():
         if not name.startswith("_") and not isinstance(value, type(sys))
     }
     assert public <= set(names)
+
+
+def test_the_changelog_knows_this_version():
+    """Whoever reads `__version__` finds what is in it."""
+    changelog = Path(__file__).parents[1] / "docs" / "changelog.md"
+    assert f"\n## [{openai_runs.__version__}] - " in changelog.read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", MODULES)
