@@ -95,7 +95,7 @@ async def commit_all(store: SQLiteStore, commits: Sequence[Sequence[Change]]) ->
 
 
 @pytest.mark.parametrize("name", ["AssistantObject", "ThreadObject", "MessageObject", "RunObject", "RunStepObject"])
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=settings().max_examples // 2)  # two stores each
 @given(data=st.data())
 def test_objects_come_back_as_they_were(name: str, data: st.DataObject):
     """Whatever the API's document allows, unknown and absent fields included, survives a restart."""
