@@ -8,6 +8,7 @@ import pytest
 from openai_runs import errors, load
 from openai_runs.errors import (
     AuthenticationError,
+    BackendError,
     BadRequestError,
     ConflictError,
     NotFoundError,
@@ -25,6 +26,7 @@ from openai_runs.errors import (
     RunIncompleteError,
     RunStuckError,
     ServerError,
+    StoreError,
     ToolError,
     TransportError,
     UnsupportedEndpointError,
@@ -45,7 +47,7 @@ def test_all_are_ours():
     """One `except` catches all errors of this library, and each branch stands for who has to act."""
     classes = [getattr(errors, name) for name in errors.__all__]
     assert all(issubclass(cls, OpenAIRunsError) for cls in classes)
-    branches = {TransportError, ResponseError, ProtocolError, RunError, ToolError}
+    branches = {TransportError, ResponseError, ProtocolError, RunError, ToolError, BackendError, StoreError}
     assert {cls for cls in classes if cls.__base__ is OpenAIRunsError} == branches
     assert issubclass(UnsupportedEndpointError, NotFoundError)
     assert issubclass(RunDeadlineError, TimeoutError)

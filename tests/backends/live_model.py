@@ -16,7 +16,7 @@ from openai_runs.backends.llama_server import LlamaServer
 from openai_runs.backends.local_model import LocalModelBackend
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.backends.responses import ResponsesBackend
-from openai_runs.demo import story
+from openai_runs.cli.story import story
 from openai_runs.errors import RunIncompleteError
 from openai_runs.events import ActionRequired
 from openai_runs.models.run import Run

@@ -17,7 +17,8 @@ import openai_runs
 from openai_runs import Session
 from openai_runs.backends import Say, Wait
 from openai_runs.backends.model_backend import Detached, ModelBackend
-from openai_runs.cli import Backend, MaxTokens, _backend, app, main
+from openai_runs.cli import app, main
+from openai_runs.cli.model_options import Backend, MaxTokens, make_backend
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
@@ -72,7 +73,7 @@ async def test_follow_prints_each_event(capsys):
         assistant = await session.assistants.create(model="m")
         run = await session.threads.create_and_run(assistant_id=assistant.id)
         await session.runs.complete(run)
-        from openai_runs.cli import _follow
+        from openai_runs.cli.follow import _follow
 
         await _follow(run.thread_id, run.id, server.url)
     assert "RunEnded" in capsys.readouterr().out
@@ -177,8 +178,8 @@ def test_a_model_that_cannot_be_asked(arguments: list[str], words: str):
 def test_live_models_are_made_from_the_arguments():
     """Both kinds of endpoint, with names of models mapped."""
     names, tokens = ["gpt-4o=llama3.2", "*=other"], MaxTokens.OLD
-    chat = _backend(Backend.CHAT, "http://x/v1", "key", names, tokens, background=False)
-    responses = _backend(Backend.RESPONSES, "http://x/v1", None, names, MaxTokens.NEW, background=True)
+    chat = make_backend(Backend.CHAT, "http://x/v1", "key", names, tokens, background=False)
+    responses = make_backend(Backend.RESPONSES, "http://x/v1", None, names, MaxTokens.NEW, background=True)
     assert (type(chat).__name__, type(responses).__name__) == ("ChatCompletionsBackend", "ResponsesBackend")
     assert chat._model("gpt-4o") == "llama3.2"
     assert chat._model("gpt-5") == "other"

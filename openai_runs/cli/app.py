@@ -1,0 +1,48 @@
+"""The program `openai-runs`: its commands, in the order in which `--help` shows them."""
+
+from typing import Annotated, Final
+
+import typer
+
+from openai_runs import __version__
+from openai_runs.cli.demo import demo
+from openai_runs.cli.export_objects import export
+from openai_runs.cli.follow import follow
+from openai_runs.cli.import_objects import import_
+from openai_runs.cli.runs_end import end
+from openai_runs.cli.serve import serve
+from openai_runs.cli.terminal import console
+
+app: Final = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # some releases of typer show local variables, and with them keys
+)
+app.command()(demo)
+app.command()(follow)
+app.command()(serve)
+app.command("import")(import_)
+app.command()(export)
+runs_app: Final = typer.Typer(no_args_is_help=True, help="Runs in the store of a server that is not running.")
+runs_app.command()(end)
+app.add_typer(runs_app, name="runs")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"openai-runs {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Runs of the Assistants API, wherever they execute."""

@@ -1,0 +1,43 @@
+"""`openai-runs import`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import Progress
+
+from openai_runs.cli.store_options import Owner, StoreFile
+from openai_runs.cli.terminal import console, errors, run
+
+
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="JSON or JSON lines: the API's objects, or lists of them.")],
+    store: StoreFile = Path("runs.db"),
+    owner: Owner = "",
+) -> None:
+    """Bring saved assistants, threads, messages, runs and steps into a store, with their IDs and times.
+
+    What is there already stays as it is, so importing twice changes nothing. Unfinished runs become expired: nobody is
+    left to finish them. A line that cannot be read is named, and the rest goes on.
+    """
+    run(_import(files, store, owner))
+
+
+async def _import(files: list[Path], path: Path, owner: str) -> None:
+    from openai_runs.stores.import_export import ImportReport, import_objects, parse
+    from openai_runs.stores.sqlite import SQLiteStore
+
+    report = ImportReport()
+    objects = [item for file in files for item in parse(str(file), file.read_bytes(), report)]
+    async with SQLiteStore(path) as store:
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task("importing", total=len(objects))
+            async for looked_at in import_objects(store, objects, report, owner=owner):
+                progress.advance(task, looked_at)
+    for problem in report.problems:
+        errors.print(f"[red]{escape(problem)}[/]")
+    console.print(f"added: {', '.join(f'{count} {what}' for what, count in report.added.items())}")
+    console.print(f"there already: {report.there_already}; unfinished runs, now expired: {report.ended}")
+    if report.problems:
+        raise typer.Exit(1)

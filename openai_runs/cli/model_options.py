@@ -1,0 +1,70 @@
+"""Which model `openai-runs serve` asks: from its options to a backend."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from openai_runs.backends import ModelBackend
+
+
+class Backend(StrEnum):
+    """What may answer for the model."""
+
+    SCRIPTED = "scripted"
+    RESPONSES = "responses"
+    CHAT = "chat"
+    LOCAL = "local"
+
+
+class MaxTokens(StrEnum):
+    """What a chat endpoint may call the limit of an answer."""
+
+    NEW = "max_completion_tokens"
+    OLD = "max_tokens"
+
+
+def make_backend(
+    kind: Backend, url: str | None, key: str | None, models: list[str], max_tokens: MaxTokens, *, background: bool
+) -> "ModelBackend":
+    """Make the backend that the options describe.
+
+    Raises:
+        typer.BadParameter: They do not go together, or one of them is wrong.
+    """
+    from openai_runs.backends import ChatCompletionsBackend, LocalModelBackend, ResponsesBackend, ScriptedBackend
+
+    _refuse_unused(kind, url, key, models, max_tokens, background=background)
+    if kind is Backend.SCRIPTED:
+        return ScriptedBackend()
+    try:
+        if kind is Backend.LOCAL:
+            return LocalModelBackend()
+        if url is None:
+            raise typer.BadParameter(f"--backend {kind} needs --model-url, the base URL of the model's endpoint")
+        pairs = [pair.partition("=") for pair in models]
+        if not all(name and equals and endpoints_name for name, equals, endpoints_name in pairs):
+            raise typer.BadParameter("--model takes NAME=NAME, such as gpt-4o=llama3.2")
+        names = {name: endpoints_name for name, _, endpoints_name in pairs}
+        if kind is Backend.RESPONSES:
+            return ResponsesBackend(url, key, models=names, background=background)
+        return ChatCompletionsBackend(url, key, models=names, max_tokens_field=max_tokens.value)
+    except (ImportError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _refuse_unused(
+    kind: Backend, url: str | None, key: str | None, models: list[str], max_tokens: MaxTokens, *, background: bool
+) -> None:
+    """A server that passed over them would answer from another model than was meant, or under other terms."""
+    endpoints, chat, responses = [Backend.RESPONSES, Backend.CHAT], [Backend.CHAT], [Backend.RESPONSES]
+    for option, is_given, kinds in (
+        ("--model-url", url is not None, endpoints),
+        ("--model-key-env", key is not None, endpoints),
+        ("--model", bool(models), endpoints),
+        ("--max-tokens-field", max_tokens is not MaxTokens.NEW, chat),
+        ("--background", background, responses),
+    ):
+        if is_given and kind not in kinds:
+            raise typer.BadParameter(f"{option} is for --backend {' or '.join(kinds)}: got {kind}")
