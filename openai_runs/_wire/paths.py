@@ -1,6 +1,6 @@
 """The API's paths, for client and server; and the IDs in a path, from an object or from keywords."""
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 ASSISTANTS: Final = "/assistants"
 ASSISTANT: Final = "/assistants/{assistant_id}"
@@ -26,12 +26,12 @@ def ids_of(kind: type[Any], value: object, **ids: str | None) -> dict[str, str]:
     Raises:
         TypeError: Neither is given, or both are; the message says what to write.
     """
+    if value is None and None not in ids.values():
+        return cast("dict[str, str]", ids)
     given = {name: id for name, id in ids.items() if id is not None}
-    *parents, own = ids
     if isinstance(value, kind) and not given:
+        *parents, own = ids
         return {**{name: getattr(value, name) for name in parents}, own: value.id}
-    if value is None and len(given) == len(ids):
-        return given
     got = [repr(value)] * (value is not None) + [f"{name}={id!r}" for name, id in given.items()]
     keywords = ", ".join(f"{name}=…" for name in ids)
     raise TypeError(
