@@ -1,7 +1,7 @@
-"""Long work on the event loop, in slices between which everybody else has a turn.
+"""Long work on the event loop, in slices; between two slices other tasks run.
 
-Such work is a generator: it yields wherever it may be interrupted, as often as it likes, and returns its result. (A
-thread would not do: parsing, checking and encoding hold the interpreter's lock.)
+Such work is a generator: it yields wherever it may be interrupted, as often as it likes, and returns its result.
+(A thread would not help: parsing, validation and encoding hold the GIL.)
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from typing import Final, TypeAlias, TypeVar
 T = TypeVar("T")
 Work: TypeAlias = Generator[None, None, T]
 
-_SLICE: Final = 0.005  # seconds: several large requests at the same time still leave a pause that nobody notices
-_FEW: Final = 100  # steps that take next to no time
+_SLICE: Final = 0.005  # seconds; short enough that several large requests at once cause no noticeable delay
+_FEW_STEPS: Final = 100  # steps; this many take a negligible time
 
 
 def at_once(work: Work[T]) -> T:
-    """Do the work without a break, where there is little of it or nobody waits."""
+    """Do the work without interruption: for little work, or where no other task waits."""
     while True:
         try:
             next(work)
@@ -26,8 +26,8 @@ def at_once(work: Work[T]) -> T:
             return result
 
 
-async def in_turns(work: Work[T]) -> T:
-    """Do the work with a break whenever a slice of time is over. Work of less than a slice has none."""
+async def in_slices(work: Work[T]) -> T:
+    """Do the work, and let other tasks run after each slice. Work shorter than a slice is not interrupted."""
     until = perf_counter() + _SLICE
     while True:
         try:
@@ -40,6 +40,9 @@ async def in_turns(work: Work[T]) -> T:
             until = perf_counter() + _SLICE
 
 
-async def in_turns_if_long(work: Work[T], steps: int) -> T:
-    """Do the work at once if it has few steps: then it is over when others look, however busy the machine is."""
-    return at_once(work) if steps <= _FEW else await in_turns(work)
+async def in_slices_if_long(work: Work[T], steps: int) -> T:
+    """Do the work in slices, or without interruption if it has few steps.
+
+    Then no other task runs before it is done, however slow the machine is.
+    """
+    return at_once(work) if steps <= _FEW_STEPS else await in_slices(work)

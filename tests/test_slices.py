@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from openai_runs import _slices as turns
-from openai_runs._slices import Work, at_once, in_turns
+from openai_runs._slices import Work, at_once, in_slices
 from openai_runs.engine.new_objects import new_messages
 from openai_runs.models.message import Message
 from openai_runs.stores.memory import MemoryStore
@@ -53,10 +53,10 @@ async def test_others_have_a_turn_after_each_slice(monkeypatch: pytest.MonkeyPat
     """Work that takes longer than a slice is interrupted where it may be; shorter work is not."""
     async with ticker() as turns_of_others:
         monkeypatch.setattr(turns, "_SLICE", 0)
-        assert await in_turns(work(100)) == "done"
+        assert await in_slices(work(100)) == "done"
         after_long = turns_of_others()
         monkeypatch.setattr(turns, "_SLICE", math.inf)
-        assert await in_turns(work(100)) == "done"
+        assert await in_slices(work(100)) == "done"
         assert (after_long >= 99, turns_of_others() - after_long) == (True, 0)
 
 
@@ -66,7 +66,7 @@ async def test_what_work_raises():
     with pytest.raises(ValueError, match="broken"):
         at_once(broken())
     with pytest.raises(ValueError, match="broken"):
-        await in_turns(broken())
+        await in_slices(broken())
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
@@ -93,7 +93,7 @@ async def test_a_large_commit_leaves_room_for_others(kind: str, tmp_path, monkey
     store: Store = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "runs.db")
     async with store, ticker() as turns_of_others:
         body = {"role": "user", "content": "Hi"}
-        made = await in_turns(new_messages([body] * count, "t", 0.0))
+        made = await in_slices(new_messages([body] * count, "t", 0.0))
         assert turns_of_others() >= count - 1
         before = turns_of_others()
         await store.commit([thread("t"), *(Record("", message) for message in made)])

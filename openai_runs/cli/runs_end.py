@@ -49,12 +49,12 @@ async def _end(path: Path, run_id: str, status: EndAs, reason: str) -> None:
                 f"there is no run {run_id} in {path}; `openai-runs export --store {path}` lists those that there are"
             )
     ended = ending.run
-    if ending.was_over:
+    if ending.had_ended:
         refuse(f"run {run_id} has ended already, and stays as it is: {ended.status}")
     console.print(
         f"run {run_id} of thread {escape(ended.thread_id)} is {ended.status} now; its thread can have other runs"
     )
-    for what in ending.left:
+    for what in ending.skipped:
         errors.print(f"[yellow]left as it is: {escape(what)}[/]")
     if ending.handle is not None:
         console.print(f"its model call may go on at the endpoint, as {escape(ending.handle)}")

@@ -1,4 +1,4 @@
-"""Executes runs; knows nothing of who asked for them."""
+"""Executes runs. It knows nothing of HTTP or of clients."""
 
 from openai_runs.engine.api_events import ApiEvent, Subscriber
 from openai_runs.engine.clock import ManualClock

@@ -1,4 +1,4 @@
-"""What is told of a run: the API's stream events, as values."""
+"""The API's stream events as values, and the interface of whoever receives them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -10,14 +10,14 @@ from openai_runs.models.model import Model
 
 @frozen
 class ApiEvent:
-    """A stream event of the API: its name, and the object as it was then; deltas are JSON objects."""
+    """A stream event of the API: its name, and the object as it was then; the data of a delta is a JSON object."""
 
     name: str
     data: Model | Mapping[str, Any]
 
 
 class Subscriber(Protocol):
-    """Whoever wants to know what happens to one run from now on."""
+    """Receives the events of one run, from the time it subscribes."""
 
     def receive(self, events: Sequence[ApiEvent]) -> None:
-        """Be told what has happened, in order. Called from the engine's tasks: must not block or fail."""
+        """Receive the next events, in order. The engine's tasks call it, so it must not block or raise."""

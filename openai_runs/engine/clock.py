@@ -1,4 +1,4 @@
-"""Time, as the engine sees it: the system's, or one that a test moves by hand."""
+"""The engine's clock: the system's, or one that a test sets by hand."""
 
 import time
 from typing import Protocol
@@ -9,7 +9,7 @@ from attrs import define, field
 
 
 class Clock(Protocol):
-    """Tells the time, and wakes whoever waits for it."""
+    """The current time, and waiting until a time."""
 
     def now(self) -> float:
         """Unix seconds."""
@@ -20,22 +20,22 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The time of day. It survives a restart, which a monotonic clock does not."""
+    """The system's time. Deadlines in the store stay valid after a restart; those of a monotonic clock would not."""
 
     def now(self) -> float:
         """Unix seconds."""
         return time.time()
 
     async def sleep_until(self, when: float) -> None:
-        """Return once it is ``when`` or later; noticing within a minute that the clock was set."""
+        """Return once it is ``when`` or later. If the system's clock is set, that is noticed within a minute."""
         await anyio.lowlevel.checkpoint()
-        while (left := when - time.time()) > 0:  # noqa: ASYNC110  # no event tells that the clock was set
+        while (left := when - time.time()) > 0:  # noqa: ASYNC110  # there is no event for setting the clock
             await anyio.sleep(min(left, 60))
 
 
 @define
 class ManualClock:
-    """A clock that stands still until it is moved: ten minutes pass in no time.
+    """A clock that only `advance` moves, so that a test need not wait.
 
     Example:
         ``clock = ManualClock()``, ``Engine(clock=clock, …)``, then ``clock.advance(600)`` to see runs expire.
@@ -49,7 +49,7 @@ class ManualClock:
         return self._now
 
     async def sleep_until(self, when: float) -> None:
-        """Return once the clock was moved to ``when`` or past it."""
+        """Return once the clock has been advanced to ``when`` or later."""
         await anyio.lowlevel.checkpoint()
         if when > self._now:
             sleeper = (when, anyio.Event())
@@ -60,7 +60,7 @@ class ManualClock:
                 self._sleepers.remove(sleeper)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Move the clock forward, and wake the tasks whose time has come."""
         self._now += seconds
         for when, event in self._sleepers:
             if when <= self._now:

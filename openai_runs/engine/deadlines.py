@@ -1,4 +1,4 @@
-"""All the engine's deadlines in one heap with one waiting task, so that ten thousand waiting runs cost nothing."""
+"""All deadlines of the engine in one heap with one waiting task; a task for each run would cost too much memory."""
 
 import logging
 from collections.abc import Callable
@@ -14,12 +14,12 @@ _logger = logging.getLogger("openai_runs.engine")
 
 @define
 class Deadlines:
-    """Calls ``due`` with a name when its time has come."""
+    """Calls ``on_due`` with a name when the deadline of that name has come."""
 
     _clock: Clock
-    _due: Callable[[str], None]
+    _on_due: Callable[[str], None]
     _when: dict[str, float] = field(factory=dict, init=False)
-    _heap: list[tuple[float, str]] = field(factory=list, init=False)  # with entries of names that are long gone
+    _heap: list[tuple[float, str]] = field(factory=list, init=False)  # also has entries of discarded deadlines
     _wait: anyio.CancelScope | None = field(default=None, init=False)
 
     def __len__(self) -> int:
@@ -30,17 +30,17 @@ class Deadlines:
         self._when[name] = when
         heappush(self._heap, (when, name))
         if self._heap[0] == (when, name) and self._wait is not None:
-            self._wait.cancel()  # wakes `run`, which waits for a later one
+            self._wait.cancel()  # wakes `run`, which is waiting for a later deadline
 
     def discard(self, name: str) -> None:
-        """Forget the deadline of a name, if it has one."""
+        """Remove the deadline of a name, if it has one."""
         self._when.pop(name, None)
         if len(self._heap) > 2 * len(self._when) + 1000:
             self._heap = [(when, name) for name, when in self._when.items()]
             heapify(self._heap)
 
     async def run(self) -> None:
-        """Wait for deadlines, for ever."""
+        """Wait for deadlines until cancelled."""
         while True:
             with anyio.CancelScope() as self._wait:
                 if self._heap:
@@ -53,6 +53,6 @@ class Deadlines:
                 if self._when.get(name) == when:
                     del self._when[name]
                     try:
-                        self._due(name)
-                    except Exception:  # of this one: the others have theirs to come
-                        _logger.exception("the deadline of %s has come, and nothing came of it", name)
+                        self._on_due(name)
+                    except Exception:  # a failure for one name must not stop the other deadlines
+                        _logger.exception("the deadline of %s could not be handled", name)

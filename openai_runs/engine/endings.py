@@ -1,4 +1,4 @@
-"""How a run ends, and with it the message and the steps that were open."""
+"""Ends a run, together with its open message and steps."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ _logger = logging.getLogger("openai_runs.engine")
 _S = RunStatus
 _STEP_STATUS: Final[Mapping[RunStatus, RunStepStatus]] = {
     _S.COMPLETED: RunStepStatus.COMPLETED,
-    _S.INCOMPLETE: RunStepStatus.COMPLETED,  # it did write a message, which says itself that it is incomplete
+    _S.INCOMPLETE: RunStepStatus.COMPLETED,  # the step is complete: only its message is incomplete, and says so
     _S.FAILED: RunStepStatus.FAILED,
     _S.CANCELLED: RunStepStatus.CANCELLED,
     _S.EXPIRED: RunStepStatus.EXPIRED,
@@ -40,38 +40,41 @@ _MESSAGE_REASON: Final[Mapping[RunStatus, str]] = {
     _S.CANCELLED: "run_cancelled",
     _S.EXPIRED: "run_expired",
 }
-_CUT_OFF: Final = LastError(code="server_error", message="The run became incomplete before the calls could be made.")
+_CALLS_NOT_MADE: Final = LastError(
+    code="server_error", message="The run became incomplete before the calls could be made."
+)
 
-#: The field that says when. The API has none for ``incomplete`` and ``expired``; the hosted one took ``completed_at``
-#: for the latter.
-_ENDED_AT: Final = {RunStatus.CANCELLED: "cancelled_at", RunStatus.FAILED: "failed_at"}
+#: The run's field for the time. The API has none for ``incomplete`` and ``expired``; for ``expired``, the hosted API
+#: used ``completed_at``.
+_ENDED_AT_FIELDS: Final = {RunStatus.CANCELLED: "cancelled_at", RunStatus.FAILED: "failed_at"}
 
 
 def ended(run: Run, to: RunStatus, now: datetime, usage: Usage, **changes: Any) -> Run:
     """Move a run to a terminal status."""
-    changes[_ENDED_AT.get(to, "completed_at")] = now
+    changes[_ENDED_AT_FIELDS.get(to, "completed_at")] = now
     return moved(run, to, required_action=None, expires_at=None, usage=usage, **changes)
 
 
-#: What a move stores, and what it tells.
+#: The changes to commit, and the events to publish after that.
 Changeset: TypeAlias = tuple[list[Change], list[ApiEvent]]
 
 
 @frozen
 class Ending:
-    """What has become of a run that was to be ended."""
+    """The result of ending a run."""
 
-    run: Run  #: as it is now
-    handle: str | None = None  #: of a model call that may go on at the endpoint
-    left: tuple[str, ...] = ()  #: what belongs to the run and was left as it was, each with the reason
-    was_over: bool = False  #: the run had ended before
+    run: Run  #: as it is stored now
+    handle: str | None = None  #: of a model call that may still run at the endpoint
+    #: Parts of the run that could not be read or written and were left unchanged, each with its error.
+    skipped: tuple[str, ...] = ()
+    had_ended: bool = False  #: whether the run had ended before; then it was not changed
 
 
-def error_of(failure: BaseException) -> LastError:
-    """What a run's readers are told of a failure that is no word of the model's; the log has the rest."""
+def last_error_for(failure: BaseException) -> LastError:
+    """Make the ``last_error`` for an exception other than the backend's. The details are only in the log."""
     if isinstance(failure, StoreDataError):
         return LastError(code="server_error", message=failure.message)
-    text = f"The server could not go on with this run ({type(failure).__name__}); its log says why."
+    text = f"The server failed to execute this run ({type(failure).__name__}); its log says why."
     return LastError(code="server_error", message=text)
 
 
@@ -85,13 +88,13 @@ async def end_message(
     usage: Usage = NO_USAGE,
     error: LastError | None = None,
 ) -> Changeset:
-    """End the message that a step writes, and then the step; as changes and events, nothing is committed."""
+    """End the message of a step, then the step. Returns the changes and events; nothing is committed."""
     message = await ledger.get(Message, step.message_id or "")
     content, reason, now = message.content, _MESSAGE_REASON.get(to), ledger.now()
-    if progress is not None and progress.writing is not None and progress.writing.step_id == step.id:
-        content = progress.writing.content
+    if progress is not None and progress.message_draft is not None and progress.message_draft.step_id == step.id:
+        content = progress.message_draft.content
         if to is RunStatus.INCOMPLETE and progress.reason in ("max_tokens", "content_filter"):
-            reason = progress.reason  # else the text is whole, and it is the run that has used too much
+            reason = progress.reason  # otherwise the text is complete, and only the run's own limit is exceeded
     message = ended_message(message, content, now, reason)
     step = ended_step(step, _STEP_STATUS[to], now, usage=usage, error=error)
     events = [ApiEvent(f"thread.message.{message.status}", message), ApiEvent(f"thread.run.step.{step.status}", step)]
@@ -101,15 +104,15 @@ async def end_message(
 def end_calls(
     ledger: Ledger, owner: str, step: RunStep, *, to: RunStatus, usage: Usage, error: LastError | None = None
 ) -> Changeset:
-    """End a step, which is one of tool calls if all is well; as changes and events, nothing is committed."""
+    """End a step of tool calls, or one whose message cannot be ended. Returns changes and events; commits nothing."""
     if to is RunStatus.INCOMPLETE:
-        to, error = RunStatus.FAILED, _CUT_OFF
+        to, error = RunStatus.FAILED, _CALLS_NOT_MADE
     step = ended_step(step, _STEP_STATUS[to], ledger.now(), usage=usage, error=error)
     return [Record(owner, step)], [ApiEvent(f"thread.run.step.{step.status}", step)]
 
 
-def forget(steps: Sequence[RunStep]) -> list[Change]:
-    """Take back what an interrupted call had begun and its repetition has no use for: nothing was ever in it."""
+def deletions_of_unused(steps: Sequence[RunStep]) -> list[Change]:
+    """Delete the steps that an interrupted call had started and its retry did not use. They are empty."""
     changes: list[Change] = []
     for step in steps:
         if step.status == RunStepStatus.IN_PROGRESS:
@@ -129,48 +132,48 @@ async def end_run(
     progress: TurnProgress | None,
     error: LastError | None = None,
     details: RunIncompleteDetails | None = None,
-    left: list[str] | None = None,
+    skipped: list[str] | None = None,
 ) -> Ending:
-    """End a run, and what is open in it, in one commit. The caller holds the lock of the thread.
+    """End a run with its open message and steps, in one commit. The caller holds the lock of the thread.
 
     Args:
-        ledger: Where it is written.
-        owner: The run's.
-        run: The run as it is.
-        state: Its state, which goes.
+        ledger: Where to commit.
+        owner: The run's owner.
+        run: The run as it is stored.
+        state: The run's state, which is deleted.
         to: A terminal status.
-        progress: The model call that has ended, or is broken off; ``None`` if there is none.
+        progress: Of the model call that has ended or was interrupted; ``None`` if there is none.
         error: Why the run failed.
         details: Why it is incomplete.
-        left: Steps and messages that cannot be read are left as they are, and named here. ``None``: that is an error.
+        skipped: Collects the steps and messages that cannot be read; they are left unchanged. ``None``: raise instead.
     """
     used, usage = state.step_usage or NO_USAGE, state.usage
     changes: list[Change] = []
     events: list[ApiEvent] = []
-    forgotten: set[str] = set()
+    unused: set[str] = set()
     if progress is not None:
         used, usage = progress.usage, add_usage(usage, progress.usage)
         if to in (RunStatus.COMPLETED, RunStatus.INCOMPLETE):
-            forgotten = {step.id for step in progress.remembered}
-            changes += forget(progress.remembered)
-    steps = [step for id in state.steps if (step := await _step(ledger, run.id, id, left)) is not None]
-    still_open = [step for step in steps if step.status == RunStepStatus.IN_PROGRESS and step.id not in forgotten]
+            unused = {step.id for step in progress.reusable_steps}
+            changes += deletions_of_unused(progress.reusable_steps)
+    steps = [step for id in state.steps if (step := await _step(ledger, run.id, id, skipped)) is not None]
+    still_open = [step for step in steps if step.status == RunStepStatus.IN_PROGRESS and step.id not in unused]
     for step in still_open:
-        share = used if step is still_open[-1] else NO_USAGE  # the API has no usage of half a model call
+        share = used if step is still_open[-1] else NO_USAGE  # usage is known only for the whole model call
         if step.message_id is None:
-            ending = end_calls(ledger, owner, step, to=to, usage=share, error=error)
+            changeset = end_calls(ledger, owner, step, to=to, usage=share, error=error)
         else:
             try:
-                ending = await end_message(ledger, owner, step, progress, to=to, usage=share, error=error)
-            except Exception as problem:
-                _note(left, run.id, f"the message of step {step.id}", problem)
-                ending = end_calls(ledger, owner, step, to=to, usage=share, error=error)
-        changes += ending[0]
-        events += ending[1]
+                changeset = await end_message(ledger, owner, step, progress, to=to, usage=share, error=error)
+            except Exception as problem:  # whatever is wrong with the message, the run must end
+                _skip(skipped, run.id, f"the message of step {step.id}", problem)
+                changeset = end_calls(ledger, owner, step, to=to, usage=share, error=error)
+        changes += changeset[0]
+        events += changeset[1]
     run = ended(run, to, ledger.now(), usage, last_error=error, incomplete_details=details)
     changes += [Record(owner, run), Delete(RunState, run.id)]
     await ledger.commit(changes, run.id, [*events, ApiEvent(f"thread.run.{to}", run)])
-    return Ending(run, state.handle, tuple(left or ()))
+    return Ending(run, state.handle, tuple(skipped or ()))
 
 
 async def end_unfinished(
@@ -182,50 +185,52 @@ async def end_unfinished(
     progress: TurnProgress | None = None,
     error: LastError | None = None,
 ) -> Ending:
-    """End a run with what can be read of it, whatever else is damaged. The caller holds the lock of the thread.
+    """End a run, even if its state, steps or messages are damaged. The caller holds the lock of the thread.
 
-    A run that is being cancelled becomes cancelled, however it was to end; one that has ended stays as it is, and only
-    its state goes.
+    A run that is ``cancelling`` becomes ``cancelled``, whatever ``to`` says. A run that has ended is not changed; only
+    its state is deleted.
 
     Args:
         ledger: Where it is written.
         owner: The run's.
         run_id: Which run.
         to: ``failed``, ``cancelled`` or ``expired``.
-        progress: The model call that is broken off; ``None`` if there is none.
-        error: Why it failed.
+        progress: Of the model call that is interrupted; ``None`` if there is none.
+        error: Why the run failed.
 
     Raises:
-        StoreUnavailableError: Not now; later it may work.
-        Exception: Not even the run itself can be read, or written.
+        StoreUnavailableError: Nothing was changed; trying again later may help.
+        Exception: The run itself cannot be read or written.
     """
     run = await ledger.get(Run, run_id)
     if run.status.is_terminal:
         await ledger.commit([Delete(RunState, run_id)])
-        return Ending(run, was_over=True)
+        return Ending(run, had_ended=True)
     if run.status is RunStatus.CANCELLING:
         to, error = RunStatus.CANCELLED, None
-    left: list[str] = []
-    state = await _state(ledger, run, left)
+    skipped: list[str] = []
+    state = await _state(ledger, run, skipped)
     try:
-        return await end_run(ledger, owner, run, state, to, progress=progress, error=error, left=left)
-    except Exception as problem:  # with what goes with the run, perhaps: it has to end all the same
-        _note(left, run_id, "its steps and messages", problem)
-        return await end_run(ledger, owner, run, evolve(state, steps=()), to, progress=None, error=error, left=left)
+        return await end_run(ledger, owner, run, state, to, progress=progress, error=error, skipped=skipped)
+    except Exception as problem:  # perhaps in a step or message: the run must end even without them
+        _skip(skipped, run_id, "its steps and messages", problem)
+        return await end_run(
+            ledger, owner, run, evolve(state, steps=()), to, progress=None, error=error, skipped=skipped
+        )
 
 
 async def end_by_hand(store: Store, run_id: str, to: RunStatus, reason: str) -> Ending:
-    """End a run of a store that no engine has, with what can be read of it. A run that has ended stays as it is.
+    """End a run in a store that no engine uses, even if parts of it are damaged. A run that has ended is not changed.
 
     Args:
         store: An open store.
         run_id: Which run.
         to: ``failed`` or ``cancelled``.
-        reason: The message of its ``last_error``; only of a failed one, the API has no place for others.
+        reason: The message of its ``last_error``. Only for ``failed``: the API has no error for the others.
 
     Raises:
         LookupError: There is no such run.
-        StoreDataError: The run itself cannot be read or written; the message says whether an engine takes it up.
+        StoreDataError: The run itself cannot be read or written; no engine will resume it.
         StoreUnavailableError: The file cannot be read or written now.
     """
     ledger = Ledger(store, SystemClock(), is_open=True)
@@ -236,30 +241,30 @@ async def end_by_hand(store: Store, run_id: str, to: RunStatus, reason: str) -> 
             return await end_unfinished(ledger, record.owner, run_id, to, error=error)
     except StoreDataError as problem:
         await ledger.commit([Delete(RunState, run_id)])
-        text = f"Run {run_id} itself cannot be read or written, and stays as it is. No start takes it up any more"
+        text = f"Run {run_id} itself cannot be read or written, and stays as it is. No server will resume it"
         raise StoreDataError(f"{text}: {problem.message}") from problem
     await ledger.commit([Delete(RunState, run_id)])
     raise LookupError(f"there is no run {run_id}")
 
 
-async def _step(ledger: Ledger, run_id: str, id: str, left: list[str] | None) -> RunStep | None:
+async def _step(ledger: Ledger, run_id: str, id: str, skipped: list[str] | None) -> RunStep | None:
     try:
         return await ledger.get(RunStep, id)
-    except Exception as problem:
-        _note(left, run_id, f"step {id}", problem)
+    except Exception as problem:  # whatever is wrong with the step, the run must end
+        _skip(skipped, run_id, f"step {id}", problem)
         return None
 
 
-async def _state(ledger: Ledger, run: Run, left: list[str]) -> RunState:
-    """A run's state; if it cannot be read, what must be known of it."""
+async def _state(ledger: Ledger, run: Run, skipped: list[str]) -> RunState:
+    """Read a run's state; if it is damaged, rebuild from the run's steps what ending it requires."""
     try:
         return await ledger.get(RunState, run.id)
-    except Exception as problem:
-        _note(left, run.id, "its state", problem)
+    except Exception as problem:  # whatever is wrong with the state, the run must end
+        _skip(skipped, run.id, "its state", problem)
     try:
         records, _ = await ledger.store.page(RunStep, run.id, PageQuery(limit=100))
-    except Exception as problem:
-        _note(left, run.id, "its steps", problem)
+    except Exception as problem:  # likewise
+        _skip(skipped, run.id, "its steps", problem)
         records = ()
     steps = [record.value for record in reversed(records)]
     usage = reduce(add_usage, (step.usage for step in steps if step.usage is not None), NO_USAGE)
@@ -267,9 +272,12 @@ async def _state(ledger: Ledger, run: Run, left: list[str]) -> RunState:
     return RunState(id=run.id, thread_id=run.thread_id, deadline=0, usage=usage, steps=ids)
 
 
-def _note(left: list[str] | None, run_id: str, what: str, problem: Exception) -> None:
-    """Note what a run ends without, in an ``except`` block; unless it must not, or later may end with it."""
-    if left is None or isinstance(problem, StoreUnavailableError):
+def _skip(skipped: list[str] | None, run_id: str, what: str, problem: Exception) -> None:
+    """In an ``except`` block: record a part that cannot be read or written, or raise.
+
+    It raises if no part may be skipped, and if the store may be available again later.
+    """
+    if skipped is None or isinstance(problem, StoreUnavailableError):
         raise problem
-    left.append(f"{what}: {problem}")
+    skipped.append(f"{what}: {problem}")
     _logger.error("run %s ends without %s", run_id, what, exc_info=problem)

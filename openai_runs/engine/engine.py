@@ -1,4 +1,4 @@
-"""`Engine`: everything that executes runs, under one roof."""
+"""`Engine`: creates the parts that execute runs, and starts and stops them."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -19,14 +19,14 @@ from openai_runs.engine.resources.runs import Runs
 from openai_runs.engine.resources.threads import Threads
 from openai_runs.stores.store import Store
 
-_LONGEST: Final = 100 * 365 * 24 * 3600  # seconds; timestamps end with the year 9999
+_MAX_EXPIRES_AFTER: Final = 100 * 365 * 24 * 3600  # seconds; `datetime` ends with the year 9999
 
 
-async def _hold(*, task_status: TaskStatus[TaskGroup]) -> None:
-    """Keep a task group that can be cancelled without the task that asked for it.
+async def _run_cancellable_group(*, task_status: TaskStatus[TaskGroup]) -> None:
+    """Run a task group that can be cancelled without cancelling the task that entered the engine.
 
-    What the caller does inside the engine is done by the caller's task. Cancelled by us, it might take our cancellation
-    for its own: Python 3.11 and 3.12 leave one uncounted where an `asyncio.TaskGroup` has failed.
+    The body of ``async with Engine(…)`` runs in the caller's task. A cancellation of ours there could be mistaken for
+    the caller's own: Python 3.11 and 3.12 do not count one where an `asyncio.TaskGroup` has failed.
     """
     async with anyio.create_task_group() as tasks:
         task_status.started(tasks)
@@ -34,17 +34,17 @@ async def _hold(*, task_status: TaskStatus[TaskGroup]) -> None:
 
 
 class Engine(anyio.AsyncContextManagerMixin):
-    """Executes runs, and answers for all objects of the API.
+    """Executes runs, and implements all operations of the API.
 
-    The five resources have a coroutine for each operation of the API. The first argument is always the owner:
-    each sees its own objects only. Bodies are JSON objects which are valid by the API document; what is wrong
-    with them beyond that is an `ApiError`.
+    The five resources have a coroutine for each operation of the API. The first argument is always the owner; an
+    owner sees only its own objects. Bodies are JSON objects that are valid by the API's schema; other mistakes in them
+    raise `ApiError`.
 
-    Used as ``async with Engine(…) as engine:``. It takes up the unfinished runs that it finds in the store. Left, it
-    stops the runs that execute; whoever enters the store next goes on with them.
+    Use it as ``async with Engine(…) as engine:``. On entry it resumes the unfinished runs in the store. On exit it
+    stops the runs that are executing; the next engine on the store resumes them.
 
     Attributes:
-        clock: What is taken for the time.
+        clock: Where it gets the time.
         assistants: Operations on assistants.
         threads: Operations on threads.
         messages: Operations on messages.
@@ -61,25 +61,25 @@ class Engine(anyio.AsyncContextManagerMixin):
         expires_after: float = 600.0,
         max_active_runs: int = 100,
     ) -> None:
-        """Set up; nothing is started.
+        """Create the engine; nothing is started yet.
 
         Args:
-            store: Where everything is kept. It is this engine's alone.
-            backend: The model.
-            clock: What is taken for the time. Unset: the system's clock.
+            store: Where all objects are kept. No other engine may use it at the same time.
+            backend: How models are called.
+            clock: Where it gets the time. Unset: the system's clock.
             expires_after: Seconds from a run's creation to its expiry; waiting for tool outputs counts.
-            max_active_runs: How many runs execute at once; the others stay queued, and owners take turns. A run that
-                waits for tool outputs does not count.
+            max_active_runs: How many runs execute at once; the others stay queued, and owners are served in rotation. A
+                run that waits for tool outputs does not count.
 
         Raises:
-            TypeError: An argument is not what it should be.
-            ValueError: A number makes no sense.
+            TypeError: An argument has the wrong type.
+            ValueError: A number is out of range.
         """
         check_count("max_active_runs", max_active_runs, least=1)
         check_seconds("expires_after", expires_after)
-        if expires_after > _LONGEST:
+        if expires_after > _MAX_EXPIRES_AFTER:
             raise ValueError(
-                f"expires_after must be at most {_LONGEST:,} seconds, a hundred years: got {expires_after}"
+                f"expires_after must be at most {_MAX_EXPIRES_AFTER:,} seconds, a hundred years: got {expires_after}"
             )
         for name, value, kind in ("store", store, "SQLiteStore(path)"), ("backend", backend, "ScriptedBackend()"):
             if not hasattr(value, "__aenter__"):
@@ -98,20 +98,20 @@ class Engine(anyio.AsyncContextManagerMixin):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         if self._was_entered:
-            raise RuntimeError("an engine runs once; make another one, it may have the same store")
+            raise RuntimeError("an engine can be entered once: create another one, with the same store if you like")
         self._was_entered = True
         failure: Exception | None = None
         async with self._ledger.store, self._backend:
-            async with anyio.create_task_group() as around:
-                work: TaskGroup = await around.start(_hold)
+            async with anyio.create_task_group() as outer:
+                tasks: TaskGroup = await outer.start(_run_cancellable_group)
                 try:
                     self._ledger.is_open = True
-                    await self._executor.start(work)
+                    await self._executor.start(tasks)
                     yield self
-                except Exception as error:  # raised again outside: a task group would wrap it in another one
+                except Exception as error:  # raised after the group, which would wrap it in an ExceptionGroup
                     failure = error
                 finally:
-                    work.cancel_scope.cancel()
+                    tasks.cancel_scope.cancel()
             self._ledger.is_open = False
         if failure is not None:
             raise failure

@@ -1,17 +1,17 @@
-"""What the engine refuses, in the words that the API's error body takes."""
+"""`ApiError`: a request that the engine refuses, with the fields of the API's error body."""
 
 from openai_runs.errors import OpenAIRunsError
 
 
 class ApiError(OpenAIRunsError):
-    """A request that cannot be carried out; the server makes the API's error body of it.
+    """A request cannot be carried out; the server makes the API's error body of it.
 
     Attributes:
         status: The HTTP status.
-        message: For the reader of the error.
-        type: ``invalid_request_error``, or ``server_error`` for what is not the caller's fault.
-        param: The request parameter at fault, if it is one.
-        code: For programs; the API leaves it null for most errors.
+        message: What is wrong, for a human reader.
+        type: ``invalid_request_error``, or ``server_error`` if the caller is not at fault.
+        param: The request parameter at fault, if there is one.
+        code: What is wrong, for programs; ``None`` for most errors, as in the API.
     """
 
     def __init__(
@@ -32,5 +32,5 @@ class ApiError(OpenAIRunsError):
 
 
 def not_found(what: str, id: str) -> ApiError:
-    """404 in the words of the hosted API, for objects of other owners too."""
+    """Make the 404 of the hosted API, which hides objects of other owners too."""
     return ApiError(404, f"No {what} found with id '{id}'.")

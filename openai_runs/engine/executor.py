@@ -1,9 +1,9 @@
-"""`Executor`: whose turn it is. Starts the turns of runs, and ends runs that are cancelled or out of time.
+"""`Executor`: schedules the turns of runs, and ends runs that are cancelled or past their deadline.
 
-There is at most one unfinished run in a thread, so a thread's ID stands for its run here.
+A thread has at most one unfinished run, so a run is identified by its thread's ID here.
 
-What goes wrong with a run is that run's end and nobody else's: each task is `contained`, and a run whose turn has
-failed is ended by a task of its own. One that cannot even be ended is let go of, so that its thread is free.
+A failure ends only the run that it happened in: each task runs under `supervise`, and a run whose turn has failed is
+ended by another task. A run that cannot even be ended is given up, so that its thread is free for other runs.
 """
 
 import logging
@@ -17,13 +17,13 @@ from attrs import define, field
 
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine.deadlines import Deadlines
-from openai_runs.engine.endings import end_unfinished, error_of
+from openai_runs.engine.endings import end_unfinished, last_error_for
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.fair_queue import FairQueue
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_request import model_request
-from openai_runs.engine.supervision import contained
-from openai_runs.engine.turn import Turn, abandon_call
+from openai_runs.engine.supervision import supervise
+from openai_runs.engine.turn import Turn, stop_call
 from openai_runs.errors import StoreUnavailableError
 from openai_runs.models.run import LastError, Run, RunStatus
 from openai_runs.stores.records import Record, RunState, Unreadable
@@ -43,35 +43,35 @@ class _Active:
 
 @define(eq=False)
 class Executor:
-    """Executes runs, a limited number at once; the others stay queued, and owners take turns."""
+    """Executes runs, a limited number at once; the others stay queued, and owners are served in rotation."""
 
     _ledger: Ledger
     _backend: ModelBackend
-    _most: int  # turns at once
+    _max_turns: int  # how many turns execute at once
     _active: dict[str, _Active] = field(factory=dict, init=False)
     _queue: FairQueue = field(factory=FairQueue, init=False)
     _deadlines: Deadlines = field(init=False)
-    _turns: int = field(default=0, init=False)
+    _running_turns: int = field(default=0, init=False)
     _tasks: TaskGroup = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._deadlines = Deadlines(self._ledger.clock, self._expire)
 
     async def start(self, tasks: TaskGroup) -> None:
-        """Take up every unfinished run where it stands, and go on in the tasks of a group."""
+        """Resume every unfinished run in the store, and start the executor's tasks in ``tasks``."""
         self._tasks = tasks
         for found in await self._ledger.store.unfinished():
             run_id = found.id if isinstance(found, Unreadable) else found.value.id
             try:
-                await self._take_up(found, run_id)
+                await self._resume_stored(found, run_id)
             except StoreUnavailableError:
                 raise
-            except Exception:  # of this one: the others go on
-                _logger.exception("run %s cannot be taken up: it is left as it is", run_id)
+            except Exception:  # a damaged run must not keep the others from being resumed
+                _logger.exception("run %s cannot be resumed, and is left as it is", run_id)
         tasks.start_soon(self._deadlines.run)
         self._start_turns()
 
-    async def _take_up(self, found: Record[RunState] | Unreadable, run_id: str) -> None:
+    async def _resume_stored(self, found: Record[RunState] | Unreadable, run_id: str) -> None:
         run = await self._ledger.get(Run, run_id)
         if run.thread_id in self._active:
             raise RuntimeError(f"thread {run.thread_id} has another unfinished run")
@@ -88,10 +88,10 @@ class Executor:
                 self._queue.push(found.owner, run.thread_id)
 
     def refuse_unsupported(self, run: Run, state: RunState) -> None:
-        """Have the backend look at a run that is about to be created.
+        """Ask the backend whether it can execute a run that is about to be created.
 
         Raises:
-            ApiError: 400: it cannot do what the run asks for.
+            ApiError: 400: it does not support what the run asks for.
         """
         refusal = self._backend.refuse(model_request(run, state, (), self._ledger.clock.now()))
         if refusal is not None:
@@ -99,53 +99,53 @@ class Executor:
 
     @property
     def pending(self) -> int:
-        """How many runs execute, or wait for their turn."""
-        return self._turns + len(self._queue)
+        """How many runs execute or are queued."""
+        return self._running_turns + len(self._queue)
 
-    # The five below are called under the lock of the thread.
+    # The five methods below are called under the lock of the thread.
 
     def active_run(self, thread_id: str) -> str | None:
-        """The ID of a thread's unfinished run."""
+        """The ID of a thread's unfinished run, if it has one."""
         active = self._active.get(thread_id)
         return None if active is None else active.run_id
 
     def admit(self, owner: str, run: Run, state: RunState) -> None:
-        """Queue a new run, which has been stored."""
+        """Queue a new run, which must be stored already."""
         self._active[run.thread_id] = _Active(run.id, run.thread_id, owner)
         self._deadlines.set(run.thread_id, state.deadline)
         self.resume(owner, run.thread_id)
 
     def resume(self, owner: str, thread_id: str) -> None:
-        """Queue the run of a thread again, whose tool outputs have been stored."""
+        """Queue the run of a thread again; its tool outputs must be stored already."""
         self._queue.push(owner, thread_id)
         self._start_turns()
 
     def cancel(self, owner: str, run: Run) -> None:
-        """Stop a run, which has been stored as ``cancelling``, and end it soon."""
+        """Stop a run, which must be stored as ``cancelling`` already, and start a task that ends it."""
         active = self._active.get(run.thread_id)
-        if active is None:  # let go of, since it could not be ended or taken up; perhaps now it can
+        if active is None:  # given up earlier, as it could not be ended or resumed; perhaps now it can
             active = self._active[run.thread_id] = _Active(run.id, run.thread_id, owner)
         self._queue.discard(active.owner, active.thread_id)
-        if active.turn is not None:  # its backend may take its time to stop: nobody waits for it
+        if active.turn is not None:  # the run ends without waiting for its backend, which may be slow to stop
             active.turn.abandon()
         self._end_soon(active, RunStatus.CANCELLED)
 
     async def end_now(self, thread_id: str) -> None:
-        """Cancel the run of a thread, if there is one, without the way through ``cancelling``.
+        """Cancel the run of a thread, if it has one, without the status ``cancelling`` in between.
 
         Raises:
-            StoreUnavailableError: It is not cancelled yet, but it is going to be.
+            StoreUnavailableError: It is not cancelled yet; a task will do so when the store is available.
         """
         if (active := self._active.get(thread_id)) is not None:
             try:
-                with anyio.CancelScope(shield=True):  # what is taken out of its turn has to end
+                with anyio.CancelScope(shield=True):  # after its turn is abandoned, the run must be ended
                     await self._end(active, RunStatus.CANCELLED)
             except StoreUnavailableError:
                 self._end_soon(active, RunStatus.CANCELLED)
                 raise
 
     def _start_turns(self) -> None:
-        while self._turns < self._most and self._queue:
+        while self._running_turns < self._max_turns and self._queue:
             active = self._active[self._queue.pop()]
             active.turn = Turn(
                 active.run_id,
@@ -153,20 +153,20 @@ class Executor:
                 active.owner,
                 self._ledger,
                 self._backend,
-                partial(self._concluded, active),
+                partial(self._release, active),
             )
-            self._turns += 1
-            self._start(partial(self._leg_failed, active, active.turn), active.turn.carry_out)
+            self._running_turns += 1
+            self._start(partial(self._turn_failed, active, active.turn), active.turn.execute)
 
-    def _concluded(self, active: _Active, status: RunStatus) -> None:
-        """Let the next run have the place of one that waits or has ended."""
+    def _release(self, active: _Active, status: RunStatus) -> None:
+        """After a turn or a run has ended: drop an ended run, and start queued ones in the free places."""
         if status.is_terminal and self._active.get(active.thread_id) is active:
             del self._active[active.thread_id]
             self._deadlines.discard(active.thread_id)
             self._queue.discard(active.owner, active.thread_id)
         if active.turn is not None:
             active.turn = None
-            self._turns -= 1
+            self._running_turns -= 1
             self._start_turns()
 
     def _expire(self, thread_id: str) -> None:
@@ -174,44 +174,45 @@ class Executor:
 
     def _end_soon(self, active: _Active, to: RunStatus, error: LastError | None = None) -> None:
         end = partial(self._end_unless_ended, active, to, error)
-        self._start(partial(self._let_go, active), partial(self._ledger.persist, end))
+        self._start(partial(self._give_up, active), partial(self._ledger.retry_until_stored, end))
 
-    def _start(self, failed: Callable[[BaseException], None], work: Callable[[], Awaitable[object]]) -> None:
-        # If the engine stops, whoever starts next goes on. And a task that comes into a cancelled group from outside
-        # may never hear of the cancellation: anyio has stopped telling once all others are shielded from it.
+    def _start(self, on_failure: Callable[[BaseException], None], work: Callable[[], Awaitable[object]]) -> None:
+        # Not in an engine that stops: the next one on the store resumes the run. Also, a task added from outside to a
+        # cancelled group may never be cancelled: anyio stops delivering once all other tasks are shielded.
         if not self._tasks.cancel_scope.cancel_called:
-            self._tasks.start_soon(contained, failed, work)
+            self._tasks.start_soon(supervise, on_failure, work)
 
-    def _leg_failed(self, active: _Active, turn: Turn, failure: BaseException) -> None:
-        self._start(partial(self._let_go, active), partial(self._fail, active, turn, failure))
+    def _turn_failed(self, active: _Active, turn: Turn, failure: BaseException) -> None:
+        self._start(partial(self._give_up, active), partial(self._fail, active, turn, failure))
 
     async def _fail(self, active: _Active, turn: Turn, failure: BaseException) -> None:
         """End a run whose turn has failed."""
-        # A loop that ends cancels all tasks at once, ours without a word to our scopes: let that reach the engine,
-        # which then stops us, and the run goes on at the next start.
+        # `asyncio.run` cancels all tasks at its end, and not through our scopes. After this checkpoint the engine has
+        # been cancelled too, and has cancelled us: the run has not failed, and the next start resumes it.
         await anyio.lowlevel.checkpoint()
-        _logger.error("run %s: its execution broke off", active.run_id, exc_info=failure)
-        end = partial(self._end_unless_ended, active, RunStatus.FAILED, error_of(failure), turn)
-        await self._ledger.persist(end)
+        _logger.error("run %s: its execution failed", active.run_id, exc_info=failure)
+        end = partial(self._end_unless_ended, active, RunStatus.FAILED, last_error_for(failure), turn)
+        await self._ledger.retry_until_stored(end)
 
-    def _let_go(self, active: _Active, failure: BaseException) -> None:
-        """Have no more to do with a run that cannot be ended: its thread is free, and its place somebody else's."""
-        text = "run %s cannot be ended, and is left as it is until the next start; its thread takes other runs"
+    def _give_up(self, active: _Active, failure: BaseException) -> None:
+        """Stop managing a run that cannot be ended, so that its thread and its place are free for other runs."""
+        text = "run %s cannot be ended, and is left as it is until the next start; its thread accepts other runs"
         _logger.error(text, active.run_id, exc_info=failure)
         if active.turn is not None:
             active.turn.abandon()
-        self._concluded(active, RunStatus.FAILED)
+        self._release(active, RunStatus.FAILED)
 
     async def _end_unless_ended(
         self, active: _Active, to: RunStatus, error: LastError | None = None, turn: Turn | None = None
     ) -> None:
-        """End a run, unless it has ended; with a turn, unless the run has gone on from that one."""
+        """End a run, unless it has ended. If a turn is given: only while that is the run's current turn."""
         async with self._ledger.lock(active.thread_id):
             if self._active.get(active.thread_id) is active and turn in (None, active.turn):
                 await self._end(active, to, error)
 
     async def _end(self, active: _Active, to: RunStatus, error: LastError | None = None) -> None:
-        self._queue.discard(active.owner, active.thread_id)  # or it might get its turn while its end is written
+        # Otherwise its next turn might start while its end is being committed.
+        self._queue.discard(active.owner, active.thread_id)
         turn = active.turn
         if turn is not None:
             turn.abandon()
@@ -220,12 +221,14 @@ class Executor:
             ending = await end_unfinished(self._ledger, active.owner, active.run_id, to, progress=progress, error=error)
         except StoreUnavailableError:
             raise
-        except Exception as failure:  # with the run itself, then: there is nothing that it could be ended with
-            self._let_go(active, failure)
+        except Exception as failure:  # then it concerns the run itself: without that, nothing can be ended
+            self._give_up(active, failure)
             return
         if ending.handle is not None:
-            self._start(partial(self._not_abandoned, active), partial(abandon_call, self._backend, ending.handle))
-        self._concluded(active, to)
+            self._start(partial(self._stop_call_failed, active), partial(stop_call, self._backend, ending.handle))
+        self._release(active, to)
 
-    def _not_abandoned(self, active: _Active, failure: BaseException) -> None:
-        _logger.error("run %s has ended, but its model call could not be abandoned", active.run_id, exc_info=failure)
+    def _stop_call_failed(self, active: _Active, failure: BaseException) -> None:
+        _logger.error(
+            "run %s has ended, but its model call could not be stopped at the endpoint", active.run_id, exc_info=failure
+        )

@@ -1,4 +1,4 @@
-"""A queue in which nobody waits behind all of somebody else's work."""
+"""A queue that serves owners in rotation, so that no owner waits for all items of another one."""
 
 from collections import OrderedDict
 
@@ -7,9 +7,9 @@ from attrs import define, field
 
 @define
 class FairQueue:
-    """Items of several owners; owners take turns, and each one's items keep their order."""
+    """Items of several owners. Owners are served in rotation; the items of one owner keep their order."""
 
-    # Ordered dicts: taking the first key out of a plain one is slow, again and again.
+    # Ordered dicts: removing the first key of a plain one takes time proportional to the keys removed before.
     _waiting: OrderedDict[str, OrderedDict[str, None]] = field(factory=OrderedDict, init=False)
     _length: int = field(default=0, init=False)
 
@@ -17,21 +17,21 @@ class FairQueue:
         return self._length
 
     def push(self, owner: str, item: str) -> None:
-        """Add an item, which is not in it, behind the others of its owner."""
+        """Add an item, which must not be in the queue, after the others of its owner."""
         self._waiting.setdefault(owner, OrderedDict())[item] = None
         self._length += 1
 
     def pop(self) -> str:
-        """Take the next item of the owner whose turn it is."""
+        """Remove and return the next item of the next owner."""
         owner, items = self._waiting.popitem(last=False)
         item, _ = items.popitem(last=False)
         self._length -= 1
         if items:
-            self._waiting[owner] = items  # at the end: the others are next
+            self._waiting[owner] = items  # as the last owner: the other owners come first
         return item
 
     def discard(self, owner: str, item: str) -> None:
-        """Take an item out, if it is there."""
+        """Remove an item, if it is in the queue."""
         items = self._waiting.get(owner)
         if items is not None and item in items:
             del items[item]

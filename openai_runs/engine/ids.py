@@ -1,4 +1,4 @@
-"""IDs as the hosted API makes them: a prefix, and 24 characters that nobody guesses."""
+"""IDs in the form of the hosted API: a prefix, and 24 characters that cannot be guessed."""
 
 import os
 import string

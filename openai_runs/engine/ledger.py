@@ -1,7 +1,7 @@
-"""`Ledger`: the one place through which objects are found and changes flow.
+"""`Ledger`: all reads and commits of the engine go through it.
 
-A change is decided under the lock of its thread (or of its assistant), committed, and only then published: so
-nobody sees what a crash could take back, and events come in the order in which things happened.
+A change is decided under the lock of its thread (or of its assistant), committed, and only then published. So no
+subscriber sees a change that a crash could undo, and events come in the order of the changes.
 """
 
 import logging
@@ -29,8 +29,8 @@ from openai_runs.stores.store import Store
 
 _logger = logging.getLogger("openai_runs.engine")
 
-#: Seconds until a store that could not take a commit is asked again.
-_PATIENCE: Final = 1.0
+#: Seconds until a commit that found the store unavailable is repeated.
+_RETRY_INTERVAL: Final = 1.0
 
 T = TypeVar("T", bound=Stored)
 ResultT = TypeVar("ResultT")
@@ -48,18 +48,18 @@ _NAMES: Final[Mapping[type[Any], str]] = {
 
 @define
 class Ledger:
-    """A store, its locks, and who listens to changes."""
+    """A store, with locks for its objects and subscribers to its runs."""
 
     store: Store
     clock: Clock
     is_open: bool = field(default=False, kw_only=True)
     _locks: WeakValueDictionary[str, anyio.Lock] = field(factory=WeakValueDictionary, init=False)
-    # By run. One each: who listens since the run was created is through when it waits for outputs, with which the next
-    # one comes.
+    # By run. One each: the subscriber that came with `createRun` is done once the run waits for tool outputs, and the
+    # request that submits them brings the next one.
     _subscribers: dict[str, Subscriber] = field(factory=dict, init=False)
 
     def lock(self, id: str) -> anyio.Lock:
-        """The lock of a thread or of an assistant. It is gone when nobody uses it."""
+        """The lock of a thread or of an assistant. It is dropped when it is no longer in use."""
         if (lock := self._locks.get(id)) is None:
             lock = self._locks[id] = anyio.Lock(fast_acquire=True)
         return lock
@@ -71,70 +71,73 @@ class Ledger:
         events: Sequence[ApiEvent] = (),
         subscriber: Subscriber | None = None,
     ) -> None:
-        """Store changes, then publish what happened to a run.
+        """Store changes, then publish the events of a run.
 
         Args:
-            changes: What to store; all of it, or nothing.
-            run_id: The run that something happened to.
-            events: What happened.
-            subscriber: Is told this and all that comes, in place of an earlier one, until `unsubscribe`.
+            changes: What to store: all of it or, on an error, nothing.
+            run_id: The run that the events belong to.
+            events: The events, in order.
+            subscriber: Receives these events and all later ones until `unsubscribe`; replaces an earlier subscriber.
 
         Raises:
             StoreUnavailableError: Nothing was stored or published.
-            StoreDataError: Likewise, and later is no better.
+            StoreDataError: Likewise, and trying again does not help.
         """
         if not self.is_open:
             raise RuntimeError("the engine is not running: use it as `async with Engine(…) as engine`")
-        # Whoever asked may be cancelled meanwhile; what is being written is written, and under its lock.
+        # Shielded: if the caller is cancelled, the commit must still finish, and under its lock.
         with anyio.CancelScope(shield=True):
             await self.store.commit(changes)
         if subscriber is not None:
             self._subscribers[run_id] = subscriber
         self.publish(run_id, events)
 
-    async def persist(self, transition: Callable[[], Awaitable[ResultT]]) -> ResultT:
-        """Make a transition of which nobody can be told that it failed: while the store is unavailable, try again.
+    async def retry_until_stored(self, transition: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        """Make a transition, and repeat it while the store is unavailable.
+
+        For transitions that no request waits for: there is no caller to whom the error could be raised.
 
         Args:
-            transition: Takes the lock it needs, reads, decides, and commits once; changes nothing before that.
+            transition: Takes the lock it needs, reads, decides, and commits once. It must change nothing before
+                the commit, so that it can be repeated.
         """
         while True:
             try:
                 return await transition()
-            except StoreUnavailableError:  # of which the store tells the log, once and not for each run
-                await self.clock.sleep_until(self.clock.now() + _PATIENCE)
+            except StoreUnavailableError:  # not logged here: the store logs it once, not once for each run
+                await self.clock.sleep_until(self.clock.now() + _RETRY_INTERVAL)
 
     def now(self) -> datetime:
-        """The time as the API shows it."""
+        """The current time, as the API shows it."""
         return timestamp(self.clock.now())
 
     def publish(self, run_id: str, events: Sequence[ApiEvent]) -> None:
-        """Tell what happened to a run."""
+        """Pass the events of a run to its subscriber."""
         if not events:
             return
         try:
             if (subscriber := self._subscribers.get(run_id)) is not None:
                 subscriber.receive(events)
-        except Exception:  # what is committed is committed, whether or not somebody can be told of it
+        except Exception:  # the change is committed already: a broken subscriber must not fail the run
             _logger.exception("run %s: its subscriber failed at %s", run_id, events[0].name)
 
     def unsubscribe(self, run_id: str, subscriber: Subscriber) -> None:
-        """Tell a subscriber nothing more."""
+        """Send a subscriber no more events."""
         if self._subscribers.get(run_id) is subscriber:
             del self._subscribers[run_id]
 
     async def get(self, kind: type[T], id: str) -> T:
-        """Read an object that is surely there."""
+        """Read an object that must exist."""
         record = await self.store.get(kind, id)
         if record is None:
-            raise LookupError(f"the store has lost {kind.__name__} {id}")
+            raise LookupError(f"the store has no {kind.__name__} {id}, though other objects refer to it")
         return record.value
 
     async def find(self, kind: type[T], owner: str, id: str) -> Record[T]:
         """Find an object of an owner.
 
         Raises:
-            ApiError: 404: it does not exist, or is somebody else's.
+            ApiError: 404: it does not exist, or belongs to another owner.
         """
         record = await self.store.get(kind, id)
         if record is None or record.owner != owner:
@@ -158,10 +161,10 @@ class Ledger:
     async def page(
         self, kind: type[PagedT], group: str, query: PageQuery, *, run_id: str | None = None
     ) -> Page[PagedT]:
-        """Read a part of a list.
+        """Read a page of a list.
 
         Raises:
-            ApiError: 400: a cursor is not in the list. (404 would say that the list does not exist.)
+            ApiError: 400: a cursor is not in the list. (404 would mean that the list does not exist.)
         """
         try:
             records, more = await self.store.page(kind, group, query, run_id=run_id)

@@ -1,4 +1,4 @@
-"""What a backend is asked on behalf of a run. No I/O."""
+"""Builds the `ModelRequest` of a run's next model call. No I/O."""
 
 from collections.abc import Iterable
 
@@ -10,15 +10,15 @@ from openai_runs.stores.records import RunState
 
 
 def model_request(run: Run, state: RunState, history: Iterable[Message | RunStep], now: float) -> ModelRequest:
-    """Put a run's next model call together.
+    """Build the request for a run's next model call.
 
     Args:
         run: The run.
-        state: Its state.
-        history: What there is of the thread for the model to see, truncated as the run wishes.
+        state: The run's state.
+        history: The thread's messages and steps, truncated by the run's ``truncation_strategy``.
         now: Unix seconds.
     """
-    items = tuple(item for item in history if _is_said(item))
+    items = tuple(item for item in history if _is_visible(item))
     has_called = any(isinstance(item, RunStep) and item.run_id == run.id for item in items)
     return ModelRequest(
         run_id=run.id,
@@ -27,7 +27,7 @@ def model_request(run: Run, state: RunState, history: Iterable[Message | RunStep
         instructions=run.instructions or "",
         items=items,
         tools=run.tools,
-        # A choice that is forced again in every round would let no run end.
+        # Only the first call is forced: a tool choice that is forced in every turn would never let the run end.
         tool_choice="auto" if has_called and run.tool_choice != "none" else run.tool_choice or "auto",
         parallel_tool_calls=run.parallel_tool_calls is not False,
         response_format=run.response_format or "auto",
@@ -35,8 +35,8 @@ def model_request(run: Run, state: RunState, history: Iterable[Message | RunStep
         temperature=state.temperature,
         top_p=state.top_p,
         reasoning_effort=state.reasoning_effort,
-        max_prompt_tokens=_left(run.max_prompt_tokens, state.usage.prompt_tokens),
-        max_completion_tokens=_left(run.max_completion_tokens, state.usage.completion_tokens),
+        max_prompt_tokens=_remaining(run.max_prompt_tokens, state.usage.prompt_tokens),
+        max_completion_tokens=_remaining(run.max_completion_tokens, state.usage.completion_tokens),
         metadata=run.metadata or {},
         may_shorten=run.truncation_strategy is None or run.truncation_strategy.type == "auto",
         seconds_left=state.deadline - now,
@@ -44,11 +44,11 @@ def model_request(run: Run, state: RunState, history: Iterable[Message | RunStep
     )
 
 
-def _is_said(item: Message | RunStep) -> bool:
+def _is_visible(item: Message | RunStep) -> bool:
     if isinstance(item, Message):
         return item.status != MessageStatus.IN_PROGRESS
     return isinstance(item.step_details, ToolCalls) and bool(item.step_details.tool_calls)
 
 
-def _left(limit: int | None, used: int) -> int | None:
+def _remaining(limit: int | None, used: int) -> int | None:
     return None if limit is None else limit - used

@@ -1,4 +1,4 @@
-"""Request bodies to models: defaults filled in, the assistant's values taken over, new IDs given. No I/O."""
+"""Makes models from request bodies: with defaults, the assistant's values, and new IDs. No I/O."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,27 +19,27 @@ from openai_runs.models.thread import Thread
 from openai_runs.models.tool import FunctionTool, NamedToolChoice, ResponseFormat, Tool, ToolResources
 from openai_runs.stores.records import RunState
 
-#: A request body, valid by the API document.
+#: A request body, valid by the API's schema.
 Body: TypeAlias = Mapping[str, Any]
 
-#: For `Model.absent` of what the engine makes: every field is on the wire, nulls included.
+#: `Model.absent` of the engine's objects: no field is left out of the JSON, nulls included.
 ALL_SHOWN: Final[frozenset[str]] = frozenset()
-# What the API's schema does not have is shown only where there is something to show.
-_ASSISTANT_SHOWN: Final = frozenset({"reasoning_effort"})
-_RUN_SHOWN: Final = frozenset({"reasoning_effort", "tool_resources"})
+# Fields that the API's schema lacks: left out of the JSON while they are null.
+_ASSISTANT_HIDDEN_IF_NONE: Final = frozenset({"reasoning_effort"})
+_RUN_HIDDEN_IF_NONE: Final = frozenset({"reasoning_effort", "tool_resources"})
 _AUTO_TRUNCATION: Final = TruncationStrategy(type="auto", absent=ALL_SHOWN)
 
 
 def timestamp(now: float) -> datetime:
-    """The API's timestamps are whole seconds."""
+    """Make a timestamp of the API, which has whole seconds."""
     return datetime.fromtimestamp(int(now), UTC)
 
 
 def parse(value: Any, into: Any, param: str) -> Any:
-    """Make models of a part of a body.
+    """Load a part of a body as a model.
 
     Raises:
-        ApiError: 400: the document allows it, and yet it makes no sense to us.
+        ApiError: 400: the API's schema allows it, but our model does not.
     """
     try:
         return _wire.load(value, into)
@@ -49,25 +49,25 @@ def parse(value: Any, into: Any, param: str) -> Any:
 
 
 def new_assistant(body: Body, now: float) -> Assistant:
-    """Make an assistant as it was asked for; `shown_assistant` fills in the defaults."""
+    """Make an assistant with the values of the body only; `shown_assistant` adds the defaults."""
     return _assistant({"id": new_id("asst"), "created_at": int(now), "tool_resources": {}, **body})
 
 
 def changed_assistant(assistant: Assistant, body: Body) -> Assistant:
-    """Make the assistant that a change leaves behind."""
+    """Apply the body of an update to an assistant."""
     return _assistant({**_wire.dump(assistant), **body})
 
 
 def _assistant(data: Body) -> Assistant:
     _refuse_new_vector_stores(data.get("tool_resources"))
     assistant: Assistant = parse(data, Assistant, "body")
-    return evolve(assistant, metadata=assistant.metadata or {}, absent=_ASSISTANT_SHOWN)
+    return evolve(assistant, metadata=assistant.metadata or {}, absent=_ASSISTANT_HIDDEN_IF_NONE)
 
 
 def shown_assistant(assistant: Assistant) -> Assistant:
-    """Fill in the API's defaults.
+    """Add the API's defaults to an assistant, for a response.
 
-    They are not stored: a model that takes no temperature must not be sent one that nobody asked for.
+    They are not stored: some models accept no temperature, and must not be sent one that the caller did not set.
     """
     return evolve(
         assistant,
@@ -90,7 +90,7 @@ def new_thread(body: Body, now: float) -> Thread:
 
 
 def changed_thread(thread: Thread, body: Body) -> Thread:
-    """Make the thread that a change leaves behind."""
+    """Apply the body of an update to a thread."""
     if "tool_resources" in body:
         thread = evolve(thread, tool_resources=_tool_resources(body["tool_resources"]))
     return with_metadata(thread, body)
@@ -100,12 +100,12 @@ MetadataT = TypeVar("MetadataT", Thread, Message, Run)
 
 
 def with_metadata(value: MetadataT, body: Body) -> MetadataT:
-    """Put a change's metadata, if it has some, in place of all that was there."""
+    """Replace the metadata by that of an update's body, if the body has any."""
     return evolve(value, metadata=body["metadata"] or {}) if "metadata" in body else value
 
 
 def new_messages(bodies: Iterable[Body], thread_id: str, now: float) -> Work[list[Message]]:
-    """Make messages that a caller adds to a thread."""
+    """Make the messages that a request adds to a thread."""
     messages = []
     for body in bodies:
         messages.append(new_message(body, thread_id, now))
@@ -114,7 +114,7 @@ def new_messages(bodies: Iterable[Body], thread_id: str, now: float) -> Work[lis
 
 
 def new_message(body: Body, thread_id: str, now: float) -> Message:
-    """Make a message that a caller adds to a thread."""
+    """Make a message that a request adds to a thread."""
     content, attachments = body["content"], body.get("attachments")
     created_at = timestamp(now)
     return Message(
@@ -141,14 +141,14 @@ def _content(parts: Sequence[Body]) -> tuple[Content, ...]:
 
 
 def new_run(body: Body, thread: Thread, assistant: Assistant, now: float, expires_after: float) -> tuple[Run, RunState]:
-    """Make a run, and what the engine must know beside it. ``None`` in the body is the assistant's value."""
+    """Make a run and its state. Where the body has ``None`` or no value, the assistant's applies."""
 
-    def given(name: str) -> Any:
+    def setting(name: str) -> Any:
         return getattr(assistant, name) if body.get(name) is None else body[name]
 
     tools, choice, response_format = body.get("tools"), body.get("tool_choice"), body.get("response_format")
     truncation, resources = body.get("truncation_strategy"), body.get("tool_resources")
-    temperature, top_p = given("temperature"), given("top_p")
+    temperature, top_p = setting("temperature"), setting("top_p")
     created_at = timestamp(now)
     run = Run(
         id=new_id("run"),
@@ -157,14 +157,14 @@ def new_run(body: Body, thread: Thread, assistant: Assistant, now: float, expire
         assistant_id=assistant.id,
         status=RunStatus.QUEUED,
         expires_at=created_at + timedelta(seconds=math.ceil(expires_after)),
-        model=given("model"),
-        instructions="\n\n".join(filter(None, [given("instructions"), body.get("additional_instructions")])),
+        model=setting("model"),
+        instructions="\n\n".join(filter(None, [setting("instructions"), body.get("additional_instructions")])),
         tools=assistant.tools if tools is None else parse(tools, tuple[Tool, ...], "tools"),
         metadata=body.get("metadata") or {},
         temperature=1.0 if temperature is None else temperature,
         top_p=1.0 if top_p is None else top_p,
-        max_prompt_tokens=_whole(body.get("max_prompt_tokens")),
-        max_completion_tokens=_whole(body.get("max_completion_tokens")),
+        max_prompt_tokens=_as_int(body.get("max_prompt_tokens")),
+        max_completion_tokens=_as_int(body.get("max_completion_tokens")),
         truncation_strategy=_AUTO_TRUNCATION if truncation is None else _truncation(truncation),
         tool_choice=parse(choice, NamedToolChoice, "tool_choice") if isinstance(choice, Mapping) else choice or "auto",
         parallel_tool_calls=body.get("parallel_tool_calls", True),
@@ -173,9 +173,9 @@ def new_run(body: Body, thread: Thread, assistant: Assistant, now: float, expire
             if isinstance(response_format, Mapping)
             else response_format or assistant.response_format or "auto"
         ),
-        reasoning_effort=given("reasoning_effort"),
+        reasoning_effort=setting("reasoning_effort"),
         tool_resources=None if resources is None else _tool_resources(resources),
-        absent=_RUN_SHOWN,
+        absent=_RUN_HIDDEN_IF_NONE,
     )
     _check_tool_choice(run)
     state = RunState(
@@ -185,20 +185,20 @@ def new_run(body: Body, thread: Thread, assistant: Assistant, now: float, expire
         temperature=temperature,
         top_p=top_p,
         reasoning_effort=run.reasoning_effort,
-        tool_resources=_first_of(run.tool_resources, thread.tool_resources, assistant.tool_resources),
+        tool_resources=_merged(run.tool_resources, thread.tool_resources, assistant.tool_resources),
     )
     return run, state
 
 
 def _truncation(body: Body) -> TruncationStrategy:
     if body["type"] == "last_messages" and body.get("last_messages") is None:
-        message = "'truncation_strategy.last_messages' must be given when the type is 'last_messages'."
+        message = "'truncation_strategy.last_messages' must be setting when the type is 'last_messages'."
         raise ApiError(400, message, param="truncation_strategy.last_messages", code="invalid_value")
-    return TruncationStrategy(type=body["type"], last_messages=_whole(body.get("last_messages")), absent=ALL_SHOWN)
+    return TruncationStrategy(type=body["type"], last_messages=_as_int(body.get("last_messages")), absent=ALL_SHOWN)
 
 
-def _whole(number: float | None) -> int | None:
-    """An integer as such: in JSON Schema ``1.0`` and ``1e300`` are integers too. It may be of any size."""
+def _as_int(number: float | None) -> int | None:
+    """Convert a number to ``int``: in JSON Schema ``1.0`` and ``1e300`` are integers too. It may be of any size."""
     return None if number is None else int(number)
 
 
@@ -217,15 +217,15 @@ def _tool_resources(body: Body | None) -> ToolResources | None:
 
 def _refuse_new_vector_stores(resources: Body | None) -> None:
     if resources and (resources.get("file_search") or {}).get("vector_stores"):
-        message = "Vector stores cannot be made here; make one where your files are, and pass 'vector_store_ids'."
+        message = "Vector stores cannot be created here: create one where your files are, and pass 'vector_store_ids'."
         raise ApiError(400, message, param="tool_resources.file_search.vector_stores", code="invalid_value")
 
 
-def _first_of(*resources: ToolResources | None) -> ToolResources | None:
-    """Take each tool's resources from the first who has some."""
-    given = [each for each in resources if each is not None]
-    code_interpreter = next((each.code_interpreter for each in given if each.code_interpreter is not None), None)
-    file_search = next((each.file_search for each in given if each.file_search is not None), None)
+def _merged(*resources: ToolResources | None) -> ToolResources | None:
+    """Take each tool's resources from the first argument that has any."""
+    present = [each for each in resources if each is not None]
+    code_interpreter = next((each.code_interpreter for each in present if each.code_interpreter is not None), None)
+    file_search = next((each.file_search for each in present if each.file_search is not None), None)
     if code_interpreter is None and file_search is None:
         return None
     return ToolResources(code_interpreter=code_interpreter, file_search=file_search)

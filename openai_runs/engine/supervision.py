@@ -1,4 +1,4 @@
-"""A task that may fail without taking all others of its task group with it."""
+"""`supervise`: lets a task fail without cancelling the other tasks of its task group."""
 
 import asyncio
 import math
@@ -8,25 +8,25 @@ from typing import Any
 import anyio
 
 
-async def contained(failed: Callable[[BaseException], None], work: Callable[[], Awaitable[object]]) -> None:
-    """Do work, and let no exception of it out: in a task group, it would end all the other tasks.
+async def supervise(on_failure: Callable[[BaseException], None], work: Callable[[], Awaitable[object]]) -> None:
+    """Await ``work()``, and pass its exception to ``on_failure``: raised in a task group, it would cancel the others.
 
-    What does get out is not the work's own: ``KeyboardInterrupt`` and ``SystemExit``, which end the process, and the
-    cancellation of a scope around us. A ``CancelledError`` or ``GeneratorExit`` that somebody merely raises is a
-    failure like any other.
+    Only exceptions from outside of the work are raised: ``KeyboardInterrupt`` and ``SystemExit``, which end the
+    process, and the cancellation of an enclosing scope. A ``CancelledError`` or ``GeneratorExit`` that the work itself
+    raises is a failure like any other.
 
     Args:
-        failed: Is told of a failure. It must not raise, and what it has done about it belongs into another task: this
-            one may have a cancellation pending that nobody takes back.
-        work: What to do; to be called in a task of its own.
+        on_failure: Called with the exception. It must not raise, and must start a task for anything that awaits: this
+            task may have a pending cancellation that is never withdrawn.
+        work: What to do. `supervise` must run in a task of its own.
     """
     task = asyncio.current_task()
     try:
         await work()
-    except BaseException as error:  # whose it is decides what becomes of it
+    except BaseException as error:  # also CancelledError and GeneratorExit, which a backend may raise by mistake
         if _is_from_outside(error, task):
             raise
-        failed(error)
+        on_failure(error)
 
 
 def _is_from_outside(error: BaseException, task: "asyncio.Task[Any] | None") -> bool:
@@ -36,11 +36,11 @@ def _is_from_outside(error: BaseException, task: "asyncio.Task[Any] | None") -> 
         case BaseExceptionGroup():
             return error.subgroup((KeyboardInterrupt, SystemExit)) is not None
         case asyncio.CancelledError():
-            # `task.cancelling()` is no witness: Python 3.11 and 3.12 leave a request uncounted where a task group of
-            # asyncio's has failed, and a backend can cancel the task that it is called by.
+            # `task.cancelling()` cannot tell: Python 3.11 and 3.12 do not count a request where an `asyncio.TaskGroup`
+            # has failed, and a backend can cancel the task that calls it.
             return anyio.current_effective_deadline() == -math.inf
         case GeneratorExit():
-            return not _is_current(task)  # then it is our coroutine that is being closed, outside of its loop
+            return not _is_current(task)  # otherwise our own coroutine is being closed, outside of its loop
         case _:
             return False
 
@@ -48,5 +48,5 @@ def _is_from_outside(error: BaseException, task: "asyncio.Task[Any] | None") -> 
 def _is_current(task: "asyncio.Task[Any] | None") -> bool:
     try:
         return asyncio.current_task() is task
-    except RuntimeError:  # no loop runs
+    except RuntimeError:  # no event loop is running
         return False

@@ -1,8 +1,8 @@
 """`Turn`: one model call of a run, from ``queued`` to ``requires_action`` or to the run's end.
 
-Whoever changes a run holds the lock of its thread and reads the run anew: clients change its metadata and cancel it,
-and its deadline passes. A turn that has lost its run in this way is *over*: it says and changes nothing more, whether
-or not its backend has stopped.
+Every change of a run is made under the lock of its thread, after reading the run again: in between, a client may have
+changed its metadata or cancelled it, or it may have expired. A turn whose run was ended like that is *abandoned*: it
+publishes and changes nothing more, even if its backend continues.
 """
 
 import logging
@@ -30,7 +30,7 @@ from openai_runs.backends.model_backend import (
     UsageReport,
 )
 from openai_runs.engine.api_events import ApiEvent
-from openai_runs.engine.endings import Changeset, end_message, end_run, forget
+from openai_runs.engine.endings import Changeset, deletions_of_unused, end_message, end_run
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_request import model_request
 from openai_runs.engine.turn_output import (
@@ -38,11 +38,11 @@ from openai_runs.engine.turn_output import (
     ToolCallsDraft,
     TurnProgress,
     add_usage,
-    begun,
     ended_step,
     hosted_delta,
     new_message_step,
     new_tool_step,
+    started_events,
     usage_of,
     with_calls,
 )
@@ -64,12 +64,12 @@ from openai_runs.stores.records import NO_USAGE, Change, Record, RunState
 _logger = logging.getLogger("openai_runs.engine")
 
 
-_CODES: Final = ("server_error", "rate_limit_exceeded", "invalid_prompt")
-_REASONS: Final = get_args(FinishReason)
+_ERROR_CODES: Final = ("server_error", "rate_limit_exceeded", "invalid_prompt")
+_FINISH_REASONS: Final = get_args(FinishReason)
 
 
-class _OverError(Exception):
-    """Somebody else has ended the run, or is about to."""
+class _AbandonedError(Exception):
+    """The run has been ended by others, or is about to be."""
 
 
 @define(eq=False)
@@ -81,46 +81,46 @@ class Turn:
     owner: str
     _ledger: Ledger
     _backend: ModelBackend
-    _concluded: Callable[[RunStatus], None]  # is told, under the lock, how the turn has left the run
+    _on_finished: Callable[[RunStatus], None]  # called under the lock, with the run's new status
     progress: TurnProgress = field(factory=TurnProgress, init=False)
     _scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
-    _over: bool = field(default=False, init=False)
-    _handle: str | None = field(default=None, init=False)  # of a call that goes on without us
+    _is_abandoned: bool = field(default=False, init=False)
+    _handle: str | None = field(default=None, init=False)  # of a call that continues at the endpoint without us
     _used_ids: set[str] = field(factory=set, init=False)  # of the run's earlier tool calls
 
     def abandon(self) -> None:
-        """Stop: from now on the run is somebody else's."""
-        self._over = True
+        """Stop the turn: from now on, whoever calls this changes the run."""
+        self._is_abandoned = True
         self._scope.cancel()
 
-    async def carry_out(self) -> None:
-        """Do it all. Returns when the run waits, or has ended, or was taken away.
+    async def execute(self) -> None:
+        """Execute the turn. Returns when the run requires action, has ended, or the turn was abandoned.
 
         Raises:
-            BaseException: The run is as it was, and has to be ended. Whatever a backend, a store or a subscriber comes
-                up with may get out here, a ``CancelledError`` too.
+            BaseException: The turn failed, and the caller must end the run. Any exception of a backend, a store or a
+                subscriber may be raised here, ``CancelledError`` too.
         """
         with self._scope:
             try:
-                run, state = await self._ledger.persist(self._begin)
+                run, state = await self._ledger.retry_until_stored(self._start)
                 self._handle = state.handle
                 error = await self._call_model(run, state)
-                await self._ledger.persist(partial(self._conclude, error))
+                await self._ledger.retry_until_stored(partial(self._finish, error))
                 if error is not None and self._handle is not None:
-                    await abandon_call(self._backend, self._handle)
-            except _OverError:
-                pass  # whoever took the run away sees to all there is to do
+                    await stop_call(self._backend, self._handle)
+            except _AbandonedError:
+                pass  # whoever abandoned the turn ends the run
 
     async def _read(self) -> tuple[Run, RunState]:
-        if self._over:  # then the scope is cancelled too; but a backend may have shielded us from that
-            raise _OverError
+        if self._is_abandoned:  # needed although the scope is cancelled: a backend may have shielded us from that
+            raise _AbandonedError
         return await self._ledger.get(Run, self.run_id), await self._ledger.get(RunState, self.run_id)
 
-    async def _begin(self) -> tuple[Run, RunState]:
+    async def _start(self) -> tuple[Run, RunState]:
         async with self._ledger.lock(self.thread_id):
             run, state = await self._read()
-            self.progress.remembered = [await self._ledger.get(RunStep, id) for id in state.steps]
-            if run.status is RunStatus.QUEUED:  # else it is an interrupted call that is repeated
+            self.progress.reusable_steps = [await self._ledger.get(RunStep, id) for id in state.steps]
+            if run.status is RunStatus.QUEUED:  # otherwise this is the retry of an interrupted call
                 run = moved(run, RunStatus.IN_PROGRESS, started_at=self._ledger.now())
                 await self._commit([Record(self.owner, run)], ApiEvent("thread.run.in_progress", run))
             return run, state
@@ -137,160 +137,160 @@ class Turn:
             self.progress.reason = "max_tokens"
             return None
         try:
-            await self._listen(request)
+            await self._read_events(request)
         except BackendError as error:
-            # Not all backends are ours: what is no text could be stored, and never be read again.
-            code = error.code if error.code in _CODES else "server_error"
+            # A backend by a user may pass something else than a string, which could be stored but not loaded again.
+            code = error.code if error.code in _ERROR_CODES else "server_error"
             return LastError(code=code, message=str(error.message))
-        except (_OverError, StoreError):  # the store's trouble is no failure of the backend
+        except (_AbandonedError, StoreError):  # these are not failures of the backend
             raise
         except Exception:
-            await anyio.lowlevel.checkpoint_if_cancelled()  # then it is how the backend takes being stopped
-            # Whatever a backend comes up with, it is the end of this run only.
+            # If we are cancelled, the error is only the backend's reaction to that.
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            # Any other exception of a backend is a bug in it, and fails this run only.
             _logger.exception("run %s: the model backend failed", run.id)
-            return LastError(code="server_error", message="The model backend failed; the server's log says how.")
+            return LastError(code="server_error", message="The model backend failed; the server's log says why.")
         return None
 
     async def _request(self, run: Run, state: RunState) -> ModelRequest:
         last_messages = None if run.truncation_strategy is None else run.truncation_strategy.last_messages
         records = await self._ledger.store.history(run.thread_id, last_messages=last_messages, besides_run=run.id)
-        # What an interrupted call has said it is going to say again: it must not find it said.
-        unsaid = {id for step in self.progress.remembered for id in (step.id, step.message_id)}
-        history = [record.value for record in records if record.value.id not in unsaid]
+        # The retry of an interrupted call must not see the output of its first attempt: it will produce it again.
+        first_attempt = {id for step in self.progress.reusable_steps for id in (step.id, step.message_id)}
+        history = [record.value for record in records if record.value.id not in first_attempt]
         request = model_request(run, state, history, self._ledger.clock.now())
         self._used_ids = {call.id for step in request.rounds for call in step.function_calls}
         return request
 
-    async def _listen(self, request: ModelRequest) -> None:
+    async def _read_events(self, request: ModelRequest) -> None:
         async with aclosing(self._backend.respond(request)) as events:
             async for event in events:
-                await self._take(event)
+                await self._apply(event)
 
-    async def _take(self, event: BackendEvent) -> None:
-        # Looked at closely, since what comes from a backend is stored, and other objects would not be found again.
+    async def _apply(self, event: BackendEvent) -> None:
+        # Types are checked because a backend's values are stored, and values of other types could not be loaded again.
         match event:
             case TextChunk(str(text)):
-                await self._write("text", text)
+                await self._add_text("text", text)
             case RefusalChunk(str(text)):
-                await self._write("refusal", text)
+                await self._add_text("refusal", text)
             case AnnotationAdded(FileCitation() | FilePath() | Unknown() as annotation):
-                await self._annotate(annotation)
+                await self._add_annotation(annotation)
             case ToolCallChunk(int(), str() | None, str() | None, str()):
-                await self._call(event)
+                await self._add_call_chunk(event)
             case HostedToolCall(CodeInterpreterCall() | FileSearchCall() as call):
-                await self._ledger.persist(partial(self._add_hosted, call))
+                await self._ledger.retry_until_stored(partial(self._add_hosted_call, call))
             case Detached(str(handle)):
-                await self._ledger.persist(partial(self._keep_handle, handle))
+                await self._ledger.retry_until_stored(partial(self._store_handle, handle))
             case UsageReport(int(prompt_tokens), int(completion_tokens)):
-                self.progress.usage = usage_of(
-                    int(prompt_tokens), int(completion_tokens)
-                )  # a bool is no number in JSON
-            case Finished(reason) if reason in _REASONS:
+                # int(), since a bool is an int in Python but no number in JSON.
+                self.progress.usage = usage_of(int(prompt_tokens), int(completion_tokens))
+            case Finished(reason) if reason in _FINISH_REASONS:
                 self.progress.reason = reason
             case _:
                 raise TypeError(
-                    f"this is no event of a backend: {event!r}"
-                )  # its author hears of it, and the run fails
+                    f"the backend yielded {event!r}, which is no event of openai_runs.backends.model_backend"
+                )
 
-    async def _write(self, kind: Literal["text", "refusal"], text: str) -> None:
-        if text and (writing := await self._writing()) is not None:
-            self._publish_delta("thread.message.delta", writing.add(kind, text))
+    async def _add_text(self, kind: Literal["text", "refusal"], text: str) -> None:
+        if text and (message_draft := await self._open_message_draft()) is not None:
+            self._publish_delta("thread.message.delta", message_draft.add(kind, text))
 
-    async def _annotate(self, annotation: Annotation) -> None:
-        if (writing := await self._writing()) is not None:
-            self._publish_delta("thread.message.delta", writing.annotate(annotation))
+    async def _add_annotation(self, annotation: Annotation) -> None:
+        if (message_draft := await self._open_message_draft()) is not None:
+            self._publish_delta("thread.message.delta", message_draft.annotate(annotation))
 
-    async def _writing(self) -> MessageDraft | None:
-        """The message that is being written, begun if need be; ``None`` if it is in the thread already."""
-        if self.progress.writing is None and not self.progress.muted:
-            await self._ledger.persist(self._open_message)
-        return self.progress.writing
+    async def _open_message_draft(self) -> MessageDraft | None:
+        """Return the draft of the message, started if necessary; ``None`` if the text must be dropped."""
+        if self.progress.message_draft is None and not self.progress.drops_text:
+            await self._ledger.retry_until_stored(self._start_message)
+        return self.progress.message_draft
 
-    async def _open_message(self) -> None:
+    async def _start_message(self) -> None:
         async with self._ledger.lock(self.thread_id):
             run, state = await self._read()
-            if (recalled := self.progress.recall("message_creation")) is not None:
-                self.progress.remembered.remove(recalled)
-                if recalled.status == RunStepStatus.IN_PROGRESS:
-                    self.progress.writing = MessageDraft(recalled.id, recalled.message_id or "")
+            if (reused := self.progress.reusable_step("message_creation")) is not None:
+                self.progress.reusable_steps.remove(reused)
+                if reused.status == RunStepStatus.IN_PROGRESS:
+                    self.progress.message_draft = MessageDraft(reused.id, reused.message_id or "")
                 else:
-                    self.progress.muted = True
+                    self.progress.drops_text = True
                 return
             step, message = new_message_step(run, self._ledger.now())
             await self._commit(
                 [Record(self.owner, step), Record(self.owner, message), self._with_step(state, step)],
-                *begun(step),
+                *started_events(step),
                 ApiEvent("thread.message.created", message),
                 ApiEvent("thread.message.in_progress", message),
             )
-            self.progress.writing = MessageDraft(step.id, message.id)
+            self.progress.message_draft = MessageDraft(step.id, message.id)
 
-    async def _call(self, delta: ToolCallChunk) -> None:
-        if self.progress.calling is None or self.progress.writing is not None:
-            await self._ledger.persist(self._open_calls)
-        self.progress.muted = False
-        if self.progress.calling is not None and (shown := self.progress.calling.add(delta)) is not None:
+    async def _add_call_chunk(self, delta: ToolCallChunk) -> None:
+        if self.progress.calls_draft is None or self.progress.message_draft is not None:
+            await self._ledger.retry_until_stored(self._start_calls)
+        self.progress.drops_text = False
+        if self.progress.calls_draft is not None and (shown := self.progress.calls_draft.add(delta)) is not None:
             self._publish_delta("thread.run.step.delta", shown)
 
-    async def _open_calls(self) -> None:
-        """Begin a round of tool calls, or go on with it; either way what was being written is complete."""
+    async def _start_calls(self) -> None:
+        """Start a step of tool calls, or continue it. A message before it is complete now."""
         async with self._ledger.lock(self.thread_id):
             run, state = await self._read()
-            changes, events = await self._end_writing()
-            calling, recalled = self.progress.calling, None
-            if calling is None:
-                recalled = self.progress.recall("tool_calls", RunStepStatus.IN_PROGRESS)
-                step = recalled or new_tool_step(run, self._ledger.now())
-                calling = ToolCallsDraft(step.id, run.parallel_tool_calls is not False, self._used_ids)
-                if recalled is None:
+            changes, events = await self._complete_message()
+            calls_draft, reused = self.progress.calls_draft, None
+            if calls_draft is None:
+                reused = self.progress.reusable_step("tool_calls", RunStepStatus.IN_PROGRESS)
+                step = reused or new_tool_step(run, self._ledger.now())
+                calls_draft = ToolCallsDraft(step.id, run.parallel_tool_calls is not False, self._used_ids)
+                if reused is None:
                     changes += [Record(self.owner, step), self._with_step(state, step)]
-                    events += begun(step)
+                    events += started_events(step)
             await self._commit(changes, *events)
-            if recalled is not None:
-                self.progress.remembered.remove(recalled)
-            self.progress.writing, self.progress.calling = None, calling
+            if reused is not None:
+                self.progress.reusable_steps.remove(reused)
+            self.progress.message_draft, self.progress.calls_draft = None, calls_draft
 
-    async def _add_hosted(self, call: CodeInterpreterCall | FileSearchCall) -> None:
-        """Take in a use of one of the endpoint's own tools: a step that is complete at once."""
+    async def _add_hosted_call(self, call: CodeInterpreterCall | FileSearchCall) -> None:
+        """Add a call of one of the endpoint's own tools, as a step that is complete at once."""
         async with self._ledger.lock(self.thread_id):
             run, state = await self._read()
-            changes, events = await self._end_writing()
-            recalled = self.progress.recall("tool_calls", RunStepStatus.COMPLETED)
-            if recalled is None:
+            changes, events = await self._complete_message()
+            reused = self.progress.reusable_step("tool_calls", RunStepStatus.COMPLETED)
+            if reused is None:
                 step = new_tool_step(run, self._ledger.now())
                 ended = evolve(step, step_details=ToolCalls(tool_calls=(call,)))
                 ended = ended_step(ended, RunStepStatus.COMPLETED, self._ledger.now(), usage=NO_USAGE)
                 changes += [Record(self.owner, ended), self._with_step(state, step)]
                 delta = ApiEvent("thread.run.step.delta", hosted_delta(step, call))
-                events += [*begun(step), delta, ApiEvent("thread.run.step.completed", ended)]
+                events += [*started_events(step), delta, ApiEvent("thread.run.step.completed", ended)]
             await self._commit(changes, *events)
-            if recalled is not None:
-                self.progress.remembered.remove(recalled)
-            self.progress.writing, self.progress.muted = None, False
+            if reused is not None:
+                self.progress.reusable_steps.remove(reused)
+            self.progress.message_draft, self.progress.drops_text = None, False
 
-    async def _end_writing(self) -> Changeset:
-        if self.progress.writing is None:
+    async def _complete_message(self) -> Changeset:
+        if self.progress.message_draft is None:
             return [], []
-        step = await self._ledger.get(RunStep, self.progress.writing.step_id)
+        step = await self._ledger.get(RunStep, self.progress.message_draft.step_id)
         return await end_message(self._ledger, self.owner, step, self.progress)
 
-    async def _keep_handle(self, handle: str) -> None:
+    async def _store_handle(self, handle: str) -> None:
         async with self._ledger.lock(self.thread_id):
             _, state = await self._read()
             await self._commit([Record(self.owner, evolve(state, handle=handle))])
             self._handle = handle
 
-    async def _conclude(self, error: LastError | None) -> None:
+    async def _finish(self, error: LastError | None) -> None:
         async with self._ledger.lock(self.thread_id):
             run, state = await self._read()
             to, details = self._outcome(run, state, error)
-            if self.progress.calling is not None and to is RunStatus.REQUIRES_ACTION:
-                await self._ask(run, state, self.progress.calling)
+            if self.progress.calls_draft is not None and to is RunStatus.REQUIRES_ACTION:
+                await self._require_action(run, state, self.progress.calls_draft)
             else:
                 await end_run(
                     self._ledger, self.owner, run, state, to, progress=self.progress, error=error, details=details
                 )
-            self._concluded(to)
+            self._on_finished(to)
 
     def _outcome(
         self, run: Run, state: RunState, error: LastError | None
@@ -301,25 +301,25 @@ class Turn:
         prompt_tokens = state.usage.prompt_tokens + progress.usage.prompt_tokens
         completion_tokens = state.usage.completion_tokens + progress.usage.completion_tokens
         if progress.reason == "content_filter":
-            return RunStatus.INCOMPLETE, RunIncompleteDetails()  # for which the API has no reason
-        if progress.reason == "max_tokens" or _is_over(run.max_completion_tokens, completion_tokens):
+            return RunStatus.INCOMPLETE, RunIncompleteDetails()  # the API has no reason for it
+        if progress.reason == "max_tokens" or _exceeds(run.max_completion_tokens, completion_tokens):
             reason = "max_completion_tokens"
-        elif progress.reason == "max_prompt_tokens" or _is_over(run.max_prompt_tokens, prompt_tokens):
+        elif progress.reason == "max_prompt_tokens" or _exceeds(run.max_prompt_tokens, prompt_tokens):
             reason = "max_prompt_tokens"
         if reason is not None:
             return RunStatus.INCOMPLETE, RunIncompleteDetails(reason=reason)
-        return RunStatus.COMPLETED if progress.calling is None else RunStatus.REQUIRES_ACTION, None
+        return RunStatus.COMPLETED if progress.calls_draft is None else RunStatus.REQUIRES_ACTION, None
 
-    async def _ask(self, run: Run, state: RunState, calling: ToolCallsDraft) -> None:
-        """Have the run wait for the outputs of calls."""
+    async def _require_action(self, run: Run, state: RunState, calls_draft: ToolCallsDraft) -> None:
+        """Make the run wait for the outputs of its tool calls."""
         used = self.progress.usage
-        changes, events = await self._end_writing()
-        changes += forget(self.progress.remembered)
-        step = with_calls(await self._ledger.get(RunStep, calling.step_id), calling.pending)
+        changes, events = await self._complete_message()
+        changes += deletions_of_unused(self.progress.reusable_steps)
+        step = with_calls(await self._ledger.get(RunStep, calls_draft.step_id), calls_draft.pending)
         run = moved(
             run,
             RunStatus.REQUIRES_ACTION,
-            required_action=RequiredAction(submit_tool_outputs=SubmitToolOutputs(tool_calls=calling.pending)),
+            required_action=RequiredAction(submit_tool_outputs=SubmitToolOutputs(tool_calls=calls_draft.pending)),
         )
         state = evolve(state, steps=(step.id,), step_usage=used, usage=add_usage(state.usage, used), handle=None)
         changes += [Record(self.owner, step), Record(self.owner, run), Record(self.owner, state)]
@@ -332,18 +332,18 @@ class Turn:
         await self._ledger.commit(changes, self.run_id, events)
 
     def _publish_delta(self, name: str, delta: Mapping[str, Any]) -> None:
-        if not self._over:
+        if not self._is_abandoned:
             self._ledger.publish(self.run_id, [ApiEvent(name, delta)])
 
 
-async def abandon_call(backend: ModelBackend, handle: str) -> None:
-    """Tell a backend that nobody waits for a call any more."""
+async def stop_call(backend: ModelBackend, handle: str) -> None:
+    """Have a backend stop a call that continues at the endpoint."""
     try:
         await backend.abandon(handle)
     except Exception:
-        # It should not raise; if it does, the run has ended all the same.
-        _logger.exception("the model backend could not abandon a call")
+        # `abandon` should not raise; if it does, the run has ended anyway.
+        _logger.exception("the model backend could not stop a call at the endpoint")
 
 
-def _is_over(limit: int | None, used: int) -> bool:
+def _exceeds(limit: int | None, used: int) -> bool:
     return limit is not None and used > limit

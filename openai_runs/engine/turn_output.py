@@ -1,4 +1,4 @@
-"""What one model call makes: a message that grows by deltas, a step of tool calls that does. No I/O."""
+"""Builds the output of one model call from deltas: its message and its step of tool calls. No I/O."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -41,7 +41,7 @@ StepType: TypeAlias = Literal["message_creation", "tool_calls"]
 
 
 def usage_of(prompt_tokens: int, completion_tokens: int) -> Usage:
-    """Count tokens as the API shows them."""
+    """Make the API's usage, with the total."""
     return Usage(
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
@@ -50,7 +50,7 @@ def usage_of(prompt_tokens: int, completion_tokens: int) -> Usage:
 
 
 def add_usage(one: Usage, other: Usage) -> Usage:
-    """Add up what two calls have used."""
+    """Add the usage of two calls."""
     return usage_of(one.prompt_tokens + other.prompt_tokens, one.completion_tokens + other.completion_tokens)
 
 
@@ -70,14 +70,14 @@ class _Part:
 
 @define
 class MessageDraft:
-    """A message of the assistant in the making."""
+    """The message that the assistant is writing."""
 
     step_id: str
     message_id: str
     _parts: list[_Part] = field(factory=list, init=False)
 
     def add(self, kind: Literal["text", "refusal"], text: str) -> Mapping[str, Any]:
-        """Write more, and return the API's delta of it."""
+        """Append text or a refusal, and return the API's delta for it."""
         is_new = not self._parts or self._parts[-1].kind != kind
         if is_new:
             self._parts.append(_Part(kind))
@@ -90,7 +90,7 @@ class MessageDraft:
         return self._delta(part)
 
     def annotate(self, annotation: Annotation) -> Mapping[str, Any]:
-        """Note something about the last text, and return the API's delta of it."""
+        """Add an annotation to the last text, and return the API's delta for it."""
         index = next((index for index in reversed(range(len(self._parts))) if self._parts[index].kind == "text"), None)
         if index is None:
             index = len(self._parts)
@@ -105,7 +105,7 @@ class MessageDraft:
 
     @property
     def content(self) -> tuple[Content, ...]:
-        """What has been written so far."""
+        """The content so far."""
         return tuple(part.content for part in self._parts)
 
 
@@ -119,24 +119,24 @@ class _Call:
 
 @define
 class ToolCallsDraft:
-    """A round of tool calls in the making."""
+    """The tool calls that the model is making."""
 
     step_id: str
     _parallel: bool
-    _taken: set[str]  # IDs of the run's earlier calls: some models count from call_0 in each round
+    _used_ids: set[str]  # of the run's earlier calls too: some models number calls from call_0 in each turn
     _calls: dict[int, _Call] = field(factory=dict, init=False)
 
     def add(self, delta: ToolCallChunk) -> Mapping[str, Any] | None:
-        """Take more of a call, and return the API's delta of it; ``None`` for a call that is dropped."""
+        """Add a chunk of a call, and return the API's delta for it; ``None`` for a call that is dropped."""
         call = self._calls.get(delta.index)
         is_new = call is None
         if call is None:
-            # A program that asked for one call at a time may count on it, so further ones are dropped: the model
-            # will make them again when it has seen the first one's output.
+            # A client that turned parallel tool calls off may rely on that, so further calls are dropped: the model
+            # can make them again once it has seen the first one's output.
             if self._calls and not self._parallel:
                 return None
-            id = delta.id if delta.id and delta.id not in self._taken else new_id("call")
-            self._taken.add(id)
+            id = delta.id if delta.id and delta.id not in self._used_ids else new_id("call")
+            self._used_ids.add(id)
             call = self._calls[delta.index] = _Call(len(self._calls), id, delta.name or "")
         call.arguments.append(delta.arguments)
         shown: dict[str, Any] = {"index": call.position, "type": "function"}
@@ -150,7 +150,7 @@ class ToolCallsDraft:
 
     @property
     def pending(self) -> tuple[FunctionToolCall, ...]:
-        """The calls, as the run shows them while it waits."""
+        """The calls, in the form of the run's ``required_action``."""
         return tuple(
             FunctionToolCall(id=call.id, function=FunctionCall(name=call.name, arguments="".join(call.arguments)))
             for call in self._calls.values()
@@ -159,24 +159,24 @@ class ToolCallsDraft:
 
 @define
 class TurnProgress:
-    """How far one model call has come."""
+    """The progress of one model call."""
 
-    usage: Usage = NO_USAGE  #: as far as reported
+    usage: Usage = NO_USAGE  #: as the backend last reported it
     reason: FinishReason = "stop"
-    writing: MessageDraft | None = None
-    calling: ToolCallsDraft | None = None
-    #: The message that a repeated call says again is in the thread already.
-    muted: bool = False
-    #: The steps that an interrupted call has made, as far as its repetition has not come back to them.
-    remembered: list[RunStep] = field(factory=list)
+    message_draft: MessageDraft | None = None
+    calls_draft: ToolCallsDraft | None = None
+    #: Whether text is dropped: it repeats a message that an interrupted call had already completed.
+    drops_text: bool = False
+    #: Steps of an interrupted call that its retry has not used yet.
+    reusable_steps: list[RunStep] = field(factory=list)
 
-    def recall(self, kind: StepType, status: RunStepStatus | None = None) -> RunStep | None:
-        """Find what the interrupted call made in this place."""
-        return next((s for s in self.remembered if s.type == kind and status in (None, s.status)), None)
+    def reusable_step(self, kind: StepType, status: RunStepStatus | None = None) -> RunStep | None:
+        """Find a step of the interrupted call for the retry to use in place of a new one."""
+        return next((s for s in self.reusable_steps if s.type == kind and status in (None, s.status)), None)
 
 
 def new_message_step(run: Run, now: datetime) -> tuple[RunStep, Message]:
-    """Begin a message of the run's assistant."""
+    """Make a new message of the run's assistant, and its step."""
     message = Message(
         id=new_id("msg"),
         created_at=now,
@@ -193,7 +193,7 @@ def new_message_step(run: Run, now: datetime) -> tuple[RunStep, Message]:
 
 
 def new_tool_step(run: Run, now: datetime) -> RunStep:
-    """Begin a round of tool calls."""
+    """Make a new step of tool calls."""
     return _new_step(run, now, ToolCalls(tool_calls=()))
 
 
@@ -213,19 +213,19 @@ def _new_step(run: Run, now: datetime, details: MessageCreation | ToolCalls) -> 
     )
 
 
-def begun(step: RunStep) -> list[ApiEvent]:
-    """The events of a new step."""
+def started_events(step: RunStep) -> list[ApiEvent]:
+    """The events for a new step."""
     return [ApiEvent("thread.run.step.created", step), ApiEvent("thread.run.step.in_progress", step)]
 
 
 def hosted_delta(step: RunStep, call: CodeInterpreterCall | FileSearchCall) -> Mapping[str, Any]:
-    """The API's delta of a step that is a use of one of the endpoint's own tools."""
+    """The API's delta for a step with a call of one of the endpoint's own tools."""
     details = {"type": "tool_calls", "tool_calls": [{"index": 0, **_wire.dump(call)}]}
     return {"id": step.id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
 
 
 def with_calls(step: RunStep, calls: Iterable[FunctionToolCall], outputs: Mapping[str, str] | None = None) -> RunStep:
-    """Show calls in a step, with their outputs if they have come."""
+    """Put calls into a step, with their outputs if they are known."""
     shown = tuple(
         FunctionStepCall(
             id=call.id,
@@ -241,7 +241,7 @@ def with_calls(step: RunStep, calls: Iterable[FunctionToolCall], outputs: Mappin
     return evolve(step, step_details=ToolCalls(tool_calls=shown))
 
 
-_TIME_OF: Final[Mapping[RunStepStatus, str]] = {
+_ENDED_AT_FIELDS: Final[Mapping[RunStepStatus, str]] = {
     RunStepStatus.COMPLETED: "completed_at",
     RunStepStatus.CANCELLED: "cancelled_at",
     RunStepStatus.FAILED: "failed_at",
@@ -253,14 +253,14 @@ def ended_step(
     step: RunStep, status: RunStepStatus, now: datetime, *, usage: Usage, error: LastError | None = None
 ) -> RunStep:
     """End a step."""
-    if error is not None and error.code == "invalid_prompt":  # which the API has for runs only
+    if error is not None and error.code == "invalid_prompt":  # the API has this code for runs only
         error = evolve(error, code="server_error")
-    changes: dict[str, Any] = {_TIME_OF[status]: now}
+    changes: dict[str, Any] = {_ENDED_AT_FIELDS[status]: now}
     return evolve(step, status=status, usage=usage, last_error=error, **changes)
 
 
 def ended_message(message: Message, content: tuple[Content, ...], now: datetime, reason: str | None) -> Message:
-    """End a message: complete, or incomplete for a reason."""
+    """End a message: completed without a reason, incomplete with one."""
     if reason is None:
         return evolve(message, status=MessageStatus.COMPLETED, completed_at=now, content=content)
     return evolve(

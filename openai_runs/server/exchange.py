@@ -7,7 +7,7 @@ from aiohttp import web
 from attrs import evolve
 
 from openai_runs import _wire
-from openai_runs._slices import Work, in_turns
+from openai_runs._slices import Work, in_slices
 from openai_runs.engine import ApiError, Engine
 from openai_runs.models.model import Model
 from openai_runs.models.page import Page
@@ -67,7 +67,7 @@ def answer(model: Model) -> web.Response:
 
 async def answer_page(page: Page[Any], query: PageQuery) -> web.Response:
     """Send a page of a list: as much of it as `PAGE_BYTES` has room for, and at least one object."""
-    return web.Response(body=await in_turns(_encoding(page, query)), content_type=_CONTENT_TYPE)
+    return web.Response(body=await in_slices(_encoding(page, query)), content_type=_CONTENT_TYPE)
 
 
 def _encoding(page: Page[Any], query: PageQuery) -> Work[bytes]:

@@ -12,7 +12,7 @@ import msgspec
 from jsonschema_rs import ValidationError
 from multidict import MultiMapping
 
-from openai_runs._slices import Work, at_once, in_turns
+from openai_runs._slices import Work, at_once, in_slices
 from openai_runs.engine.errors import ApiError
 from openai_runs.server import validation_errors as complaints
 from openai_runs.server.document import document, validator
@@ -44,7 +44,7 @@ async def read(text: bytes, schema: str) -> dict[str, Any]:
         ApiError: 400; see `parse` and `check`.
     """
     if len(text) > _LARGE or _may_be_deep(text):
-        return await in_turns(_reading(text, schema))
+        return await in_slices(_reading(text, schema))
     return check(_decoded(text), schema)
 
 

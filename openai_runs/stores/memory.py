@@ -9,7 +9,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from attrs import define, field
 
-from openai_runs._slices import Work, in_turns, in_turns_if_long
+from openai_runs._slices import Work, in_slices, in_slices_if_long
 from openai_runs.errors import HistoryTooLargeError, UnknownCursorError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Message, TextContent
@@ -81,7 +81,7 @@ class MemoryStore:
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """Do all of it at once, after what can be done before."""
-        for change, lines in await in_turns_if_long(_with_lines(changes), len(changes)):
+        for change, lines in await in_slices_if_long(_with_lines(changes), len(changes)):
             if isinstance(change, Delete):
                 self._delete(change.kind, change.id)
             else:
@@ -113,7 +113,7 @@ class MemoryStore:
         self, thread_id: str, *, last_messages: int | None = None, besides_run: str = ""
     ) -> Sequence[Record[Message] | Record[RunStep]]:
         """Read a thread's messages and the steps with tool calls between them."""
-        return await in_turns(self._reading_history(thread_id, last_messages, besides_run))
+        return await in_slices(self._reading_history(thread_id, last_messages, besides_run))
 
     def _reading_history(self, thread_id: str, last_messages: int | None, besides_run: str) -> Work[list[Record[Any]]]:
         line = self._lines.get((_HISTORY, thread_id))

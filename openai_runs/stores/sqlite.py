@@ -21,7 +21,7 @@ import msgspec
 from attrs import define
 
 from openai_runs import _wire
-from openai_runs._slices import Work, in_turns, in_turns_if_long
+from openai_runs._slices import Work, in_slices, in_slices_if_long
 from openai_runs.errors import (
     HistoryTooLargeError,
     ProtocolError,
@@ -161,7 +161,7 @@ class SQLiteStore:
         loop = asyncio.get_running_loop()
         self._encoding += 1
         try:
-            columns = await in_turns_if_long(self._columns(changes), len(changes))
+            columns = await in_slices_if_long(self._columns(changes), len(changes))
         finally:
             self._encoding -= 1
         write = _Write(columns, loop.create_future())
@@ -194,7 +194,7 @@ class SQLiteStore:
 
     async def _write(self, group: Sequence[_Write]) -> Exception | None:
         try:
-            await self._execute(schema.WRITE, await in_turns(_parameters_of(group)))
+            await self._execute(schema.WRITE, await in_slices(_parameters_of(group)))
         except Exception as error:  # it belongs to those who wait for these writes
             if isinstance(error, StoreUnavailableError) and not self._in_trouble:
                 self._in_trouble = True
@@ -203,7 +203,7 @@ class SQLiteStore:
         if self._in_trouble:
             self._in_trouble = False
             _logger.warning("%r takes commits again", self)
-        await in_turns(self._remembering(group))
+        await in_slices(self._remembering(group))
         return None
 
     def _remembering(self, group: Sequence[_Write]) -> Work[None]:
@@ -283,7 +283,7 @@ class SQLiteStore:
             raise UnknownCursorError("after")
         if query.before is not None and before is None:
             raise UnknownCursorError("before")
-        records = await in_turns(_decoding(rows))
+        records = await in_slices(_decoding(rows))
         if more:
             del records[-1]  # with which the page would be too long, or too large
         return records[::-1] if from_the_end != newest_first else records, bool(more)
@@ -377,7 +377,7 @@ class SQLiteStore:
         while start is not None:
             bounds = {"start": start, "end": end, "limit": _CHUNK, "bytes": _CHUNK_BYTES}
             [(start, size, rows)] = await self._execute(sql, {**parameters, **bounds})
-            yield await in_turns(_decoding(rows)), size or 0
+            yield await in_slices(_decoding(rows)), size or 0
 
     async def _execute(self, sql: str, parameters: Any) -> list[Any]:
         if self._db is None:

@@ -263,7 +263,7 @@ async def test_a_run_is_ended_by_hand(tmp_path: Path, status: str):
 
 
 async def test_a_damaged_run_is_ended_by_hand(tmp_path: Path):
-    """What of it cannot be read is named, and stays; a run that itself is damaged is not taken up any more."""
+    """What of it cannot be read is named, and stays; a run that itself is damaged is never resumed."""
     store_file = tmp_path / "runs.db"
     run_id, step_id, message_id = await left_unfinished(store_file)
     damage(store_file, message_id)
@@ -278,7 +278,7 @@ async def test_a_damaged_run_is_ended_by_hand(tmp_path: Path):
     other, _, _ = await left_unfinished(tmp_path / "other.db")
     damage(tmp_path / "other.db", other, kind="run")
     output = await run_beside("runs", "end", other, "--store", tmp_path / "other.db", exit_code=1)
-    assert "cannot be read or written, and stays as it is. No start takes it up any more" in output
+    assert "cannot be read or written, and stays as it is. No server will resume it" in output
     async with SQLiteStore(tmp_path / "other.db") as store:
         assert await store.unfinished() == []
 

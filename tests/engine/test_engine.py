@@ -53,7 +53,7 @@ async def test_only_while_it_is_open():
         await engine.threads.create("", {})
     with pytest.raises(RuntimeError, match="async with Engine"):
         await engine.threads.create("", {})
-    with pytest.raises(RuntimeError, match="an engine runs once"):
+    with pytest.raises(RuntimeError, match="an engine can be entered once"):
         await engine.__aenter__()
 
 
@@ -178,5 +178,5 @@ async def test_moves():
 async def test_a_store_that_loses_things():
     """That is not something to go on from."""
     async with world() as w:
-        with pytest.raises(LookupError, match="lost RunState x"):
+        with pytest.raises(LookupError, match="the store has no RunState x"):
             await w.engine._ledger.get(RunState, "x")

@@ -19,7 +19,7 @@ from openai_runs.backends.model_backend import (
     UsageReport,
 )
 from openai_runs.engine import Engine, ManualClock
-from openai_runs.engine.supervision import contained
+from openai_runs.engine.supervision import supervise
 from openai_runs.errors import BackendError, StoreDataError, StoreUnavailableError
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
@@ -194,7 +194,7 @@ async def test_whatever_a_store_comes_up_with(where, error):
     ("error", "message"),
     [
         (StoreDataError("Part of the store is damaged."), "Part of the store is damaged."),
-        (asyncio.CancelledError(), "The server could not go on with this run (CancelledError); its log says why."),
+        (asyncio.CancelledError(), "The server failed to execute this run (CancelledError); its log says why."),
     ],
 )
 async def test_a_history_that_cannot_be_read_is_the_reason(error, message):
@@ -228,7 +228,7 @@ async def test_a_run_that_cannot_even_be_ended(kind, caplog):
         await w.settle()
     caplog.clear()
     async with world([Say("Hello")], **kept) as w:
-        assert f"run {run.id} cannot be taken up" in caplog.text
+        assert f"run {run.id} cannot be resumed" in caplog.text
         await w.until("run.completed", await w.again(run))
         store.hurt.clear()  # repaired, say: whoever asks for its end gets it
         await w.engine.runs.cancel("", run.thread_id, run.id)
@@ -318,7 +318,7 @@ async def test_a_start_with_damage(caplog):
     store.hurt.add(damaged.id)
     await store.commit([Delete(Run, lost.id), Record("", evolve(over, status=RunStatus.COMPLETED))])
     async with world([Say("Hello")], **kept) as w:
-        assert f"run {lost.id} cannot be taken up" in caplog.text
+        assert f"run {lost.id} cannot be resumed" in caplog.text
         await w.until("run.completed", good)
         failed = await w.until("run.failed", damaged)
         assert failed.last_error.message == "It is damaged."
@@ -336,7 +336,7 @@ async def test_two_unfinished_runs_in_one_thread(caplog):
         other = await w.again(one)
     async with world([Say("Hello")], **kept) as w:
         await w.until("run.completed", one)
-        assert f"run {other.id} cannot be taken up" in caplog.text
+        assert f"run {other.id} cannot be resumed" in caplog.text
 
 
 async def test_a_subscriber_that_raises(caplog):
@@ -369,7 +369,7 @@ async def test_a_deadline_of_which_nothing_comes(caplog):
         w.engine._executor._active.pop(one.thread_id)
         w.clock.advance(600)
         await w.until("run.expired", other)
-        assert f"the deadline of {one.thread_id} has come" in caplog.text
+        assert f"the deadline of {one.thread_id} could not be handled" in caplog.text
 
 
 async def test_a_backend_that_cannot_be_told_to_abandon(caplog):
@@ -389,7 +389,7 @@ async def test_a_backend_that_cannot_be_told_to_abandon(caplog):
         await w.engine.runs.cancel("", run.thread_id, run.id)
         await w.until("run.cancelled", run)
         await w.settle()
-        assert f"run {run.id} has ended, but its model call could not be abandoned" in caplog.text
+        assert f"run {run.id} has ended, but its model call could not be stopped at the endpoint" in caplog.text
 
 
 async def test_a_backend_that_fails_as_it_is_stopped(caplog):
@@ -442,7 +442,7 @@ def test_a_loop_that_ends(caplog):
     asyncio.run(later())
 
 
-# What `contained` lets out
+# What `supervise` lets out
 
 
 @pytest.mark.parametrize(
@@ -457,14 +457,14 @@ async def test_the_process_s_own(error):
         raise error
 
     with pytest.raises(type(error)):
-        await contained(pytest.fail, work)
+        await supervise(pytest.fail, work)
 
 
 async def test_cancellation_by_a_scope_gets_out():
     """It is no failure of the work's."""
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await contained(pytest.fail, anyio.sleep_forever)
+        await supervise(pytest.fail, anyio.sleep_forever)
         pytest.fail("not cancelled")
     assert scope.cancelled_caught
 
@@ -476,7 +476,7 @@ def test_a_coroutine_that_is_closed():
         await asyncio.Event().wait()
 
     async def begin():
-        steps = contained(pytest.fail, work)
+        steps = supervise(pytest.fail, work)
         steps.send(None)
         return steps
 

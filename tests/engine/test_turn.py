@@ -250,7 +250,7 @@ async def test_events_that_are_none(caplog):
     async with world(Yielding({"choices": []})) as w:
         run = await w.start()
         await w.until("run.failed", run)
-        assert "TypeError: this is no event of a backend: {'choices': []}" in caplog.text
+        assert "TypeError: the backend yielded {'choices': []}, which is no event" in caplog.text
 
 
 async def test_output_limit():

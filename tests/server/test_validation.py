@@ -601,7 +601,7 @@ async def test_a_large_body_is_read_in_turns(items, error, monkeypatch):
                 return end.value
             breaks += 1
 
-    monkeypatch.setattr(validation, "in_turns", counted)
+    monkeypatch.setattr(validation, "in_slices", counted)
     monkeypatch.setattr(validation, "_PIECE", 100)
     text = b'{"messages":[' + b",".join([items] * 2000) + b"]}"
     if error is None:
@@ -616,7 +616,7 @@ async def test_a_large_body_is_read_in_turns(items, error, monkeypatch):
 @pytest.mark.anyio
 async def test_a_small_body_is_read_at_once(monkeypatch):
     """Nearly all bodies are small, and do not pay for the large ones."""
-    monkeypatch.setattr(validation, "in_turns", None)
+    monkeypatch.setattr(validation, "in_slices", None)
     assert await validation.read(json.dumps(RUN).encode(), "CreateRunRequest") == RUN
 
 

@@ -1,1 +1,1 @@
-"""The operations of the API on each resource; mirrors `openai_runs.services`, file by file."""
+"""The API's operations, a class per resource; mirrors `openai_runs.services`, file by file."""

@@ -1,4 +1,4 @@
-"""What can be done with assistants: the other half of `openai_runs.services.assistants`."""
+"""The API's operations on assistants, on the server's side of `openai_runs.services.assistants`."""
 
 from attrs import define, evolve
 
@@ -26,7 +26,7 @@ class Assistants:
         return shown_assistant((await self._ledger.find(Assistant, owner, assistant_id)).value)
 
     async def update(self, owner: str, assistant_id: str, body: Body) -> Assistant:
-        """Operation ``modifyAssistant``. Runs that exist keep what they were created with."""
+        """Operation ``modifyAssistant``. Existing runs keep the values they were created with."""
         async with self._ledger.lock(assistant_id):
             record = await self._ledger.find(Assistant, owner, assistant_id)
             assistant = changed_assistant(record.value, body)
@@ -39,7 +39,7 @@ class Assistants:
         return evolve(page, data=tuple(shown_assistant(assistant) for assistant in page.data))
 
     async def delete(self, owner: str, assistant_id: str) -> Deleted:
-        """Operation ``deleteAssistant``. Runs that exist go on."""
+        """Operation ``deleteAssistant``. Existing runs continue."""
         async with self._ledger.lock(assistant_id):
             await self._ledger.find(Assistant, owner, assistant_id)
             await self._ledger.commit([Delete(Assistant, assistant_id)])

@@ -1,4 +1,4 @@
-"""What can be done with messages: the other half of `openai_runs.services.messages`."""
+"""The API's operations on messages, on the server's side of `openai_runs.services.messages`."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ from openai_runs.models.page import Page
 from openai_runs.models.thread import Thread
 from openai_runs.stores.records import Delete, PageQuery, Record
 
-#: Of one thread: as many as the hosted API took.
+#: Messages per thread; the limit of the hosted API.
 MAX_MESSAGES: Final = 100_000
 
 
@@ -31,7 +31,7 @@ class Messages:
             await self._ledger.find(Thread, owner, thread_id)
             if (run_id := self._executor.active_run(thread_id)) is not None:
                 raise ApiError(400, f"Can't add messages to {thread_id} while a run {run_id} is active.")
-            await check_room(self._ledger, thread_id, 1)
+            await check_message_limit(self._ledger, thread_id, 1)
             message = new_message(body, thread_id, self._ledger.clock.now())
             await self._ledger.commit([Record(owner, message)])
         return message
@@ -64,11 +64,11 @@ class Messages:
         return Deleted(id=message_id, object="thread.message.deleted")
 
 
-async def check_room(ledger: Ledger, thread_id: str, more: int, param: str | None = None) -> None:
-    """See whether a thread takes more messages; under its lock.
+async def check_message_limit(ledger: Ledger, thread_id: str, more: int, param: str | None = None) -> None:
+    """Check that a thread can take more messages. Called under its lock.
 
     Raises:
-        ApiError: 400: it would have too many.
+        ApiError: 400: it would have more than `MAX_MESSAGES`.
     """
     if not more:
         return

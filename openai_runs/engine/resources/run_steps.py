@@ -1,4 +1,4 @@
-"""What can be done with run steps: the other half of `openai_runs.services.run_steps`."""
+"""The API's operations on run steps, on the server's side of `openai_runs.services.run_steps`."""
 
 from attrs import define
 

@@ -1,18 +1,18 @@
-"""What can be done with runs: the other half of `openai_runs.services.runs`."""
+"""The API's operations on runs, on the server's side of `openai_runs.services.runs`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from attrs import define, evolve
 
-from openai_runs._slices import in_turns
+from openai_runs._slices import in_slices
 from openai_runs.engine.api_events import ApiEvent, Subscriber
 from openai_runs.engine.endings import end_calls
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, new_messages, new_run, with_metadata
-from openai_runs.engine.resources.messages import check_room
+from openai_runs.engine.resources.messages import check_message_limit
 from openai_runs.engine.turn_output import with_calls
 from openai_runs.lifecycle import CANCELLABLE, moved
 from openai_runs.models.assistant import Assistant
@@ -22,17 +22,16 @@ from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.stores.records import NO_USAGE, PageQuery, Record, RunState
 
-_MOST_OUTPUT: Final = 512 * 1024  #: bytes of all tool outputs together stay below this
+_MAX_OUTPUT_BYTES: Final = 512 * 1024  #: all tool outputs together must be smaller
 
-_MOST_SHOWN: Final = 10_000  #: characters of call IDs in an error
+_MAX_SHOWN_CHARACTERS: Final = 10_000  #: of call IDs in an error message
 
 
 @define
 class Runs:
     """The runs of each thread; at most one of them is active.
 
-    A ``subscriber`` is told what happens to a run, from that operation on until `unsubscribe`. A run has one at a
-    time.
+    A ``subscriber`` receives a run's events, from that operation until `unsubscribe`. A run has one at a time.
     """
 
     _ledger: Ledger
@@ -41,7 +40,7 @@ class Runs:
 
     @property
     def pending(self) -> int:
-        """How many runs execute, or wait for their turn; those that wait for tool outputs do not count."""
+        """How many runs execute or are queued; those that wait for tool outputs do not count."""
         return self._executor.pending
 
     async def create(self, owner: str, thread_id: str, body: Body, subscriber: Subscriber | None = None) -> Run:
@@ -53,8 +52,8 @@ class Runs:
                 raise ApiError(400, f"Thread {thread_id} already has an active run {run_id}.")
             now = self._ledger.clock.now()
             added = body.get("additional_messages") or ()
-            await check_room(self._ledger, thread_id, len(added), "additional_messages")
-            messages = await in_turns(new_messages(added, thread_id, now))
+            await check_message_limit(self._ledger, thread_id, len(added), "additional_messages")
+            messages = await in_slices(new_messages(added, thread_id, now))
             run, state = new_run(body, thread, assistant, now, self._expires_after)
             self._executor.refuse_unsupported(run, state)
             await self._ledger.commit(
@@ -83,7 +82,7 @@ class Runs:
         return await self._ledger.page(Run, thread_id, query)
 
     async def cancel(self, owner: str, thread_id: str, run_id: str) -> Run:
-        """Operation ``cancelRun``. The run is ``cancelling``, and ``cancelled`` soon."""
+        """Operation ``cancelRun``. The run is returned as ``cancelling``; it becomes ``cancelled`` soon after."""
         async with self._ledger.lock(thread_id):
             run = (await self._ledger.find_in_thread(Run, owner, thread_id, run_id)).value
             if run.status not in CANCELLABLE:
@@ -96,12 +95,12 @@ class Runs:
     async def submit_tool_outputs(
         self, owner: str, thread_id: str, run_id: str, outputs: Sequence[Body], subscriber: Subscriber | None = None
     ) -> Run:
-        """Operation ``submitToolOuputsToRun``: the outputs of all calls that wait, once each."""
+        """Operation ``submitToolOuputsToRun``: one output for each pending call."""
         async with self._ledger.lock(thread_id):
             run = (await self._ledger.find_in_thread(Run, owner, thread_id, run_id)).value
             if run.status is not RunStatus.REQUIRES_ACTION:
                 raise ApiError(400, f'Runs in status "{run.status}" do not accept tool outputs.')
-            output_of = _checked(outputs, [call.id for call in run.pending_tool_calls])
+            output_of = _outputs_by_id(outputs, [call.id for call in run.pending_tool_calls])
             state = await self._ledger.get(RunState, run_id)
             step = with_calls(await self._ledger.get(RunStep, state.steps[0]), run.pending_tool_calls, output_of)
             usage = state.step_usage or NO_USAGE
@@ -118,23 +117,23 @@ class Runs:
         return run
 
     def unsubscribe(self, run_id: str, subscriber: Subscriber) -> None:
-        """Tell a subscriber nothing more."""
+        """Send a subscriber no more events."""
         self._ledger.unsubscribe(run_id, subscriber)
 
 
-def _checked(outputs: Sequence[Body], expected: Sequence[str]) -> Mapping[str, str]:
-    """The outputs by call ID.
+def _outputs_by_id(outputs: Sequence[Body], expected: Sequence[str]) -> Mapping[str, str]:
+    """Check tool outputs, and return them by call ID.
 
     Raises:
-        ApiError: 400: one is missing, one too many or twice there, or they are too large.
+        ApiError: 400: an output is missing, unexpected or duplicated, or they are too large.
     """
     got = [output.get("tool_call_id") or "" for output in outputs]
     if sorted(got) != sorted(expected):
-        shown = str(got[: len(expected) + 1])  # at most one more than there should be, each at no great length
-        shown = shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}…"
+        shown = str(got[: len(expected) + 1])  # enough to see the mistake, however many were sent
+        shown = shown if len(shown) <= _MAX_SHOWN_CHARACTERS else f"{shown[:_MAX_SHOWN_CHARACTERS]}…"
         raise ApiError(400, f"Expected tool outputs for call_ids {list(expected)}, got {shown}")
     output_of = {id: output.get("output") or "" for id, output in zip(got, outputs, strict=True)}
-    if sum(len(text.encode(errors="surrogatepass")) for text in output_of.values()) >= _MOST_OUTPUT:
+    if sum(len(text.encode(errors="surrogatepass")) for text in output_of.values()) >= _MAX_OUTPUT_BYTES:
         message = "'tool_outputs' too large: the combined tool outputs must be less than 512kb."
         raise ApiError(400, message, param="tool_outputs", code="invalid_value")
     return output_of

@@ -1,8 +1,8 @@
-"""What can be done with threads: the other half of `openai_runs.services.threads`."""
+"""The API's operations on threads, on the server's side of `openai_runs.services.threads`."""
 
 from attrs import define
 
-from openai_runs._slices import in_turns
+from openai_runs._slices import in_slices
 from openai_runs.engine.api_events import ApiEvent, Subscriber
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.ledger import Ledger
@@ -25,7 +25,7 @@ class Threads:
         """Operation ``createThread``."""
         now = self._ledger.clock.now()
         thread = new_thread(body, now)
-        messages = await in_turns(new_messages(body.get("messages", ()), thread.id, now))
+        messages = await in_slices(new_messages(body.get("messages", ()), thread.id, now))
         await self._ledger.commit([Record(owner, thread), *(Record(owner, message) for message in messages)])
         return thread
 
@@ -43,8 +43,8 @@ class Threads:
     async def delete(self, owner: str, thread_id: str) -> Deleted:
         """Operation ``deleteThread``: its messages, runs and run steps go with it.
 
-        An active run is cancelled first. Refusing, as adding a message is refused, would keep a program that cleans
-        up waiting for ten minutes.
+        An active run is cancelled first. If deletion were refused, as adding a message is, a program that cleans up
+        would have to wait until the run has expired.
         """
         async with self._ledger.lock(thread_id):
             await self._ledger.find(Thread, owner, thread_id)
@@ -58,7 +58,7 @@ class Threads:
         now = self._ledger.clock.now()
         thread_body = body.get("thread") or {}
         thread = new_thread(thread_body, now)
-        messages = await in_turns(new_messages(thread_body.get("messages", ()), thread.id, now))
+        messages = await in_slices(new_messages(thread_body.get("messages", ()), thread.id, now))
         run, state = new_run(body, thread, assistant, now, self._expires_after)
         self._executor.refuse_unsupported(run, state)
         async with self._ledger.lock(thread.id):

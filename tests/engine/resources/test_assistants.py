@@ -129,10 +129,10 @@ async def test_new_vector_stores_are_refused():
     """There is nowhere to make them, and to leave them out silently would be worse."""
     async with world() as w:
         resources = {"file_search": {"vector_stores": [{"file_ids": ["file"]}]}}
-        with pytest.raises(ApiError, match="cannot be made here") as caught:
+        with pytest.raises(ApiError, match="cannot be created here") as caught:
             await w.engine.assistants.create("", {"model": "m", "tool_resources": resources})
         assert caught.value.param == "tool_resources.file_search.vector_stores"
-        with pytest.raises(ApiError, match="cannot be made here"):
+        with pytest.raises(ApiError, match="cannot be created here"):
             await w.engine.threads.create("", {"tool_resources": resources})
 
 
