@@ -1,4 +1,4 @@
-"""Long work in slices; `openai_runs._slices`."""
+"""Long work is done in slices; `openai_runs._slices`."""
 
 import math
 from collections.abc import AsyncIterator, Callable
@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from openai_runs import _slices as turns
+from openai_runs import _slices as slices
 from openai_runs._slices import Work, at_once, in_slices
 from openai_runs.engine.new_objects import new_messages
 from openai_runs.models.message import Message
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 @asynccontextmanager
 async def ticker() -> AsyncIterator[Callable[[], int]]:
-    """Somebody else, who counts the turns that the event loop gives."""
+    """Another task, which counts how often the event loop runs it."""
     count = 0
 
     async def tick() -> None:
@@ -49,19 +49,19 @@ def broken() -> Work[str]:
     raise ValueError("broken")
 
 
-async def test_others_have_a_turn_after_each_slice(monkeypatch: pytest.MonkeyPatch):
-    """Work that takes longer than a slice is interrupted where it may be; shorter work is not."""
-    async with ticker() as turns_of_others:
-        monkeypatch.setattr(turns, "_SLICE", 0)
+async def test_other_tasks_run_after_each_slice(monkeypatch: pytest.MonkeyPatch):
+    """Work that takes longer than a slice is interrupted where it yields; shorter work is not."""
+    async with ticker() as runs_of_others:
+        monkeypatch.setattr(slices, "_SLICE", 0)
         assert await in_slices(work(100)) == "done"
-        after_long = turns_of_others()
-        monkeypatch.setattr(turns, "_SLICE", math.inf)
+        after_long = runs_of_others()
+        monkeypatch.setattr(slices, "_SLICE", math.inf)
         assert await in_slices(work(100)) == "done"
-        assert (after_long >= 99, turns_of_others() - after_long) == (True, 0)
+        assert (after_long >= 99, runs_of_others() - after_long) == (True, 0)
 
 
 async def test_what_work_raises():
-    """An error of the work is its caller's, one way or the other."""
+    """An error of the work is raised to the caller, in slices or not."""
     assert at_once(work(3)) == "done"
     with pytest.raises(ValueError, match="broken"):
         at_once(broken())
@@ -71,8 +71,8 @@ async def test_what_work_raises():
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 async def test_a_small_commit_is_not_interrupted(kind: str, tmp_path, monkeypatch: pytest.MonkeyPatch):
-    """It is in line as soon as it is asked for, however slow the machine is, and shares a write with the others."""
-    monkeypatch.setattr(turns, "_SLICE", 0)
+    """It is queued as soon as it is called, however slow the machine is, and shares a write with other commits."""
+    monkeypatch.setattr(slices, "_SLICE", 0)
     store: Store = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "runs.db")
     async with store:
         commit = store.commit([message(str(number), "t") for number in range(100)])
@@ -86,26 +86,26 @@ async def test_a_small_commit_is_not_interrupted(kind: str, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-async def test_a_large_commit_leaves_room_for_others(kind: str, tmp_path, monkeypatch: pytest.MonkeyPatch):
-    """Messages by the thousand are made, encoded and stored with a turn for others after each few."""
-    monkeypatch.setattr(turns, "_SLICE", 0)
+async def test_a_large_commit_lets_other_tasks_run(kind: str, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """While thousands of messages are made, encoded and stored, other tasks run again and again."""
+    monkeypatch.setattr(slices, "_SLICE", 0)
     count = 300
     store: Store = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "runs.db")
-    async with store, ticker() as turns_of_others:
+    async with store, ticker() as runs_of_others:
         body = {"role": "user", "content": "Hi"}
         made = await in_slices(new_messages([body] * count, "t", 0.0))
-        assert turns_of_others() >= count - 1
-        before = turns_of_others()
+        assert runs_of_others() >= count - 1
+        before = runs_of_others()
         await store.commit([thread("t"), *(Record("", message) for message in made)])
-        # To encode them; and in SQLite's case, to put them together, and to keep them at hand.
-        assert turns_of_others() - before >= (count if kind == "memory" else 3 * count)
+        # Once to encode them; in SQLite's case also to build the statement's parameters, and to fill the cache.
+        assert runs_of_others() - before >= (count if kind == "memory" else 3 * count)
         assert [record.value.id for record in await store.history("t")] == [message.id for message in made]
         assert await store.get(Message, made[-1].id) == Record("", made[-1])
 
 
-async def test_leaving_waits_for_what_is_being_encoded(tmp_path, monkeypatch: pytest.MonkeyPatch):
-    """A large commit that has begun when the store is left is written."""
-    monkeypatch.setattr(turns, "_SLICE", 0)
+async def test_closing_waits_for_commits_being_encoded(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """A large commit that was called before the store is closed is written."""
+    monkeypatch.setattr(slices, "_SLICE", 0)
     async with anyio.create_task_group() as tasks, SQLiteStore(tmp_path / "runs.db") as store:
         tasks.start_soon(store.commit, [message(str(number), "t") for number in range(150)])
         await anyio.lowlevel.checkpoint()
@@ -114,8 +114,8 @@ async def test_leaving_waits_for_what_is_being_encoded(tmp_path, monkeypatch: py
 
 
 async def test_commits_that_are_encoded_at_the_same_time(tmp_path, monkeypatch: pytest.MonkeyPatch):
-    """Each has places of its own, so no object takes another's."""
-    monkeypatch.setattr(turns, "_SLICE", 0)
+    """Each reserves its own places, so no two objects get the same one."""
+    monkeypatch.setattr(slices, "_SLICE", 0)
     async with SQLiteStore(tmp_path / "runs.db") as store:
         async with anyio.create_task_group() as tasks:
             for group in "ab":

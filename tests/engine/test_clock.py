@@ -1,4 +1,4 @@
-"""Clocks."""
+"""`SystemClock` and `ManualClock`."""
 
 import time
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_system_clock():
-    """The time of day, and a wait that is over when it has come."""
+    """The system's time; a wait returns when its time has come."""
     clock = SystemClock()
     assert abs(clock.now() - time.time()) < 60
     await clock.sleep_until(clock.now() - 1)
@@ -21,7 +21,7 @@ async def test_system_clock():
 
 
 async def test_manual_clock():
-    """Stands still; moved, it wakes those whose time has come, and no others."""
+    """Stands still; `advance` wakes the tasks whose time has come, and no others."""
     clock, woken = ManualClock(1000.0), []
 
     async def sleeper(when):
@@ -41,4 +41,4 @@ async def test_manual_clock():
         assert woken == [1000.0, 1001.0]
         tasks.cancel_scope.cancel()
     assert clock.now() == 1004.0
-    clock.advance(10)  # whoever was cancelled is not waited for
+    clock.advance(10)  # a cancelled sleeper does no harm

@@ -1,4 +1,4 @@
-"""`Deadlines`: each name is called when its time has come, once."""
+"""`Deadlines`: calls back once for each name, when its deadline has come."""
 
 from contextlib import asynccontextmanager
 
@@ -29,7 +29,7 @@ async def running():
 
 
 async def test_in_order_of_time():
-    """Whatever order they were set in; an earlier one that comes late is not missed."""
+    """Deadlines come in order, however they were set; an earlier one that is set later is not missed."""
     async with running() as (deadlines, advance):
         deadlines.set("b", 20)
         await anyio.wait_all_tasks_blocked()
@@ -42,7 +42,7 @@ async def test_in_order_of_time():
 
 
 async def test_discarded():
-    """A deadline that was taken back does not come; one that was moved comes at its new time."""
+    """A discarded deadline does not come; one that was set again comes at its new time."""
     async with running() as (deadlines, advance):
         deadlines.set("a", 10)
         deadlines.set("b", 10)
@@ -53,8 +53,8 @@ async def test_discarded():
         assert await advance(10) == ["b"]
 
 
-async def test_no_litter():
-    """A hundred thousand runs that end before their time leave nothing behind."""
+async def test_discarded_deadlines_take_no_memory():
+    """A hundred thousand runs that end before their deadline leave nothing in the heap."""
     async with running() as (deadlines, advance):
         deadlines.set("last", 600)
         for number in range(100_000):

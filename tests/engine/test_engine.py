@@ -1,4 +1,4 @@
-"""`Engine`: opened, left, taken over."""
+"""`Engine`: entering, leaving, misuse."""
 
 import asyncio
 
@@ -11,14 +11,13 @@ from openai_runs.engine import Engine
 from openai_runs.lifecycle import MOVES, moved
 from openai_runs.models.run import RunStatus
 from openai_runs.stores import MemoryStore
-from openai_runs.stores.records import RunState
 from tests.engine.world import world
 
 pytestmark = pytest.mark.anyio
 
 
 class Watched:
-    """A store or a backend that notes when it is entered and left."""
+    """A store or a backend that logs when it is entered and left."""
 
     def __init__(self, log, name, of):
         self.__dict__.update(log=log, name=name, of=of)
@@ -35,7 +34,7 @@ class Watched:
 
 
 async def test_store_and_backend_are_opened_and_closed():
-    """The store is there before the backend, and is left last."""
+    """The store is entered before the backend, and left after it."""
     log = []
     backend = Watched(log, "backend", ScriptedBackend())
     async with Engine(store=Watched(log, "store", MemoryStore()), backend=backend) as engine:
@@ -45,7 +44,7 @@ async def test_store_and_backend_are_opened_and_closed():
 
 
 async def test_only_while_it_is_open():
-    """Nothing is stored that nobody would execute."""
+    """Outside of ``async with`` nothing is stored, since no run would be executed."""
     engine = Engine(store=MemoryStore(), backend=ScriptedBackend())
     with pytest.raises(RuntimeError, match="async with Engine"):
         await engine.threads.create("", {})
@@ -58,7 +57,7 @@ async def test_only_while_it_is_open():
 
 
 async def test_an_error_inside_comes_out_as_it_is():
-    """Not in a group: what is within the engine is nobody's business."""
+    """It is not wrapped in an exception group, which would show how the engine works inside."""
 
     async def program():
         async with world([Wait()]) as w:
@@ -70,7 +69,7 @@ async def test_an_error_inside_comes_out_as_it_is():
 
 
 async def test_a_task_group_of_the_caller_s_that_fails():
-    """Its error comes out, though Python 3.11 leaves the caller's task with a cancellation that nobody counts."""
+    """Its error is raised, though Python 3.11 leaves an uncounted cancellation in the caller's task."""
 
     async def fail():
         await anyio.lowlevel.checkpoint()
@@ -88,7 +87,7 @@ async def test_a_task_group_of_the_caller_s_that_fails():
 
 
 async def test_a_store_that_fails_at_once():
-    """Its error is the store's, and not one in a group."""
+    """The store's error is raised as it is, not in an exception group."""
 
     class Broken(MemoryStore):
         async def unfinished(self):
@@ -100,20 +99,20 @@ async def test_a_store_that_fails_at_once():
 
 
 async def test_the_system_s_clock():
-    """Unless told otherwise."""
-    told = anyio.Event()
+    """It is the default."""
+    completed = anyio.Event()
 
     class Listening:
         def receive(self, events):
             if events[-1].name == "thread.run.completed":
-                told.set()
+                completed.set()
 
     backend = ScriptedBackend([Say("Hello")])
     async with Engine(store=MemoryStore(), backend=backend) as engine:
         assistant = await engine.assistants.create("", {"model": "m"})
         run = await engine.threads.create_and_run("", {"assistant_id": assistant.id}, Listening())
         with anyio.fail_after(20):
-            await told.wait()
+            await completed.wait()
         assert (await engine.runs.retrieve("", run.thread_id, run.id)).status == "completed"
 
 
@@ -129,42 +128,14 @@ async def test_the_system_s_clock():
         ({"backend": "scripted"}, r"backend must be an object, such as ScriptedBackend\(\): got 'scripted'"),
     ],
 )
-def test_senseless_arguments(options, name):
-    """Refused before anything is opened."""
+def test_invalid_arguments(options, name):
+    """They are refused before anything is opened."""
     with pytest.raises((TypeError, ValueError), match=name):
         Engine(**{"store": MemoryStore(), "backend": ScriptedBackend(), **options})
 
 
-async def test_a_caller_who_is_cancelled_leaves_no_half_done_work():
-    """A request that is given up while its commit is under way is carried out, and its run executed."""
-
-    class Stuck(MemoryStore):
-        writing, go_on = anyio.Event(), anyio.Event()
-
-        async def commit(self, changes):
-            if len(changes) == 2:  # a run and its state
-                self.writing.set()
-                await self.go_on.wait()
-            await super().commit(changes)
-
-    store = Stuck()
-    async with world([Say("Hello")], store=store) as w, anyio.create_task_group() as tasks:
-        scope = anyio.CancelScope()
-
-        async def caller():
-            with scope:
-                await w.start()
-
-        tasks.start_soon(caller)
-        await store.writing.wait()
-        scope.cancel()
-        store.go_on.set()
-        run = await w.until("run.completed")
-        assert [message.text for message in await w.messages(run)] == ["Hello"]
-
-
 async def test_moves():
-    """The engine makes no move that the table does not have."""
+    """The engine makes no move that is not in `MOVES`."""
     async with world([Wait()]) as w:
         run = await w.start()
         for to in RunStatus:
@@ -173,10 +144,3 @@ async def test_moves():
             else:
                 with pytest.raises(RuntimeError, match=f"cannot go from queued to {to}"):
                     moved(run, to)
-
-
-async def test_a_store_that_loses_things():
-    """That is not something to go on from."""
-    async with world() as w:
-        with pytest.raises(LookupError, match="the store has no RunState x"):
-            await w.engine._ledger.get(RunState, "x")

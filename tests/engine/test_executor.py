@@ -1,10 +1,18 @@
-"""`Executor`: whose turn it is, when a run is cancelled, when it is out of time."""
+"""`Executor`: the order of runs, cancellation, deadlines, and a store that is unavailable."""
+
+import asyncio
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from openai_runs.backends import Call, Say, Wait
-from openai_runs.backends.model_backend import ModelBackend, TextChunk, Unsupported
+from openai_runs.backends.model_backend import (
+    Detached,
+    ModelBackend,
+    TextChunk,
+    Unsupported,
+)
 from openai_runs.engine import ApiError
 from openai_runs.errors import StoreUnavailableError
 from tests.engine.world import WEATHER, world
@@ -19,8 +27,8 @@ async def cancel(w, run):
     return await w.engine.runs.cancel("", run.thread_id, run.id)
 
 
-async def test_at_most_so_many_at_once():
-    """The others stay queued, and start as places get free; a waiting run needs none."""
+async def test_max_active_runs():
+    """The others stay queued, and start when a place is free; a run that waits for outputs needs no place."""
     events = {}
 
     def script(request):
@@ -42,13 +50,13 @@ async def test_at_most_so_many_at_once():
         await w.until("run.in_progress", runs[3])
         await w.answer(runs[1])
         await w.settle()
-        assert (await w.get(runs[1])).status == "queued"  # its turn is over
+        assert (await w.get(runs[1])).status == "queued"  # it gave up its place
         events[runs[2].id].set()
         await w.until("run.completed", runs[1])
 
 
-async def test_owners_take_turns():
-    """One owner's many runs do not keep another's single one waiting."""
+async def test_owners_are_served_in_rotation():
+    """One owner's many runs do not delay another owner's single run."""
     go_on = anyio.Event()
     async with world([[Wait(go_on), Say("Done.")]], max_active_runs=1) as w:
         ours = [await w.start(owner="us") for _ in range(5)]
@@ -62,7 +70,7 @@ async def test_owners_take_turns():
 
 
 async def test_cancel_in_progress():
-    """The answer shows `cancelling`; then it is over, and what was said stays."""
+    """The response shows `cancelling`; then the run is `cancelled`, and its text so far is kept."""
     async with world(TALKING) as w:
         run = await w.start()
         await w.until("message.delta", run, 2)
@@ -81,7 +89,7 @@ async def test_cancel_in_progress():
 
 
 async def test_cancel_while_queued():
-    """A run that has not begun will not."""
+    """A queued run never starts."""
     async with world(TALKING, max_active_runs=1) as w:
         first, second = await w.start(), await w.start()
         assert (await cancel(w, second)).status == "cancelling"
@@ -93,7 +101,7 @@ async def test_cancel_while_queued():
 
 
 async def test_cancel_while_it_waits():
-    """The calls are never to be answered, and show it."""
+    """Its step is cancelled, and outputs for its calls are refused."""
     async with world() as w:
         run = await w.start(tools=[WEATHER])
         waiting = await w.until("run.requires_action", run)
@@ -109,7 +117,7 @@ async def test_cancel_while_it_waits():
 
 
 async def test_cancel_when_it_has_ended():
-    """There is nothing left to cancel."""
+    """An ended run cannot be cancelled."""
     async with world() as w:
         run = await w.start()
         await w.until("run.completed", run)
@@ -119,7 +127,7 @@ async def test_cancel_when_it_has_ended():
 
 @pytest.mark.parametrize("where", ["in_progress", "requires_action"])
 async def test_expiry(where):
-    """Ten minutes after its creation a run has expired, wherever it stands."""
+    """Ten minutes after its creation a run expires, in whatever status."""
     async with world([[Say("It is"), Call("f")]] if where == "requires_action" else TALKING, max_active_runs=1) as w:
         run = await w.start()
         await w.until(f"run.{where}", run)
@@ -140,7 +148,7 @@ async def test_expiry(where):
 
 
 async def test_expiry_while_queued():
-    """A run that does not get its turn in time expires as well."""
+    """A run that is queued for too long expires as well."""
     async with world([Call("f"), Wait()], max_active_runs=1) as w:
         run = await w.start()
         await w.until("run.requires_action", run)
@@ -155,8 +163,8 @@ async def test_expiry_while_queued():
         assert (await w.get(other)).status == "in_progress"
 
 
-async def test_expiry_at_its_turn():
-    """A place that gets free while a run's end is being written is not for that run."""
+async def test_expiry_when_a_place_gets_free():
+    """A place that gets free while a run's end is being committed is not given to that run."""
     async with world([Call("f"), Wait()], max_active_runs=1, store=SlowStore()) as w:
         run = await w.start()
         await w.until("run.requires_action", run)
@@ -174,7 +182,7 @@ async def test_expiry_at_its_turn():
 
 
 async def test_outputs_do_not_extend_it():
-    """The ten minutes are for the whole run."""
+    """The ten minutes are for the whole run, waiting included."""
     async with world([Call("f"), Wait()]) as w:
         run = await w.start()
         await w.until("run.requires_action", run)
@@ -186,7 +194,7 @@ async def test_outputs_do_not_extend_it():
 
 
 async def test_expires_after():
-    """How long is the engine's choice; a fraction of a second counts, though nobody sees it."""
+    """`expires_after` sets the time; fractions of a second count, though `expires_at` does not show them."""
     async with world([Wait()], expires_after=1.5) as w:
         run = await w.start()
         assert (run.expires_at - run.created_at).total_seconds() == 2
@@ -199,7 +207,7 @@ async def test_expires_after():
 
 
 async def test_an_ended_run_does_not_expire():
-    """Its deadline is forgotten."""
+    """Its deadline is discarded."""
     async with world() as w:
         run = await w.start()
         await w.until("run.completed", run)
@@ -209,7 +217,7 @@ async def test_an_ended_run_does_not_expire():
 
 
 async def test_cancelled_and_expired_at_once():
-    """Whichever comes first, the run ends once."""
+    """Whichever is first, the run ends only once."""
     async with world(TALKING, store=SlowStore()) as w:
         run = await w.start()
         await w.until("message.delta", run)
@@ -223,7 +231,7 @@ async def test_cancelled_and_expired_at_once():
 
 
 async def test_what_a_backend_cannot_do_is_refused():
-    """When the run is created, and nothing is left behind."""
+    """It is refused when the run is created, and nothing is stored."""
 
     class Limited(ModelBackend):
         def refuse(self, request):
@@ -245,7 +253,7 @@ async def test_what_a_backend_cannot_do_is_refused():
 
 
 async def test_a_full_disk():
-    """New work is refused while the store takes nothing; what is under way waits, and goes on."""
+    """New work is refused while the store takes no commits; runs that execute wait, and continue."""
     go_on, store = anyio.Event(), FaultyStore()
     async with world([[Wait(go_on), Say("Let me look."), Call("f")], Say("Done.")], store=store) as w:
         run = await w.start()
@@ -270,7 +278,7 @@ async def test_a_full_disk():
 
 
 async def test_a_full_disk_at_the_end():
-    """An end that cannot be written is written later."""
+    """The end of a run that cannot be committed is committed later."""
     store = FaultyStore()
     async with world(TALKING, store=store) as w:
         run = await w.start()
@@ -288,7 +296,7 @@ async def test_a_full_disk_at_the_end():
 
 
 async def test_deleting_a_thread_that_cannot_be_deleted_yet():
-    """Its run is cancelled all the same, as soon as that can be written."""
+    """Its run is cancelled nevertheless, as soon as that can be committed."""
     store = FaultyStore()
     async with world(TALKING, store=store) as w:
         run = await w.start()
@@ -304,7 +312,7 @@ async def test_deleting_a_thread_that_cannot_be_deleted_yet():
 
 
 async def test_deleting_a_thread_whose_run_is_next():
-    """It does not get its turn while it is being cancelled."""
+    """The run does not start while it is being cancelled."""
     async with world(TALKING, max_active_runs=1, store=SlowStore()) as w:
         first, second = await w.start(), await w.start()
         await w.until("message.delta", first)
@@ -315,8 +323,8 @@ async def test_deleting_a_thread_whose_run_is_next():
         assert w.names(second.id) == ["run.created", "run.queued", "run.cancelled"]
 
 
-async def test_who_gives_up_deleting_a_thread():
-    """Its run goes on or ends, whenever that was."""
+async def test_cancelled_while_deleting_a_thread():
+    """Whenever the caller is cancelled, the thread's run completes or is cancelled."""
 
     class SlowReads(SlowStore):
         async def get(self, kind, id):
@@ -339,7 +347,7 @@ async def test_who_gives_up_deleting_a_thread():
 
 
 async def test_a_thousand_at_once():
-    """All of them end, each with its own answer."""
+    """All of them end, each with its own message."""
     async with world(lambda request: Say(request.items[0].text), store=SlowStore()) as w:
         runs = []
 
@@ -352,3 +360,34 @@ async def test_a_thousand_at_once():
         for number, run in runs:
             await w.until("run.completed", run)
             assert [message.text for message in await w.messages(run)] == [f"I am {number}"] * 2
+
+
+async def test_a_deadline_that_cannot_be_handled(caplog):
+    """The other deadlines are kept."""
+    async with world([Call("f")]) as w:
+        one, other = await w.start(), await w.start()
+        await w.until("run.requires_action", other)
+        w.engine._executor._active.pop(one.thread_id)
+        w.clock.advance(600)
+        await w.until("run.expired", other)
+        assert f"the deadline of {one.thread_id} could not be handled" in caplog.text
+
+
+async def test_a_backend_whose_abandon_raises(caplog):
+    """It is only logged, even if it raises something other than an `Exception`."""
+
+    class Stubborn(ModelBackend):
+        async def respond(self, request):
+            yield Detached("resp_1")
+            await anyio.sleep_forever()
+
+        async def abandon(self, handle):
+            raise asyncio.CancelledError
+
+    async with world(Stubborn()) as w:
+        run = await w.start()
+        await w.settle()
+        await w.engine.runs.cancel("", run.thread_id, run.id)
+        await w.until("run.cancelled", run)
+        await w.settle()
+        assert f"run {run.id} has ended, but its model call could not be stopped at the endpoint" in caplog.text

@@ -1,4 +1,4 @@
-"""`FairQueue`: owners take turns."""
+"""`FairQueue`: owners are served in rotation."""
 
 from itertools import pairwise
 
@@ -15,8 +15,8 @@ def drain(queue):
     return taken
 
 
-def test_owners_take_turns():
-    """One owner's many items do not keep another's one waiting."""
+def test_owners_are_served_in_rotation():
+    """One owner's many items do not delay another owner's single item."""
     queue = FairQueue()
     for item in ("a1", "a2", "a3"):
         queue.push("a", item)
@@ -27,7 +27,7 @@ def test_owners_take_turns():
 
 
 def test_discard():
-    """An item that is out is not popped; one that is not in does no harm."""
+    """A discarded item is not popped; discarding one that is not in the queue does nothing."""
     queue = FairQueue()
     queue.push("a", "a1")
     queue.push("a", "a2")
@@ -41,7 +41,7 @@ def test_discard():
 
 @given(st.lists(st.sampled_from("abc")))
 def test_nothing_is_lost_and_order_is_kept(owners):
-    """What goes in comes out, each owner's items in their order, and no owner twice while another waits."""
+    """Every item comes out, each owner's in order, and no owner is served twice while another waits."""
     queue, pushed = FairQueue(), {}
     for number, owner in enumerate(owners):
         queue.push(owner, f"{owner}{number}")
@@ -52,7 +52,7 @@ def test_nothing_is_lost_and_order_is_kept(owners):
     for owner, items in pushed.items():
         assert [item for item in taken if item[0] == owner] == items
     for owner in pushed:
-        turns = [index for index, item in enumerate(taken) if item[0] == owner]
-        for here, there in pairwise(turns):
+        served = [index for index, item in enumerate(taken) if item[0] == owner]
+        for here, there in pairwise(served):
             others = [item[0] for item in taken[here + 1 : there]]
             assert len(others) == len(set(others))

@@ -1,4 +1,4 @@
-"""IDs."""
+"""IDs look like the hosted API's."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Whatever clients, clocks, disks and crashes do: what the API promises of a run holds."""
+"""Whatever clients, clocks, disks and crashes do, what the API promises of a run holds."""
 
 import random
 from contextlib import suppress
@@ -32,20 +32,20 @@ OPERATIONS = st.lists(
 
 
 class Witness:
-    """Sees every run after every step, and says what cannot be."""
+    """Checks every run after every operation."""
 
     def __init__(self):
         self.last: dict[str, Run] = {}
         self.said: dict[str, str] = {}
 
-    def heard(self, w):
-        """Events of one engine: each status follows from the one before, and a message is told once."""
+    def check_events(self, w):
+        """Check the events of one engine: each status must be reachable from the one before in one move."""
         for _, event in w.events:
             if isinstance(event.data, Run) and event.name != "thread.run.created":
-                self.saw(event.data)
+                self.check_run(event.data)
         w.events.clear()
 
-    def saw(self, run):
+    def check_run(self, run):
         before = self.last.get(run.id)
         if before is not None and before.status != run.status:
             assert run.status in MOVES[before.status], f"{before.status} -> {run.status}"
@@ -54,12 +54,12 @@ class Witness:
         assert (run.status == "requires_action") == (run.required_action is not None)
         assert (run.status == "failed") == (run.last_error is not None) == (run.failed_at is not None)
 
-    async def looked(self, w, thread_id):
-        """What a client reads: one active run, nothing left open by one that has ended, nothing lost or doubled."""
+    async def check_thread(self, w, thread_id):
+        """Check what a client reads: one active run, nothing open in an ended run, nothing lost or duplicated."""
         runs = (await w.engine.runs.list("", thread_id, ALL)).data
         assert sum(not run.status.is_terminal for run in runs) <= 1
         for run in runs:
-            self.saw(run)
+            self.check_run(run)
             steps = await w.steps(run)
             for step in steps:
                 assert (step.status == "in_progress") == (step.usage is None)
@@ -78,7 +78,7 @@ class Witness:
 
 @given(TURNS, OPERATIONS, st.integers(1, 3))
 def test_invariants(turns, operations, most):
-    """A random program of clients and misfortunes."""
+    """A random sequence of requests, failures and crashes."""
     anyio.run(_live, turns, ["create", *operations], most)
 
 
@@ -97,19 +97,19 @@ async def _live(turns, operations, most):
             while left and (operation := left.pop(0)) != "crash":
                 with suppress(ApiError, StoreError):
                     await _do(operation, w, store, gates, threads, assistant, len(left))
-                witness.heard(w)
+                witness.check_events(w)
                 for thread in threads:
-                    await witness.looked(w, thread)
-        witness.heard(w)
+                    await witness.check_thread(w, thread)
+        witness.check_events(w)
     store.full = False
     async with world(script, store=store, clock=clock, max_active_runs=most) as w:
         clock.advance(601)
         for _ in range(3):
             await w.settle()
             clock.advance(1)
-        witness.heard(w)
+        witness.check_events(w)
         for thread in threads:
-            await witness.looked(w, thread)
+            await witness.check_thread(w, thread)
             for run in (await w.engine.runs.list("", thread, ALL)).data:
                 assert run.status.is_terminal
         assert await store.unfinished() == []
@@ -153,13 +153,13 @@ MIXED = ["create", "create", "answer", "answer", "cancel", "say", "note", "delet
 
 @pytest.mark.parametrize("seed", range(20))
 def test_all_at_once(seed):
-    """Clients who do not wait for one another, a disk that fails, deadlines: each run ends, and once."""
+    """With concurrent clients, a failing disk and deadlines, each run ends, and only once."""
     anyio.run(_live_at_once, random.Random(seed))
 
 
 @pytest.mark.parametrize("seed", range(30, 40))
-def test_a_bug_stops_nobody_else(seed):
-    """Runs with which the engine cannot go on fail, at whatever moment that shows; the others hold their promises."""
+def test_a_bug_affects_one_run_only(seed):
+    """A run whose state is lost fails, at whatever moment; the promises hold for the others."""
 
     class Forgetful(MoodyStore):
         async def get(self, kind, id):
@@ -194,13 +194,13 @@ async def _live_at_once(chance, kind_of_store=MoodyStore, problem=StoreError):
                     clients.start_soon(client, w, assistant)
             ended = [id for id, event in w.events if isinstance(event.data, Run) and event.data.status.is_terminal]
             assert len(ended) == len(set(ended))
-            Witness().heard(w)
+            Witness().check_events(w)
     async with world([Say("Done.")], store=store, clock=clock) as w:
         clock.advance(601)
         for _ in range(20):
             await w.settle()
         for thread in threads:
-            await Witness().looked(w, thread)
+            await Witness().check_thread(w, thread)
             for run in (await w.engine.runs.list("", thread, ALL)).data:
                 assert run.status.is_terminal
         assert await store.unfinished() == []

@@ -1,7 +1,11 @@
-"""An engine that is torn down at any moment, and the one that takes over its store."""
+"""An engine that stops at any moment, and the next engine on its store, which resumes its runs."""
+
+import asyncio
 
 import anyio
+import anyio.lowlevel
 import pytest
+from attrs import evolve
 
 from openai_runs.backends import Call, Say, Wait
 from openai_runs.backends.model_backend import (
@@ -13,22 +17,26 @@ from openai_runs.backends.model_backend import (
     ToolCallChunk,
 )
 from openai_runs.engine import ManualClock
+from openai_runs.errors import StoreUnavailableError
 from openai_runs.models.message import CitedFile, FilePath
+from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import CodeInterpreterCall, InterpretedCode
 from openai_runs.stores import MemoryStore
+from openai_runs.stores.records import Delete, Record, RunState, Unreadable
 from tests.engine.world import world
+from tests.stores.faulty import DamagedStore
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 def kept():
-    """What outlives an engine."""
+    """The store and clock that two engines use one after the other."""
     return {"store": MemoryStore(), "clock": ManualClock()}
 
 
 class Then(ModelBackend):
-    """Yields some events and then hangs; a second one yields some and ends."""
+    """Yields some events; then it hangs or ends."""
 
     def __init__(self, *events, hang=False):
         self.events = events
@@ -44,7 +52,7 @@ class Then(ModelBackend):
 
 
 async def interrupted(kept, *events):
-    """A run whose model call was cut off after some events, and what was to be seen of it then."""
+    """A run whose model call was interrupted after some events, with its steps and messages at that time."""
     async with world(Then(*events, hang=True), **kept) as w:
         run = await w.start("Hello")
         await w.settle()
@@ -52,7 +60,7 @@ async def interrupted(kept, *events):
 
 
 async def test_a_call_is_repeated_in_place(kept):
-    """The message that was begun is written again, under its ID; nothing is there twice."""
+    """The message that was started is written again, with the same ID; nothing is duplicated."""
     run, steps, (_, message) = await interrupted(kept, TextChunk("It is su"))
     assert (message.status, message.content) == ("in_progress", ())
     backend = Then(TextChunk("It is sunny."))
@@ -67,7 +75,7 @@ async def test_a_call_is_repeated_in_place(kept):
 
 
 async def test_a_round_of_calls_is_repeated_in_place(kept):
-    """The step that was begun is used again."""
+    """The step that was started is used again."""
     run, (step,), _ = await interrupted(kept, ToolCallChunk(0, "call_1", "f", "{"))
     async with world([Call("f", id="call_2"), Say("Done.")], **kept) as w:
         waiting = await w.until("run.requires_action", run)
@@ -76,7 +84,7 @@ async def test_a_round_of_calls_is_repeated_in_place(kept):
 
 
 async def test_what_was_complete_stays(kept):
-    """A message that was complete before the crash is not said a second time, and not taken back."""
+    """A message that was complete before the crash is neither repeated nor deleted."""
     run, steps, messages = await interrupted(kept, TextChunk("Let me look."), ToolCallChunk(0, "c", "f", "{"))
     note = FilePath(text="see", file_path=CitedFile(file_id="file"), start_index=0, end_index=3)
     backend = Then(TextChunk("Let me see."), AnnotationAdded(note), ToolCallChunk(0, "c", "f", "{}"))
@@ -89,7 +97,7 @@ async def test_what_was_complete_stays(kept):
 
 
 async def test_a_repetition_may_take_another_course(kept):
-    """What the interrupted call had begun and its repetition does not come back to is taken back."""
+    """Steps that the interrupted call had started and its retry does not use are deleted."""
     run, _, _ = await interrupted(kept, TextChunk("Let"))
     async with world([Call("f"), Say("Done.")], **kept) as w:
         waiting = await w.until("run.requires_action", run)
@@ -105,7 +113,7 @@ async def test_a_repetition_may_take_another_course(kept):
 
 
 async def test_a_message_that_is_not_repeated_stays(kept):
-    """It was said; the repetition just calls, and says something else in the end."""
+    """A completed message stays if the retry makes only the tool call."""
     run, _, messages = await interrupted(kept, TextChunk("Let me look."), ToolCallChunk(0, "c", "f", "{"))
     async with world(Then(ToolCallChunk(0, "c", "f", "{}")), **kept) as w:
         await w.until("run.requires_action", run)
@@ -114,7 +122,7 @@ async def test_a_message_that_is_not_repeated_stays(kept):
 
 
 async def test_text_that_came_before_calls_comes_after_them(kept):
-    """A completed message stays also if the repetition calls first and talks later."""
+    """A completed message stays also if the retry makes the tool call first and then writes text."""
     run, _, messages = await interrupted(kept, TextChunk("Let me look."), ToolCallChunk(0, "c", "f", "{"))
     async with world(Then(ToolCallChunk(0, "c", "f", "{}"), TextChunk("I look.")), **kept) as w:
         await w.until("run.requires_action", run)
@@ -123,7 +131,7 @@ async def test_text_that_came_before_calls_comes_after_them(kept):
 
 
 async def test_hosted_tools_are_not_shown_twice(kept):
-    """A step of the endpoint's own tool stays, and its repetition is passed over."""
+    """A step of the endpoint's own tool stays; the same call in the retry adds no second one."""
     used = HostedToolCall(CodeInterpreterCall(id="ci", code_interpreter=InterpretedCode(input="1+1")))
     run, steps, messages = await interrupted(kept, TextChunk("I count."), used, TextChunk("Tw"))
     backend = Then(TextChunk("I count."), used, TextChunk("Two."))
@@ -135,8 +143,8 @@ async def test_hosted_tools_are_not_shown_twice(kept):
         assert [message.id for message in await w.messages(run)] == [message.id for message in messages]
 
 
-async def test_a_call_that_went_on_elsewhere_is_taken_up(kept):
-    """The backend gets the handle that the interrupted call had given."""
+async def test_a_call_that_continued_at_the_endpoint_is_resumed(kept):
+    """The backend gets the handle that the interrupted call had yielded."""
     run, _, _ = await interrupted(kept, Detached("resp_1"), TextChunk("It"))
     backend = Then(TextChunk("It is."))
     async with world(backend, **kept) as w:
@@ -144,8 +152,8 @@ async def test_a_call_that_went_on_elsewhere_is_taken_up(kept):
         assert backend.requests[0].handle == "resp_1"
 
 
-async def test_an_interrupted_run_can_be_cancelled_before_it_says_anything(kept):
-    """What was begun ends as in any cancelled run."""
+async def test_an_interrupted_run_can_be_cancelled_before_its_retry_yields(kept):
+    """Its open message and step end as in any cancelled run."""
     run, _, _ = await interrupted(kept, TextChunk("It"))
     async with world([Wait()], **kept) as w:
         await w.settle()
@@ -155,8 +163,8 @@ async def test_an_interrupted_run_can_be_cancelled_before_it_says_anything(kept)
         assert (await w.steps(run))[0].status == "cancelled"
 
 
-async def test_waiting_runs_wait_on(kept):
-    """With the same calls, until the same time."""
+async def test_waiting_runs_keep_waiting(kept):
+    """They have the same calls and the same deadline."""
     async with world([Call("f", id="c"), Say("Done.")], **kept) as w:
         run, other = await w.start(), await w.start()
         await w.until("run.requires_action", run)
@@ -171,8 +179,8 @@ async def test_waiting_runs_wait_on(kept):
         await w.until("run.expired", other)
 
 
-async def test_time_goes_on_while_nobody_is_there(kept):
-    """What should have expired has expired, and asks no model any more."""
+async def test_deadlines_pass_while_no_engine_runs(kept):
+    """Overdue runs expire at the start, without another model call."""
     async with world([Call("f")], **kept) as w:
         waiting = await w.start()
         await w.until("run.requires_action", waiting)
@@ -187,7 +195,7 @@ async def test_time_goes_on_while_nobody_is_there(kept):
 
 
 async def test_queued_runs_are_executed(kept):
-    """In their order, and one thread still has one run."""
+    """They execute in their order, and a thread still takes only one run."""
     async with world([Wait()], max_active_runs=1, **kept) as w:
         runs = [await w.start() for _ in range(3)]
         await w.settle()
@@ -201,7 +209,7 @@ async def test_queued_runs_are_executed(kept):
 
 
 async def test_cancelling_runs_get_cancelled(kept):
-    """The answer to the cancel request was a promise."""
+    """A run that was stored as `cancelling` becomes `cancelled`."""
     async with world([[Say("It"), Wait()]], **kept) as w:
         run = await w.start()
         await w.until("message.delta", run)
@@ -214,7 +222,7 @@ async def test_cancelling_runs_get_cancelled(kept):
 
 
 async def test_a_program_that_is_cancelled(kept):
-    """Torn down from outside, in the middle of everything, an engine leaves a store that can be taken over."""
+    """If the engine's task is cancelled at any moment, the next engine can use its store."""
     runs = []
     async with anyio.create_task_group() as tasks:
 
@@ -230,3 +238,107 @@ async def test_a_program_that_is_cancelled(kept):
         for run in runs:
             await w.until("run.completed", run)
             assert [message.text for message in await w.messages(run)] == ["It is done."]
+
+
+async def test_a_store_that_is_not_available_at_a_start():
+    """That concerns all runs: the engine does not start, and no run is lost."""
+    kept = {"store": DamagedStore(reading=[Run], error=StoreUnavailableError("no disk")), "clock": ManualClock()}
+    async with world([Wait()], **kept) as w:
+        run = await w.start("Hello")
+    kept["store"].hurt.add(run.id)
+    with pytest.raises(StoreUnavailableError):
+        async with world([Say("Hello")], **kept):
+            pytest.fail("started")
+    kept["store"].hurt.clear()
+    async with world([Say("Hello")], **kept) as w:
+        await w.until("run.completed", run)
+
+
+async def test_a_start_with_damage(caplog):
+    """A run with an unreadable state fails; the state of one that has ended is deleted; the others continue."""
+
+    class Store(DamagedStore):
+        async def unfinished(self):
+            found = await super().unfinished()
+            return [
+                Unreadable("", record.value.id, "It is damaged.") if record.value.id in self.hurt else record
+                for record in found
+            ]
+
+    kept = {"store": Store(reading=[RunState]), "clock": ManualClock()}
+    store = kept["store"]
+    async with world([Wait()], **kept) as w:
+        damaged, lost, over, good = [await w.start() for _ in range(4)]
+        await w.settle()
+    store.hurt.add(damaged.id)
+    await store.commit([Delete(Run, lost.id), Record("", evolve(over, status=RunStatus.COMPLETED))])
+    async with world([Say("Hello")], **kept) as w:
+        assert f"run {lost.id} cannot be resumed" in caplog.text
+        await w.until("run.completed", good)
+        failed = await w.until("run.failed", damaged)
+        assert failed.last_error.message == "It is damaged."
+        await w.settle()
+        assert [record.value.id for record in await store.unfinished()] == [lost.id]
+        assert (await w.engine.runs.retrieve("", over.thread_id, over.id)).status == "completed"
+
+
+async def test_two_unfinished_runs_in_one_thread(caplog):
+    """As in a store that was repaired by hand: one run continues, the other is left as it is."""
+    kept = {"store": MemoryStore(), "clock": ManualClock()}
+    async with world([Wait()], **kept) as w:
+        one = await w.start()
+        w.engine._executor._active.clear()
+        other = await w.again(one)
+    async with world([Say("Hello")], **kept) as w:
+        await w.until("run.completed", one)
+        assert f"run {other.id} cannot be resumed" in caplog.text
+
+
+async def test_a_backend_that_fails_as_it_is_stopped(caplog):
+    """Stopping the engine fails no run and logs no failure: the run continues at the next start."""
+
+    class Sore(ModelBackend):
+        async def respond(self, request):
+            yield TextChunk("Well")
+            try:
+                await anyio.sleep_forever()
+            except asyncio.CancelledError:
+                raise RuntimeError("how rude") from None
+
+    kept = {"store": MemoryStore(), "clock": ManualClock()}
+    async with world(Sore(), **kept) as w:
+        run = await w.start()
+        await w.until("message.delta", run)
+    assert "failed" not in caplog.text
+    async with world([Say("Well, well.")], **kept) as w:
+        assert (await w.get(run)).status == "in_progress"
+        await w.until("run.completed", run)
+
+
+def test_an_event_loop_that_ends(caplog):
+    """`asyncio.run` cancels all tasks at its end, in any order. No run fails, and the next engine resumes them."""
+    kept = {"store": MemoryStore(), "clock": ManualClock()}
+    runs = []
+
+    async def program(started):
+        async with world([[Say("It"), Wait()]], **kept) as w:
+            runs.extend([await w.start() for _ in range(20)])
+            for run in runs:
+                await w.until("message.delta", run)
+            started.set()
+            await anyio.sleep_forever()
+
+    async def main():
+        started = asyncio.Event()
+        task = asyncio.create_task(program(started))
+        await started.wait()
+        assert not task.done()
+
+    async def later():
+        async with world([Say("It is.")], **kept) as w:
+            for run in runs:
+                await w.until("run.completed", run)
+
+    asyncio.run(main())
+    assert caplog.text == ""
+    asyncio.run(later())

@@ -1,4 +1,4 @@
-"""An engine to test with: a clock that is moved by hand, a script, and all that it says, held against the document."""
+"""An engine for tests, with a manual clock and a scripted backend; validates its objects by the API's schema."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +13,7 @@ from attrs import define, field
 
 from openai_runs import _wire
 from openai_runs.backends import ScriptedBackend
+from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine import ApiEvent, Engine, ManualClock
 from openai_runs.engine.ledger import Ledger
 from openai_runs.models.message import Message
@@ -52,7 +53,7 @@ _SCHEMAS = {
 
 
 def conform(value: Any) -> Any:
-    """Hold an object against the API document, as it would be sent."""
+    """Validate an object against the API's schema, as it would be sent."""
     shown = _wire.decode(_wire.encode(value))
     if shown["object"] == "list":
         for item in shown["data"]:
@@ -64,7 +65,7 @@ def conform(value: Any) -> Any:
 
 @define
 class World:
-    """What a test needs at hand."""
+    """An engine, and what tests need around it."""
 
     store: Store = field(factory=MemoryStore)
     clock: ManualClock = field(factory=ManualClock)
@@ -73,7 +74,7 @@ class World:
     _news: anyio.Event = field(factory=anyio.Event)
 
     def take(self, run_id: str, events: Sequence[ApiEvent]) -> None:
-        """Note what the engine publishes."""
+        """Record what the engine publishes."""
         for event in events:
             conform(event.data)
             self.events.append((run_id, event))
@@ -81,7 +82,7 @@ class World:
         self._news = anyio.Event()
 
     def names(self, run_id: str | None = None) -> list[str]:
-        """What was published, of one run or of all; without the deltas."""
+        """The names of the published events, of one run or of all, without deltas."""
         found = [event.name for id, event in self.events if run_id in (None, id)]
         return [name.removeprefix("thread.") for name in found if not name.endswith(".delta")]
 
@@ -102,7 +103,7 @@ class World:
                 await self._news.wait()
 
     async def settle(self) -> None:
-        """Let everybody who can go on do so."""
+        """Let all tasks run until they wait."""
         for _ in range(20):
             await anyio.lowlevel.checkpoint()
 
@@ -140,7 +141,7 @@ class World:
 async def world(
     backend: Any = None, *, store: Store | None = None, clock: ManualClock | None = None, **options: Any
 ) -> AsyncGenerator[World, None]:
-    """Open an engine; what is no backend is the script of one."""
+    """Open an engine; a ``backend`` that is none is the script of a `ScriptedBackend`."""
     backend = backend if hasattr(backend, "respond") else ScriptedBackend(backend)
     here = World(store or MemoryStore(), clock or ManualClock())
     here.engine = Engine(store=here.store, backend=backend, clock=here.clock, **options)
@@ -154,3 +155,38 @@ async def world(
     with patch.object(Ledger, "publish", publish_and_note):
         async with here.engine:
             yield here
+
+
+class YieldingBackend(ModelBackend):
+    """Yields the given events in every call; a callable among them is awaited instead."""
+
+    def __init__(self, *events):
+        self.events = events
+        self.requests = []
+        self.abandoned = []
+
+    async def respond(self, request):
+        self.requests.append(request)
+        for event in self.events:
+            if callable(event):
+                await event()
+            else:
+                yield event
+
+    async def abandon(self, handle):
+        self.abandoned.append(handle)
+
+
+MESSAGE = ["run.step.created", "run.step.in_progress", "message.created", "message.in_progress"]
+MESSAGE_END = ["message.completed", "run.step.completed"]
+CALLS = ["run.step.created", "run.step.in_progress"]
+BEGIN = ["run.created", "run.queued", "run.in_progress"]
+
+
+async def assistant_of(w, **body):
+    return await w.engine.assistants.create("", {"model": "m", **body})
+
+
+async def create_run(w, assistant, **body):
+    thread = await w.engine.threads.create("", {})
+    return conform(await w.engine.runs.create("", thread.id, {"assistant_id": assistant.id, **body}))

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import anyio
 
-from openai_runs.errors import StoreUnavailableError
+from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.stores import MemoryStore
 
 
@@ -84,3 +84,38 @@ class MoodyStore(MemoryStore):
     async def history(self, *arguments, **options):
         await self._dally(3)
         return await super().history(*arguments, **options)
+
+
+class DamagedStore(MemoryStore):
+    """Raises ``error`` for objects of some kinds, of the runs in ``hurt``."""
+
+    def __init__(self, *, reading=(), writing=(), error=None):
+        super().__init__()
+        self.reading, self.writing = reading, writing
+        self.error = error or StoreDataError("Part of the store is damaged.")
+        self.hurt = set()  # by IDs of runs
+
+    def _concerns(self, value):
+        return getattr(value, "run_id", None) in self.hurt or value.id in self.hurt
+
+    async def get(self, kind, id):
+        found = await super().get(kind, id)
+        if found is not None and kind in self.reading and self._concerns(found.value):
+            raise self.error
+        return found
+
+    async def page(self, kind, group, query, *, run_id=None):
+        if kind in self.reading and group in self.hurt:
+            raise self.error
+        return await super().page(kind, group, query, run_id=run_id)
+
+    async def history(self, thread_id, *, last_messages=None, besides_run=""):
+        if besides_run in self.hurt and "history" in self.reading:
+            raise self.error
+        return await super().history(thread_id, last_messages=last_messages, besides_run=besides_run)
+
+    async def commit(self, changes):
+        values = [getattr(change, "value", None) for change in changes]
+        if any(value is not None and type(value) in self.writing and self._concerns(value) for value in values):
+            raise self.error
+        await super().commit(changes)

@@ -1,4 +1,4 @@
-"""Operations on assistants."""
+"""The API's operations on assistants."""
 
 import pytest
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_create():
-    """What was sent comes back as it was sent, and the rest is the API's defaults."""
+    """The values of the request come back unchanged; the others are the API's defaults."""
     async with world() as w:
         plain = conform(await w.engine.assistants.create("", {"model": "m"}))
         assert _wire.dump(plain) == {
@@ -52,7 +52,7 @@ async def test_create():
 
 
 async def test_update():
-    """What is not in the body stays; null takes a value back."""
+    """Fields that are not in the body stay; null resets a field."""
     async with world() as w:
         body = {"model": "m", "name": "n", "temperature": 0.5, "metadata": {"a": "1"}, "tools": [WEATHER]}
         assistant = await w.engine.assistants.create("", body)
@@ -65,7 +65,7 @@ async def test_update():
 
 
 async def test_delete():
-    """Gone from everywhere; a run that was made with it goes on."""
+    """A deleted assistant is not found any more; a run that was created with it continues."""
     async with world([Say("Still here.")]) as w:
         run = await w.start()
         deleted = await w.engine.assistants.delete("", run.assistant_id)
@@ -87,7 +87,7 @@ async def test_delete():
 
 
 async def test_list():
-    """Pages, newest first; an empty one has null for its ends."""
+    """Pages, newest first; `first_id` and `last_id` of an empty one are null."""
     async with world() as w:
         empty = conform_page(await w.engine.assistants.list("", PageQuery()))
         assert (empty["data"], empty["first_id"], empty["last_id"], empty["has_more"]) == ([], None, None, False)
@@ -106,7 +106,7 @@ def conform_page(page):
 
 @pytest.mark.parametrize("param", ["after", "before"])
 async def test_unknown_cursor(param):
-    """400, naming the parameter: a 404 would say that there is no such list."""
+    """400, naming the parameter: a 404 would mean that there is no such list."""
     async with world() as w:
         with pytest.raises(ApiError, match="No assistant found with id 'x'") as caught:
             await w.engine.assistants.list("", PageQuery(**{param: "x"}))
@@ -114,7 +114,7 @@ async def test_unknown_cursor(param):
 
 
 async def test_owners():
-    """Each sees its own."""
+    """Each owner sees only its own objects."""
     async with world() as w:
         mine = await w.engine.assistants.create("me", {"model": "m"})
         assert (await w.engine.assistants.list("you", ALL)).data == ()
@@ -123,22 +123,3 @@ async def test_owners():
         thread = await w.engine.threads.create("you", {})
         with pytest.raises(ApiError, match="No assistant found"):
             await w.engine.runs.create("you", thread.id, {"assistant_id": mine.id})
-
-
-async def test_new_vector_stores_are_refused():
-    """There is nowhere to make them, and to leave them out silently would be worse."""
-    async with world() as w:
-        resources = {"file_search": {"vector_stores": [{"file_ids": ["file"]}]}}
-        with pytest.raises(ApiError, match="cannot be created here") as caught:
-            await w.engine.assistants.create("", {"model": "m", "tool_resources": resources})
-        assert caught.value.param == "tool_resources.file_search.vector_stores"
-        with pytest.raises(ApiError, match="cannot be created here"):
-            await w.engine.threads.create("", {"tool_resources": resources})
-
-
-async def test_what_makes_no_sense_is_a_400():
-    """What slips through the document's schema is told with its place."""
-    async with world() as w:
-        with pytest.raises(ApiError, match=r"Invalid 'body'.*tools") as caught:
-            await w.engine.assistants.create("", {"model": "m", "tools": 5})
-        assert (caught.value.status, caught.value.code) == (400, "invalid_value")

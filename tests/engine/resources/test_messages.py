@@ -1,4 +1,4 @@
-"""Operations on messages."""
+"""The API's operations on messages."""
 
 import anyio
 import pytest
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_create():
-    """A bare text, or parts; what was sent comes back as the API shows it."""
+    """A message of a string or of content parts comes back in the API's form."""
     async with world() as w:
         thread = await w.engine.threads.create("", {})
         message = conform(await w.engine.messages.create("", thread.id, {"role": "user", "content": "Hi"}))
@@ -52,7 +52,7 @@ async def test_create():
 
 
 async def test_refused_while_a_run_is_active():
-    """In the hosted API's words; until the run has ended."""
+    """With the hosted API's message, until the run has ended."""
     go_on = anyio.Event()
     async with world([[Wait(go_on), Say("Hello")]]) as w:
         run = await w.start()
@@ -67,7 +67,7 @@ async def test_refused_while_a_run_is_active():
 
 
 async def test_update():
-    """Metadata, and nothing else."""
+    """Only metadata can be changed."""
     async with world() as w:
         run = await w.start("Hi")
         (message, *_) = await w.messages(run)
@@ -78,7 +78,7 @@ async def test_update():
 
 
 async def test_delete():
-    """Gone; but not the one that is being written."""
+    """A message can be deleted, but not the one that a run is writing."""
     async with world([[Say("Hello"), Wait()]]) as w:
         run = await w.start("Hi")
         await w.until("message.delta", run)
@@ -93,7 +93,7 @@ async def test_delete():
 
 
 async def test_list():
-    """Of the thread, or of one run; programs that delete as they page see everything."""
+    """Messages of a thread or of one run; a client that deletes while paging sees all of them."""
     async with world([Say("Hello")]) as w:
         run = await w.start(*(str(number) for number in range(10)))
         await w.until("run.completed", run)
@@ -125,8 +125,8 @@ async def test_of_another_thread():
             assert (caught.value.status, str(caught.value)) == (404, f"No message found with id '{message.id}'.")
 
 
-async def test_a_thread_has_room_for_so_many(monkeypatch):
-    """Callers cannot add more messages than the hosted API took, by either operation; the error names the numbers."""
+async def test_a_thread_has_a_maximum_of_messages(monkeypatch):
+    """Clients cannot add more messages than the hosted API allowed, by either operation; the error names the limit."""
     monkeypatch.setattr(messages, "MAX_MESSAGES", 3)
     async with world() as w:
         run = await w.start("1")
@@ -139,5 +139,5 @@ async def test_a_thread_has_room_for_so_many(monkeypatch):
         with pytest.raises(ApiError, match="at most 3 messages, but got 4 instead") as caught:
             await w.engine.messages.create("", run.thread_id, added[0])
         assert (caught.value.status, caught.value.param) == (400, None)
-        await w.until("run.completed", await w.again(run))  # what the model says is taken
+        await w.until("run.completed", await w.again(run))  # the run's own messages are not limited
         assert len(await w.messages(run)) == 4

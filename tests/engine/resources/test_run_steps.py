@@ -1,4 +1,4 @@
-"""Operations on run steps."""
+"""The API's operations on run steps."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Operations on runs."""
+"""The API's operations on runs."""
 
 import anyio
 import pytest
@@ -7,26 +7,17 @@ from openai_runs import _wire
 from openai_runs.backends import Call, Say, Wait
 from openai_runs.engine import ApiError
 from openai_runs.stores import PageQuery
-from tests.engine.world import TIME, WEATHER, conform, function, world
+from tests.engine.world import assistant_of, conform, create_run, world
 from tests.stores.faulty import SlowStore
 
 pytestmark = pytest.mark.anyio
 
 
-async def assistant_of(w, **body):
-    return await w.engine.assistants.create("", {"model": "m", **body})
-
-
-async def create(w, assistant, **body):
-    thread = await w.engine.threads.create("", {})
-    return conform(await w.engine.runs.create("", thread.id, {"assistant_id": assistant.id, **body}))
-
-
 async def test_defaults():
-    """Everything is shown, with the API's defaults where nobody said anything."""
+    """All fields are shown, with the API's defaults for those that the request lacks."""
     async with world([Wait()]) as w:
         assistant = await assistant_of(w, metadata={"not": "inherited"})
-        run = await create(w, assistant)
+        run = await create_run(w, assistant)
         now = int(w.clock.now())
         assert _wire.dump(run) == {
             "id": run.id,
@@ -59,102 +50,8 @@ async def test_defaults():
         }
 
 
-OF_ASSISTANT = {
-    "model": "a",
-    "instructions": "Be kind.",
-    "tools": [WEATHER],
-    "temperature": 0.1,
-    "top_p": 0.2,
-    "response_format": {"type": "json_object"},
-    "reasoning_effort": "low",
-}
-OF_RUN = {
-    "model": "r",
-    "instructions": "Be brief.",
-    "tools": [TIME],
-    "temperature": 0,
-    "top_p": 0.9,
-    "response_format": "auto",
-    "reasoning_effort": "high",
-}
-
-
-async def test_overrides():
-    """The run's own value, else the assistant's, null being none."""
-    requests = []
-
-    def script(request):
-        requests.append(request)
-        return Say("Yes.")
-
-    async with world(script) as w:
-        assistant = await assistant_of(w, **OF_ASSISTANT)
-        for body, expected in [
-            ({}, OF_ASSISTANT),
-            (dict.fromkeys(OF_RUN), OF_ASSISTANT),
-            (OF_RUN, OF_RUN),
-            ({"tools": []}, {**OF_ASSISTANT, "tools": []}),
-        ]:
-            run = await create(w, assistant, **body)
-            shown = _wire.dump(run)
-            assert {name: shown[name] for name in expected} == expected
-            await w.until("run.completed", run)
-            request = requests[-1]
-            assert (request.temperature, request.top_p) == (expected["temperature"], expected["top_p"])
-            assert (request.reasoning_effort, request.model) == (expected["reasoning_effort"], expected["model"])
-
-
-async def test_settings():
-    """What only a run has."""
-    async with world([Wait()]) as w:
-        assistant = await assistant_of(w, tools=[WEATHER])
-        body = {
-            "metadata": {"a": "b"},
-            "max_prompt_tokens": 256,
-            "max_completion_tokens": 300,
-            "truncation_strategy": {"type": "last_messages", "last_messages": 5},
-            "parallel_tool_calls": False,
-            "tool_choice": {"type": "function", "function": {"name": "get_weather"}},
-        }
-        shown = _wire.dump(await create(w, assistant, **body))
-        assert {name: shown[name] for name in body} == body
-        nulls = dict.fromkeys(("max_prompt_tokens", "truncation_strategy", "tool_choice", "metadata"))
-        shown = _wire.dump(await create(w, assistant, **nulls))
-        assert shown["truncation_strategy"] == {"type": "auto", "last_messages": None}
-        assert (shown["tool_choice"], shown["metadata"], shown["max_prompt_tokens"]) == ("auto", {}, None)
-        required = await create(w, assistant, tool_choice={"type": "function"})  # a name is not required
-        assert _wire.dump(required)["tool_choice"] == {"type": "function"}
-
-
-async def test_functions_come_back_as_they_were_sent():
-    """No `strict` that nobody sent, no null that was left out, no key in another order."""
-    async with world([Wait()]) as w:
-        tool = {"type": "function", "function": {"name": "f", "parameters": {"z": 1, "a": None}, "strict": None}}
-        run = await create(w, await assistant_of(w), tools=[tool, {"type": "function", "function": {"name": "g"}}])
-        shown = _wire.dump(run)["tools"]
-        assert shown == [tool, {"type": "function", "function": {"name": "g"}}]
-        assert list(shown[0]["function"]["parameters"]) == ["z", "a"]
-
-
-@pytest.mark.parametrize(
-    ("own", "more", "together"),
-    [
-        ("Be kind.", "Be brief.", "Be kind.\n\nBe brief."),
-        (None, "Be brief.", "Be brief."),
-        ("Be kind.", None, "Be kind."),
-    ],
-)
-async def test_additional_instructions(own, more, together):
-    """Appended to the instructions, whoever gave them."""
-    async with world([Wait()]) as w:
-        assistant = await assistant_of(w, instructions=own)
-        assert (await create(w, assistant, additional_instructions=more)).instructions == together
-        run = await create(w, assistant, instructions="Other.", additional_instructions="More.")
-        assert run.instructions == "Other.\n\nMore."
-
-
 async def test_additional_messages():
-    """Part of the thread before the run; if the run is refused, they are not."""
+    """They are added to the thread before the run; if the run is refused, they are not."""
     async with world() as w:
         run = await w.start("Hi")
         with pytest.raises(ApiError):
@@ -167,7 +64,7 @@ async def test_additional_messages():
 
 
 async def test_one_active_run_per_thread():
-    """In the hosted API's words; also when two come at once."""
+    """With the hosted API's message; also for concurrent requests."""
     async with world([Wait()], store=SlowStore()) as w:
         run = await w.start()
         with pytest.raises(ApiError) as caught:
@@ -188,51 +85,6 @@ async def test_one_active_run_per_thread():
         assert sum(isinstance(result, ApiError) for result in results) == 4
 
 
-@pytest.mark.parametrize(
-    ("body", "param"),
-    [
-        ({"tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
-        ({"truncation_strategy": {"type": "last_messages"}}, "truncation_strategy.last_messages"),
-    ],
-)
-async def test_what_contradicts_itself(body, param):
-    """Refused at once, naming the parameter."""
-    async with world() as w:
-        assistant = await assistant_of(w, tools=[WEATHER, {"type": "code_interpreter"}])
-        with pytest.raises(ApiError, match=param) as caught:
-            await create(w, assistant, **body)
-        assert (caught.value.status, caught.value.param) == (400, param)
-
-
-async def test_tool_resources():
-    """The run's, else the thread's, else the assistant's, tool by tool."""
-    requests = []
-
-    def script(request):
-        requests.append(request)
-        return Say("Yes.")
-
-    def resources(name):
-        return {"code_interpreter": {"file_ids": [name]}, "file_search": {"vector_store_ids": [name]}}
-
-    async with world(script) as w:
-        assistant = await assistant_of(w, tool_resources=resources("assistant"))
-        thread = {"tool_resources": {"file_search": {"vector_store_ids": ["thread"]}}}
-        body = {"assistant_id": assistant.id, "thread": thread}
-        run = await w.engine.threads.create_and_run("", body)
-        await w.until("run.completed", run)
-        own = {"code_interpreter": {"file_ids": ["run"]}}
-        run = await w.engine.threads.create_and_run("", {**body, "tool_resources": own})
-        await w.until("run.completed", run)
-        shown = [_wire.dump(request.tool_resources) for request in requests]
-        assert shown == [
-            {"code_interpreter": {"file_ids": ["assistant"]}, "file_search": {"vector_store_ids": ["thread"]}},
-            {"code_interpreter": {"file_ids": ["run"]}, "file_search": {"vector_store_ids": ["thread"]}},
-        ]
-        await w.until("run.completed", await create(w, await assistant_of(w, tool_resources=None)))
-        assert requests[-1].tool_resources is None
-
-
 async def test_update_and_list():
     """Metadata can be changed at any time; a thread's runs are listed newest first."""
     async with world() as w:
@@ -249,7 +101,7 @@ async def test_update_and_list():
 
 
 async def test_submit():
-    """All outputs at once, in any order, each for its call."""
+    """All outputs in one request, in any order, each for its call."""
     async with world([[Call("f", id="a"), Call("g", id="b")], Say("Done.")]) as w:
         run = await w.start()
         await w.until("run.requires_action", run)
@@ -262,7 +114,7 @@ async def test_submit():
 
 @pytest.mark.parametrize("got", [[], ["a"], ["a", "a"], ["a", "b", "c"], ["a", "x"], ["a", "b", "b"], ["a", ""]])
 async def test_exactly_the_outputs_that_are_asked_for(got):
-    """One missing, one twice, one too many: refused, and nothing is lost."""
+    """Missing, duplicated or unexpected outputs are refused, and the run keeps waiting."""
     async with world([[Call("f", id="a"), Call("g", id="b")]]) as w:
         run = await w.start()
         await w.until("run.requires_action", run)
@@ -274,7 +126,7 @@ async def test_exactly_the_outputs_that_are_asked_for(got):
 
 
 async def test_wrong_outputs_are_not_echoed_at_any_length():
-    """However many come, and however long their IDs are, the error stays readable."""
+    """However many outputs come, and however long their IDs are, the error is short."""
     async with world([[Call("f", id="a")]]) as w:
         run = await w.start()
         await w.until("run.requires_action", run)
@@ -286,7 +138,7 @@ async def test_wrong_outputs_are_not_echoed_at_any_length():
 
 
 async def test_outputs_have_a_limit():
-    """Half a megabyte together."""
+    """All outputs together must be smaller than 512 kB."""
     async with world([Call("f", id="a"), Say("Done.")]) as w:
         run = await w.start()
         await w.until("run.requires_action", run)
@@ -301,7 +153,7 @@ async def test_outputs_have_a_limit():
 
 
 async def test_submit_at_the_wrong_time():
-    """In the hosted API's words."""
+    """With the hosted API's message."""
     async with world([Wait()]) as w:
         run = await w.start()
         await w.until("run.in_progress", run)
@@ -311,7 +163,7 @@ async def test_submit_at_the_wrong_time():
 
 
 async def test_submitted_twice_at_once():
-    """One is taken; a program that repeats a request does not run its model twice."""
+    """One request is accepted: a client that repeats it does not call the model twice."""
     async with world([Call("f", id="a"), Wait()], store=SlowStore()) as w:
         run = await w.start()
         await w.until("run.requires_action", run)
@@ -346,10 +198,3 @@ async def test_of_another_thread():
             with pytest.raises(ApiError) as caught:
                 await operation
             assert (caught.value.status, str(caught.value)) == (404, f"No run found with id '{run.id}'.")
-
-
-async def test_many_tools():
-    """An assistant may have more tools than the document lets a run have; they all count."""
-    async with world([Wait()]) as w:
-        assistant = await assistant_of(w, tools=[function(f"f{n}") for n in range(20)])
-        assert len((await create(w, assistant)).tools) == 20

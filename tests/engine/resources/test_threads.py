@@ -1,4 +1,4 @@
-"""Operations on threads."""
+"""The API's operations on threads."""
 
 import pytest
 
@@ -34,7 +34,7 @@ async def test_create_and_update():
 
 
 async def test_delete():
-    """A thread goes with all that is in it."""
+    """Deleting a thread deletes everything in it."""
     async with world([Say("Hello")]) as w:
         run = await w.start("Hi")
         await w.until("run.completed", run)
@@ -58,7 +58,7 @@ async def test_delete():
 
 @pytest.mark.parametrize("script", [[[Say("Hello"), Wait()]], [Call("f")]])
 async def test_delete_while_a_run_is_active(script):
-    """The run is cancelled, and says so to whoever listens."""
+    """The run is cancelled, and its subscriber gets the event."""
     async with world(script) as w:
         run = await w.start("Hi")
         await w.settle()
@@ -70,7 +70,7 @@ async def test_delete_while_a_run_is_active(script):
 
 
 async def test_create_and_run():
-    """A thread and a run in one; only there the thread is an event."""
+    """It creates a thread and a run; no other operation publishes `thread.created`."""
     async with world() as w:
         assistant = await w.engine.assistants.create("", {"model": "m", "instructions": "Be brief."})
         body = {
@@ -91,7 +91,7 @@ async def test_create_and_run():
 
 
 async def test_create_and_run_without_its_assistant():
-    """Nothing is left behind."""
+    """If the assistant does not exist, no thread is stored."""
     async with world() as w:
         with pytest.raises(ApiError, match="No assistant found with id 'x'"):
             await w.engine.threads.create_and_run("", {"assistant_id": "x", "thread": {}})
@@ -99,7 +99,7 @@ async def test_create_and_run_without_its_assistant():
 
 
 async def test_owners():
-    """Somebody else's thread is not there."""
+    """Another owner's thread is not found."""
     async with world() as w:
         run = await w.start("Hi", owner="me")
         await w.until("run.completed", run)
