@@ -38,6 +38,6 @@ async def _import(files: list[Path], path: Path, owner: str) -> None:
     for problem in report.problems:
         errors.print(f"[red]{escape(problem)}[/]")
     console.print(f"added: {', '.join(f'{count} {what}' for what, count in report.added.items())}")
-    console.print(f"there already: {report.there_already}; unfinished runs, now expired: {report.ended}")
+    console.print(f"there already: {report.already_present}; unfinished runs, now expired: {report.ended}")
     if report.problems:
         raise typer.Exit(1)

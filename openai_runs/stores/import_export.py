@@ -1,4 +1,4 @@
-"""Bring saved objects of the API into a store, and write a store's objects out in the same form."""
+"""Imports saved objects of the API into a store, and exports a store's objects in the same form."""
 
 from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ from openai_runs.stores.store import Store
 ApiObject: TypeAlias = Assistant | Thread | Message | Run | RunStep
 _Found: TypeAlias = dict[type[ApiObject], dict[str, Any]]  # by ID
 
-#: What an object calls itself, and what it becomes. In this order they are stored: what others belong to comes first.
+#: The value of ``object``, and its model. Objects are stored in this order, so that parents come first.
 _KINDS: Final[dict[str, type[Any]]] = {
     "assistant": Assistant,
     "thread": Thread,
@@ -29,24 +29,24 @@ _KINDS: Final[dict[str, type[Any]]] = {
     "thread.run": Run,
     "thread.run.step": RunStep,
 }
-_COMMIT: Final = 500  # objects: enough that a commit's cost is shared, few enough that others are not kept waiting
+_COMMIT_SIZE: Final = 500  # objects: enough to share the cost of a commit, few enough not to block other tasks
 
 
 @define
 class ImportReport:
-    """What became of the objects that were to be imported."""
+    """The result of an import."""
 
-    added: dict[str, int] = field(factory=lambda: dict.fromkeys(_KINDS, 0))  #: by what objects call themselves
-    there_already: int = 0  #: with the same ID; left as they were
-    ended: int = 0  #: runs that were unfinished when they were saved, and are stored as ``expired``
-    made_threads: int = 0  #: threads that something belongs to and nobody saved
-    problems: list[str] = field(factory=list)  #: ``FILE:LINE: what is wrong``; the rest was imported
+    added: dict[str, int] = field(factory=lambda: dict.fromkeys(_KINDS, 0))  #: by the value of ``object``
+    already_present: int = 0  #: objects whose ID was in the store already; they were not changed
+    ended: int = 0  #: runs that were saved unfinished, and are stored as ``expired``
+    created_threads: int = 0  #: threads that were missing in the files, though objects in them belong to them
+    problems: list[str] = field(factory=list)  #: ``FILE:LINE: what is wrong``; everything else was imported
 
 
 def parse(name: str, data: bytes, report: ImportReport) -> Iterator[ApiObject]:
-    """Read the objects of one file: a single object, an array, a list of the API, or one of these a line.
+    """Read the objects of one file: a single object, an array, a list of the API, or one of these per line.
 
-    What is wrong is added to the report's problems, with its place, and passed over.
+    Invalid values are skipped, and added to the report's problems with their line.
     """
     for line, value in _values(name, data, report):
         for item in _items(value):
@@ -61,30 +61,30 @@ def parse(name: str, data: bytes, report: ImportReport) -> Iterator[ApiObject]:
             except ProtocolError as error:
                 report.problems.append(f"{name}:{line}: {error}")
                 continue
-            if (bad := _unstorable_id(loaded)) is None:
+            if (bad := _invalid_id(loaded)) is None:
                 yield loaded
             else:
                 report.problems.append(f"{name}:{line}: not an ID: {bad!r}")
 
 
-def _unstorable_id(item: ApiObject) -> str | None:
-    """An ID by which the object could not be found: empty, or with half a surrogate pair, say, in it."""
+def _invalid_id(item: ApiObject) -> str | None:
+    """Return an ID by which the object could not be found: an empty one, or one with a lone surrogate, say."""
     ids = [getattr(item, name, None) for name in ("id", "thread_id", "run_id")]
     return next((id for id in ids if id is not None and not (id and id.isprintable())), None)
 
 
 def _values(name: str, data: bytes, report: ImportReport) -> Iterator[tuple[int, Any]]:
-    """The JSON values of a file and the lines they begin in."""
+    """The JSON values of a file, with the lines in which they begin."""
     try:
         value = _wire.decode(data)
-    except ProtocolError:  # more than one value, or none: a value a line
+    except ProtocolError:  # not a single value: then one value per line
         yield from _values_of_lines(name, data, report)
     else:
         yield 1, value
 
 
 def _values_of_lines(name: str, data: bytes, report: ImportReport) -> Iterator[tuple[int, Any]]:
-    # As bytes, and at line feeds alone: a text has other line breaks, which JSON allows inside its strings.
+    # Split bytes on \n only: `str.splitlines` would also split on U+2028, say, which may stand inside JSON strings.
     for number, line in enumerate(data.removeprefix(BOM_UTF8).split(b"\n"), 1):
         if line.strip():
             try:
@@ -100,7 +100,7 @@ def _items(value: Any) -> Iterable[Any]:
         return [value]
     times = [item.get("created_at") for item in value if isinstance(item, dict)]
     numbers = [time for time in times if isinstance(time, int | float)]
-    # The API lists the newest first; a store wants the oldest first, and a second has room for many objects.
+    # The API lists the newest first, a store wants the oldest first; many objects share a `created_at`.
     newest_first = len(numbers) == len(value) > 1 and numbers[0] > numbers[-1]
     return reversed(value) if newest_first else value
 
@@ -108,35 +108,35 @@ def _items(value: Any) -> Iterable[Any]:
 async def import_objects(
     store: Store, objects: Iterable[ApiObject], report: ImportReport, *, owner: str = ""
 ) -> AsyncGenerator[int, None]:
-    """Put objects into a store, with their IDs and times. One whose ID is there already is left as it is.
+    """Put objects into a store, with their IDs and times. An object whose ID is in the store already is not changed.
 
     Args:
         store: An open store, which no engine uses.
-        objects: From `parse`, in any order; within a list, the oldest first.
-        report: Is kept up to date.
-        owner: Whose the objects become.
+        objects: From `parse`, in any order; objects of one list and one second keep their order.
+        report: Is updated.
+        owner: The owner of the imported objects.
 
     Yields:
-        How many objects have been looked at since the last time.
+        How many objects were processed since the last yield.
     """
     found: _Found = {kind: {} for kind in _KINDS.values()}
     for item in objects:
-        found[type(item)][item.id] = item  # saved more than once: the later one
-        report.there_already += 1  # until it turns out to be new
+        found[type(item)][item.id] = item  # of several with one ID, the last one
+        report.already_present += 1  # new ones are subtracted at the end
     for thread in await _missing_threads(store, found):
         found[Thread][thread.id] = thread
-        report.made_threads += 1
+        report.created_threads += 1
     open_runs = {run.id for run in found[Run].values() if not run.status.is_terminal}
     for name, kind in _KINDS.items():
         items = sorted(found[kind].values(), key=_created_at)  # stable: a second's objects keep their order
-        for start in range(0, len(items), _COMMIT):
-            some = items[start : start + _COMMIT]
+        for start in range(0, len(items), _COMMIT_SIZE):
+            some = items[start : start + _COMMIT_SIZE]
             new = [item for item in some if await store.get(kind, item.id) is None]
             await store.commit([Record(owner, _ended(item, open_runs)) for item in new])
             report.added[name] += len(new)
             report.ended += sum(kind is Run and item.id in open_runs for item in new)
             yield len(some)
-    report.there_already -= sum(report.added.values()) - report.made_threads
+    report.already_present -= sum(report.added.values()) - report.created_threads
 
 
 def _created_at(item: ApiObject) -> datetime:
@@ -144,7 +144,7 @@ def _created_at(item: ApiObject) -> datetime:
 
 
 async def _missing_threads(store: Store, found: _Found) -> Sequence[Thread]:
-    """Threads that something belongs to and nobody saved: without them, it could not be reached."""
+    """Make the threads that are missing: without them, their messages and runs could not be reached."""
     first: dict[str, datetime] = {}
     for item in (*found[Message].values(), *found[Run].values()):
         first[item.thread_id] = min(first.get(item.thread_id, item.created_at), item.created_at)
@@ -153,7 +153,7 @@ async def _missing_threads(store: Store, found: _Found) -> Sequence[Thread]:
 
 
 def _ended(item: ApiObject, open_runs: set[str]) -> ApiObject:
-    """An object as it is when the run that it is part of will not be continued."""
+    """End an object of an unfinished run, which no server will continue."""
     match item:
         case Run(id=id) if id in open_runs:
             return evolve(item, status=RunStatus.EXPIRED, required_action=None, expires_at=None)
@@ -168,14 +168,14 @@ def _ended(item: ApiObject, open_runs: set[str]) -> ApiObject:
 
 
 async def export_objects(store: SQLiteStore, *, owner: str = "") -> AsyncGenerator[bytes, None]:
-    """Write an owner's objects, one a line, as `parse` takes them.
+    """Write an owner's objects as JSON Lines, which `parse` can read.
 
     Args:
         store: An open store.
-        owner: Whose objects; the empty one's are those that were made without a key.
+        owner: Whose objects to write; objects created without an API key have an empty owner.
 
     Yields:
-        A line of JSON, with its end.
+        A line of JSON, with its line feed.
 
     Raises:
         StoreUnavailableError: The file cannot be read now.

@@ -1,4 +1,4 @@
-"""`MemoryStore`: objects are kept for as long as the process lives."""
+"""`MemoryStore`: a store in memory, lost when the process ends."""
 
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
@@ -23,8 +23,8 @@ T = TypeVar("T", bound=Stored)
 
 
 @define
-class _Line:
-    """IDs in order of their places. Places only grow, so an ID is found by bisection."""
+class _Index:
+    """The IDs of a list, in order of creation. Places only grow, so one is found by bisection."""
 
     places: list[int] = field(factory=list)
     ids: list[str] = field(factory=list)
@@ -37,37 +37,37 @@ class _Line:
         at = bisect_left(self.places, place)
         del self.places[at], self.ids[at]
 
-    def cut(
+    def page(
         self, limit: int, *, newest_first: bool, after: int | None, before: int | None
     ) -> tuple[Sequence[str], bool]:
-        """The IDs between two places, and whether there are more."""
+        """The IDs of a page between two places, and whether there are more."""
         from_the_end = newest_first != (before is not None and after is None)
         low, high = (before, after) if newest_first else (after, before)
         start = 0 if low is None else bisect_right(self.places, low)
         stop = len(self.places) if high is None else bisect_left(self.places, high)
-        found = (
+        page_ids = (
             self.ids[max(start, stop - limit) : stop] if from_the_end else self.ids[start : min(start + limit, stop)]
         )
-        return found[::-1] if newest_first else found, stop - start > limit
+        return page_ids[::-1] if newest_first else page_ids, stop - start > limit
 
 
-#: How many deleted objects still do as cursors: more than anybody deletes between two pages.
-_REMEMBERED: Final = 10_000
+#: How many deleted objects can still be cursors: more than a client deletes between two pages.
+_MAX_DELETED: Final = 10_000
 
-_HISTORY: Final = "history"  # lines that are not paged: what `history` reads, and a run's messages
-_OF_RUN: Final = "of run "  # and its ID
-_LineKey: TypeAlias = tuple[type[Any] | str, str]
+_HISTORY: Final = "history"  # key of the index that `history` reads; it is not paged
+_OF_RUN: Final = "of run "  # and the run's ID: key of the index of a run's messages
+_IndexKey: TypeAlias = tuple[type[Any] | str, str]
 
 
 @define
 class MemoryStore:
-    """Keeps objects for as long as the process lives. An engine may take over where another one left."""
+    """Keeps objects until the process ends. Engines may use it one after the other: the next one resumes the runs."""
 
     _records: dict[type[Any], dict[str, Record[Any]]] = field(
         factory=lambda: {kind: {} for kind in (Assistant, Thread, Message, Run, RunStep, RunState)}, init=False
     )
     _places: dict[tuple[type[Any], str], int] = field(factory=dict, init=False)
-    _lines: dict[_LineKey, _Line] = field(factory=dict, init=False)
+    _indexes: dict[_IndexKey, _Index] = field(factory=dict, init=False)
     _deleted: OrderedDict[tuple[type[Any], str, str], int] = field(factory=OrderedDict, init=False)
     _next_place: Iterator[int] = field(factory=count, init=False)
 
@@ -77,37 +77,37 @@ class MemoryStore:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
-        """Keep everything."""
+        """Keep all objects, for the next engine."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        """Do all of it at once, after what can be done before."""
-        for change, lines in await in_slices_if_long(_with_lines(changes), len(changes)):
+        """Apply all changes without interruption; only the keys are computed before, in slices."""
+        for change, index_keys in await in_slices_if_long(_with_index_keys(changes), len(changes)):
             if isinstance(change, Delete):
                 self._delete(change.kind, change.id)
             else:
-                self._put(change, lines)
+                self._put(change, index_keys)
 
     async def get(self, kind: type[T], id: str) -> Record[T] | None:
-        """Find an object."""
+        """Read an object."""
         return self._records[kind].get(id)
 
     async def page(
         self, kind: type[T], group: str, query: PageQuery, *, run_id: str | None = None
     ) -> tuple[Sequence[Record[T]], bool]:
-        """Read a part of a list."""
+        """Read a page of a list."""
         after = self._cursor(kind, group, "after", query.after)
         before = self._cursor(kind, group, "before", query.before)
-        line = self._lines.get((kind, group) if run_id is None else (_OF_RUN + run_id, group))
-        if line is None:
+        index = self._indexes.get((kind, group) if run_id is None else (_OF_RUN + run_id, group))
+        if index is None:
             return [], False
-        ids, more = line.cut(query.limit, newest_first=query.order == "desc", after=after, before=before)
+        ids, more = index.page(query.limit, newest_first=query.order == "desc", after=after, before=before)
         records = self._records[kind]
         return [records[id] for id in ids], more
 
     async def count_messages(self, thread_id: str, enough: int) -> int:  # noqa: ARG002  # see `Store`
         """Count the messages of a thread."""
-        line = self._lines.get((Message, thread_id))
-        return 0 if line is None else len(line.ids)
+        index = self._indexes.get((Message, thread_id))
+        return 0 if index is None else len(index.ids)
 
     async def history(
         self, thread_id: str, *, last_messages: int | None = None, besides_run: str = ""
@@ -116,15 +116,15 @@ class MemoryStore:
         return await in_slices(self._reading_history(thread_id, last_messages, besides_run))
 
     def _reading_history(self, thread_id: str, last_messages: int | None, besides_run: str) -> Work[list[Record[Any]]]:
-        line = self._lines.get((_HISTORY, thread_id))
+        index = self._indexes.get((_HISTORY, thread_id))
         messages, steps = self._records[Message], self._records[RunStep]
         found: list[Record[Any]] = []
         size = 0
-        for id in reversed(line.ids[:] if line else []):
+        for id in reversed(index.ids[:] if index else []):
             if last_messages == 0:
                 break
             record = messages.get(id) or steps.get(id)
-            if record is None:  # deleted between two turns
+            if record is None:  # deleted between two slices
                 continue
             if last_messages is not None and isinstance(record.value, Message):
                 last_messages -= record.value.run_id != besides_run
@@ -136,23 +136,23 @@ class MemoryStore:
         return found[::-1]
 
     async def unfinished(self) -> Sequence[Record[RunState]]:
-        """List what there is of run states."""
+        """List the run states."""
         return list(self._records[RunState].values())
 
     async def everything(self, kind: type[T]) -> AsyncGenerator[Record[T]]:
-        """Go through all objects of a kind."""
+        """Iterate over all objects of a kind."""
         for record in list(self._records[kind].values()):
             yield record
 
-    def _put(self, record: Record[Any], lines: Sequence[_LineKey]) -> None:
+    def _put(self, record: Record[Any], index_keys: Sequence[_IndexKey]) -> None:
         kind, id = type(record.value), record.value.id
         self._records[kind][id] = record
         if (kind, id) not in self._places:
             place = self._places[kind, id] = next(self._next_place)
-            for key in lines:
-                if (line := self._lines.get(key)) is None:
-                    line = self._lines[key] = _Line()
-                line.append(place, id)
+            for key in index_keys:
+                if (index := self._indexes.get(key)) is None:
+                    index = self._indexes[key] = _Index()
+                index.append(place, id)
 
     def _delete(self, kind: type[Any], id: str) -> None:
         record = self._records[kind].get(id)
@@ -160,29 +160,29 @@ class MemoryStore:
             return
         if (group := group_of(record)) is not None:
             self._deleted[kind, group, id] = self._places[kind, id]
-            if len(self._deleted) > _REMEMBERED:
+            if len(self._deleted) > _MAX_DELETED:
                 self._deleted.popitem(last=False)
-        self._forget(kind, id)
+        self._remove(kind, id)
         if kind is Thread:
-            self._forget_all(Message, id)
-            for run_id in self._forget_all(Run, id):
-                self._forget_all(RunStep, run_id)
+            self._remove_all(Message, id)
+            for run_id in self._remove_all(Run, id):
+                self._remove_all(RunStep, run_id)
                 if run_id in self._records[RunState]:
-                    self._forget(RunState, run_id)
+                    self._remove(RunState, run_id)
 
-    def _forget_all(self, kind: type[Any], group: str) -> Sequence[str]:
-        ids = list(self._lines[kind, group].ids) if (kind, group) in self._lines else []
-        for id in reversed(ids):  # from the end, where taking an item out of a list costs nothing
-            self._forget(kind, id)
+    def _remove_all(self, kind: type[Any], group: str) -> Sequence[str]:
+        ids = list(self._indexes[kind, group].ids) if (kind, group) in self._indexes else []
+        for id in reversed(ids):  # from the end, where removing an item from a list is cheap
+            self._remove(kind, id)
         return ids
 
-    def _forget(self, kind: type[Any], id: str) -> None:
+    def _remove(self, kind: type[Any], id: str) -> None:
         record, place = self._records[kind].pop(id), self._places.pop((kind, id))
-        for key in _lines_of(record):
-            line = self._lines[key]
-            line.remove(place)
-            if not line.ids:
-                del self._lines[key]
+        for key in _index_keys_of(record):
+            index = self._indexes[key]
+            index.remove(place)
+            if not index.ids:
+                del self._indexes[key]
 
     def _cursor(self, kind: type[Any], group: str, param: str, id: str | None) -> int | None:
         if id is None:
@@ -196,7 +196,7 @@ class MemoryStore:
 
 
 def _text_size(value: Message | RunStep) -> int:
-    """The length of its texts, which is nearly all there is to an object that is large."""
+    """The length of an object's texts, which is nearly all of a large object."""
     if isinstance(value, Message):
         return sum(len(part.text.value) for part in value.content if isinstance(part, TextContent))
     calls = value.step_details.tool_calls if isinstance(value.step_details, ToolCalls) else ()
@@ -204,22 +204,22 @@ def _text_size(value: Message | RunStep) -> int:
     return sum(len(function.arguments) + len(function.output or "") for function in functions)
 
 
-def _with_lines(changes: Sequence[Change]) -> Work[list[tuple[Change, Sequence[_LineKey]]]]:
-    found = []
+def _with_index_keys(changes: Sequence[Change]) -> Work[list[tuple[Change, Sequence[_IndexKey]]]]:
+    result = []
     for change in changes:
-        found.append((change, () if isinstance(change, Delete) else _lines_of(change)))
+        result.append((change, () if isinstance(change, Delete) else _index_keys_of(change)))
         yield
-    return found
+    return result
 
 
-def _lines_of(record: Record[Any]) -> Sequence[_LineKey]:
+def _index_keys_of(record: Record[Any]) -> Sequence[_IndexKey]:
     value = record.value
     group = group_of(record)
-    lines: list[_LineKey] = [] if group is None else [(type(value), group)]
+    index_keys: list[_IndexKey] = [] if group is None else [(type(value), group)]
     if isinstance(value, Message):
-        lines.append((_HISTORY, value.thread_id))
+        index_keys.append((_HISTORY, value.thread_id))
         if value.run_id is not None:
-            lines.append((_OF_RUN + value.run_id, value.thread_id))
+            index_keys.append((_OF_RUN + value.run_id, value.thread_id))
     elif isinstance(value, RunStep) and value.type == "tool_calls":
-        lines.append((_HISTORY, value.thread_id))
-    return lines
+        index_keys.append((_HISTORY, value.thread_id))
+    return index_keys

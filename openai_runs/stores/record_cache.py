@@ -1,4 +1,4 @@
-"""`RecordCache`: the records in most use, kept in memory up to a total size."""
+"""`RecordCache`: an LRU cache of records, up to a total size."""
 
 from collections import OrderedDict
 from typing import Any, TypeAlias, TypeVar
@@ -15,15 +15,15 @@ _Key: TypeAlias = tuple[type[Any], str]
 
 @define
 class RecordCache:
-    """Records by kind and ID. What was not asked for the longest time goes first; a thread goes with its contents."""
+    """Records by kind and ID. The least recently used one is dropped first; a thread is dropped with its contents."""
 
-    room: int  #: the size of all records together, in whatever unit their sizes are told
+    max_size: int  #: of all records together, in the unit of `put`
     _entries: OrderedDict[_Key, tuple[Record[Any], int, str]] = field(factory=OrderedDict, init=False)
     _of_thread: dict[str, set[_Key]] = field(factory=dict, init=False)
     _size: int = field(default=0, init=False)
 
     def get(self, kind: type[T], id: str) -> Record[T] | None:
-        """Find a record."""
+        """Return a record, if it is cached."""
         key = (kind, id)
         if (entry := self._entries.get(key)) is None:
             return None
@@ -31,7 +31,7 @@ class RecordCache:
         return entry[0]
 
     def put(self, record: Record[Any], size: int) -> None:
-        """Keep a record, in place of the one with its kind and ID."""
+        """Add a record, or replace the one with its kind and ID."""
         value = record.value
         key = (type(value), value.id)
         thread_id = "" if isinstance(value, Assistant | Thread) else value.thread_id
@@ -40,11 +40,11 @@ class RecordCache:
         self._entries[key] = (record, size, thread_id)
         self._of_thread.setdefault(thread_id, set()).add(key)
         self._size += size
-        while self._size > self.room:
+        while self._size > self.max_size:
             self._drop(next(iter(self._entries)))
 
     def drop(self, kind: type[Any], id: str) -> None:
-        """Forget a record; with a thread, all that is in it."""
+        """Remove a record; with a thread, everything in it."""
         if (kind, id) in self._entries:
             self._drop((kind, id))
         if kind is Thread:
@@ -52,7 +52,7 @@ class RecordCache:
                 self._size -= self._entries.pop(key)[1]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all records."""
         self._entries.clear()
         self._of_thread.clear()
         self._size = 0

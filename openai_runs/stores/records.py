@@ -1,4 +1,4 @@
-"""What a store keeps: the API's objects, whose they are, and what the engine must know beside them."""
+"""The records of a store: the API's objects with their owners, and the engine's own state of each run."""
 
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
@@ -14,32 +14,31 @@ from openai_runs.models.tool import ToolResources
 
 NO_USAGE: Final = Usage()
 
-#: Of a page, as JSON: it ends before the object with which it would reach this; but it has one, whatever its size.
+#: Bytes of a page, as JSON. It ends before the object that would reach this, but has at least one object.
 PAGE_BYTES: Final = 8 * 2**20
-#: Bytes of what a model is told of a thread, as JSON: about sixteen million tokens, more than any model takes.
+#: Bytes of a thread's history for a model call, as JSON: about sixteen million tokens, more than any model accepts.
 MAX_HISTORY: Final = 64 * 2**20
 
 
 @frozen(kw_only=True, repr=False)
 class RunState(Model):
-    """What the engine must know of an unfinished run and the API does not show.
+    """The state of an unfinished run that the API does not show.
 
-    Stored beside the run, under the run's ID, for as long as the run is unfinished: so the unfinished runs are those
-    that have one.
+    It is stored under the run's ID and deleted when the run ends, so exactly the unfinished runs have one.
     """
 
-    id: str  #: the run's
+    id: str  #: the run's ID
     thread_id: str
     deadline: float  #: Unix seconds; ``expires_at`` is this in whole seconds
-    temperature: float | None = None  #: as asked for; the run shows the API's default where nobody asked
+    temperature: float | None = None  #: as requested; if not requested, the run shows the API's default
     top_p: float | None = None  #: likewise
     reasoning_effort: str | None = None
-    tool_resources: ToolResources | None = None  #: the run's, the thread's and the assistant's in one
+    tool_resources: ToolResources | None = None  #: merged from the run, the thread and the assistant
     usage: Usage = NO_USAGE  #: of the model calls that have ended
-    #: Steps of the model call that goes on, or of the one whose tool calls wait; so a repeated call makes no new ones.
+    #: IDs of the steps of the current model call, or of the one whose tool calls are pending. A retry reuses them.
     steps: tuple[str, ...] = ()
-    step_usage: Usage | None = None  #: of the step that waits for tool outputs
-    handle: str | None = None  #: of the model call, if it goes on at the endpoint without us
+    step_usage: Usage | None = None  #: of the step whose tool calls are pending
+    handle: str | None = None  #: of the model call, if it continues at the endpoint without us
 
 
 Stored: TypeAlias = Assistant | Thread | Message | Run | RunStep | RunState
@@ -50,36 +49,36 @@ StoredT_co = TypeVar("StoredT_co", bound=Stored, covariant=True)
 class Record(Generic[StoredT_co]):
     """An object and its owner."""
 
-    owner: str  #: whoever the API key stands for; empty where there are no keys
+    owner: str  #: the label of the API key; empty if the server has no keys
     value: StoredT_co
 
 
 @frozen
 class Unreadable:
-    """A run state that is in the store and cannot be read."""
+    """A run state in the store that cannot be read."""
 
     owner: str
-    id: str  #: the run's
+    id: str  #: the run's ID
     reason: str
 
 
 @frozen
 class Delete:
-    """An object that is to go; with a thread go its messages, runs, run steps and run states. Absent is fine."""
+    """Deletes an object, if it exists; with a thread, its messages, runs, run steps and run states."""
 
     kind: type[Any]
     id: str
 
 
-#: One thing to be done in a commit: put an object, in place of the one with its ID if there is one, or delete one.
+#: One change of a commit: put an object, replacing the one with its ID if there is one, or delete an object.
 Change: TypeAlias = Record[Any] | Delete
 
 
 @frozen
 class PageQuery:
-    """Which part of a list is wanted, in order of creation (which is not ``created_at``: many share a second)."""
+    """A page of a list, in order of creation, which is not that of ``created_at``: many objects share a second."""
 
     limit: int = 20  #: 1 to 100
     order: Literal["asc", "desc"] = "desc"  #: ``desc``: the newest first
-    after: str | None = None  #: an object ID: start behind it
+    after: str | None = None  #: an object ID: start after it
     before: str | None = None  #: an object ID: stop before it

@@ -1,8 +1,8 @@
-"""`SQLiteStore`: a store in a file, from which neither ``kill -9`` nor a power cut takes what was committed.
+"""`SQLiteStore`: a store in a file; what was committed survives ``kill -9`` and power cuts.
 
-Its statements have an unusual shape for a reason. Around each step of a statement Python's ``sqlite3`` waits for the
-interpreter's lock, which on a busy event loop takes milliseconds; inside a step, SQLite works beside the loop. So
-whatever waits to be written is written by one statement in one step, and a list is read as one row.
+Its statements have an unusual form because of the GIL: Python's ``sqlite3`` has to acquire it around each step of a
+statement, which takes milliseconds while the event loop is busy; within a step, SQLite runs in parallel to the loop.
+So all pending commits are written by one statement in one step, and a list is read as one row.
 """
 
 import asyncio
@@ -53,17 +53,19 @@ T = TypeVar("T", bound=Stored)
 
 _logger = logging.getLogger("openai_runs.engine")
 
-_CHUNK: Final = 200  # objects that are read in one go: decoding them takes a few milliseconds
-_CHUNK_BYTES: Final = 2**20  # likewise
+_CHUNK: Final = 200  # objects per read: decoding them takes a few milliseconds
+_CHUNK_BYTES: Final = 2**20  # bytes per read, likewise
 
 _encode_row = msgspec.json.Encoder().encode
 
-_COUNTED: Final = 10_000  # threads of which the number of messages is kept
+_MAX_COUNTED_THREADS: Final = 10_000  # threads whose number of messages is kept in memory
 
-_CLEAR: Final = 3  # commits that fail one after the other: then it is the disk, and others need not be tried
+_MAX_REFUSALS: Final = (
+    3  # after so many failed commits in a row the disk is at fault, and the other commits are not tried
+)
 
-#: What is wrong with a disk or a file, and may pass.
-_TROUBLES: Final = frozenset(
+#: SQLite's errors about the disk or the file, which may pass.
+_UNAVAILABLE_CODES: Final = frozenset(
     {
         sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_READONLY,
@@ -72,19 +74,19 @@ _TROUBLES: Final = frozenset(
         sqlite3.SQLITE_NOTADB,
     }
 )
-#: What is wrong with the objects in question, and stays so. SQLite's other errors would be bugs of ours.
-_DAMAGES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_TOOBIG})
+#: SQLite's errors about the objects in question, which do not pass. Its other errors would be bugs of ours.
+_DATA_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_TOOBIG})
 
 
 @define(eq=False)
 class _Write:
-    """A commit that waits to be written: each change with its columns in the file, of which the last is the body."""
+    """A commit that is to be written: each change with its columns and its body."""
 
     changes: Sequence[tuple[Change, tuple[Any, ...], bytes | None]]
     done: asyncio.Future[None]
 
     def settle(self, failure: Exception | None) -> None:
-        if self.done.done():  # whoever waited was cancelled
+        if self.done.done():  # the waiting task was cancelled
             return
         if failure is None:
             self.done.set_result(None)
@@ -95,28 +97,28 @@ class _Write:
 class SQLiteStore:
     """Keeps objects in an SQLite file.
 
-    What has been committed is on the disk: every group of commits ends with an fsync. While the store is open no other
-    process can open the file, and its newest part is in a second one (``…-wal``); a closed store is one file.
+    Every group of commits ends with an fsync, so what was committed is on the disk. While the store is open, no other
+    process can open the file, and the newest changes are in a second file (``…-wal``). A closed store is one file.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, cache_size: int = 8 * 2**20) -> None:
-        """Say which file; nothing is opened yet.
+        """Create the store; the file is not opened yet.
 
         Args:
-            path: The file. If it is not there it is made, readable by its user only.
-            cache_size: How many bytes of objects, as JSON, are kept in memory: those in most use.
+            path: The file. If it does not exist, it is created, readable by its user only.
+            cache_size: How many bytes of objects, as JSON, are cached in memory: the most recently used ones.
         """
         self._path = Path(path)
         self._cache = RecordCache(cache_size)
         self._db: aiosqlite.Connection | None = None
         self._last_place = 0
-        self._encoding = 0  # commits that are not ready to be written yet
+        self._encoding = 0  # how many commits are still being encoded
         self._waiting: list[_Write] = []
         self._writer: asyncio.Task[None] | None = None
-        self._in_trouble = False
-        # How many messages there are at most in each thread that was counted lately: those that were there, and all
-        # that were put since.
-        self._counted: OrderedDict[str, int] = OrderedDict()
+        self._is_unavailable = False
+        # Upper bounds of the number of messages in threads that were counted recently: that count, plus all messages
+        # put since then, changed ones included.
+        self._message_counts: OrderedDict[str, int] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<SQLiteStore {str(self._path)!r}, {'closed' if self._db is None else 'open'}>"
@@ -125,13 +127,13 @@ class SQLiteStore:
         """Open the file.
 
         Raises:
-            StoreFileError: It is in use, damaged, another program's, or a later version's.
-            OSError: It cannot be made.
+            StoreFileError: It is in use, damaged, of another program, or of a later version.
+            OSError: It cannot be created.
         """
         if self._db is not None:
-            raise RuntimeError(f"{self!r}: enter it once")
-        # A file that is there is not touched: to open and close it would undo the locks that another store of this
-        # process has on it.
+            raise RuntimeError(f"{self!r} is entered already: enter a store once, or create another one")
+        # An existing file is not opened here: closing it would release the locks that another store of this process
+        # has on it (POSIX locks belong to the process).
         with suppress(FileExistsError):
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         self._db, self._last_place = await schema.prepare(self._path)
@@ -140,9 +142,9 @@ class SQLiteStore:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
-        """Write what waits, and close the file."""
-        with anyio.CancelScope(shield=True):  # SQLite's thread ends, whatever else does
-            while self._encoding:  # noqa: ASYNC110  # rare; an event would have to be made for each commit
+        """Write the pending commits, and close the file."""
+        with anyio.CancelScope(shield=True):  # SQLite's thread must end, even if we are cancelled
+            while self._encoding:  # noqa: ASYNC110  # rare; an event would cost time on every commit
                 await asyncio.sleep(0)
             if self._writer is not None:
                 await self._writer
@@ -152,11 +154,11 @@ class SQLiteStore:
                 await db.close()
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        """Do all of it or nothing, and return when it is on the disk.
+        """Apply all changes or none, and return when they are on the disk.
 
         Raises:
-            StoreUnavailableError: Nothing was done, and later it may work.
-            StoreDataError: Nothing was done, and later is no better.
+            StoreUnavailableError: Nothing was stored; trying again later may help.
+            StoreDataError: Nothing was stored, and trying again does not help.
         """
         loop = asyncio.get_running_loop()
         self._encoding += 1
@@ -167,7 +169,7 @@ class SQLiteStore:
         write = _Write(columns, loop.create_future())
         self._waiting.append(write)
         if self._writer is None or self._writer.done():
-            # No task group: one would make an exception group of what is raised where the store is used.
+            # Not in a task group: that would wrap errors raised in the ``async with`` body into an ExceptionGroup.
             self._writer = asyncio.create_task(self._write_waiting())
         await write.done
 
@@ -182,10 +184,10 @@ class SQLiteStore:
                 await self._write_each(group)
 
     async def _write_each(self, group: Sequence[_Write]) -> None:
-        """One by one, since the fault of one is not the others'; until it is clear that it is none of theirs."""
-        refused: list[StoreUnavailableError] = []  # in a row
+        """Write commits one by one, so that a bad one does not fail the others; stop when the disk is at fault."""
+        refused: list[StoreUnavailableError] = []  # of the last commits, in a row
         for write in group:
-            if len(refused) == _CLEAR:
+            if len(refused) == _MAX_REFUSALS:
                 write.settle(StoreUnavailableError(refused[0].message))
                 continue
             failure = await self._write([write])
@@ -195,18 +197,18 @@ class SQLiteStore:
     async def _write(self, group: Sequence[_Write]) -> Exception | None:
         try:
             await self._execute(schema.WRITE, await in_slices(_parameters_of(group)))
-        except Exception as error:  # it belongs to those who wait for these writes
-            if isinstance(error, StoreUnavailableError) and not self._in_trouble:
-                self._in_trouble = True
-                _logger.error("%r takes no commits: %s", self, error.__cause__)  # noqa: TRY400  # ours is no news
+        except Exception as error:  # whatever it is, the tasks that wait for these commits must get it
+            if isinstance(error, StoreUnavailableError) and not self._is_unavailable:
+                self._is_unavailable = True
+                _logger.error("%r takes no commits: %s", self, error.__cause__)  # noqa: TRY400  # the traceback adds nothing
             return error
-        if self._in_trouble:
-            self._in_trouble = False
+        if self._is_unavailable:
+            self._is_unavailable = False
             _logger.warning("%r takes commits again", self)
-        await in_slices(self._remembering(group))
+        await in_slices(self._caching(group))
         return None
 
-    def _remembering(self, group: Sequence[_Write]) -> Work[None]:
+    def _caching(self, group: Sequence[_Write]) -> Work[None]:
         for write in group:
             for change, _, body in write.changes:
                 if isinstance(change, Delete):
@@ -216,7 +218,7 @@ class SQLiteStore:
                 yield
 
     def _columns(self, changes: Sequence[Change]) -> Work[list[tuple[Change, tuple[Any, ...], bytes | None]]]:
-        first = self._last_place + 1  # each is used if the object is a new one; other commits go on behind these
+        first = self._last_place + 1  # reserved even for objects that keep their place; other commits get later ones
         self._last_place += len(changes)
         found = []
         for place, change in enumerate(changes, first):
@@ -231,8 +233,8 @@ class SQLiteStore:
         history = run_id = None
         if isinstance(value, Message):
             history, run_id = value.thread_id, value.run_id
-            if value.thread_id in self._counted:
-                self._counted[value.thread_id] += 1
+            if value.thread_id in self._message_counts:
+                self._message_counts[value.thread_id] += 1
         elif isinstance(value, RunStep) and value.type == "tool_calls":
             history = value.thread_id
         kind, list = schema.NAMES[type(value)], group_of(change)
@@ -240,29 +242,29 @@ class SQLiteStore:
         return change, columns, _wire.encode(value)
 
     async def get(self, kind: type[T], id: str) -> Record[T] | None:
-        """Find an object.
+        """Read an object; ``None`` if it does not exist.
 
         Raises:
             StoreUnavailableError: The file cannot be read now.
-            StoreDataError: Something of it is damaged, or too large.
+            StoreDataError: Part of it is damaged, or too large.
         """
         record = self._cache.get(kind, id)
         if record is None:
             for owner, body in await self._execute(schema.READ, (schema.NAMES[kind], _bindable(id))):
                 record = Record(owner, _load(body, kind))
-                # Nothing later is overwritten: answers come in the order in which SQLite's thread did the work.
+                # This cannot overwrite a newer record: results come in the order in which SQLite's thread worked.
                 self._cache.put(record, len(body))
         return record
 
     async def page(
         self, kind: type[T], group: str, query: PageQuery, *, run_id: str | None = None
     ) -> tuple[Sequence[Record[T]], bool]:
-        """Read a part of a list.
+        """Read a page of a list.
 
         Raises:
             UnknownCursorError: ``after`` or ``before`` is not in the list.
             StoreUnavailableError: The file cannot be read now.
-            StoreDataError: Something of it is damaged, or too large.
+            StoreDataError: Part of it is damaged, or too large.
         """
         newest_first = query.order == "desc"
         from_the_end = newest_first != (query.before is not None and query.after is None)
@@ -285,21 +287,21 @@ class SQLiteStore:
             raise UnknownCursorError("before")
         records = await in_slices(_decoding(rows))
         if more:
-            del records[-1]  # with which the page would be too long, or too large
+            del records[-1]  # it was read only to know that there are more
         return records[::-1] if from_the_end != newest_first else records, bool(more)
 
     async def count_messages(self, thread_id: str, enough: int) -> int:
-        """Count the messages of a thread: once in a while, since that takes as long as there are many.
+        """Count the messages of a thread, but only if the upper bound in memory is too high: counting is slow.
 
         Raises:
             StoreUnavailableError: The file cannot be read now.
         """
-        at_most = self._counted.pop(thread_id, enough)
+        at_most = self._message_counts.pop(thread_id, enough)
         if at_most >= enough:
             [(at_most,)] = await self._execute(schema.COUNT_OF_MESSAGES, {"thread_id": thread_id})
-        self._counted[thread_id] = at_most
-        if len(self._counted) > _COUNTED:
-            self._counted.popitem(last=False)
+        self._message_counts[thread_id] = at_most
+        if len(self._message_counts) > _MAX_COUNTED_THREADS:
+            self._message_counts.popitem(last=False)
         return at_most
 
     async def history(
@@ -310,12 +312,12 @@ class SQLiteStore:
         Raises:
             HistoryTooLargeError: They are larger than `MAX_HISTORY`.
             StoreUnavailableError: The file cannot be read now.
-            StoreDataError: Something of it is damaged, or too large.
+            StoreDataError: Part of it is damaged, or too large.
         """
         start = 0
         if last_messages is not None:
-            most = min(last_messages, schema.MOST)
-            parameters = {"thread_id": thread_id, "besides_run": besides_run, "last_messages": most}
+            last_messages = min(last_messages, schema.MAX_INTEGER)
+            parameters = {"thread_id": thread_id, "besides_run": besides_run, "last_messages": last_messages}
             for (place,) in await self._execute(schema.START_OF_HISTORY, parameters):
                 start = place
         found: list[Record[Any]] = []
@@ -328,16 +330,16 @@ class SQLiteStore:
         return found
 
     async def unfinished(self) -> Sequence[Record[RunState] | Unreadable]:
-        """List what there is of run states; one that is damaged hides no other.
+        """List the run states; a damaged one does not hide the others.
 
         Raises:
             StoreUnavailableError: The file cannot be read now.
-            StoreDataError: Not even which ones there are can be read.
+            StoreDataError: Not even the list of run states can be read.
         """
         try:
             return [record async for records, _ in self._walk(schema.ROWS_UNFINISHED) for record in records]
         except StoreDataError:
-            pass  # of one of them or more: so each is read by itself
+            pass  # at least one of them is damaged: read each by itself
         [(places,)] = await self._execute(schema.PLACES_UNFINISHED, ())
         return [found for place in msgspec.json.decode(places) for found in await self._unfinished_at(place)]
 
@@ -349,17 +351,17 @@ class SQLiteStore:
         except StoreDataError as error:
             reason = error.message
         try:
-            return [Unreadable(owner, id, reason) for owner, id in await self._execute(schema.WHOSE, (place,))]
+            return [Unreadable(owner, id, reason) for owner, id in await self._execute(schema.OWNER_AND_ID, (place,))]
         except StoreDataError:
-            _logger.error("%r has a run state of which not even the run's ID can be read", self)  # noqa: TRY400
+            _logger.error("%r has a run state whose run ID cannot be read", self)  # noqa: TRY400
             return []
 
     async def everything(self, kind: type[T]) -> AsyncGenerator[Record[T]]:
-        """Go through all objects of a kind. What is changed meanwhile may be seen either way.
+        """Iterate over all objects of a kind. Changes made meanwhile may or may not be seen.
 
         Raises:
             StoreUnavailableError: The file cannot be read now.
-            StoreDataError: Something of it is damaged, or too large.
+            StoreDataError: Part of it is damaged, or too large.
         """
         async for records, _ in self._walk(schema.ROWS_OF_KIND, kind=schema.NAMES[kind]):
             for record in records:
@@ -368,10 +370,10 @@ class SQLiteStore:
     async def _walk(
         self, sql: str, start: int | None = 0, end: int | None = None, **parameters: str
     ) -> AsyncGenerator[tuple[Sequence[Record[Any]], int]]:
-        """Read many objects, a few at a time, so that others get their turn; without those that come meanwhile.
+        """Read many objects, a few at a time, so that other tasks can run. Objects added meanwhile are left out.
 
         Yields:
-            The next objects, and how many bytes they are.
+            The next objects, and their size in bytes.
         """
         end = self._last_place if end is None else end
         while start is not None:
@@ -385,13 +387,17 @@ class SQLiteStore:
         try:
             return list(await self._db.execute_fetchall(sql, parameters))
         except (sqlite3.DatabaseError, OverflowError) as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of it goes into details
-            if code in _TROUBLES:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary result code; the rest is the extended one
+            if code in _UNAVAILABLE_CODES:
                 text = f"The server's store is not available: {error}. Nothing was changed."
                 raise StoreUnavailableError(text) from error
-            if code in _DAMAGES or isinstance(error, OverflowError):  # Python's, of what is too large to be handed over
-                _logger.error("%r has or is given what it cannot read or write: %s", self, error)  # noqa: TRY400
-                text = f"The server's store cannot read or write what this is about: {error}. Nothing was changed."
+            if code in _DATA_CODES or isinstance(
+                error, OverflowError
+            ):  # Python's, for a parameter too large for SQLite
+                _logger.error("%r cannot read or write an object: %s", self, error)  # noqa: TRY400
+                text = (
+                    f"The server's store cannot read or write an object of this request: {error}. Nothing was changed."
+                )
                 raise StoreDataError(text) from error
             raise
 
@@ -410,8 +416,8 @@ def _parameters_of(group: Sequence[_Write]) -> Work[Mapping[str, Any]]:
                 place += len(body)
             yield
     text = b"[%b]" % b",".join(rows)
-    if b"\\u0000" in text:  # where SQLite would take the rest of an ID for nothing
-        raise ValueError("a NUL character in an ID or in an owner's label")
+    if b"\\u0000" in text:  # SQLite would cut an ID off there
+        raise ValueError("an ID or an owner's label has a NUL character, which the store cannot keep: remove it")
     return {"index": text.decode(), "bodies": b"".join(bodies)}
 
 
@@ -435,11 +441,11 @@ def _load(body: Any, kind: type[T]) -> T:
 
 
 def _undecodable(what: str) -> StoreDataError:
-    return StoreDataError(f"The server's store has {what} here that is damaged: it is not as it was written.")
+    return StoreDataError(f"The server's store has {what} here that is damaged: its JSON cannot be read.")
 
 
 def _bindable(text: str | None) -> str | bytes | None:
-    """Text as SQLite takes it. Text that is not Unicode becomes a blob, which no text is equal to."""
+    """Text that SQLite accepts. Text with a lone surrogate becomes a blob, which is equal to no text."""
     try:
         if text is not None:
             text.encode()

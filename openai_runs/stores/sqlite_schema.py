@@ -1,5 +1,5 @@
-# ruff: noqa: S608  # all that is put into SQL here is ours
-"""What is in the file of an `SQLiteStore`: its tables, the statements on them, and how it is opened."""
+# ruff: noqa: S608  # only constants of this module are put into SQL
+"""The file of an `SQLiteStore`: its tables, the SQL statements on them, and how it is opened."""
 
 import os
 import sqlite3
@@ -31,9 +31,9 @@ KINDS: Final[dict[str, type[Any]]] = {
 }
 NAMES: Final = {kind: name for name, kind in KINDS.items()}
 
-APPLICATION_ID: Final = 0x6F72756E  # "orun", in the file's header: says whose file it is
+APPLICATION_ID: Final = 0x6F72756E  # "orun", in the file's header: identifies the file as ours
 
-#: From each version of the schema to the next. What is here stays: files of every version are about.
+#: The SQL from each version of the schema to the next. Never change an entry: files of every version exist.
 MIGRATIONS: Final = (
     """
     CREATE TABLE objects (
@@ -63,10 +63,10 @@ MIGRATIONS: Final = (
     """,
 )
 
-_REMEMBERED: Final = 10_000  # deletions: more than anybody makes between two pages
+_MAX_DELETED: Final = 10_000  # deletions: more than a client makes between two pages
 
-#: Makes ``changes``, a view into which changes are inserted and which carries them out, one after the other. A change
-#: without a body deletes. Nothing of this is in the file.
+#: Creates ``changes``, a view whose triggers apply each row that is inserted into it, one after the other. A row
+#: without a body deletes. The view is temporary: it is not in the file.
 _CHANGES: Final = f"""
     CREATE TEMP VIEW changes AS SELECT * FROM objects;
 
@@ -79,7 +79,7 @@ _CHANGES: Final = f"""
     CREATE TEMP TRIGGER remove INSTEAD OF INSERT ON changes WHEN NEW.body IS NULL BEGIN
         INSERT OR REPLACE INTO deleted (kind, id, list, place)
             SELECT kind, id, list, place FROM objects WHERE kind = NEW.kind AND id = NEW.id AND list IS NOT NULL;
-        DELETE FROM deleted WHERE number <= (SELECT max(number) FROM deleted) - {_REMEMBERED};
+        DELETE FROM deleted WHERE number <= (SELECT max(number) FROM deleted) - {_MAX_DELETED};
         DELETE FROM objects WHERE kind = NEW.kind AND id = NEW.id;
     END;
 
@@ -92,8 +92,8 @@ _CHANGES: Final = f"""
     END;
 """
 
-#: A group of changes in one step. ``:index`` is a JSON array of rows, each with the place and the length of its body
-#: in ``:bodies``; so no body has to be quoted and unquoted.
+#: Writes a group of changes in one step. ``:index`` is a JSON array of rows, each with the offset and length of its
+#: body in ``:bodies``, so that no body has to be escaped.
 WRITE: Final = f"""
     INSERT INTO changes SELECT
         {", ".join(f"json_extract(value, '$[{column}]')" for column in range(7))},
@@ -109,15 +109,15 @@ _AS_ONE_ROW: Final = (
 )
 
 
-#: Of text, `length` would count the characters.
+#: Without the cast, `length` would count characters.
 _BYTES: Final = "length(CAST({}body AS BLOB))"
 
 
 def _walk(members: str, low: str, high: str, *, from_the_end: bool = False, index: str = "") -> str:
-    """The next objects of many, in ``walk``: at most ``:limit``, and none behind the one that fills ``:bytes``.
+    """Select the next objects as ``walk``: at most ``:limit``, and none after the one that reaches ``:bytes``.
 
-    One after the other, since only so can what is found stop the search. But there are two, if there are two: then
-    whoever asked knows whether there are more.
+    It is recursive, one object after the other, since only then can the size so far stop the search. It selects at
+    least two objects if there are two, so that the caller knows whether there are more.
     """
     order = "DESC" if from_the_end else "ASC"
     rest = (
@@ -148,9 +148,9 @@ _WAS_STOPPED: Final = "max(number) = :limit OR (max(number) > 1 AND max(bytes) >
 
 
 def _page(kind: str, *, from_the_end: bool, of_run: bool) -> str:
-    """What finds the places of two cursors, and the objects between them. A plus sign keeps an index out of use.
+    """Find the places of two cursors, and the objects between them. A unary plus keeps SQLite from using an index.
 
-    The kind is not a parameter: SQLite would plan the statement anew for each call, lest it be that of a partial index.
+    The kind is no parameter: SQLite would plan the statement again for each value, because of the partial index.
     """
 
     def place(cursor: str) -> str:
@@ -170,7 +170,7 @@ def _page(kind: str, *, from_the_end: bool, of_run: bool) -> str:
     """
 
 
-#: By kind, whether to begin with the last, and whether only messages of a run are wanted.
+#: By kind, whether to start at the end, and whether to list only messages of one run.
 PAGES: Final = {
     (kind, from_the_end, of_run): _page(kind, from_the_end=from_the_end, of_run=of_run)
     for kind in KINDS
@@ -180,7 +180,7 @@ PAGES: Final = {
 
 
 def _rows(members: str, index: str = "") -> str:
-    """What reads the next objects of many, in order, and says from which place on to go on, if there may be more."""
+    """Read the next objects in order, and the place to continue from, if there may be more."""
     return f"""
         {_walk(members, ":start - 1", ":end + 1", index=index)}
         SELECT CASE WHEN {_WAS_STOPPED} THEN max(place) + 1 END, max(bytes), {_AS_ONE_ROW} FROM walk
@@ -191,15 +191,15 @@ ROWS_OF_HISTORY: Final = _rows("history = :thread_id")
 ROWS_OF_KIND: Final = _rows("+kind = :kind")
 ROWS_UNFINISHED: Final = _rows("kind = 'run_state'", "INDEXED BY run_states")
 
-#: Reads nothing but the index, so that what is damaged is not in the way of what is not.
+#: Reads only the index, so that a damaged object does not prevent reading the others.
 PLACES_UNFINISHED: Final = """
     SELECT json_group_array(place) FROM (
         SELECT place FROM objects INDEXED BY run_states WHERE kind = 'run_state' ORDER BY place
     )
 """
-WHOSE: Final = "SELECT owner, id FROM objects WHERE place = ?"
+OWNER_AND_ID: Final = "SELECT owner, id FROM objects WHERE place = ?"
 
-MOST: Final = 2**63 - 1  #: the largest integer
+MAX_INTEGER: Final = 2**63 - 1  #: the largest integer
 COUNT_OF_MESSAGES: Final = "SELECT count(*) FROM objects WHERE kind = 'message' AND list = :thread_id"
 
 START_OF_HISTORY: Final = """
@@ -207,50 +207,52 @@ START_OF_HISTORY: Final = """
     ORDER BY place DESC LIMIT 1 OFFSET :last_messages - 1
 """
 
-_PATIENCE: Final = 0.5  # seconds for a copy that is being made, say, to let go of the file
+_LOCK_TIMEOUT: Final = 0.5  # seconds to wait for another user of the file, such as a backup in progress
 
 _SETTINGS: Final = (
     "journal_mode = WAL",
-    "synchronous = FULL",  # what is committed survives a power cut too; a group shares the price, one fsync
-    "wal_autocheckpoint = 4000",  # pages, 16 MB: what changes often is copied into the file once
-    f"journal_size_limit = {64 * 2**20}",  # bytes: what a huge commit leaves of the journal
+    "synchronous = FULL",  # commits survive a power cut too; a group shares the cost, one fsync
+    "wal_autocheckpoint = 4000",  # pages, 16 MB: fewer copies into the file of pages that change often
+    f"journal_size_limit = {64 * 2**20}",  # bytes: the journal is truncated to this after a huge commit
     "cache_size = -32768",  # KiB
     "temp_store = MEMORY",
-    "secure_delete = ON",  # what is deleted is overwritten
+    "secure_delete = ON",  # deleted data is overwritten
 )
 
 
 async def prepare(path: Path) -> tuple[aiosqlite.Connection, int]:
-    """Open a file as a store, and bring it to this version's schema.
+    """Open a file as a store, and migrate it to this version's schema.
 
     Returns:
-        The connection, and the last place that is taken.
+        The connection, and the highest place in use.
 
     Raises:
-        StoreFileError: It is in use, damaged, another program's, or a later version's.
+        StoreFileError: It is in use, damaged, of another program, or of a later version.
     """
-    if not await anyio.Path(path).is_file():  # else aiosqlite's thread would outlive the failure to open it
+    if not await anyio.Path(
+        path
+    ).is_file():  # otherwise aiosqlite's thread would be left running after the failure to open it
         raise StoreFileError(f"cannot open the store {path}: it is not a file")
     if not os.access(path, os.W_OK):
         raise StoreFileError(f"cannot open the store {path}: it cannot be written; to read it, open a copy")
     was_killed = await anyio.Path(f"{path}-wal").exists()
     try:
-        db = await aiosqlite.connect(path, isolation_level=None, timeout=_PATIENCE)
+        db = await aiosqlite.connect(path, isolation_level=None, timeout=_LOCK_TIMEOUT)
         try:
             await _claim(db, path)
             if was_killed:
-                await _examine(db, path)
+                await _check_integrity(db, path)
             return db, await _set_up(db)
-        except BaseException:
+        except BaseException:  # cancellation too: the connection's thread must end
             with anyio.CancelScope(shield=True):
                 await db.close()
             raise
     except sqlite3.Error as error:
-        raise StoreFileError(f"cannot open the store {path}: {_explain(error)}") from error
+        raise StoreFileError(f"cannot open the store {path}: {_reason(error)}") from error
 
 
 async def _claim(db: aiosqlite.Connection, path: Path) -> None:
-    """Take the file for this process, if it is a store that this version can read; else leave it as it is."""
+    """Lock the file for this process, and check that it is a store of a known version. It is not changed."""
     await db.executescript("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT;")  # once locked, it stays locked
     application, version = await _number(db, "PRAGMA application_id"), await _number(db, "PRAGMA user_version")
     tables = await _number(db, "SELECT count(*) FROM sqlite_master")
@@ -263,8 +265,8 @@ async def _claim(db: aiosqlite.Connection, path: Path) -> None:
         )
 
 
-async def _examine(db: aiosqlite.Connection, path: Path) -> None:
-    """Look for damage. It takes seconds a gigabyte: too long to be done whenever nothing suggests it."""
+async def _check_integrity(db: aiosqlite.Connection, path: Path) -> None:
+    """Check for damage. It takes seconds per gigabyte, too long for a start without a crash before it."""
     [(found,)] = await db.execute_fetchall("PRAGMA quick_check(1)")
     if found != "ok":
         raise StoreFileError(f"cannot open the store {path}: it is damaged: {found}")
@@ -289,8 +291,8 @@ async def _number(db: aiosqlite.Connection, sql: str) -> int:
     return int(number)
 
 
-def _explain(error: sqlite3.Error) -> str:
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the rest of the code goes into details
+def _reason(error: sqlite3.Error) -> str:
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the primary result code; the rest is the extended one
         case sqlite3.SQLITE_BUSY:
             return "it is in use, and one process at a time can have it: stop the other one first"
         case sqlite3.SQLITE_NOTADB:

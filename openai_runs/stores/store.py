@@ -1,4 +1,4 @@
-"""`Store`: what the engine asks of whatever keeps its objects."""
+"""`Store`: the interface to the storage of the engine's objects."""
 
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
@@ -16,10 +16,10 @@ T = TypeVar("T", bound=Stored)
 class Store(Protocol):
     """Keeps objects, in order of creation. One engine at a time owns a store.
 
-    An object that is damaged, or too large, is refused with a `StoreDataError`: it concerns nobody else.
+    An object that is damaged or too large raises `StoreDataError`; other objects must not be affected.
 
-    The engine enters a store before it uses it, and never runs two commits on objects of one thread, or on one
-    assistant, at the same time: it holds a lock for each. Commits of different threads do come together, and may be
+    The engine enters a store before it uses it. It never runs two commits on objects of one thread, or on one
+    assistant, at the same time: it holds a lock for each. Commits of different threads do run concurrently, and may be
     written in groups.
     """
 
@@ -30,35 +30,35 @@ class Store(Protocol):
     ) -> None: ...
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        """Do all of it or nothing, and return when it is safe; until then no read shows any of it.
+        """Apply all changes or none, and return when they are durable; until then no read shows any of them.
 
-        A new object goes to the end of its lists; one that is put again stays where it was. The engine never cancels
-        a commit.
+        A new object is appended to its lists; one that is put again keeps its place. The engine never cancels a
+        commit.
 
         Raises:
-            StoreUnavailableError: Nothing was done, and later it may work.
-            StoreDataError: Nothing was done, and later is no better.
+            StoreUnavailableError: Nothing was stored; trying again later may help.
+            StoreDataError: Nothing was stored, and trying again does not help.
         """
 
     async def get(self, kind: type[T], id: str) -> Record[T] | None:
-        """Find an object."""
+        """Read an object; ``None`` if it does not exist."""
         ...
 
     async def page(
         self, kind: type[T], group: str, query: PageQuery, *, run_id: str | None = None
     ) -> tuple[Sequence[Record[T]], bool]:
-        """Read a part of a list, at a cost that does not grow with the list.
+        """Read a page of a list, at a cost that does not grow with the list.
 
         Args:
             kind: What is listed.
             group: The list's ID: the owner for assistants, the thread for messages and runs, the run for run steps.
-            query: Which part. With ``before`` alone, the last ``limit`` objects before that one. A cursor may be an
-                object that has just been deleted, for programs that delete as they page.
+            query: Which page. With ``before`` alone, the last ``limit`` objects before that one. A cursor may be an
+                object that was deleted recently, for clients that delete while paging.
             run_id: Only messages of this run.
 
         Returns:
-            The objects in the order asked for, and whether there are more of them in the direction of paging. Where
-            objects have to be read for it, a page that would reach `PAGE_BYTES` has fewer of them, but not none.
+            The objects in the requested order, and whether there are more in the direction of paging. A store that has
+            to load objects ends a page before it would reach `PAGE_BYTES`, but with at least one object.
 
         Raises:
             UnknownCursorError: ``after`` or ``before`` is not in the list.
@@ -66,14 +66,14 @@ class Store(Protocol):
         ...
 
     async def count_messages(self, thread_id: str, enough: int) -> int:
-        """Count the messages of a thread, on which no commit is being done, as exactly as need be.
+        """Count the messages of a thread, exactly only from ``enough`` on. No commit on the thread may be running.
 
         Args:
             thread_id: The thread.
-            enough: From which number on it matters how many there are.
+            enough: The number from which on the count must be exact.
 
         Returns:
-            How many there are, if it is ``enough`` or more; else less than ``enough``, and no less than there are.
+            The exact number if it is ``enough`` or more; else an upper bound of it that is less than ``enough``.
         """
         ...
 
@@ -84,20 +84,20 @@ class Store(Protocol):
 
         Args:
             thread_id: The thread.
-            last_messages: Only from the one on that is the so many'th from the end.
+            last_messages: Start at this message, counted from the end.
             besides_run: Messages of this run are not counted.
 
         Raises:
-            HistoryTooLargeError: They are larger than `MAX_HISTORY`.
+            HistoryTooLargeError: Together they are larger than `MAX_HISTORY`.
         """
         ...
 
     async def unfinished(self) -> Sequence[Record[RunState] | Unreadable]:
-        """List what there is of run states, in order of creation; one that cannot be read hides no other."""
+        """List the run states, in order of creation. One that cannot be read must not hide the others."""
         ...
 
     def everything(self, kind: type[T]) -> AsyncIterator[Record[T]]:
-        """Go through all objects of a kind, in order of creation."""
+        """Iterate over all objects of a kind, in order of creation."""
         ...
 
 

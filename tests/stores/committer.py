@@ -1,5 +1,5 @@
-# ruff: noqa: T201  # telling is what it is for
-"""A process that commits as fast as it can until it is killed; it says of what it knows that it is safe."""
+# ruff: noqa: T201  # printing is its purpose
+"""A process that commits as fast as it can until it is killed, and prints the ID of each finished commit."""
 
 import asyncio
 import itertools
@@ -12,7 +12,7 @@ from openai_runs.stores.sqlite import SQLiteStore
 from tests.stores.objects import message, run, state, thread
 
 
-async def talk(store: SQLiteStore, name: str) -> None:
+async def commit_runs(store: SQLiteStore, name: str) -> None:
     for number in itertools.count():
         id = f"{name}/{number}"
         await store.commit([thread(id), message(id, id), run(id, id), state(id, id)])
@@ -25,7 +25,7 @@ async def talk(store: SQLiteStore, name: str) -> None:
 async def main(path: str) -> None:
     async with SQLiteStore(path) as store, asyncio.TaskGroup() as tasks:
         for number in range(20):
-            tasks.create_task(talk(store, f"{os.getpid()}/{number}"))
+            tasks.create_task(commit_runs(store, f"{os.getpid()}/{number}"))
 
 
 if __name__ == "__main__":

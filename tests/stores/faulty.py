@@ -1,4 +1,4 @@
-"""A store that fails when it is told to, one that takes its time, and one that does both as it pleases."""
+"""Stores that fail on request, are slow, fail at random, or have damaged objects; and ways to damage a store's file."""
 
 import random
 import sqlite3
@@ -11,16 +11,16 @@ from openai_runs.stores import MemoryStore
 
 
 def damage(path, id, kind=None, body="{half an object"):
-    """Write nonsense in place of an object, into a store's file that nobody has open."""
+    """Replace an object by invalid JSON, in a store's file that is not open."""
     with closing(sqlite3.connect(path)) as db, db:
         where = "id = ?" if kind is None else f"id = ? AND kind = '{kind}'"
         assert db.execute(f"UPDATE objects SET body = ? WHERE {where}", (body, id)).rowcount == 1
 
 
 def damage_page_of(path, id, kind):
-    """Damage a page of the file: one on which the text of an object goes on, which is a long one without repetitions.
+    """Damage an overflow page of an object, which must be long and without repetitions.
 
-    The page's first four bytes say where the text goes on, and then say nonsense.
+    The first four bytes of the page are the number of the next one, and become an invalid number.
     """
     with closing(sqlite3.connect(path)) as db:
         [(body,)] = db.execute("SELECT body FROM objects WHERE id = ? AND kind = ?", (id, kind))
@@ -56,33 +56,33 @@ class SlowStore(MemoryStore):
 
 
 class MoodyStore(MemoryStore):
-    """Takes now more, now less time for all it does, and fails with some probability."""
+    """Takes a random time for each operation, and fails commits with a given probability."""
 
     def __init__(self, chance: random.Random) -> None:
         super().__init__()
         self.failing = 0.0
         self._chance = chance
 
-    async def _dally(self, most):
+    async def _delay(self, most):
         for _ in range(self._chance.randrange(most)):
             await anyio.lowlevel.checkpoint()
 
     async def commit(self, changes):
-        await self._dally(6)
+        await self._delay(6)
         if self._chance.random() < self.failing:
             raise StoreUnavailableError("The disk is full.")
         await super().commit(changes)
 
     async def get(self, kind, id):
-        await self._dally(3)
+        await self._delay(3)
         return await super().get(kind, id)
 
     async def page(self, *arguments, **options):
-        await self._dally(3)
+        await self._delay(3)
         return await super().page(*arguments, **options)
 
     async def history(self, *arguments, **options):
-        await self._dally(3)
+        await self._delay(3)
         return await super().history(*arguments, **options)
 
 

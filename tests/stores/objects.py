@@ -1,4 +1,4 @@
-"""Objects to keep in a store, no more in them than a test wants."""
+"""Small objects to put into a store."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Saved objects come into a store as they were, and out again."""
+"""Import and export: saved objects are stored unchanged, and written unchanged."""
 
 import json
 from collections.abc import Iterable
@@ -64,7 +64,7 @@ async def bring(store: Any, *texts: str | bytes, report: ImportReport | None = N
     report = report or ImportReport()
     files = [text.encode() if isinstance(text, str) else text for text in texts]
     objects: list[ApiObject] = [item for file in files for item in parse("file", file, report)]
-    assert sum([count async for count in import_objects(store, objects, report)]) >= report.there_already
+    assert sum([count async for count in import_objects(store, objects, report)]) >= report.already_present
     return report
 
 
@@ -83,8 +83,8 @@ async def ids(store: Any, kind: Any, group: str) -> list[str]:
     ],
     ids=["JSON lines", "an array", "a list, newest first", "any order"],
 )
-async def test_objects_land_with_their_ids_and_times(text: str):
-    """Whatever form they were saved in, objects are there as they were, in the order in which they were made."""
+async def test_objects_keep_their_ids_and_times(text: str):
+    """Whatever form they were saved in, objects are imported unchanged, in order of creation."""
     store = MemoryStore()
     report = await bring(store, text)
     assert report.problems == []
@@ -96,26 +96,26 @@ async def test_objects_land_with_their_ids_and_times(text: str):
 
 
 async def test_a_list_in_one_second_keeps_its_order():
-    """Many objects share a second: the order in which they were saved decides."""
+    """Objects of one second keep the order in which they were saved."""
     store = MemoryStore()
     await bring(store, json.dumps([message(n) for n in (1, 2, 3)]))
     assert await ids(store, Message, "thread_1") == ["msg_1", "msg_2", "msg_3"]
 
 
-async def test_twice_changes_nothing():
-    """An ID that is there already is left as it is, even if the second file says otherwise."""
+async def test_importing_twice_changes_nothing():
+    """An object whose ID is in the store already is not changed, even if the second file differs."""
     store = MemoryStore()
     await bring(store, lines([THREAD, message(1)]))
     report = await bring(store, lines([THREAD, message(1, metadata={"changed": "yes"})]))
     assert sum(report.added.values()) == 0
-    assert report.there_already == 2
+    assert report.already_present == 2
     record = await store.get(Message, "msg_1")
     assert record is not None
     assert record.value.metadata == {}
 
 
-async def test_a_bad_line_is_named_and_the_rest_goes_on():
-    """File, line and reason; an object of another kind and a value that is none are bad as well."""
+async def test_a_bad_line_is_reported_and_skipped():
+    """The problem has file, line and reason; objects of other kinds and values that are no objects are bad as well."""
     text = "\n".join(
         [
             "{",
@@ -128,7 +128,7 @@ async def test_a_bad_line_is_named_and_the_rest_goes_on():
             json.dumps(message(3) | {"run_id": ""}),
             json.dumps({"object": ["thread"]}),
             "[" * 100_000,
-            '{"id": "\udcff"}',  # no UTF-8
+            '{"id": "\udcff"}',  # not UTF-8
             json.dumps(message(2)),
         ]
     )
@@ -141,7 +141,7 @@ async def test_a_bad_line_is_named_and_the_rest_goes_on():
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 async def test_files_of_other_systems(mark: str, end: str):
-    """A byte order mark and other line ends are no trouble; other line breaks of Unicode are no line ends."""
+    """A byte order mark and CRLF are accepted; other Unicode line breaks do not end a line."""
     text = "One\u2028two\u2029three\u0085four"
     said = [message(n, content=[{"type": "text", "text": {"value": text, "annotations": []}}]) for n in range(3)]
     store = MemoryStore()
@@ -156,22 +156,22 @@ async def test_files_of_other_systems(mark: str, end: str):
 
 @pytest.mark.parametrize("text", ["", "\n \n", "[]"])
 async def test_an_empty_file(text: str):
-    """Nothing in it is nothing wrong with it."""
+    """An empty file is no problem."""
     assert await bring(MemoryStore(), text) == ImportReport()
 
 
-async def test_a_thread_that_nobody_saved_is_made():
-    """Messages without their thread could not be reached."""
+async def test_a_missing_thread_is_created():
+    """Without it, its messages could not be reached."""
     store = MemoryStore()
     report = await bring(store, lines([message(1, 105), message(2, 103)]))
     record = await store.get(Thread, "thread_1")
     assert record is not None
     assert record.value.created_at.timestamp() == 103
-    assert (report.made_threads, report.added["thread"], report.there_already) == (1, 1, 0)
+    assert (report.created_threads, report.added["thread"], report.already_present) == (1, 1, 0)
 
 
 async def test_an_unfinished_run_expires():
-    """Nobody is left to finish it, and a run that waits for ever would lock its thread."""
+    """No server would finish it, and an unfinished run would block its thread."""
     waiting = RUN | {
         "status": "requires_action",
         "expires_at": 700,
@@ -189,7 +189,7 @@ async def test_an_unfinished_run_expires():
 
 
 async def test_export_writes_what_import_reads(tmp_path):
-    """Out of one store and into another, everything is as it was."""
+    """Exported from one store and imported into another, everything is unchanged."""
     breaks = [{"type": "text", "text": {"value": "One\u2028two\u2029three\u0085four\x0bfive\nsix", "annotations": []}}]
     everything = [ASSISTANT, THREAD, message(1, content=breaks), message(9, 102, run_id="run_1"), RUN, STEP]
     async with SQLiteStore(tmp_path / "one.db") as store:

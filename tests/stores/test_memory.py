@@ -1,4 +1,4 @@
-"""`MemoryStore`, and what every `Store` promises."""
+"""`MemoryStore`; `test_store` tests what every store promises, with this one too."""
 
 from datetime import UTC, datetime
 
@@ -67,7 +67,7 @@ async def page(store, kind=Message, group="thread", run_id=None, **query):
 
 
 async def test_put_get_delete():
-    """The last put of an object counts; of another kind the same ID is another object."""
+    """The last put of an object counts; the same ID in another kind is another object."""
     async with MemoryStore() as store:
         changed = Record("me", Assistant(id="x", created_at=NOW, model="other"))
         await store.commit([assistant("x", "me"), changed, thread("x")])
@@ -79,7 +79,7 @@ async def test_put_get_delete():
 
 
 async def test_lists():
-    """Each object is in the list of its owner, thread or run, in order of creation, and stays in its place."""
+    """Each object is in the list of its owner, thread or run, in order of creation, and keeps its place."""
     async with MemoryStore() as store:
         await store.commit([assistant("a1"), assistant("b1", "b"), assistant("a2")])
         await store.commit(
@@ -95,7 +95,7 @@ async def test_lists():
 
 
 async def test_messages_of_a_run():
-    """A thread's messages can be read run by run, and disappear from there as well."""
+    """A thread's messages can be listed by run, and deleted ones disappear from there as well."""
     async with MemoryStore() as store:
         await store.commit([message("m1"), message("m2", run_id="r"), message("m3", run_id="r")])
         assert await page(store, run_id="r") == (["m3", "m2"], False)
@@ -125,15 +125,15 @@ async def test_messages_of_a_run():
     ],
 )
 async def test_pages(query, expected):
-    """Cursors in both directions; the end is told."""
+    """Cursors in both directions; the result says whether there are more."""
     async with MemoryStore() as store:
         await store.commit([message(str(number)) for number in range(1, 10)])
         found, more = await page(store, **{"limit": 5, **query})
         assert ("".join(found), more) == expected
 
 
-async def test_a_deleted_cursor_still_does():
-    """A program may delete what it has listed and go on from there."""
+async def test_a_deleted_object_is_a_cursor():
+    """A client may delete what it has listed, and continue from there."""
     async with MemoryStore() as store:
         await store.commit([message(str(number)) for number in range(1, 10)])
         await store.commit([Delete(Message, id) for id in "654"])
@@ -141,9 +141,9 @@ async def test_a_deleted_cursor_still_does():
         assert await page(store, before="5", order="asc") == (["1", "2", "3"], False)
 
 
-async def test_not_too_many_are_remembered(monkeypatch):
-    """What was deleted long ago takes no memory."""
-    monkeypatch.setattr("openai_runs.stores.memory._REMEMBERED", 2)
+async def test_deleted_cursors_are_limited(monkeypatch):
+    """Objects that were deleted long ago take no memory."""
+    monkeypatch.setattr("openai_runs.stores.memory._MAX_DELETED", 2)
     async with MemoryStore() as store:
         await store.commit([message(id) for id in "1234"])
         await store.commit([Delete(Message, id) for id in "234"])
@@ -155,7 +155,7 @@ async def test_not_too_many_are_remembered(monkeypatch):
 @pytest.mark.parametrize("param", ["after", "before"])
 @pytest.mark.parametrize("cursor", ["never was", "other", "of another list"])
 async def test_unknown_cursor(param, cursor):
-    """A cursor from elsewhere is refused."""
+    """A cursor of another list is refused."""
     async with MemoryStore() as store:
         await store.commit([message("m"), thread("other"), message("of another list", "other")])
         with pytest.raises(UnknownCursorError) as caught:
@@ -165,7 +165,7 @@ async def test_unknown_cursor(param, cursor):
 
 @given(st.integers(0, 30), st.integers(1, 7), st.sampled_from(["asc", "desc"]), st.data())
 def test_paging_sees_everything_once(count, limit, order, data):
-    """Whatever the page size, all objects come, once each, in order."""
+    """Whatever the page size, every object is listed once, in order."""
     anyio.run(_paging_sees_everything_once, count, limit, order, data)
 
 
@@ -186,7 +186,7 @@ async def _paging_sees_everything_once(count, limit, order, data):
 
 
 async def test_history():
-    """A thread's messages and rounds of tool calls as one story."""
+    """A thread's messages and steps with tool calls, in order of creation."""
     async with MemoryStore() as store:
         assert await store.history("thread") == []
         await store.commit([message("m1"), step("s1"), step("s2", calls=False), message("m2", run_id="run")])
@@ -207,7 +207,7 @@ async def test_unfinished():
 
 
 async def test_a_thread_goes_with_all_that_is_in_it():
-    """Nothing of a deleted thread can be found, and nothing else is gone."""
+    """Everything in a deleted thread is gone, and nothing else."""
     async with MemoryStore() as store:
         everything = [message("m"), run("r"), state("r"), run("r0"), step("s", "r"), step("t", "r", calls=False)]
         others = [thread("o"), message("om", "o"), run("or", "o"), state("or", "o"), step("os", "or", "o")]
@@ -222,7 +222,7 @@ async def test_a_thread_goes_with_all_that_is_in_it():
 
 
 async def test_everything():
-    """All objects of a kind, oldest first, whoever's they are."""
+    """All objects of a kind and of all owners, oldest first."""
     async with MemoryStore() as store:
         await store.commit([assistant("a1"), thread("t"), assistant("a2", "me")])
         assert [record.value.id async for record in store.everything(Assistant)] == ["a1", "a2"]

@@ -1,4 +1,4 @@
-"""What is kept in memory, and what makes room."""
+"""`RecordCache`: what it keeps, and what it drops."""
 
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
@@ -7,7 +7,7 @@ from openai_runs.stores.record_cache import RecordCache
 from tests.stores.objects import message, run, state, thread
 
 
-def test_what_was_not_asked_for_the_longest_time_goes_first():
+def test_the_least_recently_used_is_dropped_first():
     """Records are kept up to a total size."""
     cache = RecordCache(30)
     for id in "abc":
@@ -20,7 +20,7 @@ def test_what_was_not_asked_for_the_longest_time_goes_first():
 
 
 def test_a_record_is_replaced():
-    """The size of the former one does not count any more."""
+    """The size of the replaced record does not count any more."""
     cache = RecordCache(30)
     for size in 10, 30, 5:
         cache.put(run("a", "t", model=str(size)), size)
@@ -31,7 +31,7 @@ def test_a_record_is_replaced():
 
 
 def test_what_is_too_large_is_not_kept():
-    """A record that alone is larger than the room pushes out all others, and itself."""
+    """A record that alone is larger than the cache drops all others, and itself."""
     cache = RecordCache(30)
     cache.put(run("a", "t"), 10)
     cache.put(run("b", "t"), 31)
@@ -41,7 +41,7 @@ def test_what_is_too_large_is_not_kept():
 
 
 def test_a_thread_goes_with_its_contents():
-    """What was in a deleted thread is forgotten, what has its ID only is not, and the room is free."""
+    """The contents of a deleted thread are dropped, other objects with its ID are not, and the space is free."""
     cache = RecordCache(50)
     for record in thread("t"), message("m", "t"), run("r", "t"), state("r", "t"), run("t", "u"):
         cache.put(record, 10)
@@ -54,7 +54,7 @@ def test_a_thread_goes_with_its_contents():
 
 
 def test_dropping_and_clearing():
-    """What was dropped is gone, and can come again."""
+    """A dropped record is gone, and can be put again."""
     cache = RecordCache(30)
     cache.put(run("a", "t"), 10)
     cache.drop(Run, "a")

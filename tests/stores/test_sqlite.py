@@ -1,4 +1,4 @@
-"""What `SQLiteStore` promises beyond a store: nothing committed is lost, and trouble with the disk passes."""
+"""What `SQLiteStore` promises beyond `Store`: no commit is lost, and it recovers from disk errors."""
 
 import itertools
 import logging
@@ -52,7 +52,7 @@ async def pragma(store: SQLiteStore, text: str) -> Any:
 
 
 class Gate:
-    """Stands between a store and its file: lists what is written, holds it back, or has it fail."""
+    """Stands between a store and its file: records, delays or fails writes."""
 
     def __init__(self, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
         self.is_open = anyio.Event()
@@ -76,7 +76,7 @@ class Gate:
 
 
 async def commit_all(store: SQLiteStore, commits: Sequence[Sequence[Change]]) -> list[Exception | None]:
-    """Commit all at the same time. What became of each."""
+    """Commit all at the same time. Returns each commit's result."""
     outcomes: list[Exception | None] = [None] * len(commits)
 
     async def commit(number: int) -> None:
@@ -98,7 +98,7 @@ async def commit_all(store: SQLiteStore, commits: Sequence[Sequence[Change]]) ->
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=settings().max_examples // 2)  # two stores each
 @given(data=st.data())
 def test_objects_come_back_as_they_were(name: str, data: st.DataObject):
-    """Whatever the API's document allows, unknown and absent fields included, survives a restart."""
+    """Every object that the API's schema allows survives a restart, with unknown and absent fields."""
     found = data.draw(st.lists(bodies(name), max_size=5))
     models = [_wire.load({**body, "id": str(number)}, MODELS[name]) for number, body in enumerate(found)]
 
@@ -126,7 +126,7 @@ def without_nul(model: Any) -> Any:
 
 
 async def test_run_states_come_back(path: Path):
-    """What the engine must know of an unfinished run is there after a restart."""
+    """The state of an unfinished run survives a restart."""
     record = state("run_1", "thread_1", "ann", temperature=0.5, steps=("step_1", "step_2"))
     async with SQLiteStore(path) as store:
         await store.commit([record])
@@ -148,7 +148,7 @@ async def test_order_survives_a_restart(path: Path):
 
 @pytest.mark.parametrize("text", ["a\0b", "\ud800"])
 async def test_ids_that_are_not_text(store: SQLiteStore, text: str):
-    """What the file cannot hold as it is, is refused, in an ID or elsewhere in a record."""
+    """Text that the file cannot keep unchanged is refused, in an ID or elsewhere in a record."""
     for record in run(text, "t"), run("r", text), run("r", "t", text), message("m", "t", run_id=text):
         with pytest.raises(ValueError, match=r"NUL character|surrogates not allowed"):
             await store.commit([thread("t"), record])
@@ -156,7 +156,7 @@ async def test_ids_that_are_not_text(store: SQLiteStore, text: str):
 
 
 async def test_half_a_surrogate_pair_in_a_text(path: Path):
-    """JSON can carry it, so it may be said."""
+    """JSON can contain it, so a message may."""
     async with SQLiteStore(path) as store:
         await store.commit([message("m", "t", text="\ud83d")])
     async with SQLiteStore(path) as store:
@@ -170,7 +170,7 @@ async def test_half_a_surrogate_pair_in_a_text(path: Path):
 
 
 async def test_commits_are_written_in_groups(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):
-    """Whatever comes while a group is written is the next group."""
+    """Commits that come while a group is written form the next group."""
     gate = Gate(store, monkeypatch)
     assert await commit_all(store, [[run(str(number), "t")] for number in range(100)]) == [None] * 100
     assert gate.writes == [100]
@@ -186,8 +186,8 @@ async def test_commits_are_written_in_groups(store: SQLiteStore, monkeypatch: py
     assert len([record async for record in store.everything(Thread)]) == 51
 
 
-async def test_the_fault_of_one_is_not_the_others(store: SQLiteStore):
-    """A commit that cannot be written does not take along those that happen to be in its group."""
+async def test_a_bad_commit_does_not_fail_its_group(store: SQLiteStore):
+    """A commit that cannot be written does not fail the others of its group."""
     commits = [[thread(str(number)), run("\0" if number == 7 else str(number), "t")] for number in range(20)]
     outcomes = await commit_all(store, commits)
     assert [type(outcome) for outcome in outcomes] == [
@@ -197,7 +197,7 @@ async def test_the_fault_of_one_is_not_the_others(store: SQLiteStore):
 
 
 async def test_nothing_is_seen_before_it_is_written(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):
-    """What a crash could take back is not shown, by whatever way one looks."""
+    """No way of reading shows a change that a crash could undo."""
     await store.commit([thread("t"), run("r", "t"), state("r", "t"), message("m", "t")])
     gate = Gate(store, monkeypatch)
     gate.is_open = anyio.Event()
@@ -216,8 +216,8 @@ async def test_nothing_is_seen_before_it_is_written(store: SQLiteStore, monkeypa
     assert await store.history("t") == [message("n", "t")]
 
 
-async def test_who_is_cancelled_while_waiting(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):
-    """What is on its way is written, and the others of the group hear of it."""
+async def test_cancelled_while_committing(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):
+    """The commit is written nevertheless, and the others of its group finish."""
     gate = Gate(store, monkeypatch)
     gate.is_open = anyio.Event()
     async with anyio.create_task_group() as others:
@@ -233,8 +233,8 @@ async def test_who_is_cancelled_while_waiting(store: SQLiteStore, monkeypatch: p
     assert [record.value.id async for record in store.everything(Thread)] == ["1", "2", "3"]
 
 
-async def test_leaving_waits_for_what_is_on_its_way(path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Even if whoever uses the store is cancelled, what was handed to it is written, and the file closed."""
+async def test_closing_writes_pending_commits(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Even if the user of the store is cancelled, pending commits are written, and the file is closed."""
     async with anyio.create_task_group() as tasks, SQLiteStore(path) as store:
         gate = Gate(store, monkeypatch)
         gate.is_open = anyio.Event()
@@ -250,8 +250,8 @@ async def test_leaving_waits_for_what_is_on_its_way(path: Path, monkeypatch: pyt
 # Reading
 
 
-async def test_what_is_in_use_is_read_from_memory(path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A run that is polled costs no visit to the file: not after it was written, nor from the second time on."""
+async def test_recently_used_objects_are_read_from_memory(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Polling a run reads the file at most once: not after it was written, nor from the second poll on."""
     async with SQLiteStore(path) as store:
         gate = Gate(store, monkeypatch)
         await store.commit([run("r", "t")])
@@ -265,12 +265,12 @@ async def test_what_is_in_use_is_read_from_memory(path: Path, monkeypatch: pytes
         for record in [message(str(number), "t") for number in range(500)]:
             await store.commit([record])
         assert len(await store.history("t")) == 500
-        assert gate.reads == 4  # a few hundred at a time, so that nobody waits long for a turn
+        assert gate.reads == 4  # a few hundred at a time, so that other tasks can run
 
 
 async def test_messages_are_counted_once(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):
-    """Adding to a thread costs no further visit to the file, until there may be too many; few threads are kept."""
-    monkeypatch.setattr(sqlite_store, "_COUNTED", 2)
+    """Adding to a thread does not read the file again until there may be too many; few threads are kept in memory."""
+    monkeypatch.setattr(sqlite_store, "_MAX_COUNTED_THREADS", 2)
     await store.commit([message("0", "t")])
     gate = Gate(store, monkeypatch)
     for number in range(1, 10):
@@ -296,10 +296,10 @@ SIZES = {"1": 700, "2": 700, "3": 10, "4": 5000, "5": 10, "6": 1200, "7": 1800, 
         ("desc", "before", ["321", "4", "65", "7", "8"]),
     ],
 )
-async def test_a_page_has_a_size(
+async def test_a_page_has_a_maximum_size(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, order: Any, cursor: str, pages: Any
 ):
-    """What a page has no room for is left to the next one, whichever way one pages; but a page has one object."""
+    """Objects beyond the maximum size are on the next page, in either direction; but a page has at least one object."""
     monkeypatch.setattr(sqlite_store, "PAGE_BYTES", 2500)
     await store.commit([message("first", "t")])
     await store.commit([message(id, "t", text="x" * size) for id, size in SIZES.items()])
@@ -313,7 +313,7 @@ async def test_a_page_has_a_size(
 
 
 async def test_large_objects_are_read_one_by_one(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):
-    """What is read in one go is small, whether there is a lot of it or it is large."""
+    """One read is small, whether there are many objects or large ones."""
     monkeypatch.setattr(sqlite_store, "_CHUNK_BYTES", 1000)
     await store.commit([message(str(number), "t", text="x" * 1000 * (number % 2)) for number in range(6)])
     gate = Gate(store, monkeypatch)
@@ -340,11 +340,11 @@ class Cost:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._store._db is not None
-        await self._store._db.set_progress_handler(None, 0)  # type: ignore[arg-type]  # None takes it off
+        await self._store._db.set_progress_handler(None, 0)  # type: ignore[arg-type]  # None removes it
 
 
 async def costs(store: SQLiteStore) -> dict[str, int]:
-    """What it costs to do something with a small thread in the store, and with the ends and the middle of a large."""
+    """The cost of operations on a small thread, and at the ends and in the middle of a large one."""
     found: dict[str, int] = {}
     last = (await store.page(Message, "large", PageQuery(limit=1)))[0][0].value.id
     for limit in 1, 5:
@@ -374,7 +374,7 @@ async def costs(store: SQLiteStore) -> dict[str, int]:
 
 
 async def test_the_cost_does_not_grow(path: Path):
-    """Nothing that is asked for often takes longer because there is more in the store, or in the list."""
+    """Frequent operations do not take longer because there is more in the store, or in the list."""
     async with SQLiteStore(path, cache_size=0) as store:
         await store.commit([thread("large"), run("r", "large"), state("r", "large")])
         await store.commit([message(f"m{number}", "large", run_id=f"r{number // 2}") for number in range(100)])
@@ -388,11 +388,11 @@ async def test_the_cost_does_not_grow(path: Path):
         assert steps <= small[what] + 20, what
 
 
-# Trouble
+# Disk errors and damage
 
 
 async def is_as_before(store: SQLiteStore) -> None:
-    """Nothing was changed, and what is there can be read."""
+    """Nothing was stored, and the existing objects can be read."""
     assert await store.get(Thread, "t") == thread("t")
     assert await store.get(Run, "r") is None
     assert await store.history("t") == [message("m", "t")]
@@ -400,7 +400,7 @@ async def is_as_before(store: SQLiteStore) -> None:
 
 
 async def refuses_and_recovers(store: SQLiteStore, trouble: Any, text: str) -> None:
-    """While there is trouble commits are refused, and reading goes on; afterwards all is well again."""
+    """During a disk error commits are refused, and reading works; afterwards commits work again."""
     await store.commit([thread("t"), message("m", "t")])
     large = [message(str(number), "t", text="x" * 4000) for number in range(500)]
     with trouble:
@@ -434,7 +434,7 @@ class FileSizeLimit:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits on processes")
 async def test_the_file_cannot_grow(path: Path, caplog: pytest.LogCaptureFixture):
-    """The operating system refuses to write: 503, and all is well when it does not any more. The log says it once."""
+    """While the system refuses to write, commits are refused; afterwards they work. Each is logged once."""
     with caplog.at_level(logging.WARNING, "openai_runs.engine"):
         async with SQLiteStore(path, cache_size=0) as store:
             await refuses_and_recovers(store, FileSizeLimit(2**20), "not available: disk I/O error")
@@ -446,7 +446,7 @@ async def test_the_file_cannot_grow(path: Path, caplog: pytest.LogCaptureFixture
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for a few megabytes."""
+    """A file system of a few megabytes."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)]
@@ -459,7 +459,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 class Filler:
-    """A file that takes all the room there is."""
+    """A file that fills the disk."""
 
     def __init__(self, disk: Path) -> None:
         self.path = disk / "filler"
@@ -474,7 +474,7 @@ class Filler:
 
 
 async def test_a_full_disk(small_disk: Path):
-    """A disk without room: 503, and all is well when there is some again, also for who starts meanwhile."""
+    """On a full disk commits are refused; with free space they work again, also after a restart in between."""
     async with SQLiteStore(small_disk / "runs.db", cache_size=0) as store:
         await refuses_and_recovers(store, Filler(small_disk), "not available: database or disk is full")
     async with SQLiteStore(small_disk / "more.db", cache_size=0) as store:
@@ -487,8 +487,8 @@ async def test_a_full_disk(small_disk: Path):
             await is_as_before(store)
 
 
-async def test_small_commits_go_on_where_there_is_room_for_them(path: Path):
-    """On a disk that is nearly full, a large commit does not take small ones of its group along."""
+async def test_small_commits_on_a_nearly_full_disk(path: Path):
+    """A large commit that does not fit does not fail the small ones of its group."""
     async with SQLiteStore(path) as store:
         [(pages,)] = await pragma(store, "page_count")
         await pragma(store, f"max_page_count = {pages + 10}")
@@ -502,8 +502,8 @@ async def test_small_commits_go_on_where_there_is_room_for_them(path: Path):
         await store.commit(commits[2])
 
 
-async def test_a_full_disk_is_not_asked_for_each_commit(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):
-    """A thousand runs that wait for room do not keep the processor busy with asking."""
+async def test_a_full_disk_is_not_tried_for_each_commit(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):
+    """A thousand runs that wait for free space do not keep the processor busy."""
     gate = Gate(store, monkeypatch)
     gate.error = StoreUnavailableError("full")
     outcomes = await commit_all(store, [[thread(str(number))] for number in range(1000)])
@@ -514,7 +514,7 @@ async def test_a_full_disk_is_not_asked_for_each_commit(store: SQLiteStore, monk
 
 
 async def test_a_read_only_file(path: Path):
-    """A file that has become read-only takes nothing, and shows all it has."""
+    """A file that has become read-only refuses commits, and can still be read."""
     async with SQLiteStore(path, cache_size=0) as store:
         await store.commit([thread("t"), message("m", "t")])
         for _ in range(2):
@@ -527,7 +527,7 @@ async def test_a_read_only_file(path: Path):
 
 
 async def test_a_file_damaged_while_it_is_open(path: Path):
-    """What cannot be read is not taken for absent."""
+    """An object that cannot be read is not reported as missing."""
     async with SQLiteStore(path) as store:
         await store.commit([message(str(number), "t", text="x" * 1000) for number in range(100)])
     async with SQLiteStore(path) as store:
@@ -538,7 +538,7 @@ async def test_a_file_damaged_while_it_is_open(path: Path):
 
 
 async def test_an_object_that_is_damaged(path: Path):
-    """It is its readers' trouble: they are told that it is damaged, and everything else is there."""
+    """Only reading that object fails, with an error that says so; everything else can be read."""
     async with SQLiteStore(path) as store:
         await store.commit([message("1", "t"), message("2", "t"), message("3", "other")])
     damage(path, "2")
@@ -555,7 +555,7 @@ LONG = " ".join(map(str, range(10_000)))
 
 
 async def test_a_page_that_is_damaged(path: Path):
-    """It can be read no more, and no time will heal that: so it is not said to pass."""
+    """Reading it is a `StoreDataError`, since trying again does not help."""
     async with SQLiteStore(path) as store:
         await store.commit([thread("t"), message("1", "t", text=LONG), message("2", "other", text="y")])
     damage_page_of(path, "1", "message")
@@ -566,7 +566,7 @@ async def test_a_page_that_is_damaged(path: Path):
 
 
 async def test_a_history_that_is_too_large(store: SQLiteStore):
-    """SQLite has a limit for what it hands over at once, and for what it takes."""
+    """SQLite has a limit for the size of a result, and for the size of a parameter."""
     await store.commit([message(str(number), "t", text="x" * 5000) for number in range(10)])
     await store.commit([message("a", "other")])
     assert store._db is not None
@@ -581,7 +581,7 @@ async def test_a_history_that_is_too_large(store: SQLiteStore):
 
 @pytest.mark.parametrize("whole", [True, False])
 async def test_run_states_that_are_damaged(path: Path, whole: bool, caplog: pytest.LogCaptureFixture):
-    """They hide no other: one is named, and of one whose ID cannot be read the log tells."""
+    """They do not hide the others: each is returned with its ID; one whose ID cannot be read is logged."""
     names = [f"run_{number}" for number in range(5)]
     async with SQLiteStore(path) as store:
         for name in names:
@@ -595,7 +595,7 @@ async def test_run_states_that_are_damaged(path: Path, whole: bool, caplog: pyte
             execute = store._execute
 
             async def unreadable(sql: str, parameters: Any) -> Any:
-                if sql == schema.WHOSE:
+                if sql == schema.OWNER_AND_ID:
                     raise StoreDataError("malformed")
                 return await execute(sql, parameters)
 
@@ -607,11 +607,11 @@ async def test_run_states_that_are_damaged(path: Path, whole: bool, caplog: pyte
         assert [each.owner for each in found if isinstance(each, Unreadable)] == ["owner of run_1", "owner of run_3"]
     else:
         assert ids == ["run_0", "run_2", "run_4"]
-        assert caplog.text.count("not even the run's ID can be read") == 2
+        assert caplog.text.count("a run state whose run ID cannot be read") == 2
 
 
-async def test_bugs_are_not_trouble(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):
-    """An error that no time will heal is shown as what it is, to the one whom it concerns."""
+async def test_bugs_are_not_disk_errors(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):
+    """An error that is a bug is raised as it is, by the commit that it concerns only."""
     with monkeypatch.context() as patch:
         patch.setattr(schema, "WRITE", "INSERT INTO nowhere SELECT :index, :bodies")
         with pytest.raises(sqlite3.OperationalError, match="no such table"):
@@ -628,7 +628,7 @@ async def test_bugs_are_not_trouble(store: SQLiteStore, monkeypatch: pytest.Monk
 
 
 async def test_a_closed_store(path: Path):
-    """What is asked of a store that is not open is not silently forgotten."""
+    """Using a store that is not open is an error."""
     store = SQLiteStore(path)
     assert repr(store) == f"<SQLiteStore {str(path)!r}, closed>"
     for _ in range(2):
@@ -639,13 +639,13 @@ async def test_a_closed_store(path: Path):
         async with store:
             assert repr(store) == f"<SQLiteStore {str(path)!r}, open>"
             await store.commit([thread("t")])
-            with pytest.raises(RuntimeError, match="enter it once"):
+            with pytest.raises(RuntimeError, match="enter a store once"):
                 await store.__aenter__()
         await store.__aexit__(None, None, None)
 
 
-async def test_errors_get_out_as_they_are(path: Path):
-    """What is raised where a store is used is not wrapped into anything."""
+async def test_errors_are_not_wrapped(path: Path):
+    """An error raised in the ``async with`` body is not wrapped."""
 
     async def fail() -> None:
         async with SQLiteStore(path) as store:
@@ -659,28 +659,28 @@ async def test_errors_get_out_as_they_are(path: Path):
 # Killed
 
 
-def commit_until_killed(path: Path, tellings: int) -> list[str]:
-    """Have a process commit to a store, and kill it when it has told so many times that something is safe."""
+def commit_until_killed(path: Path, lines: int) -> list[str]:
+    """Have a process commit to a store, and kill it when it has reported so many commits."""
     program = [sys.executable, "-m", "tests.stores.committer", str(path)]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        told = list(itertools.islice(process.stdout, tellings))
+        reported = list(itertools.islice(process.stdout, lines))
         process.kill()
-        told += process.stdout  # what it had told when it was killed
-    return [line.strip() for line in told if line.endswith("\n")]
+        reported += process.stdout  # all that it had reported when it was killed
+    return [line.strip() for line in reported if line.endswith("\n")]
 
 
 async def test_what_was_committed_survives_a_kill(path: Path):
-    """Killed at any moment: what was said to be safe is there, and of what was not, all or nothing."""
+    """Killed at any moment: every reported commit is there, and of the others all changes or none."""
     dice = random.Random(7)
-    told: set[str] = set()
+    reported: set[str] = set()
     for _ in range(5):
-        told.update(await anyio.to_thread.run_sync(commit_until_killed, path, dice.randrange(1, 400)))
+        reported.update(await anyio.to_thread.run_sync(commit_until_killed, path, dice.randrange(1, 400)))
         async with SQLiteStore(path) as store:
-            await look_through(store, told)
+            await check_lines(store, reported)
 
 
-async def look_through(store: SQLiteStore, told: set[str]) -> None:
+async def check_lines(store: SQLiteStore, reported: set[str]) -> None:
     threads = {record.value.id async for record in store.everything(Thread)}
     runs = {record.value.id: record.value async for record in store.everything(Run)}
     unfinished = {record.value.id for record in await store.unfinished()}
@@ -689,6 +689,6 @@ async def look_through(store: SQLiteStore, told: set[str]) -> None:
     assert threads == runs.keys()
     assert unfinished == threads - ended
     assert messages == threads | {f"{id} answer" for id in ended}
-    assert {line.removeprefix("begun ") for line in told if line.startswith("begun ")} <= threads
-    assert {line.removeprefix("ended ") for line in told if line.startswith("ended ")} <= ended
-    assert told
+    assert {line.removeprefix("begun ") for line in reported if line.startswith("begun ")} <= threads
+    assert {line.removeprefix("ended ") for line in reported if line.startswith("ended ")} <= ended
+    assert reported

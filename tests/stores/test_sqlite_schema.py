@@ -1,5 +1,5 @@
 # ruff: noqa: ASYNC240  # a test may wait for its disk
-"""Which files are opened as stores, and how they are left."""
+"""`sqlite_schema`: which files are opened as stores, and how they are left."""
 
 import os
 import sqlite3
@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def refusal(path: Path) -> str:
-    """What is said instead of opening a file, which is left as it was."""
+    """The error for a file that is refused; the file is not changed."""
     before = path.read_bytes()
     with pytest.raises(StoreFileError) as caught:
         await SQLiteStore(path).__aenter__()
@@ -43,7 +43,7 @@ async def refusal(path: Path) -> str:
 
 
 async def test_the_file_is_private(path: Path):
-    """Nobody else can read what people say to assistants, whatever the umask, and in the journal neither."""
+    """No other user can read the file or its journal, whatever the umask."""
     before = os.umask(0)
     try:
         async with SQLiteStore(path) as store:
@@ -56,7 +56,7 @@ async def test_the_file_is_private(path: Path):
 
 
 async def test_a_closed_store_is_one_file(path: Path):
-    """It can be copied, and what was committed is in it."""
+    """It can be copied, and has all commits."""
     async with SQLiteStore(path) as store:
         await store.commit([thread("thread_1")])
     assert [file.name for file in path.parent.iterdir()] == ["runs.db"]
@@ -65,7 +65,7 @@ async def test_a_closed_store_is_one_file(path: Path):
 
 
 async def test_a_file_that_is_there_keeps_its_mode(path: Path):
-    """An empty file is as good as none, and its access rights are its user's affair."""
+    """An existing empty file is used, and its access rights are kept."""
     path.touch()
     path.chmod(0o640)
     async with SQLiteStore(path):
@@ -73,7 +73,7 @@ async def test_a_file_that_is_there_keeps_its_mode(path: Path):
 
 
 async def test_the_journal_does_not_grow_for_ever(path: Path):
-    """What has been copied into the file makes room for what comes."""
+    """Journal pages that were copied into the file are reused."""
     largest = 0
     async with SQLiteStore(path) as store:
         for number in range(400):
@@ -83,8 +83,8 @@ async def test_the_journal_does_not_grow_for_ever(path: Path):
     assert path.stat().st_size < 2**20
 
 
-async def test_who_is_killed_while_making_the_file(path: Path):
-    """A file without tables in it, as a kill at the first moment leaves it, becomes a store."""
+async def test_killed_while_creating_the_file(path: Path):
+    """A file without tables, as a kill at the start leaves it, becomes a store."""
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA journal_mode = WAL")
     async with SQLiteStore(path) as store:
@@ -92,7 +92,7 @@ async def test_who_is_killed_while_making_the_file(path: Path):
 
 
 async def test_migrations(path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A file of an earlier version is brought up to date, once."""
+    """A file of an earlier version is migrated, once."""
     async with SQLiteStore(path) as store:
         await store.commit([thread("thread_1")])
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE more (id);", "DROP TABLE more;"))
@@ -104,7 +104,7 @@ async def test_migrations(path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 async def test_a_failed_migration_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Migrations are done whole or not at all."""
+    """A migration is applied completely or not at all."""
     async with SQLiteStore(path) as store:
         await store.commit([thread("thread_1")])
     with monkeypatch.context() as patch:
@@ -118,7 +118,7 @@ async def test_a_failed_migration_changes_nothing(path: Path, monkeypatch: pytes
 
 
 async def test_another_programs_file(path: Path):
-    """An SQLite file with something else in it is not touched."""
+    """An SQLite file of another program is not changed."""
     with closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE bookmarks (url)")
     assert await refusal(path) == "it is an SQLite file, but another program's"
@@ -126,14 +126,14 @@ async def test_another_programs_file(path: Path):
 
 @pytest.mark.parametrize("pragma", ["application_id", "user_version"])
 async def test_another_programs_empty_file(path: Path, pragma: str):
-    """A file is known by its header too."""
+    """A file of another program is recognised by its header too."""
     with closing(sqlite3.connect(path)) as db:
         db.execute(f"PRAGMA {pragma} = 7")
     assert await refusal(path) == "it is an SQLite file, but another program's"
 
 
 async def test_a_later_versions_file(path: Path):
-    """What a later version has written is left to it."""
+    """A file that a later version has written is not changed."""
     async with SQLiteStore(path):
         pass
     with closing(sqlite3.connect(path)) as db:
@@ -144,13 +144,13 @@ async def test_a_later_versions_file(path: Path):
 
 
 async def test_not_a_database(path: Path):
-    """Any other file."""
+    """A file that is no SQLite file is refused."""
     path.write_text("assistants: none\n" * 1000)
     assert await refusal(path) == "it is not an SQLite file"
 
 
 async def test_nowhere_to_put_it(path: Path):
-    """Folders are not made: a typing error would be found late."""
+    """Directories are not created: a mistyped path would be noticed late."""
     with pytest.raises(FileNotFoundError, match="nowhere"):
         await SQLiteStore(path.parent / "nowhere" / "runs.db").__aenter__()
     with pytest.raises(StoreFileError, match="it is not a file"):
@@ -158,7 +158,7 @@ async def test_nowhere_to_put_it(path: Path):
 
 
 async def test_a_file_that_cannot_be_written(path: Path, monkeypatch: pytest.MonkeyPatch):
-    """On a read-only file system, say."""
+    """As on a read-only file system."""
     async with SQLiteStore(path):
         pass
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may write whatever chmod says
@@ -166,7 +166,7 @@ async def test_a_file_that_cannot_be_written(path: Path, monkeypatch: pytest.Mon
 
 
 async def test_a_file_damaged_at_the_beginning(path: Path):
-    """The tables cannot even be found."""
+    """A file whose tables cannot be read is refused."""
     async with SQLiteStore(path):
         pass
     with path.open("r+b") as file:
@@ -176,7 +176,7 @@ async def test_a_file_damaged_at_the_beginning(path: Path):
 
 
 async def test_a_file_damaged_in_a_crash(path: Path):
-    """After a crash the whole file is looked through, before anybody relies on it."""
+    """After a crash the whole file is checked before it is used."""
     async with SQLiteStore(path) as store:
         await store.commit([message(str(number), "thread_1", text="x" * 1000) for number in range(100)])
     with path.open("r+b") as file:
@@ -190,7 +190,7 @@ async def test_a_file_damaged_in_a_crash(path: Path):
 
 
 async def test_a_second_process_is_refused(path: Path):
-    """While a store is open no other process can open it; afterwards any can."""
+    """While a store is open, no other process can open it; afterwards they can."""
     program = f"""
 import anyio
 from openai_runs.stores.sqlite import SQLiteStore
@@ -209,7 +209,7 @@ anyio.run(SQLiteStore({str(path)!r}).__aenter__)
 
 
 async def test_a_second_store_in_this_process_is_refused(path: Path):
-    """Neither does it loosen the hold of the first."""
+    """The attempt does not release the first store's lock."""
     async with SQLiteStore(path) as store:
         for _ in range(2):
             with pytest.raises(StoreFileError, match="in use"):
@@ -222,7 +222,7 @@ async def test_a_second_store_in_this_process_is_refused(path: Path):
 
 
 async def test_cancelled_while_opening(path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Nothing is left open: the next one gets the file."""
+    """Nothing is left open: the next store can open the file."""
     async with SQLiteStore(path):
         pass
     reached = anyio.Event()

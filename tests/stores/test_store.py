@@ -1,4 +1,4 @@
-"""What every store promises: the same answers from `MemoryStore` and from `SQLiteStore`."""
+"""What every store promises: `MemoryStore` and `SQLiteStore` return the same."""
 
 import asyncio
 import itertools
@@ -61,8 +61,8 @@ async def messages(store: Store, query: PageQuery, **options: Any) -> tuple[list
 
 
 @pytest.mark.parametrize("number", [1, 3, 4, 2**63 - 1, 2**63, 2**64, int(1e300)])
-async def test_more_messages_than_there_can_be(store: Store, number: int):
-    """As many as there are."""
+async def test_last_messages_of_any_size(store: Store, number: int):
+    """A number that is too large returns all messages."""
     await store.commit([message(str(index), "thread_1") for index in range(3)])
     found = await store.history("thread_1", last_messages=number)
     assert ids(found) == ["0", "1", "2"][-min(number, 3) :]
@@ -70,7 +70,7 @@ async def test_more_messages_than_there_can_be(store: Store, number: int):
 
 @pytest.mark.parametrize("number", [2**63, 10**400, 1e300, 300.0])
 async def test_a_run_with_numbers_of_any_size(store: Store, number: float):
-    """It completes, and shows the numbers that it was given; so after a restart, too."""
+    """It completes, and shows the numbers of the request, also after a restart."""
     limits = {"max_prompt_tokens": number, "max_completion_tokens": number}
     async with world([Say("Hello")], store=Kept(store)) as w:
         strategy = {"type": "last_messages", "last_messages": number}
@@ -99,8 +99,8 @@ class Kept:
 # Objects
 
 
-async def test_what_is_put_is_found(store: Store):
-    """An object is found under its kind and ID, with its owner, as often as one asks."""
+async def test_objects_that_were_put_can_be_read(store: Store):
+    """An object is read by its kind and ID, with its owner, any number of times."""
     records = [
         assistant("1", "ann"),
         thread("1", "bob"),
@@ -117,7 +117,7 @@ async def test_what_is_put_is_found(store: Store):
 
 @pytest.mark.parametrize("id", ["", "\0", "\ud800", "é", "run_1' OR 1=1 --", "%"])
 async def test_any_text_can_be_asked_for(store: Store, id: str):
-    """IDs and cursors come from whoever sends requests: the odd ones are just not found."""
+    """IDs and cursors come from clients: unusual ones are just not found."""
     await store.commit([run("run_1", "thread_1")])
     assert await store.get(Run, id) is None
     assert await store.page(Run, id, PageQuery()) == ([], False)
@@ -128,7 +128,7 @@ async def test_any_text_can_be_asked_for(store: Store, id: str):
 
 
 async def test_put_again_replaces(store: Store):
-    """What is put again takes the place of what was there, and stays where it was in its list."""
+    """An object that is put again replaces the old one, and keeps its place in the list."""
     await store.commit([run("run_1", "thread_1"), run("run_2", "thread_1")])
     await store.commit([run("run_1", "thread_1", status=RunStatus.COMPLETED)])
     found = await store.get(Run, "run_1")
@@ -139,7 +139,7 @@ async def test_put_again_replaces(store: Store):
 
 
 async def test_changes_of_a_commit_are_done_one_after_the_other(store: Store):
-    """Whatever a commit does twice to an object, the last word counts."""
+    """If a commit changes an object twice, the last change counts."""
     await store.commit([run("1", "t"), Delete(Run, "1"), run("2", "t"), run("2", "t", model="new"), Delete(Run, "3")])
     await store.commit([Delete(Run, "2"), run("2", "t", model="newest"), run("1", "t"), Delete(Run, "1")])
     assert await store.get(Run, "1") is None
@@ -150,7 +150,7 @@ async def test_changes_of_a_commit_are_done_one_after_the_other(store: Store):
 
 
 async def test_deleted_objects_are_gone(store: Store):
-    """An object that was deleted is not found; one that was not there can be deleted as well."""
+    """A deleted object is not found; deleting one that does not exist is no error."""
     await store.commit([run("run_1", "thread_1"), state("run_1", "thread_1")])
     await store.commit([Delete(RunState, "run_1"), Delete(RunState, "run_2")])
     assert await store.get(RunState, "run_1") is None
@@ -159,7 +159,7 @@ async def test_deleted_objects_are_gone(store: Store):
 
 
 async def test_a_thread_goes_with_all_that_is_in_it(store: Store):
-    """Nothing of a deleted thread is left, and nothing of another one is touched."""
+    """Everything in a deleted thread is gone, and other threads are not changed."""
     for t in "12":
         await store.commit(
             [thread(t), message("m" + t, t), run("r" + t, t), state("r" + t, t), step("s" + t, "r" + t, t)]
@@ -209,7 +209,7 @@ async def test_a_part_of_a_list(store: Store, query: PageQuery, expected: str, m
     assert await messages(store, query) == (list(expected), more)
 
 
-async def test_whose_lists_there_are(store: Store):
+async def test_objects_are_listed_by_their_parent(store: Store):
     """Assistants are listed by owner, messages and runs by thread, steps by run."""
     await store.commit([assistant("a1", "ann"), assistant("a2", "bob"), assistant("a3", "ann")])
     await store.commit([run("r1", "t1"), run("r2", "t2"), step("s1", "r1", "t1"), step("s2", "r2", "t2", tools=False)])
@@ -218,7 +218,7 @@ async def test_whose_lists_there_are(store: Store):
 
 
 async def test_messages_of_a_run(store: Store):
-    """Only those that the run wrote; any message of the thread does as a cursor; a run of another thread has none."""
+    """Only those that the run wrote; any message of the thread can be a cursor; a run of another thread has none."""
     await store.commit([message("1", "thread_1"), message("2", "thread_1", run_id="r"), message("3", "thread_1")])
     await store.commit([message("4", "thread_1", run_id="r"), message("5", "thread_2", run_id="other")])
     assert await messages(store, PageQuery(), run_id="r") == (["4", "2"], False)
@@ -239,7 +239,7 @@ async def test_cursors_must_be_in_the_list(store: Store):
 
 
 async def test_deleting_while_paging(store: Store):
-    """Whoever deletes what a page shows can go on from the last object of it."""
+    """After deleting a page's objects, the last of them can still be the cursor."""
     await store.commit([message(str(number), "thread_1") for number in range(10)])
     found, query = [], PageQuery(limit=3)
     while True:
@@ -253,8 +253,8 @@ async def test_deleting_while_paging(store: Store):
     assert await messages(store, PageQuery(before="5")) == ([], False)
 
 
-async def test_remembered_cursors_are_bounded(store: Store, monkeypatch: pytest.MonkeyPatch):
-    """Of deleted objects the last 10,000 do as cursors, so that a store does not grow by deleting."""
+async def test_deleted_cursors_are_limited(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """The last 10,000 deleted objects can be cursors, so that a store does not grow by deleting."""
     count = 10_002
     await store.commit([message(str(number), "thread_1") for number in range(count)])
     await store.commit([Delete(Message, str(number)) for number in range(count)])
@@ -268,7 +268,7 @@ async def test_remembered_cursors_are_bounded(store: Store, monkeypatch: pytest.
 
 
 async def test_history(store: Store):
-    """Messages, and the steps with tool calls where they came, of a thread."""
+    """A thread's messages and steps with tool calls, in order of creation."""
     await store.commit(
         [message("m1", "t"), message("m2", "t"), step("s1", "r", "t"), step("s2", "r", "t", tools=False)]
     )
@@ -282,7 +282,7 @@ async def test_history(store: Store):
 
 
 async def test_messages_are_counted(store: Store):
-    """Exactly where it matters, and never too low: messages may be changed, deleted and written by runs meanwhile."""
+    """The count is exact from `enough` on and never too low, whatever is changed or deleted meanwhile."""
     assert await store.count_messages("t", 3) == 0
     await store.commit([message("1", "t"), message("2", "t", run_id="r"), message("x", "other"), step("s", "r", "t")])
     assert await store.count_messages("t", 3) == 2
@@ -296,7 +296,7 @@ async def test_messages_are_counted(store: Store):
 
 
 async def test_a_history_has_a_limit(store: Store, monkeypatch: pytest.MonkeyPatch):
-    """What is too large for any model is not taken into memory; a part of it may be asked for."""
+    """A history that is too large for any model is not read into memory; a part of it can be read."""
     for module in sqlite_store, store_module:
         monkeypatch.setattr(module, "MAX_HISTORY", 20_000)
     call = FunctionStepCall(id="c", function=CalledFunction(name="f", arguments="{}", output="x" * 9000))
@@ -310,7 +310,7 @@ async def test_a_history_has_a_limit(store: Store, monkeypatch: pytest.MonkeyPat
     assert ids(await store.history("t", last_messages=1)) == ["2"]
 
 
-async def test_long_histories_leave_room_for_others(store: Store):
+async def test_long_histories(store: Store):
     """A history is whole and in order whatever its length."""
     await store.commit([message(str(number), "t") for number in range(450)])
     assert ids(await store.history("t")) == [str(number) for number in range(450)]
@@ -318,7 +318,7 @@ async def test_long_histories_leave_room_for_others(store: Store):
 
 
 async def test_everything(store: Store):
-    """All objects of a kind, whoever owns them, in order of creation."""
+    """All objects of a kind and of all owners, in order of creation."""
     await store.commit([thread(str(number), "ann" if number % 2 else "bob") for number in range(401)])
     await store.commit([thread("7", "ann", metadata={"changed": "yes"}), Delete(Thread, "3")])
     found = [record async for record in store.everything(Thread)]
@@ -328,24 +328,24 @@ async def test_everything(store: Store):
 
 
 async def test_unfinished(store: Store):
-    """Run states in order of creation; one that was put again stays where it was."""
+    """Run states are listed in order of creation; one that is put again keeps its place."""
     await store.commit([state("b", "1"), state("a", "2"), state("c", "3")])
     await store.commit([Delete(RunState, "a"), state("b", "1", steps=("s",))])
     assert await store.unfinished() == [state("b", "1", steps=("s",)), state("c", "3")]
 
 
-async def test_commits_come_together(store: Store):
-    """Any number of commits at a time, each of a thread of its own: all are done, and each list is in order."""
+async def test_concurrent_commits(store: Store):
+    """Any number of commits at a time, each of its own thread: all are applied, and each list is in order."""
     async with anyio.create_task_group() as tasks:
 
-        async def talk(thread_id: str) -> None:
+        async def commit_messages(thread_id: str) -> None:
             for number in range(10):
                 await store.commit([message(f"{thread_id}/{number}", thread_id)])
                 found = await store.get(Message, f"{thread_id}/{number}")
                 assert found is not None
 
         for number in range(30):
-            tasks.start_soon(talk, str(number))
+            tasks.start_soon(commit_messages, str(number))
     for number in range(30):
         assert ids(await store.history(str(number))) == [f"{number}/{n}" for n in range(10)]
 
@@ -354,15 +354,15 @@ async def test_commits_come_together(store: Store):
 
 
 class Stores(RuleBasedStateMachine):
-    """Whatever is done, `SQLiteStore` answers as `MemoryStore` does, also when it has been closed and opened again."""
+    """Whatever is done, `SQLiteStore` returns what `MemoryStore` returns, also after it was closed and opened again."""
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
         self.numbers = itertools.count()
-        self.threads: dict[str, str] = {}  # owners of those there are
-        self.runs: dict[str, str] = {}  # their threads
+        self.threads: dict[str, str] = {}  # the owner of each existing thread
+        self.runs: dict[str, str] = {}  # the thread of each run
         self.seen: dict[type[Any], list[str]] = {kind: ["unheard-of"] for kind in KINDS}
 
     @initialize(cache_size=st.sampled_from([0, 2_000, 2**20]))
@@ -382,7 +382,7 @@ class Stores(RuleBasedStateMachine):
         self.runner.run(self.sqlite.__aenter__())
 
     def new_id(self, kind: type[Any], data: st.DataObject) -> str:
-        """The ID of a new object, or of one that is there or was there."""
+        """The ID of a new, an existing or a deleted object."""
         id = data.draw(st.sampled_from(self.seen[kind]) | st.none(), "id") if kind in (Assistant, Message) else None
         if id is None or id == "unheard-of":
             id = f"{kind.__name__}{next(self.numbers)}"
@@ -390,7 +390,7 @@ class Stores(RuleBasedStateMachine):
         return id
 
     def change(self, data: st.DataObject, threads: Sequence[str]) -> list[Change]:
-        """A change that fits into the world as it is."""
+        """A change that is valid for the objects that exist."""
         runs = [id for id, thread_id in self.runs.items() if thread_id in threads]
         kinds: list[str] = ["thread", "assistant", "delete"]
         kinds += ["message", "run", "delete thread"] * bool(threads) + ["step", "state", "update run"] * bool(runs)
@@ -449,7 +449,7 @@ class Stores(RuleBasedStateMachine):
     @precondition(lambda self: len(self.threads) > 1)
     @rule(data=st.data())
     def commit_together(self, data: st.DataObject) -> None:
-        """Commits of different threads, which therefore do not depend on each other."""
+        """Commits of different threads, which do not depend on each other."""
         commits: list[list[Change]] = []
         for thread_id in list(self.threads):
             mine = [id for id, owner in self.runs.items() if owner == thread_id]

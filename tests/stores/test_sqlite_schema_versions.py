@@ -1,8 +1,8 @@
-"""Files of stores that exist stay readable: one of each version of the schema is kept in ``samples/stores``.
+"""Store files of every version of the schema stay readable: ``samples/stores`` has one of each version.
 
-``schema-1.db`` was made by the first code that wrote this schema, with ``python -m tests.stores.test_files_of_old
-tests/samples/stores/schema-1.db``. A file there is never made again: when the schema changes, another one is added, by
-the code that has just learnt to write it.
+``schema-1.db`` was made by the first code that wrote this schema, with ``python -m
+tests.stores.test_sqlite_schema_versions tests/samples/stores/schema-1.db``. Never make a file again: when the schema
+changes, add one, made by the code that introduces the new version.
 """
 
 import shutil
@@ -27,7 +27,7 @@ STORES = Path(__file__).parent.parent / "samples/stores"
 
 
 async def make(path: Path) -> None:
-    """An assistant with a tool; a completed run with a round of calls, one that waits for outputs, and a queued one."""
+    """An assistant with a tool; a completed run with tool calls, one that waits for outputs, and a queued one."""
 
     def script(request):
         if "wait" in request.metadata:
@@ -45,7 +45,7 @@ async def make(path: Path) -> None:
 
 
 def test_there_is_one_of_each_version():
-    """Whoever changes the schema adds a file."""
+    """A change of the schema needs another file."""
     assert sorted(path.name for path in STORES.glob("*.db")) == [
         f"schema-{version}.db" for version in range(1, len(MIGRATIONS) + 1)
     ]
@@ -57,7 +57,7 @@ def copy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 async def test_everything_can_be_read(copy: Path):
-    """Every object is one of the API's, and all that there was is there."""
+    """Every object can be loaded, and none is missing."""
     async with SQLiteStore(copy) as store:
         found = {kind: [record async for record in store.everything(kind)] for kind in KINDS.values()}
         assert [(kind.__name__, len(records)) for kind, records in found.items()] == [
@@ -82,7 +82,7 @@ async def test_everything_can_be_read(copy: Path):
 
 
 async def test_an_engine_goes_on_with_it(copy: Path):
-    """The unfinished runs end: one gets its outputs, the interrupted and the queued one are executed."""
+    """The unfinished runs end: one gets its outputs; the interrupted and the queued one are executed."""
     async with world(ScriptedBackend([Say("Done."), Say("Rain.")]), store=SQLiteStore(copy), clock=ManualClock()) as w:
         runs = [record.value async for record in w.store.everything(Run)]
         done, waiting, interrupted, queued = runs
