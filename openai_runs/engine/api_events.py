@@ -1,4 +1,4 @@
-"""The API's stream events as values, and the interface of whoever receives them."""
+"""The API's stream events as values, and the interface of their receivers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol

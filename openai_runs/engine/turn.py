@@ -89,7 +89,7 @@ class Turn:
     _used_ids: set[str] = field(factory=set, init=False)  # of the run's earlier tool calls
 
     def abandon(self) -> None:
-        """Stop the turn: from now on, whoever calls this changes the run."""
+        """Stop the turn: it publishes and changes nothing more. The run is left to the caller."""
         self._is_abandoned = True
         self._scope.cancel()
 
@@ -109,7 +109,7 @@ class Turn:
                 if error is not None and self._handle is not None:
                     await stop_call(self._backend, self._handle)
             except _AbandonedError:
-                pass  # whoever abandoned the turn ends the run
+                pass  # the run is left to the caller of `abandon`
 
     async def _read(self) -> tuple[Run, RunState]:
         if self._is_abandoned:  # needed although the scope is cancelled: a backend may have shielded us from that

@@ -588,7 +588,7 @@ def test_too_many_values_are_never_made(monkeypatch):
         (b'{"role":"user","content":"Hi","metadata":{"a":{"b":' + b"[" * 130 + b"]" * 130 + b"}}}", "nested more than"),
     ],
 )
-async def test_a_large_body_is_read_in_turns(items, error, monkeypatch):
+async def test_a_large_body_is_read_in_slices(items, error, monkeypatch):
     """While it is, others have their turns: after parsing, after each few nested values, before and in the search."""
     breaks = 0
 
