@@ -1,4 +1,4 @@
-"""The engine's HTTP face; knows nothing of the client."""
+"""The engine over HTTP; imports nothing of the client."""
 
 from openai_runs._extras import needs
 

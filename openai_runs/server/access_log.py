@@ -1,4 +1,4 @@
-"""One line a request, without anything that is nobody's business: no headers, no query, no bodies."""
+"""The access log: one line per request, without headers, query and bodies, which may hold secrets."""
 
 import logging
 from typing import Final
@@ -9,35 +9,35 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 logger: Final = logging.getLogger("openai_runs.access")
 
-#: For what aiohttp itself has to say.
+#: For aiohttp's own messages.
 protocol_logger: Final = logging.getLogger("openai_runs.server.protocol")
 
 
-class _WithoutContent(logging.Filter):
-    """Drops what aiohttp shows of bytes that it could not read as a request: a key may be in them."""
+class _MalformedRequestFilter(logging.Filter):
+    """Removes the bytes that aiohttp quotes from a malformed request: a key may be in them."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError | web.RequestPayloadError):
             record.msg = f"{record.msg}: {type(error).__name__}"
             record.exc_info = None
-            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)  # no fault of ours
+            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)  # the client's fault
         return True
 
 
-protocol_logger.addFilter(_WithoutContent())
+protocol_logger.addFilter(_MalformedRequestFilter())
 
 
 class AccessLogger(AbstractAccessLogger):
-    """Writes to ``openai_runs.access``: whence, what, how it went, how long it took, under which request ID."""
+    """Writes to ``openai_runs.access``: client address, method, path, status, duration, request ID."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        """Write the line; called by aiohttp when the answer is out. ``time`` is in seconds."""
+        """Write the line; aiohttp calls this once the response is sent. ``time`` is in seconds."""
         self.logger.info(
             "%s %s %s %d %.1f ms %s",
             request.remote,
             request.method,
-            request.rel_url.raw_path,  # as it was sent: an escaped line break stays escaped
+            request.rel_url.raw_path,  # as sent: an escaped line break stays escaped, and cannot forge a line
             response.status,
             time * 1000,
             response.headers.get("x-request-id", "-"),
@@ -45,5 +45,5 @@ class AccessLogger(AbstractAccessLogger):
 
     @property
     def enabled(self) -> bool:
-        """Whether anybody reads it; asked before each line."""
+        """Whether the logger's level lets the line through; aiohttp asks before it makes one."""
         return self.logger.isEnabledFor(logging.INFO)

@@ -1,4 +1,4 @@
-"""A context manager that lives in a task of its own."""
+"""`in_dedicated_task`: runs a context manager in a task of its own."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -12,26 +12,26 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def in_dedicated_task(manager: AbstractAsyncContextManager[T]) -> AsyncGenerator[T]:
-    """Enter and leave a context manager in a task of its own.
+    """Enter and exit a context manager in a task of its own.
 
-    Whoever uses it may leave it in another task than that in which it was entered, which task groups do not allow and
-    which fixtures of pytest-asyncio do; and what cancels the one is not seen by the other. If something goes wrong
-    within the manager meanwhile, the task that entered it is cancelled, and the error comes out at the end.
+    So its user may enter and exit it in different tasks, as fixtures of pytest-asyncio do; a manager that holds a task
+    group does not allow that otherwise. Cancelling the user's task does not cancel the manager's, nor the reverse. If
+    the manager's task fails in between, the task that entered it is cancelled, and the error is raised on exit.
     """
     user: asyncio.Task[object] = asyncio.current_task()  # type: ignore[assignment]  # a coroutine runs in a task
     entered: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-    leave = asyncio.Event()
+    exiting = asyncio.Event()
 
-    async def live() -> None:
+    async def hold() -> None:
         async with manager as value:
             entered.set_result(value)
-            await leave.wait()
+            await exiting.wait()
 
     def on_end(_: asyncio.Task[None]) -> None:
-        if entered.done() and not leave.is_set():
+        if entered.done() and not exiting.is_set():
             user.cancel()
 
-    task = asyncio.create_task(live(), name=f"{__name__}.live")
+    task = asyncio.create_task(hold(), name=f"{__name__}.hold")
     task.add_done_callback(on_end)
     try:
         await asyncio.wait((task, entered), return_when=asyncio.FIRST_COMPLETED)
@@ -39,23 +39,23 @@ async def in_dedicated_task(manager: AbstractAsyncContextManager[T]) -> AsyncGen
             yield entered.result()
     except asyncio.CancelledError:
         if not (entered.done() and task.done()) or user.uncancel():
-            raise  # it is the user's own
+            raise  # somebody else cancelled the user's task
     finally:
-        leave.set()
+        exiting.set()
         if not entered.done():
             task.cancel()
-        await _end(task)
+        await _wait_for(task)
     task.result()
 
 
-async def _end(task: asyncio.Task[None]) -> None:
-    """Wait until a task has ended, whatever happens to us meanwhile."""
+async def _wait_for(task: asyncio.Task[None]) -> None:
+    """Wait until a task has ended, even if the waiting task is cancelled meanwhile."""
     cancelled = None
     with anyio.CancelScope(shield=True):
         while not task.done():
             try:
                 await asyncio.wait([task])
-            except asyncio.CancelledError as error:  # not from a scope: told when there is nothing left to wait for
+            except asyncio.CancelledError as error:  # from `task.cancel()`, which no shield stops: raised below
                 cancelled = error
     if cancelled is not None:
         raise cancelled

@@ -1,4 +1,4 @@
-"""One request and its answer, as the handlers see them: who asks, what was sent, what goes back."""
+"""What handlers need of one HTTP exchange: the owner, the checked request body, the JSON response."""
 
 from typing import Any, Final
 
@@ -19,10 +19,10 @@ from openai_runs.stores.records import PAGE_BYTES, PageQuery
 ENGINE: Final = web.AppKey("engine", Engine)
 POLL_HINT: Final = web.AppKey("poll_hint", PollHint)
 
-# Before aiohttp 3.14, the keys of what a request carries are strings.
+# Before aiohttp 3.14, the keys of a request's own data are strings.
 _request_key: Final[Any] = getattr(web, "RequestKey", lambda name, _: name)
 
-#: The label of whoever asks; the empty one if the server has no keys.
+#: The label of the request's owner; empty if the server has no keys.
 OWNER: Final = _request_key("owner", str)
 REQUEST_ID: Final = _request_key("request_id", str)
 STARTED: Final = _request_key("started", float)  #: on the clock of `time.perf_counter`
@@ -31,24 +31,25 @@ _CONTENT_TYPE: Final = "application/json"
 
 
 async def read_body(request: web.Request, schema: str, *, required: bool = True) -> dict[str, Any]:
-    """Read a request's JSON object and hold it against the API's document.
+    """Read a request's JSON object and check it against the API's document.
 
     Args:
         request: The request.
-        schema: The body's name in the document.
-        required: Whether there has to be one; if not, none is as good as ``{}``.
+        schema: The name of the body's schema in the document.
+        required: Whether the body may not be empty; if it may, an empty one counts as ``{}``.
 
     Raises:
-        ApiError: 400 or 415; it is not what the API takes, or did not arrive whole.
-        web.HTTPRequestEntityTooLarge: It is larger than the server takes.
+        ApiError: 400 or 415; the body does not fit the document, or did not arrive completely.
+        web.HTTPRequestEntityTooLarge: The body is larger than the server accepts.
     """
     try:
         text = await request.read()
-    except (web.RequestPayloadError, ConnectionError) as error:  # broken on the way, or its sender is gone
+    except (web.RequestPayloadError, ConnectionError) as error:  # malformed, or the client disconnected
         raise ApiError(400, f"We could not read the body of your request: {error}") from None
     if not text and not required:
         return {}
-    # A browser sends JSON as something else to any server, a local one too, without asking that server first.
+    # Cross-site request forgery: with any other content type, a web page may send JSON to a local server without the
+    # browser's preflight request.
     if request.content_type != _CONTENT_TYPE:
         given = request.headers.get("Content-Type", "")
         raise ApiError(
@@ -60,18 +61,18 @@ async def read_body(request: web.Request, schema: str, *, required: bool = True)
     return await validation.read(text, schema)
 
 
-def answer(model: Model) -> web.Response:
-    """Send an object of the API."""
+def json_response(model: Model) -> web.Response:
+    """Respond with an object of the API."""
     return web.Response(body=_wire.encode(model), content_type=_CONTENT_TYPE)
 
 
-async def answer_page(page: Page[Any], query: PageQuery) -> web.Response:
-    """Send a page of a list: as much of it as `PAGE_BYTES` has room for, and at least one object."""
-    return web.Response(body=await in_slices(_encoding(page, query)), content_type=_CONTENT_TYPE)
+async def page_response(page: Page[Any], query: PageQuery) -> web.Response:
+    """Respond with a page of a list: as many of its objects as fit into `PAGE_BYTES`, but at least one."""
+    return web.Response(body=await in_slices(_encoding_page(page, query)), content_type=_CONTENT_TYPE)
 
 
-def _encoding(page: Page[Any], query: PageQuery) -> Work[bytes]:
-    from_the_end = query.before is not None and query.after is None  # whoever pages backwards misses no object either
+def _encoding_page(page: Page[Any], query: PageQuery) -> Work[bytes]:
+    from_the_end = query.before is not None and query.after is None  # paging backwards must not skip objects either
     encoded: list[bytes] = []
     size = 0
     for item in reversed(page.data) if from_the_end else page.data:
@@ -85,15 +86,15 @@ def _encoding(page: Page[Any], query: PageQuery) -> Work[bytes]:
         data = page.data[-len(encoded) :] if from_the_end else page.data[: len(encoded)]
         page = evolve(page, first_id=data[0].id, last_id=data[-1].id, has_more=True)
     if not encoded:
-        # The hosted API sent null here, which its document does not allow and typed clients stumbled over.
+        # The hosted API sent null here, which its document forbids and which made typed clients fail.
         page = evolve(page, first_id="", last_id="")
-    shown = [msgspec.Raw(text) for text in (reversed(encoded) if from_the_end else encoded)]
-    return _wire.encode_plain({**_wire.dump(evolve(page, data=())), "data": shown})
+    in_order = [msgspec.Raw(text) for text in (reversed(encoded) if from_the_end else encoded)]
+    return _wire.encode_plain({**_wire.dump(evolve(page, data=())), "data": in_order})
 
 
-def answer_run(request: web.Request, run: Run) -> web.Response:
-    """Send a run, and when to ask for it again."""
-    response = answer(run)
+def run_response(request: web.Request, run: Run) -> web.Response:
+    """Respond with a run, and a hint when to poll it again."""
+    response = json_response(run)
     delay = request.app[POLL_HINT].delay(run, request.app[ENGINE].runs.pending)
     if delay is not None:
         response.headers["openai-poll-after-ms"] = str(round(delay * 1000))

@@ -1,4 +1,4 @@
-"""Bearer keys: who is asking. Nothing in here shows or logs a key."""
+"""Bearer keys: from an ``Authorization`` header to an owner. Nothing in here shows or logs a key."""
 
 import hashlib
 import hmac
@@ -9,21 +9,21 @@ from openai_runs.engine.errors import ApiError
 
 
 class Keys:
-    """Keys and whose they are. An owner sees only its own objects; several keys may have one owner.
+    """Keys and their owners. An owner sees only its own objects; several keys may have the same owner.
 
     Args:
-        owners: From each secret key to the label of its owner.
+        owners: Maps each secret key to the label of its owner.
 
     Raises:
-        TypeError: It is no mapping.
-        ValueError: There is no key, or an empty one: either would be a door that looks locked and is not.
+        TypeError: ``owners`` is not a mapping.
+        ValueError: There is no key, or a blank one: the server would look protected and not be.
     """
 
     def __init__(self, owners: Mapping[str, str]) -> None:
         if not isinstance(owners, Mapping):
-            raise TypeError(f"keys must be a dict, from each key to its owner's label: got {type(owners).__name__}")
+            raise TypeError(f"keys must be a dict that maps each key to its owner's label: got {type(owners).__name__}")
         if not owners:
-            raise ValueError("keys must not be empty; leave them out to let everybody in")
+            raise ValueError("keys must not be empty; pass None if no key is required")
         if not all(key.strip() for key in owners):
             raise ValueError("a key must not be empty or blank")
         self._salt = secrets.token_bytes(16)
@@ -33,14 +33,14 @@ class Keys:
         return f"<{len(self._owners)} keys>"
 
     def _digest(self, key: str) -> bytes:
-        # Of equal length whatever the key's, and fresh in each process: timing tells nothing that lasts.
+        # Against timing attacks: digests have one length for all keys, and a new salt in each process.
         return hashlib.blake2b(key.encode("utf-8", "surrogateescape"), key=self._salt, digest_size=32).digest()
 
     def owner(self, authorization: str | None) -> str:
-        """Tell whose key an ``Authorization`` header carries.
+        """Find the owner of the key in an ``Authorization`` header.
 
         Raises:
-            ApiError: 401; there is none, or it is not one of ours.
+            ApiError: 401; there is no key, or it is not among these.
         """
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
@@ -51,7 +51,7 @@ class Keys:
             )
         digest = self._digest(key.strip())
         found = None
-        for known, owner in self._owners:  # to the end: how long it takes must not tell which one it is
+        for known, owner in self._owners:  # no early exit: the time must not depend on which key matches
             if hmac.compare_digest(known, digest):
                 found = owner
         if found is None:
@@ -60,13 +60,13 @@ class Keys:
 
 
 def read_keys(text: str) -> dict[str, str]:
-    """Read keys from a file's text: a key a line, and perhaps, after a blank, the label of its owner.
+    """Read keys from a file's text: one key per line, optionally followed by a space and the label of its owner.
 
-    A key without a label is an owner of its own, known by the beginning of the key's hash. Several keys may share a
-    label, so that a key can be replaced and its objects stay. Blank lines and lines that begin with ``#`` are skipped.
+    The label of a key without one is the start of the key's hash. Several keys may share a label, so that a key can be
+    replaced and its owner keeps its objects. Blank lines and lines that begin with ``#`` are skipped.
 
     Raises:
-        ValueError: A line has more than two words, or a key comes twice; the line is named, the key is not.
+        ValueError: A line has more than two words, or a key occurs twice; the message has the line number, not the key.
     """
     owners: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -80,8 +80,10 @@ def read_keys(text: str) -> dict[str, str]:
             case [key, owner]:
                 pass
             case _:
-                raise ValueError(f"line {number} of the keys has more than a key and a label")
+                raise ValueError(
+                    f"line {number} of the keys has more than two words: expected a key and an owner's label"
+                )
         if key in owners:
-            raise ValueError(f"the key in line {number} was there before")
+            raise ValueError(f"line {number} of the keys repeats a key of an earlier line; remove one of the two")
         owners[key] = owner
     return owners

@@ -1,4 +1,4 @@
-"""`LocalServer`: the engine behind a port of this machine, for as long as a block of code runs."""
+"""`LocalServer`: serves the engine on a port of this machine while an ``async with`` block runs."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -23,16 +23,16 @@ from openai_runs.stores.store import Store
 if TYPE_CHECKING:
     from openai_runs.session import Session
 
-_BACKLOG: Final = 2048  # connections not yet accepted; a program that starts with 1,000 of them should not have to wait
+_BACKLOG: Final = 2048  # connections not yet accepted; a client that opens 1,000 at once should not have to wait
 
 
 class LocalServer(anyio.AsyncContextManagerMixin):
-    """The Assistants API on loopback, executed by our engine; any Assistants client can be pointed at it.
+    """The Assistants API on loopback, served by this package's engine; any Assistants client can use it.
 
     ``async with LocalServer() as server, server.session() as session: …``
 
     Attributes:
-        engine: What executes the runs, while the server is up.
+        engine: Executes the runs; set while the server is up.
     """
 
     engine: Engine
@@ -52,27 +52,27 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         log_access: bool = False,
         grace: float = 2.0,
     ) -> None:
-        """Say how to serve; nothing is opened yet.
+        """Configure the server; ``async with`` starts it.
 
         Args:
-            backend: The model. Unset: a `ScriptedBackend`, which needs none.
-            store: Where objects are kept. Unset: a `MemoryStore`, which is this server's own.
+            backend: The model. Unset: a `ScriptedBackend`, which needs no model.
+            store: Where objects are kept. Unset: a new `MemoryStore`.
             host: The address to listen on.
-            port: The port to listen on; 0 takes a free one.
-            keys: From each bearer key to the label of its owner, who sees only its own objects. ``None``: no key is
-                asked for, which is refused beyond loopback.
-            expires_after: Seconds that a run has from its creation, waiting for tool outputs included.
+            port: The port to listen on; 0 picks a free one.
+            keys: Maps each bearer key to the label of its owner, who sees only its own objects. ``None``: no key is
+                required; allowed on loopback only.
+            expires_after: Seconds from a run's creation until it expires, waiting for tool outputs included.
             max_active_runs: How many runs execute at once; the others are ``queued``.
-            clock: What the engine takes for the time. Unset: the system's.
-            poll_hint: How soon clients are told to ask for a run again.
-            log_access: Whether to write a line a request to the logger ``openai_runs.access``.
-            grace: Seconds that requests under way get to finish when the server stops.
+            clock: The engine's clock. Unset: the system's.
+            poll_hint: How soon clients are told to poll a run again.
+            log_access: Whether to write one line per request to the logger ``openai_runs.access``.
+            grace: Seconds that unfinished requests get when the server stops.
 
         Raises:
-            ValueError: ``keys`` are missing or useless.
+            ValueError: ``keys`` is empty, has a blank key, or is ``None`` on an address other than loopback.
         """
         if keys is None and not _is_loopback(host):
-            raise ValueError(f"on {host}, other machines can reach the server: give it keys, or a loopback address")
+            raise ValueError(f"other machines can reach the server on host {host!r}: pass keys, or a loopback address")
         self._backend = ScriptedBackend() if backend is None else backend
         self._store = MemoryStore() if store is None else store
         self._host = host
@@ -94,22 +94,23 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         """The base URL for clients, such as ``http://127.0.0.1:38211/v1``.
 
         Raises:
-            RuntimeError: The server is not up.
+            RuntimeError: The server is not running.
         """
         if self._url is None:
-            raise RuntimeError("the server is not up: use it in `async with LocalServer() as server`")
+            raise RuntimeError("the server is not running: use it in `async with LocalServer() as server`")
         return str(self._url)
 
     def session(self, **options: Any) -> "Session":
         """Make a client of this server, to be opened with ``async with``.
 
         Args:
-            **options: Of `openai_runs.session.Session`. Unset, ``api_key`` is the first of the server's keys.
+            **options: Arguments of `openai_runs.session.Session`. ``api_key`` defaults to the first of the server's
+                keys.
 
         Raises:
-            RuntimeError: The server is not up.
+            RuntimeError: The server is not running.
         """
-        # The one place where the server knows the client: for the convenience of who uses both.
+        # The one place where the server imports the client, for those who use both.
         from openai_runs.session import Session
 
         api_key = next(iter(self._keys)) if self._keys else "local"  # never the environment's: it is for elsewhere
@@ -117,12 +118,12 @@ class LocalServer(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        """What ``async with`` does: the server is up inside."""
-        async with in_dedicated_task(self._up()):
+        """Serve until the ``async with`` block ends."""
+        async with in_dedicated_task(self._serving()):
             yield self
 
     @asynccontextmanager
-    async def _up(self) -> AsyncGenerator[None]:
+    async def _serving(self) -> AsyncGenerator[None]:
         async with Engine(
             store=self._store,
             backend=self._backend,
@@ -136,7 +137,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 access_log=self._access_log,
                 access_log_class=access_log.AccessLogger,
                 logger=access_log.protocol_logger,
-                shutdown_timeout=max(self._grace, 0.001),  # aiohttp takes 0 for "as long as it takes"
+                shutdown_timeout=max(self._grace, 0.001),  # to aiohttp, 0 means without limit
             )
             try:
                 await runner.setup()
@@ -145,7 +146,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 yield
             finally:
                 self._url = None
-                # Shielded: it ends by itself within the grace, and what it closes must not outlive a cancellation.
+                # Shielded, since even a cancelled server must close its sockets; the cleanup ends within the grace.
                 with anyio.CancelScope(shield=True):
                     await runner.cleanup()
 
@@ -160,6 +161,6 @@ def _is_loopback(host: str) -> bool:
 def _url_of(runner: web.AppRunner) -> URL:
     host, port, *_ = runner.addresses[0]
     address = ip_address(host)
-    if address.is_unspecified:  # "any" is an address to listen on, not one to call
+    if address.is_unspecified:  # 0.0.0.0 and :: are for listening, not for connecting
         host = "127.0.0.1" if address.version == 4 else "::1"
     return URL.build(scheme="http", host=host, port=port, path="/v1")

@@ -1,7 +1,7 @@
-"""A run's events as server-sent events, while they happen.
+"""Streams a run's events as server-sent events, as they happen.
 
-Between the engine, which never waits for a reader, and a connection, which may be slow, is an `Outbox`. Frames are
-bytes that go straight to the connection: a library for it would write each event by itself, and from text.
+The engine never waits for a reader, and a connection may be slow, so an `Outbox` stands between them. Frames are bytes
+that go straight to the connection: a library would encode text and write each event by itself.
 """
 
 import logging
@@ -23,99 +23,100 @@ from openai_runs.server.exchange import ENGINE, REQUEST_ID
 
 _logger = logging.getLogger("openai_runs.server")
 
-_TEXT: Final = "thread.message.delta"
-#: With these the story is told, as far as it goes.
-_LAST: Final = frozenset(
+_MESSAGE_DELTA: Final = "thread.message.delta"
+#: A stream ends after one of these, since the run has ended or waits for tool outputs.
+_FINAL_EVENTS: Final = frozenset(
     f"thread.run.{status}" for status in RunStatus if status.is_terminal or status is RunStatus.REQUIRES_ACTION
 )
 
-#: Seconds between two signs of life: a quarter of what proxies commonly give a connection on which nothing moves.
+#: Seconds between two keep-alives: a quarter of the idle timeout that is common among proxies.
 HEARTBEAT: Final = 15.0
-#: Heartbeats during which a reader may take nothing of what is sent, as far as the system lets us see: it buffers
-#: megabytes. Then the reader is as good as gone.
-_PATIENCE: Final = 20
-#: Bytes after which a write is large enough. About as many may be in the connection's own buffer.
-_ENOUGH: Final = 64 * 1024
+#: Heartbeats without progress after which a reader counts as gone. Only what the operating system does not buffer can
+#: be seen, and it buffers megabytes.
+_MAX_STALLED: Final = 20
+#: Bytes of frames to join into one write. About as many may be in the connection's own buffer.
+_WRITE_SIZE: Final = 64 * 1024
 
-#: What can be hung up when the server stops.
+#: The open streams, which are aborted when the server stops.
 STREAMS: Final = web.AppKey("streams", set["_Connection"])
 
 
 @define(eq=False)
 class Outbox:
-    """What has happened to a run and is not sent yet: the engine puts in, a connection takes out.
+    """The queue of one stream: a run's events that are not sent yet, in order.
 
-    It has no limit of its own: it holds what a run has written in one model call, at most, and of a text only the
-    engine's own pieces, a pointer each. So a reader that stops reading slows nobody, costs next to nothing beyond what
-    the run itself holds until it is let go, and finds all of it if it reads on before that.
+    It needs no limit: it holds at most what a run writes in one model call, and of a text only a pointer to each piece
+    that the engine keeps anyway. So a reader that stops reading delays nobody and costs little memory until its
+    connection is aborted. If it reads on before that, it gets everything.
     """
 
-    _waiting: deque[ApiEvent | str | bytes] = field(factory=deque, init=False)
-    _news: anyio.Event | None = field(default=None, init=False)
-    _is_complete: bool = field(default=False, init=False)  # nothing more is going to come
-    _text_in: object = field(default=None, init=False)  # the text that the latest piece put in belongs to
-    _text_out: Mapping[str, Any] = field(factory=dict, init=False)  # the delta that the latest piece taken out follows
-    _head: bytes = field(default=b"", init=False)  # of one more such piece, once there is one
-    taken: int = field(default=0, init=False)  #: how often something was taken out
+    _pending: deque[ApiEvent | str | bytes] = field(factory=deque, init=False)
+    _arrival: anyio.Event | None = field(default=None, init=False)  # set when something is put into an empty queue
+    _is_complete: bool = field(default=False, init=False)  # the final event is in
+    # Consecutive pieces of one text are kept as mere strings, behind the first delta of that text.
+    _text_in: object = field(default=None, init=False)  # which text the latest piece put in belongs to
+    _delta_out: Mapping[str, Any] = field(factory=dict, init=False)  # the latest delta taken out
+    _prefix: bytes = field(default=b"", init=False)  # the frame of a piece after that delta, up to the piece itself
+    taken: int = field(default=0, init=False)  #: how many times `take` has returned frames
 
     def receive(self, events: Sequence[ApiEvent]) -> None:
-        """Put in what has happened. After the last event of a stream nothing is put in any more."""
+        """Put in events of the run. Those after the stream's final event are ignored."""
         for event in events:
             if self._is_complete:
                 return
-            text, piece = _piece_of(event)
+            text, piece = _text_piece(event)
             if piece is not None and text == self._text_in:
-                self._waiting.append(piece)
+                self._pending.append(piece)
                 continue
             self._text_in = text
-            self._waiting.append(event)
-            if event.name in _LAST:
-                self._waiting.append(DONE)
+            self._pending.append(event)
+            if event.name in _FINAL_EVENTS:
+                self._pending.append(DONE)
                 self._is_complete = True
         self._wake()
 
     def put(self, frame: bytes) -> None:
-        """Put in something that is no event of the run."""
-        self._waiting.append(frame)
+        """Put in a frame that is not an event of the run."""
+        self._pending.append(frame)
         self._wake()
 
     def _wake(self) -> None:
-        if self._news is not None:
-            self._news.set()
+        if self._arrival is not None:
+            self._arrival.set()
 
     async def take(self) -> bytes:
-        """Take out whole frames, as soon as there are some; nothing when all has been taken."""
-        if self._waiting:
-            await anyio.lowlevel.checkpoint()  # so much at once: let others have their turn
-        while not self._waiting:
+        """Wait for frames, and take out as many as one write should have; empty after the end of the stream."""
+        if self._pending:
+            await anyio.lowlevel.checkpoint()  # a long queue must not keep other tasks from running
+        while not self._pending:
             if self._is_complete:
                 return b""
-            self._news = anyio.Event()
-            await self._news.wait()
+            self._arrival = anyio.Event()
+            await self._arrival.wait()
         self.taken += 1
         frames, size = [], 0
-        while self._waiting and size < _ENOUGH:
-            frames.append(self._encoded(self._waiting.popleft()))
+        while self._pending and size < _WRITE_SIZE:
+            frames.append(self._encoded(self._pending.popleft()))
             size += len(frames[-1])
         return b"".join(frames)
 
     def _encoded(self, item: ApiEvent | str | bytes) -> bytes:
         if isinstance(item, str):
-            if not self._head:
-                self._head = _head_of(self._text_out)
-            return b"%b%b}}]}}\n\n" % (self._head, _wire.encode_plain(item))
+            if not self._prefix:
+                self._prefix = _prefix_after(self._delta_out)
+            return b"%b%b}}]}}\n\n" % (self._prefix, _wire.encode_plain(item))
         if isinstance(item, bytes):
             return item
         if isinstance(item.data, Mapping):
-            if item.name == _TEXT:
-                self._text_out, self._head = item.data, b""
+            if item.name == _MESSAGE_DELTA:
+                self._delta_out, self._prefix = item.data, b""
             return frame(item.name, _wire.encode_plain(item.data))
         return frame(item.name, _wire.encode(item.data))
 
 
-def _piece_of(event: ApiEvent) -> tuple[object, str | None]:
-    """Which text a delta is about; and the piece itself, if it adds nothing but that."""
-    if event.name != _TEXT or not isinstance(event.data, Mapping):
+def _text_piece(event: ApiEvent) -> tuple[object, str | None]:
+    """Which text a message delta extends, and the piece it adds; ``None`` for each that does not apply."""
+    if event.name != _MESSAGE_DELTA or not isinstance(event.data, Mapping):
         return None, None
     [part] = event.data["delta"]["content"]
     text = part.get("text")
@@ -124,21 +125,21 @@ def _piece_of(event: ApiEvent) -> tuple[object, str | None]:
     return (event.data["id"], part["index"]), text["value"] if text.keys() == {"value"} else None
 
 
-def _head_of(delta: Mapping[str, Any]) -> bytes:
-    """All but the piece itself of a delta that adds one to the text of another delta."""
+def _prefix_after(delta: Mapping[str, Any]) -> bytes:
+    """The start of the frame that adds a piece to the text of ``delta``, up to the piece."""
     [part] = delta["delta"]["content"]
     more = {**delta, "delta": {"content": [{"index": part["index"], "type": "text", "text": {"value": ""}}]}}
-    return frame(_TEXT, _wire.encode_plain(more)).removesuffix(b'""}}]}}\n\n')
+    return frame(_MESSAGE_DELTA, _wire.encode_plain(more)).removesuffix(b'""}}]}}\n\n')
 
 
 async def stream(request: web.Request, start: Callable[[Subscriber], Awaitable[Run]]) -> web.StreamResponse:
-    """Let a run go on, and send its events until it ends or waits for tool outputs; then ``done``.
+    """Start or continue a run, and stream its events until it ends or waits for tool outputs; then ``done``.
 
-    The run is not the reader's: it goes on if the reader leaves.
+    If the reader disconnects, the run goes on.
 
     Args:
-        request: The request for it.
-        start: Has the engine start the run, or go on with it.
+        request: The request for the stream.
+        start: Makes the engine start or continue the run, with the subscriber for its events.
 
     Raises:
         ApiError: The engine refuses; nothing was sent.
@@ -151,15 +152,15 @@ async def stream(request: web.Request, start: Callable[[Subscriber], Awaitable[R
         runs.unsubscribe(run.id, connection.outbox)
 
 
-async def hang_up_all(app: web.Application) -> None:
-    """End all streams, since the server stops. Their runs go on some day, and can be asked for."""
+async def abort_streams(app: web.Application) -> None:
+    """Abort all streams, since the server stops. Their runs go on when it starts again, and can be polled."""
     for connection in app[STREAMS].copy():
-        connection.hang_up()
+        connection.abort()
 
 
 @define(eq=False)
 class _Connection:
-    """Sends what is in an outbox."""
+    """Sends the frames of an outbox, and keep-alives in between."""
 
     _request: web.Request
     outbox: Outbox = field(factory=Outbox, init=False)
@@ -170,7 +171,7 @@ class _Connection:
         streams.add(self)
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._watch)
+                tasks.start_soon(self._send_keep_alives)
                 await self._send(response)
                 tasks.cancel_scope.cancel()
         finally:
@@ -183,31 +184,31 @@ class _Connection:
             while frames := await self.outbox.take():
                 await response.write(frames)
         except ConnectionError:
-            pass  # nobody reads any more, which is no concern of the run's
-        except Exception:  # our own bug, as in an answer that is no stream
+            pass  # the reader has disconnected; the run goes on
+        except Exception:  # our own bug: a response that has begun cannot become a 500, so the stream reports it
             _logger.exception("request %s failed: its stream broke off", self._request[REQUEST_ID])
-            text = "The server had an error while sending this stream; the run goes on. Its log has more under"
+            text = "The server had an error while sending this stream; the run goes on. Its log has the details under"
             error = {"code": None, "message": f"{text} {self._request[REQUEST_ID]}.", "param": None}
             with suppress(ConnectionError):
                 await response.write(frame("error", _wire.encode_plain({**error, "type": "server_error"})))
 
-    async def _watch(self) -> None:
-        """Show a reader that has nothing to read that we are there; hang up on one that does not read."""
+    async def _send_keep_alives(self) -> None:
+        """Send keep-alives while there is nothing to read, and abort the connection if its reader has stalled."""
         clock = self._request.app[ENGINE].clock
-        before, stuck = (0, 0), 0
-        while stuck < _PATIENCE:
+        before, stalled = (0, 0), 0
+        while stalled < _MAX_STALLED:
             await clock.sleep_until(clock.now() + HEARTBEAT)
             transport = self._request.transport
             unread = 0 if transport is None else transport.get_write_buffer_size()
             now = (unread, self.outbox.taken)
-            stuck = stuck + 1 if unread and now == before else 0
+            stalled = stalled + 1 if unread and now == before else 0
             before = now
             if not unread:
                 self.outbox.put(KEEP_ALIVE)
-        self.hang_up()
+        self.abort()
 
-    def hang_up(self) -> None:
-        """Close the connection without an end: so no client takes what it has got for all there is."""
+    def abort(self) -> None:
+        """Close the connection without ending the response, so that no client takes the stream for complete."""
         if (transport := self._request.transport) is not None:
             transport.abort()
-        self.outbox.put(KEEP_ALIVE)  # which cannot be sent, and that ends it
+        self.outbox.put(KEEP_ALIVE)  # wakes `_send`, whose next write fails and ends it

@@ -1,7 +1,6 @@
-"""What a request says, checked as strictly as the API's document says it; else an `ApiError` that names the cause.
+"""Checks request bodies and queries against the API's document; an `ApiError` names what is wrong.
 
-A body costs time and memory in proportion to its size, whatever is wrong with it: how many values it may have is
-limited, and the search ends with the first error.
+An invalid body must not cost more than its size: its number of values is limited, and checking ends at the first error.
 """
 
 import re
@@ -14,31 +13,31 @@ from multidict import MultiMapping
 
 from openai_runs._slices import Work, at_once, in_slices
 from openai_runs.engine.errors import ApiError
-from openai_runs.server import validation_errors as complaints
+from openai_runs.server import validation_errors
 from openai_runs.server.document import document, validator
 from openai_runs.stores.records import PageQuery
 
-#: Deeper than any schema or metadata in use; well before the interpreter's own limit, which would be our bug.
+#: Levels of nesting. More than any schema or metadata needs, and less than the interpreter's recursion limit.
 MAX_DEPTH: Final = 128
-#: Of a body in all, names not counted: five for each of the most messages that a thread takes. They take some fifty
+#: JSON values in one body, without the names: five for each message of the largest thread. They need about fifty
 #: megabytes, and a tenth of a second to parse, which cannot be interrupted.
 MAX_VALUES: Final = 500_000
 INCLUDABLE: Final = ("step_details.tool_calls[*].file_search.results[*].content",)
 _ORDERS: Final[Mapping[str, Literal["asc", "desc"]]] = {"asc": "asc", "desc": "desc"}
 
-_LARGE: Final = 64 * 1024  # bytes: what is smaller is read in a few milliseconds
-_PIECE: Final = 64 * 1024  # bytes of text, or items, that are looked at in one go
+_LARGE: Final = 64 * 1024  # bytes; a smaller body takes a few milliseconds
+_SLICE: Final = 64 * 1024  # bytes of text, or items, between two breaks
 _SEPARATORS: Final = (b",", b"{", b"[")
 _BACKSLASHES: Final = re.compile(rb"\\*")
 _decode = msgspec.json.Decoder().decode
 
 
 async def read(text: bytes, schema: str) -> dict[str, Any]:
-    """Parse a request body and hold it against the document's schema; a large one with breaks for others.
+    """Parse a request body and check it against its schema; a large one with breaks, so that other tasks can run.
 
     Args:
         text: JSON.
-        schema: Its name in the document, such as ``CreateRunRequest``.
+        schema: The schema's name in the document, such as ``CreateRunRequest``.
 
     Raises:
         ApiError: 400; see `parse` and `check`.
@@ -52,23 +51,23 @@ def _reading(text: bytes, schema: str) -> Work[dict[str, Any]]:
     value = yield from _parsing(text)
     yield
     if not validator(schema).is_valid(value):
-        yield from _complaining(value, schema)
+        yield from _raising_first_error(value, schema)
     valid: dict[str, Any] = value
     return valid
 
 
 def parse(text: bytes) -> Any:
-    """Parse JSON, to the letter: no ``NaN``, no half surrogate pairs, no numbers that no machine can hold.
+    """Parse strict JSON: no ``NaN``, no unpaired surrogates, no numbers out of range.
 
     Raises:
-        ApiError: 400; it is not JSON, is nested more deeply than `MAX_DEPTH`, or has more than `MAX_VALUES`.
+        ApiError: 400; the text is not JSON, is nested more deeply than `MAX_DEPTH`, or has more than `MAX_VALUES`.
     """
     return at_once(_parsing(text))
 
 
 def _parsing(text: bytes) -> Work[Any]:
     if len(text) > MAX_VALUES:
-        yield from _counting(text)
+        yield from _counting_values(text)
     value = _decoded(text)
     if _may_be_deep(text):
         yield
@@ -85,32 +84,32 @@ def _decoded(text: bytes) -> Any:
         raise ApiError(400, f"We could not parse the JSON body of your request: {error}.") from None
 
 
-def _counting(text: bytes) -> Work[None]:
-    """Count the values of a JSON text before there is anything in memory for them."""
-    if sum(map(text.count, _SEPARATORS)) < MAX_VALUES:  # in strings too; nearly always that settles it
+def _counting_values(text: bytes) -> Work[None]:
+    """Count the values of a JSON text before it is parsed, since parsing is what takes the memory."""
+    if sum(map(text.count, _SEPARATORS)) < MAX_VALUES:  # counts those inside strings too, and is nearly always enough
         return
     number, last, in_string, start = 1, b"", False, 0
     while start < len(text):
-        end = start + _PIECE
-        if text[end - 1 : end] == b"\\":  # an escape stays in one piece
+        end = start + _SLICE
+        if text[end - 1 : end] == b"\\":  # do not cut an escape in two
             end = _BACKSLASHES.match(text, end).end() + 1  # type: ignore[union-attr]  # it matches nothing, too
-        pieces = text[start:end].replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
-        outside = b'"'.join(pieces[in_string::2]).translate(None, b" \t\r\n")
-        # A comma stands between two values, a bracket before the first of some; unless the next one closes it.
+        parts = text[start:end].replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        outside = b'"'.join(parts[in_string::2]).translate(None, b" \t\r\n")
+        # Each comma adds a value, and so does each opening bracket, unless a closing one follows directly.
         number += sum(map(outside.count, _SEPARATORS))
         joined = last + outside
         number -= joined.count(b"{}") + joined.count(b"[]")
-        if len(pieces) % 2 == 0:
+        if len(parts) % 2 == 0:
             in_string = not in_string
         last = b'"' if in_string else joined[-1:]
         start = end
         yield
     if number > MAX_VALUES:
-        raise complaints.too_many_values(number, MAX_VALUES)
+        raise validation_errors.too_many_values(number, MAX_VALUES)
 
 
 def _may_be_deep(text: bytes) -> bool:
-    """Whether there are enough brackets; counting them is quick, and nearly all bodies have too few."""
+    """Whether there are enough brackets to nest too deeply: quick to count, and nearly always too few."""
     return text.count(b"{") + text.count(b"[") > MAX_DEPTH
 
 
@@ -124,8 +123,8 @@ def _measuring_depth(value: object) -> Work[None]:
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(MAX_DEPTH):
         nested: list[Any] = []
-        for start in range(0, len(level), _PIECE):
-            for item in level[start : start + _PIECE]:
+        for start in range(0, len(level), _SLICE):
+            for item in level[start : start + _SLICE]:
                 children = item.values() if isinstance(item, dict) else item
                 nested += [child for child in children if child.__class__ is dict or child.__class__ is list]
             yield
@@ -136,98 +135,100 @@ def _measuring_depth(value: object) -> Work[None]:
 
 
 def check(body: Any, schema: str) -> dict[str, Any]:
-    """Hold a request body against the document's schema.
+    """Check a request body against its schema.
 
     Args:
         body: Parsed JSON.
-        schema: Its name in the document, such as ``CreateRunRequest``.
+        schema: The schema's name in the document, such as ``CreateRunRequest``.
 
     Raises:
-        ApiError: 400; the message, ``param`` and ``code`` are like OpenAI's.
+        ApiError: 400; the message, ``param`` and ``code`` are those of the hosted API.
     """
     if not validator(schema).is_valid(body):
-        at_once(_complaining(body, schema))
+        at_once(_raising_first_error(body, schema))
     checked: dict[str, Any] = body
     return checked
 
 
-def _complaining(body: Any, schema: str) -> Work[NoReturn]:
-    """Say what is wrong with a body."""
+def _raising_first_error(body: Any, schema: str) -> Work[NoReturn]:
+    """Raise an `ApiError` for the first error of an invalid body."""
     yield
-    yield from _checking_names_and_numbers(body, schema)
+    yield from _checking_names_and_sizes(body, schema)
     yield
     try:
         validator(schema).validate(body)  # unlike `iter_errors`, which collects them all
     except ValidationError as error:
-        raise complaints.about([error], document()) from None
+        raise validation_errors.from_schema_errors([error], document()) from None
     raise AssertionError("the body is valid")
 
 
-def _checking_names_and_numbers(body: Any, schema: str) -> Work[None]:
-    """Find what the validator need not be asked for: its errors come with a copy of what they are about.
+def _checking_names_and_sizes(body: Any, schema: str) -> Work[None]:
+    """Check names and sizes without the validator, whose errors copy the whole array or object.
 
     Raises:
-        ApiError: 400; there is an unknown name in the body, or an array or an object in it is too large.
+        ApiError: 400; the body has an unknown name, or an array or object that is too large.
     """
     too_many: ApiError | None = None
-    for path, rules, value in _places(body, document()["components"]["schemas"][schema], ()):
+    for path, rules, value in _containers(body, document()["components"]["schemas"][schema], ()):
         yield
         if isinstance(value, list):
             if len(value) > rules.get("maxItems", len(value)):
-                too_many = too_many or complaints.too_many_items(path, value, rules["maxItems"])
+                too_many = too_many or validation_errors.too_many_items(path, value, rules["maxItems"])
             continue
         if len(value) > rules.get("maxProperties", len(value)):
-            too_many = too_many or complaints.too_many_properties(path, value, rules["maxProperties"])
+            too_many = too_many or validation_errors.too_many_properties(path, value, rules["maxProperties"])
         known = rules.get("properties", {})
         if rules.get("additionalProperties") is False and not known.keys() >= value.keys():
-            # A misspelt name explains why the right one is missing, so it comes first.
-            raise complaints.unknown([*path, next(name for name in value if name not in known)])
+            # An unknown name comes before a missing one: it is often the misspelt one.
+            raise validation_errors.unknown_parameter([*path, next(name for name in value if name not in known)])
     if too_many is not None:
         raise too_many
 
 
-def _places(value: Any, rules: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any, Any]]:
-    """The objects and arrays of a body, innermost first, with their schemas; nothing of what is in a union."""
+def _containers(
+    value: Any, rules: Any, path: tuple[str | int, ...]
+) -> Iterator[tuple[tuple[str | int, ...], Any, Any]]:
+    """The objects and arrays of a body, innermost first, each as path, schema and value; none of those in a union."""
     while "$ref" in rules:
         rules = document()["components"]["schemas"][rules["$ref"].rpartition("/")[2]]
     if isinstance(value, dict):
         for name, item_rules in rules.get("properties", {}).items():
             if name in value:
-                yield from _places(value[name], item_rules, (*path, name))
+                yield from _containers(value[name], item_rules, (*path, name))
         yield path, rules, value
     elif isinstance(value, list):
         if "items" in rules and len(value) <= rules.get("maxItems", len(value)):
             for index, item in enumerate(value):
-                yield from _places(item, rules["items"], (*path, index))
+                yield from _containers(item, rules["items"], (*path, index))
         yield path, rules, value
 
 
 def page_query(query: Mapping[str, str]) -> PageQuery:
-    """Read the query of a list.
+    """Read the query parameters of a list.
 
     Raises:
-        ApiError: 400; ``limit`` or ``order`` is not one of the API's.
+        ApiError: 400; ``limit`` or ``order`` is invalid.
     """
     limit = query.get("limit", "20")
     if not re.fullmatch("-?[0-9]{1,9}", limit):
-        raise complaints.wrong_type("limit", "an integer", "a string")
+        raise validation_errors.wrong_type("limit", "an integer", "a string")
     number = int(limit)
     if number < 1:
-        raise complaints.below("limit", number, 1)
+        raise validation_errors.below_minimum("limit", number, 1)
     if number > 100:
-        raise complaints.above("limit", number, 100)
+        raise validation_errors.above_maximum("limit", number, 100)
     order = _ORDERS.get(query.get("order", "desc"))
     if order is None:
-        raise complaints.not_one_of("order", query["order"], tuple(_ORDERS))
+        raise validation_errors.not_one_of("order", query["order"], tuple(_ORDERS))
     return PageQuery(limit=number, order=order, after=query.get("after") or None, before=query.get("before") or None)
 
 
 def check_include(query: MultiMapping[str]) -> None:
-    """Check ``include[]``. It asks for what file search found, which steps show here whenever there is any.
+    """Check ``include[]``. Its one value asks for file search results, which steps here always include.
 
     Raises:
-        ApiError: 400; it asks for something that does not exist.
+        ApiError: 400; another value.
     """
     for name in query.getall("include[]", ()):
         if name not in INCLUDABLE:
-            raise complaints.not_one_of("include", name, INCLUDABLE)
+            raise validation_errors.not_one_of("include", name, INCLUDABLE)

@@ -1,6 +1,6 @@
-"""What is wrong with a request, in the words, ``param`` and ``code`` that OpenAI's endpoint used.
+"""Error responses for invalid requests, with the message, ``param`` and ``code`` that the hosted API used.
 
-Programs match on the codes, and people read the texts: one cause, the first that matters, with its place and limit.
+Programs match on the codes, and people read the messages: each names one cause, its place and its limit.
 """
 
 import json
@@ -12,7 +12,7 @@ from jsonschema_rs import ValidationErrorKind as Kind
 
 from openai_runs.engine.errors import ApiError
 
-_A: Final = {
+_WITH_ARTICLE: Final = {
     "array": "an array",
     "boolean": "a boolean",
     "integer": "an integer",
@@ -24,7 +24,7 @@ _A: Final = {
 
 
 def wrong_type(name: str, expected: str, got: str) -> ApiError:
-    """A value of another JSON type than the API takes."""
+    """A value of the wrong JSON type."""
     what = f"Invalid type for '{name}'" if name else "Invalid request body"
     return ApiError(
         400, f"{what}: expected {expected}, but got {got} instead.", param=name or None, code="invalid_type"
@@ -32,39 +32,39 @@ def wrong_type(name: str, expected: str, got: str) -> ApiError:
 
 
 def not_one_of(name: str, value: object, options: Sequence[object]) -> ApiError:
-    """A word that is not one of the API's."""
-    supported = _listed([f"'{option}'" for option in options], "and")
+    """A value that is not one of the enumerated ones."""
+    supported = _joined([f"'{option}'" for option in options], "and")
     return ApiError(
-        400, f"Invalid value: {_shown(value)}. Supported values are: {supported}.", param=name, code="invalid_value"
+        400, f"Invalid value: {_quoted(value)}. Supported values are: {supported}.", param=name, code="invalid_value"
     )
 
 
-def below(name: str, value: object, least: object, *, kind: str = "integer") -> ApiError:
-    """A number below the least that the API takes; ``kind`` is ``integer`` or ``decimal``."""
-    text = f"{kind} below minimum value. Expected a value >= {least}, but got {_shown(value)} instead."
+def below_minimum(name: str, value: object, least: object, *, kind: str = "integer") -> ApiError:
+    """A number below the minimum; ``kind`` is ``integer`` or ``decimal``."""
+    text = f"{kind} below minimum value. Expected a value >= {least}, but got {_quoted(value)} instead."
     return ApiError(400, f"Invalid '{name}': {text}", param=name, code=f"{kind}_below_min_value")
 
 
-def above(name: str, value: object, most: object, *, kind: str = "integer") -> ApiError:
-    """A number above the most that the API takes; ``kind`` is ``integer`` or ``decimal``."""
-    text = f"{kind} above maximum value. Expected a value <= {most}, but got {_shown(value)} instead."
+def above_maximum(name: str, value: object, most: object, *, kind: str = "integer") -> ApiError:
+    """A number above the maximum; ``kind`` is ``integer`` or ``decimal``."""
+    text = f"{kind} above maximum value. Expected a value <= {most}, but got {_quoted(value)} instead."
     return ApiError(400, f"Invalid '{name}': {text}", param=name, code=f"{kind}_above_max_value")
 
 
 def too_many_values(number: int, most: int) -> ApiError:
-    """A body of more JSON values than the server takes."""
+    """A body with more JSON values than the server accepts; the hosted API had no such limit, and so no code for it."""
     text = f"too many values. Expected at most {most} JSON values in all, but got {number} instead."
     return ApiError(400, f"Invalid request body: {text}", code="body_above_max_values")
 
 
-def unknown(path: Sequence[str | int]) -> ApiError:
-    """A name that the API does not have."""
+def unknown_parameter(path: Sequence[str | int]) -> ApiError:
+    """A name that the API does not have in this place."""
     name = _dotted(path)
     return ApiError(400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
 
 
 def too_many_items(path: Sequence[str | int], items: Any, most: int) -> ApiError:
-    """An array that is longer than the API takes."""
+    """An array that is too long."""
     name = _dotted(path)
     return ApiError(
         400, f"Invalid '{name}': {_too_long('array', items, most)}", param=name, code="array_above_max_length"
@@ -72,51 +72,51 @@ def too_many_items(path: Sequence[str | int], items: Any, most: int) -> ApiError
 
 
 def too_many_properties(path: Sequence[str | int], properties: Any, most: int) -> ApiError:
-    """An object that has more keys than the API takes."""
+    """An object with too many keys."""
     name = _dotted(path)
     text = f"too many properties. Expected an object with at most {most} properties, but got {len(properties)}."
     return ApiError(400, f"Invalid '{name}': {text}", param=name, code="object_above_max_properties")
 
 
-def about(errors: Sequence[ValidationError], document: Mapping[str, Any]) -> ApiError:
-    """Make the answer to a body that breaks its schema.
+def from_schema_errors(errors: Sequence[ValidationError], document: Mapping[str, Any]) -> ApiError:
+    """Make the error response for a body that does not fit its schema.
 
     Args:
         errors: What the validator found, at least one.
-        document: The document that the schema stands in.
+        document: The document that contains the schema.
     """
-    # A misspelt name explains why the right one is missing, so it comes first.
+    # An unknown name comes before a missing one: it is often the misspelt one.
     error = next((error for error in errors if isinstance(error.kind, Kind.AdditionalProperties)), errors[0])
     path, value = error.instance_path, error.instance
     name = _dotted(path)
     match error.kind:
         case Kind.AnyOf(branches) | Kind.OneOfNotValid(branches):
-            return _about_union(path, value, branches, document)
+            return _union_error(path, value, branches, document)
         case Kind.AdditionalProperties(unexpected):
-            return unknown([*path, unexpected[0]])
+            return unknown_parameter([*path, unexpected[0]])
         case Kind.Required(missing):
             name = _dotted([*path, missing])
             text = f"Missing required parameter: '{name}'."
             return ApiError(400, text, param=name, code="missing_required_parameter")
         case Kind.Type(types):
-            return wrong_type(name, _expected(types), _A[_json_type(value)])
+            return wrong_type(name, _expected(types), _WITH_ARTICLE[_json_type(value)])
         case Kind.Enum(options):
             return not_one_of(name, value, options)
         case Kind.OneOfMultipleValid():
             text = "give only one of the forms that exclude each other."
             return ApiError(400, f"Invalid '{name}': {text}", param=name, code="invalid_value")
         case _:
-            return _about_limit(name, error, document)
+            return _limit_error(name, error, document)
 
 
-def _about_limit(name: str, error: ValidationError, document: Mapping[str, Any]) -> ApiError:
-    """Say which limit a value of the right kind breaks."""
+def _limit_error(name: str, error: ValidationError, document: Mapping[str, Any]) -> ApiError:
+    """Make the error for a value of the right type that breaks a limit."""
     value: Any = error.instance
     match error.kind:
         case Kind.Minimum(limit):
-            return below(name, value, limit, kind=_kind_of_number(error, document))
+            return below_minimum(name, value, limit, kind=_kind_of_number(error, document))
         case Kind.Maximum(limit):
-            return above(name, value, limit, kind=_kind_of_number(error, document))
+            return above_maximum(name, value, limit, kind=_kind_of_number(error, document))
         case Kind.MinItems(limit):
             text = f"empty array. Expected an array with minimum length {limit}, but got an empty array instead."
             code = "empty_array"
@@ -132,20 +132,20 @@ def _about_limit(name: str, error: ValidationError, document: Mapping[str, Any])
         case Kind.MaxProperties(limit):
             return too_many_properties(error.instance_path, value, limit)
         case Kind.Pattern(pattern):
-            text = f"string does not match pattern. Expected '{pattern}', but got {_shown(value)} instead."
+            text = f"string does not match pattern. Expected '{pattern}', but got {_quoted(value)} instead."
             code = "invalid_value"
         case Kind.Format():
-            text = f"Expected a valid URL, but got {_shown(value)} instead."
+            text = f"Expected a valid URL, but got {_quoted(value)} instead."
             code = "invalid_value"
-        case _:  # a keyword that the document does not use today
+        case _:  # a keyword that the document does not use so far
             text, code = f"{error.message[:200]}.", "invalid_value"
     return ApiError(400, f"Invalid '{name}': {text}", param=name, code=code)
 
 
-def _about_union(
+def _union_error(
     path: list[str | int], value: Any, branches: list[list[ValidationError]], document: Mapping[str, Any]
 ) -> ApiError:
-    """Find the branch that was meant, by JSON type and by ``type``, and say what is wrong with the value there."""
+    """Find the branch that was meant, by JSON type and by ``type``, and make the error for that branch."""
     tag = [*path, "type"]
     options: list[object] = []
     types: list[str] = []
@@ -153,21 +153,21 @@ def _about_union(
         wrong_tag = [e for e in branch if isinstance(e.kind, Kind.Enum) and e.instance_path == tag]
         wrong_type_here = [e for e in branch if isinstance(e.kind, Kind.Type) and e.instance_path == path]
         if not wrong_tag and not wrong_type_here:
-            return about(branch, document)
+            return from_schema_errors(branch, document)
         options += [option for e in wrong_tag for option in e.kind.value]
         types += [name for e in wrong_type_here for name in e.kind.value]
     if options:
         return not_one_of(_dotted(tag), value["type"], options)
-    return wrong_type(_dotted(path), _expected(types), _A[_json_type(value)])
+    return wrong_type(_dotted(path), _expected(types), _WITH_ARTICLE[_json_type(value)])
 
 
 def _too_long(kind: str, value: Any, most: int) -> str:
-    a_kind = f"{_A[kind]} with"
+    a_kind = f"{_WITH_ARTICLE[kind]} with"
     return f"{kind} too long. Expected {a_kind} maximum length {most}, but got {a_kind} length {len(value)} instead."
 
 
 def _kind_of_number(error: ValidationError, document: Mapping[str, Any]) -> str:
-    """``decimal`` if the schema takes fractions, even if the value at hand has none."""
+    """``decimal`` if the schema allows fractions, even if this value has none."""
     schema: Any = document
     for key in error.schema_path[:-1]:
         schema = schema[key]
@@ -175,7 +175,7 @@ def _kind_of_number(error: ValidationError, document: Mapping[str, Any]) -> str:
 
 
 def _dotted(path: Sequence[str | int]) -> str:
-    """``tools[0].function.name``; a key that somebody made up is not echoed at any length."""
+    """A path such as ``tools[0].function.name``; keys come from the caller, so long ones are cut."""
     steps = (f"[{step}]" if isinstance(step, int) else f".{step[:64]}" for step in path)
     return "".join(steps).removeprefix(".")
 
@@ -199,17 +199,17 @@ def _json_type(value: object) -> str:
 
 
 def _expected(types: Sequence[str]) -> str:
-    """``null`` is offered only where nothing else is: who sends a wrong value did not mean to send none."""
-    names = [_A[name] for name in dict.fromkeys(types) if name != "null"] or [_A["null"]]
-    return names[0] if len(names) == 1 else f"one of {_listed(names, 'or')}"
+    """The expected types in words; ``null`` only if it stands alone, since a wrong value was not meant as none."""
+    names = [_WITH_ARTICLE[name] for name in dict.fromkeys(types) if name != "null"] or [_WITH_ARTICLE["null"]]
+    return names[0] if len(names) == 1 else f"one of {_joined(names, 'or')}"
 
 
-def _listed(words: Sequence[str], last: str) -> str:
+def _joined(words: Sequence[str], last: str) -> str:
     if len(words) < 3:
         return f" {last} ".join(words)
     return f"{', '.join(words[:-1])}, {last} {words[-1]}"
 
 
-def _shown(value: object) -> str:
+def _quoted(value: object) -> str:
     text = f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= 64 else f"{text[:63]}…"

@@ -16,7 +16,7 @@ import anyio
 from aiohttp import ClientSession
 
 from openai_runs.server import LocalServer
-from openai_runs.server.document import tighten
+from openai_runs.server.document import add_limits
 from tests.conformance.judge import DOCUMENT, OPERATIONS
 
 #: What is no failure, and why.
@@ -44,7 +44,7 @@ async def first(http: ClientSession, url: str) -> str:
 async def document(url: str) -> dict[str, Any]:
     """The document, with objects that are really there beside any other string."""
     described = copy.deepcopy(DOCUMENT)
-    tighten(described["components"]["schemas"])
+    add_limits(described["components"]["schemas"])
     async with ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as http:
         assistant = await made(http, url, "/assistants", {"model": "m", "tools": [TOOL]})
         for name, (method, path, _) in OPERATIONS.items():

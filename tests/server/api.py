@@ -1,4 +1,4 @@
-"""A client without opinions: it sends what it is told, and has each answer judged by the published document."""
+"""A plain HTTP client that checks each response against the published OpenAPI document."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.conformance.judge import assert_conforms
 
 
 @frozen
-class Answer:
+class Response:
     status: int
     headers: CIMultiDictProxy[str]
     body: Any
@@ -27,26 +27,32 @@ class Api:
     url: str  #: with the prefix, without a slash at the end
 
     async def __call__(self, method: str, path: str, body: Any = None, *, status: int = 200, **options: Any) -> Any:
-        """Send a request; the answer must have the status. Returns its body."""
-        answer = await self.send(method, path, body, **options)
-        assert answer.status == status, answer.body
-        return answer.body
+        """Send a request whose response must have ``status``; returns the body of the response."""
+        response = await self.send(method, path, body, **options)
+        assert response.status == status, response.body
+        return response.body
 
-    async def send(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
-        """Send a request whose path is already escaped. Returns all of the answer."""
+    async def send(self, method: str, path: str, body: Any = None, **options: Any) -> Response:
+        """Send a request whose path is already escaped; returns the whole response."""
         url = URL(self.url + path, encoded=True)
         json = {} if body is None else {"json": body}
         async with self.http.request(method, url, **json, **options) as response:
-            answer = Answer(response.status, response.headers, await response.json())
-        assert_conforms(method, path.partition("?")[0], answer.status, answer.body)
-        assert answer.headers["x-request-id"].startswith("req_")
-        assert answer.headers["openai-version"] == "2020-10-01"
-        assert int(answer.headers["openai-processing-ms"]) >= 0
-        assert answer.headers["Content-Type"].partition(";")[0] == "application/json"
-        return answer
+            received = Response(response.status, response.headers, await response.json())
+        assert_conforms(method, path.partition("?")[0], received.status, received.body)
+        assert received.headers["x-request-id"].startswith("req_")
+        assert received.headers["openai-version"] == "2020-10-01"
+        assert int(received.headers["openai-processing-ms"]) >= 0
+        assert received.headers["Content-Type"].partition(";")[0] == "application/json"
+        return received
 
     async def ended(self, run: dict[str, Any]) -> dict[str, Any]:
-        """Ask for a run until it has ended, or waits for tool outputs; the event loop's turns are the only waiting."""
+        """Poll a run until it has ended or waits for tool outputs, without sleeping."""
         while run["status"] in ("queued", "in_progress", "cancelling"):
             run = await self("GET", f"/threads/{run['thread_id']}/runs/{run['id']}")
         return run
+
+
+async def get_status(url: str, **headers: str) -> int:
+    """Send a GET with these headers only; returns the status of the response."""
+    async with ClientSession() as http, http.get(url, headers=headers) as response:
+        return response.status

@@ -1,4 +1,4 @@
-"""A server of its own for each test, and a client that judges all it says."""
+"""A new server for each test, and a client that checks its responses."""
 
 from collections.abc import AsyncIterator
 

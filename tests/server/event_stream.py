@@ -1,4 +1,4 @@
-"""Event streams, read as strictly as they are to be written, each event judged by the published document."""
+"""A strict parser of event streams that checks each event against the published document."""
 
 import json
 import re
@@ -13,7 +13,7 @@ DOCUMENTED = Path(__file__).parent.parent / "samples/openapi/examples/sse"
 
 
 def events_of(text: bytes) -> list[Event]:
-    """Names and payloads; comments are left out, and nothing else is forgiven."""
+    """Names and payloads of the events. Comments are skipped; any other deviation fails."""
     assert b"\r" not in text
     text = re.sub(rb"(?m)^:.*\n", b"", text)
     assert not text or text.endswith(b"\n\n")
@@ -30,18 +30,18 @@ def events_of(text: bytes) -> list[Event]:
 
 
 def story(events: list[Event]) -> list[str]:
-    """Names, without their common prefix; of consecutive ones that are equal only the first."""
+    """The names without their common prefix; consecutive equal ones appear once."""
     names = [name.removeprefix("thread.") for name, _ in events]
     return [name for name, before in zip(names, [None, *names], strict=False) if name != before]
 
 
 def documented(name: str) -> list[str]:
-    """The story of a documented stream."""
+    """`story` of a stream in the document's examples."""
     names = [line[7:] for line in (DOCUMENTED / name).read_text().splitlines() if line.startswith("event: ")]
     return story([(name, None) for name in names])
 
 
 def text_of(events: list[Event]) -> str:
-    """What the deltas of all messages add up to."""
+    """The text that the deltas of all messages add up to."""
     parts = [part for name, data in events if name == "thread.message.delta" for part in data["delta"]["content"]]
     return "".join(part["text"].get("value", "") for part in parts if part["type"] == "text")

@@ -1,4 +1,4 @@
-"""`in_dedicated_task`: whoever uses it sees nothing of the tasks within, unless something goes wrong there."""
+"""`in_dedicated_task`: its user notices nothing of the other task, unless that fails."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Manager:
-    """Has a task group, like a server; notes what happens, and can be told to fail or to take its time."""
+    """A manager with a task group, like a server; it records what happens, and can fail or be slow."""
 
     def __init__(self, *, entering=None, within=None, leaving=None):
         self.entering, self.within, self.leaving = entering, within, leaving
@@ -40,7 +40,7 @@ class Manager:
 
 
 async def test_entered_and_left():
-    """The value is the manager's; what is raised inside comes out as it is."""
+    """The manager's value is passed on; what is raised in the block comes out unchanged."""
     manager = Manager()
     async with in_dedicated_task(manager()) as value:
         assert value == "value"
@@ -51,7 +51,7 @@ async def test_entered_and_left():
 
 
 async def test_left_in_another_task():
-    """As fixtures of pytest-asyncio do."""
+    """It may be entered and exited in different tasks, as fixtures of pytest-asyncio do."""
     manager = Manager()
     entered = in_dedicated_task(manager())
     await asyncio.create_task(entered.__aenter__())
@@ -61,7 +61,7 @@ async def test_left_in_another_task():
 
 @pytest.mark.parametrize("when", ["entering", "leaving"])
 async def test_its_failures(when):
-    """They come out, and nothing is left."""
+    """Errors on entering and exiting are raised, and no task is left."""
     manager = Manager(**{when: LookupError("no")})
     with pytest.raises(ExceptionGroup) as caught:
         async with in_dedicated_task(manager()):
@@ -71,7 +71,7 @@ async def test_its_failures(when):
 
 
 async def test_it_fails_meanwhile():
-    """Whoever uses it does not go on as if nothing were wrong; the task itself is not cancelled for good."""
+    """If the manager fails meanwhile, its user is interrupted, but the user's task does not stay cancelled."""
     manager = Manager(within=LookupError("no"))
     with pytest.raises(ExceptionGroup) as caught:
         async with in_dedicated_task(manager()):
@@ -84,7 +84,7 @@ async def test_it_fails_meanwhile():
 @pytest.mark.parametrize("when", ["entering", "inside", "leaving"])
 @pytest.mark.parametrize("scoped", [False, True])
 async def test_cancelled(when, scoped):
-    """Cancellation gets out, and only after everything has been left."""
+    """A cancellation is raised, but only after the manager has exited."""
     there, go_on = anyio.Event(), anyio.Event()
 
     async def take_time():

@@ -1,4 +1,4 @@
-"""A disk without room, as clients meet it: new work is refused, nothing is lost, and all goes on when there is room."""
+"""A full disk, as clients see it: new work is refused, nothing is lost, and runs go on when there is room again."""
 
 from pathlib import Path
 from typing import Any
@@ -20,30 +20,30 @@ SAYING = {"messages": [{"role": "user", "content": LONG}]}
 
 
 async def limit(store: SQLiteStore, pages: str) -> None:
-    """Have SQLite take the file for a disk of so many pages."""
+    """Limit SQLite's file to ``pages`` pages, as if the disk were full."""
     assert store._db is not None
     await store._db.execute_fetchall(f"PRAGMA max_page_count = {pages}")
 
 
 async def fill(api: Api, store: SQLiteStore) -> list[str]:
-    """Work until there is no room. Returns the threads that were made."""
+    """Create threads until the disk is full; returns them."""
     await limit(store, "200")
     made = []
-    while (answer := await api.send("POST", "/threads", SAYING)).status == 200:
-        made.append(answer.body["id"])
-    assert answer.status == 503
+    while (response := await api.send("POST", "/threads", SAYING)).status == 200:
+        made.append(response.body["id"])
+    assert response.status == 503
     return made
 
 
 async def ended(api: Api, clock: ManualClock, path: str) -> dict[str, Any]:
-    """A run that may wait for the store: it asks again each second."""
+    """Poll a run that may be waiting for the store, which is retried each second."""
     while (run := await api("GET", path))["status"] in ("queued", "in_progress"):
         clock.advance(1)
     return run
 
 
 async def test_a_full_disk(tmp_path: Path):
-    """503 in the API's shape, for whatever would be written; reading goes on, and so do runs, as soon as they can."""
+    """Every write is a 503 with the API's error body; reads still work, and runs go on as soon as they can."""
     go_on, clock = anyio.Event(), ManualClock()
     store = SQLiteStore(tmp_path / "runs.db", cache_size=0)
     backend = ScriptedBackend([[Wait(go_on), Call("f", LONG, id="call_1")], Say(LONG)])
@@ -105,7 +105,7 @@ async def look_after_a_restart(folder: Path, waiting: dict[str, Any], threads: l
 
 
 async def test_who_starts_on_a_full_disk(tmp_path: Path):
-    """What is there can be read, and the run that was interrupted ends when it can."""
+    """After a restart, objects can be read, and the interrupted run ends as soon as there is room."""
     clock = ManualClock()
     store = SQLiteStore(tmp_path / "runs.db")
     server = LocalServer(backend=ScriptedBackend([Wait()]), store=store, clock=clock, expires_after=1e6)

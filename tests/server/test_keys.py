@@ -1,4 +1,4 @@
-"""Bearer keys."""
+"""Bearer keys: which owner a header stands for, and how a file of keys is read."""
 
 import pytest
 
@@ -17,13 +17,13 @@ KEYS = Keys({"sk-alice": "alice", "sk-alice-2": "alice", "sk-böb": "bob"})
     ],
 )
 def test_a_key_has_an_owner(header, owner):
-    """Whoever has a key is its owner; the scheme's case does not matter."""
+    """A key stands for its owner; the case of the scheme does not matter."""
     assert KEYS.owner(header) == owner
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic c2s6YWxpY2U=", "sk-alice"])
 def test_no_key(header):
-    """Without a key, the answer says how to send one."""
+    """Without a key, the error says how to send one."""
     with pytest.raises(ApiError, match="didn't provide an API key") as caught:
         KEYS.owner(header)
     assert (caught.value.status, caught.value.code) == (401, None)
@@ -33,7 +33,7 @@ def test_no_key(header):
     "key", ["sk-alic", "sk-alicee", "SK-ALICE", "x" * 100_000, "\udcff\udc80", "sk-alice sk-alice"]
 )
 def test_a_wrong_key(key):
-    """A wrong key is refused, and not repeated."""
+    """A wrong key is refused, and not quoted."""
     with pytest.raises(ApiError) as caught:
         KEYS.owner(f"Bearer {key}")
     assert (caught.value.status, caught.value.code) == (401, "invalid_api_key")
@@ -42,25 +42,25 @@ def test_a_wrong_key(key):
 
 @pytest.mark.parametrize("keys", [{}, {"": "alice"}, {" ": "alice"}])
 def test_a_door_without_a_lock(keys):
-    """An empty file of keys does not open the server to everybody."""
+    """An empty set of keys is refused, and does not leave the server open."""
     with pytest.raises(ValueError, match="empty"):
         Keys(keys)
 
 
 def test_keys_without_owners():
-    """A list of keys is not enough, and is not shown."""
-    with pytest.raises(TypeError, match=r"keys must be a dict, from each key to its owner's label: got list$"):
+    """A list of keys is refused, and not quoted."""
+    with pytest.raises(TypeError, match=r"keys must be a dict that maps each key to its owner's label: got list$"):
         Keys(["sk-alice"])
 
 
 def test_keys_are_not_shown():
-    """No `repr`, and so no log, has a key."""
+    """The `repr` has no key, so no log can have one."""
     assert repr(KEYS) == "<3 keys>"
     assert "alice" not in str(vars(KEYS)["_salt"])
 
 
 def test_a_file_of_keys():
-    """A key a line, with a label or without, among comments and blank lines."""
+    """One key per line, with or without a label, between comments and blank lines."""
     owners = read_keys("# ours\n\nsk-a alice\n  sk-a2\talice \nsk-b\nsk-c\n#sk-d\n")
     assert list(owners) == ["sk-a", "sk-a2", "sk-b", "sk-c"]
     assert owners["sk-a"] == owners["sk-a2"] == "alice"
@@ -71,7 +71,7 @@ def test_a_file_of_keys():
 
 @pytest.mark.parametrize("text", ["sk-a\nsk-a alice", "sk-b\nsk-a alice admin"])
 def test_a_wrong_line(text):
-    """The line is named, the key in it is not."""
+    """The error has the line number, and not the key."""
     with pytest.raises(ValueError, match=r"line 2") as caught:
         read_keys(text)
     assert "sk-" not in str(caught.value)

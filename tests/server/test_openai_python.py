@@ -1,4 +1,4 @@
-"""Other people's client, openai-python, changed in nothing but its base URL; its streams have a file of their own."""
+"""The client library openai-python works with nothing but another base URL; its streams have their own file."""
 
 import json
 
@@ -36,7 +36,7 @@ def served(tmp_path_factory):
 
 @pytest.fixture(params=["LocalServer", "openai-runs serve"])
 async def url(anyio_backend, request):
-    """In this process and in memory; then as a process of its own, with a file."""
+    """A server in this process with a memory store; then one in its own process with a file."""
     if request.param == "LocalServer":
         async with LocalServer(keys={"sk-test": "tester"}) as server:
             yield server.url
@@ -57,7 +57,7 @@ def outputs_for(run):
 
 
 async def test_the_whole_story(client):
-    """An assistant, a thread, a run with a tool call, its steps and its answer; then all is deleted."""
+    """An assistant, a thread, a run with a tool call, its steps and its message; then all is deleted."""
     beta = client.beta
     assistant = await beta.assistants.create(model="scripted", name="Weather", instructions="Help.", tools=[TOOL])
     assert (await beta.assistants.retrieve(assistant.id)).tools[0].function.name == "get_weather"
@@ -104,7 +104,7 @@ async def test_the_whole_story(client):
 
 
 async def test_create_and_run(client):
-    """A thread and its run in one call, polled to its end."""
+    """A thread and its run are created in one call, and polled until the run ends."""
     assistant = await client.beta.assistants.create(model="scripted")
     thread = {"messages": [{"role": "user", "content": "Hi"}]}
     run = await client.beta.threads.create_and_run_poll(assistant_id=assistant.id, thread=thread)
@@ -114,7 +114,7 @@ async def test_create_and_run(client):
 
 
 async def test_iterators_cross_pages(client):
-    """What the paging iterators yield is all there is, once, in order."""
+    """The paging iterators yield every object once, in order."""
     thread = await client.beta.threads.create()
     made = [(await client.beta.threads.messages.create(thread.id, role="user", content=str(i))).id for i in range(7)]
     for limit in (1, 3, 7, 100):
@@ -126,7 +126,7 @@ async def test_iterators_cross_pages(client):
 
 
 async def test_errors_are_of_the_right_classes(client, url):
-    """What went wrong, in the client's own classes."""
+    """Errors arrive as the client's own exception classes."""
     assistant = await client.beta.assistants.create(model="scripted", tools=[TOOL])
     thread = await client.beta.threads.create()
     run = await client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id)
@@ -160,7 +160,7 @@ async def test_cancel(client):
 
 
 async def test_the_poll_hint_is_read(client):
-    """The client's pollers take our hint, which is what its raw answers show."""
+    """The client's pollers use the poll hint of our responses."""
     assistant = await client.beta.assistants.create(model="scripted", tools=[TOOL])
     run = await client.beta.threads.create_and_run_poll(assistant_id=assistant.id)
     raw = await client.beta.threads.runs.with_raw_response.retrieve(run.id, thread_id=run.thread_id)

@@ -1,4 +1,4 @@
-"""Other people's client, openai-python: its streams, unchanged but for the base URL."""
+"""The client library openai-python: its streams work with nothing but another base URL."""
 
 import pytest
 from openai import AsyncAssistantEventHandler, AsyncOpenAI, BadRequestError
@@ -41,7 +41,7 @@ async def assistant(client):
 
 
 class Handler(AsyncAssistantEventHandler):
-    """Notes whatever its methods are called with."""
+    """Records the calls of its methods."""
 
     def __init__(self):
         super().__init__()
@@ -81,7 +81,7 @@ def outputs_for(run):
 
 
 async def test_event_handlers(client, assistant):
-    """A handler for the run, a second one for what comes after the tool outputs: the library's documented way."""
+    """One handler for the run, and one after the tool outputs, as the library's documentation shows."""
     runs = client.beta.threads.runs
     thread = await client.beta.threads.create(**THREAD)
     first = Handler()
@@ -111,7 +111,7 @@ async def test_event_handlers(client, assistant):
 
 
 async def test_create_with_stream(client, assistant):
-    """`create(stream=True)` and `submit_tool_outputs(stream=True)` yield the events, the last one left out."""
+    """`create(stream=True)` and `submit_tool_outputs(stream=True)` yield all events but `done`."""
     runs = client.beta.threads.runs
     thread = await client.beta.threads.create(**THREAD)
     stream = await runs.create(thread.id, assistant_id=assistant.id, stream=True)
@@ -132,7 +132,7 @@ async def test_create_with_stream(client, assistant):
 
 @pytest.mark.parametrize("script", [[Say("Hello! How can I help?")]])
 async def test_create_and_run_stream(client, assistant):
-    """A thread and its run in one stream; and the text alone."""
+    """A thread and its run are streamed together; the text can be read alone."""
     handler = Handler()
     threads = client.beta.threads
     async with threads.create_and_run_stream(assistant_id=assistant.id, thread=THREAD, event_handler=handler) as stream:
@@ -144,7 +144,7 @@ async def test_create_and_run_stream(client, assistant):
 
 @pytest.mark.parametrize("script", [[[Refuse("I will not."), Fail(message="And that is it.")]]])
 async def test_refusals_and_failures(client, assistant):
-    """A run that fails ends its stream like any other; what is refused at once is an exception."""
+    """A failed run ends its stream like any other; a refused request raises."""
     stream = await client.beta.threads.create_and_run(assistant_id=assistant.id, thread=THREAD, stream=True)
     events = [(event.event, event.data) async for event in stream]
     assert story(events)[-3:] == ["message.incomplete", "run.step.failed", "run.failed"]

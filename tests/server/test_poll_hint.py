@@ -1,4 +1,4 @@
-"""How soon to ask again."""
+"""`PollHint`: when to poll a run again."""
 
 from datetime import UTC, datetime
 
@@ -27,39 +27,39 @@ def run(status=RunStatus.QUEUED):
 
 @pytest.mark.parametrize(("age", "delay"), [(0, 0.05), (-60, 0.05), (0.1, 0.05), (2, 0.2), (30, 3), (600, 5)])
 def test_the_older_the_slower(age, delay):
-    """A young run is asked for often, an old one less, never less than every few seconds."""
+    """A new run is polled often, an old one less often, within the limits."""
     assert PollHint(now=lambda: CREATED + age).delay(run()) == pytest.approx(delay)
 
 
 @pytest.mark.parametrize(("pending", "age", "delay"), [(100, 0, 0.05), (1000, 0, 0.5), (1000, 20, 2), (10**6, 0, 5)])
 def test_the_more_the_slower(pending, age, delay):
-    """Many pending runs are not asked for more often, all together, than can be answered beside them."""
+    """Many pending runs together are not polled more often than `max_rate`."""
     assert PollHint(now=lambda: CREATED + age).delay(run(), pending) == pytest.approx(delay)
 
 
 @pytest.mark.parametrize("status", RunStatus)
 def test_an_ended_run_is_not_asked_for(status):
-    """There is a hint as long as there is something to wait for."""
+    """A run has a hint until it has ended."""
     assert (PollHint(now=lambda: CREATED).delay(run(status)) is None) == status.is_terminal
 
 
 def test_an_old_run_obeys_a_long_shortest():
-    """`shortest` is what it says, whatever the other two are."""
+    """No hint is below `shortest`, whatever the other limits are."""
     assert PollHint(shortest=10, now=lambda: CREATED + 600).delay(run()) == 10
 
 
 def test_a_hint_of_nothing_would_be_a_busy_loop():
-    """Zero is refused."""
-    for name in ("shortest", "most"):
+    """Zero is refused, since clients would poll without a pause."""
+    for name in ("shortest", "max_rate"):
         with pytest.raises(ValueError, match=name):
             PollHint(**{name: 0})
 
 
 async def test_the_server_knows_how_many_are_pending():
-    """Those that execute, and those that wait for their turn."""
-    server = LocalServer(backend=ScriptedBackend([Wait()]), max_active_runs=1, poll_hint=PollHint(most=1))
+    """Executing and queued runs both count as pending."""
+    server = LocalServer(backend=ScriptedBackend([Wait()]), max_active_runs=1, poll_hint=PollHint(max_rate=1))
     async with server, ClientSession() as http:
         api = Api(http, server.url)
         assistant = await api("POST", "/assistants", {"model": "m"})
-        answers = [await api.send("POST", "/threads/runs", {"assistant_id": assistant["id"]}) for _ in range(3)]
-    assert [answer.headers["openai-poll-after-ms"] for answer in answers] == ["1000", "2000", "3000"]
+        responses = [await api.send("POST", "/threads/runs", {"assistant_id": assistant["id"]}) for _ in range(3)]
+    assert [response.headers["openai-poll-after-ms"] for response in responses] == ["1000", "2000", "3000"]

@@ -1,4 +1,4 @@
-"""`stream: true`: what comes in which order, when, and what becomes of readers that are slow or gone."""
+"""`stream: true`: which events come in which order, when, and what happens to slow or disconnected readers."""
 
 import asyncio
 import logging
@@ -31,7 +31,7 @@ TOOL = {"type": "function", "function": {"name": "get_weather"}}
 
 @define
 class Place:
-    """A server with a script, a clock that stands still, and who asks it."""
+    """A server with a script and a manual clock, and its client."""
 
     api: Api
     app: web.Application
@@ -41,14 +41,14 @@ class Place:
     assistant_id: str = field(default="", init=False)
 
     def begin(self, **body):
-        """A run in a thread of its own, streamed: an answer to be entered."""
+        """Create and stream a run in a new thread; returns the response, to be entered."""
         return self.open("/threads/runs", {"assistant_id": self.assistant_id, **body})
 
     def open(self, path, body):
         return self.api.http.post(self.api.url + path, json={**body, "stream": True})
 
     async def told(self, path, **body):
-        """All that a stream tells."""
+        """All events of a stream."""
         async with self.open(path, body) as response:
             assert response.status == 200, await response.text()
             return events_of(await response.read())
@@ -57,13 +57,13 @@ class Place:
         return (await self.api("POST", "/threads", {"messages": [{"role": "user", "content": "Hi"}]}))["id"]
 
     async def until(self, condition):
-        """Wait, in turns of the event loop."""
+        """Wait for a condition by yielding to the event loop."""
         with anyio.fail_after(20):
             while not condition():
                 await anyio.lowlevel.checkpoint()
 
     async def tick(self, times=1):
-        """Let heartbeats pass."""
+        """Advance the clock by heartbeats."""
         for _ in range(times):
             self.clock.advance(HEARTBEAT)
             for _ in range(20):
@@ -95,7 +95,7 @@ async def place(*script, **options):
 
 
 def waiting_calls(events):
-    """The run that a stream ended with, and outputs for what it asks."""
+    """The path of the run that a stream ended with, and outputs for its tool calls."""
     run = events[-2][1]
     calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
     outputs = [{"tool_call_id": call["id"], "output": "sunny"} for call in calls]
@@ -106,7 +106,7 @@ def waiting_calls(events):
 
 
 async def test_a_message(anyio_backend):
-    """createRun and createThreadAndRun: event by event as in the documented streams."""
+    """createRun and createThreadAndRun send the same events as the document's examples."""
     async with place(Say("Hello! How can I help?")) as here:
         events = await here.told(f"/threads/{await here.thread()}/runs", assistant_id=here.assistant_id)
         assert story(events) == documented("createRun.streaming.sse")
@@ -117,7 +117,7 @@ async def test_a_message(anyio_backend):
 
 
 async def test_calls_and_outputs(anyio_backend):
-    """A stream ends with what is asked; that of the outputs begins with the step that has got them."""
+    """A stream ends with the tool calls; the stream of the outputs begins with the step that received them."""
     async with place(WEATHER, Say("It is sunny.")) as here:
         events = await here.told("/threads/runs", assistant_id=here.assistant_id)
         assert story(events) == documented("createThreadAndRun.streaming-with-functions.sse")
@@ -132,7 +132,7 @@ async def test_calls_and_outputs(anyio_backend):
 
 
 async def test_words_before_calls(anyio_backend):
-    """A message is completed, and then its step, before the calls that come after it begin."""
+    """A message and then its step are completed before the tool calls after them begin."""
     async with place([Say("Let me see."), WEATHER], [Refuse("No. Never.")]) as here:
         events = await here.told("/threads/runs", assistant_id=here.assistant_id)
         assert story(events)[4:] == [
@@ -148,7 +148,7 @@ async def test_words_before_calls(anyio_backend):
 
 @pytest.mark.parametrize("first", [True, False])
 async def test_one_half_streamed(anyio_backend, first):
-    """Either half of a run may be asked for without a stream."""
+    """Each half of a run works with and without a stream."""
     async with place(WEATHER, Say("It is sunny.")) as here:
         if first:
             path, outputs = waiting_calls(await here.told("/threads/runs", assistant_id=here.assistant_id))
@@ -170,7 +170,7 @@ async def test_one_half_streamed(anyio_backend, first):
     ],
 )
 async def test_other_ends(anyio_backend, part, status, message):
-    """However a run ends, its message ends before its step, and that before the run."""
+    """However a run ends, its message ends before its step, and its step before the run."""
     async with place([Say("I"), part]) as here:
         events = await here.told("/threads/runs", assistant_id=here.assistant_id)
         step = "failed" if status == "failed" else "completed"
@@ -186,7 +186,7 @@ async def test_other_ends(anyio_backend, part, status, message):
     ],
 )
 async def test_ended_by_others(anyio_backend, how, ends):
-    """Whoever ends a run, its stream tells."""
+    """A stream reports the run's end, whoever ended it."""
     async with place([Say("I"), Wait()]) as here, here.begin() as response:
         text = b""
         while b"message.delta" not in text:
@@ -201,11 +201,11 @@ async def test_ended_by_others(anyio_backend, how, ends):
         assert story(events_of(text + await response.read()))[-5:] == ends
 
 
-# --- answers that are no streams
+# --- responses that are no streams
 
 
 async def test_refusals_are_answers(anyio_backend):
-    """What is refused is refused with a status and a body, as without a stream, and nothing happens."""
+    """A refused request gets a status and an error body, as without a stream, and changes nothing."""
     async with place(WEATHER) as here:
         path, outputs = waiting_calls(await here.told("/threads/runs", assistant_id=here.assistant_id))
         all_runs = path.rpartition("/")[0]
@@ -223,7 +223,7 @@ async def test_refusals_are_answers(anyio_backend):
 
 
 async def test_headers(anyio_backend):
-    """No proxy, browser or library is to collect or keep what comes."""
+    """The headers keep proxies, browsers and libraries from buffering or caching the stream."""
     async with place(Say("Hi")) as here, here.begin() as response:
         assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         assert response.headers["Cache-Control"] == "no-cache"
@@ -235,7 +235,7 @@ async def test_headers(anyio_backend):
 
 
 async def test_an_old_client(anyio_backend):
-    """HTTP/1.0 has no chunks: the stream lasts as long as the connection."""
+    """HTTP/1.0 has no chunked encoding: closing the connection ends the stream."""
     async with place(Say("Hi")) as here:
         reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
         body = b'{"assistant_id":"%b","stream":true}' % here.assistant_id.encode()
@@ -251,7 +251,7 @@ async def test_an_old_client(anyio_backend):
 
 
 async def test_tokens_come_as_they_are_said(anyio_backend):
-    """Nothing waits for what comes after it."""
+    """An event is sent at once, and does not wait for the next one."""
     said = [anyio.Event() for _ in range(3)]
     script = [Say("one"), Wait(said[0]), Say(" two"), Wait(said[1]), Say(" three more words")]
     async with place(script) as here, here.begin() as response:
@@ -264,7 +264,7 @@ async def test_tokens_come_as_they_are_said(anyio_backend):
 
 
 async def test_what_is_ready_is_one_write(anyio_backend, monkeypatch):
-    """Events that are there together leave together."""
+    """Events that are ready together are sent in one write."""
     written = []
     write = web.StreamResponse.write
 
@@ -280,7 +280,7 @@ async def test_what_is_ready_is_one_write(anyio_backend, monkeypatch):
 
 
 async def test_heartbeats(anyio_backend):
-    """A stream on which nothing happens shows that it is alive, with what no client takes for an event."""
+    """An idle stream sends keep-alives, which no client takes for an event."""
     said = anyio.Event()
     async with place([Say("I"), Wait(said), Say(" see.")]) as here, here.begin() as response:
         text = b""
@@ -297,7 +297,7 @@ async def test_heartbeats(anyio_backend):
 
 
 async def test_a_reader_that_leaves(anyio_backend):
-    """The run goes on, and of the reader nothing is left as soon as there is something to send."""
+    """The run goes on without its reader, and the connection is dropped at the next write."""
     said = anyio.Event()
     async with place([Say("I"), Wait(said), Say(" see.")]) as here:
         async with here.begin() as response:
@@ -316,7 +316,7 @@ async def test_a_reader_that_leaves(anyio_backend):
 
 
 async def test_a_reader_that_leaves_in_silence(anyio_backend):
-    """Where nothing is to be sent, the next heartbeat finds out."""
+    """While there is nothing to send, the next heartbeat notices that the reader is gone."""
     async with place([Say("I"), Wait()]) as here:
         async with here.begin() as response:
             await response.content.readany()
@@ -328,7 +328,7 @@ async def test_a_reader_that_leaves_in_silence(anyio_backend):
 
 
 async def test_a_reader_that_leaves_before_the_server_does(anyio_backend):
-    """Nothing of it outlives the server."""
+    """An abandoned stream does not outlive the server."""
     async with place([Say("I"), Wait()]) as here:
         async with here.begin() as response:
             await response.content.readany()
@@ -338,7 +338,7 @@ async def test_a_reader_that_leaves_before_the_server_does(anyio_backend):
 
 
 async def reader_that_does_not_read(here):
-    """Asks for a stream, and takes nothing of it."""
+    """Requests a stream, and reads nothing of it."""
     loop = asyncio.get_running_loop()
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
@@ -357,10 +357,10 @@ LONG = " ".join(["word"] * 20_000)
 
 
 async def test_a_slow_reader(anyio_backend):
-    """It does not slow its run, and gets all of it, at its own pace."""
+    """A slow reader does not delay its run, and gets every event at its own pace."""
     async with place(Say(LONG)) as here:
         sock, connection = await reader_that_does_not_read(here)
-        assert len(connection.outbox._waiting) > 15_000
+        assert len(connection.outbox._pending) > 15_000
         assert connection._request.transport.get_write_buffer_size() < 2**18
         loop, text = asyncio.get_running_loop(), bytearray()
         while not text.endswith(b"0\r\n\r\n"):
@@ -372,11 +372,11 @@ async def test_a_slow_reader(anyio_backend):
 
 
 async def test_a_slow_reader_and_the_next_stream(anyio_backend):
-    """Whoever is still busy with a run's first half takes nothing away from the reader of the second."""
+    """A slow reader of a run's first half does not affect the reader of the second."""
     said = anyio.Event()
     async with place([Say(LONG), WEATHER], [Say("It"), Wait(said), Say(" is sunny.")]) as here:
         sock, connection = await reader_that_does_not_read(here)
-        run = connection.outbox._waiting[-2].data
+        run = connection.outbox._pending[-2].data
         outputs = [{"tool_call_id": call.id, "output": "sunny"} for call in run.pending_tool_calls]
         path = f"/threads/{run.thread_id}/runs/{run.id}/submit_tool_outputs"
         async with here.open(path, {"tool_outputs": outputs}) as response:
@@ -390,7 +390,7 @@ async def test_a_slow_reader_and_the_next_stream(anyio_backend):
 
 
 async def test_a_reader_that_does_not_read(anyio_backend):
-    """After five minutes it is let go, however much there is for it; the run was done long before."""
+    """A stalled reader is dropped after five minutes, however much is pending; its run ended long before."""
     async with place(Say(LONG)) as here:
         sock, _ = await reader_that_does_not_read(here)
         await here.tick(20)
@@ -401,7 +401,7 @@ async def test_a_reader_that_does_not_read(anyio_backend):
 
 
 async def test_a_reader_that_reads_now_and_then(anyio_backend):
-    """Is not let go."""
+    """A reader that is slow but makes progress is not dropped."""
     async with place(Say(LONG)) as here:
         sock, connection = await reader_that_does_not_read(here)
         loop = asyncio.get_running_loop()
@@ -416,7 +416,7 @@ async def test_a_reader_that_reads_now_and_then(anyio_backend):
 
 
 async def test_the_server_stops(anyio_backend):
-    """Open streams are cut off at once, so that nobody takes them for complete; the runs go on at the next start."""
+    """A stopping server aborts its streams, so that none looks complete; their runs go on after a restart."""
     store, said = MemoryStore(), anyio.Event()
     backend = ScriptedBackend([[Say("I"), Wait(said), Say(" see.")]])
     async with ClientSession() as http:
@@ -438,7 +438,7 @@ async def test_the_server_stops(anyio_backend):
 
 
 async def test_our_own_bug(anyio_backend, monkeypatch, caplog):
-    """What cannot be sent is told as an error, with the ID to ask with; the run goes on."""
+    """A bug while sending ends the stream with an error event that has the request ID; the run goes on."""
 
     def broken(*_):
         raise KeyError("secret")
@@ -462,7 +462,7 @@ def delta(data):
 
 
 async def test_pieces_of_texts(anyio_backend):
-    """Only what continues a text is kept as a mere piece, and each comes out as it would have by itself."""
+    """Only deltas that continue a text are kept as bare strings, and each is sent as the same event."""
     writing, other, outbox = MessageDraft("step_1", "msg_1"), MessageDraft("step_2", 'msg_"2'), Outbox()
     note = FilePath(text="b", start_index=1, end_index=2, file_path=CitedFile(file_id="file_1"))
     deltas = [
@@ -486,13 +486,13 @@ async def test_pieces_of_texts(anyio_backend):
     text = (await outbox.take()).replace(b": now\n\n", b"")
     outbox.receive([delta(writing.add("text", "n"))])
     text += await outbox.take()
-    assert sum(isinstance(item, str) for item in outbox._waiting) == 0
+    assert sum(isinstance(item, str) for item in outbox._pending) == 0
     assert [data for _, data in events_of(text)][: len(deltas)] == deltas
     assert text_of(events_of(text))[-3:] == "lmn"
 
 
 async def test_the_last_event_is_the_last(anyio_backend):
-    """A slow reader of a run's first half does not get to see the second half in it."""
+    """Nothing is queued after a stream's final event: a slow reader gets no event of the run's second half."""
     async with place(WEATHER) as here:
         events = await here.told("/threads/runs", assistant_id=here.assistant_id)
         path, _ = waiting_calls(events)
@@ -505,7 +505,7 @@ async def test_the_last_event_is_the_last(anyio_backend):
 
 
 async def test_a_piece_costs_a_pointer(anyio_backend):
-    """What a reader does not take costs next to nothing, since the run has the text anyway."""
+    """Unread text costs one pointer per piece, since the run keeps the text anyway."""
     writing, outbox, count = MessageDraft("step_1", "msg_1"), Outbox(), 10_000
     pieces = [f" word{number}" for number in range(count)]
     writing.add("text", "")
@@ -516,7 +516,7 @@ async def test_a_piece_costs_a_pointer(anyio_backend):
     tracemalloc.stop()
     assert size / count < 10
     text = b""
-    while outbox._waiting:
+    while outbox._pending:
         text += await outbox.take()
     assert text_of(events_of(text)) == "".join(pieces)
 

@@ -1,1 +1,1 @@
-"""One module per API resource, mirror images of `openai_runs.services`; a handler is one operation."""
+"""One module per API resource, mirroring `openai_runs.services`; each handler is one operation."""

@@ -1,51 +1,49 @@
-"""``/assistants``: the other half of `openai_runs.services.assistants`."""
+"""``/assistants``: the server's side of `openai_runs.services.assistants`."""
 
 from typing import Final
 
 from aiohttp import web
 
-from openai_runs.server.exchange import ENGINE, OWNER, answer, answer_page, read_body
+from openai_runs._wire.paths import ASSISTANT, ASSISTANTS
+from openai_runs.server.exchange import ENGINE, OWNER, json_response, page_response, read_body
 from openai_runs.server.validation import page_query
 
 
 async def create(request: web.Request) -> web.Response:
     """Operation ``createAssistant``."""
     body = await read_body(request, "CreateAssistantRequest")
-    return answer(await request.app[ENGINE].assistants.create(request[OWNER], body))
+    return json_response(await request.app[ENGINE].assistants.create(request[OWNER], body))
 
 
 async def retrieve(request: web.Request) -> web.Response:
     """Operation ``getAssistant``."""
     assistant_id = request.match_info["assistant_id"]
-    return answer(await request.app[ENGINE].assistants.retrieve(request[OWNER], assistant_id))
+    return json_response(await request.app[ENGINE].assistants.retrieve(request[OWNER], assistant_id))
 
 
 async def update(request: web.Request) -> web.Response:
     """Operation ``modifyAssistant``."""
     assistant_id = request.match_info["assistant_id"]
     body = await read_body(request, "ModifyAssistantRequest")
-    return answer(await request.app[ENGINE].assistants.update(request[OWNER], assistant_id, body))
+    return json_response(await request.app[ENGINE].assistants.update(request[OWNER], assistant_id, body))
 
 
 async def list(request: web.Request) -> web.Response:
     """Operation ``listAssistants``."""
     query = page_query(request.query)
-    return await answer_page(await request.app[ENGINE].assistants.list(request[OWNER], query), query)
+    return await page_response(await request.app[ENGINE].assistants.list(request[OWNER], query), query)
 
 
 async def delete(request: web.Request) -> web.Response:
     """Operation ``deleteAssistant``."""
     assistant_id = request.match_info["assistant_id"]
-    return answer(await request.app[ENGINE].assistants.delete(request[OWNER], assistant_id))
+    return json_response(await request.app[ENGINE].assistants.delete(request[OWNER], assistant_id))
 
-
-_ALL: Final = "/assistants"
-_ONE: Final = "/assistants/{assistant_id}"
 
 ROUTES: Final = (
-    ("POST", _ALL, create),
-    ("GET", _ALL, list),
-    ("GET", _ONE, retrieve),
-    ("POST", _ONE, update),
-    ("DELETE", _ONE, delete),
+    ("POST", ASSISTANTS, create),
+    ("GET", ASSISTANTS, list),
+    ("GET", ASSISTANT, retrieve),
+    ("POST", ASSISTANT, update),
+    ("DELETE", ASSISTANT, delete),
 )

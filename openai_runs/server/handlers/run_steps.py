@@ -1,10 +1,11 @@
-"""``/threads/{thread_id}/runs/{run_id}/steps``: the other half of `openai_runs.services.run_steps`."""
+"""``/threads/{thread_id}/runs/{run_id}/steps``: the server's side of `openai_runs.services.run_steps`."""
 
 from typing import Final
 
 from aiohttp import web
 
-from openai_runs.server.exchange import ENGINE, OWNER, answer, answer_page
+from openai_runs._wire.paths import STEP, STEPS
+from openai_runs.server.exchange import ENGINE, OWNER, json_response, page_response
 from openai_runs.server.validation import check_include, page_query
 
 
@@ -12,7 +13,7 @@ async def retrieve(request: web.Request) -> web.Response:
     """Operation ``getRunStep``."""
     ids = (request.match_info[name] for name in ("thread_id", "run_id", "step_id"))
     check_include(request.query)
-    return answer(await request.app[ENGINE].run_steps.retrieve(request[OWNER], *ids))
+    return json_response(await request.app[ENGINE].run_steps.retrieve(request[OWNER], *ids))
 
 
 async def list(request: web.Request) -> web.Response:
@@ -20,12 +21,12 @@ async def list(request: web.Request) -> web.Response:
     thread_id, run_id = request.match_info["thread_id"], request.match_info["run_id"]
     check_include(request.query)
     query = page_query(request.query)
-    return await answer_page(await request.app[ENGINE].run_steps.list(request[OWNER], thread_id, run_id, query), query)
+    return await page_response(
+        await request.app[ENGINE].run_steps.list(request[OWNER], thread_id, run_id, query), query
+    )
 
-
-_ALL: Final = "/threads/{thread_id}/runs/{run_id}/steps"
 
 ROUTES: Final = (
-    ("GET", _ALL, list),
-    ("GET", f"{_ALL}/{{step_id}}", retrieve),
+    ("GET", STEPS, list),
+    ("GET", STEP, retrieve),
 )

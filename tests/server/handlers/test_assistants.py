@@ -6,7 +6,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_life(api):
-    """Created, read, changed, listed, deleted, gone."""
+    """An assistant is created, retrieved, updated, listed and deleted."""
     asked = {
         "model": "m",
         "name": "Näme",
@@ -35,7 +35,7 @@ async def test_a_life(api):
 
 
 async def test_pages(api):
-    """Pages follow one another in either direction and order, without a gap."""
+    """Pages connect without a gap, in both directions and orders."""
     ids = [(await api("POST", "/assistants", {"model": "m"}))["id"] for _ in range(5)]
     page = await api("GET", "/assistants?limit=2&order=asc")
     assert [item["id"] for item in page["data"]] == ids[:2]
@@ -49,20 +49,20 @@ async def test_pages(api):
 
 
 async def test_an_empty_list(api):
-    """An empty page is a page."""
+    """A list of nothing is an empty page."""
     page = await api("GET", "/assistants")
     assert (page["data"], page["has_more"]) == ([], False)
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "order=sideways"])
 async def test_a_wrong_query(api, query):
-    """A query out of bounds is refused, naming the parameter."""
+    """An invalid query is refused, and the error names the parameter."""
     error = await api("GET", f"/assistants?{query}", status=400)
     assert error["error"]["param"] == query.partition("=")[0]
 
 
 async def test_wrong_bodies(api, assistant):
-    """Creating and changing are held against the document, each against its own part."""
+    """Create and update are each checked against their own schema."""
     error = await api("POST", "/assistants", {}, status=400)
     assert error["error"]["code"] == "missing_required_parameter"
     error = await api("POST", f"/assistants/{assistant['id']}", {"tools": [{"type": "retrieval"}]}, status=400)

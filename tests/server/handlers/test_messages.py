@@ -6,7 +6,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_life(api):
-    """Created, read, changed, listed, deleted, gone."""
+    """A message is created, retrieved, updated, listed and deleted."""
     thread = await api("POST", "/threads")
     everything = f"/threads/{thread['id']}/messages"
     content = [
@@ -29,7 +29,7 @@ async def test_a_life(api):
 
 
 async def test_only_those_of_a_run(api, waiting_run, outputs):
-    """`run_id` keeps to the messages that a run wrote."""
+    """`run_id` filters for the messages that a run wrote."""
     path = f"/threads/{waiting_run['thread_id']}"
     await api("POST", f"{path}/runs/{waiting_run['id']}/submit_tool_outputs", {"tool_outputs": outputs})
     assert (await api.ended(waiting_run | {"status": "queued"}))["status"] == "completed"
@@ -41,7 +41,7 @@ async def test_only_those_of_a_run(api, waiting_run, outputs):
 
 
 async def test_a_thread_with_an_active_run_is_locked(api, waiting_run):
-    """The refusal is the hosted API's, word for word."""
+    """The error has the hosted API's exact message."""
     thread_id = waiting_run["thread_id"]
     error = await api("POST", f"/threads/{thread_id}/messages", {"role": "user", "content": "And?"}, status=400)
     assert error["error"] == {
@@ -53,7 +53,7 @@ async def test_a_thread_with_an_active_run_is_locked(api, waiting_run):
 
 
 async def test_text_that_is_hard_to_carry(api, thread):
-    """Control characters, line breaks of all kinds and every plane of Unicode come back as they went."""
+    """Control characters, line breaks of all kinds and every plane of Unicode come back unchanged."""
     text = "a\0b\r\n\u2028\ufeff\U0001f600é\x7f" + "字" * 100_000
     made = await api("POST", f"/threads/{thread['id']}/messages", {"role": "user", "content": text})
     assert made["content"][0]["text"]["value"] == text

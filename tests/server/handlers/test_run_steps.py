@@ -8,7 +8,7 @@ INCLUDE = "include%5B%5D=step_details.tool_calls%5B*%5D.file_search.results%5B*%
 
 
 async def test_steps(api, waiting_run, outputs):
-    """A run with a tool call has a step for the call and one for the answer; each is listed and read."""
+    """A run with a tool call has one step for the call and one for the message; both are listed and retrieved."""
     path = f"/threads/{waiting_run['thread_id']}/runs/{waiting_run['id']}"
     (step,) = (await api("GET", f"{path}/steps"))["data"]
     assert (step["type"], step["status"]) == ("tool_calls", "in_progress")
@@ -27,7 +27,7 @@ async def test_steps(api, waiting_run, outputs):
 
 
 async def test_nobody(api, waiting_run):
-    """What is not there is 404."""
+    """A missing object is a 404."""
     path = f"/threads/{waiting_run['thread_id']}/runs"
     await api("GET", f"{path}/{waiting_run['id']}/steps/step_1", status=404)
     await api("GET", f"{path}/run_1/steps/step_1", status=404)
@@ -36,6 +36,6 @@ async def test_nobody(api, waiting_run):
 
 @pytest.mark.parametrize("rest", ["steps", "steps/step_1"])
 async def test_what_to_include(api, waiting_run, rest):
-    """Only what there is can be included."""
+    """`include[]` accepts only the API's value."""
     path = f"/threads/{waiting_run['thread_id']}/runs/{waiting_run['id']}/{rest}?include[]=everything"
     assert (await api("GET", path, status=400))["error"]["param"] == "include"

@@ -8,7 +8,7 @@ INCLUDE = "include[]=step_details.tool_calls[*].file_search.results[*].content"
 
 
 async def test_a_life(api, assistant, thread, outputs, waiting_run):
-    """Created, read, changed, listed, answered, completed."""
+    """A run is created, retrieved, updated and listed, gets its tool outputs, and completes."""
     everything = f"/threads/{thread['id']}/runs"
     path = f"{everything}/{waiting_run['id']}"
     assert await api("GET", path) == waiting_run
@@ -23,7 +23,7 @@ async def test_a_life(api, assistant, thread, outputs, waiting_run):
 
 
 async def test_create_with_everything(api, assistant, thread):
-    """Each parameter of the document is taken."""
+    """Every parameter of the document is accepted."""
     asked = {
         "assistant_id": assistant["id"],
         "model": "other",
@@ -63,7 +63,7 @@ async def test_cancel(api, waiting_run):
 
 
 async def test_one_active_run_a_thread(api, waiting_run):
-    """The refusal is the hosted API's, word for word."""
+    """The error has the hosted API's exact message."""
     thread_id = waiting_run["thread_id"]
     body = {"assistant_id": waiting_run["assistant_id"]}
     error = await api("POST", f"/threads/{thread_id}/runs", body, status=400)
@@ -76,7 +76,7 @@ async def test_one_active_run_a_thread(api, waiting_run):
 
 
 async def test_outputs_that_do_not_fit(api, waiting_run, outputs):
-    """All outputs at once, for the calls that wait, in the right status."""
+    """Tool outputs must come all at once, for the pending calls, while the run waits for them."""
     path = f"/threads/{waiting_run['thread_id']}/runs/{waiting_run['id']}/submit_tool_outputs"
     for wrong in ([], [{"tool_call_id": "call_other", "output": ""}], [{}]):
         await api("POST", path, {"tool_outputs": wrong}, status=400)
@@ -86,7 +86,7 @@ async def test_outputs_that_do_not_fit(api, waiting_run, outputs):
 
 
 async def test_outputs_that_are_too_large(api, waiting_run, outputs):
-    """512 kB together, as reported of the hosted API."""
+    """All outputs together may have 512 kB, as users reported of the hosted API."""
     path = f"/threads/{waiting_run['thread_id']}/runs/{waiting_run['id']}/submit_tool_outputs"
     large = [output | {"output": "x" * 524_288} for output in outputs]
     error = await api("POST", path, {"tool_outputs": large}, status=400)
@@ -94,27 +94,31 @@ async def test_outputs_that_are_too_large(api, waiting_run, outputs):
 
 
 async def test_when_to_ask_again(api, waiting_run, assistant, thread):
-    """Each answer with an unfinished run says how soon to ask; one with an ended run does not."""
+    """Each response with an unfinished run has a poll hint; one with an ended run has none."""
     path = f"/threads/{thread['id']}/runs/{waiting_run['id']}"
-    answers = [await api.send("GET", path), await api.send("POST", path, {}), await api.send("POST", f"{path}/cancel")]
-    run = await api.ended(answers[-1].body)
-    answers.append(await api.send("POST", f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}))
-    answers.append(await api.send("POST", "/threads/runs", {"assistant_id": assistant["id"]}))
-    for answer in answers:
-        if answer.body["status"] not in ("cancelled", "completed"):
-            assert 0 < int(answer.headers["openai-poll-after-ms"]) <= 5000
+    responses = [
+        await api.send("GET", path),
+        await api.send("POST", path, {}),
+        await api.send("POST", f"{path}/cancel"),
+    ]
+    run = await api.ended(responses[-1].body)
+    responses.append(await api.send("POST", f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}))
+    responses.append(await api.send("POST", "/threads/runs", {"assistant_id": assistant["id"]}))
+    for response in responses:
+        if response.body["status"] not in ("cancelled", "completed"):
+            assert 0 < int(response.headers["openai-poll-after-ms"]) <= 5000
     assert "openai-poll-after-ms" not in (await api.send("GET", f"/threads/{thread['id']}/runs/{run['id']}")).headers
 
 
 async def test_what_to_include(api, waiting_run):
-    """Only what there is can be included."""
+    """`include[]` accepts only the API's value."""
     path = f"/threads/{waiting_run['thread_id']}/runs?include[]=everything"
     error = await api("POST", path, {"assistant_id": "asst_1"}, status=400)
     assert error["error"]["param"] == "include"
 
 
 async def test_nobody(api, thread, assistant):
-    """What is not there is 404 in every operation, with the name of what is missing."""
+    """A missing object is a 404 in every operation, and the error names it."""
     everything = f"/threads/{thread['id']}/runs"
     for method, rest, body in [
         ("GET", "/run_1", None),

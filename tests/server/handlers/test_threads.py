@@ -6,7 +6,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_life(api):
-    """Created with messages, read, changed, deleted, gone with all that is in it."""
+    """A thread is created with messages, retrieved, updated, and deleted with everything in it."""
     asked = {"messages": [{"role": "user", "content": "Hi"}], "metadata": {"k": "v"}}
     made = await api("POST", "/threads", asked)
     path = f"/threads/{made['id']}"
@@ -37,20 +37,20 @@ async def test_a_life(api):
     ],
 )
 async def test_no_body_is_needed(api, options):
-    """`POST /threads` works with nothing, as the document's first example sends it."""
+    """`POST /threads` works without a body, as in the document's first example."""
     thread = await api("POST", "/threads", **options)
     assert thread["object"] == "thread"
 
 
 @pytest.mark.parametrize("path", ["/threads/thread_1", "/assistants", "/threads/runs", "/threads/thread_1/messages"])
 async def test_other_bodies_are_needed(api, path):
-    """Where the document requires a body, nothing is not enough."""
+    """Where the document requires a body, an empty one is refused."""
     error = await api("POST", path, data=b"", headers={"Content-Type": "application/json"}, status=400)
     assert "could not parse the JSON body" in error["error"]["message"]
 
 
 async def test_create_and_run(api, assistant):
-    """A thread and its run in one request."""
+    """A thread and its run are created in one request."""
     asked = {"assistant_id": assistant["id"], "thread": {"messages": [{"role": "user", "content": "Hi"}]}}
     run = await api("POST", "/threads/runs", asked | {"metadata": {"k": "v"}, "stream": False})
     assert (run["status"], run["assistant_id"], run["metadata"]) == ("queued", assistant["id"], {"k": "v"})
@@ -60,8 +60,8 @@ async def test_create_and_run(api, assistant):
 
 
 async def test_a_thread_called_runs(api):
-    """`/threads/runs` is an operation, and no thread."""
+    """`/threads/runs` is an operation, not a thread named "runs"."""
     for method in ("GET", "DELETE"):
-        answer = await api.send(method, "/threads/runs")
-        assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+        response = await api.send(method, "/threads/runs")
+        assert (response.status, response.headers["Allow"]) == (405, "POST")
     assert (await api.send("GET", "/threads/runs1")).status == 404

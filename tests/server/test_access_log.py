@@ -1,0 +1,54 @@
+"""The access log, and what aiohttp logs of malformed requests: neither has a secret in it."""
+
+import logging
+
+import pytest
+
+from openai_runs.server import LocalServer
+from tests.server.api import get_status
+from tests.server.raw_http import HEAD, send_raw
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_access_log(caplog):
+    """If enabled, one line per request, without query and headers; off by default."""
+    caplog.set_level(logging.INFO, "openai_runs.access")
+    for log_access, lines in ((False, 0), (True, 1)):
+        caplog.clear()
+        async with LocalServer(log_access=log_access, keys={"sk-secret": "a"}) as server:
+            await get_status(f"{server.url}/threads/a%0Ab?api-key=sk-secret", Authorization="Bearer sk-secret")
+        found = [record.getMessage() for record in caplog.records if record.name == "openai_runs.access"]
+        assert len(found) == lines
+        for line in found:
+            assert line.startswith("127.0.0.1 GET /v1/threads/a%0Ab 404 ")
+            assert " req_" in line
+            assert "sk-secret" not in line
+
+
+async def test_an_access_log_that_nobody_reads(caplog):
+    """No line is made if the logger's level discards it."""
+    caplog.set_level(logging.WARNING, "openai_runs.access")
+    async with LocalServer(log_access=True) as server:
+        await get_status(f"{server.url}/assistants")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /v1/threads/x HTTP/1.1\r\n" + HEAD + b"Authorization: Bearer sk-secret\x01\r\n\r\n",
+        b"GET /v1/threads/x HTTP/1.1\r\n" + HEAD + b"Authorization Bearer sk-secret\r\n\r\n",
+        b"GET /v1/threads/x HTTP/1.1\r\n" + HEAD + b"Authorization: " + b"sk-secret" * 1000 + b"\r\n\r\n",
+        b"GET /v1/threads?key=sk-secret\x00 HTTP/1.1\r\n" + HEAD + b"\r\n",
+        b"sk-secret /v1/threads HTTP/1.1\r\n" + HEAD + b"\r\n",
+        b"POST /v1/threads HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz sk-secret\r\n",
+    ],
+)
+async def test_garbage_is_not_logged(server, data, caplog):
+    """The log shows no bytes of a malformed request, which may have a key, and reports it below WARNING."""
+    caplog.set_level(logging.DEBUG)
+    assert (await send_raw(server, data))[0] == 400
+    assert [record.name for record in caplog.records if record.name.startswith("openai_runs")]
+    assert "sk-secret" not in caplog.text
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
