@@ -1,4 +1,4 @@
-"""The command line: what the library can do, in readable output. A file per command, with no logic of its own."""
+"""The command line: one file per command, each a thin layer over the library that prints what happens."""
 
 from openai_runs.cli.app import app, main
 

@@ -1,4 +1,4 @@
-"""The program `openai-runs`: its commands, in the order in which `--help` shows them."""
+"""The program `openai-runs`: its commands, in the order in which `--help` lists them."""
 
 from typing import Annotated, Final
 
@@ -16,14 +16,14 @@ from openai_runs.cli.terminal import console
 app: Final = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # some releases of typer show local variables, and with them keys
+    pretty_exceptions_enable=False,  # some releases of typer print local variables, which may be keys
 )
 app.command()(demo)
 app.command()(follow)
 app.command()(serve)
 app.command("import")(import_)
 app.command()(export)
-runs_app: Final = typer.Typer(no_args_is_help=True, help="Runs in the store of a server that is not running.")
+runs_app: Final = typer.Typer(no_args_is_help=True, help="Manage runs in the store of a stopped server.")
 runs_app.command()(end)
 app.add_typer(runs_app, name="runs")
 
@@ -33,7 +33,7 @@ def main() -> None:
     app()
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         console.print(f"openai-runs {__version__}")
         raise typer.Exit
@@ -42,7 +42,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Runs of the Assistants API, wherever they execute."""
+    """Execute and follow runs of the Assistants API."""

@@ -1,9 +1,10 @@
-"""The option that says where an endpoint is, for commands that are clients."""
+"""The option for the endpoint's URL, for commands that act as clients."""
 
 from typing import Annotated, TypeAlias
 
 import typer
 
 BaseUrl: TypeAlias = Annotated[
-    str | None, typer.Option(envvar="OPENAI_BASE_URL", help="The endpoint. Its key comes from OPENAI_API_KEY.")
+    str | None,
+    typer.Option(envvar="OPENAI_BASE_URL", help="The endpoint's base URL; its key: OPENAI_API_KEY."),
 ]

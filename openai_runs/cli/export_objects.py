@@ -1,4 +1,4 @@
-"""`openai-runs export`."""
+"""The command `openai-runs export`."""
 
 import sys
 from contextlib import nullcontext
@@ -18,7 +18,7 @@ def export(
         Path | None, typer.Option(help="The file to write. Unset: standard output.", dir_okay=False)
     ] = None,
 ) -> None:
-    """Write an owner's objects as JSON lines, which import reads."""
+    """Write an owner's objects as JSON lines, which `openai-runs import` reads."""
     check_exists(store)
     run(_export(store, owner, output))
 

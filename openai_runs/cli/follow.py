@@ -1,4 +1,4 @@
-"""`openai-runs follow`."""
+"""The command `openai-runs follow`."""
 
 from rich.markup import escape
 
@@ -8,7 +8,7 @@ from openai_runs.session import Session
 
 
 def follow(thread_id: str, run_id: str, base_url: BaseUrl = None) -> None:
-    """Follow a run that was started anywhere, to its end."""
+    """Follow a run to its end, whichever program created it."""
     run(_follow(thread_id, run_id, base_url))
 
 

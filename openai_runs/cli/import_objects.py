@@ -1,4 +1,4 @@
-"""`openai-runs import`."""
+"""The command `openai-runs import`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,14 +12,16 @@ from openai_runs.cli.terminal import console, errors, run
 
 
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="JSON or JSON lines: the API's objects, or lists of them.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Files of JSON or JSON lines with the API's objects, or lists of them.")
+    ],
     store: StoreFile = Path("runs.db"),
     owner: Owner = "",
 ) -> None:
-    """Bring saved assistants, threads, messages, runs and steps into a store, with their IDs and times.
+    """Import saved assistants, threads, messages, runs and steps into a store, with their IDs and times.
 
-    What is there already stays as it is, so importing twice changes nothing. Unfinished runs become expired: nobody is
-    left to finish them. A line that cannot be read is named, and the rest goes on.
+    Objects that the store has already are not changed, so importing twice is safe. Unfinished runs become expired,
+    because nothing would finish them. Lines that cannot be read are listed, and the others are imported.
     """
     run(_import(files, store, owner))
 
@@ -33,8 +35,8 @@ async def _import(files: list[Path], path: Path, owner: str) -> None:
     async with SQLiteStore(path) as store:
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task("importing", total=len(objects))
-            async for looked_at in import_objects(store, objects, report, owner=owner):
-                progress.advance(task, looked_at)
+            async for processed in import_objects(store, objects, report, owner=owner):
+                progress.advance(task, processed)
     for problem in report.problems:
         errors.print(f"[red]{escape(problem)}[/]")
     console.print(f"added: {', '.join(f'{count} {what}' for what, count in report.added.items())}")

@@ -1,4 +1,4 @@
-"""Which model `openai-runs serve` asks: from its options to a backend."""
+"""The options of `openai-runs serve` that choose the model, and the backend made from them."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Backend(StrEnum):
-    """What may answer for the model."""
+    """The kinds of backend."""
 
     SCRIPTED = "scripted"
     RESPONSES = "responses"
@@ -19,7 +19,7 @@ class Backend(StrEnum):
 
 
 class MaxTokens(StrEnum):
-    """What a chat endpoint may call the limit of an answer."""
+    """The request fields in which chat endpoints accept the limit of output tokens."""
 
     NEW = "max_completion_tokens"
     OLD = "max_tokens"
@@ -28,10 +28,10 @@ class MaxTokens(StrEnum):
 def make_backend(
     kind: Backend, url: str | None, key: str | None, models: list[str], max_tokens: MaxTokens, *, background: bool
 ) -> "ModelBackend":
-    """Make the backend that the options describe.
+    """Make the backend for these options.
 
     Raises:
-        typer.BadParameter: They do not go together, or one of them is wrong.
+        typer.BadParameter: The options do not fit together, or one of them is invalid.
     """
     from openai_runs.backends import ChatCompletionsBackend, LocalModelBackend, ResponsesBackend, ScriptedBackend
 
@@ -42,10 +42,10 @@ def make_backend(
         if kind is Backend.LOCAL:
             return LocalModelBackend()
         if url is None:
-            raise typer.BadParameter(f"--backend {kind} needs --model-url, the base URL of the model's endpoint")
+            raise typer.BadParameter(f"--backend {kind} needs --model-url: pass the base URL of the model's endpoint")
         pairs = [pair.partition("=") for pair in models]
         if not all(name and equals and endpoints_name for name, equals, endpoints_name in pairs):
-            raise typer.BadParameter("--model takes NAME=NAME, such as gpt-4o=llama3.2")
+            raise typer.BadParameter(f"--model needs NAME=NAME, such as gpt-4o=llama3.2: got {' '.join(models)}")
         names = {name: endpoints_name for name, _, endpoints_name in pairs}
         if kind is Backend.RESPONSES:
             return ResponsesBackend(url, key, models=names, background=background)
@@ -57,7 +57,7 @@ def make_backend(
 def _refuse_unused(
     kind: Backend, url: str | None, key: str | None, models: list[str], max_tokens: MaxTokens, *, background: bool
 ) -> None:
-    """A server that passed over them would answer from another model than was meant, or under other terms."""
+    """Refuse options that the backend ignores: the server would use another model or other settings than meant."""
     endpoints, chat, responses = [Backend.RESPONSES, Backend.CHAT], [Backend.CHAT], [Backend.RESPONSES]
     for option, is_given, kinds in (
         ("--model-url", url is not None, endpoints),
@@ -67,4 +67,4 @@ def _refuse_unused(
         ("--background", background, responses),
     ):
         if is_given and kind not in kinds:
-            raise typer.BadParameter(f"{option} is for --backend {' or '.join(kinds)}: got {kind}")
+            raise typer.BadParameter(f"{option} is only for --backend {' or '.join(kinds)}: got --backend {kind}")

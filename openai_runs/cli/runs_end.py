@@ -1,4 +1,4 @@
-"""`openai-runs runs end`."""
+"""The command `openai-runs runs end`."""
 
 import logging
 from enum import StrEnum
@@ -13,7 +13,7 @@ from openai_runs.cli.terminal import console, errors, refuse, run
 
 
 class EndAs(StrEnum):
-    """How a run may be ended by hand."""
+    """The statuses that a run can be given by hand."""
 
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -22,17 +22,19 @@ class EndAs(StrEnum):
 def end(
     run_id: Annotated[str, typer.Argument(help="The run's ID.")],
     store: StoreFile = Path("runs.db"),
-    status: Annotated[EndAs, typer.Option(help="What the run becomes.")] = EndAs.FAILED,
-    reason: Annotated[str, typer.Option(help="The message of a failed run's last_error.")] = (
+    status: Annotated[EndAs, typer.Option(help="The run's new status.")] = EndAs.FAILED,
+    reason: Annotated[str, typer.Option(help="The message in last_error of a failed run.")] = (
         "The run was ended by the server's operator."
     ),
 ) -> None:
-    """End an unfinished run by hand, with its steps and messages, so that no start takes it up again.
+    """End an unfinished run by hand, with its steps and messages, so that the server does not resume it.
 
-    It works with what can be read of the run: what is damaged is named, and left as it is.
+    Damaged records of the run are listed, and not changed.
     """
     check_exists(store)
-    logging.getLogger("openai_runs").addHandler(logging.NullHandler())  # what is damaged is told below, in a line each
+    logging.getLogger("openai_runs").addHandler(
+        logging.NullHandler()
+    )  # no warnings: `_end` prints one line per damaged record
     run(_end(store, run_id, status, reason))
 
 
@@ -45,16 +47,14 @@ async def _end(path: Path, run_id: str, status: EndAs, reason: str) -> None:
         try:
             ending = await end_by_hand(store, run_id, RunStatus(status.value), reason)
         except LookupError:
-            refuse(
-                f"there is no run {run_id} in {path}; `openai-runs export --store {path}` lists those that there are"
-            )
+            refuse(f"there is no run {run_id} in {path}; `openai-runs export --store {path}` lists the runs in it")
     ended = ending.run
     if ending.had_ended:
-        refuse(f"run {run_id} has ended already, and stays as it is: {ended.status}")
+        refuse(f"run {run_id} has ended already, and was not changed: its status is {ended.status}")
     console.print(
-        f"run {run_id} of thread {escape(ended.thread_id)} is {ended.status} now; its thread can have other runs"
+        f"run {run_id} of thread {escape(ended.thread_id)} is {ended.status} now; its thread can have new runs"
     )
-    for what in ending.skipped:
-        errors.print(f"[yellow]left as it is: {escape(what)}[/]")
+    for record in ending.skipped:
+        errors.print(f"[yellow]not changed: {escape(record)}[/]")
     if ending.handle is not None:
-        console.print(f"its model call may go on at the endpoint, as {escape(ending.handle)}")
+        console.print(f"its model call may still run at the endpoint, as {escape(ending.handle)}; cancel it there")

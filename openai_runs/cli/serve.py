@@ -1,4 +1,4 @@
-"""`openai-runs serve`."""
+"""The command `openai-runs serve`."""
 
 import gc
 import logging
@@ -19,59 +19,69 @@ if TYPE_CHECKING:
 
 
 def serve(
-    store: Annotated[Path, typer.Option(help="The SQLite file that keeps everything; made if it is not there.")] = Path(
+    store: Annotated[Path, typer.Option(help="The SQLite file for all objects; created if it does not exist.")] = Path(
         "runs.db"
     ),
-    backend: Annotated[Backend, typer.Option(help="What answers for the model.")] = Backend.SCRIPTED,
+    backend: Annotated[Backend, typer.Option(help="The kind of model backend.")] = Backend.SCRIPTED,
     model_url: Annotated[
         str | None, typer.Option(help="The base URL of the model's endpoint, for responses and chat.")
     ] = None,
     model_key_env: Annotated[
-        str | None, typer.Option(help="The environment variable with the key of the model's endpoint. Unset: no key.")
+        str | None,
+        typer.Option(help="The environment variable that has the key of the model's endpoint. Unset: no key."),
     ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="ASSISTANT'S=ENDPOINT'S name of a model, any number of times; * stands for all others.",
+            help="The assistant's and the endpoint's name of a model; can be repeated; * stands for all others.",
             metavar="NAME=NAME",
         ),
     ] = None,
-    background: Annotated[bool, typer.Option(help="Responses go on at the endpoint if this server dies.")] = False,
+    background: Annotated[
+        bool, typer.Option(help="Model calls of --backend responses go on at the endpoint if this server dies.")
+    ] = False,
     max_tokens_field: Annotated[
-        MaxTokens, typer.Option(help="What a chat endpoint calls the limit; Ollama and older ones: max_tokens.")
+        MaxTokens,
+        typer.Option(help="The chat endpoint's field for the token limit; max_tokens for Ollama and older servers."),
     ] = MaxTokens.NEW,
     host: Annotated[str, typer.Option(help="The address to listen on. Beyond loopback, keys are required.")] = (
         "127.0.0.1"
     ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 picks a free one.")] = 8080,
     keys_file: Annotated[
         Path | None,
-        typer.Option(help="Bearer keys, one a line, each perhaps followed by its owner's label.", dir_okay=False),
+        typer.Option(
+            help="A file of bearer keys, one per line, each optionally followed by its owner's label.", dir_okay=False
+        ),
     ] = None,
-    expires_after: Annotated[float, typer.Option(min=1, help="Seconds that a run has, waiting for tools included.")] = (
-        600.0
-    ),
-    max_active_runs: Annotated[int, typer.Option(min=1, help="How many runs execute at once; others queue.")] = 128,
-    access_log: Annotated[bool, typer.Option(help="Write a line a request.")] = True,
+    expires_after: Annotated[
+        float, typer.Option(min=1, help="Seconds until a run expires, waiting for tools included.")
+    ] = (600.0),
+    max_active_runs: Annotated[
+        int, typer.Option(min=1, help="How many runs execute at once; the others are queued.")
+    ] = 128,
+    access_log: Annotated[bool, typer.Option(help="Log one line per request.")] = True,
 ) -> None:
-    """Serve the Assistants API, for any language's Assistants client; Ctrl-C or SIGTERM stops it.
+    """Serve the Assistants API to Assistants clients of any language, until Ctrl-C or SIGTERM.
 
-    Every run survives a restart. Keys may also come from the environment, in OPENAI_RUNS_KEYS, one a line.
+    Unfinished runs resume after a restart. Instead of --keys-file, OPENAI_RUNS_KEYS may have the keys, one per line.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
-    logging.getLogger("stamina").setLevel(logging.ERROR)  # who repeats something says so, and why
-    keys = _keys(keys_file)
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # the callers log each retry themselves, with its reason
+    keys = _read_keys(keys_file)
     model_key = os.environ.get(model_key_env) if model_key_env is not None else None
     if model_key_env is not None and not model_key:
-        raise typer.BadParameter(f"--model-key-env: there is no {model_key_env} in the environment")
+        raise typer.BadParameter(f"--model-key-env: the environment variable {model_key_env} is not set")
     model_backend = make_backend(backend, model_url, model_key, model or [], max_tokens_field, background=background)
     _allow_connections()
-    gc.set_threshold(50_000, 20, 50)  # a server makes hardly any cycles, and spent a fifth of its time on the search
+    gc.set_threshold(
+        50_000, 20, 50
+    )  # a server makes few cycles, and the default spent a fifth of its time on the search
     run(_serve(store, model_backend, host, port, keys, expires_after, max_active_runs, access_log))
 
 
-def _keys(file: Path | None) -> dict[str, str] | None:
+def _read_keys(file: Path | None) -> dict[str, str] | None:
     from openai_runs.server.keys import read_keys
 
     try:
@@ -82,12 +92,12 @@ def _keys(file: Path | None) -> dict[str, str] | None:
 
 
 def _allow_connections() -> None:
-    """Have as many open files as this process is allowed: a connection is one, and often only 1,024 are the default."""
-    with suppress(ImportError, OSError, ValueError):  # Windows has no such limit, macOS may refuse the one it names
+    """Raise the limit of open files to its maximum: each connection is one, and the default is often only 1,024."""
+    with suppress(ImportError, OSError, ValueError):  # Windows has no such limit; macOS may refuse its own maximum
         import resource
 
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
 
 
 async def _serve(
@@ -118,4 +128,4 @@ async def _serve(
             console.print(f"serving {server.url}, store {path}, {type(backend).__name__}; Ctrl-C stops")
             async for _ in signals:
                 break
-            console.print("stopping; runs go on at the next start")
+            console.print("stopping; unfinished runs resume at the next start")

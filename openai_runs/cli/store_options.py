@@ -1,19 +1,17 @@
-"""The options of commands that work on the store of a server that is not running."""
+"""The options of commands that use the store of a stopped server."""
 
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
-StoreFile: TypeAlias = Annotated[
-    Path, typer.Option(help="The SQLite file of a server that is not running.", dir_okay=False)
-]
+StoreFile: TypeAlias = Annotated[Path, typer.Option(help="The SQLite file of a stopped server.", dir_okay=False)]
 Owner: TypeAlias = Annotated[
-    str, typer.Option(help="The label of the key whose objects these are; empty if there are no keys.")
+    str, typer.Option(help="The owner of the objects: the label of its key; empty if the server has no keys.")
 ]
 
 
 def check_exists(store: Path) -> None:
-    """Refuse a file that is not there, which opening would make."""
+    """Refuse a file that does not exist, since opening the store would create it."""
     if not store.exists():
-        raise typer.BadParameter(f"there is no store {store}")
+        raise typer.BadParameter(f"there is no store {store}; pass the server's file as --store")

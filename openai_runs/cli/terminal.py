@@ -1,4 +1,4 @@
-"""What all commands do with the terminal: print, refuse, and turn errors into a sentence and an exit code."""
+"""Printing for all commands, and how errors become one sentence and an exit code."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -15,13 +15,13 @@ errors: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def refuse(text: str) -> NoReturn:
-    """Say why not, and exit with 1."""
+    """Print an error, and exit with 1."""
     errors.print(f"[red]{escape(text)}[/]")
     raise typer.Exit(1)
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run a command's coroutine; an error of the library or the system is a sentence, Ctrl-C exit code 130."""
+    """Run a command's coroutine; an error of the library or the system becomes a sentence, Ctrl-C exit code 130."""
     try:
         asyncio.run(work)
     except KeyboardInterrupt:

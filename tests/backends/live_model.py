@@ -16,7 +16,7 @@ from openai_runs.backends.llama_server import LlamaServer
 from openai_runs.backends.local_model import LocalModelBackend
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.backends.responses import ResponsesBackend
-from openai_runs.cli.story import story
+from openai_runs.cli.walkthrough import walkthrough
 from openai_runs.errors import RunIncompleteError
 from openai_runs.events import ActionRequired
 from openai_runs.models.run import Run
@@ -77,7 +77,7 @@ async def texts(session: Session, run: Run) -> list[str]:
 async def test_the_story_of_the_readme() -> None:
     """On the backend that starts its own model."""
     async with LocalServer(backend=LocalModelBackend(), expires_after=900) as server, server.session() as session:
-        told = [what async for what, _ in story(session, model="local")]
+        told = [what async for what, _ in walkthrough(session, model="local")]
     assert told[0] == "assistant created"
     assert told[-1] == "deleted"
     assert "outputs submitted" in told

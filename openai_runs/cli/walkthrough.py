@@ -1,4 +1,4 @@
-"""The whole story of one run with a tool call, told scene by scene; also a program to start from."""
+"""A walkthrough of the client: one run with a tool call, step by step; also an example to start from."""
 
 from collections.abc import AsyncGenerator
 from typing import Any, Final
@@ -12,7 +12,7 @@ toolbox: Final = Toolbox()
 
 @toolbox.tool
 async def get_weather(city: str, unit: str = "celsius") -> dict[str, Any]:
-    """Tell the weather of a city.
+    """Report the weather of a city.
 
     Args:
         city: The city's name.
@@ -21,15 +21,15 @@ async def get_weather(city: str, unit: str = "celsius") -> dict[str, Any]:
     return {"city": city, "temperature": 21 if unit == "celsius" else 70, "unit": unit, "sky": "clear"}
 
 
-async def story(session: Session, *, model: str) -> AsyncGenerator[tuple[str, object], None]:
-    """Live through everything once: assistant, thread, messages, run, tool call, steps, answer, and tidy up.
+async def walkthrough(session: Session, *, model: str) -> AsyncGenerator[tuple[str, object], None]:
+    """Do everything once: create an assistant, a thread, messages and a run, run its tool, list its steps, clean up.
 
     Args:
-        session: Where.
+        session: The client to use.
         model: The model of the assistant and of the run.
 
     Yields:
-        What happened, and what there is to say of it.
+        What happened, and its details.
     """
     assistant = await session.assistants.create(
         model=model, name="Weather man", instructions="You tell the weather.", tools=toolbox.tools

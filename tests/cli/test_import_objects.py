@@ -1,0 +1,18 @@
+"""`openai-runs import`."""
+
+import json
+from pathlib import Path
+
+from tests.cli.commands import run
+from tests.cli.saved import THREAD
+
+
+def test_import(tmp_path: Path):
+    """An unreadable line makes the exit code 1, and the others are imported; importing again changes nothing."""
+    saved, store = tmp_path / "saved.jsonl", tmp_path / "runs.db"
+    saved.write_text(json.dumps(THREAD) + "\n{\n")
+    output = run("import", saved, "--store", store, exit_code=1)
+    assert "saved.jsonl:2" in output
+    assert "1 thread," in output
+    saved.write_text(json.dumps(THREAD))
+    assert "there already: 1" in run("import", saved, "--store", store)

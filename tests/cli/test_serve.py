@@ -1,0 +1,112 @@
+"""`openai-runs serve`."""
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from openai_runs import Session
+from tests.cli.commands import run
+from tests.serving import serving
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_serve_survives_a_restart(tmp_path: Path):
+    """SIGTERM ends it with exit code 0, and a restart has the same objects; the access log has no secret."""
+    store = tmp_path / "runs.db"
+    with serving(store) as (url, process):
+        async with Session(url, "sk-secret-1234") as session:
+            thread = await session.threads.create()
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "POST /v1/threads 200" in log
+    assert "secret" not in log
+    with serving(store) as (url, _):
+        async with Session(url, "other") as session:
+            assert (await session.threads.retrieve(thread.id)).id == thread.id
+
+
+async def test_serve_asks_for_keys(tmp_path: Path):
+    """Keys come from a file or the environment, and each owner sees only its own objects."""
+    (tmp_path / "keys").write_text("# ours\nsk-anna anna\nsk-bert\n")
+    with serving(tmp_path / "runs.db", "--keys-file", str(tmp_path / "keys")) as (url, _):
+        async with Session(url, "sk-anna") as anna, Session(url, "sk-bert") as bert, Session(url, "sk-eve") as eve:
+            thread = await anna.threads.create()
+            with pytest.raises(Exception, match="No thread found"):
+                await bert.threads.retrieve(thread.id)
+            with pytest.raises(Exception, match="Incorrect API key"):
+                await eve.threads.retrieve(thread.id)
+    with serving(tmp_path / "two.db", OPENAI_RUNS_KEYS="sk-carl") as (url, _):
+        async with Session(url, "wrong") as session:
+            with pytest.raises(Exception, match="401"):
+                await session.threads.create()
+
+
+async def test_keys_from_a_file_of_another_system(tmp_path: Path):
+    """A byte order mark does not become part of the first key."""
+    (tmp_path / "keys").write_bytes(b"\xef\xbb\xbfsk-anna anna\r\nsk-bert\r\n")
+    with serving(tmp_path / "runs.db", "--keys-file", str(tmp_path / "keys")) as (url, _):
+        async with Session(url, "sk-anna") as anna:
+            await anna.threads.create()
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        (None, "No such file"),
+        (b"sk-secret\xff anna\n", "can't decode byte 0xff"),
+        (b"sk-secret anna bert\n", "line 1 of the keys"),
+    ],
+)
+def test_keys_that_cannot_be_read(tmp_path: Path, keys: bytes | None, problem: str):
+    """Unreadable keys are reported before anything is opened, and without a key in the message."""
+    if keys is not None:
+        (tmp_path / "keys").write_bytes(keys)
+    output = run("serve", "--store", tmp_path / "runs.db", "--keys-file", tmp_path / "keys", exit_code=2)
+    assert problem in " ".join(output.replace("│", "").split())
+    assert "secret" not in output
+    assert not (tmp_path / "runs.db").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits of another process can be read on Linux only")
+def test_serve_takes_as_many_connections_as_it_may(tmp_path: Path):
+    """The limit of open files is raised to its maximum: each connection is one, and the default is often 1,024."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard - 1), hard))
+    try:
+        with serving(tmp_path / "runs.db") as (_, process):
+            assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_serve_beyond_loopback_wants_keys(tmp_path: Path):
+    """Without keys, an address that other machines can reach is refused."""
+    output = run("serve", "--store", tmp_path / "runs.db", "--host", "0.0.0.0", exit_code=1)
+    assert "keys" in output
+
+
+@pytest.mark.parametrize("number", ["9223372036854775808", "1e300", "1" + 400 * "0"])
+async def test_serve_survives_any_number(tmp_path: Path, number: str):
+    """Valid numbers beyond 64 bits stop neither the server nor the run."""
+    strategy = f'{{"type": "last_messages", "last_messages": {number}}}'
+    limits = f'"max_prompt_tokens": {number}, "max_completion_tokens": {number}'
+    with serving(tmp_path / "runs.db") as (url, process):
+        async with Session(url, "any") as session, ClientSession() as http:
+            assistant = await session.assistants.create(model="m")
+            body = f'{{"assistant_id": "{assistant.id}", "truncation_strategy": {strategy}, {limits}}}'
+            json_type = {"Content-Type": "application/json"}
+            async with http.post(f"{url}/threads/runs", data=body, headers=json_type) as response:
+                created = await response.json()
+            ended = await session.runs.complete(
+                await session.runs.retrieve(thread_id=created["thread_id"], run_id=created["id"])
+            )
+            assert ended.truncation_strategy.last_messages == (int(1e300) if "e" in number else int(number))
+            await session.runs.complete(await session.threads.create_and_run(assistant_id=assistant.id))
+        assert process.poll() is None

@@ -1,0 +1,28 @@
+"""Errors of any command: one sentence, and an exit code."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import run, run_in_thread
+from tests.cli.saved import left_unfinished
+from tests.stores.faulty import damage
+
+pytestmark = pytest.mark.anyio
+
+
+def test_an_error_is_a_sentence_and_not_a_traceback():
+    """An unreachable endpoint: the output says what was tried, and the exit code is 1."""
+    output = run("demo", "--base-url", "http://127.0.0.1:1/v1", exit_code=1)
+    assert "POST /v1/assistants at http://127.0.0.1:1/v1" in output
+    assert "Traceback" not in output
+    assert "no endpoint" in run("follow", "thread_1", "run_1", exit_code=1)
+
+
+async def test_a_damaged_store_is_a_sentence_too(tmp_path: Path):
+    """A damaged record: the output says so, and the exit code is 1."""
+    _, _, message_id = await left_unfinished(tmp_path / "runs.db")
+    damage(tmp_path / "runs.db", message_id)
+    output = await run_in_thread("export", "--store", tmp_path / "runs.db", exit_code=1)
+    assert "damaged" in output
+    assert "Traceback" not in output
