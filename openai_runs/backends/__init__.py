@@ -1,6 +1,6 @@
-"""Models that a run can be executed on: scripted ones, live endpoints, and a small one on this machine.
+"""The models that can execute a run: a scripted one, live endpoints, and a small real one on this machine.
 
-Whoever writes a backend finds the protocol and its events in `openai_runs.backends.model_backend`.
+The protocol for writing another backend, and its events, are in `openai_runs.backends.model_backend`.
 """
 
 from openai_runs.backends.chat_completions import ChatCompletionsBackend

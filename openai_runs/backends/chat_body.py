@@ -1,4 +1,4 @@
-"""What a run asks, as the body of a Chat Completions request. No I/O.
+"""Makes the body of a Chat Completions request from a model request. No I/O.
 
 Source: ``CreateChatCompletionRequest`` of the API document.
 """
@@ -11,11 +11,11 @@ from openai_runs.backends.conversation import (
     Item,
     arguments_of,
     functions_of,
-    given,
     is_plain,
     output_of,
     parameters_of,
     text_of,
+    without_none,
 )
 from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.errors import BackendError
@@ -30,7 +30,7 @@ from openai_runs.models.tool import (
 )
 
 Json: TypeAlias = dict[str, Any]
-#: What an endpoint calls the limit of the answer: older servers know the second name only, and ignore the first.
+#: The endpoint's name for the limit of output tokens: older servers only know the second, and ignore the first.
 MaxTokensField: TypeAlias = Literal["max_completion_tokens", "max_tokens"]
 
 
@@ -41,20 +41,20 @@ def chat_body(
     *,
     max_tokens_field: MaxTokensField = "max_completion_tokens",
 ) -> Json:
-    """Write the body of a request.
+    """Make the body of a request.
 
     Args:
-        request: What to ask.
-        items: Which of the request's items the model sees.
-        model: The endpoint's name of the model.
-        max_tokens_field: What the endpoint calls the limit of the answer.
+        request: The model request.
+        items: Those of the request's items that the model sees.
+        model: The endpoint's name for the model.
+        max_tokens_field: The endpoint's name for the limit of output tokens.
 
     Raises:
-        BackendError: A message cannot be said here.
+        BackendError: A message has content that this API does not accept.
     """
     messages = list(_messages(items))
     if request.instructions:
-        # Not "developer": newer models take "system" for it, and other servers know no such role.
+        # Not "developer": newer models accept "system" too, and other servers do not know "developer".
         messages.insert(0, {"role": "system", "content": request.instructions})
     body: Json = {
         "model": model,
@@ -65,13 +65,13 @@ def chat_body(
     if tools := [_tool(function) for function in functions_of(request)]:
         body["tools"] = tools
         body["tool_choice"] = _tool_choice(request)
-        if not request.parallel_tool_calls:  # true is the default, and some models refuse to be told
+        if not request.parallel_tool_calls:  # true is the default, and some models refuse the parameter
             body["parallel_tool_calls"] = False
     match request.response_format:
         case JsonSchemaFormat(json_schema=schema):
             body["response_format"] = {
                 "type": "json_schema",
-                "json_schema": given(
+                "json_schema": without_none(
                     name=schema.name, description=schema.description, schema=schema.schema, strict=schema.strict
                 ),
             }
@@ -79,7 +79,7 @@ def chat_body(
             body["response_format"] = {"type": "json_object"}
         case TextFormat():
             body["response_format"] = {"type": "text"}
-    return body | given(
+    return body | without_none(
         **{max_tokens_field: request.max_completion_tokens},
         temperature=request.temperature,
         top_p=request.top_p,
@@ -88,13 +88,13 @@ def chat_body(
 
 
 def _tool(function: Function) -> Json:
-    shown = given(
+    declaration = without_none(
         name=function.name,
         description=function.description,
         parameters=parameters_of(function),
         strict=function.strict,
     )
-    return {"type": "function", "function": shown}
+    return {"type": "function", "function": declaration}
 
 
 def _tool_choice(request: ModelRequest) -> Any:
@@ -106,36 +106,36 @@ def _tool_choice(request: ModelRequest) -> Any:
 
 def _messages(items: Sequence[Item]) -> Iterator[Json]:
     ids = CallIds()
-    waiting: Json | None = None  # an assistant's message that calls of the same run may belong to
-    speaker: str | None = None  # that run
+    pending: Json | None = None  # an assistant's message, held back since tool calls of the same run belong into it
+    pending_run_id: str | None = None
     for item in items:
         if isinstance(item, RunStep):
             calls = item.function_calls
-            if not calls:  # of the endpoint's own tools: what came of them is in the answer
+            if not calls:  # only hosted tool calls, whose results are in the assistant's message
                 continue
-            said, waiting = (waiting, None) if speaker == item.run_id else (None, waiting)
-            if waiting:
-                yield waiting
-                waiting = None
-            named = [(ids(call), call) for call in calls]
+            message, pending = (pending, None) if pending_run_id == item.run_id else (None, pending)
+            if pending:
+                yield pending
+                pending = None
+            calls_by_id = [(ids(call), call) for call in calls]
             yield {
-                # A model that speaks and calls does both in one message.
+                # Text and tool calls of one model call are one message.
                 "role": "assistant",
-                "content": said["content"] if said else None,
-                "tool_calls": [_call(id, call) for id, call in named],
+                "content": message["content"] if message else None,
+                "tool_calls": [_call(id, call) for id, call in calls_by_id],
             }
-            for id, call in named:
+            for id, call in calls_by_id:
                 yield {"role": "tool", "tool_call_id": id, "content": output_of(call)}
             continue
-        if waiting:
-            yield waiting
+        if pending:
+            yield pending
         message = _message(item)
-        waiting = message if message and message["role"] == "assistant" else None
-        speaker = item.run_id
-        if message and not waiting:
+        pending = message if message and message["role"] == "assistant" else None
+        pending_run_id = item.run_id
+        if message and not pending:
             yield message
-    if waiting:
-        yield waiting
+    if pending:
+        yield pending
 
 
 def _call(id: str, call: FunctionStepCall) -> Json:
@@ -144,11 +144,11 @@ def _call(id: str, call: FunctionStepCall) -> Json:
 
 
 def _message(message: Message) -> Json | None:
-    """One message; ``None`` if it says nothing, such as an answer that was cancelled before its first word."""
+    """One message; ``None`` if it is empty, as when the run was cancelled before the first word."""
     if is_plain(message):
-        words = text_of(message)
+        text = text_of(message)
         role = "user" if message.role == MessageRole.USER else "assistant"
-        return {"role": role, "content": words} if words else None
+        return {"role": role, "content": text} if text else None
     return {"role": "user", "content": list(_parts(message))}
 
 
@@ -158,10 +158,10 @@ def _parts(message: Message) -> Iterator[Json]:
             case TextContent(text=text):
                 yield {"type": "text", "text": text.value}
             case ImageUrlContent(image_url=image):
-                yield {"type": "image_url", "image_url": given(url=image.url, detail=image.detail)}
+                yield {"type": "image_url", "image_url": without_none(url=image.url, detail=image.detail)}
             case _:
                 raise BackendError(
                     "invalid_prompt",
                     f"message {message.id} has a part of type {part.type!r}, which ChatCompletionsBackend cannot send: "
-                    "Chat Completions has no uploaded images; give the image by its URL (image_url)",
+                    "Chat Completions does not accept uploaded images; pass the image by its URL (image_url)",
                 )

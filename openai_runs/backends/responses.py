@@ -1,4 +1,4 @@
-"""`ResponsesBackend`: OpenAI's Responses API, and servers that speak it."""
+"""`ResponsesBackend`: OpenAI's Responses API, and other servers that have it."""
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
@@ -21,14 +21,14 @@ from openai_runs.models.tool import JsonObjectFormat, JsonSchemaFormat
 
 _logger = logging.getLogger("openai_runs.backends.model_backend")
 
-_LEAST_OUTPUT_TOKENS: Final = 16  # that the API can be asked for
+_MIN_OUTPUT_TOKENS: Final = 16  # the API refuses a lower limit
 
 
 class ResponsesBackend(LiveBackend):
     """A model behind ``POST /responses``, whose endpoint may also search files and run code.
 
-    Nothing is kept there, unless it works in the background: then a call goes on when the connection is lost or this
-    process dies, and is taken up again.
+    The endpoint stores nothing, unless ``background`` is true: then a call goes on if the connection is lost or this
+    process dies, and is resumed.
     """
 
     kind: ClassVar[Kind] = "responses"
@@ -42,17 +42,17 @@ class ResponsesBackend(LiveBackend):
         poll_every: float = 2.0,
         **options: Unpack[LiveOptions],
     ) -> None:
-        """Say where the model is; nothing is opened yet.
+        """Configure the backend; the engine opens it.
 
         Args:
             base_url: What comes before ``/responses``.
             api_key: The bearer token, or an async callable that returns a fresh one. ``None``: none is sent.
-            background: Whether calls go on without us. Answers are kept at the endpoint then, for a while.
-            poll_every: Seconds between two looks at a call whose stream is lost for good.
+            background: Whether calls go on at the endpoint without a connection. It then stores responses for a while.
+            poll_every: Seconds between two polls of a call whose stream cannot be resumed.
             **options: See `LiveOptions`.
 
         Raises:
-            ValueError: ``base_url`` is no URL, or a header cannot be sent.
+            ValueError: ``base_url`` is not a URL, or a header is invalid.
         """
         super().__init__(base_url, api_key, **options)
         self._background = background
@@ -61,77 +61,77 @@ class ResponsesBackend(LiveBackend):
     async def abandon(self, handle: str) -> None:
         """Stop a call that goes on at the endpoint."""
         try:
-            await self._endpoint.ask("POST", "/responses/{response_id}/cancel", response_id=handle)
+            await self._endpoint.request("POST", "/responses/{response_id}/cancel", response_id=handle)
         except FAILURES as error:
-            # It may have ended by itself; if not, it will, and nobody is going to look at it.
+            # Harmless: the response has ended by itself, or will, and nothing reads it.
             _logger.info("the response %s could not be cancelled: %s", handle, error)
 
-    def _answer(self, request: ModelRequest, items: Sequence[Item]) -> AsyncGenerator[BackendEvent]:
+    def _call_model(self, request: ModelRequest, items: Sequence[Item]) -> AsyncGenerator[BackendEvent]:
         limit = request.max_completion_tokens
-        if limit is not None and limit < _LEAST_OUTPUT_TOKENS:
-            return _nothing_left()
+        if limit is not None and limit < _MIN_OUTPUT_TOKENS:
+            return _out_of_tokens()
         reader = ResponsesStream(
             limit,
             marks_citations=not isinstance(request.response_format, JsonObjectFormat | JsonSchemaFormat),
             detaches=self._background,
         )
         if request.handle is not None:
-            return self._taken_up(request, items, reader, request.handle)
+            return self._resume(request, items, reader, request.handle)
         if self._background:
-            return self._in_background(request, items, reader)
-        return self._called(request, items, reader)
+            return self._start_in_background(request, items, reader)
+        return self._start(request, items, reader)
 
-    def _called(
+    def _start(
         self, request: ModelRequest, items: Sequence[Item], reader: ResponsesStream
     ) -> AsyncGenerator[BackendEvent]:
-        body = responses_body(request, items, self._model(request.model), background=self._background)
-        return self._endpoint.listen(reader, "/responses", body=self._with_extra(body))
+        body = responses_body(request, items, self._model_name(request.model), background=self._background)
+        return self._endpoint.stream_events(reader, "/responses", body=self._with_extra_fields(body))
 
-    async def _in_background(
+    async def _start_in_background(
         self, request: ModelRequest, items: Sequence[Item], reader: ResponsesStream
     ) -> AsyncGenerator[BackendEvent]:
         try:
-            async with aclosing(self._called(request, items, reader)) as events:
+            async with aclosing(self._start(request, items, reader)) as events:
                 async for event in events:
                     yield event
             return
         except (CutError, TransportError) as error:
-            if reader.response_id is None:  # nothing is known of it, so it is made again
+            if reader.response_id is None:  # cannot be resumed without an ID; `LiveBackend` retries
                 raise
-            _logger.info("response %s: the stream was lost, and is taken up again: %s", reader.response_id, error)
-        async with aclosing(self._rest_of(reader, reader.response_id)) as events:
+            _logger.info("response %s: the stream was lost, and is resumed: %s", reader.response_id, error)
+        async with aclosing(self._rest(reader, reader.response_id)) as events:
             async for event in events:
                 yield event
 
-    async def _taken_up(
+    async def _resume(
         self, request: ModelRequest, items: Sequence[Item], reader: ResponsesStream, handle: str
     ) -> AsyncGenerator[BackendEvent]:
-        """Tell all of a call that went on while nobody listened."""
+        """Yield all events of a call that went on while this process was down."""
         try:
-            async with aclosing(self._rest_of(reader, handle)) as events:
+            async with aclosing(self._rest(reader, handle)) as events:
                 async for event in events:
                     yield event
             return
         except NotFoundError:
             if reader.response_id is not None:
                 raise
-            _logger.info("response %s: the endpoint does not have it any more; the call is made again", handle)
-        call = self._in_background if self._background else self._called
+            _logger.info("response %s: the endpoint does not have it any more; the call is repeated", handle)
+        call = self._start_in_background if self._background else self._start
         async with aclosing(call(request, items, reader)) as events:
             async for event in events:
                 yield event
 
-    async def _rest_of(self, reader: ResponsesStream, response_id: str) -> AsyncGenerator[BackendEvent]:
-        """Tell what has not been told: by streams for as long as they bring something, then by looking."""
+    async def _rest(self, reader: ResponsesStream, response_id: str) -> AsyncGenerator[BackendEvent]:
+        """Yield the events that have not come yet: by streaming while streams bring new ones, then by polling."""
         is_new, before = reader.response_id is None, -1
-        # Without numbers, a stream could only begin at the beginning.
-        while is_new or (reader.last is not None and reader.last > before):
-            is_new, before = False, -1 if reader.last is None else reader.last
+        # Without sequence numbers, a stream could only start from the beginning.
+        while is_new or (reader.last_sequence_number is not None and reader.last_sequence_number > before):
+            is_new, before = False, -1 if reader.last_sequence_number is None else reader.last_sequence_number
             reader.resume()
-            after = {} if reader.last is None else {"starting_after": reader.last}
+            after = {} if reader.last_sequence_number is None else {"starting_after": reader.last_sequence_number}
             try:
                 async with aclosing(
-                    self._endpoint.listen(
+                    self._endpoint.stream_events(
                         reader, "/responses/{response_id}", query={"stream": "true", **after}, response_id=response_id
                     )
                 ) as events:
@@ -141,20 +141,20 @@ class ResponsesBackend(LiveBackend):
             except NotFoundError:
                 raise
             except (CutError, TransportError, ResponseError) as error:
-                # Not every endpoint streams a second time; looking is always possible.
+                # Not every endpoint can stream a response again; polling always works.
                 _logger.info("response %s: the stream ended early: %s", response_id, error)
                 if isinstance(error, ResponseError):
                     break
-        async with aclosing(self._looked_at(reader, response_id)) as events:
+        async with aclosing(self._poll(reader, response_id)) as events:
             async for event in events:
                 yield event
 
-    async def _looked_at(self, reader: ResponsesStream, response_id: str) -> AsyncGenerator[BackendEvent]:
+    async def _poll(self, reader: ResponsesStream, response_id: str) -> AsyncGenerator[BackendEvent]:
         failures = 0
         while not reader.is_done:
             pause = self._poll_every
             try:
-                answer = await self._endpoint.ask("GET", "/responses/{response_id}", response_id=response_id)
+                response = await self._endpoint.request("GET", "/responses/{response_id}", response_id=response_id)
             except (TransportError, ResponseError) as error:
                 failures += 1
                 if failures > self._max_retries or not is_transient(error):
@@ -162,11 +162,11 @@ class ResponsesBackend(LiveBackend):
                 pause = max(pause, server_delay(error) or 0.0)
             else:
                 failures = 0
-                for event in reader.take(answer):
+                for event in reader.feed_response(response):
                     yield event
             if not reader.is_done:
                 await anyio.sleep(pause)
 
 
-async def _nothing_left() -> AsyncGenerator[BackendEvent]:
+async def _out_of_tokens() -> AsyncGenerator[BackendEvent]:
     yield Finished("max_tokens")

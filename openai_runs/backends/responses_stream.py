@@ -1,8 +1,8 @@
-"""Reads the event stream of a Responses answer, or the answer as a whole. No I/O.
+"""Reads the event stream of a response of the Responses API, or the response as a whole. No I/O.
 
-Source: ``ResponseStreamEvent`` of the API document. Servers leave out indexes, sequence numbers, IDs, and the events
-that say a thing a second time. So an item is found by whatever names it, else it is the latest; and what an item says
-at its end is held against what has been told of it: the rest is told then, which reads a whole answer just as well.
+Source: ``ResponseStreamEvent`` of the API document. Servers leave out indexes, sequence numbers, IDs, and events that
+repeat others. So an item is found by whatever identifies it, else it is the latest one. The final form of an item is
+compared with what its events have reported, and the rest is reported then; a whole response is read the same way.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from openai_runs.backends.hosted_tools import (
     code_interpreter_call,
     file_citation,
     file_search_call,
-    made_file,
+    generated_file,
 )
 from openai_runs.backends.model_backend import (
     AnnotationAdded,
@@ -34,16 +34,16 @@ from openai_runs.backends.stream_reading import (
     StreamError,
     array,
     mapping,
-    parsed,
+    parse_event,
     reported_error,
     text,
-    tokens,
+    usage_report,
 )
 from openai_runs.errors import ProtocolError
 
 Json: TypeAlias = Mapping[str, Any]
 
-_INCOMPLETE: Final[Mapping[str, FinishReason]] = {
+_INCOMPLETE_REASONS: Final[Mapping[str, FinishReason]] = {
     "max_output_tokens": "max_tokens",
     "content_filter": "content_filter",
 }
@@ -51,270 +51,268 @@ _INCOMPLETE: Final[Mapping[str, FinishReason]] = {
 
 @define
 class _Item:
-    """One item of the output, as far as it has been told."""
+    """One item of the output, and how much of it has been reported."""
 
     id: str = ""
-    said: str = ""  # of a message: text and refusals, as the endpoint wrote them
-    notes: int = 0  # annotations told
-    call: CallParts | None = None  # of a function
-    is_settled: bool = False
+    text: str = ""  # a message's text and refusals so far, as the endpoint sent them
+    annotations: int = 0  # how many have been reported
+    call: CallParts | None = None  # of a function call
+    is_done: bool = False
 
 
 @define
 class ResponsesStream:
-    """One answer: events in, the engine's events out."""
+    """Reads one response: the stream's events in, backend events out."""
 
-    _limit: int | None = None  #: the tokens that the answer may have
+    _limit: int | None = None  #: the most tokens that the response may have
     _marks_citations: bool = field(
         default=True, alias="marks_citations"
-    )  #: whether citations may be written into the text, which would spoil JSON
-    _detaches: bool = field(default=False, alias="detaches")  #: whether the endpoint goes on without us
+    )  #: whether to insert citation markers into the text, which would break JSON
+    _detaches: bool = field(default=False, alias="detaches")  #: whether the endpoint goes on without a connection
     response_id: str | None = field(default=None, init=False)
-    last: int | None = field(default=None, init=False)  #: the number of the latest event, to resume after it
-    is_done: bool = field(default=False, init=False)  #: whether all of the answer has been told
+    last_sequence_number: int | None = field(default=None, init=False)  #: where to resume the stream
+    is_done: bool = field(default=False, init=False)  #: whether the whole response has been reported
     _items: list[_Item] = field(factory=list, init=False)
-    _at: dict[int, _Item] = field(factory=dict, init=False)  # by output index
+    _items_by_index: dict[int, _Item] = field(factory=dict, init=False)  # by output index
     _calls: list[CallParts] = field(factory=list, init=False)
-    _written: list[str] = field(factory=list, init=False)  # the text part being written, with our citation marks
+    _text_part: list[str] = field(factory=list, init=False)  # the current text part, with our citation markers
     _citations: int = field(default=0, init=False)
     _is_refusing: bool = field(default=False, init=False)
     _resumed_after: int | None = field(default=None, init=False)
 
     @property
-    def is_whole(self) -> bool:
-        """Whether the model has ended, which the last event says."""
+    def is_complete(self) -> bool:
+        """Whether the model's output is complete, which only the last event shows."""
         return self.is_done
 
     def feed(self, event: bytes, data: bytes) -> list[BackendEvent]:
-        """Take one event of the stream.
+        """Read one event of the stream.
 
         Args:
-            event: Its name; some servers give none, which reads ``message``.
+            event: Its name; without one, as from some servers, it is ``message``.
             data: Its data.
 
         Raises:
-            StreamError: It cannot be read, or reports that there will be no answer.
+            StreamError: The event is invalid, or reports an error.
         """
         if self.is_done or data.startswith(b"[DONE]"):  # servers that also speak Chat Completions end like this
             return []
-        fields = parsed(data)
+        fields = parse_event(data)
         if isinstance(number := fields.get("sequence_number"), int):
             if self._resumed_after is not None and number <= self._resumed_after:
-                return []  # told already
-            self.last = number
+                return []  # reported already
+            self.last_sequence_number = number
         kind = text(fields.get("type"), "a type") or event.decode(errors="replace")
         if kind == "error" or fields.get("error"):
             raise reported_error(fields.get("error") or fields)
-        if (read := _READERS.get(kind)) is not None:
-            return read(self, fields)
+        if (handle := _HANDLERS.get(kind)) is not None:
+            return handle(self, fields)
         status = kind.removeprefix("response.")
-        return self.take(mapping(fields.get("response"), "a response"), status) if status in _STATUSES else []
+        return self.feed_response(mapping(fields.get("response"), "a response"), status) if status in _STATUSES else []
 
     def end(self) -> list[BackendEvent]:
-        """Take it that the stream has ended.
+        """Read the end of the stream.
 
         Raises:
-            CutError: The answer has not.
+            CutError: The response is incomplete.
         """
         if not self.is_done:
-            raise CutError("the endpoint's answer was cut off before its end")
+            raise CutError("the endpoint's response was cut off before its end")
         return []
 
     def resume(self) -> None:
-        """Take it that the stream goes on, from another connection."""
-        self._resumed_after = self.last
+        """Expect the stream to go on in another connection, which may repeat events."""
+        self._resumed_after = self.last_sequence_number
 
-    def take(self, response: Json, status: str = "") -> list[BackendEvent]:
-        """Take the answer as it stands: whole, if it has ended.
+    def feed_response(self, response: Json, status: str = "") -> list[BackendEvent]:
+        """Read the response object in its current state; if it has ended, report the rest of it.
 
         Args:
-            response: The answer.
-            status: What it is, if the answer itself does not count.
+            response: The object.
+            status: Its status, which wins over the object's own.
 
         Raises:
-            StreamError: There is none, and will be none.
+            StreamError: The response has failed, or the object is invalid.
         """
-        known, self.response_id = self.response_id, text(response.get("id"), "an ID") or self.response_id
+        known_id, self.response_id = self.response_id, text(response.get("id"), "an ID") or self.response_id
         status = status or text(response.get("status"), "a status")
         if error := response.get("error"):
             raise reported_error(error)
         if status in ("created", "queued", "in_progress"):
-            return [Detached(self.response_id)] if self._detaches and self.response_id and not known else []
+            return [Detached(self.response_id)] if self._detaches and self.response_id and not known_id else []
         if status not in ("completed", "incomplete"):
-            raise StreamError(f"the endpoint ended the response as {status!r:.100}", repeatable=status == "failed")
+            raise StreamError(f"the endpoint sent a response with status {status!r:.100}", retryable=status == "failed")
         events = [
             event
             for index, item in enumerate(array(response.get("output"), "output"))
-            for event in self._item_done({"item": item}, index)
+            for event in self._on_item_done({"item": item}, index)
         ]
-        return [*events, *self._end(response, status)]
+        return [*events, *self._finish(response, status)]
 
-    def _end(self, response: Json, status: str) -> list[BackendEvent]:
-        usage = tokens(response.get("usage"), "input_tokens", "output_tokens")
+    def _finish(self, response: Json, status: str) -> list[BackendEvent]:
+        usage = usage_report(response.get("usage"), "input_tokens", "output_tokens")
         reason: FinishReason = "tool_calls" if self._calls else "stop"
         if status == "incomplete":
             why = text(mapping(response.get("incomplete_details"), "details").get("reason"), "a reason")
-            if why not in _INCOMPLETE:
-                raise StreamError(
-                    f"the response is incomplete for a reason that this backend does not know: {why!r:.100}"
-                )
-            reason = _INCOMPLETE[why]
+            if why not in _INCOMPLETE_REASONS:
+                raise StreamError(f"the endpoint sent an incomplete response with an unknown reason: {why!r:.100}")
+            reason = _INCOMPLETE_REASONS[why]
         elif usage and self._limit is not None and usage.completion_tokens >= self._limit:
-            reason = "max_tokens"  # llama.cpp does not tell an answer that was cut off from one that is complete
+            reason = "max_tokens"  # llama.cpp reports a truncated response as completed
         events: list[BackendEvent] = []
-        if reason in ("stop", "tool_calls"):  # otherwise a call may well be cut off, and none is made
+        if reason in ("stop", "tool_calls"):  # for other reasons, calls may be cut off, so none is made
             events += [event for call in self._calls for event in call.end()]
         if usage is not None:
             events.append(usage)
         self.is_done = True
         return [*events, Finished(reason)]
 
-    def _item_added(self, fields: Json) -> list[BackendEvent]:
-        return self._begun(self._item_of(fields, is_new=True), mapping(fields.get("item"), "an item"))
+    def _on_item_added(self, fields: Json) -> list[BackendEvent]:
+        return self._begin_call(self._find_item(fields, is_new=True), mapping(fields.get("item"), "an item"))
 
-    def _begun(self, item: _Item, shown: Json) -> list[BackendEvent]:
+    def _begin_call(self, item: _Item, shown: Json) -> list[BackendEvent]:
         if shown.get("type") != "function_call":
             return []
-        # Its arguments, if they are here, are those of its end.
-        return self._call_of(item).add(text(shown.get("call_id"), "an ID"), text(shown.get("name"), "a name"))
+        # Arguments in the item are ignored here: they are those of its end, which `_finish_call` compares.
+        return self._call_for(item).add(text(shown.get("call_id"), "an ID"), text(shown.get("name"), "a name"))
 
-    def _arguments(self, fields: Json) -> list[BackendEvent]:
-        return self._call_of(self._item_of(fields)).add(arguments=text(fields.get("delta"), "a delta"))
+    def _on_arguments_delta(self, fields: Json) -> list[BackendEvent]:
+        return self._call_for(self._find_item(fields)).add(arguments=text(fields.get("delta"), "a delta"))
 
-    def _call_of(self, item: _Item) -> CallParts:
+    def _call_for(self, item: _Item) -> CallParts:
         if item.call is None:
             item.call = CallParts(len(self._calls))
             self._calls.append(item.call)
         return item.call
 
-    def _text(self, fields: Json) -> list[BackendEvent]:
-        return self._say(self._item_of(fields), text(fields.get("delta"), "a delta"), is_refusal=False)
+    def _on_text_delta(self, fields: Json) -> list[BackendEvent]:
+        return self._report_text(self._find_item(fields), text(fields.get("delta"), "a delta"), is_refusal=False)
 
-    def _refusal(self, fields: Json) -> list[BackendEvent]:
-        return self._say(self._item_of(fields), text(fields.get("delta"), "a delta"), is_refusal=True)
+    def _on_refusal_delta(self, fields: Json) -> list[BackendEvent]:
+        return self._report_text(self._find_item(fields), text(fields.get("delta"), "a delta"), is_refusal=True)
 
-    def _say(self, item: _Item, words: str, *, is_refusal: bool) -> list[BackendEvent]:
+    def _report_text(self, item: _Item, words: str, *, is_refusal: bool) -> list[BackendEvent]:
         if not words:
             return []
         if is_refusal != self._is_refusing:
-            self._written.clear()  # another part of the message
+            self._text_part.clear()  # a new part of the message
             self._is_refusing = is_refusal
-        is_new, item.said = not item.said, item.said + words
-        if is_new and self._written:
-            words = f"\n\n{words}"  # two messages in a row are one here
-        self._written.append(words)
+        is_new, item.text = not item.text, item.text + words
+        if is_new and self._text_part:
+            words = f"\n\n{words}"  # consecutive message items are one message here
+        self._text_part.append(words)
         return [RefusalChunk(words) if is_refusal else TextChunk(words)]
 
-    def _annotation(self, fields: Json) -> list[BackendEvent]:
-        item = self._item_of(fields)
-        item.notes += 1
-        return self._note(mapping(fields.get("annotation"), "an annotation"))
+    def _on_annotation(self, fields: Json) -> list[BackendEvent]:
+        item = self._find_item(fields)
+        item.annotations += 1
+        return self._report_annotation(mapping(fields.get("annotation"), "an annotation"))
 
-    def _note(self, note: Json) -> list[BackendEvent]:
-        """Tell of an annotation; those of tools that no assistant has are left out."""
-        written = "".join(self._written)
+    def _report_annotation(self, note: Json) -> list[BackendEvent]:
+        """Report an annotation; those of tools that assistants do not have are skipped."""
+        written = "".join(self._text_part)
         match note.get("type"):
             case "file_citation":
-                # Programs look in the answer for a citation's text and replace it. This API has a place, and no text.
+                # Programs search the message for a citation's text and replace it; this API only has its position.
                 name = text(note.get("filename"), "a file name") or text(note.get("file_id"), "an ID")
-                mark = citation_marker(self._citations, name)
+                marker = citation_marker(self._citations, name)
                 self._citations += 1
                 if not self._marks_citations:
-                    return [AnnotationAdded(file_citation(note, mark, len(written), len(written)))]
-                self._written.append(mark)
-                place = len(written), len(written) + len(mark)
-                return [TextChunk(mark), AnnotationAdded(file_citation(note, mark, *place))]
+                    return [AnnotationAdded(file_citation(note, marker, len(written), len(written)))]
+                self._text_part.append(marker)
+                place = len(written), len(written) + len(marker)
+                return [TextChunk(marker), AnnotationAdded(file_citation(note, marker, *place))]
             case "container_file_citation" | "file_path":
-                return [AnnotationAdded(made_file(note, written))]
+                return [AnnotationAdded(generated_file(note, written))]
             case _:
                 return []
 
-    def _item_done(self, fields: Json, position: int | None = None) -> list[BackendEvent]:
-        item, shown = self._item_of(fields, position), mapping(fields.get("item"), "an item")
-        if item.is_settled:
+    def _on_item_done(self, fields: Json, position: int | None = None) -> list[BackendEvent]:
+        item, shown = self._find_item(fields, position), mapping(fields.get("item"), "an item")
+        if item.is_done:
             return []
-        item.is_settled = True
+        item.is_done = True
         match shown.get("type"):
             case "message":
-                return self._message_done(item, shown)
+                return self._finish_message(item, shown)
             case "function_call":
-                return self._call_done(item, shown)
+                return self._finish_call(item, shown)
             case "file_search_call":
-                self._written.clear()  # text after it is another message
+                self._text_part.clear()  # text after it belongs to a new message
                 return [HostedToolCall(file_search_call(shown))]
             case "code_interpreter_call":
-                self._written.clear()
+                self._text_part.clear()
                 return [HostedToolCall(code_interpreter_call(shown))]
-            case _:  # reasoning, and the calls of tools that no assistant has
+            case _:  # reasoning, and calls of tools that assistants do not have
                 return []
 
-    def _message_done(self, item: _Item, shown: Json) -> list[BackendEvent]:
-        """Tell what a message says beyond what has been told; that counts where the two differ: some servers trim."""
+    def _finish_message(self, item: _Item, shown: Json) -> list[BackendEvent]:
+        """Report what a final message has beyond its events; where they differ, the events stand: some servers trim."""
         events: list[BackendEvent] = []
-        told, notes = item.said, item.notes
+        reported, annotation_count = item.text, item.annotations
         for content in array(shown.get("content"), "content"):
             part = mapping(content, "content")
             is_refusal = part.get("type") == "refusal"
             words = text(part.get("refusal" if is_refusal else "text"), "content")
-            if not words.startswith(told[: len(words)]):
+            if not words.startswith(reported[: len(words)]):
                 break
-            at, told = min(len(told), len(words)), told[len(words) :]
+            at, reported = min(len(reported), len(words)), reported[len(words) :]
             annotations = [mapping(note, "an annotation") for note in array(part.get("annotations"), "annotations")]
-            for note in annotations[notes:]:
-                # A citation is marked where it belongs, any other note is about words that are there.
+            for note in annotations[annotation_count:]:
+                # The marker of a citation goes to its index; other annotations are about text that is complete.
                 place = note.get("index") if note.get("type") == "file_citation" else len(words)
                 if isinstance(place, int) and at < place <= len(words):
-                    events += self._say(item, words[at:place], is_refusal=is_refusal)
+                    events += self._report_text(item, words[at:place], is_refusal=is_refusal)
                     at = place
-                events += self._note(note)
-            notes = max(notes - len(annotations), 0)
-            events += self._say(item, words[at:], is_refusal=is_refusal)
+                events += self._report_annotation(note)
+            annotation_count = max(annotation_count - len(annotations), 0)
+            events += self._report_text(item, words[at:], is_refusal=is_refusal)
         return events
 
-    def _call_done(self, item: _Item, shown: Json) -> list[BackendEvent]:
-        events, call = self._begun(item, shown), self._call_of(item)
+    def _finish_call(self, item: _Item, shown: Json) -> list[BackendEvent]:
+        events, call = self._begin_call(item, shown), self._call_for(item)
         arguments = text(shown.get("arguments"), "arguments")
         if arguments.startswith(call.arguments):
             return [*events, *call.add(arguments=arguments[len(call.arguments) :])]
-        if arguments and not _is_same(arguments, call.arguments):
-            raise StreamError(f"the endpoint contradicts itself on the arguments of {call.name}", repeatable=False)
+        if arguments and not _is_same_json(arguments, call.arguments):
+            raise StreamError(f"the endpoint sent two different texts as the arguments of {call.name}", retryable=False)
         return events
 
-    def _item_of(self, fields: Json, position: int | None = None, *, is_new: bool = False) -> _Item:
-        """Find the item that an event is about: by index, ID, position in the whole, else the latest that goes on."""
+    def _find_item(self, fields: Json, position: int | None = None, *, is_new: bool = False) -> _Item:
+        """Find the item of an event: by index, ID, or position in the response, else the latest unfinished one."""
         index, shown = fields.get("output_index"), mapping(fields.get("item"), "an item")
         id = text(fields.get("item_id") or shown.get("id"), "an ID")
-        item = self._at.get(index) if isinstance(index, int) else None
+        item = self._items_by_index.get(index) if isinstance(index, int) else None
         if item is None and id:
             item = next((each for each in self._items if each.id == id), None)
         if item is None and position is not None:
             item = self._items[position] if position < len(self._items) else None
         elif item is None and not is_new and not isinstance(index, int):
-            item = next((each for each in reversed(self._items) if not each.is_settled), None)
+            item = next((each for each in reversed(self._items) if not each.is_done), None)
         if item is None:
             item = _Item(id)
             self._items.append(item)
         if isinstance(index, int):
-            self._at.setdefault(index, item)
+            self._items_by_index.setdefault(index, item)
         return item
 
 
-def _is_same(one: str, other: str) -> bool:
-    """Whether two JSON texts say the same."""
+def _is_same_json(one: str, other: str) -> bool:
+    """Whether two JSON texts have the same value."""
     try:
         return bool(_wire.decode(one) == _wire.decode(other))
-    except ProtocolError:  # at least one says nothing
+    except ProtocolError:  # at least one is not JSON
         return False
 
 
-#: What a response's status may be, and the events named after it.
+#: The statuses of a response; each is also the name of an event.
 _STATUSES: Final = frozenset({"created", "queued", "in_progress", "completed", "incomplete", "failed", "cancelled"})
 
-_READERS: Final[Mapping[str, Callable[[ResponsesStream, Json], list[BackendEvent]]]] = {
-    "response.output_item.added": ResponsesStream._item_added,  # noqa: SLF001
-    "response.output_text.delta": ResponsesStream._text,  # noqa: SLF001
-    "response.refusal.delta": ResponsesStream._refusal,  # noqa: SLF001
-    "response.function_call_arguments.delta": ResponsesStream._arguments,  # noqa: SLF001
-    "response.output_text.annotation.added": ResponsesStream._annotation,  # noqa: SLF001
-    "response.output_item.done": ResponsesStream._item_done,  # noqa: SLF001
+_HANDLERS: Final[Mapping[str, Callable[[ResponsesStream, Json], list[BackendEvent]]]] = {
+    "response.output_item.added": ResponsesStream._on_item_added,  # noqa: SLF001
+    "response.output_text.delta": ResponsesStream._on_text_delta,  # noqa: SLF001
+    "response.refusal.delta": ResponsesStream._on_refusal_delta,  # noqa: SLF001
+    "response.function_call_arguments.delta": ResponsesStream._on_arguments_delta,  # noqa: SLF001
+    "response.output_text.annotation.added": ResponsesStream._on_annotation,  # noqa: SLF001
+    "response.output_item.done": ResponsesStream._on_item_done,  # noqa: SLF001
 }

@@ -1,8 +1,8 @@
-"""Values that satisfy a JSON schema, for the arguments of rehearsed tool calls.
+"""Makes values that satisfy a JSON schema, for the arguments of scripted tool calls.
 
-Covers what schemas of functions are made of: types, ``enum``, ``const``, ``default``, ``examples``, objects, arrays,
-``$ref`` within the schema, ``allOf``, ``anyOf``, ``oneOf``, bounds and lengths, the usual formats. What it does not
-look at (``pattern``, ``not``, ``if``, ``contains`` …) it may break. The same schema always gives the same value.
+It supports what schemas of functions usually have: types, ``enum``, ``const``, ``default``, ``examples``, objects,
+arrays, ``$ref`` within the schema, ``allOf``, ``anyOf``, ``oneOf``, bounds and lengths, common formats. It ignores
+other keywords (``pattern``, ``not``, ``if``, ``contains`` …) and may break them. A schema always gives the same value.
 """
 
 import math
@@ -11,8 +11,8 @@ from typing import Any, Final
 
 _Schema = Mapping[str, Any]
 
-_DEEP: Final = 8  #: levels; from here on a recursive schema is left by the shortest way
-_OF_FORMAT: Final = {
+_MAX_DEPTH: Final = 8  #: levels after which a recursive schema is left by the shortest way
+_FORMAT_SAMPLES: Final = {
     "date": "2026-01-31",
     "date-time": "2026-01-31T12:00:00Z",
     "time": "12:00:00Z",
@@ -32,7 +32,7 @@ def sample(schema: _Schema | None) -> Any:
 
 
 def _value(schema: Any, root: _Schema, name: str, depth: int) -> Any:
-    schema = _resolved(schema, root, depth)
+    schema = _resolve(schema, root, depth)
     for word in ("const", "default"):
         if word in schema:
             return schema[word]
@@ -55,18 +55,18 @@ def _value(schema: Any, root: _Schema, name: str, depth: int) -> Any:
             return _text(schema, name)
 
 
-def _resolved(schema: Any, root: _Schema, depth: int) -> _Schema:
+def _resolve(schema: Any, root: _Schema, depth: int) -> _Schema:
     """A schema with its references followed, its combinations merged, and one alternative chosen."""
-    if not isinstance(schema, Mapping):  # `true`: anything will do
+    if not isinstance(schema, Mapping):  # `true`, which allows any value
         return {}
     resolved: dict[str, Any] = dict(schema)
-    for _ in range(_DEEP):  # a reference may lead to a reference, and back
+    for _ in range(_MAX_DEPTH):  # references may lead to references, also in a cycle
         parts = resolved.pop("allOf", [])
         if reference := resolved.pop("$ref", None):
-            parts = [*parts, _followed(reference, root)]
+            parts = [*parts, _resolve_reference(reference, root)]
         for word in ("anyOf", "oneOf"):
-            if alternatives := resolved.pop(word, None):  # the last one tends to be null, or a leaf: a way out
-                parts = [*parts, alternatives[-1 if depth >= _DEEP else 0]]
+            if alternatives := resolved.pop(word, None):  # the last one is often null or a leaf, which ends a recursion
+                parts = [*parts, alternatives[-1 if depth >= _MAX_DEPTH else 0]]
         if not parts:
             break
         for part in parts:
@@ -74,7 +74,7 @@ def _resolved(schema: Any, root: _Schema, depth: int) -> _Schema:
     return resolved
 
 
-def _followed(reference: str, root: _Schema) -> Any:
+def _resolve_reference(reference: str, root: _Schema) -> Any:
     found: Any = root
     for part in reference.removeprefix("#").split("/")[1:]:
         found = found.get(part.replace("~1", "/").replace("~0", "~"), {})
@@ -107,7 +107,7 @@ def _type_of(schema: _Schema) -> str:
 
 def _object(schema: _Schema, root: _Schema, depth: int) -> dict[str, Any]:
     properties, required = schema.get("properties", {}), schema.get("required", ())
-    # A function's optional parameters are rehearsed too; what is optional deeper down is left out.
+    # Optional parameters of the function are included; optional properties further down are not.
     names = dict.fromkeys([*(properties if depth < 2 else ()), *required])
     value = {name: _value(properties.get(name, {}), root, name, depth + 1) for name in names}
     for index in range(len(value), schema.get("minProperties", 0)):
@@ -122,12 +122,12 @@ def _array(schema: _Schema, root: _Schema, name: str, depth: int) -> list[Any]:
     schemas = [first[index] if index < len(first) else schema.get("items") for index in range(length)]
     items = [_value(each, root, name, depth + 1) for each in schemas]
     if schema.get("uniqueItems") and length > 1:
-        choices = _resolved(schema.get("items"), root, depth).get("enum")
-        items = choices[:length] if choices else [_varied(item, index) for index, item in enumerate(items)]
+        choices = _resolve(schema.get("items"), root, depth).get("enum")
+        items = choices[:length] if choices else [_make_distinct(item, index) for index, item in enumerate(items)]
     return items
 
 
-def _varied(item: Any, index: int) -> Any:
+def _make_distinct(item: Any, index: int) -> Any:
     if isinstance(item, str):
         return f"{item}{index}"
     return item + index if isinstance(item, int | float) else item
@@ -149,7 +149,7 @@ def _number(schema: _Schema, *, step: float | None) -> float:
 
 
 def _text(schema: _Schema, name: str) -> str:
-    if (text := _OF_FORMAT.get(schema.get("format", ""))) is not None:
+    if (text := _FORMAT_SAMPLES.get(schema.get("format", ""))) is not None:
         return text
     text = (name or "text").ljust(schema.get("minLength", 0), "x")
     return text[: schema.get("maxLength", len(text))]

@@ -1,4 +1,4 @@
-"""A backend that says and calls what it is told: for tests, for the demo, for rehearsing a program without a model."""
+"""`ScriptedBackend`: follows a script instead of a model, for tests, demos, and trying out a program."""
 
 import json
 import math
@@ -30,26 +30,26 @@ from openai_runs.models.tool import Function, FunctionTool, JsonObjectFormat, Js
 
 @frozen
 class Say:
-    """Text of the answer; it comes word by word."""
+    """Text of the message, sent word by word."""
 
     text: str
 
 
 @frozen
 class Refuse:
-    """A refusal to answer; it comes word by word."""
+    """A refusal, sent word by word."""
 
     text: str
 
 
 @frozen
 class Call:
-    """A call of a function, whether or not the run has such a tool.
+    """A function call, whether or not the run has such a tool.
 
     Attributes:
-        name: The function's.
-        arguments: A JSON object, or the very text, which may be anything but JSON.
-        id: Of the call. Unset: the engine makes one.
+        name: The function's name.
+        arguments: A JSON object, or a text to send as it is, which need not be JSON.
+        id: The call's ID. Unset: the engine makes one.
     """
 
     name: str
@@ -59,49 +59,50 @@ class Call:
 
 @frozen
 class Wait:
-    """Nothing, until an event is set; without an event, nothing for ever."""
+    """A pause until an event is set; without an event, forever."""
 
     event: anyio.Event | None = None
 
 
 @frozen
 class Stop:
-    """The end, for a reason; what comes behind it is not said."""
+    """The end of the model call, with a finish reason; parts after it are ignored."""
 
     reason: FinishReason
 
 
 @frozen
 class Fail:
-    """The end, by a failure of the model."""
+    """The end of the model call with an error."""
 
     code: Literal["server_error", "rate_limit_exceeded", "invalid_prompt"] = "server_error"
-    message: str = "The model failed, as it was told to."
+    message: str = "The model failed, as the script says."
 
 
 Part: TypeAlias = Say | Refuse | Call | Wait | Stop | Fail
-#: What happens in one model call: one thing, or several in turn.
+#: What happens in one model call: one part, or several in order.
 Turn: TypeAlias = Part | Sequence[Part]
 Script: TypeAlias = Sequence[Turn] | Callable[[ModelRequest], Turn]
 
 
 class ScriptedBackend(ModelBackend):
-    """Plays a model.
+    """Plays a model from a script.
 
     Without a script it calls each function tool once, with arguments that satisfy the function's schema, and then
-    answers from the outputs; without tools it answers by quoting what it was asked.
+    writes a message with the outputs; without tools it quotes the last message.
 
-    ``ScriptedBackend([Call("get_weather", {"city": "Oslo"}), Say("It is sunny.")])`` does so in every run: the first
-    turn is for a run's first model call, the second for the call that has the tool outputs. After the last turn it goes
-    on as without a script. A function is asked for each turn; `default_turn` is what would be done without it.
+    ``ScriptedBackend([Call("get_weather", {"city": "Oslo"}), Say("It is sunny.")])`` follows this script in every run:
+    the first turn is a run's first model call, the second the call after the tool outputs. After the last turn it goes
+    on as without a script. A script may also be a function, which is called for each turn; `default_turn` returns the
+    turn of a backend without a script.
 
-    Tokens are words, that is, what is between spaces. Prompt tokens are the words of the instructions and of all items
-    of the conversation, arguments and outputs included; completion tokens the words of what is said, and of
-    arguments. When ``max_completion_tokens`` are used up, it ends in the middle, as a model does.
+    Each word between spaces counts as a token. Prompt tokens are the words of the instructions and of all items of the
+    conversation, with arguments and outputs; completion tokens are the words of texts and arguments. When
+    ``max_completion_tokens`` are used up, it stops in the middle, as a model does.
     """
 
     def __init__(self, script: Script | None = None) -> None:
-        """Tell it what to do.
+        """Set the script.
 
         Args:
             script: A turn for each model call of a run, or a function from request to turn.
@@ -109,11 +110,11 @@ class ScriptedBackend(ModelBackend):
         self._script = script
 
     async def respond(self, request: ModelRequest) -> AsyncGenerator[BackendEvent]:
-        """Play the turn that a request asks for."""
-        await anyio.lowlevel.checkpoint()  # a model takes its time: others get their turn
+        """Play the turn for this request."""
+        await anyio.lowlevel.checkpoint()  # a real model call lets other tasks run
         turn = self._turn(request)
-        left = math.inf if request.max_completion_tokens is None else request.max_completion_tokens
-        prompt, used = _words_of(request), 0
+        tokens_left = math.inf if request.max_completion_tokens is None else request.max_completion_tokens
+        prompt, used = _count_words(request), 0
         reason: FinishReason = "stop"
         for event in _events(turn if isinstance(turn, Sequence) else (turn,)):
             if isinstance(event, Wait):
@@ -126,7 +127,7 @@ class ScriptedBackend(ModelBackend):
                 reason = event.reason
                 break
             words = len((event.arguments if isinstance(event, ToolCallChunk) else event.text).split())
-            if used + words > left:
+            if used + words > tokens_left:
                 reason = "max_tokens"
                 break
             used += words
@@ -142,9 +143,9 @@ class ScriptedBackend(ModelBackend):
 
 
 def default_turn(request: ModelRequest) -> Turn:
-    """What a `ScriptedBackend` does without a script."""
+    """The turn of a `ScriptedBackend` without a script."""
     calls = _calls_to_make(request)
-    return [Call(function.name, sample(function.parameters)) for function in calls] or Say(_answer(request))
+    return [Call(function.name, sample(function.parameters)) for function in calls] or Say(_message_text(request))
 
 
 def _events(turn: Sequence[Part]) -> Iterator[TextChunk | RefusalChunk | ToolCallChunk | Wait | Stop | Fail]:
@@ -152,9 +153,9 @@ def _events(turn: Sequence[Part]) -> Iterator[TextChunk | RefusalChunk | ToolCal
     for part in turn:
         match part:
             case Say(text):
-                yield from (TextChunk(piece) for piece in _pieces(text))
+                yield from (TextChunk(word) for word in _words(text))
             case Refuse(text):
-                yield from (RefusalChunk(piece) for piece in _pieces(text))
+                yield from (RefusalChunk(word) for word in _words(text))
             case Call(name, arguments, id):
                 yield ToolCallChunk(calls, id, name)
                 yield ToolCallChunk(calls, arguments=arguments if isinstance(arguments, str) else json.dumps(arguments))
@@ -163,8 +164,8 @@ def _events(turn: Sequence[Part]) -> Iterator[TextChunk | RefusalChunk | ToolCal
                 yield part
 
 
-def _pieces(text: str) -> list[str]:
-    """The words of a text, each with the space before it; the last one with what is behind it."""
+def _words(text: str) -> list[str]:
+    """The words of a text, each with the space before it; the last one also with the space after it."""
     return re.findall(r"\s*\S+(?:\s+$)?|\s+", text)
 
 
@@ -177,11 +178,11 @@ def _calls_to_make(request: ModelRequest) -> Sequence[Function]:
     if choice == "none" or (request.parallel_tool_calls and request.rounds):
         return ()
     made = {call.function.name for step in request.rounds for call in step.function_calls}
-    due = [function for function in functions if function.name not in made]
-    return due if request.parallel_tool_calls else due[:1]
+    remaining = [function for function in functions if function.name not in made]
+    return remaining if request.parallel_tool_calls else remaining[:1]
 
 
-def _answer(request: ModelRequest) -> str:
+def _message_text(request: ModelRequest) -> str:
     outputs = [
         (call.function.name, call.function.output or "") for step in request.rounds for call in step.function_calls
     ]
@@ -193,7 +194,7 @@ def _answer(request: ModelRequest) -> str:
     return "\n".join(f"{name} answered: {output}" for name, output in outputs) or f"You said: {asked}"
 
 
-def _words_of(request: ModelRequest) -> int:
+def _count_words(request: ModelRequest) -> int:
     texts = [request.instructions, *(item.text for item in request.items if isinstance(item, Message))]
     steps = (item for item in request.items if isinstance(item, RunStep))
     for call in (call for step in steps for call in step.function_calls):

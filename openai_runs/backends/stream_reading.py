@@ -1,4 +1,4 @@
-"""What the machines that read live models' streams have in common. No I/O."""
+"""What the readers of both APIs' streams share: errors, type checks, usage, tool calls in parts. No I/O."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
@@ -13,30 +13,30 @@ Code: TypeAlias = Literal["server_error", "rate_limit_exceeded", "invalid_prompt
 
 
 class StreamError(Exception):
-    """An answer that makes no sense, or says that there will be none.
+    """A response that is invalid, or that reports an error.
 
     Attributes:
-        message: What happened, in the endpoint's words if it said something.
-        code: As the run's ``last_error`` shows it.
-        repeatable: Whether the same call may go well another time.
+        message: What happened, in the endpoint's words if it has any.
+        code: The code for the run's ``last_error``.
+        retryable: Whether a retry may succeed.
         too_long: Whether the conversation is too long for the model.
     """
 
     def __init__(
-        self, message: str, code: Code = "server_error", *, repeatable: bool = True, too_long: bool = False
+        self, message: str, code: Code = "server_error", *, retryable: bool = True, too_long: bool = False
     ) -> None:
         super().__init__(message)
         self.message = message
         self.code: Code = code
-        self.repeatable = repeatable
+        self.retryable = retryable
         self.too_long = too_long
 
 
 class CutError(StreamError):
-    """An answer that broke off."""
+    """A response that was cut off."""
 
 
-# 429 says two things: slow down, and pay. The second does not pass by waiting.
+# A 429 means either a rate limit or used-up credit. Waiting only helps against the first.
 _NO_CREDIT: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _TOO_LONG_CODES: Final = frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"})
 _TOO_LONG_WORDS: Final = ("context length", "context size", "context window", "prompt is too long")
@@ -44,33 +44,33 @@ _INVALID: Final = frozenset({"invalid_prompt", "invalid_request_error", "content
 
 
 def is_too_long(message: str, *codes: object) -> bool:
-    """Whether an endpoint says that the conversation is too long. There is no one way of saying it."""
+    """Whether an error means that the conversation is too long; every server reports it in another way."""
     return any(code in _TOO_LONG_CODES for code in codes) or any(words in message.lower() for words in _TOO_LONG_WORDS)
 
 
 def is_out_of_credit(*codes: object) -> bool:
-    """Whether waiting does not help against a 429."""
+    """Whether a 429 means used-up credit, so that waiting does not help."""
     return any(code in _NO_CREDIT for code in codes)
 
 
 def reported_error(error: Any) -> StreamError:
-    """Make an exception of an error that came in a stream, as an object or as text."""
+    """Make the exception for an error in a stream, which is an object or text."""
     fields: Mapping[str, Any] = error if isinstance(error, dict) else {"message": error}
     message, code, type = str(fields.get("message") or "no reason given"), fields.get("code"), fields.get("type")
     if is_too_long(message, code, type):
-        return StreamError(message, "invalid_prompt", repeatable=False, too_long=True)
+        return StreamError(message, "invalid_prompt", retryable=False, too_long=True)
     if is_out_of_credit(code, type):
-        return StreamError(message, "rate_limit_exceeded", repeatable=False)
+        return StreamError(message, "rate_limit_exceeded", retryable=False)
     if code in ("rate_limit_exceeded", 429, "429") or type == "rate_limit_error":
         return StreamError(message, "rate_limit_exceeded")
     image = isinstance(code, str) and "image" in code  # the Responses API has a dozen codes for bad images
     if image or code in _INVALID or type in _INVALID or code in (400, "400"):
-        return StreamError(message, "invalid_prompt", repeatable=False)
+        return StreamError(message, "invalid_prompt", retryable=False)
     return StreamError(message)
 
 
-def tokens(usage: Any, prompt: str, completion: str) -> UsageReport | None:
-    """Read a report of tokens; ``None`` if there are no numbers in it."""
+def usage_report(usage: Any, prompt: str, completion: str) -> UsageReport | None:
+    """Convert a ``usage`` object; ``None`` if it has no numbers."""
     if not isinstance(usage, dict):
         return None
     counts = [usage.get(prompt), usage.get(completion)]
@@ -80,65 +80,65 @@ def tokens(usage: Any, prompt: str, completion: str) -> UsageReport | None:
 
 
 def text(value: Any, what: str) -> str:
-    """Take what must be text, or nothing.
+    """Check that a value is text; null becomes the empty one.
 
     Raises:
-        StreamError: It is something else.
+        StreamError: The value has another type.
     """
     return _expect(value, str, what) or ""
 
 
 def mapping(value: Any, what: str) -> Mapping[str, Any]:
-    """Take what must be an object, or nothing.
+    """Check that a value is an object; null becomes the empty one.
 
     Raises:
-        StreamError: It is something else.
+        StreamError: The value has another type.
     """
     return _expect(value, dict, what) or {}
 
 
 def array(value: Any, what: str) -> Sequence[Any]:
-    """Take what must be an array, or nothing.
+    """Check that a value is an array; null becomes the empty one.
 
     Raises:
-        StreamError: It is something else.
+        StreamError: The value has another type.
     """
     return _expect(value, list, what) or []
 
 
 def _expect(value: Any, kind: type, what: str) -> Any:
     if value is not None and not isinstance(value, kind):
-        raise StreamError(f"the endpoint sent {what} of the wrong type: {value!r:.100}", repeatable=False)
+        raise StreamError(f"the endpoint sent {what} of the wrong type: {value!r:.100}", retryable=False)
     return value
 
 
-def parsed(data: bytes) -> Mapping[str, Any]:
-    """Parse the text of an event.
+def parse_event(data: bytes) -> Mapping[str, Any]:
+    """Parse the data of an event.
 
     Raises:
-        CutError: It is no JSON, as a rule because the stream was cut in the middle of it.
-        StreamError: It is no object.
+        CutError: It is not JSON, usually because the stream was cut off within it.
+        StreamError: It is not an object.
     """
     try:
         return mapping(_wire.decode(data), "an event")
     except ProtocolError as error:
-        raise CutError(f"the endpoint sent what is no JSON: {snippet(data, 100)}") from error
+        raise CutError(f"the endpoint sent an event that is not JSON: {snippet(data, 100)}") from error
 
 
 @define
 class CallParts:
-    """A call of a function, put together from its parts; held back until its name is known."""
+    """A function call, assembled from its parts; held back until its name is known."""
 
-    index: int  #: tells the calls of an answer apart
+    index: int  #: identifies the call within its response
     id: str | None = field(default=None, init=False)
     name: str = field(default="", init=False)
     arguments: str = field(default="", init=False)  #: so far
     _begun: bool = field(default=False, init=False)
 
     def add(self, id: str = "", name: str = "", arguments: str = "") -> list[BackendEvent]:
-        """Take another part."""
+        """Add a part."""
         self.id = self.id or id or None
-        self.name = self.name or name  # some servers say it again with each part
+        self.name = self.name or name  # some servers repeat it with each part
         self.arguments += arguments
         if self._begun:
             return [ToolCallChunk(self.index, arguments=arguments)] if arguments else []
@@ -148,12 +148,12 @@ class CallParts:
         return [ToolCallChunk(self.index, self.id, self.name, self.arguments)]
 
     def end(self) -> list[BackendEvent]:
-        """Take it that there are no more parts.
+        """Finish the call, as there are no more parts.
 
         Raises:
-            StreamError: Nobody knows which function is called.
+            StreamError: No part had the function's name.
         """
         if not self._begun:
-            raise StreamError("the endpoint sent a tool call that names no function", repeatable=False)
-        # Some servers send nothing for a function without parameters; programs parse what they get.
+            raise StreamError("the endpoint sent a tool call without the function's name", retryable=False)
+        # Some servers send no arguments for a function without parameters, and programs parse what they get.
         return [] if self.arguments.strip() else self.add(arguments="{}")

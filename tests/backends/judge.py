@@ -1,4 +1,4 @@
-"""The API's documents as judges of what the backends send."""
+"""Checks request bodies of the backends against the APIs' documents."""
 
 import json
 from functools import cache
@@ -17,7 +17,7 @@ def components(schema: str) -> Any:
 
 
 def _with_any_of(value: Any) -> Any:
-    """The document's alternatives overlap, and are meant to be told apart by a discriminator: one that fits will do."""
+    """Alternatives of the document overlap, as it uses a discriminator: accept a value that fits any of them."""
     if isinstance(value, list):
         return [_with_any_of(each) for each in value]
     if isinstance(value, dict):
@@ -34,7 +34,7 @@ def validator(schema: str) -> jsonschema_rs.Draft202012Validator:
 
 @cache
 def parameters(schema: str) -> frozenset[str]:
-    """The names of all parameters; the schemas themselves do not mind others."""
+    """The names of all parameters, to find unknown ones, which the schemas allow."""
     schemas = components(schema)["schemas"]
 
     def names(part: Any) -> set[str]:
@@ -49,7 +49,7 @@ def parameters(schema: str) -> frozenset[str]:
 
 
 def complaints(body: Any, schema: str) -> list[str]:
-    """What is wrong with the body of a request."""
+    """The errors in a request body; empty if it is valid."""
     errors = [
         f"{'.'.join(map(str, error.instance_path))}: {error.message[:300]}"
         for error in validator(schema).iter_errors(body)

@@ -1,4 +1,4 @@
-"""Runs on a real model, a small one on this machine; not collected by itself, `nox -s live` asks for it.
+"""Runs on a small real model on this machine; not collected by default, `nox -s live` runs it.
 
 What is said is the model's business: only its shape is looked at.
 """
@@ -63,7 +63,7 @@ async def start(session: Session, text: str, **params: Any) -> Run:
 
 
 async def complete(session: Session, run: Run) -> Run:
-    """A small model may well talk until it is stopped; that is an end, too."""
+    """The run has ended; also as incomplete, since a small model may write until its limit."""
     try:
         return await session.runs.complete(run, deadline=600)
     except RunIncompleteError as error:
@@ -75,7 +75,7 @@ async def texts(session: Session, run: Run) -> list[str]:
 
 
 async def test_the_story_of_the_readme() -> None:
-    """On the backend that starts its own model."""
+    """`LocalModelBackend` starts its own model."""
     async with LocalServer(backend=LocalModelBackend(), expires_after=900) as server, server.session() as session:
         told = [what async for what, _ in walkthrough(session, model="local")]
     assert told[0] == "assistant created"
@@ -161,7 +161,7 @@ async def test_cancelling_while_it_writes(session: Session) -> None:
 
 
 async def test_a_thread_longer_than_the_model_can_read(session: Session) -> None:
-    """It is shortened until it fits."""
+    """A conversation that is too long is shortened until it fits."""
     assistant = await session.assistants.create(model="any")
     thread = await session.threads.create(messages=[{"role": "user", "content": "word " * 1500} for _ in range(6)])
     await session.messages.create(thread.id, role="user", content="Hello?")

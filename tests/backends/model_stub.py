@@ -1,4 +1,4 @@
-"""Stubs of both APIs: they hold each request against its schema, and answer as told, else as a simple model would."""
+"""A stub of both APIs: checks each request against its schema, and sends given replies, or those of a simple model."""
 
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -17,7 +17,7 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nT
 
 
 def stream(events: Sequence[Event], *, end: Literal["whole", "cut", "hang"] = "whole") -> Reply:
-    """An answer as server-sent events, an HTTP chunk each; or the beginning of one."""
+    """A reply of server-sent events, each in an HTTP chunk; it may be cut off."""
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(text), text) for text in wire(events))
     if end == "whole":
         return Reply(_HEAD + chunks + b"0\r\n\r\n")
@@ -25,7 +25,7 @@ def stream(events: Sequence[Event], *, end: Literal["whole", "cut", "hang"] = "w
 
 
 def limited(seconds: str | None = None, **headers: str) -> Reply:
-    """Too many requests; a while later it will do."""
+    """A 429 for a rate limit."""
     error = {"message": "Slow down.", "type": "rate_limit_error", "param": None, "code": "rate_limit_exceeded"}
     return reply({"error": error}, 429, **(headers if seconds is None else {"retry_after": seconds, **headers}))
 
@@ -81,7 +81,7 @@ class ModelStub(AsyncContextManagerMixin):
 
 
 def open_calls(body: Any) -> list[str]:
-    """What both APIs refuse, and no schema says: calls without outputs, outputs without calls, and one ID twice."""
+    """What both APIs refuse though the schemas allow it: calls without outputs, the reverse, and repeated IDs."""
     messages, items = body.get("messages", ()), body.get("input", ())
     calls = [call["id"] for message in messages for call in message.get("tool_calls", ())]
     calls += [item["call_id"] for item in items if item.get("type") == "function_call"]
@@ -92,13 +92,13 @@ def open_calls(body: Any) -> list[str]:
 
 
 def texts(body: Any) -> list[str]:
-    """What the model is told in plain words, message by message."""
+    """The texts of the messages in a request body."""
     contents = [item["content"] for item in body.get("messages", body.get("input")) if "content" in item]
     return [content if isinstance(content, str) else content[0]["text"] for content in contents]
 
 
 def chat_model(body: Any) -> list[Event]:
-    """Calls each function once, and then answers from the outputs."""
+    """The Chat Completions reply: calls each function once, then a message with the outputs."""
     turn: list[Any] = []
     for message in body["messages"]:
         turn = [message] if message["role"] == "user" else [*turn, message]
@@ -111,7 +111,7 @@ def chat_model(body: Any) -> list[Event]:
 
 
 def responses_model(body: Any) -> list[Event]:
-    """Likewise."""
+    """The same for the Responses API."""
     turn: list[Any] = []
     for item in body["input"]:
         turn = [item] if item.get("role") == "user" else [*turn, item]

@@ -1,4 +1,4 @@
-"""What came of a stream, in short."""
+"""A stream's events in a short form to compare."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
@@ -17,7 +17,7 @@ from tests.backends.streams import Event
 
 
 class Answer(NamedTuple):
-    """An answer, put together as the engine would."""
+    """The model's answer, assembled from events as the engine does it."""
 
     text: str = ""
     refusal: str = ""

@@ -1,4 +1,4 @@
-"""Model requests to ask backends with."""
+"""Model requests for backends."""
 
 from datetime import UTC, datetime
 from itertools import count

@@ -1,4 +1,4 @@
-"""A server in a process of its own, to be killed: ``python -m tests.backends.serving KIND MODEL_URL STORE``."""
+"""A server in its own process, for tests that kill it: ``python -m tests.backends.serving KIND MODEL_URL STORE``."""
 
 import sys
 

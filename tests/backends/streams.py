@@ -1,4 +1,4 @@
-"""Answers of both APIs as servers stream them, whole and with what some of them leave out."""
+"""Streams of both APIs, complete and without the fields that some servers leave out."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ def event(fields: Mapping[str, Any], name: str = "message") -> Event:
 
 
 def wire(events: Iterable[Event]) -> list[bytes]:
-    """As bytes of a stream, an event each."""
+    """The events as bytes of a stream, one item per event."""
     return [
         (b"" if name == "message" else b"event: %b\n" % name.encode()) + b"data: %b\n\n" % data for name, data in events
     ]
@@ -110,7 +110,7 @@ def responses_answer(text: str = "", calls: Sequence[Call] = ()) -> list[Event]:
 
 
 def responses_stream(items: Sequence[Mapping[str, Any]], **more: Any) -> list[Event]:
-    """A whole stream of some items."""
+    """A complete stream of these items."""
     told: list[dict[str, Any]] = [
         {"type": "response.created", "response": response("in_progress")},
         {"type": "response.in_progress", "response": response("in_progress")},
@@ -156,7 +156,7 @@ def _item_events(index: int, item: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def without(events: Iterable[Event], *names: str) -> list[Event]:
-    """Leave fields out, wherever they are."""
+    """The events without these fields, at any depth."""
     return [
         (name, data if data == DONE[1] else json.dumps(_bare(json.loads(data), names)).encode())
         for name, data in events
@@ -172,7 +172,7 @@ def _bare(value: Any, names: Sequence[str]) -> Any:
 
 
 def pieces(text: str) -> list[str]:
-    """A text in small pieces, none of them empty."""
+    """A text in small, non-empty pieces."""
     return [text[start : start + 4] for start in range(0, len(text), 4)]
 
 

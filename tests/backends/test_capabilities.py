@@ -1,4 +1,4 @@
-"""What a kind of endpoint cannot do is refused, and the table says so."""
+"""What a kind of endpoint does not support is refused, and the table says so."""
 
 from typing import Any
 
@@ -52,13 +52,13 @@ def test_what_is_refused(asked: dict[str, Any], chat: str | None, responses: str
 def test_a_refusal_names_parameter_and_backend() -> None:
     refusal = ChatCompletionsBackend("http://127.0.0.1").refuse(a_request(tools=(CodeInterpreterTool(),)))
     assert refusal == Unsupported(
-        "tools[0]", "'tools[0]' asks for what ChatCompletionsBackend cannot do: tools: code_interpreter."
+        "tools[0]", "'tools[0]' asks for what ChatCompletionsBackend does not support: tools: code_interpreter."
     )
 
 
 @pytest.mark.parametrize("kind", ["chat", "responses"])
 def test_the_table_says_what_is_refused(kind: Kind) -> None:
-    """Where the table says "refused", the run is, by this row or by one about the same thing."""
+    """A feature that is refused for a kind of endpoint says so in its column."""
     for feature in FEATURES:
         says = getattr(feature, kind)
         assert says

@@ -1,4 +1,4 @@
-"""What a run asks, as the body of a Chat Completions request."""
+"""`chat_body`: the body of a Chat Completions request."""
 
 from typing import Any
 
@@ -135,13 +135,13 @@ def test_answers_in_a_row_stay_apart() -> None:
 
 
 def test_a_call_that_was_abandoned_is_answered() -> None:
-    """A conversation with an open call in it is refused by APIs, so a thread would be lost with its run."""
+    """Every call has an output: APIs refuse a conversation with an open call, and the thread would be unusable."""
     said = messages(user("?"), step(call(output=None), run_id="run_expired"), user("And now?"))
     assert said[2] == {"role": "tool", "tool_call_id": "call_1", "content": NO_OUTPUT}
 
 
 def test_what_says_nothing_is_left_out() -> None:
-    """An answer cancelled before its first word, and the uses of an endpoint's own tools on another backend."""
+    """Empty messages, and calls of hosted tools from another backend, are left out."""
     search = FileSearchCall(id="fs_1", file_search=FileSearch())
     assert messages(user("Hello"), assistant(), step(search)) == [{"role": "user", "content": "Hello"}]
 

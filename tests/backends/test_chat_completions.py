@@ -1,4 +1,4 @@
-"""What is Chat Completions' alone."""
+"""`ChatCompletionsBackend`: what is specific to this API."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ async def test_older_servers_have_another_name_for_the_limit() -> None:
 
 
 async def test_a_parameter_can_be_taken_out() -> None:
-    """For servers that refuse what they do not know."""
+    """A parameter can be removed, for servers that refuse unknown ones."""
     stub = ModelStub()
     async with stub, ChatCompletionsBackend(stub.url, body={"stream_options": None}) as backend:
         assert [event async for event in backend.respond(a_request())]
@@ -30,7 +30,7 @@ async def test_a_parameter_can_be_taken_out() -> None:
 
 @pytest.mark.parametrize("end", ["cut", "hang"])
 async def test_an_answer_without_its_last_words_is_whole(end: Any) -> None:
-    """The model has ended, and what is lost are its tokens."""
+    """A stream cut after the finish reason is complete; only its usage is missing."""
     stub = ModelStub(stream(chat_answer("Hello there")[:-2], end=end))
     async with stub, ChatCompletionsBackend(stub.url, timeout=0.1 if end == "hang" else 20) as backend:
         answer = together([event async for event in backend.respond(a_request())])
@@ -38,5 +38,5 @@ async def test_an_answer_without_its_last_words_is_whole(end: Any) -> None:
 
 
 async def test_there_is_nothing_to_abandon() -> None:
-    """A call ends with its connection."""
+    """`abandon` sends nothing: a call ends with its connection."""
     await ChatCompletionsBackend("http://127.0.0.1").abandon("any")

@@ -1,4 +1,4 @@
-"""What every live model is told of a conversation."""
+"""What every live model gets of a conversation."""
 
 import pytest
 
@@ -8,9 +8,9 @@ from openai_runs.backends.conversation import (
     CallIds,
     arguments_of,
     output_of,
-    shortened,
     text_of,
-    within,
+    within_tokens,
+    without_older_half,
 )
 from openai_runs.models.message import CitedFile, FileCitation, FilePath, RefusalContent, Text, TextContent
 from tests.backends.requests import assistant, call, image_url, step, user
@@ -22,7 +22,7 @@ def test_a_message_is_all_its_words() -> None:
 
 
 def test_citation_marks_are_not_told_to_the_model() -> None:
-    """Or it would imitate them; what else is noted stays, and a mark that is not where it should be does."""
+    """A model would imitate citation markers; other annotated text stays, and so do markers in unexpected places."""
     cited = CitedFile(file_id="file-1")
     text = Text(
         value="A【0:0†a】 and B【1:0†b】, see sandbox:/x",
@@ -65,28 +65,28 @@ def test_call_ids_are_kept_if_they_will_do() -> None:
 
 def test_shortening_leaves_out_the_older_half_by_turns() -> None:
     items = [user("1"), assistant("2"), user("3"), step(call()), user("5"), assistant("6")]
-    shorter = shortened(items)
+    shorter = without_older_half(items)
     assert shorter == items[2:]
-    assert shortened(shorter) == items[4:]
-    assert shortened(items[4:]) is None
-    assert shortened([]) is None
+    assert without_older_half(shorter) == items[4:]
+    assert without_older_half(items[4:]) is None
+    assert without_older_half([]) is None
 
 
 def test_a_conversation_may_begin_with_an_answer() -> None:
     items = [assistant("1"), user("2")]
-    assert shortened(items) == items[1:]
+    assert without_older_half(items) == items[1:]
 
 
 def test_what_is_within_a_limit_is_the_latest_turns() -> None:
     items = [user("a" * 400), assistant("b" * 400), user("c" * 400), step(call(output="d" * 400))]
-    assert within(items, None) == items
-    assert within(items, 1000) == items
-    assert within(items, 399) == items[2:]
-    assert within(items, 1) == items[2:]  # the last turn is sent, whatever its length
-    assert within([], 1) == []
+    assert within_tokens(items, None) == items
+    assert within_tokens(items, 1000) == items
+    assert within_tokens(items, 399) == items[2:]
+    assert within_tokens(items, 1) == items[2:]  # the last turn is sent, whatever its length
+    assert within_tokens([], 1) == []
 
 
 def test_images_count() -> None:
     items = [user("a", image_url()), user("b")]
-    assert within(items, 500) == items[1:]
-    assert within(items, 1000) == items
+    assert within_tokens(items, 500) == items[1:]
+    assert within_tokens(items, 1000) == items

@@ -1,4 +1,4 @@
-"""A server killed in the middle of a model call: the run ends properly after the restart, with one answer."""
+"""A server killed during a model call: after a restart the run completes, with one answer."""
 
 import sys
 from collections.abc import AsyncGenerator

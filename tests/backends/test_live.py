@@ -1,56 +1,17 @@
-"""What all backends with a live model behind them have in common, on a stub of either API."""
+"""`LiveBackend`: retries, errors and options, on a stub of each API."""
 
-from collections.abc import Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
-import anyio
 import pytest
 
-from openai_runs.backends.chat_completions import ChatCompletionsBackend
-from openai_runs.backends.live import LiveBackend
-from openai_runs.backends.model_backend import BackendEvent, Detached, ModelRequest
-from openai_runs.backends.responses import ResponsesBackend
-from openai_runs.errors import BackendError
+from tests.backends.live_calls import BACKENDS, answer, ask, backend_at, failure, whole
 from tests.backends.model_stub import ModelStub, limited, refused, stream, texts
 from tests.backends.reading import Answer, together
 from tests.backends.requests import WEATHER, a_request, assistant, call, step, user
-from tests.backends.streams import Event, chat_answer, event, responses_answer, wire
-from tests.stub import CUT, NEVER, RESET, Reply, reply
+from tests.backends.streams import event
+from tests.stub import CUT, RESET, Reply, reply
 
 pytestmark = pytest.mark.anyio
-
-BACKENDS: dict[str, type[LiveBackend]] = {"chat": ChatCompletionsBackend, "responses": ResponsesBackend}
-
-
-@pytest.fixture(params=list(BACKENDS))
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@asynccontextmanager
-async def backend_at(stub: ModelStub, kind: str, **options: Any) -> Any:
-    async with BACKENDS[kind](stub.url, "sk-of-the-tests", **{"timeout": 20.0, **options}) as backend:
-        yield backend
-
-
-def whole(kind: str, text: str = "Hello there", calls: Sequence[tuple[str, str]] = ()) -> list[Event]:
-    return chat_answer(text, calls) if kind == "chat" else responses_answer(text, calls)
-
-
-async def ask(backend: LiveBackend, request: ModelRequest | None = None) -> list[BackendEvent]:
-    return [event async for event in backend.respond(request or a_request())]
-
-
-async def answer(stub: ModelStub, kind: str, request: ModelRequest | None = None, **options: Any) -> Answer:
-    async with stub, backend_at(stub, kind, **options) as backend:
-        return together(await ask(backend, request))
-
-
-async def failure(stub: ModelStub, kind: str, request: ModelRequest | None = None, **options: Any) -> BackendError:
-    with pytest.raises(BackendError) as caught:
-        await answer(stub, kind, request, **options)
-    return caught.value
 
 
 async def test_a_conversation(kind: str) -> None:
@@ -65,7 +26,7 @@ async def test_a_conversation(kind: str) -> None:
 
 
 async def test_how_the_endpoint_is_spoken_to(kind: str) -> None:
-    """Names of models, headers, query and body are as the operator wishes."""
+    """Model names, headers, query and body follow the backend's options."""
     stub = ModelStub()
     options = {
         "models": {"gpt-4o": "llama", "*": "small"},
@@ -126,15 +87,15 @@ async def test_but_not_for_ever(kind: str) -> None:
 
 
 async def test_a_429_delays_the_run_and_does_not_fail_it(kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    """However often, and however long the endpoint wants to be left alone: the run has time."""
+    """Rate limits are waited for, however often and long, as the run has time."""
     caplog.set_level("INFO", "openai_runs.backends.model_backend")
     stub = ModelStub(*[limited()] * 10, limited("300"))
     assert (await answer(stub, kind, a_request(seconds_left=600.0), max_retries=0)).reason == "stop"
     assert len(stub.requests) == 12
-    ours = [record for record in caplog.records if record.name.startswith("openai_runs")]  # stamina says it as well
-    said = [record.getMessage() for record in ours]
-    assert len(said) == 11
-    assert "the model is asked again in 300 s: " in said[-1]
+    # Only our records: stamina logs retries as well.
+    messages = [record.getMessage() for record in caplog.records if record.name.startswith("openai_runs")]
+    assert len(messages) == 11
+    assert "the model call is retried in 300 s: " in messages[-1]
 
 
 async def test_a_429_that_lasts_longer_than_the_run_fails_it_at_once(kind: str) -> None:
@@ -156,7 +117,7 @@ async def test_a_limit_that_is_told_in_the_stream_delays_the_run_too(kind: str) 
 
 
 async def test_half_an_answer_fails_the_run(kind: str) -> None:
-    """What has been said cannot be taken back, so the call is not repeated."""
+    """After the first event, a call is not retried, as events cannot be taken back."""
     events = whole(kind)
     error = await failure(ModelStub(stream(events[:-3], end="cut")), kind)
     assert error.code == "server_error"
@@ -176,14 +137,14 @@ async def test_silence_for_too_long_fails_the_run(kind: str) -> None:
 @pytest.mark.parametrize(
     ("answered", "code", "words"),
     [
-        (refused("Bad key.", 401), "server_error", "401: Bad key. (its key"),
-        (refused("Not you.", 403), "server_error", "403: Not you. (its key"),
-        (reply(b"", 404), "server_error", "404: no reason given (its base URL"),
+        (refused("Bad key.", 401), "server_error", "401: Bad key. (check the key"),
+        (refused("Not you.", 403), "server_error", "403: Not you. (check the key"),
+        (reply(b"", 404), "server_error", "404: no reason given (check the base URL"),
         (refused("The model `x` does not exist.", 404), "invalid_prompt", "404: The model `x` does not exist."),
         (refused("Bad schema."), "invalid_prompt", "400: Bad schema."),
         (refused("Bad schema.", 422), "invalid_prompt", "422: Bad schema."),
         (reply(b"<html>moved</html>", 301), "server_error", "301: <html>moved</html>"),
-        (reply(b"nonsense", content_type="text/html"), "server_error", "did not answer"),
+        (reply(b"nonsense", content_type="text/html"), "server_error", "the request to the model's endpoint failed"),
     ],
 )
 async def test_what_is_refused_fails_the_run_at_once_and_says_why(
@@ -238,36 +199,3 @@ async def test_a_message_that_cannot_be_sent_fails_the_run(kind: str) -> None:
     stub = ModelStub()
     assert (await failure(stub, kind, a_request(user(Unknown("audio", {}))))).code == "invalid_prompt"
     assert not stub.requests
-
-
-async def test_leaving_early_closes_the_connection(kind: str) -> None:
-    stub = ModelStub(stream(whole(kind)[:-3], end="hang"))
-    async with stub, backend_at(stub, kind) as backend:
-        events = backend.respond(a_request())
-        assert not isinstance(await anext(events), Detached)
-        await events.aclose()
-        await stub.http.disconnected()
-
-
-async def test_cancelling_closes_the_connection(kind: str) -> None:
-    stub = ModelStub(NEVER)
-    async with stub, backend_at(stub, kind) as backend, anyio.create_task_group() as tasks:
-        tasks.start_soon(ask, backend)
-        await stub.http.requested(1)
-        tasks.cancel_scope.cancel()
-    await stub.http.disconnected()
-
-
-async def test_a_stream_that_never_ends_ends(kind: str) -> None:
-    """The last word is the last word, whether or not the connection is closed after it."""
-    stub = ModelStub(stream(whole(kind), end="hang"))
-    assert (await answer(stub, kind)).text == "Hello there"
-
-
-async def test_a_stream_that_is_cut_after_the_last_word_is_complete(kind: str) -> None:
-    assert (await answer(ModelStub(stream(whole(kind), end="cut")), kind)).text == "Hello there"
-
-
-async def test_a_stream_without_its_last_line_break_is_complete(kind: str) -> None:
-    body = b"".join(wire(whole(kind))).removesuffix(b"\n\n")
-    assert (await answer(ModelStub(reply(body, content_type="text/event-stream")), kind)).text == "Hello there"

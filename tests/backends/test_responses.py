@@ -1,4 +1,4 @@
-"""Responses that go on in the background, and what else is theirs alone."""
+"""`ResponsesBackend`: calls in the background, and what else is specific to this API."""
 
 import json
 from collections.abc import AsyncIterator
@@ -44,7 +44,7 @@ async def background_at(stub: ModelStub, **options: Any) -> AsyncIterator[Respon
 
 
 async def answer(stub: ModelStub, request: ModelRequest | None = None, **options: Any) -> tuple[Answer, list[str]]:
-    """What is answered, and the handles told."""
+    """The answer, and the handles of `Detached` events."""
     async with background_at(stub, **options) as backend:
         events = [event async for event in backend.respond(request or a_request())]
     return together(events), [event.handle for event in events if isinstance(event, Detached)]
@@ -59,7 +59,7 @@ def after(events: list[Event]) -> int:
 
 
 async def test_the_handle_comes_first() -> None:
-    """It is stored before anything else is looked at, so that a crash loses nothing."""
+    """The handle comes first, so that a crash at any later point can resume the call."""
     stub = ModelStub(stream(WHOLE))
     async with background_at(stub) as backend:
         events = [event async for event in backend.respond(a_request())]
@@ -89,7 +89,7 @@ async def test_what_cannot_be_streamed_again_is_looked_at(no_stream: Reply) -> N
 
 
 async def test_a_stream_without_numbers_is_not_taken_up() -> None:
-    """It could only begin at the beginning."""
+    """Without sequence numbers a stream is not resumed, since it could only start from the beginning."""
     stub = ModelStub(stream(without(WHOLE[:5], "sequence_number"), end="cut"), DONE)
     assert await answer(stub) == (ANSWER, ["resp_1"])
     assert targets(stub)[1] == "GET /responses/resp_1"
@@ -133,7 +133,7 @@ async def test_a_failure_is_not_a_cut() -> None:
 
 
 async def test_a_call_is_taken_up_by_its_handle() -> None:
-    """All of it is told again: the engine has forgotten what it was told."""
+    """After a restart, all events of the call are yielded again, since the engine starts from none."""
     stub = ModelStub(stream(WHOLE))
     assert await answer(stub, a_request(handle="resp_1")) == (ANSWER, ["resp_1"])
     assert targets(stub) == ["GET /responses/resp_1?stream=true"]
@@ -153,7 +153,7 @@ async def test_one_that_is_gone_is_made_again(background: bool) -> None:
 
 
 async def test_one_that_vanishes_meanwhile_fails_the_run() -> None:
-    """Some of it has been told, so it cannot be made again."""
+    """After the first events, a response that the endpoint has lost is an error, and not repeated."""
     with pytest.raises(BackendError, match="404"):
         await answer(ModelStub(stream(WHOLE[:5], end="cut"), stream([]), GONE), a_request(handle="resp_1"))
 

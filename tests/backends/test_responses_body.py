@@ -1,4 +1,4 @@
-"""What a run asks, as the body of a Responses request."""
+"""`responses_body`: the body of a Responses request."""
 
 from typing import Any
 
@@ -6,13 +6,11 @@ import pytest
 from attrs import evolve
 
 from openai_runs.backends.conversation import NO_OUTPUT
-from openai_runs.backends.hosted_tools import code_interpreter_call, file_search_call
 from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.backends.responses_body import responses_body
 from openai_runs.errors import BackendError
 from openai_runs.models.message import Attachment
 from openai_runs.models.model import Unknown
-from openai_runs.models.run_step import FileSearch, FileSearchCall
 from openai_runs.models.tool import (
     CodeInterpreterResources,
     CodeInterpreterTool,
@@ -42,12 +40,12 @@ def body_of(request: ModelRequest, *, background: bool = False) -> Any:
     return body
 
 
-def said(*items: Any, **changes: Any) -> Any:
+def input_of(*items: Any, **changes: Any) -> Any:
     return body_of(a_request(*items, **changes))["input"]
 
 
 def test_what_nobody_asked_for_is_not_sent() -> None:
-    """And the thread is ours: nothing is kept at the endpoint."""
+    """Unset parameters are not sent, and the endpoint is told to store nothing."""
     assert body_of(a_request(user("Hello"))) == {
         "model": "gpt-4o",
         "input": [{"role": "user", "content": "Hello"}],
@@ -91,7 +89,7 @@ def test_everything_that_was_asked_for_is_sent() -> None:
 
 
 def test_functions_are_flat_and_not_strict_by_themselves() -> None:
-    """Left out, ``strict`` is true here; for an assistant it never was."""
+    """``strict`` is always sent: if missing it is true here, unlike in the Assistants API."""
     [tool] = body_of(a_request(tools=(WEATHER,)))["tools"]
     assert tool == {
         "type": "function",
@@ -183,14 +181,14 @@ def test_a_code_interpreter_without_files() -> None:
 
 def test_a_file_attached_for_a_search_is_not_dropped_silently() -> None:
     message = user("Find it.", attachments=(Attachment(file_id="file-1", tools=(FileSearchTool(),)),))
-    assert said(message)  # nobody searches
+    assert input_of(message)  # nobody searches
     with pytest.raises(BackendError, match=message.id) as caught:
-        said(message, tools=(FileSearchTool(),), tool_resources=STORE)
+        input_of(message, tools=(FileSearchTool(),), tool_resources=STORE)
     assert caught.value.code == "invalid_prompt"
 
 
 def test_a_round_of_calls_and_its_outputs() -> None:
-    items = said(user("Weather?"), step(call(id="a"), call(id="b", output=None)))
+    items = input_of(user("Weather?"), step(call(id="a"), call(id="b", output=None)))
     assert [item.get("call_id") for item in items] == [None, "a", "b", "a", "b"]
     assert [item["output"] for item in items[3:]] == ["sunny", NO_OUTPUT]
     assert items[1] == {
@@ -202,40 +200,14 @@ def test_a_round_of_calls_and_its_outputs() -> None:
 
 
 def test_calls_of_different_runs_with_the_same_id_stay_apart() -> None:
-    items = said(step(call(id="call_0"), run_id="run_1"), user("?"), step(call(id="call_0")))
+    items = input_of(step(call(id="call_0"), run_id="run_1"), user("?"), step(call(id="call_0")))
     ids = [item["call_id"] for item in items if item.get("type") == "function_call"]
     assert ids == [item["call_id"] for item in items if item.get("type") == "function_call_output"]
     assert len(set(ids)) == 2
 
 
-def test_uses_of_the_endpoints_own_tools_are_told_again() -> None:
-    """The container, and what was found, are known to the model in the next call of the run."""
-    searched = {
-        "type": "file_search_call",
-        "id": "fs_1",
-        "status": "completed",
-        "queries": ["cats"],
-        "results": [{"file_id": "file-1", "filename": "cats.pdf", "score": 0.9, "text": "Cats purr."}],
-    }
-    computed = {
-        "type": "code_interpreter_call",
-        "id": "ci_1",
-        "status": "completed",
-        "container_id": "cntr_1",
-        "code": "print(1)",
-        "outputs": [{"type": "logs", "logs": "1"}],
-    }
-    items = said(step(file_search_call(searched)), step(code_interpreter_call(computed), call()))
-    assert items[:2] == [searched, computed]
-
-
-def test_uses_of_tools_elsewhere_are_not() -> None:
-    search = FileSearchCall(id="fs_1", file_search=FileSearch())
-    assert said(user("Hello"), step(search), assistant()) == [{"role": "user", "content": "Hello"}]
-
-
 def test_images_are_sent_by_address_or_file() -> None:
-    [item] = said(user("What is it?", image_url(detail="low"), image_file()))
+    [item] = input_of(user("What is it?", image_url(detail="low"), image_file()))
     assert item["content"] == [
         {"type": "input_text", "text": "What is it?"},
         {"type": "input_image", "image_url": "https://example.com/cat.png", "detail": "low"},
@@ -245,15 +217,15 @@ def test_images_are_sent_by_address_or_file() -> None:
 
 def test_what_cannot_be_sent_is_no_secret() -> None:
     with pytest.raises(BackendError, match="ResponsesBackend"):
-        said(user(Unknown("audio", {"type": "audio"})))
+        input_of(user(Unknown("audio", {"type": "audio"})))
     with pytest.raises(BackendError, match="image"):
-        said(assistant(image_file()))
+        input_of(assistant(image_file()))
 
 
 def test_what_the_assistant_said_is_sent_in_full() -> None:
-    """Some servers understand no less."""
+    """The assistant's messages have the long form, as some servers accept no other."""
     message = assistant("Hi.")
-    [item] = said(message)
+    [item] = input_of(message)
     assert item == {
         "type": "message",
         "id": message.id,
@@ -264,7 +236,7 @@ def test_what_the_assistant_said_is_sent_in_full() -> None:
 
 
 def test_ids_of_imported_messages_are_made_to_look_like_ids() -> None:
-    [item] = said(evolve(assistant("Hi."), id="x" * 64))
+    [item] = input_of(evolve(assistant("Hi."), id="x" * 64))
     assert item["id"] == "msg_" + "x" * 60
 
 

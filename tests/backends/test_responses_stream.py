@@ -1,4 +1,4 @@
-"""Reading the event stream of a Responses answer, and the answer as a whole."""
+"""`ResponsesStream`: reads the event stream of a response, and the response as a whole."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -58,9 +58,9 @@ def answer_of(events: Sequence[Event], **options: Any) -> Answer:
 
 
 def whole_of(*items: Mapping[str, Any], **options: Any) -> Answer:
-    """The answer of one that was polled."""
+    """The answer, read from a response that was polled."""
     machine = ResponsesStream(**options)
-    told = machine.take(response("completed", items, usage=usage()))
+    told = machine.feed_response(response("completed", items, usage=usage()))
     assert machine.is_done
     return together(told)
 
@@ -70,7 +70,7 @@ def test_an_answer() -> None:
     assert answer_of(events) == Answer("Hello there", usage=(10, 5), reason="stop")
     machine = ResponsesStream()
     read(machine, events)
-    assert (machine.response_id, machine.last) == ("resp_1", len(events) - 1)
+    assert (machine.response_id, machine.last_sequence_number) == ("resp_1", len(events) - 1)
 
 
 def test_words_and_calls() -> None:
@@ -131,7 +131,7 @@ def test_the_last_event_alone_will_do() -> None:
 
 
 def test_ids_that_change_from_event_to_event() -> None:
-    """Some gateways encrypt them anew each time."""
+    """IDs may change between events of one item: some gateways encrypt them anew each time."""
     events = without(responses_answer("Hello there", [WEATHER]), "output_index")
     renamed = [
         (name, data.replace(b'"item_id": "', b'"item_id": "%d' % number).replace(b'"id": "', b'"id": "%d' % number))
@@ -147,7 +147,7 @@ def test_calls_without_ids_or_arguments() -> None:
 
 
 def test_arguments_that_are_written_another_way_at_the_end() -> None:
-    """Is the same said? Then what was streamed is as good as what comes at the end."""
+    """Final arguments with the same JSON value as the streamed ones are accepted."""
     events = [
         (name, data.replace(b'{\\"city\\": \\"Oslo\\"}', b'{\\"city\\":\\"Oslo\\"}'))
         for name, data in responses_answer("", [WEATHER])
@@ -160,7 +160,7 @@ def test_arguments_that_contradict_themselves_are_not_carried_out(other: bytes) 
     events = [
         (name, data.replace(b'{\\"city\\": \\"Oslo\\"}', other)) for name, data in responses_answer("", [WEATHER])
     ]
-    with pytest.raises(StreamError, match="contradicts itself"):
+    with pytest.raises(StreamError, match="two different texts"):
         answer_of(events)
 
 
@@ -227,7 +227,7 @@ def cited(place: int, file_id: str = "file-1", **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("read_answer", [lambda *items: answer_of(responses_stream(items)), whole_of])
 def test_citations_are_marked_in_the_text(read_answer: Any) -> None:
-    """Programs replace a citation's text by a footnote. This API has a place and no text."""
+    """Citations get a marker in the text, which programs replace by a footnote; this API only has a position."""
     answer = read_answer(SEARCH, message_item(output_text("Cats purr.", cited(10), cited(10, "file-2", filename=""))))
     assert answer.text == "Cats purr.【0:0†cats.pdf】【1:0†file-2】"
     assert [note.file_citation.file_id for note in answer.annotations] == ["file-1", "file-2"]
@@ -308,7 +308,7 @@ def test_a_call_that_the_limit_cut_off_is_as_it_is() -> None:
 
 
 def test_an_answer_as_long_as_the_limit_is_incomplete_whatever_it_says() -> None:
-    """llama.cpp says that it is complete."""
+    """A response of as many tokens as the limit counts as truncated: llama.cpp reports it as completed."""
     assert answer_of(responses_answer("Hello"), limit=5).reason == "max_tokens"
     assert answer_of(responses_answer("Hello"), limit=6).reason == "stop"
     assert answer_of(without(responses_answer("Hello"), "usage"), limit=5).reason == "stop"
@@ -329,7 +329,7 @@ def test_half_an_answer_is_never_taken_for_a_whole_one(data: st.DataObject) -> N
 
 @given(st.data())
 def test_a_stream_that_is_resumed_tells_nothing_twice(data: st.DataObject) -> None:
-    """Whether the endpoint goes on after the number it was asked for, or somewhere before."""
+    """A resumed stream may start after the requested number, or earlier: repeated events are skipped."""
     events = responses_answer("Hello there", [WEATHER, TIME])
     cut = data.draw(st.integers(1, len(events)))
     again = data.draw(st.integers(0, cut))
@@ -346,14 +346,14 @@ def test_an_answer_that_is_polled_after_a_cut_tells_nothing_twice(data: st.DataO
     events = responses_stream(items)
     machine = ResponsesStream()
     told = read(machine, events[: data.draw(st.integers(0, len(events) - 1))])
-    assert machine.take(response("in_progress")) == []
-    answer = together([*told, *machine.take(response("completed", items))])
+    assert machine.feed_response(response("in_progress")) == []
+    answer = together([*told, *machine.feed_response(response("completed", items))])
     assert (answer.text.replace("【0:0†cats.pdf】", ""), answer.functions) == ("Hello there", [WEATHER])
     assert len(answer.annotations) == 1
 
 
 @pytest.mark.parametrize(
-    ("end", "why", "code", "repeatable"),
+    ("end", "why", "code", "retryable"),
     [
         (ended("failed", error={"code": "server_error", "message": "Oops."}), "Oops", "server_error", True),
         (
@@ -365,7 +365,7 @@ def test_an_answer_that_is_polled_after_a_cut_tells_nothing_twice(data: st.DataO
         (ended("failed", error={"code": "invalid_prompt", "message": "No."}), "No", "invalid_prompt", False),
         (ended("failed"), "'failed'", "server_error", True),
         (ended("cancelled"), "'cancelled'", "server_error", False),
-        (ended("incomplete"), "does not know: ''", "server_error", True),
+        (ended("incomplete"), "unknown reason: ''", "server_error", True),
         (
             event({"type": "error", "code": None, "message": "Oops.", "param": None}, "error"),
             "Oops",
@@ -376,15 +376,15 @@ def test_an_answer_that_is_polled_after_a_cut_tells_nothing_twice(data: st.DataO
         (event({"error": {"message": "Oops.", "code": 400}}), "Oops", "invalid_prompt", False),
     ],
 )
-def test_answers_that_never_come(end: Event, why: str, code: str, repeatable: bool) -> None:
+def test_answers_that_never_come(end: Event, why: str, code: str, retryable: bool) -> None:
     with pytest.raises(StreamError, match=why) as caught:
         answer_of([*responses_answer("Hello")[:5], end])
-    assert (caught.value.code, caught.value.repeatable) == (code, repeatable)
+    assert (caught.value.code, caught.value.retryable) == (code, retryable)
 
 
 def test_one_that_is_gone_is_no_answer() -> None:
     with pytest.raises(StreamError, match="''"):
-        ResponsesStream().take({})
+        ResponsesStream().feed_response({})
 
 
 @pytest.mark.parametrize(
@@ -401,4 +401,4 @@ def test_one_that_is_gone_is_no_answer() -> None:
 def test_nonsense_is_an_error(nonsense: Any) -> None:
     with pytest.raises(StreamError) as caught:
         answer_of([event(nonsense)])
-    assert not caught.value.repeatable
+    assert not caught.value.retryable

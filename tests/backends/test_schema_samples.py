@@ -56,7 +56,7 @@ SHARED = {
     ],
 )
 def test_values(schema, expected):
-    """What comes for what, and that it fits."""
+    """The value for each kind of schema, which satisfies it."""
     value = sample(schema)
     assert value == expected
     assert type(value) is type(expected)
@@ -86,12 +86,12 @@ def test_values(schema, expected):
     ],
 )
 def test_combinations(schema):
-    """References that come back, alternatives, parts of a whole."""
+    """Recursive references, alternatives and combined schemas give valid values."""
     jsonschema_rs.Draft202012Validator(schema).validate(sample(schema))
 
 
 def test_nonsense_does_no_harm():
-    """A schema that has no value, or is none, still gives something."""
+    """An unsatisfiable or invalid schema still gives a value."""
     assert sample({"$ref": "#/nowhere"}) == "text"
     assert sample({"$ref": "#"}) == "text"
     assert sample({"type": "array", "minItems": 2, "uniqueItems": True, "items": {"type": "null"}}) == [None, None]
@@ -108,7 +108,7 @@ NUMBERS = st.integers(-50, 50)
     st.sampled_from(["integer", "number"]),
 )
 def test_bounds(low, high, kind):
-    """Numbers keep to their bounds, where there is room between them."""
+    """Numbers are within their bounds, if a value exists there."""
     schema = {"type": kind, **low, **high}
     jsonschema_rs.Draft202012Validator(schema).validate(sample(schema))
 
@@ -119,6 +119,6 @@ def test_bounds(low, high, kind):
     )
 )
 def test_upper_bounds(high):
-    """Also where only the upper one is given."""
+    """Numbers are below an upper bound without a lower one."""
     schema = {"type": "integer", **high}
     jsonschema_rs.Draft202012Validator(schema).validate(sample(schema))

@@ -1,4 +1,4 @@
-"""`ScriptedBackend`: says and calls what it is told, and else makes a good rehearsal."""
+"""`ScriptedBackend`: follows its script, and has sensible turns without one."""
 
 import json
 
@@ -48,7 +48,7 @@ async def events(script, **values):
 
 
 async def test_parts():
-    """Text comes word by word with all its spaces, calls in two deltas."""
+    """Text comes word by word with all its spaces, calls in two chunks."""
     turn = [Say(" It is\n sunny. "), Call("f", {"a": 1}, id="c"), Call("g", "no JSON"), Refuse("No more.")]
     assert await events([turn], instructions="Be brief.") == [
         *[TextChunk(" It"), TextChunk(" is"), TextChunk("\n sunny. ")],
@@ -61,7 +61,7 @@ async def test_parts():
 
 
 async def test_ends():
-    """For a reason, or by a failure; what was used is told."""
+    """A turn may end with a finish reason or an error; the usage is reported first."""
     assert await events([[Say("A b"), Stop("content_filter"), Say("c")]]) == [
         *[TextChunk("A"), TextChunk(" b"), UsageReport(0, 2), Finished("content_filter")],
     ]
@@ -73,7 +73,7 @@ async def test_ends():
 
 
 async def test_limit():
-    """When the tokens are used up it ends in the middle."""
+    """When the tokens are used up, it stops in the middle."""
     assert (await events([Say("one two three")], max_completion_tokens=2))[-3:] == [
         *[TextChunk(" two"), UsageReport(0, 2), Finished("max_tokens")],
     ]
@@ -83,7 +83,7 @@ async def test_limit():
 
 
 async def test_wait():
-    """Until an event is set."""
+    """`Wait` pauses until its event is set."""
     go_on = anyio.Event()
     async with world([[Say("One"), Wait(go_on), Say(" two")]]) as w:
         run = await w.start()
@@ -96,7 +96,7 @@ async def test_wait():
 
 
 async def test_a_turn_for_each_call_of_each_run():
-    """Every run plays the script from its beginning; behind its end comes what comes without one."""
+    """Every run starts the script from the beginning; after its end, turns are as without a script."""
     async with world([Call("f", {"n": 1}), Call("g")]) as w:
         first, second = await w.start(), await w.start()
         for run in (first, second):
@@ -107,7 +107,7 @@ async def test_a_turn_for_each_call_of_each_run():
 
 
 async def test_a_function_as_script():
-    """Is asked for each turn, and may fall back on what is done without one."""
+    """A function is called for each turn, and may use `default_turn`."""
     async with world(lambda request: default_turn(request) if request.rounds else Call("f")) as w:
         run = await w.start()
         await w.answer(run, "yes")
@@ -116,7 +116,7 @@ async def test_a_function_as_script():
 
 
 async def test_rehearsal():
-    """Each tool once, with arguments that fit; then an answer from the outputs."""
+    """Without a script: each tool is called once with valid arguments, then a message has the outputs."""
     async with world() as w:
         run = await w.start("How is it?", tools=[WEATHER, TIME, {"type": "code_interpreter"}])
         calls = (await w.until("run.requires_action", run)).pending_tool_calls
@@ -141,7 +141,7 @@ async def test_rehearsal():
     ],
 )
 async def test_tool_choice(choice, called):
-    """Is respected; after the outputs there are no more calls."""
+    """`tool_choice` is respected; after the outputs there are no more calls."""
     async with world() as w:
         run = await w.start("Hi", tools=[WEATHER, TIME], tool_choice=choice)
         if called:
@@ -152,7 +152,7 @@ async def test_tool_choice(choice, called):
 
 
 async def test_one_call_at_a_time():
-    """Without parallel calls the tools come one round after the other."""
+    """Without parallel calls, each tool is called in a round of its own."""
     async with world() as w:
         run = await w.start("Hi", tools=[WEATHER, TIME], parallel_tool_calls=False)
         names = []
@@ -165,7 +165,7 @@ async def test_one_call_at_a_time():
 
 
 async def test_answers_in_the_format_that_was_asked_for():
-    """JSON where JSON is due."""
+    """`response_format` is respected."""
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     json_schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     async with world() as w:
@@ -182,7 +182,7 @@ async def test_answers_in_the_format_that_was_asked_for():
 
 
 async def test_without_anything():
-    """No message, no tools: an answer all the same."""
+    """A request without messages and tools still gets a message."""
     async with world() as w:
         run = await w.start()
         await w.until("run.completed", run)

@@ -1,4 +1,4 @@
-"""The same programs, whatever model is behind them: scripted, Chat Completions, Responses, also in the background."""
+"""The same programs on every backend: scripted, Chat Completions, Responses, also in the background."""
 
 import json
 from collections.abc import AsyncGenerator, Sequence
@@ -63,7 +63,7 @@ async def get_time() -> str:
 
 
 class World(AsyncContextManagerMixin):
-    """A server with a model behind it, and a session with the server."""
+    """A server with this backend, and a session with the server."""
 
     session: Session
     assistant: Assistant
@@ -94,7 +94,7 @@ class World(AsyncContextManagerMixin):
         return chat_answer(text) if self.kind == "chat" else responses_answer(text)
 
     async def start(self, *texts: str, tools: Sequence[Any] = (), **params: Any) -> Run:
-        """A run on a thread of its own."""
+        """Start a run in a new thread."""
         self.assistant = await self.session.assistants.create(model="gpt-4o", tools=tools)
         messages = [{"role": "user", "content": text} for text in texts]
         thread = await self.session.threads.create(messages=messages)
@@ -107,7 +107,7 @@ class World(AsyncContextManagerMixin):
         return await self.session.runs.complete(run, toolbox=toolbox, polling=QUICK, deadline=30)
 
     async def ended(self, run: Run) -> Run:
-        """Followed to its end, which is none to be glad about."""
+        """Follow a run that does not complete to its end; returns the run."""
         with pytest.raises(RunError) as caught:
             await self.complete(run)
         assert caught.value.run.status.is_terminal
@@ -162,7 +162,7 @@ async def test_a_second_turn_knows_the_first(kind: str) -> None:
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("parallel", [True, False])
 async def test_two_tools(kind: str, parallel: bool) -> None:
-    """One call at a time, if the program wants that; a model may not care."""
+    """Without parallel calls there is one call at a time, even if the model ignores that."""
     async with World(kind) as world:
         run = await world.start("Weather and time?", tools=toolbox.tools, parallel_tool_calls=parallel)
         run = await world.complete(run)
@@ -239,7 +239,7 @@ async def test_a_refusal_of_the_endpoint_fails_the_run(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["chat", "responses"])
 async def test_half_an_answer_is_not_a_whole_one(kind: str) -> None:
-    """The run fails, the message is incomplete, and the thread goes on."""
+    """The run fails, its message is incomplete, and the thread can have other runs."""
     world = World(kind)
     world.stub.replies.append(stream(world.whole()[:-4], end="cut"))
     async with world:
@@ -294,7 +294,7 @@ async def test_instructions_and_what_is_added_to_them() -> None:
 
 
 async def test_file_search_with_citations() -> None:
-    """Its use is a run step, a citation an annotation, and neither spoils the next turn."""
+    """A hosted tool's call is a run step, a citation an annotation, and the next turn works with both."""
     search = {
         "type": "file_search_call",
         "id": "fs_1",
@@ -334,7 +334,7 @@ async def test_file_search_with_citations() -> None:
 
 @pytest.mark.parametrize("kind", LIVE)
 async def test_an_interrupted_call_is_repeated_or_taken_up(kind: str) -> None:
-    """The engine stops in the middle of an answer; the next one goes on, and there is one answer."""
+    """The engine stops during a model call; the next engine resumes it, and there is one answer."""
     store = MemoryStore()
     first = World(kind, store=store)
     first.stub.replies.append(stream(first.whole()[:-3], end="hang"))

@@ -30,5 +30,5 @@ def test_live_models_are_made_from_the_arguments():
     chat = make_backend(Backend.CHAT, "http://x/v1", "key", names, tokens, background=False)
     responses = make_backend(Backend.RESPONSES, "http://x/v1", None, names, MaxTokens.NEW, background=True)
     assert (type(chat).__name__, type(responses).__name__) == ("ChatCompletionsBackend", "ResponsesBackend")
-    assert chat._model("gpt-4o") == "llama3.2"
-    assert chat._model("gpt-5") == "other"
+    assert chat._model_name("gpt-4o") == "llama3.2"
+    assert chat._model_name("gpt-5") == "other"
