@@ -56,7 +56,7 @@ async def test_a_damaged_run_is_ended_by_hand(tmp_path: Path):
     other, _, _ = await left_unfinished(tmp_path / "other.db")
     damage(tmp_path / "other.db", other, kind="run")
     output = await run_in_thread("runs", "end", other, "--store", tmp_path / "other.db", exit_code=1)
-    assert "cannot be read or written, and stays as it is. No start takes it up any more" in output
+    assert "cannot be read or written, and stays as it is. No server will resume it" in output
     async with SQLiteStore(tmp_path / "other.db") as store:
         assert await store.unfinished() == []
 
