@@ -15,6 +15,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 from attrs import define, field
 
+from openai_runs._supervision import supervise
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine.deadlines import Deadlines
 from openai_runs.engine.endings import end_unfinished, last_error_for
@@ -22,7 +23,6 @@ from openai_runs.engine.errors import ApiError
 from openai_runs.engine.fair_queue import FairQueue
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_request import model_request
-from openai_runs.engine.supervision import supervise
 from openai_runs.engine.turn import Turn, stop_call
 from openai_runs.errors import StoreUnavailableError
 from openai_runs.models.run import LastError, Run, RunStatus

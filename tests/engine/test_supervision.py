@@ -6,6 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from openai_runs._supervision import supervise
 from openai_runs.backends.model_backend import (
     AnnotationAdded,
     Detached,
@@ -16,7 +17,6 @@ from openai_runs.backends.model_backend import (
     ToolCallChunk,
     UsageReport,
 )
-from openai_runs.engine.supervision import supervise
 from openai_runs.errors import BackendError
 from tests.engine.world import world
 
