@@ -9,12 +9,10 @@ import asyncio
 import inspect
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from functools import partial
-from threading import Thread
 from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
 
 import anyio
@@ -23,11 +21,13 @@ from attrs import frozen
 
 from openai_runs import _wire
 from openai_runs._arguments import check_count, check_seconds
+from openai_runs._supervision import contained
 from openai_runs.errors import ToolError, snippet
 from openai_runs.models.limits import NAME
 from openai_runs.models.model import Model, Unknown
 from openai_runs.models.tool import Function, FunctionTool, FunctionToolCall, ToolOutput
 from openai_runs.toolbox.signature import read_signature
+from openai_runs.toolbox.tool_thread import ToolThread
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -46,7 +46,7 @@ class _Failure:
     """The outcome of a call without an output."""
 
     text: str  #: what went wrong, for the model and for logs
-    cause: Exception
+    cause: BaseException
 
 
 #: Identifies a call: the run's ID, and the call's ID, function and arguments.
@@ -101,7 +101,7 @@ class Toolbox:
         self._limiter = anyio.CapacityLimiter(max_concurrency)
         self._running: dict[_Key, anyio.Event] = {}
         # By call: its outcome, or the thread that still runs it after whoever waited has given up.
-        self._memory: OrderedDict[_Key, _Outcome | Future[Any]] = OrderedDict()
+        self._memory: OrderedDict[_Key, _Outcome | ToolThread] = OrderedDict()
 
     def __repr__(self) -> str:
         """The settings, and the names of the tools."""
@@ -234,7 +234,7 @@ class Toolbox:
     def forget(self, calls: Iterable[FunctionToolCall], *, run_id: str | None = None) -> None:
         """Forget the outcomes of calls, so that they run again, such as when the cause of a `ToolError` is fixed."""
         for call in calls:
-            self._memory.pop(_key(call, run_id), None)
+            self._forget(_key(call, run_id))
 
     async def _outcome(self, call: FunctionToolCall, run_id: str | None) -> _Outcome:
         name = call.function.name
@@ -242,13 +242,9 @@ class Toolbox:
         if tool is None:
             text = f"there is no tool {name!r}; the tools are: {', '.join(self._tools) or 'none'}"
             return self._failed(call, text, LookupError(text))
-        try:
-            arguments = tool.arguments(call.function.arguments)
-        except Exception as error:  # from msgspec, or from a caller's class that validates its arguments
-            return self._failed(call, f"invalid arguments: {snippet(str(error))}", error, quotes_arguments=True)
-        return await self._run_once(_key(call, run_id), call, tool, arguments)
+        return await self._run_once(_key(call, run_id), call, tool)
 
-    async def _run_once(self, key: _Key, call: FunctionToolCall, tool: _Tool, arguments: Mapping[str, Any]) -> _Outcome:
+    async def _run_once(self, key: _Key, call: FunctionToolCall, tool: _Tool) -> _Outcome:
         """Run a call, or return its remembered outcome; if another task is running it, wait for that."""
         while (running := self._running.get(key)) is not None:
             await running.wait()  # if that task was cancelled, no outcome is remembered, and this one runs the call
@@ -257,63 +253,74 @@ class Toolbox:
             return known
         done = self._running[key] = anyio.Event()
         try:
-            outcome = await self._run(key, call, tool, arguments)
-            self._remember(key, outcome)
+            return await self._run(key, call, tool)
         finally:
             del self._running[key]
             done.set()
-        return outcome
 
-    def _remember(self, key: _Key, known: _Outcome | Future[Any]) -> None:
+    def _remember(self, key: _Key, known: _Outcome | ToolThread) -> None:
+        self._forget(key)
         self._memory[key] = known
         if len(self._memory) > _REMEMBERED:
-            self._memory.popitem(last=False)
+            self._forget(next(iter(self._memory)))
 
-    async def _run(self, key: _Key, call: FunctionToolCall, tool: _Tool, arguments: Mapping[str, Any]) -> _Outcome:
+    def _forget(self, key: _Key) -> None:
+        known = self._memory.pop(key, None)
+        if isinstance(known, ToolThread):
+            known.abandon()
+
+    async def _run(self, key: _Key, call: FunctionToolCall, tool: _Tool) -> _Outcome:
+        outcome: _Outcome | None = None
+
+        def ended(result: _Outcome) -> None:  # remembered at once: the tool has worked, even if its caller is cancelled
+            nonlocal outcome
+            outcome = result
+            self._remember(key, result)
+
+        async def work() -> None:
+            try:
+                arguments = tool.arguments(call.function.arguments)
+            except Exception as error:  # from msgspec, or from a caller's class that validates its arguments
+                text = f"invalid arguments: {snippet(_text_of(error))}"
+                ended(self._failed(call, text, error, quotes_arguments=True))
+            else:
+                ended(_output_text(await self._call(key, tool, arguments)))
+
+        def failed(error: BaseException) -> None:
+            ended(self._failed(call, snippet(_describe(error), 1000), error))
+
         active = _active_toolboxes.get()
         async with nullcontext() if self in active else self._limiter:  # a nested call already holds a slot
             _active_toolboxes.set((*active, self))  # in this call's own task only
-            try:
-                with anyio.move_on_after(tool.timeout):
-                    return _output_text(await self._call(key, tool, arguments))
-            except Exception as error:  # whatever the caller's function raises fails this one call only
-                return self._failed(call, snippet(f"{type(error).__name__}: {error}", 1000), error)
-            except asyncio.CancelledError as error:
-                if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # a coroutine runs in a task
-                    raise
-                # This task is not being cancelled: a task that the tool was waiting for was.
-                text = "a task that the tool waited for was cancelled"
-                cause = RuntimeError(text)
-                cause.__cause__ = error
-                return self._failed(call, text, cause)
-        text = f"no result within {tool.timeout:g} seconds"
-        return self._failed(call, text, TimeoutError(text))
+            # The tool has a task of its own, and the timeout is not in it: a tool can leave a cancellation in its task,
+            # by which Python 3.11 and 3.12 would take the timeout's for the caller's.
+            with anyio.move_on_after(tool.timeout):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(contained, failed, work)
+        if outcome is None:
+            text = f"no result within {tool.timeout:g} seconds"
+            ended(self._failed(call, text, TimeoutError(text)))
+        assert outcome is not None  # noqa: S101  # for the type checker: `ended` has set it
+        return outcome
 
     async def _call(self, key: _Key, tool: _Tool, arguments: Mapping[str, Any]) -> Any:
         if inspect.iscoroutinefunction(tool.function):
             return await tool.function(**arguments)
-        result = await self._in_thread(key, partial(tool.function, **arguments))
-        return await result if inspect.isawaitable(result) else result  # of a decorated coroutine function, say
-
-    async def _in_thread(self, key: _Key, call: Callable[[], Any]) -> Any:
-        """Run a call in its own thread, or wait for the thread that is already running it.
-
-        A thread cannot be stopped. Waiting for it would delay timeouts, deadlines and Ctrl-C, so it is abandoned then;
-        but it is remembered, since a second thread for the same call would do its work twice.
-        """
+        # Remembered while it runs, since a second thread for the same call would do its work twice.
         thread = self._memory.get(key)
-        if not isinstance(thread, Future):
-            thread = Future()
-            thread.set_running_or_notify_cancel()  # so that cancelling a waiting task does not cancel the future
-            # A daemon, unlike the threads of asyncio and anyio, which the interpreter waits for when it exits.
-            Thread(
-                target=copy_context().run, args=(_run_into, thread, call), name=f"tool {key[2]}", daemon=True
-            ).start()
+        if not isinstance(thread, ToolThread):
+            thread = ToolThread(tool.definition.function.name, partial(tool.function, **arguments))
             self._remember(key, thread)
-        return await asyncio.wrap_future(thread)
+        result = await thread.result()
+        if not inspect.isawaitable(result):
+            return result
+        # Of a decorated coroutine function, say. It can be awaited only once: if it is cancelled now, it has ended, and
+        # the call is made anew when it is asked for again, as with any coroutine function.
+        self._memory.pop(key, None)
+        return await result
 
     def _failed(
-        self, call: FunctionToolCall, text: str, cause: Exception, *, quotes_arguments: bool = False
+        self, call: FunctionToolCall, text: str, cause: BaseException, *, quotes_arguments: bool = False
     ) -> _Outcome:
         """The outcome of a failed call, as ``on_error`` says."""
         if self._on_error == "raise":
@@ -327,19 +334,6 @@ class Toolbox:
             exc_info=None if quotes_arguments else cause,
         )
         return _wire.encode({"error": text}).decode()
-
-
-def _run_into(future: "Future[Any]", call: Callable[[], Any]) -> None:
-    """Make a call in the current thread, and store its result or exception in ``future``."""
-    try:
-        try:
-            result = call()
-        except StopIteration as error:  # asyncio's futures refuse it
-            raise RuntimeError("the tool raised StopIteration") from error
-    except BaseException as error:  # raised again where the future is awaited
-        future.set_exception(error)
-    else:
-        future.set_result(result)
 
 
 def _key(call: FunctionToolCall, run_id: str | None) -> _Key:
@@ -369,3 +363,25 @@ def _dump_models(value: Any) -> Any:
             return [_dump_models(item) for item in value]
         case _:
             return value
+
+
+def _describe(error: BaseException) -> str:
+    """What a tool raised, for the model: the class and text; of a group of exceptions also the causes in it."""
+    if isinstance(error, asyncio.CancelledError):
+        return "a task that the tool waited for was cancelled"
+    text = _text_of(error)
+    if not isinstance(error, BaseExceptionGroup):
+        return f"{type(error).__name__}: {text}"
+    return f"{type(error).__name__}: {text}: {'; '.join(map(_describe, _causes(error)))}"
+
+
+def _causes(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        yield from _causes(error) if isinstance(error, BaseExceptionGroup) else (error,)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as problem:  # `__str__` is the caller's code as well
+        return f"(its text cannot be read: {type(problem).__name__})"

@@ -1,10 +1,12 @@
 """`openai_runs.toolbox`: functions become tool definitions, tool calls become outputs."""
 
 import asyncio
+import contextlib
 import contextvars
 import dataclasses
 import enum
 import functools
+import inspect
 import json
 import logging
 import math
@@ -693,6 +695,188 @@ async def test_several_failures_are_one_error() -> None:
         await toolbox.answer([call("fail", id="call_1"), call("fail", id="call_2")])
 
 
+# What a tool raises, of whatever kind, is its own.
+
+
+async def fail_in_a_group() -> None:
+    """Catch a failed TaskGroup: Python 3.11 and 3.12 leave its request to cancel this task uncounted."""
+
+    async def fail() -> None:
+        raise LookupError("inside")
+
+    with contextlib.suppress(ExceptionGroup):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+            await anyio.sleep_forever()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("on_error", ["report", "raise"])
+async def test_leftover_cancellation_of_a_tool_is_its_own(on_error: Literal["report", "raise"]) -> None:
+    """A cancellation that a tool has left in its task, followed by its timeout, is a failed call like any timeout."""
+    toolbox = Toolbox(timeout=0.01, on_error=on_error)
+
+    @toolbox.tool
+    async def gather() -> None:
+        await fail_in_a_group()
+        await anyio.sleep_forever()
+
+    if on_error == "report":
+        assert await error_of(toolbox, call("gather")) == "no result within 0.01 seconds"
+    else:
+        with pytest.raises(ToolError, match=r"no result within 0\.01 seconds"):
+            await output_of(toolbox, call("gather"))
+
+
+@pytest.mark.anyio
+async def test_tool_that_cancels_its_own_task_has_failed() -> None:
+    toolbox = Toolbox()
+    toolbox.tool(ok)
+
+    @toolbox.tool
+    async def give_up() -> None:
+        asyncio.current_task().cancel()
+        await anyio.lowlevel.checkpoint()
+
+    given_up, fine = await toolbox.answer([call("give_up", id="call_1"), call("ok", id="call_2", x=5)])
+    assert json.loads(given_up.output) == {"error": "a task that the tool waited for was cancelled"}
+    assert fine.output == "5"
+
+
+@pytest.mark.anyio
+async def test_cancellation_gets_out_of_a_tool_with_a_leftover() -> None:
+    """The caller's own cancellation is told apart from the tool's, whatever the tool has left in its task."""
+    toolbox = Toolbox(timeout=None)
+    waits = anyio.Event()
+
+    @toolbox.tool
+    async def gather() -> None:
+        await fail_in_a_group()
+        waits.set()
+        await anyio.sleep_forever()
+
+    task = asyncio.create_task(toolbox.answer([call("gather")]))
+    await waits.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+
+
+class Odd(BaseException):
+    """Neither an `Exception` nor an end of the process."""
+
+
+class UnreadableError(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("threads", [False, True])
+@pytest.mark.parametrize("on_error", ["report", "raise"])
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (Odd("odd"), "Odd: odd"),
+        (GeneratorExit(), "GeneratorExit"),
+        (asyncio.CancelledError(), "a task that the tool waited for was cancelled"),
+        (UnreadableError(), "UnreadableError: (its text cannot be read: ZeroDivisionError)"),
+        (BaseExceptionGroup("odd", [Odd()]), "BaseExceptionGroup: odd (1 sub-exception): Odd: "),
+    ],
+)
+async def test_odd_failure_is_one_too(
+    error: BaseException, text: str, on_error: Literal["report", "raise"], threads: bool
+) -> None:
+    """What a tool raises, of whatever class, fails this call and no other."""
+    toolbox = Toolbox(on_error=on_error)
+    toolbox.tool(ok)
+
+    async def fail() -> None:
+        raise error
+
+    def fail_in_thread() -> None:
+        raise error
+
+    toolbox.tool(fail_in_thread if threads else fail, name="fail")
+    calls = [call("fail", id="call_1"), call("ok", id="call_2", x=5)]
+    if on_error == "report":
+        failed, fine = await toolbox.answer(calls)
+        assert text in json.loads(failed.output)["error"]
+        assert fine.output == "5"
+    else:
+        with pytest.raises(ToolError, match=re.escape(text)) as caught:
+            await toolbox.answer(calls)
+        cause = caught.value.__cause__
+        assert error in (cause, cause.__cause__)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [(Odd("odd"), "Odd: odd"), (UnreadableError(), "invalid arguments: (its text cannot be read: ZeroDivisionError)")],
+)
+async def test_odd_failure_of_a_validator_is_one_too(error: BaseException, text: str) -> None:
+    """A class of the caller's that validates arguments may raise anything, too."""
+    toolbox = Toolbox()
+
+    @dataclasses.dataclass
+    class Picky:
+        x: int
+
+        def __post_init__(self) -> None:
+            raise error
+
+    def use(picky: Picky) -> None:
+        pytest.fail(f"called with {picky}")
+
+    use.__annotations__["picky"] = Picky
+    toolbox.tool(use)
+    assert await error_of(toolbox, call("use", picky={"x": 1})) == text
+
+
+@pytest.mark.anyio
+async def test_group_of_errors_names_its_causes() -> None:
+    """The model reads what went wrong, not only that "errors in a TaskGroup" have."""
+    toolbox = Toolbox()
+
+    @toolbox.tool
+    async def gather() -> None:
+        raise ExceptionGroup(
+            "all of it", [OSError("gone"), ExceptionGroup("more", [LookupError("none"), UnreadableError()])]
+        )
+
+    assert await error_of(toolbox, call("gather")) == (
+        "ExceptionGroup: all of it (2 sub-exceptions): OSError: gone; LookupError: none; "
+        "UnreadableError: (its text cannot be read: ZeroDivisionError)"
+    )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+async def test_end_of_the_process_is_no_failure(error: type[BaseException]) -> None:
+    """A tool may end the program: that is not reported to the model."""
+    program = f"""
+import asyncio
+from openai_runs import Toolbox
+from openai_runs.models.tool import FunctionCall, FunctionToolCall
+
+toolbox = Toolbox()
+
+@toolbox.tool
+async def leave() -> None:
+    raise {error.__name__}
+
+call = FunctionToolCall(id="call_1", function=FunctionCall(name="leave", arguments=""))
+try:
+    asyncio.run(toolbox.answer([call]))
+except {error.__name__}:
+    print("left")
+"""
+    done = await anyio.run_process([sys.executable, "-c", program], check=False)
+    assert done.stdout == b"left\n"
+
+
 # Cancellation.
 
 
@@ -916,6 +1100,122 @@ async def test_thread_goes_on_and_is_not_doubled(finish_before: bool) -> None:
         await anyio.wait_all_tasks_blocked()
         release.set()
     assert await output_of(toolbox, call("work")) == "1"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("interrupted", ["in the thread", "in the coroutine"])
+async def test_decorated_coroutine_function_runs_again_after_cancellation(interrupted: str) -> None:
+    """A coroutine that an ordinary function returned is like any other: cancelled, it ends, and then runs anew.
+
+    A thread that has not returned its coroutine yet is waited for: the call is never made twice at the same time.
+    """
+    toolbox = Toolbox()
+    loop, started, release = asyncio.get_running_loop(), anyio.Event(), threading.Event()
+    wrapped, entered, ended, active, most = 0, 0, 0, 0, 0
+
+    async def work() -> int:
+        nonlocal entered, ended, active, most
+        entered += 1
+        active += 1
+        most = max(most, active)
+        try:
+            if entered == 1 and interrupted == "in the coroutine":
+                started.set()
+                await anyio.sleep_forever()
+            return entered
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.lowlevel.checkpoint()
+            active -= 1
+            ended += 1
+
+    def decorated() -> Any:
+        nonlocal wrapped
+        wrapped += 1
+        if interrupted == "in the thread":
+            loop.call_soon_threadsafe(started.set)
+            release.wait(30)
+        return work()
+
+    toolbox.tool(decorated, name="work")
+    async with anyio.create_task_group() as group:
+        group.start_soon(toolbox.answer, [call("work")])
+        await started.wait()
+        group.cancel_scope.cancel()
+    release.set()
+    answers = [await output_of(toolbox, call("work")) for _ in range(2)]
+    if interrupted == "in the coroutine":
+        assert (answers, wrapped, entered, ended, most) == (["2", "2"], 2, 2, 2, 1)
+    else:
+        assert (answers, wrapped, entered, ended, most) == (["1", "1"], 1, 1, 1, 1)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("lost", ["timeout", "forget", "forget while it runs", "forget when it has run", "eviction"])
+async def test_coroutine_that_comes_too_late_never_starts(lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If nobody waits any more for the thread that makes a coroutine, it is closed: no work, and no warning."""
+    monkeypatch.setattr(module, "_REMEMBERED", 1)
+    toolbox = Toolbox(timeout=0.01 if lost == "timeout" else None)
+    toolbox.tool(ok)
+    loop, started, release = asyncio.get_running_loop(), anyio.Event(), threading.Event()
+    made: list[Any] = []
+
+    async def work() -> None:
+        pytest.fail("started")
+
+    async def finish() -> None:
+        release.set()
+        for thread in threading.enumerate():
+            if thread.name == "tool work":
+                await anyio.to_thread.run_sync(thread.join, 30)
+
+    @toolbox.tool(name="work")
+    def decorated() -> Any:
+        made.append(work())
+        loop.call_soon_threadsafe(started.set)
+        release.wait(30)
+        return made[0]
+
+    if lost == "timeout":
+        assert "no result within" in await error_of(toolbox, call("work"))
+    else:
+        async with anyio.create_task_group() as group:
+            group.start_soon(toolbox.answer, [call("work")])
+            await started.wait()
+            if lost == "forget while it runs":
+                toolbox.forget([call("work")])
+            group.cancel_scope.cancel()
+    match lost:
+        case "forget":
+            toolbox.forget([call("work")])
+        case "forget when it has run":
+            await finish()
+            toolbox.forget([call("work")])
+        case "eviction":
+            await toolbox.answer([call("ok", x=1)])
+    await finish()
+    assert inspect.getcoroutinestate(made[0]) == inspect.CORO_CLOSED
+
+
+@pytest.mark.anyio
+async def test_coroutine_that_is_waited_for_starts_although_its_call_was_forgotten() -> None:
+    toolbox = Toolbox()
+    loop, started, release = asyncio.get_running_loop(), anyio.Event(), threading.Event()
+
+    async def work() -> str:
+        return "done"
+
+    @toolbox.tool(name="work")
+    def decorated() -> Any:
+        loop.call_soon_threadsafe(started.set)
+        release.wait(30)
+        return work()
+
+    answer = asyncio.create_task(output_of(toolbox, call("work")))
+    await started.wait()
+    toolbox.forget([call("work")])
+    release.set()
+    assert await answer == "done"
 
 
 def test_thread_that_never_ends_does_not_keep_the_program() -> None:
