@@ -1,16 +1,22 @@
 """Runs a batch of jobs with a fixed number of workers; yields one result per job, as each finishes, failed or not."""
 
 import logging
+import math
+from asyncio import CancelledError
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
-from typing import Any, Final, Self
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, NoReturn, Self, final
 
 import anyio
+import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectSendStream
 from attrs import define, evolve, field, frozen
 
 from openai_runs._arguments import check_count, check_seconds
-from openai_runs.errors import OpenAIRunsError, RunError
+from openai_runs._supervision import contained
+from openai_runs.errors import RunDeadlineError, RunError, TransportError
 from openai_runs.following.options import OnExit, check_on_exit
 from openai_runs.following.polling import Polling
 from openai_runs.models.run import Run, RunCreateParams, RunStatus
@@ -87,33 +93,35 @@ class Batch:
 
     async def __anext__(self) -> BatchResult:
         try:
-            result = await anext(self._results)
-        except StopAsyncIteration:
-            if self._failure is not None:
-                raise self._failure from None
-            raise
+            result = await anext(self._results, None)
         except anyio.ClosedResourceError:
             raise RuntimeError("this batch is closed: iterate over its results inside `async with`") from None
-        del self._pending[result.index]
-        self.finished += 1
-        return result
+        if result is not None:
+            del self._pending[result.index]
+            self.finished += 1
+            return result
+        if self._failure is not None:
+            raise self._failure
+        raise StopAsyncIteration
 
     async def _run_workers(
         self, workers: int, results: MemoryObjectSendStream[BatchResult], scope: anyio.CancelScope
     ) -> None:
         """Run all jobs; cancelling ``scope`` stops the workers."""
+
+        def failed(error: BaseException) -> None:
+            # The source's own, or a bug of ours. Raised by the iteration, once the jobs in progress are finished.
+            self._exhausted, self._failure = True, self._failure or _as_exception(error, "the source of the jobs")
+
         with scope:
             async with results, anyio.create_task_group() as tasks:
                 for _ in range(workers):
-                    tasks.start_soon(self._worker, results)
+                    tasks.start_soon(contained, failed, partial(self._worker, results))
 
     async def _worker(self, results: MemoryObjectSendStream[BatchResult]) -> None:
-        try:
-            while (started := await self._take_job()) is not None:
-                result = self._pending[started.index] = await self._run(started)
-                await results.send(result)
-        except Exception as error:  # the source's own, or a bug; raised once the jobs in progress are finished
-            self._exhausted, self._failure = True, self._failure or error
+        while (started := await self._take_job()) is not None:
+            result = self._pending[started.index] = await self._run(started)
+            await results.send(result)
 
     async def _take_job(self) -> BatchResult | None:
         async with self._source_lock:  # an async generator refuses concurrent calls
@@ -129,39 +137,77 @@ class Batch:
             return started
 
     async def _run(self, started: BatchResult) -> BatchResult:
+        """Run a job in a task of its own: whatever happens in it is its result, and nobody else's."""
+        result = started
+
+        async def work() -> None:
+            nonlocal result
+            result = await self._run_job(started)
+
+        def failed(error: BaseException) -> None:
+            nonlocal result
+            latest = self._pending[started.index]
+            run = error.run if isinstance(error, RunError) else latest.run
+            result = evolve(latest, run=run, error=_as_exception(error, "the job"))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(contained, failed, work)
+        return result
+
+    async def _run_job(self, started: BatchResult) -> BatchResult:
+        ends_at = math.inf if self._deadline is None else anyio.current_time() + self._deadline
         run: Run | None = None
-        # Shielded: cancelling the request could leave a run on the server whose ID is lost.
-        with anyio.CancelScope(shield=True) as scope:
+        # Shielded, and not stopped at the deadline itself: cancelling the request could leave a run on the server whose
+        # ID is lost.
+        with anyio.CancelScope(shield=True, deadline=ends_at + _START_GRACE) as scope:
             self._starting.add(scope)
             try:
                 run = await self._start(started.job)
-            except (OpenAIRunsError, TypeError, ValueError) as error:  # a job with wrong parameters fails alone
-                return evolve(started, error=error)
             finally:
                 self._starting.remove(scope)
-        if run is None:  # the batch was left, and the start took too long
-            return started
-        started = self._pending[started.index] = evolve(started, run=run)
+        if run is None:
+            await anyio.lowlevel.checkpoint()  # raises if the batch was left, and the start took too long for that
+            raise TransportError(
+                f"the run did not start within the deadline of {self._deadline} s: the endpoint sent no response",
+                maybe_done=True,
+            )
+        self._pending[started.index] = evolve(started, run=run)
         try:
             run = await self._session.runs.complete(
-                run, toolbox=self._toolbox, deadline=self._deadline, polling=self._polling, on_exit=self._on_exit
+                run,
+                toolbox=self._toolbox,
+                deadline=None if self._deadline is None else max(ends_at - anyio.current_time(), 0.0),
+                polling=self._polling,
+                on_exit=self._on_exit,
             )
-        except RunError as error:
-            return evolve(started, run=error.run, error=error)
-        except OpenAIRunsError as error:
-            return evolve(started, error=error)
+        except RunDeadlineError as error:  # its text has the seconds that the start has left
+            raise RunDeadlineError(
+                f"run {run.id} did not end within the deadline of {self._deadline} s, its start included; its latest "
+                f"status was {error.run.status}",
+                run=error.run,
+            ) from error
         return evolve(started, run=run)
 
     def _limit_starts(self) -> None:
         """Give the requests that are starting runs a last `_START_GRACE` seconds, to learn the runs' IDs."""
         for scope in self._starting:
-            scope.deadline = anyio.current_time() + _START_GRACE
+            scope.deadline = min(scope.deadline, anyio.current_time() + _START_GRACE)
 
     async def _start(self, job: RunJob) -> Run:
         params: dict[str, Any] = dict(job)
         if "thread_id" in params:
             return await self._session.runs.create(params.pop("thread_id"), **params)
         return await self._session.threads.create_and_run(**params)
+
+
+def _as_exception(error: BaseException, what: str) -> Exception:
+    """An error that may be stored, and raised without being taken for the reader's own cancellation."""
+    if isinstance(error, Exception):
+        return error
+    text = "was cancelled by code that it called" if isinstance(error, CancelledError) else "failed"
+    wrapped = RuntimeError(f"{what} {text}: {type(error).__name__}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 async def _iterate(jobs: Iterable[RunJob] | AsyncIterable[RunJob]) -> AsyncGenerator[RunJob, None]:
@@ -173,8 +219,7 @@ async def _iterate(jobs: Iterable[RunJob] | AsyncIterable[RunJob]) -> AsyncGener
             yield job
 
 
-@asynccontextmanager
-async def run_batch(
+def run_batch(
     session: Session,
     jobs: Iterable[RunJob] | AsyncIterable[RunJob],
     *,
@@ -183,20 +228,21 @@ async def run_batch(
     deadline: float | None = None,
     polling: Polling = Polling(),
     on_exit: OnExit = "cancel",
-) -> AsyncGenerator[Batch, None]:
+) -> AbstractAsyncContextManager[Batch]:
     """Run many jobs, at most ``workers`` at a time, and yield one result per job as it finishes.
 
-    A failed run, a refused request or a job with wrong parameters gives a result with an ``error``. Jobs are taken from
-    the source only when a worker is free, and workers wait until results are read: memory use does not grow with the
-    number of jobs. If the source itself raises, the jobs in progress are finished first, then the iteration raises that
-    error.
+    Whatever happens to a job is its result: a failed run, a refused request, wrong parameters, or any other exception
+    gives a result with an ``error``. Only cancellation stops the batch. Jobs are taken from the source only when a
+    worker is free, and workers wait until results are read: memory use does not grow with the number of jobs. If the
+    source itself raises, the jobs in progress are finished first, then the iteration raises that error.
 
     Args:
         session: Where to run; at most its ``max_connections`` requests are in progress at once.
         jobs: What to run. A synchronous iterable is advanced on the event loop, so it should not block.
         workers: How many runs may be in progress at once, at least 1.
         toolbox: Answers tool calls.
-        deadline: Seconds for each run.
+        deadline: Seconds for each job, from its start. The request that starts a run may take five seconds more, to
+            learn the run's ID, without which the run cannot be cancelled.
         polling: How often each run is polled.
         on_exit: What to do with runs in progress when the batch is left early: ``"cancel"`` them, or ``"leave"`` them
             running. `Batch.left` lists them either way.
@@ -217,6 +263,43 @@ async def run_batch(
     check_count("workers", workers, least=1)
     check_seconds("deadline", deadline, zero=True, none=True)
     check_on_exit(on_exit)
+    return _UnopenedBatch(_open(session, jobs, workers, toolbox, deadline, polling, on_exit))
+
+
+@final
+@frozen(eq=False)
+class _UnopenedBatch(AbstractAsyncContextManager[Batch]):
+    """What `run_batch` returns; used in another way than by ``async with``, it says how."""
+
+    _manager: AbstractAsyncContextManager[Batch]
+
+    async def __aenter__(self) -> Batch:
+        return await self._manager.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._manager.__aexit__(kind, error, traceback)
+
+    def __aiter__(self) -> NoReturn:
+        raise TypeError(
+            "a batch is used with `async with`: write `async with run_batch(session, jobs) as results:`, and in it "
+            "`async for result in results:`"
+        )
+
+    __await__ = __iter__ = __aiter__
+
+
+@asynccontextmanager
+async def _open(
+    session: Session,
+    jobs: Iterable[RunJob] | AsyncIterable[RunJob],
+    workers: int,
+    toolbox: Toolbox | None,
+    deadline: float | None,
+    polling: Polling,
+    on_exit: OnExit,
+) -> AsyncGenerator[Batch, None]:
     send, receive = anyio.create_memory_object_stream[BatchResult](0)
     failure: BaseException | None = None
     async with aclosing(_iterate(jobs)) as source, receive:
@@ -230,7 +313,9 @@ async def run_batch(
                 tasks.start_soon(batch._run_workers, workers, send, work)  # noqa: SLF001  # same module
                 try:
                     yield batch
-                except (Exception, KeyboardInterrupt, SystemExit) as error:
+                except (CancelledError, GeneratorExit):
+                    raise
+                except BaseException as error:
                     failure = error  # raised outside the task group, which would wrap it in an exception group
                 finally:
                     batch._limit_starts()  # noqa: SLF001

@@ -1,6 +1,7 @@
 """`run_batch`: one result per job, at most `workers` runs at once, and nothing left behind when it is left early."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import pickle
@@ -67,6 +68,15 @@ async def session(server: LocalServer) -> AsyncIterator[Session]:
 @pytest.fixture
 async def assistant_id(session: Session) -> str:
     return (await session.assistants.create(model="scripted", instructions="say")).id
+
+
+class Odd(BaseException):
+    """Neither an `Exception` nor an end of the process."""
+
+
+class UnreadableError(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
 
 
 async def collect(batch: Batch) -> list[BatchResult]:
@@ -202,6 +212,94 @@ class TestResults:
         assert isinstance(results[0].error, TransportError)
         assert results[0].error.maybe_done
 
+    async def test_a_closed_session(self, server: LocalServer) -> None:
+        """A mistake of the program's is each job's result, too: the batch goes on."""
+        async with server.session() as session:
+            pass
+        jobs: list[RunJob] = [{"assistant_id": "a"}] * 5
+        async with run_batch(session, jobs, workers=2) as batch:
+            results = await collect(batch)
+        assert [type(result.error) for result in results] == [RuntimeError] * 5
+        assert all("this Session is closed" in str(result.error) for result in results)
+
+    @pytest.mark.parametrize("raised_by", ["api_key", "start", "following"])
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            ZeroDivisionError("odd"),
+            UnreadableError(),
+            KeyError(0),
+            asyncio.CancelledError(),
+            GeneratorExit(),
+            Odd("odd"),
+        ],
+        ids=lambda failure: type(failure).__name__,
+    )
+    async def test_an_odd_failure(
+        self, server: LocalServer, assistant_id: str, failure: BaseException, raised_by: str
+    ) -> None:
+        """Whatever is raised in one job, by whomever, is the error of that job; the others complete."""
+        started = 0
+
+        async def api_key() -> str:
+            if raised_by == "api_key" and not batch.finished:
+                raise failure
+            return "key"
+
+        class OddSession:
+            """A session with a bug that shows once."""
+
+            class threads:  # noqa: N801
+                @staticmethod
+                async def create_and_run(**params: Any) -> Run:
+                    nonlocal started
+                    started += 1
+                    if raised_by == "start" and started == 1:
+                        raise failure
+                    return await session.threads.create_and_run(**params)
+
+            class runs:  # noqa: N801
+                @staticmethod
+                async def complete(run: Run, **options: Any) -> Run:
+                    if raised_by == "following" and started == 1:
+                        raise failure
+                    return await session.runs.complete(run, **options)
+
+        jobs: list[RunJob] = [{"assistant_id": assistant_id}] * 3
+        async with (
+            Session(server.url, api_key) as session,
+            run_batch(OddSession(), jobs, workers=1, polling=QUICK) as batch,  # type: ignore[arg-type]
+        ):
+            first, *others = await collect(batch)
+        assert isinstance(first.error, Exception)
+        assert not first.ok
+        assert failure in (first.error, first.error.__cause__)
+        assert (first.run is None) == (raised_by != "following")
+        assert [result.ok for result in others] == [True, True]
+
+    async def test_a_leftover_cancellation(self, server: LocalServer, assistant_id: str) -> None:
+        """A cancellation that the caller's `api_key` left in its task (Python 3.11, 3.12) fails that job at most."""
+
+        async def fail() -> None:
+            raise LookupError
+
+        async def api_key() -> str:
+            if not batch.finished:
+                with contextlib.suppress(ExceptionGroup):
+                    async with asyncio.TaskGroup() as tasks:
+                        tasks.create_task(fail())
+                        await anyio.sleep_forever()
+            return "key"
+
+        jobs: list[RunJob] = [{"assistant_id": assistant_id, "instructions": "wait"}, {"assistant_id": assistant_id}]
+        async with (
+            Session(server.url, api_key) as session,
+            run_batch(session, jobs, workers=1, polling=QUICK, deadline=0.3) as batch,
+        ):
+            first, second = await collect(batch)
+        assert first.error is not None
+        assert second.ok
+
     async def test_lost_while_followed(self) -> None:
         """If following fails, the result still has the run that was started."""
         started = reply(RUN | {"status": "queued"})
@@ -286,15 +384,36 @@ class TestSources:
             async with run_batch(session, jobs(), polling=QUICK) as batch:
                 await collect(batch)
 
-    async def test_a_closed_session(self, server: LocalServer) -> None:
-        """A bug is not a result: it is raised by the iteration, not in an exception group."""
-        async with server.session() as session:
-            pass
-        jobs: list[RunJob] = [{"assistant_id": "a"}] * 5
-        async with run_batch(session, jobs, workers=2) as batch:
-            with pytest.raises(RuntimeError, match="this Session is closed"):
+    @pytest.mark.parametrize("asynchronous", [False, True])
+    @pytest.mark.parametrize("kind", [asyncio.CancelledError, Odd])
+    async def test_one_that_raises_anything(
+        self, session: Session, assistant_id: str, kind: type[BaseException], asynchronous: bool
+    ) -> None:
+        """A source that merely raises a cancellation has failed: the batch does not end as if all jobs were done."""
+
+        def jobs() -> Iterator[RunJob]:
+            yield {"assistant_id": assistant_id}
+            raise kind
+
+        async def async_jobs() -> AsyncIterator[RunJob]:
+            for job in jobs():
+                yield job
+
+        async with run_batch(session, async_jobs() if asynchronous else jobs(), workers=2, polling=QUICK) as batch:
+            with pytest.raises(RuntimeError, match=f"the source of the jobs .*: {kind.__name__}") as caught:
                 await collect(batch)
-        assert 1 <= len(batch.left) <= 2
+        assert isinstance(caught.value.__cause__, kind)
+        assert batch.finished == 1
+
+    async def test_the_cause_of_its_error(self, session: Session) -> None:
+        def jobs() -> Iterator[RunJob]:
+            raise LookupError("no more") from OSError("disk")
+            yield {}
+
+        async with run_batch(session, jobs()) as batch:
+            with pytest.raises(LookupError) as caught:
+                await collect(batch)
+        assert isinstance(caught.value.__cause__, OSError)
 
     @pytest.mark.parametrize(
         ("jobs", "options", "error", "text"),
@@ -314,6 +433,86 @@ class TestSources:
         with pytest.raises(error, match=text):
             async with run_batch(session, jobs, **options):
                 pytest.fail("opened")
+
+
+class TestDeadline:
+    """A job's deadline counts from its start."""
+
+    async def test_a_slow_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Following has what the start has left of the deadline; the error names the whole."""
+        loop = asyncio.get_running_loop()
+        time, left = loop.time, []
+
+        class Runs:
+            async def create(self, thread_id: str, **params: Any) -> Run:
+                monkeypatch.setattr(loop, "time", lambda: time() + 30)
+                return load(RUN | {"status": "queued"}, Run)
+
+            async def complete(self, run: Run, *, deadline: float, **options: Any) -> Run:
+                left.append(deadline)
+                raise RunDeadlineError(f"did not end within the deadline of {deadline} s", run=run)
+
+        class FakeSession:
+            runs = Runs()
+
+        jobs: list[RunJob] = [{"assistant_id": "a", "thread_id": "t"}]
+        async with run_batch(FakeSession(), jobs, deadline=100) as batch:  # type: ignore[arg-type]
+            (result,) = await collect(batch)
+        monkeypatch.setattr(loop, "time", time)
+        assert 0 < left[0] <= 70
+        assert isinstance(result.error, RunDeadlineError)
+        assert str(result.error) == (
+            f"run {RUN['id']} did not end within the deadline of 100 s, its start included; "
+            "its latest status was queued"
+        )
+
+    @pytest.mark.parametrize("on_exit", ["cancel", "leave"])
+    async def test_a_start_that_ends_after_it(self, on_exit: Any) -> None:
+        """A start that takes longer than the deadline is waited for: the run is known, and can be cancelled."""
+        run = RUN | {"status": "queued"}
+
+        def answer(request: Request) -> Reply:
+            return reply(run | {"status": "cancelled"} if request.path.endswith("/cancel") else run)
+
+        async with (
+            Stub(answer) as stub,
+            stub.session() as session,
+            run_batch(session, [{"assistant_id": "a"}], deadline=0, on_exit=on_exit) as batch,
+        ):
+            (result,) = await collect(batch)
+        assert isinstance(result.error, RunDeadlineError)
+        assert result.run.id == RUN["id"]
+        paths = [request.path.rpartition("/")[2] for request in stub.requests]
+        assert paths == (["runs", "cancel"] if on_exit == "cancel" else ["runs"])
+
+    async def test_a_start_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without a response, the job fails at its deadline, and the error says that a run may have been started."""
+        monkeypatch.setattr("openai_runs.batch.running._START_GRACE", 0.01)
+        async with (
+            Stub(NEVER) as stub,
+            stub.session() as session,
+            run_batch(session, [{"assistant_id": "a"}], deadline=0.02) as batch,
+        ):
+            (result,) = await collect(batch)
+        assert isinstance(result.error, TransportError)
+        assert str(result.error).startswith("the run did not start within the deadline of 0.02 s")
+        assert result.error.maybe_done
+
+
+class TestMisuse:
+    """What is used without `async with` says what to write."""
+
+    @pytest.mark.parametrize("use", [aiter, iter, asyncio.wait_for], ids=["async for", "for", "await"])
+    async def test_without_async_with(self, session: Session, use: Any) -> None:
+        batch: Any = run_batch(session, [])
+        text = r"write `async with run_batch\(session, jobs\) as results:`, and in it `async for result in results:`"
+        with pytest.raises(TypeError, match=text):
+            await use(batch, 1) if use is asyncio.wait_for else use(batch)
+
+    async def test_wrong_arguments_at_once(self, session: Session) -> None:
+        """Wrong arguments are refused by the call, before `async with`."""
+        with pytest.raises(ValueError, match="workers must be at least 1: got 0"):
+            run_batch(session, [], workers=0)
 
 
 class TestAtOnce:

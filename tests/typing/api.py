@@ -158,6 +158,9 @@ async def batches(session: Session, stream: AsyncIterator[RunJob]) -> None:
         assert_type(results.left, tuple[BatchResult, ...])
     async with run_batch(session, (job for job in jobs)), run_batch(session, stream):
         pass
+    async for _ in run_batch(session, jobs):  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
+        pass
+    await run_batch(session, jobs)  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
     RunJob(thread_id="thread_1")  # type: ignore[typeddict-item]  # pyright: ignore[reportCallIssue]
     run_batch(session, [{"assistant": "a"}])  # type: ignore[typeddict-item,typeddict-unknown-key]  # pyright: ignore[reportArgumentType]
     run_batch(session, jobs, 3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
