@@ -35,6 +35,7 @@ from openai_runs.lifecycle import RunLifecycle
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.tool import ToolOutput
 from openai_runs.toolbox import Toolbox
+from openai_runs.toolbox.memory import settle
 
 _logger = logging.getLogger("openai_runs.runs")
 T = TypeVar("T")
@@ -173,7 +174,14 @@ class Follower:
         Returns:
             The outputs, and what ``submit`` returned; ``None`` if the run has continued without them.
         """
-        outputs = await self.before_deadline(toolbox.answer(action.tool_calls, run_id=action.run.id))
+        run, calls = action.run, action.tool_calls
+        if toolbox.has_settled(calls, run_id=run.id):  # an old snapshot, or an endpoint that uses call IDs again
+            await self.refresh()
+            calls = self.run.pending_tool_calls if self.run is not None else ()
+            if {call.id for call in calls}.isdisjoint(call.id for call in action.tool_calls):
+                self.pending_action = None
+                return (), None
+        outputs = await self.before_deadline(toolbox.answer(calls, run_id=run.id))
         self.pending_action = None
         try:
             return outputs, await self.through_outages(partial(submit, outputs))
@@ -183,6 +191,7 @@ class Follower:
             waiting = {call.id for call in self.run.pending_tool_calls} if self.run is not None else set()
             if not waiting.isdisjoint(output.tool_call_id for output in outputs):
                 raise
+            settle(outputs)
             return outputs, None
 
     async def through_outages(self, request: Callable[[], Awaitable[T]]) -> T:

@@ -16,6 +16,7 @@ from openai_runs.models.page import ListParams, MessageListParams, Page
 from openai_runs.models.run import Run, RunStatus, ToolOutputsSubmitParams
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.tool import ToolOutput, ToolOutputParam
+from openai_runs.toolbox.memory import settle
 
 ToolOutputs: TypeAlias = Sequence[ToolOutput | ToolOutputParam]
 #: Looks up whether a request whose response was lost took effect: the run if it did.
@@ -104,14 +105,18 @@ class RunRequests:
     async def submit(self, outputs: ToolOutputs, on_response: OnResponse | None = None) -> Run:
         """See `RunsService.submit_tool_outputs`."""
         url, body, find = self._submit_request(outputs, on_response)
-        return await self._transport.request(
+        run = await self._transport.request(
             "POST", url, Run, body=body, repeatable=False, find=find, on_response=on_response
         )
+        settle(outputs)
+        return run
 
     async def stream_outputs(self, outputs: ToolOutputs) -> Opened:
         """See `RunsService.stream_tool_outputs`."""
         url, body, find = self._submit_request(outputs, None)
-        return await self._transport.stream(url, Run, body={**body, "stream": True}, find=find)
+        opened = await self._transport.stream(url, Run, body={**body, "stream": True}, find=find)
+        settle(outputs)
+        return opened
 
     async def messages_and_steps(self, run: Run) -> tuple[list[Message], list[RunStep]]:
         """Fetch what the run has written so far, oldest first."""

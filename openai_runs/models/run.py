@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Required, TypedDict
 
 from attrs import field, frozen
 
+from openai_runs._origins import note_origin
 from openai_runs.models.assistant import ReasoningEffort
 from openai_runs.models.limits import ID, METADATA, Items, Range
 from openai_runs.models.message import MessageCreateParams
@@ -146,8 +147,12 @@ class Run(Model):
         """The function calls that wait for outputs; empty unless ``requires_action``."""
         if self.required_action is None or self.required_action.submit_tool_outputs is None:
             return ()
-        calls = self.required_action.submit_tool_outputs.tool_calls
-        return tuple(call for call in calls if isinstance(call, FunctionToolCall))
+        calls = tuple(
+            call for call in self.required_action.submit_tool_outputs.tool_calls if isinstance(call, FunctionToolCall)
+        )
+        for call in calls:
+            note_origin(call, self.id)
+        return calls
 
 
 class RunUpdateParams(TypedDict, total=False):

@@ -8,12 +8,11 @@ outputs go: no runs, no HTTP.
 import asyncio
 import inspect
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
+from typing import Any, Final, Literal, TypeVar, overload
 
 import anyio
 import msgspec
@@ -26,6 +25,7 @@ from openai_runs.errors import ToolError, snippet
 from openai_runs.models.limits import NAME
 from openai_runs.models.model import Model, Unknown
 from openai_runs.models.tool import Function, FunctionTool, FunctionToolCall, ToolOutput
+from openai_runs.toolbox.memory import Failure, Key, Memory, Outcome, key_of
 from openai_runs.toolbox.signature import read_signature
 from openai_runs.toolbox.tool_thread import ToolThread
 
@@ -33,25 +33,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _log: Final = logging.getLogger("openai_runs.toolbox")
 
-#: How many outcomes a toolbox remembers. Each is needed from its call until the endpoint has the output, and a little
-#: longer by followers with an older snapshot of the same run; so this is far more than the runs that wait at one time.
-_REMEMBERED: Final = 4096
-
 #: The toolboxes whose tools the current task is running.
 _active_toolboxes: ContextVar[tuple["Toolbox", ...]] = ContextVar("_active_toolboxes", default=())
-
-
-@frozen
-class _Failure:
-    """The outcome of a call without an output."""
-
-    text: str  #: what went wrong, for the model and for logs
-    cause: BaseException
-
-
-#: Identifies a call: the run's ID, and the call's ID, function and arguments.
-_Key: TypeAlias = tuple[str | None, str, str, str]
-_Outcome: TypeAlias = str | _Failure
 
 
 @frozen
@@ -99,9 +82,8 @@ class Toolbox:
         self._on_error = on_error
         self._tools: dict[str, _Tool] = {}
         self._limiter = anyio.CapacityLimiter(max_concurrency)
-        self._running: dict[_Key, anyio.Event] = {}
-        # By call: its outcome, or the thread that still runs it after whoever waited has given up.
-        self._memory: OrderedDict[_Key, _Outcome | ToolThread] = OrderedDict()
+        self._running: dict[Key, anyio.Event] = {}
+        self._memory = Memory()
 
     def __repr__(self) -> str:
         """The settings, and the names of the tools."""
@@ -197,11 +179,12 @@ class Toolbox:
         Each call runs once. Given the same call again, because its output was lost or because another task follows the
         same run, the toolbox returns the same output, or waits for the call in progress. A cancelled call has no output
         and runs again; if it continued in a thread, that thread's result is the output. The latest 4096 calls are
-        remembered.
+        remembered. Once a session has submitted the outputs, the same ID, function and arguments in a newer snapshot of
+        the run are a new call: some endpoints count IDs from ``call_0`` in each round.
 
         Args:
             calls: The pending calls of a run.
-            run_id: The run's ID. Needed if the endpoint's call IDs are not unique over all runs.
+            run_id: The run's ID, for calls that you have built yourself. Those of `Run.pending_tool_calls` know it.
 
         Returns:
             The outputs, in the order of the calls.
@@ -211,7 +194,7 @@ class Toolbox:
         """
         calls = tuple(calls)
         outputs: dict[int, str] = {}
-        failures: list[tuple[FunctionToolCall, _Failure]] = []
+        failures: list[tuple[FunctionToolCall, Failure]] = []
 
         async def answer_one(index: int, call: FunctionToolCall) -> None:
             outcome = await self._outcome(call, run_id)
@@ -229,27 +212,36 @@ class Toolbox:
             raise ToolError(
                 f"tool {call.function.name!r} failed for call {call.id}: {failure.text}", tool_call=call
             ) from failure.cause
-        return tuple(ToolOutput(tool_call_id=call.id, output=outputs[index]) for index, call in enumerate(calls))
+        return tuple(
+            self._memory.output(key_of(call, run_id), call, outputs[index]) for index, call in enumerate(calls)
+        )
+
+    def has_settled(self, calls: Iterable[FunctionToolCall], *, run_id: str | None = None) -> bool:
+        """Whether a run has gone on since this toolbox answered one of these calls, or one that looks the same.
+
+        Then the snapshot that has the calls is out of date, or the endpoint uses call IDs again.
+        """
+        return any(self._memory.is_settled(key_of(call, run_id)) for call in calls)
 
     def forget(self, calls: Iterable[FunctionToolCall], *, run_id: str | None = None) -> None:
         """Forget the outcomes of calls, so that they run again, such as when the cause of a `ToolError` is fixed."""
         for call in calls:
-            self._forget(_key(call, run_id))
+            self._memory.forget(key_of(call, run_id))
 
-    async def _outcome(self, call: FunctionToolCall, run_id: str | None) -> _Outcome:
+    async def _outcome(self, call: FunctionToolCall, run_id: str | None) -> Outcome:
         name = call.function.name
         tool = self._tools.get(name)
         if tool is None:
             text = f"there is no tool {name!r}; the tools are: {', '.join(self._tools) or 'none'}"
             return self._failed(call, text, LookupError(text))
-        return await self._run_once(_key(call, run_id), call, tool)
+        return await self._run_once(key_of(call, run_id), call, tool)
 
-    async def _run_once(self, key: _Key, call: FunctionToolCall, tool: _Tool) -> _Outcome:
+    async def _run_once(self, key: Key, call: FunctionToolCall, tool: _Tool) -> Outcome:
         """Run a call, or return its remembered outcome; if another task is running it, wait for that."""
         while (running := self._running.get(key)) is not None:
             await running.wait()  # if that task was cancelled, no outcome is remembered, and this one runs the call
-        known = self._memory.get(key)
-        if isinstance(known, str | _Failure):
+        known = self._memory.recall(key, call)
+        if isinstance(known, str | Failure):
             return known
         done = self._running[key] = anyio.Event()
         try:
@@ -258,24 +250,13 @@ class Toolbox:
             del self._running[key]
             done.set()
 
-    def _remember(self, key: _Key, known: _Outcome | ToolThread) -> None:
-        self._forget(key)
-        self._memory[key] = known
-        if len(self._memory) > _REMEMBERED:
-            self._forget(next(iter(self._memory)))
+    async def _run(self, key: Key, call: FunctionToolCall, tool: _Tool) -> Outcome:
+        outcome: Outcome | None = None
 
-    def _forget(self, key: _Key) -> None:
-        known = self._memory.pop(key, None)
-        if isinstance(known, ToolThread):
-            known.abandon()
-
-    async def _run(self, key: _Key, call: FunctionToolCall, tool: _Tool) -> _Outcome:
-        outcome: _Outcome | None = None
-
-        def ended(result: _Outcome) -> None:  # remembered at once: the tool has worked, even if its caller is cancelled
+        def ended(result: Outcome) -> None:  # remembered at once: the tool has worked, even if its caller is cancelled
             nonlocal outcome
             outcome = result
-            self._remember(key, result)
+            self._memory.remember(key, result)
 
         async def work() -> None:
             try:
@@ -284,7 +265,7 @@ class Toolbox:
                 text = f"invalid arguments: {snippet(_text_of(error))}"
                 ended(self._failed(call, text, error, quotes_arguments=True))
             else:
-                ended(_output_text(await self._call(key, tool, arguments)))
+                ended(_output_text(await self._call(key, call, tool, arguments)))
 
         def failed(error: BaseException) -> None:
             ended(self._failed(call, snippet(_describe(error), 1000), error))
@@ -303,28 +284,28 @@ class Toolbox:
         assert outcome is not None  # noqa: S101  # for the type checker: `ended` has set it
         return outcome
 
-    async def _call(self, key: _Key, tool: _Tool, arguments: Mapping[str, Any]) -> Any:
+    async def _call(self, key: Key, call: FunctionToolCall, tool: _Tool, arguments: Mapping[str, Any]) -> Any:
         if inspect.iscoroutinefunction(tool.function):
             return await tool.function(**arguments)
         # Remembered while it runs, since a second thread for the same call would do its work twice.
-        thread = self._memory.get(key)
+        thread = self._memory.recall(key, call)
         if not isinstance(thread, ToolThread):
             thread = ToolThread(tool.definition.function.name, partial(tool.function, **arguments))
-            self._remember(key, thread)
+            self._memory.remember(key, thread)
         result = await thread.result()
         if not inspect.isawaitable(result):
             return result
         # Of a decorated coroutine function, say. It can be awaited only once: if it is cancelled now, it has ended, and
         # the call is made anew when it is asked for again, as with any coroutine function.
-        self._memory.pop(key, None)
+        self._memory.forget(key)
         return await result
 
     def _failed(
         self, call: FunctionToolCall, text: str, cause: BaseException, *, quotes_arguments: bool = False
-    ) -> _Outcome:
+    ) -> Outcome:
         """The outcome of a failed call, as ``on_error`` says."""
         if self._on_error == "raise":
-            return _Failure(text, cause)
+            return Failure(text, cause)
         # Arguments may hold personal data, which must not be logged at this level.
         _log.warning(
             "tool %r failed for call %s: %s",
@@ -334,11 +315,6 @@ class Toolbox:
             exc_info=None if quotes_arguments else cause,
         )
         return _wire.encode({"error": text}).decode()
-
-
-def _key(call: FunctionToolCall, run_id: str | None) -> _Key:
-    # Some servers restart at `call_0` in each run, or in each round: the ID alone may not be unique.
-    return run_id, call.id, call.function.name, call.function.arguments
 
 
 def _is_generator(function: Callable[..., Any]) -> bool:

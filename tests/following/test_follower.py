@@ -213,6 +213,30 @@ class TestOutcomes:
         assert await world.now(run) == "requires_action"
 
 
+@pytest.fixture
+def counted() -> Toolbox:
+    """A tool that says how often it was called."""
+    toolbox, times = Toolbox(), 0
+
+    @toolbox.tool
+    async def get_weather() -> int:
+        nonlocal times
+        times += 1
+        return times
+
+    return toolbox
+
+
+def submitted(stub: Stub) -> list[str]:
+    """The outputs that were submitted, in their order."""
+    return [
+        output["output"]
+        for request in stub.requests
+        if request.path.endswith("/submit_tool_outputs")
+        for output in request.json["tool_outputs"]
+    ]
+
+
 class TestTools:
     async def test_a_tool_that_fails(self, world: World) -> None:
         """With on_error="raise", a failing tool ends following; the run is left running."""
@@ -265,6 +289,74 @@ class TestTools:
         async with Stub(waiting, error(400, "Output too long."), waiting) as stub, stub.session() as session:
             with pytest.raises(BadRequestError, match="Output too long"):
                 await session.runs.complete(thread_id="thread_1", run_id="run_1", toolbox=Toolbox(), polling=QUICK)
+
+    async def test_rounds_with_the_same_call_ids(self, counted: Toolbox) -> None:
+        """Some servers count from call_0 in each round: the same question in a new round is a new call."""
+        calls = seen("requires_action", "call_0")
+        story = [calls, seen("queued"), calls, calls, seen("queued"), calls, calls, seen("queued"), seen("completed")]
+        async with Stub(*story) as stub, stub.session() as session:
+            await session.runs.complete(thread_id="thread_1", run_id="run_1", toolbox=counted, polling=QUICK)
+        assert submitted(stub) == ["1", "2", "3"]
+
+    @pytest.mark.parametrize("way", ["follow", "complete"])
+    async def test_rounds_with_the_same_call_ids_by_hand(self, counted: Toolbox, way: str) -> None:
+        """The loop of the README does the same; and so does one that starts anew in each round."""
+        calls = seen("requires_action", "call_0")
+        between = [seen("in_progress")] if way == "follow" else []
+        story = [calls, seen("queued"), *between, calls, seen("queued"), seen("completed")]
+        async with Stub(*story) as stub, stub.session() as session:
+            if way == "follow":
+                async for event in session.runs.follow(thread_id="thread_1", run_id="run_1", polling=QUICK):
+                    if isinstance(event, ActionRequired):
+                        outputs = await counted.answer(event.tool_calls)
+                        await session.runs.submit_tool_outputs(event.run, outputs)
+            else:
+                for _ in range(2):
+                    with pytest.raises(RunActionRequiredError) as caught:
+                        await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=QUICK)
+                    run = caught.value.run
+                    await session.runs.submit_tool_outputs(run, await counted.answer(run.pending_tool_calls))
+        assert submitted(stub) == ["1", "2"]
+
+    async def test_a_round_of_an_earlier_follower(self, counted: Toolbox) -> None:
+        """A follower that begins at a later round, with a snapshot that the caller has, asks anew as well."""
+        calls = seen("requires_action", "call_0")
+        story = [calls, seen("queued"), calls, calls, seen("queued"), seen("completed")]
+        async with Stub(*story) as stub, stub.session() as session:
+            run = await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
+            await session.runs.submit_tool_outputs(run, await counted.answer(run.pending_tool_calls))
+            run = await session.runs.retrieve(run)
+            await session.runs.complete(run, toolbox=counted, polling=QUICK)
+        assert submitted(stub) == ["1", "2"]
+
+    async def test_answered_by_hand_first(self, counted: Toolbox) -> None:
+        """Calls that were answered by hand and not submitted are not made again by `complete`."""
+        calls = seen("requires_action", "call_0")
+        async with Stub(calls, calls, seen("queued"), seen("completed")) as stub, stub.session() as session:
+            run = await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
+            await counted.answer(run.pending_tool_calls)
+            await session.runs.complete(thread_id="thread_1", run_id="run_1", toolbox=counted, polling=QUICK)
+        assert submitted(stub) == ["1"]
+
+    async def test_a_lost_submission(self, counted: Toolbox) -> None:
+        """A submission that is repeated, by the follower or the next one, has the outputs of the first."""
+        calls = seen("requires_action", "call_0")
+        async with Stub(calls, CUT, error(400)) as stub, stub.session(max_retries=0) as session:
+            with pytest.raises(TransportError):
+                await session.runs.complete(
+                    thread_id="thread_1", run_id="run_1", toolbox=counted, polling=Polling(first=0.001, outage=0)
+                )
+        async with Stub(calls, CUT, calls, seen("queued"), seen("completed")) as again, again.session() as session:
+            await session.runs.complete(thread_id="thread_1", run_id="run_1", toolbox=counted, polling=QUICK)
+        assert submitted(stub) + submitted(again) == ["1", "1", "1"]
+
+    async def test_a_stale_replica_after_the_tool_has_run(self, counted: Toolbox) -> None:
+        """Before a call is made again, a newer snapshot is asked for: a stale one does not make a tool run twice."""
+        calls = seen("requires_action", "call_1")
+        story = [calls, seen("queued"), calls, seen("in_progress"), seen("completed")]
+        async with Stub(*story) as stub, stub.session() as session:
+            await session.runs.complete(thread_id="thread_1", run_id="run_1", toolbox=counted, polling=QUICK)
+        assert submitted(stub) == ["1"]
 
     async def test_a_stale_replica(self) -> None:
         """Following from a snapshot older than the submission does not fail on submitting the same outputs again."""

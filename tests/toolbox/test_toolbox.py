@@ -31,8 +31,7 @@ from openai_runs import _wire
 from openai_runs.errors import ToolError
 from openai_runs.models.model import Unknown
 from openai_runs.models.tool import FunctionCall, FunctionTool, FunctionToolCall, ToolOutput
-from openai_runs.toolbox import Toolbox
-from openai_runs.toolbox import toolbox as module
+from openai_runs.toolbox import Toolbox, memory
 
 
 def call(name: str, /, *, id: str = "call_1", **arguments: Any) -> FunctionToolCall:
@@ -1154,7 +1153,7 @@ async def test_decorated_coroutine_function_runs_again_after_cancellation(interr
 @pytest.mark.parametrize("lost", ["timeout", "forget", "forget while it runs", "forget when it has run", "eviction"])
 async def test_coroutine_that_comes_too_late_never_starts(lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If nobody waits any more for the thread that makes a coroutine, it is closed: no work, and no warning."""
-    monkeypatch.setattr(module, "_REMEMBERED", 1)
+    monkeypatch.setattr(memory, "_REMEMBERED", 1)
     toolbox = Toolbox(timeout=0.01 if lost == "timeout" else None)
     toolbox.tool(ok)
     loop, started, release = asyncio.get_running_loop(), anyio.Event(), threading.Event()
@@ -1255,7 +1254,7 @@ async def test_stop_iteration_is_a_failure_like_any_other() -> None:
 @pytest.mark.anyio
 async def test_memory_is_bounded(counted: tuple[Toolbox, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest outcomes are forgotten first."""
-    monkeypatch.setattr(module, "_REMEMBERED", 3)
+    monkeypatch.setattr(memory, "_REMEMBERED", 3)
     toolbox, called = counted
     for n in [0, 1, 2, 3, 1, 2, 3, 0]:
         await toolbox.answer([call("count", id=f"call_{n}", word=str(n))])
