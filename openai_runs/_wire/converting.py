@@ -27,6 +27,7 @@ from openai_runs._wire.scalars import (
 from openai_runs.errors import ProtocolError, snippet
 from openai_runs.models.model import Unknown
 from openai_runs.models.open_enum import OpenEnum
+from openai_runs.models.tool import ToolSource
 
 T = TypeVar("T")
 
@@ -90,6 +91,7 @@ def _converter(structure_model: Callable[[Any, Converter], Load], *, detailed: b
     converter.register_unstructure_hook(tuple, lambda items: [converter.unstructure(item) for item in items])
     converter.register_unstructure_hook(Unknown, lambda unknown: unknown.raw)
     converter.register_unstructure_hook(OpenEnum, str)
+    converter.register_unstructure_hook(ToolSource, lambda source: converter.unstructure(source.tools))
     converter.register_unstructure_hook_factory(is_model, unstructure_model)
     return converter
 

@@ -23,6 +23,7 @@ import attrs
 
 from openai_runs.models.limits import Limit
 from openai_runs.models.model import Model
+from openai_runs.models.tool import ToolSource
 
 _Check = Callable[[Any, str], None]  # takes a value and its place for the message; raises if the value is wrong
 
@@ -33,6 +34,7 @@ _DESCRIPTIONS: Final[Mapping[Any, str]] = {
     Mapping: "a dict",
     Sequence: "a list or tuple",
     Real: "a number",
+    ToolSource: "a Toolbox",
 }
 
 
@@ -100,8 +102,9 @@ def _check_limits(inner: _Check, limits: Sequence[Limit], *, nullable: bool) -> 
     def check_limits(value: Any, where: str) -> None:
         if value is None and nullable:
             return
+        limited = value.tools if isinstance(value, ToolSource) else value
         for limit in limits:
-            if problem := limit.broken(value):
+            if problem := limit.broken(limited):
                 raise ValueError(_message(where, problem, value))
         inner(value, where)
 

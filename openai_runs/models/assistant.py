@@ -15,6 +15,7 @@ from openai_runs.models.tool import (
     ToolParam,
     ToolResources,
     ToolResourcesParams,
+    ToolSource,
 )
 
 ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -54,7 +55,7 @@ class _AssistantParams(TypedDict, total=False):
     description: Annotated[str | None, Length(512)]
     instructions: Annotated[str | None, Length(256_000)]
     reasoning_effort: ReasoningEffort | None
-    tools: Annotated[Sequence[ToolParam], Items(128)]
+    tools: Annotated[Sequence[ToolParam] | ToolSource, Items(128)]
     tool_resources: ToolResources | ToolResourcesParams | None
     metadata: Annotated[dict[str, str] | None, METADATA]
     temperature: Annotated[float | None, Range(0, 2)]

@@ -27,6 +27,7 @@ from openai_runs.models.tool import (
     ToolParam,
     ToolResources,
     ToolResourcesParams,
+    ToolSource,
 )
 
 
@@ -165,7 +166,7 @@ class _RunParams(RunUpdateParams, total=False):
     assistant_id: Required[Annotated[str, ID]]
     model: str | None
     instructions: str | None
-    tools: Annotated[Sequence[ToolParam] | None, Items(20)]
+    tools: Annotated[Sequence[ToolParam] | ToolSource | None, Items(20)]
     temperature: Annotated[float | None, Range(0, 2)]
     top_p: Annotated[float | None, Range(0, 1)]
     max_prompt_tokens: Annotated[int | None, Range(256)]  #: over all model calls of the run

@@ -1,5 +1,6 @@
 """Tools of an assistant, the choice among them, tool calls and outputs, and response formats."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired, Required, TypeAlias, TypedDict
 
@@ -104,6 +105,15 @@ class FileSearchToolParam(TypedDict, total=False):
 Tool: TypeAlias = FunctionTool | CodeInterpreterTool | FileSearchTool | Unknown
 #: A tool as a request takes it: one of these models, or a JSON object. An object of an unknown type is sent as it is.
 ToolParam: TypeAlias = Tool | FunctionToolParam | CodeInterpreterToolParam | FileSearchToolParam | Mapping[str, Any]
+
+
+class ToolSource(ABC):
+    """What may stand for its tools in a request: a `Toolbox`, which this module does not know."""
+
+    @property
+    @abstractmethod
+    def tools(self) -> Sequence[FunctionTool]:
+        """The definitions that are sent."""
 
 
 @frozen(kw_only=True, repr=False)

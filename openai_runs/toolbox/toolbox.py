@@ -24,9 +24,10 @@ from openai_runs._supervision import contained
 from openai_runs.errors import ToolError, snippet
 from openai_runs.models.limits import NAME
 from openai_runs.models.model import Model, Unknown
-from openai_runs.models.tool import Function, FunctionTool, FunctionToolCall, ToolOutput
+from openai_runs.models.tool import Function, FunctionTool, FunctionToolCall, ToolOutput, ToolSource
+from openai_runs.toolbox.json_models import decode_json_model, encode_json_model
 from openai_runs.toolbox.memory import Failure, Key, Memory, Outcome, key_of
-from openai_runs.toolbox.signature import read_signature
+from openai_runs.toolbox.signature import is_function, plain_function, read_signature
 from openai_runs.toolbox.tool_thread import ToolThread
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -42,6 +43,7 @@ class _Tool:
     """A function, with its definition, argument decoder and timeout."""
 
     function: Callable[..., Any]
+    is_async: bool
     definition: FunctionTool
     decoder: msgspec.json.Decoder[msgspec.Struct]
     timeout: float | None
@@ -51,7 +53,7 @@ class _Tool:
         return msgspec.structs.asdict(self.decoder.decode(text or "{}"))
 
 
-class Toolbox:
+class Toolbox(ToolSource):
     """Functions that a model may call; answers the model's tool calls.
 
     Use closures to give a tool a database session or the current user: a toolbox costs little, so you may create one
@@ -131,13 +133,14 @@ class Toolbox:
         """Add a function as a tool. A decorator, with or without arguments; it returns the function unchanged.
 
         The tool's definition is made of type hints and docstring: annotate each parameter with a type that `msgspec`
-        can read from JSON, and describe it in the docstring, in any common style. ``Annotated[int,
+        can read from JSON or a pydantic model, and describe it in the docstring, in any common style. ``Annotated[int,
         msgspec.Meta(ge=1)]`` adds limits. A synchronous function runs in a thread. A returned string is sent as it is,
         anything else as JSON, so ``None`` is ``null``.
 
         Args:
-            function: A function or bound method, synchronous or not.
-            name: The tool's name, instead of the function's: 1 to 64 of ``a-z A-Z 0-9 _ -``.
+            function: A function or bound method, synchronous or not; a `functools.partial`, whose keywords the model
+                does not see; or an object with ``__call__``.
+            name: The tool's name, instead of the function's, or of the object's class: 1 to 64 of ``a-z A-Z 0-9 _ -``.
             description: The tool's description, instead of the docstring's.
             timeout: Seconds, instead of the toolbox's; `math.inf` for no limit.
             strict: Ask the endpoint to follow the schema exactly. The model then has to fill in every parameter,
@@ -149,17 +152,18 @@ class Toolbox:
         """
         if function is None:
             return partial(self.tool, name=name, description=description, timeout=timeout, strict=strict)
-        if not inspect.isroutine(function) or _is_generator(function):
+        if not is_function(function):
             raise TypeError(f"a tool is a function that returns its result, not {function!r}: wrap that in one")
         check_seconds("timeout", timeout, none=True)
-        name = name or function.__name__
+        signature = read_signature(function, strict=bool(strict))
+        name = name or signature.name
         if broken := NAME.broken(name):
             raise ValueError(f"tool name {name!r} {broken}: pass another as name=...")
         if name in self._tools:
             raise ValueError(f"there is a tool {name!r} already: pass another name as name=...")
-        signature = read_signature(function, strict=bool(strict))
         self._tools[name] = _Tool(
             function=function,
+            is_async=inspect.iscoroutinefunction(plain_function(function)),
             definition=FunctionTool(
                 function=Function(
                     name=name,
@@ -168,7 +172,7 @@ class Toolbox:
                     strict=strict,
                 )
             ),
-            decoder=msgspec.json.Decoder(signature.arguments),
+            decoder=msgspec.json.Decoder(signature.arguments, dec_hook=decode_json_model),
             timeout=self._timeout if timeout is None else timeout,
         )
         return function
@@ -285,7 +289,7 @@ class Toolbox:
         return outcome
 
     async def _call(self, key: Key, call: FunctionToolCall, tool: _Tool, arguments: Mapping[str, Any]) -> Any:
-        if inspect.iscoroutinefunction(tool.function):
+        if tool.is_async:
             return await tool.function(**arguments)
         # Remembered while it runs, since a second thread for the same call would do its work twice.
         thread = self._memory.recall(key, call)
@@ -317,15 +321,11 @@ class Toolbox:
         return _wire.encode({"error": text}).decode()
 
 
-def _is_generator(function: Callable[..., Any]) -> bool:
-    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-
-
 def _output_text(value: Any) -> str:
     """What a tool returned, as the text that the API requires."""
     if isinstance(value, str):
         return str.__str__(value)  # plain `str`, also for a member of a StrEnum
-    return msgspec.json.encode(_dump_models(value)).decode()
+    return msgspec.json.encode(_dump_models(value), enc_hook=encode_json_model).decode()
 
 
 def _dump_models(value: Any) -> Any:

@@ -25,12 +25,20 @@ from openai_runs.models.tool import (
     ToolOutput,
     ToolResources,
 )
+from openai_runs.toolbox import Toolbox
 
 RUN = {"assistant_id": "asst_1"}
 ASSISTANT = {"model": "m"}
 MESSAGE = {"role": "user", "content": "hello"}
 TOOL = FunctionTool(function=Function(name="f"))
 PAIRS = {str(n): "v" for n in range(16)}
+
+
+def toolbox_of(count: int) -> Toolbox:
+    toolbox = Toolbox()
+    for n in range(count):
+        toolbox.tool(lambda: None, name=f"tool_{n}")
+    return toolbox
 
 
 def store(**sizes: Any) -> dict[str, Any]:
@@ -143,8 +151,8 @@ def test_limits(kind: Any, params: dict[str, Any], message: str) -> None:
         (ListParams, {"limit": 2.5}, "limit must be a whole number: got 2.5"),
         (RunCreateParams, RUN | {"instructions": 5}, "instructions must be a string: got 5"),
         (RunCreateParams, RUN | {"parallel_tool_calls": "yes"}, "parallel_tool_calls must be True or False: got 'yes'"),
-        (RunCreateParams, RUN | {"tools": "f"}, "tools must be a list or tuple: got 'f'"),
-        (RunCreateParams, RUN | {"tools": {"type": "function"}}, "tools must be a list or tuple: got {"),
+        (RunCreateParams, RUN | {"tools": "f"}, "tools must be a list or tuple or a Toolbox: got 'f'"),
+        (RunCreateParams, RUN | {"tools": {"type": "function"}}, "tools must be a list or tuple or a Toolbox: got {"),
         (RunCreateParams, RUN | {"tools": [None]}, "tools[0] must be FunctionTool or CodeInterpreterTool or "),
         (RunCreateParams, RUN | {"tools": [{"function": {"name": "f"}}]}, "missing parameter 'tools[0].type'; nothing"),
         (RunCreateParams, RUN | {"tools": [{"type": "function"}]}, "missing parameter 'tools[0].function'; nothing"),
@@ -173,6 +181,16 @@ def test_limits(kind: Any, params: dict[str, Any], message: str) -> None:
             "unknown parameter 'messages[0].rôle'; did you mean",
         ),
         (ListParams, {"limit": [[]] * 50}, "limit must be a number: got [[], [], "),
+        (
+            RunCreateParams,
+            RUN | {"tools": toolbox_of(21)},
+            "tools must have at most 20 items, has 21: got Toolbox(tool_0",
+        ),
+        (
+            ToolOutputsSubmitParams,
+            {"tool_outputs": toolbox_of(1)},
+            "tool_outputs must be a list or tuple: got Toolbox(",
+        ),
     ],
 )
 def test_types_and_names(kind: Any, params: dict[str, Any], message: str) -> None:
@@ -192,6 +210,8 @@ def test_types_and_names(kind: Any, params: dict[str, Any], message: str) -> Non
         (RunCreateParams, RUN | {"temperature": 0, "top_p": 1, "max_prompt_tokens": 256, "metadata": PAIRS}),
         (RunCreateParams, RUN | {"max_prompt_tokens": 256.0, "tool_choice": {"type": "file_search"}}),
         (RunCreateParams, RUN | {"tools": (TOOL, {"type": "of tomorrow"}), "tool_choice": "auto"}),
+        (RunCreateParams, RUN | {"tools": toolbox_of(20)}),
+        (AssistantCreateParams, ASSISTANT | {"tools": toolbox_of(0)}),
         (RunCreateParams, RUN | {"response_format": {"type": "of tomorrow"}, "truncation_strategy": None}),
         (AssistantCreateParams, ASSISTANT | {"tools": [TOOL] * 128, "name": "n" * 256, "reasoning_effort": None}),
         (ThreadCreateParams, {"tool_resources": ToolResources(), "messages": []}),

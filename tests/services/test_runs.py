@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from openai_runs import load
+from openai_runs.batch import RunJob, run_batch
 from openai_runs.errors import BadRequestError, NotFoundError, UnsupportedEndpointError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.run import Run, TruncationStrategy
@@ -13,6 +14,7 @@ from openai_runs.models.tool import CodeInterpreterTool, JsonObjectFormat, Named
 from openai_runs.server import LocalServer
 from openai_runs.services.runs import MARKER
 from openai_runs.session import Session
+from openai_runs.toolbox import Toolbox
 from tests.proxy import Proxy
 from tests.samples import EXAMPLES
 from tests.stub import Stub
@@ -31,6 +33,35 @@ async def waiting(session: Session, assistant: Assistant, thread: Thread) -> Run
         if event.status == "requires_action":
             break
     return event.run
+
+
+async def test_a_toolbox_stands_for_its_tools(session: Session, thread: Thread) -> None:
+    """`tools=toolbox` is the same as `tools=toolbox.tools`, wherever there are tools."""
+    toolbox = Toolbox()
+
+    @toolbox.tool
+    def get_weather(city: str) -> str:
+        """The weather of a city."""
+        return f"sunny in {city}"
+
+    made = await session.assistants.create(model="scripted", tools=toolbox)
+    assert made.tools == toolbox.tools
+    other = await session.assistants.update((await session.assistants.create(model="scripted")).id, tools=toolbox)
+    assert other.tools == toolbox.tools
+    plain = await session.assistants.create(model="scripted")
+    run = await session.runs.create(thread.id, assistant_id=plain.id, tools=toolbox)
+    assert run.tools == toolbox.tools
+    await session.runs.complete(run, toolbox=toolbox, polling=QUICK)
+    assert (await session.threads.create_and_run(assistant_id=plain.id, tools=toolbox)).tools == toolbox.tools
+    async with session.runs.stream(thread.id, assistant_id=plain.id, tools=toolbox, toolbox=toolbox) as events:
+        assert (await events.until_done()).tools == toolbox.tools
+    async with session.threads.stream_run(assistant_id=plain.id, tools=toolbox, toolbox=toolbox) as events:
+        assert (await events.until_done()).tools == toolbox.tools
+    jobs: list[RunJob] = [{"assistant_id": plain.id, "tools": toolbox}]
+    async with run_batch(session, jobs, toolbox=toolbox, polling=QUICK) as results:
+        async for result in results:
+            assert result.ok
+            assert result.run.tools == toolbox.tools
 
 
 async def test_create_with_everything(

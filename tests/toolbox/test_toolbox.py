@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import anyio
@@ -23,6 +23,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import attrs
 import msgspec
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -162,7 +163,16 @@ async def async_generator(x: int) -> AsyncIterator[int]:
     yield x
 
 
-@pytest.mark.parametrize("what", [generator, async_generator, Finder, Finder(), functools.partial(ok, 1)], ids=repr)
+class GeneratorObject:
+    def __call__(self, x: int) -> Iterator[int]:
+        yield x
+
+
+@pytest.mark.parametrize(
+    "what",
+    [generator, async_generator, Finder, Finder(), functools.partial(generator, 1), GeneratorObject(), GeneratorObject],
+    ids=repr,
+)
 def test_tool_is_a_function_with_one_result(what: Callable[..., Any]) -> None:
     """Objects that are not functions, or have no schema, are refused at decoration."""
     toolbox = Toolbox()
@@ -419,6 +429,128 @@ async def test_bound_method_is_a_tool() -> None:
     toolbox = Toolbox()
     toolbox.tool(Finder().find)
     assert await output_of(toolbox, call("find", query="it")) == "it"
+
+
+class Searcher:
+    """Search everywhere."""
+
+    def __call__(self, query: str, limit: int = 3) -> list[Any]:
+        return [query, limit, threading.current_thread() is threading.main_thread()]
+
+
+class AsyncSearcher:
+    async def __call__(self, query: str, limit: int = 3) -> list[Any]:
+        """Search everywhere.
+
+        Args:
+            query: What for.
+        """
+        return [query, limit, threading.current_thread() is threading.main_thread()]
+
+
+def find(query: str, limit: int = 3) -> list[Any]:
+    """Search everywhere."""
+    return Searcher()(query, limit)
+
+
+async def search(user: str, query: str, limit: int = 3) -> list[Any]:
+    """Search everywhere."""
+    return [user, query, limit, threading.current_thread() is threading.main_thread()]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("function", "name", "output"),
+    [
+        (Searcher(), "Searcher", ["it", 3, False]),
+        (AsyncSearcher(), "AsyncSearcher", ["it", 3, True]),
+        (functools.partial(search, "ada"), "search", ["ada", "it", 3, True]),
+        (functools.partial(search, user="ada"), "search", ["ada", "it", 3, True]),
+        (functools.partial(functools.partial(search, user="ada"), limit=5), "search", ["ada", "it", 5, True]),
+        (functools.partial(Searcher(), limit=5), "Searcher", ["it", 5, False]),
+        (functools.partial(AsyncSearcher().__call__, limit=5), "AsyncSearcher", ["it", 5, True]),
+        (functools.cache(find), "find", ["it", 3, False]),
+    ],
+)
+async def test_whatever_can_be_called_is_a_tool(function: Any, name: str, output: list[Any]) -> None:
+    """A partial and an object with `__call__` are like the function in them: name, docstring, kind of function."""
+    toolbox = Toolbox()
+    assert toolbox.tool(function) is function
+    (tool,) = toolbox.tools
+    assert tool.function.name == name
+    assert tool.function.description == "Search everywhere."
+    assert json.loads(await output_of(toolbox, call(name, query="it"))) == output
+
+
+@pytest.mark.anyio
+async def test_what_a_partial_has_set_is_not_the_model_s_to_choose() -> None:
+    """A keyword of a partial, such as the user, is neither in the schema nor accepted as an argument."""
+    toolbox = Toolbox()
+    toolbox.tool(functools.partial(search, user="ada"))
+    assert list(toolbox.tools[0].function.parameters["properties"]) == ["query", "limit"]
+    assert "unknown field `user`" in await error_of(toolbox, call("search", query="it", user="eve"))
+
+
+class City(pydantic.BaseModel):
+    """A city."""
+
+    name: str
+    founded: date | None = None
+    twins: "list[City]" = []
+
+
+class Trip(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(strict=True)
+
+    route: tuple[City, ...]
+    days: Annotated[int, pydantic.Field(ge=1)]
+
+
+@dataclasses.dataclass
+class Plan:
+    trips: list[Trip]
+
+
+@pytest.mark.anyio
+async def test_pydantic_models_are_arguments_and_results() -> None:
+    """Models of pydantic, which need not be installed: alone, in lists and in other classes."""
+    toolbox = Toolbox()
+    seen: list[Any] = []
+
+    @toolbox.tool
+    async def plan(first: Trip, others: list[Trip], whole: Plan, home: City | None = None, to: City = None) -> Any:
+        seen.extend([first, others, whole, home, to])
+        return {"trips": [first], "plan": Plan(others)}
+
+    oslo = {"name": "Oslo", "founded": "1040-01-01"}
+    trip = {"route": [oslo, {"name": "Rome", "twins": [oslo]}], "days": 2}
+    output = await output_of(toolbox, call("plan", first=trip, others=[trip], whole={"trips": [trip]}, home=oslo))
+    city = City(name="Oslo", founded=date(1040, 1, 1))
+    expected = Trip(route=(city, City(name="Rome", twins=[city])), days=2)
+    assert seen == [expected, [expected], Plan([expected]), city, None]
+    dumped = expected.model_dump(mode="json")
+    assert json.loads(output) == {"trips": [dumped], "plan": {"trips": [dumped]}}
+    error = await error_of(toolbox, call("plan", first={**trip, "days": 0}, others=[], whole={"trips": []}))
+    assert "invalid arguments: 1 validation error for Trip" in error
+    assert error.endswith("at `$.first`") or "characters)" in error
+
+
+@pytest.mark.anyio
+async def test_none_as_a_default_makes_a_parameter_optional() -> None:
+    """`limit: int = None` is what many write; the model may send null, or leave the parameter out."""
+    toolbox = Toolbox()
+
+    @toolbox.tool
+    async def count(limit: int = None, words: Annotated[list[str], msgspec.Meta(max_length=2)] = None) -> Any:  # noqa: RUF013
+        return [limit, words]
+
+    assert await output_of(toolbox, call("count", id="1")) == "[null,null]"
+    assert await output_of(toolbox, call("count", id="2", limit=None, words=None)) == "[null,null]"
+    assert await output_of(toolbox, call("count", id="3", limit=1, words=["a"])) == '[1,["a"]]'
+    assert toolbox.tools[0].function.parameters["properties"]["limit"] == {
+        "anyOf": [{"type": "integer"}, {"type": "null"}],
+        "default": None,
+    }
 
 
 # Rounds.

@@ -72,6 +72,8 @@ async def assistants(session: Session) -> None:
     made = await session.assistants.create(model="m", tools=[tool, CodeInterpreterTool(), {"type": "file_search"}])
     assert_type(made, Assistant)
     assert_type(await session.assistants.create(model="m", tools=toolbox.tools, metadata=None), Assistant)
+    assert_type(await session.assistants.create(model="m", tools=toolbox), Assistant)
+    await session.assistants.create(model="m", tools=print)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await session.assistants.retrieve("asst_1"), Assistant)
     assert_type(await session.assistants.update("asst_1", name=None), Assistant)
     assert_type(await session.assistants.delete("asst_1"), Deleted)
@@ -148,7 +150,7 @@ async def following(session: Session, run: Run) -> None:
 
 async def batches(session: Session, stream: AsyncIterator[RunJob]) -> None:
     jobs: list[RunJob] = [
-        {"assistant_id": "a", "thread_id": "thread_1"},
+        {"assistant_id": "a", "thread_id": "thread_1", "tools": toolbox},
         {"assistant_id": "a", "thread": {"messages": [{"role": "user", "content": "hi"}]}},
     ]
     async with run_batch(session, jobs, workers=2, toolbox=toolbox) as results:
