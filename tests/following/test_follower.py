@@ -338,6 +338,27 @@ class TestTools:
             await session.runs.complete(thread_id="thread_1", run_id="run_1", toolbox=counted, polling=QUICK)
         assert submitted(stub) == ["1"]
 
+    async def test_several_followers(self, world: World) -> None:
+        """Followers of one run with one toolbox make each call once, however late the others are."""
+        toolbox, called = Toolbox(), []
+
+        @toolbox.tool
+        async def get_weather(city: str) -> str:
+            called.append(city)
+            return "sunny"
+
+        async def follow(run: Run) -> None:
+            done = await world.session.runs.complete(
+                thread_id=run.thread_id, run_id=run.id, toolbox=toolbox, polling=QUICK
+            )
+            assert done.status == "completed"
+
+        runs = [await world.start() for _ in range(10)]
+        async with anyio.create_task_group() as group:
+            for run in runs * 3:
+                group.start_soon(follow, run)
+        assert len(called) == len(runs)
+
     async def test_a_lost_submission(self, counted: Toolbox) -> None:
         """A submission that is repeated, by the follower or the next one, has the outputs of the first."""
         calls = seen("requires_action", "call_0")
