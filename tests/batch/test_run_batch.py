@@ -281,6 +281,7 @@ class TestResults:
         """A cancellation that the caller's `api_key` left in its task (Python 3.11, 3.12) fails that job at most."""
 
         async def fail() -> None:
+            await anyio.lowlevel.checkpoint()
             raise LookupError
 
         async def api_key() -> str:
@@ -288,7 +289,6 @@ class TestResults:
                 with contextlib.suppress(ExceptionGroup):
                     async with asyncio.TaskGroup() as tasks:
                         tasks.create_task(fail())
-                        await anyio.sleep_forever()
             return "key"
 
         jobs: list[RunJob] = [{"assistant_id": assistant_id, "instructions": "wait"}, {"assistant_id": assistant_id}]
