@@ -15,7 +15,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from attrs import define, evolve, field, frozen
 
 from openai_runs._arguments import check_count, check_seconds
-from openai_runs._supervision import contained
+from openai_runs._supervision import supervise
 from openai_runs.errors import RunDeadlineError, RunError, TransportError
 from openai_runs.following.options import OnExit, check_on_exit
 from openai_runs.following.polling import Polling
@@ -116,7 +116,7 @@ class Batch:
         with scope:
             async with results, anyio.create_task_group() as tasks:
                 for _ in range(workers):
-                    tasks.start_soon(contained, failed, partial(self._worker, results))
+                    tasks.start_soon(supervise, failed, partial(self._worker, results))
 
     async def _worker(self, results: MemoryObjectSendStream[BatchResult]) -> None:
         while (started := await self._take_job()) is not None:
@@ -151,7 +151,7 @@ class Batch:
             result = evolve(latest, run=run, error=_as_exception(error, "the job"))
 
         async with anyio.create_task_group() as group:
-            group.start_soon(contained, failed, work)
+            group.start_soon(supervise, failed, work)
         return result
 
     async def _run_job(self, started: BatchResult) -> BatchResult:

@@ -20,7 +20,7 @@ from attrs import frozen
 
 from openai_runs import _wire
 from openai_runs._arguments import check_count, check_seconds
-from openai_runs._supervision import contained
+from openai_runs._supervision import supervise
 from openai_runs.errors import ToolError, snippet
 from openai_runs.models.limits import NAME
 from openai_runs.models.model import Model, Unknown
@@ -281,7 +281,7 @@ class Toolbox(ToolSource):
             # by which Python 3.11 and 3.12 would take the timeout's for the caller's.
             with anyio.move_on_after(tool.timeout):
                 async with anyio.create_task_group() as group:
-                    group.start_soon(contained, failed, work)
+                    group.start_soon(supervise, failed, work)
         if outcome is None:
             text = f"no result within {tool.timeout:g} seconds"
             ended(self._failed(call, text, TimeoutError(text)))
