@@ -3,8 +3,8 @@
 import logging
 import math
 import ssl
-import time
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, Generic, TypeAlias, TypeVar
 
@@ -25,6 +25,8 @@ FAILURES: Final = (TransportError, ResponseError, ProtocolError)
 
 #: Seconds; if a server asks for a longer delay, its error is raised at once.
 _MAX_SERVER_DELAY: Final = 120.0
+#: Seconds; a server that asks for a shorter delay would be asked again in a tight loop.
+_MIN_SERVER_DELAY: Final = 0.02
 
 
 @define
@@ -82,7 +84,8 @@ class Retry(Generic[T]):
             and not _asks_for_retry(self.failure)
         ):
             return False
-        return server_delay(self.failure) or True
+        delay = server_delay(self.failure)
+        return max(delay, _MIN_SERVER_DELAY) if delay else True
 
     async def _repeat(self) -> T:
         if (found := await self._find()) is not None:
@@ -114,13 +117,15 @@ class Retry(Generic[T]):
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether the same request may succeed a little later."""
+    """Whether the same request may succeed soon: within the longest delay that a request waits for."""
+    return is_outage(error) and (server_delay(error) or 0.0) <= _MAX_SERVER_DELAY
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether the same request may succeed later, however long the server asks to wait."""
     if isinstance(error, TransportError):
         return not isinstance(error.__cause__, ssl.SSLError)  # a bad certificate stays bad
     if not isinstance(error, ResponseError) or error.status is None:
-        return False
-    delay = server_delay(error)
-    if delay is not None and delay > _MAX_SERVER_DELAY:
         return False
     should_retry = error.headers.get("x-should-retry")
     if should_retry in ("true", "false"):
@@ -140,7 +145,7 @@ def _asks_for_retry(error: Failure) -> bool:
     return isinstance(error, ResponseError) and (error.status == 503 or error.headers.get("x-should-retry") == "true")
 
 
-def server_delay(error: Failure) -> float | None:
+def server_delay(error: Exception) -> float | None:
     """Seconds that the server asks to wait, from ``retry-after-ms`` or ``retry-after`` (seconds or an HTTP date)."""
     if not isinstance(error, ResponseError):
         return None
@@ -152,8 +157,11 @@ def server_delay(error: Failure) -> float | None:
     if seconds is not None or text is None:
         return seconds
     try:
-        return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
-    except (TypeError, ValueError):  # neither a number nor a date: ignored
+        date = parsedate_to_datetime(text)
+        # HTTP's dates are in UTC; without a zone, Python would take them for local time.
+        aware = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+        return max((aware - datetime.now(UTC)).total_seconds(), 0.0)
+    except (TypeError, ValueError, OverflowError):  # neither a number nor a date: ignored
         return None
 
 

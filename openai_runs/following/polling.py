@@ -1,6 +1,6 @@
 """How often a run is polled. Delays are computed as values; nothing here reads a clock or sleeps."""
 
-from typing import Any
+from typing import Any, Final
 
 from attrs import field, frozen, validators
 
@@ -12,12 +12,21 @@ def _seconds(_: object, attribute: Any, value: object) -> None:
     check_seconds(f"Polling.{name}", value, zero=name == "outage", none=name == "queued_timeout")
 
 
+#: Seconds; the bounds of a delay that a server asks for.
+_SHORTEST_HINT: Final = 0.02
+_LONGEST_HINT: Final = 60.0
+
+
 @frozen(kw_only=True)
 class Polling:
     """How often to poll. A response's hint, ``openai-poll-after-ms``, overrides it for the next poll.
 
     The delay is ``first`` seconds after each change of the run, and is multiplied by ``factor`` after each response
     without a change, up to ``longest`` seconds.
+
+    A hint counts as at least 0.02 seconds, and as at most a minute, or ``longest`` if that is more. The same bounds
+    hold for the ``Retry-After`` of a poll that failed: it lengthens the delay, and the run is polled again within
+    ``outage`` and the deadline, however long the server asks to wait.
     """
 
     first: float = field(default=0.25, validator=_seconds)
@@ -36,6 +45,6 @@ class Polling:
             hint: The server's hint, in seconds.
         """
         if hint is not None:
-            return max(hint, 0.0)
+            return min(max(hint, _SHORTEST_HINT), max(_LONGEST_HINT, self.longest))
         # The exponent is limited too: a run that is polled for days must not overflow a float.
         return min(self.first * self.factor ** min(unchanged, 64), self.longest)

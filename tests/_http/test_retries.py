@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
-from openai_runs._http.retries import Retry, poll_hint, server_delay
+from openai_runs._http.retries import Retry, is_outage, is_transient, poll_hint, server_delay
 from openai_runs.errors import ProtocolError, ResponseError, TransportError
 
 pytestmark = pytest.mark.anyio
@@ -299,6 +299,10 @@ class TestWaiting:
             ({"retry_after": "inf"}, None),
             ({"retry_after": "Mon, 01 Jan 2001 00:00:00 GMT"}, 0.0),
             ({"retry_after": "Mon, 99 Jan 2001 00:00:00 GMT"}, None),
+            ({"retry_after": "Mon, 01 Jan 2001 00:00:00 +99999999999999"}, None),
+            ({"retry_after": "Mon, 01 Jan 99999999999 00:00:00 GMT"}, None),
+            ({"retry_after": "Mon, 01 Jan 0001 00:00:00 +2359"}, 0.0),
+            ({"retry_after": "Mon, 01 Jan 0001 00:00:00 -0000"}, 0.0),
         ],
     )
     async def test_the_servers_wish(self, headers: dict[str, str], seconds: float | None) -> None:
@@ -312,11 +316,13 @@ class TestWaiting:
         assert delay is not None
         assert 60 < delay <= 90
         assert server_delay(LOST) is None
+        assert server_delay(answered(429, retry_after="Fri, 31 Dec 9999 23:59:59 -2359")) > 1e9
 
     @pytest.mark.parametrize(
         ("failure", "expected"),
         [
-            (answered(429, retry_after_ms="1"), lambda waits: waits == [0.001, 0.001]),
+            (answered(429, retry_after_ms="30"), lambda waits: waits == [0.03, 0.03]),
+            (answered(429, retry_after_ms="0.001"), lambda waits: waits == [0.02, 0.02]),
             (answered(429, retry_after="0"), lambda waits: 0.5 <= waits[0] <= 1 <= waits[1] <= 1.5),
             (LOST, lambda waits: 0.5 <= waits[0] <= 1 <= waits[1] <= 1.5),
         ],
@@ -341,6 +347,13 @@ class TestWaiting:
         finally:
             set_on_retry_hooks(None)
         assert expected(waits)
+
+    def test_a_long_delay(self) -> None:
+        """Only who can wait for long takes a long delay for an outage; the request itself is not retried."""
+        for failure in (answered(429, retry_after="121"), answered(503, retry_after="1e9")):
+            assert is_outage(failure)
+            assert not is_transient(failure)
+        assert not is_outage(answered(503, retry_after="121", x_should_retry="false"))
 
     @pytest.mark.parametrize(
         ("text", "seconds"), [("250", 0.25), ("0", None), ("-5", None), ("soon", None), (None, None), ("1e999", None)]

@@ -26,16 +26,23 @@ class TestPolling:
         assert delay <= polling.delay(unchanged + 1)
         assert polling.delay(0) == min(first, longest)
 
-    @given(hint=st.floats(0, 1e6), unchanged=st.integers(0, 100))
+    @given(hint=st.floats(0.02, 60), unchanged=st.integers(0, 100))
     def test_the_hint_wins(self, hint: float, unchanged: int) -> None:
         """The server's hint wins, whether shorter or longer than ours."""
         assert Polling().delay(unchanged, hint) == hint
+
+    @given(hint=st.floats(-1e308, 1e308), longest=st.floats(0.001, 1e6), unchanged=st.integers(0, 100))
+    def test_a_hint_has_bounds(self, hint: float, longest: float, unchanged: int) -> None:
+        """No hint makes a client poll without a pause, nor wait for ever: a minute, or `longest` if that is more."""
+        delay = Polling(first=0.001, longest=longest).delay(unchanged, hint)
+        assert 0.02 <= delay <= max(60.0, longest)
+        assert Polling(longest=300).delay(unchanged, 1e9) == 300.0
 
     def test_extremes(self) -> None:
         """No delay exceeds `longest`, whatever the other settings are."""
         assert Polling(first=1e308, factor=10, longest=math.inf).delay(64) == math.inf
         assert Polling(first=1e308, factor=10, longest=5.0).delay(10**9) == 5.0
-        assert Polling().delay(0, -1.0) == 0.0
+        assert Polling().delay(0, -1.0) == 0.02
 
     @pytest.mark.parametrize(
         "options",
