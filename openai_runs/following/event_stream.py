@@ -1,5 +1,6 @@
 """`EventStream`: reads one stream of a run from open to close; bytes become frames, and each frame a model."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
@@ -34,6 +35,8 @@ _MODELS: Final[dict[bytes, type[Model]]] = {
 
 #: Seconds to wait for the end of the response after its last event; a fully read response frees its connection.
 _DRAIN_TIMEOUT: Final = 0.1
+#: Seconds to wait for ``done`` once the run requires action or has ended: some endpoints leave it out, or never close.
+_DONE_TIMEOUT: Final = 1.0
 
 
 class EventStream:
@@ -45,6 +48,7 @@ class EventStream:
         self._read = stream.read
         self._decoder = Decoder()
         self._has_ended = False
+        self._closes_at = math.inf
         self._frames: list[Frame] = []
         self._frames_before = 0  # how many came in earlier chunks
 
@@ -58,7 +62,7 @@ class EventStream:
         if self.done or self._has_ended:
             await self._drain_and_close()
             return None
-        chunk = await (self._read() if follower.deadline is None else follower.before_deadline(self._read()))
+        chunk = await self._next_chunk(follower)
         self._frames_before += len(self._frames)
         if chunk:
             self._frames = self._decoder.feed(chunk)
@@ -70,10 +74,33 @@ class EventStream:
             follower.check_queued()
         return self._frames
 
+    async def _next_chunk(self, follower: Follower) -> bytes:
+        """The next bytes, within the time that there is; none at the end of the stream."""
+        is_over = follower.pending_action is not None or follower.has_reported_end
+        if not is_over:
+            until = follower.reads_until
+        elif self._closes_at == math.inf:
+            until = self._closes_at = anyio.current_time() + _DONE_TIMEOUT
+        else:
+            until = self._closes_at
+        if until == math.inf:
+            return await self._read()
+        with anyio.move_on_at(until):
+            return await self._read()
+        if not is_over:
+            follower.check_time()
+        # Nothing more is to come, or nothing at all came: then polling finds out about the run.
+        self._stream.lost = self._stream.lost or "no event came for too long"
+        return b""
+
     async def _drain_and_close(self) -> None:
         with anyio.move_on_after(_DRAIN_TIMEOUT):
             while not self._has_ended:
                 self._has_ended = not await self._read()
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, unless the response is complete."""
         self._stream.close()
 
     def load(self, frame: Frame, model: type[ModelT]) -> ModelT:

@@ -1,6 +1,6 @@
 """The requests about one run, shared by the service, the follower and the stream."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final, Self, TypeAlias
 
 from attrs import define, field
@@ -11,6 +11,7 @@ from openai_runs._http.transport import ByteStream, OnResponse, Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import MESSAGES, RUN, RUNS, STEPS, ids_of
 from openai_runs.errors import BadRequestError, TransportError
+from openai_runs.lifecycle import required
 from openai_runs.models.message import Message
 from openai_runs.models.page import ListParams, MessageListParams, Page
 from openai_runs.models.run import Run, RunStatus, ToolOutputsSubmitParams
@@ -28,6 +29,13 @@ Opened: TypeAlias = ByteStream | Run
 _IN_ORDER: Final[ListParams] = {"order": "asc", "limit": 100}
 
 
+@define(eq=False)
+class Submissions:
+    """Counts the tool outputs that a run's endpoint has accepted; shared by all who follow the run in one session."""
+
+    accepted: int = 0
+
+
 @define
 class RunRequests:
     """The requests about one run, by its URL; a run that is being started has no URL yet."""
@@ -36,12 +44,30 @@ class RunRequests:
     name: str  #: for messages
     _url: URL | None = None
     _find: FindRun | None = field(default=None, alias="find")  #: finds a run whose URL is not known
+    submissions: Submissions = field(factory=Submissions, kw_only=True)
 
     @classmethod
-    def of(cls, transport: Transport, run: Run | None, thread_id: str | None, run_id: str | None) -> Self:
-        """Requests about a run that the caller gives as an object or by its IDs."""
+    def of(
+        cls,
+        transport: Transport,
+        run: Run | None,
+        thread_id: str | None,
+        run_id: str | None,
+        shared: MutableMapping[URL, Submissions],
+    ) -> Self:
+        """Requests about a run that the caller gives as an object or by its IDs.
+
+        Args:
+            transport: Sends the requests.
+            run: The run; or its IDs:
+            thread_id: The thread's ID.
+            run_id: The run's ID.
+            shared: The submissions that are counted for somebody, by the URL of the run.
+        """
         ids = ids_of(Run, run, thread_id=thread_id, run_id=run_id)
-        return cls(transport, f"run {ids['run_id']}", transport.url(RUN, **ids))
+        url = transport.url(RUN, **ids)
+        submissions = shared.get(url) or shared.setdefault(url, Submissions())
+        return cls(transport, f"run {ids['run_id']}", url, submissions=submissions)
 
     @property
     def url(self) -> URL:
@@ -53,6 +79,11 @@ class RunRequests:
         if self._url is None:
             raise TransportError(f"{self.name} may have been started, but its ID is not known")
         return self._url
+
+    @property
+    def has_address(self) -> bool:
+        """Whether the run's URL is known."""
+        return self._url is not None
 
     @property
     def can_be_found(self) -> bool:
@@ -81,6 +112,12 @@ class RunRequests:
             return found
         return await self._transport.request("GET", self.url, Run, on_response=on_response)
 
+    async def look(self) -> Run | None:
+        """Fetch the run without retries; ``None`` if it cannot be found."""
+        if self._url is not None:
+            return await self._transport.send("GET", self._url, Run)
+        return None if self._find is None else await self._find()
+
     async def cancel(self) -> Run:
         """See `RunsService.cancel`."""
         if self._url is None:
@@ -102,19 +139,29 @@ class RunRequests:
         run = await self._transport.send("GET", self.url, Run)
         return run if run.status is RunStatus.CANCELLING or run.status.is_terminal else None
 
-    async def submit(self, outputs: ToolOutputs, on_response: OnResponse | None = None) -> Run:
-        """See `RunsService.submit_tool_outputs`."""
-        url, body, find = self._submit_request(outputs, on_response)
+    async def submit(
+        self, outputs: ToolOutputs, *, asked: Run | None = None, on_response: OnResponse | None = None
+    ) -> Run:
+        """See `RunsService.submit_tool_outputs`.
+
+        Args:
+            outputs: The outputs.
+            asked: The snapshot with the calls that they answer, if there is one.
+            on_response: Called with a 2xx response.
+        """
+        url, body, find = self._submit_request(outputs, asked, on_response)
         run = await self._transport.request(
             "POST", url, Run, body=body, repeatable=False, find=find, on_response=on_response
         )
+        self.submissions.accepted += 1
         settle(outputs)
         return run
 
-    async def stream_outputs(self, outputs: ToolOutputs) -> Opened:
-        """See `RunsService.stream_tool_outputs`."""
-        url, body, find = self._submit_request(outputs, None)
+    async def stream_outputs(self, outputs: ToolOutputs, *, asked: Run | None = None) -> Opened:
+        """See `RunsService.stream_tool_outputs`, and `submit` for ``asked``."""
+        url, body, find = self._submit_request(outputs, asked, None)
         opened = await self._transport.stream(url, Run, body={**body, "stream": True}, find=find)
+        self.submissions.accepted += 1
         settle(outputs)
         return opened
 
@@ -130,17 +177,20 @@ class RunRequests:
         return [message async for message in messages if message.run_id == run.id or message.id in message_ids], steps
 
     def _submit_request(
-        self, outputs: ToolOutputs, on_response: OnResponse | None
+        self, outputs: ToolOutputs, asked: Run | None, on_response: OnResponse | None
     ) -> tuple[URL, dict[str, Any], FindRun]:
         """The URL and body that submit outputs, and a function that finds out whether they arrived."""
         params = {"tool_outputs": outputs}
         check_params(params, ToolOutputsSubmitParams)
         answered = call_ids(outputs)
+        wanted = None if asked is None else required(asked)
 
         async def find() -> Run | None:
             run = await self._transport.send("GET", self.url, Run, on_response=on_response)
             still_pending = {call.id for call in run.pending_tool_calls} & answered
-            return None if still_pending else run
+            # An endpoint that counts its IDs from call_0 in each round asks something else under the same IDs.
+            is_next_round = wanted is not None and required(run) != wanted
+            return run if is_next_round or not still_pending else None
 
         return self._transport.below(self.url, "submit_tool_outputs"), params, find
 

@@ -1,6 +1,6 @@
 """`RunStream`: one iterator over a run's events, from server-sent events, or from polls while there is no stream."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Self
@@ -10,7 +10,7 @@ import anyio
 from openai_runs import _wire
 from openai_runs._http.sse import Frame
 from openai_runs._http.transport import ByteStream
-from openai_runs.errors import ProtocolError, TransportError
+from openai_runs.errors import ProtocolError, RunDeadlineError, TransportError
 from openai_runs.events import (
     ActionRequired,
     PollingTookOver,
@@ -47,7 +47,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
     """
 
     def __init__(
-        self, follower: Follower, start: Callable[[], Awaitable[Opened]], *, answered: Collection[str] = ()
+        self, follower: Follower, start: Callable[[], Coroutine[Any, Any, Opened]], *, answered: Collection[str] = ()
     ) -> None:
         """Called by the services only.
 
@@ -60,9 +60,10 @@ class RunStream(anyio.AsyncContextManagerMixin):
         self._start = start
         self._answered = answered
         self._transcript = Transcript()
-        self._stream: ByteStream | None = None
+        self._stream: EventStream | None = None
         self._stream_just_ended = False
         self._poll_reason = ""  # why there is no stream, for `PollingTookOver`
+        self._unreported: StatusChanged | None = None  # observed, and waits for the text that comes before it
         self._events: AsyncGenerator[StreamEvent, None] | None = None
         self._was_opened = False
 
@@ -125,34 +126,67 @@ class RunStream(anyio.AsyncContextManagerMixin):
         try:
             follower.observe()  # the caller's own snapshot is not reported back,
             follower.pending_action = None  # and `start` submits the outputs that it waits for
-            self._set_source(await follower.start(self._start))
+            try:
+                self._set_source(await follower.start(self._start))
+            except TransportError as error:
+                self._set_source(await follower.look_after_deadline(error))
             self._events = self._all_events()
             async with aclosing(self._events):
                 yield self
         finally:
             self._events = None
-            if self._stream is not None:
-                self._stream.close()
-            await follower.leave()
+            try:
+                await follower.leave(self._read_for_run)
+            finally:
+                if self._stream is not None:
+                    self._stream.close()
 
     def _set_source(self, opened: Opened) -> None:
         """Continue with the result of a request for a stream: read the stream, or poll the run."""
         if isinstance(opened, ByteStream):
-            self._stream = opened
+            self._stream = EventStream(opened)
         else:
-            self._follower.receive(opened)
+            self._follower.receive(opened, is_current=False)
             self._stream_just_ended, self._poll_reason = False, "the response was the run instead of a stream"
 
+    async def _read_for_run(self, opened: Opened | None) -> bool:
+        """For `Follower.leave`: take over what was opened, or read on for the run's ID."""
+        if opened is not None:
+            self._set_source(opened)
+            return True
+        if self._stream is None or (frames := await self._stream.next_frames(self._follower)) is None:
+            return False
+        for _ in self._decode_frames(self._stream, frames):
+            pass
+        return True
+
     async def _all_events(self) -> AsyncGenerator[StreamEvent, None]:
-        async with aclosing(self._sources()) as sources:
-            async for source in sources:
-                if not isinstance(source, EventStream):
-                    for event in source:
-                        yield event
-                    continue
-                while (frames := await source.next_frames(self._follower)) is not None:
-                    for event in self._decode_frames(source, frames):
-                        yield event
+        late: Exception | None = None
+        try:
+            async with aclosing(self._sources()) as sources:
+                async for source in sources:
+                    if not isinstance(source, EventStream):
+                        for event in source:
+                            yield event
+                        continue
+                    while (frames := await source.next_frames(self._follower)) is not None:
+                        for event in self._decode_frames(source, frames):
+                            yield event
+        except (RunDeadlineError, TransportError) as error:
+            late = error
+        if late is not None:
+            for event in await self._end_after_deadline(late):
+                yield event
+
+    async def _end_after_deadline(self, error: Exception) -> list[StreamEvent]:
+        """What is not reported yet of a run that has ended when the deadline passes; otherwise raises ``error``."""
+        follower = self._follower
+        run = await follower.look_after_deadline(error)
+        change = follower.observe() or self._unreported
+        with anyio.move_on_at(follower.leave_by):
+            written = await follower.requests.messages_and_steps(run)
+            return [*self._catch_up(*written), *([] if change is None else [change])]
+        raise error
 
     async def _sources(self) -> AsyncGenerator[EventStream | Iterable[StreamEvent], None]:
         """The sources of events: streams, each to be read to its end before the next is asked for, and polled events.
@@ -163,19 +197,19 @@ class RunStream(anyio.AsyncContextManagerMixin):
         follower = self._follower
         while not follower.has_reported_end:
             if self._stream is not None:
-                stream = EventStream(self._stream)
+                stream = self._stream
                 yield stream
                 self._stream, self._stream_just_ended, self._poll_reason = None, True, stream.end_reason
-            elif follower.pending_action is None:
+            elif (action := follower.pending_action) is None:
                 async with aclosing(self._poll()) as polled:
                     async for events in polled:
                         yield events
             elif follower.toolbox is None:
                 return
             else:
-                outputs, opened = await follower.answer_calls(
-                    follower.toolbox, follower.pending_action, follower.requests.stream_outputs
-                )
+                was_in_doubt = follower.is_in_doubt
+                submit = partial(follower.requests.stream_outputs, asked=action.run)
+                outputs, opened = await follower.answer_calls(follower.toolbox, action, submit)
                 if opened is None:
                     self._stream_just_ended, self._poll_reason = (
                         False,
@@ -183,7 +217,8 @@ class RunStream(anyio.AsyncContextManagerMixin):
                     )
                 else:
                     self._set_source(opened)
-                    yield (ToolOutputsSubmitted(self.run, outputs),)
+                    submitted = ToolOutputsSubmitted(self.run, outputs)
+                    yield (action, submitted) if was_in_doubt else (submitted,)
 
     def _decode_frames(self, stream: EventStream, frames: list[Frame]) -> Iterator[StreamEvent]:
         """Decode frames lazily, so that `messages` and `steps` are never ahead of the events."""
@@ -223,6 +258,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
         return ()
 
     def _observe(self, run: Run) -> tuple[StatusChanged, ...]:
+        self._follower.trust()
         self._follower.receive(run)
         change = self._follower.observe()
         return () if change is None else (change,)
@@ -243,9 +279,14 @@ class RunStream(anyio.AsyncContextManagerMixin):
         while not is_paused:
             change = await follower.next_change()
             if is_paused := isinstance(change, ActionRequired | RunEnded):
-                messages, steps = await follower.through_outages(partial(requests.messages_and_steps, change.run))
-                yield self._transcript.catch_up(*_from_answered_step(self._answered, messages, steps))
-            yield (change,)
+                self._unreported = change
+                yield self._catch_up(*await follower.through_outages(partial(requests.messages_and_steps, change.run)))
+                self._unreported = None
+            if not follower.is_in_doubt:
+                yield (change,)
+
+    def _catch_up(self, messages: list[Message], steps: list[RunStep]) -> Iterator[StreamEvent]:
+        return self._transcript.catch_up(*_from_answered_step(self._answered, messages, steps))
 
 
 def _from_answered_step(

@@ -5,6 +5,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Unpack
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 from yarl import URL
 
@@ -16,9 +17,9 @@ from openai_runs._wire.signatures import spelled_out
 from openai_runs.events import ActionRequired, RunEvent
 from openai_runs.following.follower import Follower, outcome
 from openai_runs.following.options import FollowOptions, RunStreamParams, split_options
-from openai_runs.following.run_requests import FindRun, RunRequests, ToolOutputs, call_ids
+from openai_runs.following.run_requests import FindRun, RunRequests, Submissions, ToolOutputs, call_ids
 from openai_runs.models.page import IncludeParams, ListParams, Page
-from openai_runs.models.run import Run, RunCreateParams, RunUpdateParams, ToolOutputsSubmitParams
+from openai_runs.models.run import Run, RunCreateParams, RunStatus, RunUpdateParams, ToolOutputsSubmitParams
 
 if TYPE_CHECKING:  # imported in the methods that need it, so that programs without streaming start faster
     from openai_runs.following.streaming import RunStream
@@ -36,6 +37,8 @@ class RunsService:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        # Kept while somebody follows the run: outputs that are submitted meanwhile begin its next round.
+        self._submissions: WeakValueDictionary[URL, Submissions] = WeakValueDictionary()
 
     async def create(self, thread_id: str, *, include: Sequence[str] = (), **params: Unpack[RunCreateParams]) -> Run:
         """Start a run of an assistant on a thread, never more than one.
@@ -172,7 +175,7 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``submitToolOuputsToRun``.
         """
-        return await self._requests(run, thread_id, run_id).submit(_require_outputs(tool_outputs))
+        return await self._requests(run, thread_id, run_id).submit(_require_outputs(tool_outputs), asked=_waiting(run))
 
     def follow(
         self,
@@ -292,11 +295,16 @@ class RunsService:
         check_params(options, FollowOptions)
         requests, outputs = self._requests(run, thread_id, run_id), _require_outputs(tool_outputs)
         check_params({"tool_outputs": outputs}, ToolOutputsSubmitParams)  # here rather than when the stream is opened
-        start = partial(requests.stream_outputs, outputs)
+        start = partial(requests.stream_outputs, outputs, asked=_waiting(run))
         return RunStream(Follower(requests, run, **options), start, answered=call_ids(outputs))
 
     def _requests(self, run: Run | None, thread_id: str | None, run_id: str | None) -> RunRequests:
-        return RunRequests.of(self._transport, run, thread_id, run_id)
+        return RunRequests.of(self._transport, run, thread_id, run_id, self._submissions)
+
+
+def _waiting(run: Run | None) -> Run | None:
+    """The run, if the snapshot has the calls that it waits for; callers may have an older one."""
+    return run if run is not None and run.status is RunStatus.REQUIRES_ACTION else None
 
 
 def _require_outputs(tool_outputs: ToolOutputs | None) -> ToolOutputs:

@@ -15,6 +15,7 @@ from openai_runs.errors import (
     AuthenticationError,
     BadRequestError,
     NotFoundError,
+    RateLimitError,
     RunActionRequiredError,
     RunCancelledError,
     RunDeadlineError,
@@ -44,9 +45,11 @@ pytestmark = pytest.mark.anyio
 RUN = json.loads((EXAMPLES / "objects/RunObject.json").read_text())
 
 
-def seen(status: str, *calls: str, hint: str | None = None) -> Reply:
+def seen(status: str, *calls: str, hint: str | None = None, arguments: str = "{}") -> Reply:
     """The run in a status, with these calls waiting."""
-    waiting = [{"id": id, "type": "function", "function": {"name": "get_weather", "arguments": "{}"}} for id in calls]
+    waiting = [
+        {"id": id, "type": "function", "function": {"name": "get_weather", "arguments": arguments}} for id in calls
+    ]
     action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": waiting}} if calls else None
     headers = {} if hint is None else {"openai_poll_after_ms": hint}
     return reply(RUN | {"status": status, "required_action": action}, 200, **headers)
@@ -134,7 +137,9 @@ class TestStories:
         action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": [{"id": "c", "type": "mcp"}]}}
         waiting = reply(RUN | {"status": "requires_action", "required_action": action})
         async with Stub(waiting) as stub, stub.session() as session:
-            with pytest.raises(RunActionRequiredError, match="requires outputs of an unknown tool: pass a toolbox"):
+            with pytest.raises(
+                RunActionRequiredError, match="requires outputs of an unknown tool, 'mcp': no toolbox can"
+            ):
                 await session.runs.complete(thread_id="thread_1", run_id="run_1")
 
     async def test_no_such_run(self, world: World) -> None:
@@ -389,6 +394,165 @@ class TestTools:
         assert [request.method for request in stub.requests] == ["GET", "POST", "GET", "POST", "GET", "GET"]
 
 
+def answering() -> Toolbox:
+    """Answers get_weather with the number of the call."""
+    toolbox = Toolbox(on_error="raise")
+    made: list[str] = []
+
+    @toolbox.tool
+    async def get_weather(city: str = "") -> str:
+        made.append(city)
+        return str(len(made))
+
+    return toolbox
+
+
+def kinds(events: list[Any]) -> list[str]:
+    return [type(event).__name__ for event in events if type(event) is not StatusChanged]
+
+
+IDS = {"thread_id": RUN["thread_id"], "run_id": RUN["id"]}
+ROUND = ["ActionRequired", "ToolOutputsSubmitted"]
+
+
+class TestRoundsWithTheSameIds:
+    """Some endpoints count the IDs of calls from call_0 in each round."""
+
+    async def follow(self, *story: Reply, methods: str, by_hand: bool = False) -> list[Any]:
+        async with Stub(*story) as stub, stub.session() as session:
+            events = []
+            toolbox = None if by_hand else answering()
+            async for event in session.runs.follow(**IDS, toolbox=toolbox, polling=QUICK):
+                events.append(event)
+                if by_hand and isinstance(event, ActionRequired):
+                    outputs = [ToolOutput(tool_call_id=call.id, output="rain") for call in event.tool_calls]
+                    await session.runs.submit_tool_outputs(event.run, outputs)
+        assert "".join(request.method[0] for request in stub.requests) == methods
+        assert isinstance(events[-1], RunEnded)
+        return events
+
+    @pytest.mark.parametrize("by_hand", [False, True])
+    async def test_other_arguments(self, by_hand: bool) -> None:
+        """Other arguments make another round, even if no status in between was seen."""
+        rounds = [seen("requires_action", "call_0", arguments=f'{{"city": "{city}"}}') for city in ("Oslo", "Rome")]
+        story = [rounds[0], seen("queued"), rounds[1], seen("queued"), seen("completed")]
+        events = await self.follow(*story, methods="GPGPG", by_hand=by_hand)
+        assert kinds(events) == [*([ROUND[0]] if by_hand else ROUND) * 2, "RunEnded"]
+        if not by_hand:
+            assert [event.outputs[0].output for event in events if isinstance(event, ToolOutputsSubmitted)] == [
+                "1",
+                "2",
+            ]
+
+    @pytest.mark.parametrize("by_hand", [False, True])
+    async def test_a_status_in_between(self, by_hand: bool) -> None:
+        """The very same calls make another round once the run has been seen without them."""
+        calls = seen("requires_action", "call_0")
+        story = [calls, seen("queued"), seen("in_progress"), calls, seen("queued"), seen("completed")]
+        events = await self.follow(*story, methods="GPGGPG", by_hand=by_hand)
+        assert kinds(events) == [*([ROUND[0]] if by_hand else ROUND) * 2, "RunEnded"]
+
+    async def test_at_once(self) -> None:
+        """The very same calls right after a submission: another round if the endpoint accepts the outputs again."""
+        calls = seen("requires_action", "call_0")
+        story = [calls, seen("queued"), calls, seen("queued"), seen("completed")]
+        assert kinds(await self.follow(*story, methods="GPGPG")) == [*ROUND * 2, "RunEnded"]
+
+    async def test_at_once_in_the_answer(self) -> None:
+        """The same if the submission is answered with the next round."""
+        calls = seen("requires_action", "call_0")
+        story = [calls, calls, calls, seen("queued"), seen("completed")]
+        assert kinds(await self.follow(*story, methods="GPGPG")) == [*ROUND * 2, "RunEnded"]
+
+    async def test_a_stale_snapshot(self) -> None:
+        """If it refuses them, the snapshot was stale: it is not reported, and no tool is called twice."""
+        calls = seen("requires_action", "call_0")
+        story = [calls, seen("queued"), calls, error(400, "no"), calls, seen("in_progress"), seen("completed")]
+        events = await self.follow(*story, methods="GPGPGGG")
+        assert kinds(events) == [*ROUND, "RunEnded"]
+        changes = [event for event in events if isinstance(event, StatusChanged)]
+        assert [event.previous for event in changes] == [None, *(event.status for event in changes[:-1])]
+
+    async def test_a_stale_snapshot_by_hand(self) -> None:
+        """The caller is not asked again for what a lagging replica still shows."""
+        calls = seen("requires_action", "call_0")
+        story = [calls, seen("queued"), calls, calls, seen("in_progress"), seen("completed")]
+        events = await self.follow(*story, methods="GPGGGG", by_hand=True)
+        assert [event.status for event in events] == ["requires_action", "in_progress", "completed"]
+
+    async def test_calls_that_stay(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The caller is asked again for the very same calls if the run goes on waiting for them."""
+        record_sleeps(monkeypatch, move=True)
+        submissions = 0
+
+        def answer(request: Request) -> Reply:
+            nonlocal submissions
+            submissions += request.method == "POST"
+            return seen("completed") if submissions == 2 else seen("requires_action", "call_0")
+
+        async with Stub(answer) as stub, stub.session() as session:
+            events = []
+            async for event in session.runs.follow(**IDS, polling=Polling(first=0.5, longest=0.5)):
+                events.append(event)
+                if isinstance(event, ActionRequired):
+                    await session.runs.submit_tool_outputs(event.run, [ToolOutput(tool_call_id="call_0", output="")])
+        assert kinds(events) == ["ActionRequired", "ActionRequired", "RunEnded"]
+        assert len(stub.requests) < 12
+
+    async def test_not_answered_yet(self) -> None:
+        """Calls that nobody has answered are reported once, however long they wait and however they are written."""
+        story = [seen("requires_action", "call_0", arguments=text) for text in ('{"a":1,"b":2}', '{"b": 2, "a": 1}')]
+        async with Stub(*story, story[0], seen("expired")) as stub, stub.session() as session:
+            events = [event async for event in session.runs.follow(**IDS, polling=QUICK)]
+        assert kinds(events) == ["ActionRequired", "RunEnded"]
+
+    @pytest.mark.parametrize("by_hand", [False, True])
+    async def test_a_lost_answer(self, by_hand: bool) -> None:
+        """After a lost response, other calls under the same IDs show that the outputs were taken."""
+        first, second = (seen("requires_action", "call_0", arguments=f'{{"city": "{city}"}}') for city in "AB")
+        story = [first, CUT, second, *[second] * by_hand, seen("queued"), seen("completed")]
+        events = await self.follow(*story, methods="GPGGPG" if by_hand else "GPGPG", by_hand=by_hand)
+        assert kinds(events) == [*([ROUND[0]] if by_hand else ROUND) * 2, "RunEnded"]
+
+
+APPROVAL = {"type": "submit_tool_approval", "submit_tool_approval": {"tool_calls": [{"id": "a", "type": "mcp"}]}}
+
+
+class TestActionsWithoutFunctionCalls:
+    @pytest.mark.parametrize(
+        ("action", "words"),
+        [
+            (APPROVAL, "requires the action 'submit_tool_approval': no toolbox can answer that"),
+            ({"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": []}}, "and names no call"),
+            ({"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": [{"type": "mcp"}]}}, "tool, 'mcp'"),
+            (None, "an action, and the endpoint does not say which"),
+        ],
+    )
+    async def test_named(self, action: Any, words: str) -> None:
+        """With a toolbox, an action that it cannot take is an error at once; without one, it is reported."""
+        waiting = reply(RUN | {"status": "requires_action", "required_action": action})
+        for options in ({}, {"toolbox": Toolbox()}):
+            async with Stub(waiting) as stub, stub.session() as session:
+                with pytest.raises(RunActionRequiredError, match=words) as caught:
+                    await session.runs.complete(**IDS, polling=QUICK, **options)
+            assert len(stub.requests) == 1
+            assert caught.value.run.status == "requires_action"
+
+    async def test_reported(self) -> None:
+        """Each approval is reported once, with everything that the endpoint says of it."""
+        waits = [
+            reply(RUN | {"status": "requires_action", "required_action": APPROVAL | {"submit_tool_approval": [id]}})
+            for id in ("a", "a", "b")
+        ]
+        async with Stub(*waits, seen("completed")) as stub, stub.session() as session:
+            *actions, _ = [event async for event in session.runs.follow(**IDS, polling=QUICK)]
+        assert [action.run.required_action.extra for action in actions] == [
+            {"submit_tool_approval": ["a"]},
+            {"submit_tool_approval": ["b"]},
+        ]
+        assert all(isinstance(action, ActionRequired) and action.tool_calls == () for action in actions)
+
+
 class TestDeadline:
     @script(Wait())
     async def test_a_run_that_never_ends(self, world: World) -> None:
@@ -401,19 +565,20 @@ class TestDeadline:
         assert await world.now(run) == "in_progress"
 
     async def test_of_nothing(self) -> None:
-        """With a deadline of 0, the caller's own snapshot is still reported."""
+        """With a deadline of 0, the caller's own snapshot is still reported, and the run is looked at once."""
         async with Stub(seen("queued"), seen("queued")) as stub, stub.session() as session:
             run = await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
             async with aclosing(session.runs.follow(run, deadline=0)) as events:
                 assert (await anext(events)).status == "queued"
                 with pytest.raises(RunDeadlineError):
                     await anext(events)
-        assert len(stub.requests) == 1
+        assert len(stub.requests) == 2
 
     @pytest.mark.parametrize("silent_from", [1, 2])
     async def test_silence(self, silent_from: int) -> None:
         """A request without a response is abandoned at the deadline."""
-        async with Stub(*[seen("queued")] * (silent_from - 1), NEVER) as stub, stub.session() as session:
+        last = error(503, connection="close")
+        async with Stub(*[seen("queued")] * (silent_from - 1), NEVER, last) as stub, stub.session() as session:
             with pytest.raises(TransportError if silent_from == 1 else RunDeadlineError, match="deadline"):
                 await session.runs.complete(thread_id="thread_1", run_id="run_1", deadline=0.3, polling=QUICK)
             await stub.disconnected()
@@ -440,9 +605,44 @@ class TestDeadline:
         waits = record_sleeps(monkeypatch)
         async with Stub(seen("queued", hint="3600000")) as stub, stub.session() as session:
             with pytest.raises(RunDeadlineError):
-                await session.runs.complete(thread_id="thread_1", run_id="run_1", deadline=100.0)
+                await session.runs.complete(thread_id="thread_1", run_id="run_1", deadline=50.0)
         assert len(waits) == 1
-        assert 90 < waits[0] <= 100
+        assert 40 < waits[0] <= 50
+
+    @pytest.mark.parametrize("on_exit", ["leave", "cancel"])
+    async def test_one_last_look(self, on_exit: Any) -> None:
+        """A run that has completed when the deadline passes is completed, and is not cancelled."""
+        story = [seen("queued"), NEVER, seen("completed")]
+        async with Stub(*story) as stub, stub.session() as session:
+            done = await session.runs.complete(**IDS, deadline=0.1, polling=QUICK, on_exit=on_exit)
+        assert done.status == "completed"
+        assert len(stub.requests) == 3
+
+    async def test_the_last_look_shows_the_latest(self) -> None:
+        """The error has the snapshot of the last look."""
+        async with Stub(seen("queued"), NEVER, seen("in_progress")) as stub, stub.session() as session:
+            with pytest.raises(RunDeadlineError, match="its latest status was in_progress") as caught:
+                await session.runs.complete(**IDS, deadline=0.1, polling=QUICK)
+        assert caught.value.run.status == "in_progress"
+
+    async def test_the_last_look_fails(self) -> None:
+        """If the last look fails, the deadline's error is raised all the same, and says so; nothing is repeated."""
+        async with Stub(seen("queued"), NEVER, error(503)) as stub, stub.session() as session:
+            with pytest.raises(RunDeadlineError) as caught:
+                await session.runs.complete(**IDS, deadline=0.1, polling=QUICK)
+        assert caught.value.__notes__[0].startswith("A last look at the run failed: GET /v1/threads")
+        assert len(stub.requests) == 3
+
+    async def test_what_follows_is_short(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The last look and the cancelling after it have a few seconds together."""
+        monkeypatch.setattr("openai_runs.following.follower._CANCEL_TIMEOUT", 0.05)
+        async with Stub(seen("queued"), NEVER, NEVER, NEVER) as stub, stub.session() as session:
+            with pytest.raises(RunDeadlineError):
+                await session.runs.complete(**IDS, deadline=0.1, polling=QUICK, on_exit="cancel")
+        assert [request.method for request in stub.requests] == ["GET", "GET", "GET", "POST"]
+        assert "could not be cancelled within 0.05 s" in caplog.text
 
     async def test_of_a_deadline_that_is_kept(self, world: World, toolbox: Toolbox) -> None:
         """A run that ends before the deadline is returned."""
@@ -573,6 +773,41 @@ class TestPolling:
                 await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=polling)
         assert waits == [1] * (1 + 3 + 1 + 3)
 
+    async def test_a_long_delay(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server that asks for more than two minutes does not end following: it is asked again within the outage."""
+        waits = record_sleeps(monkeypatch, move=True)
+        busy = error(429, retry_after="121")
+        story = [seen("queued"), busy, seen("in_progress"), *[busy] * 9]
+        async with Stub(*story) as stub, stub.session() as session:
+            with pytest.raises(RateLimitError):
+                await session.runs.complete(**IDS, polling=Polling(first=1, longest=1, outage=100), deadline=1000)
+        assert waits == [1, 60, 1, 60, 40]
+
+    async def test_a_tiny_hint(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server cannot make a follower poll without a pause."""
+        waits = record_sleeps(monkeypatch)
+        async with Stub(seen("queued", hint="0.001"), seen("completed")) as stub, stub.session() as session:
+            await session.runs.complete(**IDS)
+        assert waits == [0.02]
+
+    async def test_an_outage_of_slow_failures(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An outage counts from when the first request that failed was sent, its own time included."""
+        clock = record_sleeps(monkeypatch, move=True)
+        polls = 0
+
+        def answer(_: Request) -> Reply:
+            nonlocal polls
+            polls += 1
+            if polls == 1:
+                return seen("queued")
+            clock.append(50.0)  # what it takes to fail
+            return error(503)
+
+        async with Stub(answer) as stub, stub.session(max_retries=0) as session:
+            with pytest.raises(ServerError):
+                await session.runs.complete(**IDS, polling=Polling(first=1, longest=1, outage=60))
+        assert polls == 3
+
     @pytest.mark.parametrize("answer", [error(401), error(404, "No run found with id 'run_1'."), reply(b"<html>")])
     async def test_no_outage(self, answer: Reply) -> None:
         """A failure that is not transient is raised at once."""
@@ -691,6 +926,27 @@ class TestLeaving:
                 await task
             await stub.disconnected()
         assert "run run_1 could not be cancelled within 0.03 s" in caplog.text
+
+    async def test_cancelled_again(self) -> None:
+        """What cancels the run is finished, even if the caller's task is cancelled again meanwhile."""
+        task: asyncio.Task[Run]
+        story = [seen("in_progress"), NEVER]
+
+        def answer(request: Request) -> Reply:
+            if not request.path.endswith("/cancel"):
+                return story.pop(0)
+            task.cancel()
+            return error(409, "try again", retry_after_ms="1") if not cancels.append(1) and len(cancels) == 1 else done
+
+        cancels: list[int] = []
+        done = seen("cancelling")
+        async with Stub(answer) as stub, stub.session() as session:
+            task = asyncio.create_task(session.runs.complete(**IDS, polling=QUICK, on_exit="cancel"))
+            await stub.requested(2)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert len(cancels) == 2
 
     @pytest.mark.parametrize("on_exit", ["leave", "cancel"])
     @pytest.mark.parametrize("hangs_at", range(1, 6))

@@ -1,7 +1,8 @@
 """Streams that are left early or reach their deadline leave nothing behind."""
 
+import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice, repeat
 from typing import Any
 
@@ -11,7 +12,7 @@ from attrs import define
 
 from openai_runs._http.transport import ByteStream
 from openai_runs._wire import load
-from openai_runs.errors import RunDeadlineError, RunStuckError, TransportError
+from openai_runs.errors import BadRequestError, RunDeadlineError, RunStuckError, TransportError
 from openai_runs.events import PollingTookOver, RunEnded, StatusChanged
 from openai_runs.following.follower import Follower
 from openai_runs.following.polling import Polling
@@ -19,6 +20,7 @@ from openai_runs.following.run_requests import RunRequests
 from openai_runs.following.streaming import RunStream
 from openai_runs.models.run import Run
 from openai_runs.models.tool import ToolOutput
+from openai_runs.services.runs import MARKER
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 from tests.following.story import (
@@ -38,7 +40,7 @@ from tests.following.story import (
     streaming,
     waiting,
 )
-from tests.stub import NEVER, Reply, Stub, reply
+from tests.stub import NEVER, Reply, Request, Stub, error, reply
 from tests.weather import QUICK
 
 pytestmark = pytest.mark.anyio
@@ -137,6 +139,20 @@ class TestLeaving:
             await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
         assert stub.connections == 1
 
+    @pytest.mark.parametrize("end", ["nothing", "keep-alives"])
+    async def test_a_stream_held_open(self, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+        """A stream that goes on without `done` holds nobody up once the run requires outputs or has ended."""
+        monkeypatch.setattr("openai_runs.following.event_stream._DONE_TIMEOUT", 0.05)
+        more = [b": alive\n\n"] * (end == "keep-alives")
+        legs = [goes_on(*framed(*leg(0, ["a"], ["call_1"])), *more), goes_on(*framed(*leg(1, ["b"], [])), *more)]
+        async with Stub(*legs) as stub, stub.session() as session:
+            options: Any = {"toolbox": Counting(), "deadline": 100}
+            async with session.runs.stream("thread_1", assistant_id="asst_1", **options) as events:
+                assert [text async for text in events.text_deltas()] == ["a", "b"]
+                assert events.run.status == "completed"
+            await stub.disconnected()
+        assert len(stub.requests) == 2
+
     async def test_a_server_that_does_not_end(self) -> None:
         """After `done`, the wait for the end of the response is short."""
         async with Stub(goes_on(*framed(CREATED, COMPLETED, DONE))) as stub, stub.session() as session:
@@ -168,13 +184,168 @@ class TestCancelling:
         assert [request.method for request in stub.requests] == ["POST", "GET", "POST"]
         assert events.run.status == "cancelling"
 
-    async def test_never_known(self, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_never_known(self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
         """If the run cannot be found, a warning says so, and the original error is raised."""
+        monkeypatch.setattr("openai_runs.following.follower._CANCEL_TIMEOUT", 0.1)
         full = {str(number): "" for number in range(16)}
         with pytest.raises(LookupError), caplog.at_level(logging.WARNING, "openai_runs.runs"):
             async with streaming(goes_on(), on_exit="cancel", metadata=full):
                 raise LookupError
         assert "the run on thread_1 could not be cancelled" in caplog.text
+
+
+class TestLeavingWhileOpening:
+    """With `on_exit="cancel"` no run is left behind by whoever is cancelled before the stream is open."""
+
+    @pytest.mark.parametrize("by", ["task", "scope", "deadline"])
+    @pytest.mark.parametrize("looks", [0, 2])
+    async def test_it_arrives_late(self, by: str, looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The request may arrive at the server after the first look for its run: the run is looked for again."""
+        monkeypatch.setattr("openai_runs.following.follower._LOOK_EVERY", 0.001)
+        found = {"object": "list", "data": [run("queued", metadata={MARKER: "m"})], "has_more": False}
+        there = [EMPTY] * looks
+
+        def answer(request: Request) -> Reply:
+            if request.path.endswith("/cancel"):
+                return reply(run("cancelling"))
+            if request.method == "POST":
+                return NEVER
+            return there.pop() if there else reply(found)
+
+        async with Stub(answer) as stub, stub.session() as session:
+
+            async def use() -> None:
+                options: Any = {"on_exit": "cancel", "deadline": 0.1 if by == "deadline" else None}
+                async with session.runs.stream(
+                    "thread_1", assistant_id="asst_1", metadata={MARKER: "m"}, **options
+                ) as events:
+                    pytest.fail(f"{events} is not open")
+
+            task = asyncio.create_task(within_a_scope(use) if by == "scope" else use())
+            await stub.requested(1)
+            if by == "task":
+                task.cancel()
+            with pytest.raises((asyncio.CancelledError, RunDeadlineError, TransportError, TimeoutError)):
+                await task
+            assert stub.requests[-1].path.endswith("/cancel")
+            assert len(stub.requests) == 3 + looks
+            await no_request(stub)
+
+    @pytest.mark.parametrize("again", [False, True])
+    async def test_the_answer_is_awaited(self, again: bool) -> None:
+        """The ID of a run on a new thread comes with the stream only: its first event is awaited, then cancelled."""
+        go, opening = asyncio.Event(), asyncio.Event()
+
+        async def start() -> ByteStream:
+            opening.set()
+            await go.wait()
+            return ByteStream(Pieces(iter(framed(CREATED))), None, None)  # type: ignore[arg-type]
+
+        async with Stub(reply(run("cancelling"))) as stub, stub.session() as session:
+            requests = RunRequests(session._transport, "the run")
+            events = RunStream(Follower(requests, None, on_exit="cancel"), start)
+            task = asyncio.create_task(events.__aenter__())
+            await opening.wait()
+            for _ in range(1 + again):
+                task.cancel()
+                await anyio.wait_all_tasks_blocked()
+            go.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert [request.path for request in stub.requests] == ["/v1/threads/thread_1/runs/run_1/cancel"]
+
+    async def test_it_is_refused(self) -> None:
+        """If the server refuses to start the run, there is nothing to look for."""
+        go, opening = asyncio.Event(), asyncio.Event()
+
+        async def start() -> ByteStream:
+            opening.set()
+            await go.wait()
+            raise BadRequestError("no", status=400)
+
+        async with Stub() as stub, stub.session() as session:
+            requests = RunRequests(session._transport, "the run")
+            task = asyncio.create_task(RunStream(Follower(requests, None, on_exit="cancel"), start).__aenter__())
+            await opening.wait()
+            task.cancel()
+            await anyio.wait_all_tasks_blocked()
+            go.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert stub.requests == []
+
+    async def test_it_is_answered_with_the_run(self) -> None:
+        """The same if an endpoint that does not stream answers with the run."""
+        go, opening = asyncio.Event(), asyncio.Event()
+
+        async def start() -> Run:
+            opening.set()
+            await go.wait()
+            return load(run("queued"), Run)
+
+        async with Stub(reply(run("cancelling"))) as stub, stub.session() as session:
+            requests = RunRequests(session._transport, "the run")
+            task = asyncio.create_task(RunStream(Follower(requests, None, on_exit="cancel"), start).__aenter__())
+            await opening.wait()
+            task.cancel()
+            await anyio.wait_all_tasks_blocked()
+            go.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert len(stub.requests) == 1
+
+    async def test_it_never_arrives(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        """The search ends after a few seconds, with a warning; a look that fails is repeated."""
+        monkeypatch.setattr("openai_runs.following.follower._CANCEL_TIMEOUT", 0.1)
+        monkeypatch.setattr("openai_runs.following.follower._LOOK_EVERY", 0.001)
+        looks = [error(503), EMPTY]
+
+        def answer(request: Request) -> Reply:
+            return NEVER if request.method == "POST" else looks.pop(0) if looks else EMPTY
+
+        async with Stub(answer) as stub, stub.session() as session:
+            stream = session.runs.stream("thread_1", assistant_id="asst_1", on_exit="cancel")
+            task = asyncio.create_task(stream.__aenter__())
+            await stub.requested(1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await no_request(stub)
+        assert "the run on thread_1 could not be cancelled within 0.1 s" in caplog.text
+
+    async def test_looking_is_refused(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A look that is refused ends the search."""
+        async with Stub(NEVER, error(403, "not yours")) as stub, stub.session() as session:
+            stream = session.runs.stream("thread_1", assistant_id="asst_1", on_exit="cancel")
+            task = asyncio.create_task(stream.__aenter__())
+            await stub.requested(1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert "could not be cancelled: GET /v1/threads/thread_1/runs" in caplog.text
+
+    async def test_outputs(self) -> None:
+        """A stream that is left while it submits outputs cancels the run, whose ID is known."""
+        waits = load(waiting("call_1"), Run)
+        outputs = [ToolOutput(tool_call_id="call_1", output="1")]
+        async with Stub(NEVER, reply(run("cancelling"))) as stub, stub.session() as session:
+            stream = session.runs.stream_tool_outputs(waits, outputs, on_exit="cancel")
+            task = asyncio.create_task(stream.__aenter__())
+            await stub.requested(1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert stub.requests[1].path.endswith("/cancel")
+
+
+async def within_a_scope(use: Callable[[], Awaitable[None]]) -> None:
+    with anyio.fail_after(0.1):
+        await use()
+
+
+async def no_request(stub: Stub) -> None:
+    """Nothing that was begun is still under way."""
+    assert [task for task in asyncio.all_tasks() if "_open" in repr(task) or "Transport.stream" in repr(task)] == []
 
 
 @define
@@ -234,6 +405,64 @@ class TestPieces:
 
 
 class TestTime:
+    @pytest.mark.parametrize("opened", [goes_on(*framed(CREATED)), NEVER])
+    async def test_one_last_look(self, opened: Reply) -> None:
+        """A run that has completed when the deadline passes is completed, with all its text."""
+        done = run("completed", metadata={MARKER: "m"})
+        steps = [step("step_0", "completed", "msg_0")]
+
+        def answer(request: Request) -> Reply:
+            if request.method == "POST":
+                return opened
+            data = {"steps": steps, "messages": [message("msg_0", "Hello")], "runs": [done]}
+            kind = request.path.rpartition("/")[2]
+            return reply({"object": "list", "data": data[kind], "has_more": False}) if kind in data else reply(done)
+
+        options: Any = {"deadline": 0.1, "metadata": {MARKER: "m"}, "on_exit": "cancel"}
+        async with streaming(answer, **options) as (stub, events):
+            seen = [event async for event in events]
+            assert isinstance(seen[-1], RunEnded)
+            assert [message.text for message in events.messages] == ["Hello"]
+            assert (await events.until_done()).status == "completed"
+        assert not any(request.path.endswith("/cancel") for request in stub.requests)
+
+    async def test_a_deadline_while_catching_up(self) -> None:
+        """The same if the deadline passes while the text of a run that has ended is fetched."""
+        answers = [ends(*framed(CREATED)), reply(run("completed")), NEVER, reply(run("completed")), EMPTY, EMPTY]
+        async with streaming(*answers, deadline=0.2) as (_, events):
+            seen = [event async for event in events]
+        assert [type(event) for event in seen] == [StatusChanged, PollingTookOver, RunEnded]
+
+    async def test_no_time_to_catch_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """If the text cannot be fetched in the time that is left, the deadline's error is raised."""
+        monkeypatch.setattr("openai_runs.following.follower._CANCEL_TIMEOUT", 0.1)
+        answers = [goes_on(*framed(CREATED)), reply(run("completed")), NEVER]
+        async with streaming(*answers, deadline=0.1) as (_, events):
+            with pytest.raises(RunDeadlineError):
+                await events.until_done()
+
+    async def test_queued_in_silence(self) -> None:
+        """A run that stays queued is stuck, also if its stream sends nothing at all."""
+        polling = Polling(first=0.001, longest=0.01, queued_timeout=0.05)
+        async with streaming(goes_on(*framed(CREATED)), polling=polling) as (_, events):
+            with pytest.raises(RunStuckError, match=r"queued for 0\.05 s"):
+                await events.until_done()
+
+    async def test_queued_without_any_event(self) -> None:
+        """A run of which no event came is polled then, and is stuck if it is still queued."""
+        found = {"object": "list", "data": [run("queued", metadata={MARKER: "m"})], "has_more": False}
+
+        def answer(request: Request) -> Reply:
+            if request.method == "POST":
+                return goes_on()
+            return reply(found) if request.path.endswith("/runs") else reply(run("queued"))
+
+        polling = Polling(first=0.001, longest=0.01, queued_timeout=0.05)
+        async with streaming(answer, polling=polling, metadata={MARKER: "m"}) as (_, events):
+            assert isinstance(await anext(aiter(events)), PollingTookOver)
+            with pytest.raises(RunStuckError):
+                await events.until_done()
+
     async def test_deadline(self) -> None:
         """The deadline covers the whole run, and holds while a stream is silent."""
         async with streaming(goes_on(*framed(CREATED)), deadline=0.05) as (_, events):

@@ -489,6 +489,46 @@ class TestToolCalls:
         assert text_of(seen) == {"msg_0": "a", "msg_1": "b"}
         assert stub.connections == 1
 
+    async def test_the_same_ids_in_each_round(self) -> None:
+        """An endpoint that counts the IDs of calls from call_0 in each round has as many rounds as any other."""
+        story = Story([leg(n, [str(n)], ["call_0"]) for n in range(3)] + [leg(3, ["3"], [])])
+        async with streaming(story, toolbox=Counting()) as (_, events):
+            seen = [event async for event in events]
+        assert len(story.submissions) == 3
+        assert sum(isinstance(event, ActionRequired) for event in seen) == 3
+        assert sum(isinstance(event, ToolOutputsSubmitted) for event in seen) == 3
+        assert text_of(seen) == {f"msg_{n}": str(n) for n in range(4)}
+
+    @pytest.mark.parametrize("is_stale", [True, False])
+    async def test_the_same_calls_after_a_lost_stream(self, is_stale: bool) -> None:
+        """Polled after a submission, the same calls are stale if their outputs are refused, else another round."""
+        head, waits = Reply(stream().data[:-5], "close"), reply(waiting("call_0"))
+        answers = [ends(*framed(*leg(0, [], ["call_0"]))), head, waits, EMPTY, EMPTY]
+        if is_stale:
+            answers += [error(400, "no"), reply(run("in_progress")), reply(run("completed")), EMPTY, EMPTY]
+        else:
+            answers += [ends(*framed(*leg(1, ["b"], [])))]
+        toolbox = Counting()
+        async with streaming(*answers, toolbox=toolbox) as (stub, events):
+            seen = [event async for event in events]
+        assert len(stub.requests) == len(answers)
+        assert toolbox.calls == 1
+        assert sum(isinstance(event, ActionRequired) for event in seen) == 2 - is_stale
+        assert sum(isinstance(event, ToolOutputsSubmitted) for event in seen) == 2 - is_stale
+        changes = [event for event in seen if isinstance(event, StatusChanged)]
+        assert [event.previous for event in changes] == [None, *(event.status for event in changes[:-1])]
+
+    @pytest.mark.parametrize("kind", ["approval", "nothing"])
+    async def test_no_function_calls(self, kind: str) -> None:
+        """A toolbox cannot approve anything: an error at once says what is required; without one, it is reported."""
+        action = {"type": "submit_tool_approval", "submit_tool_approval": {}} if kind == "approval" else None
+        waits = framed(CREATED, ("thread.run.requires_action", run("requires_action", required_action=action)))
+        async with streaming(ends(*waits), toolbox=Counting()) as (stub, events):
+            with pytest.raises(RunActionRequiredError, match=r"'submit_tool_approval'|does not say which"):
+                await events.until_done()
+        assert len(stub.requests) == 1
+        assert isinstance((await events_of(*waits))[-1], ActionRequired)
+
     async def test_a_tool_that_fails(self) -> None:
         """A failing tool ends the iteration, as it ends `follow`."""
         toolbox = Toolbox(on_error="raise")
