@@ -52,17 +52,21 @@ class Listing(Generic[ItemT]):
 
     async def __aiter__(self) -> AsyncGenerator[ItemT, None]:
         query = dict(self._query)
+        ends = {query.get("after")}  # the last IDs of all pages so far
         while True:
             page = await self._fetch(query)
             if not page.data:
                 return
             last = page.data[-1].id  # not page.last_id, which some endpoints get wrong
-            if last == query.get("after"):
-                raise ProtocolError(f"the page after {last!r} ends with it again: the server ignores `after`")
+            if last in ends:
+                after = query.get("after")
+                how = "with it again" if last == after else f"with {last!r}, as an earlier page did"
+                raise ProtocolError(f"the page after {after!r} ends {how}: the server ignores `after`")
             for item in page.data:
                 yield item
             if not page.has_more:
                 return
+            ends.add(last)
             query["after"] = last
 
     async def _fetch(self, query: Mapping[str, Any]) -> Page[ItemT]:

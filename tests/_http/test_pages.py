@@ -57,6 +57,20 @@ async def test_an_endpoint_that_ignores_after(ignorant: Callable[[Request], Repl
     assert len(stub.requests) == 2
 
 
+async def test_pages_in_a_circle() -> None:
+    """A server that goes from page to page and back raises ProtocolError, however long the circle is."""
+    circle = ["a", "b", "c", "b"]
+
+    def answer(_: Request) -> Reply:
+        circle.append(circle[-2])
+        return page(circle.pop(0), has_more=True)
+
+    async with Stub(answer) as stub, stub.session() as session:
+        with pytest.raises(ProtocolError, match=r"the page after 'c' ends with 'b', as an earlier page did"):
+            await ids(session)
+    assert len(stub.requests) == 4
+
+
 async def test_lazy_and_anew() -> None:
     """Pages are fetched on demand, and again by each iteration; `page()` fetches one page only."""
     async with Stub(page("a", has_more=True), page("a"), page("a", has_more=True)) as stub, stub.session() as session:
