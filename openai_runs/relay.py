@@ -5,7 +5,6 @@ Any async iterable can be relayed: a `RunStream`, its text alone, or values of y
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -111,17 +110,18 @@ async def relay_to(
     Returns:
         Whether the reader is still connected.
     """
-    reader, failure = _Reader(write), None
+    reader = _Reader(write)
+    failure: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(reader.send_heartbeats, heartbeat, tasks.cancel_scope)
         try:
             await _send_events(reader, events, encode)
         except _ReaderGoneError:
             pass  # reported by the return value
-        except Exception as error:  # raised outside the task group, which would wrap it in an exception group
-            failure = error
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            failure = error  # raised outside the task group, which would wrap it in an exception group
         reader.heartbeats.cancel()
-    if failure is not None:
+    if (failure := failure or reader.failure) is not None:
         raise failure
     return not reader.is_gone
 
@@ -151,6 +151,7 @@ class _Reader:
 
     _write: Callable[[bytes], Awaitable[object]]
     is_gone: bool = field(default=False, init=False)
+    failure: BaseException | None = field(default=None, init=False)  #: what ``write`` raised on a heartbeat
     heartbeats: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
     _was_written: bool = field(default=False, init=False)  # whether anything was, since the last heartbeat
     _lock: anyio.Lock = field(factory=partial(anyio.Lock, fast_acquire=True), init=False)
@@ -171,8 +172,13 @@ class _Reader:
                 self._was_written = False
                 await anyio.sleep(heartbeat)
                 if not self._was_written:
-                    with suppress(_ReaderGoneError):
+                    try:
                         await self.send(sse.KEEP_ALIVE)
+                    except _ReaderGoneError:
+                        pass  # reported by `is_gone`
+                    except (Exception, KeyboardInterrupt, SystemExit) as error:  # raised by `relay_to`
+                        self.failure = error
+                        break
             scope.cancel()
 
 

@@ -236,6 +236,33 @@ async def test_silence_shows_who_has_left(anyio_backend):
     assert left
 
 
+@pytest.mark.parametrize("error", [RuntimeError("bug"), KeyboardInterrupt(), SystemExit(3)])
+@pytest.mark.parametrize("place", ["events", "encode", "write", "heartbeat"])
+async def test_the_callers_own_errors(anyio_backend, error, place):
+    """Whatever the caller's own code raises is raised as it is, not in an exception group."""
+
+    def fail(where):
+        if where == place:
+            raise error
+
+    async def write(data):
+        fail("heartbeat" if data.startswith(b":") else "write")
+
+    async def events():
+        fail("events")
+        if place == "heartbeat":
+            await anyio.sleep_forever()
+        yield "x"
+
+    def encode(event):
+        fail("encode")
+        return event
+
+    with pytest.raises(type(error)) as caught:
+        await relay_to(write, events(), encode=encode, heartbeat=0.001)
+    assert caught.value is error
+
+
 async def test_cancelled(anyio_backend):
     """Cancellation goes through, and closes the relayed generator."""
     browser, began = Browser(), anyio.Event()
