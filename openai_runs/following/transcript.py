@@ -69,13 +69,11 @@ class Transcript:
             A delta for each text that the snapshot has and the deltas so far have not, then the snapshot's event.
         """
         merger = self._message(message.id)
-        content = merger.merged().get("content") or []
-        reported = {index: _text(part) for index, part in enumerate(content)}
+        reported = merger.texts()
         texts = {index: part.text.value for index, part in enumerate(message.content) if isinstance(part, TextContent)}
         if _is_open(message) and any(len(text) > len(texts.get(index, "")) for index, text in reported.items()):
             # The snapshot is older than the latest deltas: keep their text, or it would be reported twice.
-            message = _load_complete_items({**_wire.dump(message), "content": content}, Message)
-            texts = {}
+            return [MessageChanged(merger.replace_all_but(message, "content"), name)]
         events: list[MessageDelta | MessageChanged] = []
         for index, text in texts.items():
             before = reported.get(index, "")
@@ -135,13 +133,15 @@ def _text_delta(id: str, index: int, value: str) -> MessageDelta:
 class _DeltaMerger(Generic[ModelT]):
     """One message or step: the latest snapshot, and the deltas since."""
 
-    __slots__ = ("_deltas", "_is_stale", "_merged", "_model", "_snapshot", "_text_index", "_text_pieces")
+    __slots__ = ("_deltas", "_is_stale", "_model", "_snapshot", "_text_index", "_text_pieces", "_tree")
 
     def __init__(self, model: type[ModelT]) -> None:
         self._model: Final = model
         self._snapshot: ModelT | None = None
-        self._is_stale = False  # whether `_merged` has deltas that `_snapshot` has not
-        self._merged: _Json | None = None  # snapshot and deltas as JSON; ``None`` while there are no deltas
+        self._is_stale = False  # whether `_tree` has deltas that `_snapshot` has not
+        # Snapshot and deltas under construction; ``None`` while there are no deltas. Arrays keep the indexes of their
+        # items: a delta of the second part may come before one of the first.
+        self._tree: _Json | None = None
         self._deltas: list[_Json] = []
         # Consecutive pieces of one text are collected here; a delta for each would cost more.
         self._text_index = 0
@@ -150,9 +150,18 @@ class _DeltaMerger(Generic[ModelT]):
     def replace(self, snapshot: ModelT) -> None:
         self._snapshot = snapshot
         self._is_stale = False
-        self._merged = None
+        self._tree = None
         self._deltas.clear()
         self._text_pieces.clear()
+
+    def replace_all_but(self, snapshot: ModelT, key: str) -> ModelT:
+        """Replace everything by a snapshot that is older than the latest deltas to ``key``, which stays."""
+        kept = self._merge_all()
+        self.replace(snapshot)
+        self._tree = _merge({}, _wire.dump(snapshot))
+        self._tree[key] = kept[key]
+        self._snapshot = _load_complete_items(self.merged(), self._model)
+        return self._snapshot
 
     def add(self, delta: _Json) -> None:
         self._flush_text()
@@ -172,16 +181,21 @@ class _DeltaMerger(Generic[ModelT]):
 
     def merged(self) -> _Json:
         """Snapshot and deltas as JSON; without a snapshot, only the deltas."""
+        return cast("_Json", _to_json(self._merge_all()))
+
+    def texts(self) -> dict[int, str]:
+        """The text of each content part that there is so far, by its index; empty if the part has none."""
+        content = self._merge_all().get("content")
+        return {index: _text(_to_json(part)) for index, part in content.items()} if content is not None else {}
+
+    def _merge_all(self) -> _Json:
         self._flush_text()
-        if self._merged is None:
-            self._merged = {} if self._snapshot is None else _wire.dump(self._snapshot)
-        if self._deltas:
-            merged = _merge({}, self._merged)
-            for delta in self._deltas:
-                _merge(merged, delta)
-            self._deltas.clear()
-            self._merged = cast("_Json", _to_json(merged))
-        return self._merged
+        if self._tree is None:
+            self._tree = _merge({}, {} if self._snapshot is None else _wire.dump(self._snapshot))
+        for delta in self._deltas:
+            _merge(self._tree, delta)
+        self._deltas.clear()
+        return self._tree
 
     def current(self) -> ModelT | None:
         """Snapshot and deltas as a model; ``None`` before the first snapshot."""
@@ -241,7 +255,10 @@ def _to_json(node: Any) -> Any:
         return [_to_json(node[index]) for index in sorted(node)]
     if isinstance(node, dict):
         return {key: _to_json(value) for key, value in node.items()}
-    return "".join(node) if isinstance(node, _TextPieces) else node
+    if isinstance(node, _TextPieces):
+        node[:] = ["".join(node)]  # each piece is joined once, however often the text is read
+        return node[0]
+    return node
 
 
 def _load_complete_items(merged: _Json, model: type[ModelT]) -> ModelT:

@@ -72,6 +72,31 @@ class TestMessages:
         assert merged.text == "Hello!World"
         assert merged.content[0].extra == {}
 
+    @pytest.mark.parametrize("reads", [False, True])
+    @pytest.mark.parametrize("snapshot", [None, "open", "whole"])
+    def test_the_second_part_first(self, transcript, reads, snapshot):
+        """A delta of the second part may come before one of the first, whatever is read in between."""
+        transcript.add_message_delta(delta(text("Wor", 1)))
+        if reads:
+            assert transcript.messages[0].text == "Wor"
+        if snapshot == "open":
+            (changed,) = transcript.change_message(message(), "thread.message.in_progress")
+            assert changed.message.text == "Wor"
+        for part in (text("Hel"), text("ld", 1), text("lo")):
+            transcript.add_message_delta(delta(part))
+        assert [part.text.value for part in transcript.messages[0].content] == ["Hello", "World"]
+        if snapshot == "whole":
+            events = transcript.change_message(
+                message("Hello", "World!", status="completed"), "thread.message.completed"
+            )
+            assert [event.text for event in events[:-1]] == ["!"]
+
+    def test_a_snapshot_fills_the_first_part(self, transcript):
+        """A snapshot adds what its deltas have not brought, in the part that lacks it."""
+        transcript.add_message_delta(delta(text("World", 1)))
+        events = transcript.change_message(message("Hello", "World", status="completed"), "thread.message.completed")
+        assert [(event.delta.content[0].index, event.text) for event in events[:-1]] == [(0, "Hello")]
+
     def test_snapshots_in_between(self, transcript):
         """Reading the message in between changes nothing."""
         for count in range(1, 50):
