@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeVar
 
+import msgspec
 from attrs import frozen
 from yarl import URL
 
@@ -49,6 +50,7 @@ class Reader:
 
         Raises:
             ResponseError: The status is not 2xx.
+            TransportError: The body is only the beginning of one.
             ProtocolError: The body does not fit the model.
         """
         if not 200 <= response.status < 300:
@@ -57,6 +59,8 @@ class Reader:
             return _wire.load(response.body, into)
         except ProtocolError as error:
             unreadable = error
+        if _is_cut_off(response):
+            raise self.no_response("the connection broke within the body", method, url, maybe_done=True)
         # Outside the `except` block: `__context__` would keep the unredacted body, in which a key may be echoed.
         raise self._protocol_error(response, unreadable)
 
@@ -129,6 +133,20 @@ class Reader:
 
     def _error_fields(self, body: bytes) -> dict[str, str]:
         return {name: self.secrets.hide(value) for name, value in _error_fields(body).items()}
+
+
+def _is_cut_off(response: Response) -> bool:
+    """Whether a body is only the beginning of a JSON text, and nothing but the connection's end says where it ends."""
+    headers = response.headers
+    if response.status == 204 or "Content-Length" in headers or "Transfer-Encoding" in headers:
+        return False
+    try:
+        msgspec.json.decode(response.body)
+    except msgspec.DecodeError as error:
+        return "truncated" in str(error)
+    except (UnicodeDecodeError, RecursionError):
+        pass
+    return False
 
 
 def _error_fields(body: bytes) -> dict[str, str]:

@@ -476,6 +476,21 @@ class TestLostConnections:
                 await session.threads.create()
         await stub.disconnected()
 
+    @pytest.mark.parametrize("part", [0.0, 0.3, 0.99])
+    async def test_in_the_middle_without_a_length(self, part: float) -> None:
+        """A body that ends with the connection, and is no whole JSON, was cut off: the request is repeated."""
+        head, body = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", json.dumps(RUN).encode()
+        whole = Reply(head + body, "close")
+        async with Stub(Reply(head + body[: int(len(body) * part)], "close"), whole) as stub, stub.session() as session:
+            assert (await session.runs.retrieve(thread_id="thread_1", run_id="run_1")).id == RUN["id"]
+        assert len(stub.requests) == 2
+        async with Stub(Reply(head + b"<html>", "close")) as stub:
+            with pytest.raises(ProtocolError, match="not JSON"):
+                await retrieve(stub)
+        async with Stub(*[Reply(head + body[:5], "close")] * 3) as stub:
+            with pytest.raises(TransportError, match="the connection broke within the body; nothing was changed"):
+                await retrieve(stub)
+
     async def test_silence(self) -> None:
         """A server that accepts the request and sends nothing times out."""
         async with Stub(NEVER, NEVER) as stub:
