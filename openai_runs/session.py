@@ -3,11 +3,12 @@
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 
 from openai_runs._arguments import check_count, check_seconds
+from openai_runs._habits import SESSION, missing
 from openai_runs._http.response import SHUTDOWN
 from openai_runs._http.transport import ApiKey, Transport
 from openai_runs.services.assistants import AssistantsService
@@ -97,6 +98,9 @@ class Session(anyio.AsyncContextManagerMixin):
         self.messages: Final = MessagesService(self._transport)
         self.runs: Final = RunsService(self._transport)
         self.run_steps: Final = RunStepsService(self._transport)
+
+    if not TYPE_CHECKING:  # type checkers are to report them
+        __getattr__ = missing(SESSION)
 
     def __repr__(self) -> str:
         return f"<Session at {self._transport.base_url}>"

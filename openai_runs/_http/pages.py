@@ -1,7 +1,7 @@
 """`Listing`: lists that the server sends in pages."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeVar
 
 from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
@@ -41,6 +41,14 @@ class Listing(Generic[ItemT]):
         self._ids: Final = ids
         self._query: Final = {**query, "include[]": include} if include else query
         transport.url(path, **ids)  # raises for a bad ID here rather than at the first item
+
+    if not TYPE_CHECKING:  # type checkers are to report them
+
+        def __await__(self) -> NoReturn:
+            raise TypeError("a list is not awaited: write `async for item in ….list(…)`, or `await ….list(…).page()`")
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError("a list is fetched while you iterate: write `async for item in ….list(…)`")
 
     async def page(self) -> Page[ItemT]:
         """Fetch one page: the first, or the one after ``after``.

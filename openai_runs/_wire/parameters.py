@@ -21,6 +21,7 @@ from typing import is_typeddict as is_typed_dict
 
 import attrs
 
+from openai_runs._habits import PARAMETERS
 from openai_runs.models.limits import Limit
 from openai_runs.models.model import Model
 from openai_runs.models.tool import ToolSource
@@ -192,6 +193,7 @@ def _check_typed_dict(kind: Any) -> _Check:
             name = next(name for name in value if name not in checkers)
             close = difflib.get_close_matches(name, checkers, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(checkers))}"
+            hint = hint if where else PARAMETERS.get(name, hint)
             raise TypeError(f"unknown parameter {_join(where, name)!r}; {hint} (nothing was sent)")
         if missing := required - value.keys():
             raise TypeError(f"missing parameter {_join(where, min(missing))!r}; nothing was sent")

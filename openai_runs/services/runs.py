@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 from yarl import URL
 
+from openai_runs import _habits
 from openai_runs._http.pages import Listing
 from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
@@ -39,6 +40,9 @@ class RunsService:
         self._transport = transport
         # Kept while somebody follows the run: outputs that are submitted meanwhile begin its next round.
         self._submissions: WeakValueDictionary[URL, Submissions] = WeakValueDictionary()
+
+    if not TYPE_CHECKING:  # type checkers are to report them
+        __getattr__ = _habits.missing(_habits.RUNS)
 
     async def create(self, thread_id: str, *, include: Sequence[str] = (), **params: Unpack[RunCreateParams]) -> Run:
         """Start a run of an assistant on a thread, never more than one.

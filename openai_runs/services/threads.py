@@ -3,6 +3,7 @@
 from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
+from openai_runs import _habits
 from openai_runs._http.deletion import delete
 from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
@@ -25,6 +26,9 @@ class ThreadsService:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+    if not TYPE_CHECKING:  # type checkers are to report them
+        __getattr__ = _habits.missing(_habits.THREADS)
 
     async def create(self, **params: Unpack[ThreadCreateParams]) -> Thread:
         """Create a thread, empty or with messages.

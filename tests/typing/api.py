@@ -84,6 +84,10 @@ async def assistants(session: Session) -> None:
     await session.assistants.create(model="m", nmae="n")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await session.assistants.create(model="m", temperature="hot")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await session.assistants.retrieve(assistant_id="asst_1"), Assistant)
+    await session.assistants.list()  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    session.beta  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: B018
+    session.runs.create_and_poll()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    session.threads.runs  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: B018
     session.assistants.list(order="newest")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     session.assistants.list(run_id="run_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 

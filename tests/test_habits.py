@@ -1,0 +1,83 @@
+"""What people write who know openai-python: an error that says what to write here; `openai_runs._habits`."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from openai_runs.session import Session
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def closed() -> Any:
+    """A session that sends nothing."""
+    return Session("http://host/v1")
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (lambda s: s.beta.threads.create(), r"no attribute 'beta': leave it out: session\.assistants"),
+        (lambda s: s.threads.runs.create("thread_1"), r"no attribute 'runs': write session\.runs"),
+        (lambda s: s.threads.messages.list("thread_1"), r"no attribute 'messages': write session\.messages"),
+        (
+            lambda s: s.threads.create_and_run_poll(),
+            r"`run = await session\.threads\.create_and_run\(…\)`, then `await",
+        ),
+        (lambda s: s.threads.create_and_run_stream(), r"session\.threads\.stream_run\(…\)"),
+        (
+            lambda s: s.runs.create_and_poll(),
+            r"`run = await session\.runs\.create\(…\)`, then `await session\.runs\.com",
+        ),
+        (lambda s: s.runs.create_and_stream(), r"`async with session\.runs\.stream\(thread_id, …\) as events`"),
+        (lambda s: s.runs.poll("run_1"), r"`await session\.runs\.complete\(run\)`"),
+        (lambda s: s.runs.submit_tool_outputs_and_poll(), r"session\.runs\.submit_tool_outputs\(run, outputs\)`, then"),
+        (lambda s: s.runs.submit_tool_outputs_stream(), r"session\.runs\.stream_tool_outputs\(run, outputs\)"),
+        (lambda s: s.runs.steps, r"write session\.run_steps"),
+        (lambda s: s.runs.crate, r"^'RunsService' object has no attribute 'crate'$"),
+    ],
+)
+def test_attributes(closed: Any, write: Any, words: str) -> None:
+    """The error for an attribute of that client says what to write; for any other name it is Python's own."""
+    with pytest.raises(AttributeError, match=words) as caught:
+        write(closed)
+    assert not hasattr(caught.value.obj, caught.value.name)
+
+
+async def test_parameters(closed: Any) -> None:
+    """So does the error for a parameter."""
+    ids = {"thread_id": "thread_1", "run_id": "run_1"}
+    for call, words in (
+        (
+            lambda: closed.runs.create("thread_1", assistant_id="a", stream=True),
+            r"'stream'; for a stream, use session\.r",
+        ),
+        (lambda: closed.threads.create_and_run(assistant_id="a", stream=True), r"session\.threads\.stream_run\(\)"),
+        (lambda: closed.runs.complete(**ids, timeout=60), r"'timeout'; deadline=… limits"),
+        (lambda: anext(closed.runs.follow(**ids, timeout=60)), r"'timeout'; deadline=… limits"),
+        (lambda: closed.runs.complete(**ids, poll_interval_ms=100), r"polling=Polling\(first=…"),
+        (lambda: closed.messages.create("thread_1", role="user", content="x", extra_headers={}), r"default_headers=…"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            await call()
+
+
+async def test_lists(closed: Any) -> None:
+    """A list is neither awaited nor iterated synchronously, whatever it lists."""
+    for listing in (
+        closed.assistants.list(),
+        closed.messages.list("thread_1"),
+        closed.runs.list("thread_1"),
+        closed.run_steps.list(thread_id="thread_1", run_id="run_1"),
+    ):
+        with pytest.raises(TypeError, match=r"a list is not awaited: write `async for item in ….list\(…\)`, or `await"):
+            await listing
+        with pytest.raises(TypeError, match="write `async for"):
+            list(listing)
+
+
+def test_copies(closed: Any) -> None:
+    """What looks for attributes that are not there, as copying does, finds none."""
+    assert copy.copy(closed.threads).create is not None
