@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, final
+from uuid import uuid4
 
 import anyio
 import anyio.lowlevel
@@ -15,13 +16,15 @@ from anyio.streams.memory import MemoryObjectSendStream
 from attrs import define, evolve, field, frozen
 
 from openai_runs._arguments import check_count, check_seconds
+from openai_runs._finishing import finished
 from openai_runs._supervision import supervise
-from openai_runs.errors import RunDeadlineError, RunError, TransportError
+from openai_runs.errors import OpenAIRunsError, RunDeadlineError, RunError, TransportError
 from openai_runs.following.options import OnExit, check_on_exit
 from openai_runs.following.polling import Polling
 from openai_runs.models.run import Run, RunCreateParams, RunStatus
 from openai_runs.models.thread import ThreadCreateParams
 from openai_runs.models.tool import ToolResources, ToolResourcesParams
+from openai_runs.services.runs import MARKER
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 
@@ -29,6 +32,8 @@ _logger = logging.getLogger("openai_runs.batch")
 
 #: Seconds that a request that starts a run may still take once the batch is left.
 _START_GRACE: Final = 5.0
+#: Seconds between two looks for a run whose start was given up.
+_LOOK_EVERY: Final = 0.25
 
 
 class RunJob(RunCreateParams, total=False):
@@ -195,9 +200,43 @@ class Batch:
 
     async def _start(self, job: RunJob) -> Run:
         params: dict[str, Any] = dict(job)
-        if "thread_id" in params:
-            return await self._session.runs.create(params.pop("thread_id"), **params)
-        return await self._session.threads.create_and_run(**params)
+        if "thread_id" not in params:
+            return await self._session.threads.create_and_run(**params)
+        thread_id = params.pop("thread_id")
+        marker = _mark(params)
+        try:
+            return await self._session.runs.create(thread_id, **params)
+        except CancelledError:
+            if marker is not None and self._on_exit == "cancel":
+                await finished(self._cancel_late(thread_id, marker))
+            raise
+
+    async def _cancel_late(self, thread_id: str, marker: str) -> None:
+        """Cancel a run whose start was given up: the request may arrive late, so the run is looked for repeatedly."""
+        with anyio.move_on_after(_START_GRACE) as scope:
+            try:
+                while (run := await self._find(thread_id, marker)) is None:  # noqa: ASYNC110  # it is on the server
+                    await anyio.sleep(_LOOK_EVERY)
+                if not run.status.is_terminal:
+                    await self._session.runs.cancel(run)
+            except OpenAIRunsError as error:
+                _logger.warning("the run that was being started on %s could not be cancelled: %s", thread_id, error)
+        if scope.cancelled_caught:
+            _logger.warning("the run that was being started on %s was not found; it may be active", thread_id)
+
+    async def _find(self, thread_id: str, marker: str) -> Run | None:
+        page = await self._session.runs.list(thread_id).page()
+        return next((run for run in page.data if (run.metadata or {}).get(MARKER) == marker), None)
+
+
+def _mark(params: dict[str, Any]) -> str | None:
+    """Set the marker by which a run is found whose start was given up; ``None`` if there is no room for it."""
+    metadata = params.get("metadata") or {}
+    if not isinstance(metadata, Mapping) or (MARKER not in metadata and len(metadata) >= 16):
+        return None
+    marker: str = metadata.get(MARKER) or uuid4().hex
+    params["metadata"] = {**metadata, MARKER: marker}
+    return marker
 
 
 def _as_exception(error: BaseException, what: str) -> Exception:

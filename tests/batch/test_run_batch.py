@@ -31,6 +31,7 @@ from openai_runs.errors import (
 from openai_runs.following.polling import Polling
 from openai_runs.models.run import Run
 from openai_runs.server import LocalServer
+from openai_runs.services.runs import MARKER
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 from tests.proxy import Proxy
@@ -686,6 +687,57 @@ class TestLeaving:
                 await stub.requested(1)
             await stub.disconnected()
         assert [(begun.index, begun.run, begun.error) for begun in batch.left] == [(0, None, None)]
+
+    @pytest.mark.parametrize(
+        ("looks", "on_exit", "text"),
+        [
+            ([[], ["m"]], "cancel", ""),
+            ([["m"]], "leave", ""),
+            ([], "cancel", "was not found; it may be active"),
+            ([error(403)], "cancel", "could not be cancelled: GET /v1/threads/thread_1/runs"),
+        ],
+    )
+    async def test_a_start_that_arrives_late(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        looks: list[Any],
+        on_exit: Any,
+        text: str,
+    ) -> None:
+        """A run on a known thread whose start was abandoned is looked for until it is found, and cancelled."""
+        monkeypatch.setattr("openai_runs.batch.running._START_GRACE", 0.1)
+        monkeypatch.setattr("openai_runs.batch.running._LOOK_EVERY", 0.001)
+        run = RUN | {"status": "queued", "metadata": {MARKER: "m"}}
+        left = list(looks)
+
+        def answer(request: Request) -> Reply:
+            if request.method == "POST":
+                return reply(run | {"status": "cancelling"}) if request.path.endswith("/cancel") else NEVER
+            look = left.pop(0) if left else []
+            return look if isinstance(look, Reply) else reply({"object": "list", "data": [run for _ in look]})
+
+        jobs: list[RunJob] = [{"assistant_id": "a", "thread_id": "thread_1", "metadata": {MARKER: "m"}}]
+        async with Stub(answer) as stub, stub.session() as session:
+            async with run_batch(session, jobs, on_exit=on_exit):
+                await stub.requested(1)
+            cancels = [request for request in stub.requests if request.path.endswith("/cancel")]
+        assert len(cancels) == (on_exit == "cancel" and not text)
+        assert text in caplog.text
+        assert ("start" in caplog.text.partition("left early")[0]) is bool(text)
+
+    async def test_no_room_for_a_marker(self, session: Session, assistant_id: str) -> None:
+        """A job's own metadata is kept as it is, whether or not there is room for the marker."""
+        pairs = {str(n): "v" for n in range(16)}
+        threads = [await session.threads.create() for _ in range(2)]
+        jobs: list[RunJob] = [
+            {"assistant_id": assistant_id, "thread_id": thread.id, "metadata": metadata}
+            for thread, metadata in zip(threads, (pairs, {"a": "b"}), strict=True)
+        ]
+        async with run_batch(session, jobs, polling=QUICK) as batch:
+            full, roomy = await collect(batch)
+        assert full.run.metadata == pairs
+        assert {name: value for name, value in roomy.run.metadata.items() if name != MARKER} == {"a": "b"}
 
     async def test_results_in_hand(self, session: Session, assistant_id: str) -> None:
         """Results that were ready and not read are in `left`."""
