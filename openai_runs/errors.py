@@ -209,7 +209,7 @@ class RunStuckError(RunError, TimeoutError):
 
 
 class RunActionRequiredError(RunError):
-    """The run waits for tool outputs, and there is no toolbox that could produce them."""
+    """The run waits for tool outputs and there is no toolbox, or for something that no toolbox can give."""
 
 
 class ToolError(OpenAIRunsError):

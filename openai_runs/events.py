@@ -33,11 +33,14 @@ class StatusChanged:
 
 @frozen
 class ActionRequired(StatusChanged):
-    """The run waits for tool outputs, for the first time or again with other tool calls."""
+    """The run waits for tool outputs, for the first time or again, perhaps with calls that have the same IDs.
+
+    Some endpoints require other actions, such as approvals: ``run.required_action`` has them as they were sent.
+    """
 
     @property
     def tool_calls(self) -> tuple[FunctionToolCall, ...]:
-        """The pending tool calls, whose outputs are submitted together."""
+        """The pending function calls, whose outputs are submitted together; empty if another action is required."""
         return self.run.pending_tool_calls
 
 

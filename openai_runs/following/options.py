@@ -15,11 +15,13 @@ class FollowOptions(TypedDict, total=False):
 
     #: Answers tool calls. Without one, the caller has to answer each `ActionRequired`.
     toolbox: Toolbox | None
-    #: Seconds for the whole run, from the first event asked for; ``None``, the default, for no limit.
+    #: Seconds for the whole run, from the first event asked for, or from opening a stream; ``None``, the default, for
+    #: no limit. When they have passed, the run is looked at once more, and cancelled if ``on_exit`` says so; that takes
+    #: at most five seconds. A run that has completed by then counts as completed.
     deadline: float | None
     polling: Polling  #: how often to poll, and for how long to tolerate an unreachable endpoint
     #: What to do with an unfinished run when following stops, by an error, a deadline or cancellation: ``"leave"`` it
-    #: running, the default, or ``"cancel"`` it.
+    #: running, the default, or ``"cancel"`` it. A run that is still being started is looked for, for five seconds.
     on_exit: OnExit
 
 

@@ -34,7 +34,8 @@ class Polling:
     longest: float = field(default=5.0, validator=_seconds)
     #: Seconds without interruption that a run may stay ``queued`` before `RunStuckError` is raised. ``None``: no limit.
     queued_timeout: float | None = field(default=600.0, validator=_seconds)
-    #: Seconds without interruption that the endpoint may be unreachable, retries included, before its error is raised.
+    #: Seconds without interruption that the endpoint may be unreachable before its error is raised, from when the first
+    #: request that failed was sent, retries included. A request in progress is not interrupted.
     outage: float = field(default=60.0, validator=_seconds)
 
     def delay(self, unchanged: int, hint: float | None = None) -> float:

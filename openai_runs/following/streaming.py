@@ -128,7 +128,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
             follower.pending_action = None  # and `start` submits the outputs that it waits for
             try:
                 self._set_source(await follower.start(self._start))
-            except TransportError as error:
+            except (RunDeadlineError, TransportError) as error:
                 self._set_source(await follower.look_after_deadline(error))
             self._events = self._all_events()
             async with aclosing(self._events):

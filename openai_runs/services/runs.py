@@ -209,6 +209,7 @@ class RunsService:
             RunDeadlineError: The deadline has passed.
             RunStuckError: The run stayed ``queued`` for longer than `Polling.queued_timeout`.
             ToolError: A tool failed, and the toolbox has ``on_error="raise"``.
+            RunActionRequiredError: There is a toolbox, and the run requires an action without any function call.
             NotFoundError: There is no such run, or it no longer exists.
             TransportError: The endpoint was unreachable for longer than `Polling.outage`; or, if only IDs were given,
                 the first request failed, retries included.

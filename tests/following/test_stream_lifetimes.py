@@ -426,6 +426,22 @@ class TestTime:
             assert (await events.until_done()).status == "completed"
         assert not any(request.path.endswith("/cancel") for request in stub.requests)
 
+    async def test_one_last_look_for_outputs(self) -> None:
+        """The same if the deadline passes while tool outputs are submitted."""
+        waits, outputs = load(waiting("call_1"), Run), [ToolOutput(tool_call_id="call_1", output="1")]
+
+        def answer(request: Request) -> Reply:
+            if request.method == "POST":
+                return NEVER
+            return reply(run("completed")) if request.path.endswith("/run_1") else EMPTY
+
+        async with (
+            Stub(answer) as stub,
+            stub.session() as session,
+            session.runs.stream_tool_outputs(waits, outputs, deadline=0.1) as events,
+        ):
+            assert [type(event) async for event in events] == [RunEnded]
+
     async def test_a_deadline_while_catching_up(self) -> None:
         """The same if the deadline passes while the text of a run that has ended is fetched."""
         answers = [ends(*framed(CREATED)), reply(run("completed")), NEVER, reply(run("completed")), EMPTY, EMPTY]
