@@ -484,9 +484,10 @@ class TestLostConnections:
         async with Stub(Reply(head + body[: int(len(body) * part)], "close"), whole) as stub, stub.session() as session:
             assert (await session.runs.retrieve(thread_id="thread_1", run_id="run_1")).id == RUN["id"]
         assert len(stub.requests) == 2
-        async with Stub(Reply(head + b"<html>", "close")) as stub:
-            with pytest.raises(ProtocolError, match="not JSON"):
-                await retrieve(stub)
+        for text in (b"<html>", b"[]", b"[" * 100_000):  # whole, and not the API's
+            async with Stub(Reply(head + text, "close")) as stub:
+                with pytest.raises(ProtocolError):
+                    await retrieve(stub)
         async with Stub(*[Reply(head + body[:5], "close")] * 3) as stub:
             with pytest.raises(TransportError, match="the connection broke within the body; nothing was changed"):
                 await retrieve(stub)
