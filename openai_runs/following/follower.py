@@ -294,14 +294,7 @@ class Follower:
         if was_in_doubt and self._outputs[0] == wanted:
             outputs = self._outputs[1]  # no tool is called again for what may be the same round
         else:
-            run, calls = action.run, action.tool_calls
-            if toolbox.has_settled(calls, run_id=run.id):  # an old snapshot, or an endpoint that uses call IDs again
-                await self.refresh()
-                calls = self.run.pending_tool_calls if self.run is not None else ()
-                if {call.id for call in calls}.isdisjoint(call.id for call in action.tool_calls):
-                    self.pending_action = None
-                    return (), None
-            outputs = await self.before_deadline(toolbox.answer(calls, run_id=run.id))
+            outputs = await self.before_deadline(toolbox.answer(action.tool_calls, run_id=action.run.id))
             self._outputs = wanted, outputs
         self.pending_action, self.is_in_doubt = None, False
         try:

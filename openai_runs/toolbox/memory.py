@@ -77,10 +77,6 @@ class Memory:
             return None
         return entry.known
 
-    def is_settled(self, key: Key) -> bool:
-        """Whether the run has gone on since the call was answered."""
-        return (entry := self._entries.get(key)) is not None and entry.settled_at is not None
-
     def remember(self, key: Key, known: Outcome | ToolThread) -> None:
         """Remember the outcome of a call or the thread that runs it, instead of what was known before."""
         self.forget(key)

@@ -220,13 +220,6 @@ class Toolbox(ToolSource):
             self._memory.output(key_of(call, run_id), call, outputs[index]) for index, call in enumerate(calls)
         )
 
-    def has_settled(self, calls: Iterable[FunctionToolCall], *, run_id: str | None = None) -> bool:
-        """Whether a run has gone on since this toolbox answered one of these calls, or one that looks the same.
-
-        Then the snapshot that has the calls is out of date, or the endpoint uses call IDs again.
-        """
-        return any(self._memory.is_settled(key_of(call, run_id)) for call in calls)
-
     def forget(self, calls: Iterable[FunctionToolCall], *, run_id: str | None = None) -> None:
         """Forget the outcomes of calls, so that they run again, such as when the cause of a `ToolError` is fixed."""
         for call in calls:

@@ -484,7 +484,8 @@ class TestDeadline:
         assert isinstance(result.error, RunDeadlineError)
         assert result.run.id == RUN["id"]
         paths = [request.path.rpartition("/")[2] for request in stub.requests]
-        assert paths == (["runs", "cancel"] if on_exit == "cancel" else ["runs"])
+        last_look = RUN["id"]
+        assert paths == ["runs", last_look, *["cancel"] * (on_exit == "cancel")]
 
     async def test_a_start_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without a response, the job fails at its deadline, and the error says that a run may have been started."""

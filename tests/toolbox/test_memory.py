@@ -111,14 +111,3 @@ async def test_another_run_with_the_same_ids(toolbox: Toolbox) -> None:
     assert await ask(toolbox, snapshot("run_1")) == "1"
     assert await ask(toolbox, snapshot("run_2")) == "2"
     assert await ask(toolbox, snapshot("run_1")) == "1"
-
-
-async def test_whether_calls_are_settled(toolbox: Toolbox) -> None:
-    run = snapshot()
-    assert not toolbox.has_settled(run.pending_tool_calls)
-    outputs = await toolbox.answer(run.pending_tool_calls)
-    assert not toolbox.has_settled(run.pending_tool_calls)
-    settle(outputs)
-    assert toolbox.has_settled(snapshot().pending_tool_calls)
-    assert toolbox.has_settled(run.pending_tool_calls, run_id="run_1")
-    assert not toolbox.has_settled(snapshot("run_2").pending_tool_calls)
