@@ -1,18 +1,20 @@
 """Converts JSON to models and back; this room is the only user of cattrs.
 
-There are two converters. The fast one uses generated loaders, which find out *that* a body does not fit. Only then the
-exact one runs, which collects every error and its place.
+There are two converters. The fast one uses generated loaders, which find out *that* a body does not fit. Only then
+another way is taken: the exact converter collects every error and its place; or, for the body of a server that may have
+its oddities, the liberal reader makes a model nevertheless.
 """
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from cattrs import Converter, transform_error
 
 from openai_runs._wire.dumping import unstructure_model
 from openai_runs._wire.hints import is_choice, is_mapping, is_model, is_tuple
 from openai_runs._wire.json_text import decode, encode_plain
+from openai_runs._wire.liberal import LiberalReader, Notes
 from openai_runs._wire.loading import Load, structure_model, structure_model_exactly, structure_tuple, structure_union
 from openai_runs._wire.scalars import (
     dump_datetime,
@@ -32,12 +34,15 @@ from openai_runs.models.tool import ToolSource
 T = TypeVar("T")
 
 
-def load(data: bytes | str | Mapping[str, Any], into: type[T]) -> T:
+def load(data: bytes | str | Mapping[str, Any], into: type[T], *, strict: bool = True) -> T:
     """Make a model of the API's JSON: ``load(text, Run)``, ``load(body, Page[Run])``.
 
     Args:
         data: JSON text, or a parsed JSON object.
         into: A model class.
+        strict: Whether everything has to fit the model. By default it has to: what a program has stored itself is
+            damaged if it does not fit. A `Session` reads responses with ``strict=False``: then only what a run cannot
+            be followed without has to be there, and every oddity is kept and logged; see `Model`.
 
     Raises:
         ProtocolError: It is not JSON, or does not fit the model; ``paths`` names each wrong place.
@@ -45,17 +50,27 @@ def load(data: bytes | str | Mapping[str, Any], into: type[T]) -> T:
     plain = decode(data) if isinstance(data, bytes | str) else data
     try:
         return _FAST.structure(plain, into)
-    except Exception as error:  # of any kind: the exact converter finds the details
+    except Exception as error:  # of any kind: the other ways find the details
         first = error
+    if not strict and is_model(into) and plain.__class__ is dict:
+        notes = Notes()
+        model: T = _LIBERAL.read(into, plain, "$", notes)
+        if notes.problems:
+            raise _protocol_error(tuple(notes.problems), into, plain)
+        notes.log()
+        return model
     try:
         _EXACT.structure(plain, into)
     except Exception as error:  # cattrs' exception groups, or one of our hooks' errors if the root is wrong
-        paths = tuple(transform_error(error, format_exception=_describe))
-        more = f"; and {len(paths) - 5} more" if len(paths) > 5 else ""
-        name = getattr(into, "__name__", str(into))
-        message = f"not a {name}: {'; '.join(paths[:5])}{more}"
-        raise ProtocolError(message, paths=paths, body=snippet(repr(plain))) from error
+        raise _protocol_error(tuple(transform_error(error, format_exception=_describe)), into, plain) from error
     raise first  # a bug of ours: the two converters must agree
+
+
+def _protocol_error(paths: tuple[str, ...], into: Any, plain: Any) -> ProtocolError:
+    more = f"; and {len(paths) - 5} more" if len(paths) > 5 else ""
+    name = getattr(into, "__name__", str(into))
+    message = f"not a {name}: {'; '.join(paths[:5])}{more}"
+    return ProtocolError(message, paths=paths, body=snippet(repr(plain)))
 
 
 def dump(value: Any) -> Any:
@@ -68,6 +83,11 @@ def dump(value: Any) -> Any:
     return _FAST.unstructure(value)
 
 
+def dump_as_read(value: Any) -> Any:
+    """Dump what the fields say: without the values that did not fit, and with fields that the API requires."""
+    return _AS_READ.unstructure(value)
+
+
 def _describe(error: BaseException, _: type | None) -> str:
     return f"missing {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
 
@@ -77,8 +97,11 @@ def encode(value: Any) -> bytes:
     return encode_plain(dump(value))
 
 
-def _converter(structure_model: Callable[[Any, Converter], Load], *, detailed: bool) -> Converter:
+def _converter(
+    structure_model: Callable[[Any, Converter], Load], *, detailed: bool = False, as_read: bool = False
+) -> tuple[Converter, LiberalReader]:
     converter = Converter(detailed_validation=detailed)
+    reader = LiberalReader(converter)
     for scalar, load in (str, load_str), (bool, load_bool), (int, load_int), (float, load_float):
         converter.register_structure_hook(scalar, load)
     converter.register_structure_hook(datetime, load_datetime)
@@ -92,9 +115,12 @@ def _converter(structure_model: Callable[[Any, Converter], Load], *, detailed: b
     converter.register_unstructure_hook(Unknown, lambda unknown: unknown.raw)
     converter.register_unstructure_hook(OpenEnum, str)
     converter.register_unstructure_hook(ToolSource, lambda source: converter.unstructure(source.tools))
-    converter.register_unstructure_hook_factory(is_model, unstructure_model)
-    return converter
+    converter.register_unstructure_hook_factory(
+        is_model, lambda cls: unstructure_model(cls, converter, reader, as_read=as_read)
+    )
+    return converter, reader
 
 
-_FAST: Final = _converter(structure_model, detailed=False)
-_EXACT: Final = _converter(structure_model_exactly, detailed=True)
+_FAST, _LIBERAL = _converter(structure_model)
+_EXACT, _ = _converter(structure_model_exactly, detailed=True)
+_AS_READ, _ = _converter(structure_model, as_read=True)

@@ -6,21 +6,39 @@ from typing import Any, Final, cast
 from cattrs import Converter
 
 from openai_runs._wire.hints import fields_of, without_none
+from openai_runs._wire.liberal import LiberalReader
 from openai_runs.models.model import NO_EXTRA
 
 #: Types that are JSON already. Mappings are free-form JSON, which has no models in it.
 _JSON_TYPES: Final = (str, bool, int, float, Mapping[str, str], Mapping[str, Any])
 
 
-def unstructure_model(cls: Any, converter: Converter) -> Callable[[Any], dict[str, Any]]:
-    """Generate the dump function of a model class."""
+def unstructure_model(cls: Any, converter: Converter, reader: LiberalReader, *, as_read: bool) -> Callable[[Any], Any]:
+    """Generate the dump function of a model class: as it was sent, or ``as_read``, where an oddity is not repeated."""
     fields = fields_of(cls)
-    defaults = {name: field.default for name, field in fields.items()}
+    # An absent field is left out unless it was changed since. As read, what the API requires is never left out.
+    defaults = {
+        name: field.default if as_read else reader.if_missing(field, without_none(field.type)[1])
+        for name, field in fields.items()
+    }
+
+    def odd(model: Any) -> dict[str, Any]:
+        """The extra fields, and the fields whose values did not fit, unless they were changed since."""
+        return {
+            name: raw
+            for name, raw in model.extra.items()
+            if name not in fields
+            or model.absent is None
+            or not (as_read or getattr(model, name) != reader.reread(cls, name, raw))
+        }
+
     scope = {
         "NO_EXTRA": NO_EXTRA,
         "dump": converter.unstructure,
         "defaults": defaults,
         "unset": [name for name, default in defaults.items() if default is None],
+        "known": frozenset(fields),
+        "odd": odd,
     }
     pairs = [
         f"{name!r}: o.{name}"
@@ -41,8 +59,8 @@ def unstructure_model(cls: Any, converter: Converter) -> Callable[[Any], dict[st
         "            if getattr(o, name) == defaults[name]:",
         "                del d[name]",
         "    if o.extra is not NO_EXTRA:",
-        "        d.update(o.extra)",
+        "        d.update(o.extra if known.isdisjoint(o.extra) else odd(o))",
         "    return d",
     ]
     exec("\n".join(lines), scope)  # noqa: S102  # our own class definitions, not input
-    return cast("Callable[[Any], dict[str, Any]]", scope["dump_model"])
+    return cast("Callable[[Any], Any]", scope["dump_model"])

@@ -45,3 +45,23 @@ def without_none(hint: Any) -> tuple[bool, Any]:
         return False, hint
     rest = [h for h in get_args(hint) if h is not types.NoneType]
     return len(rest) < len(get_args(hint)), reduce(or_, rest)
+
+
+def with_arguments(hint: Any, target: Any) -> Any:
+    """A field's type in a generic model such as ``Page[Run]``."""
+    own = getattr(hint, "__parameters__", ())
+    if not own:
+        return hint
+    arguments = dict(zip(get_origin(target).__parameters__, get_args(target), strict=True))
+    return hint[tuple(arguments[parameter] for parameter in own)]
+
+
+def members_by_type(union: Any) -> tuple[dict[str, Any], Any]:
+    """The models in a union by their literal ``type``, and the one without, which takes all others, if there is one."""
+    tagged, untagged = {}, None
+    for model in filter(is_model, get_args(union)):
+        if tag := get_args(fields_of(model)["type"].type):
+            tagged[tag[0]] = model
+        else:
+            untagged = model
+    return tagged, untagged

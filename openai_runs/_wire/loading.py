@@ -13,7 +13,7 @@ from cattrs import Converter
 from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.gen import make_dict_structure_fn, override
 
-from openai_runs._wire.hints import fields_of, is_model, without_none
+from openai_runs._wire.hints import fields_of, members_by_type, with_arguments, without_none
 from openai_runs._wire.scalars import MAX_SECONDS, load_bool, load_datetime, load_float, load_int, load_str, wrong
 from openai_runs.models.model import NO_EXTRA, Unknown
 from openai_runs.models.open_enum import OpenEnum
@@ -56,7 +56,6 @@ def fillable(cls: Any) -> type:
 def structure_model(target: Any, converter: Converter) -> Load:
     """Generate the loader of a model class, or of a generic one such as ``Page[Run]``."""
     cls = get_origin(target) or target
-    arguments = dict(zip(getattr(cls, "__parameters__", ()), get_args(target), strict=True))
     fields = fields_of(cls)
     scope = {**_SCOPE, "cls": cls, "fillable": fillable(cls), "known": frozenset(fields)}
     lines = [
@@ -68,8 +67,7 @@ def structure_model(target: Any, converter: Converter) -> Load:
     ]
     for name, field in fields.items():
         nullable, hint = without_none(field.type)
-        if parameters := getattr(hint, "__parameters__", ()):
-            hint = hint[tuple(arguments[parameter] for parameter in parameters)]
+        hint = with_arguments(hint, target)
         scope[f"default_{name}"] = field.default
         if hint in _INLINE:
             load = _INLINE[hint]
@@ -120,13 +118,9 @@ def structure_union(target: Any, converter: Converter) -> Load:
     members = get_args(target)
     nullable, allows_str = types.NoneType in members, str in members
     expected = "object or str" if allows_str else "object"
-    tagged, untagged = {}, None
-    for model in filter(is_model, members):
-        pair = (converter.get_structure_hook(model), model)
-        if tag := get_args(fields_of(model)["type"].type):
-            tagged[tag[0]] = pair
-        else:
-            untagged = pair
+    by_type, other = members_by_type(target)
+    tagged = {tag: (converter.get_structure_hook(model), model) for tag, model in by_type.items()}
+    untagged = other and (converter.get_structure_hook(other), other)
 
     def load(value: Any, _: object) -> Any:
         if value.__class__ is dict:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Required, TypeAlias, TypedDict
 from attrs import field, frozen
 
 from openai_runs.models.limits import ID, METADATA, Items, Length, Range
-from openai_runs.models.model import Model
+from openai_runs.models.model import NEEDED, Model
 from openai_runs.models.tool import (
     ResponseFormat,
     ResponseFormatParam,
@@ -25,7 +25,7 @@ ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high",
 class Assistant(Model):
     """A model with instructions and tools, which runs use. Source: Assistants v2 API, ``AssistantObject``."""
 
-    id: str
+    id: str = field(metadata=NEEDED)
     object: str = "assistant"
     created_at: datetime  #: aware, UTC; Unix seconds on the wire
     name: str | None = None

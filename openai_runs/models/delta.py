@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from attrs import field, frozen
 
 from openai_runs.models.message import MessageRole
-from openai_runs.models.model import Model, Unknown
+from openai_runs.models.model import NEEDED, Model, Unknown
 
 
 @frozen(kw_only=True, repr=False)
@@ -125,7 +125,7 @@ class MessageChanges(Model):
 class MessageDelta(Model):
     """The next piece of a message. Source: Assistants v2 API, ``MessageDeltaObject``."""
 
-    id: str  #: the message's
+    id: str = field(metadata=NEEDED)  #: the message's
     object: str = "thread.message.delta"
     delta: MessageChanges
 
@@ -251,6 +251,6 @@ class RunStepChanges(Model):
 class RunStepDelta(Model):
     """The next piece of a run step. Source: Assistants v2 API, ``RunStepDeltaObject``."""
 
-    id: str  #: the step's
+    id: str = field(metadata=NEEDED)  #: the step's
     object: str = "thread.run.step.delta"
     delta: RunStepChanges

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Required, TypeAlias, TypedDict
 from attrs import field, frozen
 
 from openai_runs.models.limits import METADATA, Items
-from openai_runs.models.model import Model, Unknown
+from openai_runs.models.model import NEEDED, Model, Unknown
 from openai_runs.models.open_enum import OpenEnum
 from openai_runs.models.tool import CodeInterpreterTool, FileSearchTool
 
@@ -143,7 +143,7 @@ class MessageIncompleteDetails(Model):
 class Message(Model):
     """What a user or an assistant wrote. Source: Assistants v2 API, ``MessageObject``."""
 
-    id: str
+    id: str = field(metadata=NEEDED)
     object: str = "thread.message"
     created_at: datetime  #: aware, UTC; Unix seconds on the wire
     thread_id: str

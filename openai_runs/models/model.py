@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, Final, final
 
 import attrs
@@ -34,6 +35,10 @@ class _NoExtra(Mapping[str, Any]):
 NO_EXTRA: Final = _NoExtra()
 
 
+#: Metadata of a field without which a run cannot be followed: a server that leaves it out is not speaking the API.
+NEEDED: Final = MappingProxyType({"is_needed": True})
+
+
 @frozen(kw_only=True, repr=False)
 class Model:
     """An immutable object of the API, as the server sent it or as a caller built it.
@@ -41,11 +46,24 @@ class Model:
     Absent, ``null`` and empty are different on the wire. An absent field reads as its default, ``null`` as ``None``;
     `absent` distinguishes them, and both survive `load` followed by `dump`.
 
+    Servers have their oddities: ``null`` for a list, a string for a number, a field that is not there. A session makes
+    the model nevertheless, logs each kind of oddity once, and types stay true:
+
+    - A value that does not fit is kept in `extra`, under the field's own name. The field reads what there is to read:
+      the items of a list that fit, a time in ISO format, a text that is a bare string. Otherwise it reads its default.
+    - A missing field reads its default. One that has no default reads as empty: ``""``, ``0``, ``False``, ``()``, an
+      unknown status or role ``""``, the time 1970-01-01, a model whose fields are all like this. It stands in `absent`.
+    - Both are dumped as they were sent, unless the field was changed since.
+
+    So an empty ``Message.role`` or a ``created_at`` in 1970 says that the server did not tell. Only IDs, a run's
+    status, a function call's name and arguments, and a page's ``data`` are always as the server sent them; without them
+    there is no model, but a `ProtocolError`. With ``Session(strict=True)`` any oddity is one.
+
     Two models are equal if all their fields are, whatever was absent. Free-form JSON, such as metadata, is a plain dict
     and not part of the hash; do not modify it.
     """
 
-    #: Fields that this library does not know, by their names on the wire.
+    #: Fields that this library does not know, and values that do not fit their field, by their names on the wire.
     extra: Mapping[str, Any] = field(default=NO_EXTRA, hash=False)
     #: Names of the known fields that the server left out. ``None`` for an object that a caller built: then a field
     #: whose value and default are both ``None`` is not sent.

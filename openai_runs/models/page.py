@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Annotated, Generic, Literal, TypedDict, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from openai_runs.models.limits import ID, OneOf, Range
-from openai_runs.models.model import Model
+from openai_runs.models.model import NEEDED, Model
 
 ItemT = TypeVar("ItemT")
 
@@ -16,7 +16,7 @@ class Page(Model, Generic[ItemT]):
     """One page of a list, in the requested order."""
 
     object: str = "list"
-    data: tuple[ItemT, ...]
+    data: tuple[ItemT, ...] = field(metadata=NEEDED)
     first_id: str | None = None
     last_id: str | None = None  #: unreliable: the next page starts after ``data[-1].id``
     has_more: bool = True  #: some endpoints leave it out; then the list ends with an empty page

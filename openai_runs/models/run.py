@@ -11,7 +11,7 @@ from openai_runs._origins import note_origin
 from openai_runs.models.assistant import ReasoningEffort
 from openai_runs.models.limits import ID, METADATA, Items, Range
 from openai_runs.models.message import MessageCreateParams
-from openai_runs.models.model import Model
+from openai_runs.models.model import NEEDED, Model
 from openai_runs.models.open_enum import OpenEnum
 from openai_runs.models.thread import ThreadCreateParams
 from openai_runs.models.tool import (
@@ -113,12 +113,12 @@ class RequiredAction(Model):
 class Run(Model):
     """One execution of an assistant on a thread. Source: Assistants v2 API, ``RunObject``."""
 
-    id: str
+    id: str = field(metadata=NEEDED)
     object: str = "thread.run"
     created_at: datetime  #: aware, UTC; Unix seconds on the wire
-    thread_id: str
+    thread_id: str = field(metadata=NEEDED)
     assistant_id: str
-    status: RunStatus
+    status: RunStatus = field(metadata=NEEDED)
     required_action: RequiredAction | None = None  #: set while ``requires_action``
     last_error: LastError | None = None
     expires_at: datetime | None = None  #: an unfinished run becomes ``expired`` at this time

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from attrs import field, frozen
 
-from openai_runs.models.model import Model, Unknown
+from openai_runs.models.model import NEEDED, Model, Unknown
 from openai_runs.models.open_enum import OpenEnum
 from openai_runs.models.run import LastError, Usage
 from openai_runs.models.tool import RankingOptions
@@ -42,8 +42,8 @@ class MessageCreation(Model):
 class CalledFunction(Model):
     """A function call, and its output once submitted."""
 
-    name: str
-    arguments: str  #: JSON text written by a model: it may be invalid
+    name: str = field(metadata=NEEDED)
+    arguments: str = field(metadata=NEEDED)  #: JSON text written by a model: it may be invalid
     output: str | None = None
 
 
@@ -51,7 +51,7 @@ class CalledFunction(Model):
 class FunctionStepCall(Model):
     """A call of the caller's function."""
 
-    id: str
+    id: str = field(metadata=NEEDED)
     type: Literal["function"] = "function"
     function: CalledFunction
 
@@ -152,7 +152,7 @@ StepDetails: TypeAlias = MessageCreation | ToolCalls | Unknown
 class RunStep(Model):
     """One step of a run: a message, or a round of tool calls. Source: Assistants v2 API, ``RunStepObject``."""
 
-    id: str
+    id: str = field(metadata=NEEDED)
     object: str = "thread.run.step"
     created_at: datetime  #: aware, UTC; Unix seconds on the wire
     assistant_id: str | None = None

@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from openai_runs.models.limits import METADATA
 from openai_runs.models.message import MessageCreateParams
-from openai_runs.models.model import Model
+from openai_runs.models.model import NEEDED, Model
 from openai_runs.models.tool import ToolResources, ToolResourcesParams
 
 
@@ -16,7 +16,7 @@ from openai_runs.models.tool import ToolResources, ToolResourcesParams
 class Thread(Model):
     """A conversation. Source: Assistants v2 API, ``ThreadObject``."""
 
-    id: str
+    id: str = field(metadata=NEEDED)
     object: str = "thread"
     created_at: datetime  #: aware, UTC; Unix seconds on the wire
     tool_resources: ToolResources | None = None

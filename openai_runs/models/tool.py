@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, Required, TypeAlias, Ty
 from attrs import field, frozen
 
 from openai_runs.models.limits import METADATA, NAME, Items, Range
-from openai_runs.models.model import Model, Unknown
+from openai_runs.models.model import NEEDED, Model, Unknown
 
 
 @frozen(kw_only=True, repr=False)
@@ -280,15 +280,15 @@ ResponseFormatParam: TypeAlias = (
 class FunctionCall(Model):
     """The name and arguments of a function call."""
 
-    name: str
-    arguments: str  #: JSON text written by a model: it may be invalid
+    name: str = field(metadata=NEEDED)
+    arguments: str = field(metadata=NEEDED)  #: JSON text written by a model: it may be invalid
 
 
 @frozen(kw_only=True, repr=False)
 class FunctionToolCall(Model):
     """A function call that waits for its output. Source: ``RunToolCallObject``."""
 
-    id: str
+    id: str = field(metadata=NEEDED)
     type: Literal["function"] = "function"
     function: FunctionCall
 
