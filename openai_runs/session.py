@@ -43,6 +43,7 @@ class Session(anyio.AsyncContextManagerMixin):
         timeout: float = 60.0,
         max_retries: int = 2,
         max_connections: int = 100,
+        strict: bool = False,
     ) -> None:
         """Configure a session; it opens no connection yet.
 
@@ -61,6 +62,8 @@ class Session(anyio.AsyncContextManagerMixin):
                 connecting. Waiting for one of the `max_connections` does not count.
             max_retries: How often a failed request is repeated, where repeating is safe.
             max_connections: How many requests may be in progress at once; further ones wait.
+            strict: Whether a response that does not fit the API raises a `ProtocolError`. By default, oddities of the
+                server are read as well as they can be and logged, each kind once; see `Model`.
 
         Raises:
             TypeError: An argument has the wrong type.
@@ -92,6 +95,7 @@ class Session(anyio.AsyncContextManagerMixin):
             timeout=timeout,
             max_retries=max_retries,
             max_connections=max_connections,
+            strict=strict,
         )
         self.assistants: Final = AssistantsService(self._transport)
         self.threads: Final = ThreadsService(self._transport)

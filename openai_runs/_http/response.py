@@ -44,6 +44,7 @@ class Reader:
 
     base: str  #: the endpoint, for messages
     secrets: Secrets
+    strict: bool = True  #: see `_wire.load`
 
     def model(self, response: Response, into: type[T], method: str, url: URL) -> T:
         """Make a model of a response.
@@ -56,7 +57,7 @@ class Reader:
         if not 200 <= response.status < 300:
             raise self.refusal(response, method, url)
         try:
-            return _wire.load(response.body, into)
+            return _wire.load(response.body, into, strict=self.strict)
         except ProtocolError as error:
             unreadable = error
         if _is_cut_off(response):

@@ -51,6 +51,7 @@ class Transport:
         timeout: float,
         max_retries: int,
         max_connections: int,
+        strict: bool = True,
     ) -> None:
         self._addresses = Addresses(base_url, query)
         # The content type is sent with every request, as in the API's documentation: aiohttp would send
@@ -66,7 +67,7 @@ class Transport:
         for name, value in headers.items():  # these win, whatever the case of their names
             self._headers[name] = _checked_header(name, value)
         self._secrets = Secrets(self._headers)
-        self._reader = Reader(self._addresses.base, self._secrets)
+        self._reader = Reader(self._addresses.base, self._secrets, strict)
         self._timeout = timeout
         self._max_retries = max_retries
         self._max_connections = max_connections
@@ -190,7 +191,8 @@ class Transport:
             content_type = headers.get("Content-Type", "text/event-stream").lower()
             if status == 200 and content_type.startswith("text/event-stream"):
                 broken = partial(self._broken, url)
-                return ByteStream(http_response, broken, partial(self._reader.refusal_in_stream, url, headers))
+                refusal = partial(self._reader.refusal_in_stream, url, headers)
+                return ByteStream(http_response, broken, refusal, strict=self._reader.strict)
             response = Response(status, headers, await http_response.read())
         except _BROKEN as error:
             lost = error
@@ -251,6 +253,7 @@ class ByteStream:
     _response: aiohttp.ClientResponse
     _broken: Callable[[Exception], str]
     refusal: Callable[[bytes], ResponseError]  #: makes the exception for an ``error`` event's data
+    strict: bool = field(default=True, kw_only=True)  #: how to read models in it; see `_wire.load`
     lost: str | None = field(default=None, init=False)  #: how the connection broke, if it did
 
     async def read(self) -> bytes:

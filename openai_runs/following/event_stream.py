@@ -44,6 +44,7 @@ class EventStream:
 
     def __init__(self, stream: ByteStream) -> None:
         self.done: bool = False  #: whether the ``done`` event has come
+        self.strict: Final = stream.strict  #: how to read models; see `_wire.load`
         self._stream = stream
         self._read = stream.read
         self._decoder = Decoder()
@@ -106,7 +107,7 @@ class EventStream:
     def load(self, frame: Frame, model: type[ModelT]) -> ModelT:
         """The data of a frame, as the given model."""
         try:
-            payload = _wire.load(frame[1], model)
+            payload = _wire.load(frame[1], model, strict=self.strict)
         except ProtocolError as error:
             self._raise_if_error(frame, _json_or_text(frame[1]))
             number = self._frames_before + self._frames.index(frame) + 1

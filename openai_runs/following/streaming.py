@@ -253,7 +253,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
                 return (ThreadCreated(thread),)
             case UnknownEvent() as event:
                 # An unknown status makes an unknown event name, `thread.run.<status>`, but its data is a run.
-                unknown_run = _as_run(event.raw)
+                unknown_run = _as_run(event.raw, strict=stream.strict)
                 return (unknown_run and self._observe(unknown_run)) or (event,)
         return ()
 
@@ -300,10 +300,10 @@ def _from_answered_step(
     return messages, steps
 
 
-def _as_run(raw: Any) -> Run | None:
+def _as_run(raw: Any, *, strict: bool) -> Run | None:
     if not isinstance(raw, dict) or raw.get("object") != "thread.run":
         return None
     try:
-        return _wire.load(raw, Run)
+        return _wire.load(raw, Run, strict=strict)
     except ProtocolError:  # not a run after all: the event stays unknown
         return None

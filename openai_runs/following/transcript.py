@@ -56,11 +56,11 @@ class Transcript:
 
     def add_message_delta(self, event: MessageDelta) -> None:
         """Add any message delta."""
-        self._message(event.id).add(_wire.dump(event.delta))
+        self._message(event.id).add(_wire.dump_as_read(event.delta))
 
     def add_step_delta(self, event: RunStepDelta) -> None:
         """Add a step delta."""
-        self._step(event.id).add(_wire.dump(event.delta))
+        self._step(event.id).add(_wire.dump_as_read(event.delta))
 
     def change_message(self, message: Message, name: str) -> list[MessageDelta | MessageChanged]:
         """Store a snapshot of a message.
@@ -158,7 +158,7 @@ class _DeltaMerger(Generic[ModelT]):
         """Replace everything by a snapshot that is older than the latest deltas to ``key``, which stays."""
         kept = self._merge_all()
         self.replace(snapshot)
-        self._tree = _merge({}, _wire.dump(snapshot))
+        self._tree = _merge({}, _wire.dump_as_read(snapshot))
         self._tree[key] = kept[key]
         self._snapshot = _load_complete_items(self.merged(), self._model)
         return self._snapshot
@@ -191,7 +191,7 @@ class _DeltaMerger(Generic[ModelT]):
     def _merge_all(self) -> _Json:
         self._flush_text()
         if self._tree is None:
-            self._tree = _merge({}, {} if self._snapshot is None else _wire.dump(self._snapshot))
+            self._tree = _merge({}, {} if self._snapshot is None else _wire.dump_as_read(self._snapshot))
         for delta in self._deltas:
             _merge(self._tree, delta)
         self._deltas.clear()

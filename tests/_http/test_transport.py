@@ -17,6 +17,7 @@ import stamina
 from yarl import URL
 
 from openai_runs._http.transport import Transport
+from openai_runs._wire import dump
 from openai_runs.errors import (
     AuthenticationError,
     BadRequestError,
@@ -241,18 +242,16 @@ class TestAnswers:
             (reply(None), "expected object, got NoneType None", ()),
             (reply(b"[" * 100_000), "not JSON", ()),
             (reply(RUN | {"status": 7}), "", ("expected str, got int 7 @ $.status",)),
-            (
-                reply(RUN | {"tools": [*RUN["tools"], {"type": "function", "function": {"name": None}}]}),
-                "",
-                (f"expected str, got NoneType None @ $.tools[{len(RUN['tools'])}].function.name",),
-            ),
         ],
     )
-    async def test_what_the_api_does_not_have(self, answer: Reply, message: str, paths: tuple[str, ...]) -> None:
+    @pytest.mark.parametrize("strict", [False, True])
+    async def test_what_the_api_does_not_have(
+        self, answer: Reply, message: str, paths: tuple[str, ...], strict: bool
+    ) -> None:
         """The error for a body that does not fit quotes it and names each wrong place; the request is not repeated."""
         async with Stub(answer) as stub:
             with pytest.raises(ProtocolError) as caught:
-                await retrieve(stub)
+                await retrieve(stub, strict=strict)
         assert message in str(caught.value)
         assert str(caught.value).startswith(stub.url)
         assert caught.value.status in (200, 204)
@@ -264,9 +263,26 @@ class TestAnswers:
     async def test_deep_in_a_list(self) -> None:
         """The error for one bad item of a page names its place."""
         page = {"object": "list", "data": [RUN, RUN, RUN | {"usage": {"total_tokens": "7"}}], "has_more": False}
-        async with Stub(reply(page)) as stub, stub.session() as session:
+        async with Stub(reply(page)) as stub, stub.session(strict=True) as session:
             with pytest.raises(ProtocolError, match=r"\$\.data\[2\]\.usage\.total_tokens"):
                 await session.runs.list("thread_1").page()
+        page["data"] = [RUN, RUN, RUN | {"id": 7}]
+        async with Stub(reply(page)) as stub, stub.session() as session:
+            with pytest.raises(ProtocolError, match=r"expected str, got int 7 @ \$\.data\[2\]\.id"):
+                await session.runs.list("thread_1").page()
+
+    async def test_oddities(self) -> None:
+        """A response with an oddity is read; a strict session raises an error that names the place."""
+        odd = RUN | {"tools": [*RUN["tools"], {"type": "function", "function": {"name": None}}]}
+        async with Stub(reply(odd)) as stub:
+            run = await retrieve(stub)
+        assert run.tools[-1].function.name == ""
+        assert dump(run) == odd
+        async with Stub(reply(odd)) as stub:
+            with pytest.raises(ProtocolError) as caught:
+                await retrieve(stub, strict=True)
+        place = f"$.tools[{len(RUN['tools'])}].function.name"
+        assert caught.value.paths == (f"expected str, got NoneType None @ {place}",)
 
     async def test_redirects_are_not_followed(self) -> None:
         """The key is sent to the endpoint only: redirects to other hosts are not followed."""

@@ -229,11 +229,11 @@ COMPLETED = ("thread.run.completed", run("completed"))
 
 
 @asynccontextmanager
-async def streaming(*answers: Any, **params: Any) -> AsyncIterator[tuple[Stub, RunStream]]:
+async def streaming(*answers: Any, strict: bool = False, **params: Any) -> AsyncIterator[tuple[Stub, RunStream]]:
     """A stream from a server with this response."""
     async with (
         Stub(*answers) as stub,
-        stub.session() as session,
+        stub.session(strict=strict) as session,
         session.runs.stream("thread_1", **{"assistant_id": "asst_1", "polling": QUICK, **params}) as events,
     ):
         yield stub, events

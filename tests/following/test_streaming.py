@@ -369,12 +369,12 @@ class TestEvents:
 
     async def test_nonsense(self) -> None:
         """An event that does not fit the API raises an error that names the event and the place in it."""
-        bad = ("thread.message.created", {**message("msg_0"), "role": 7})
-        with pytest.raises(
-            ProtocolError, match=r"event 2 of the stream, thread\.message\.created.* \$\.role"
-        ) as caught:
-            await events_of(*framed(CREATED, bad))
-        assert caught.value.paths == ("expected str, got int 7 @ $.role",)
+        for field, strict in (("role", True), ("id", False)):
+            bad = ("thread.message.created", {**message("msg_0"), field: 7})
+            place = rf"event 2 of the stream, thread\.message\.created.* \$\.{field}"
+            with pytest.raises(ProtocolError, match=place) as caught:
+                await events_of(*framed(CREATED, bad), strict=strict)
+            assert caught.value.paths == (f"expected str, got int 7 @ $.{field}",)
         with pytest.raises(ProtocolError, match=r"event 1 of the stream, thread\.run\.created: not JSON"):
             await events_of(b"event: thread.run.created\ndata: {]\n\n")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from datetime import datetime
 from typing import assert_type
 
 from openai_runs import (
@@ -38,6 +39,7 @@ def models() -> None:
     run = load(b"{}", Run)
     assert_type(run, Run)
     assert_type(load({}, Page[Run]).data, tuple[Run, ...])
+    assert_type(load({}, Run, strict=False).created_at, datetime)
     assert_type(run.status, RunStatus)
     assert_type(run.tools, tuple[Tool, ...])
     for tool in run.tools:
@@ -60,7 +62,8 @@ async def token() -> str:
 
 def sessions() -> None:
     Session()
-    Session("http://host/v1", "key", organization="o", project="p", timeout=5, max_retries=0, max_connections=1)
+    Session("http://host/v1", "key", organization="o", project="p", timeout=5, max_retries=0, strict=True)
+    Session(max_connections=1)
     Session("http://host/v1", token, default_headers={"a": "b"}, default_query={"api-version": "v1"})
     Session(api_key=lambda: "token")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Session(timeout="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
