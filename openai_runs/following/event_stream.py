@@ -66,11 +66,11 @@ class EventStream:
         chunk = await self._next_chunk(follower)
         self._frames_before += len(self._frames)
         if chunk:
-            self._frames = self._decoder.feed(chunk)
+            self._frames = [_named(frame) for frame in self._decoder.feed(chunk)]
         else:
             self._has_ended = True
             # A truncated last frame means that the connection broke, not that the server sent invalid JSON.
-            self._frames = [frame for frame in self._decoder.end() if _is_complete(frame)]
+            self._frames = [_named(frame) for frame in self._decoder.end() if _is_complete(frame)]
         if not self._frames:  # only a keep-alive: the run may still be queued
             follower.check_queued()
         return self._frames
@@ -140,6 +140,16 @@ def _json_or_text(data: bytes) -> Any:
         return _wire.decode(data)
     except ProtocolError:  # the data of an unknown event need not be JSON
         return data.decode(errors="replace")
+
+
+def _named(frame: Frame) -> Frame:
+    """The event in the data of an event without a name, as Astra Assistants sends them; other events as they are."""
+    if frame[0] != b"message":
+        return frame
+    match _json_or_text(frame[1]):
+        case {"event": str(name), "data": data}:
+            return name.encode(errors="replace"), _wire.encode_plain(data)
+    return frame
 
 
 def _is_complete(frame: Frame) -> bool:

@@ -378,6 +378,45 @@ class TestEvents:
         with pytest.raises(ProtocolError, match=r"event 1 of the stream, thread\.run\.created: not JSON"):
             await events_of(b"event: thread.run.created\ndata: {]\n\n")
 
+    async def test_names_inside_the_data(self) -> None:
+        """An event without a name is the one inside its data, if there is one; else it stays unknown."""
+        inside = [("message", {"event": name, "data": body}) for name, body in (CREATED, delta("msg_0", "He"))]
+        frames = [frame.removeprefix(b"event: message\n") for frame in framed(*inside, ("message", {"event": 1}))]
+        changed, text, unknown, ended = await events_of(*frames, *framed(COMPLETED))
+        assert (changed.run.status, text.text, ended.run.status) == ("queued", "He", "completed")
+        assert unknown == UnknownEvent("message", {"event": 1})
+        with pytest.raises(ResponseError, match="sent an error event"):
+            await events_of(b'data: {"event": "error", "data": {"message": "no"}}\n\n')
+
+    async def test_oddities(self) -> None:
+        """Odd deltas and snapshots merge like any other: the text is told once, and no event is lost."""
+        odd = (
+            [{"type": "text", "text": "Hel"}],
+            [{"index": 0, "type": "text", "text": {"value": "lo", "annotations": 0}}],
+        )
+        whole = {**message("msg_0", "Hello"), "content": [{"type": "text", "text": "Hello"}], "created_at": "soon"}
+        frames = framed(
+            CREATED,
+            ("thread.message.created", {"id": "msg_0", "status": "in_progress", "content": None}),
+            *(("thread.message.delta", {"id": "msg_0", "delta": {"content": content}}) for content in odd),
+            ("thread.message.completed", whole),
+            ("thread.run.completed", {**run("completed"), "tools": None}),
+        )
+        async with streaming(ends(*frames)) as (_, events):
+            seen = [event async for event in events]
+            assert [message.text for message in events.messages] == ["Hello"]
+        assert "".join(event.text for event in seen if isinstance(event, MessageDelta)) == "Hello"
+        assert [type(event) for event in seen] == [
+            StatusChanged,
+            MessageChanged,
+            MessageDelta,
+            MessageDelta,
+            MessageChanged,
+            RunEnded,
+        ]
+        with pytest.raises(ProtocolError, match=r"event 2 of the stream"):
+            await events_of(*frames, strict=True)
+
 
 class TestDocumentedStreams:
     """The streams in the API's documentation: repaired to be valid JSON, and verbatim."""

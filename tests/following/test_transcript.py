@@ -280,6 +280,22 @@ class TestSteps:
         )
         assert transcript.steps == (done,)
 
+    def test_oddities(self):
+        """What a server left out or sent oddly does not keep deltas from being merged."""
+        transcript = Transcript()
+        bare = {"id": "msg_1", "status": "in_progress", "content": [{"type": "text", "text": "Hel"}], "metadata": 0}
+        transcript.change_message(_wire.load(bare, Message, strict=False), "thread.message.created")
+        transcript.add_message_delta(
+            _wire.load(
+                {"id": "msg_1", "delta": {"content": [{"type": "text", "text": "lo"}]}}, MessageDelta, strict=False
+            )
+        )
+        (merged,) = transcript.messages
+        assert (merged.text, merged.role, merged.metadata) == ("Hello", "", None)
+        transcript.change_step(_wire.load({"id": "step_1"}, RunStep, strict=False), "thread.run.step.created")
+        transcript.add_step_delta(step_delta({"index": 0, "type": "code_interpreter", "id": "call_1"}))
+        assert transcript.steps[0].tool_calls == ()  # incomplete so far
+
 
 class TestCatchUp:
     def test_what_is_new(self, transcript):
