@@ -1,19 +1,111 @@
-"""A proxy that loses things, for a real server behind it."""
+"""A faulty network between a client and a real server: an HTTP proxy that breaks what it is told to break."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from anyio import AsyncContextManagerMixin
-from attrs import define
+from attrs import define, field, frozen
 
 from openai_runs.session import Session
-from tests.stub import Reply, read_message
+from tests.stub import Reply, error, read_message, reply
 
-#: What may happen to an exchange. ``late``: the client is cut off, and its request comes just before the next like it.
-Fate: TypeAlias = Literal["lose request", "lose answer", "late"] | Reply
+
+@frozen
+class Instead:
+    """The server is not asked; the client gets this response."""
+
+    reply: Reply
+
+
+@frozen
+class Cut:
+    """The server does what was asked; its response breaks after so many bytes, head included."""
+
+    at: int
+    then: Literal["close", "reset", "hang"] = "close"
+
+
+@frozen
+class WrongLength:
+    """The server's response with a Content-Length that is wrong by so many bytes, and then the connection closes."""
+
+    by: int
+
+
+@frozen
+class Unframed:
+    """The server's response without a length, so that its end is the connection's, after so many bytes of the body."""
+
+    at: int
+
+
+#: What may happen to an exchange. A `Reply`: the server does what was asked, and the client gets this response.
+#: ``late``: the client is cut off, and its request arrives just before the next like it. ``refuse``: the request is
+#: lost, and for a while connections are refused. ``stall``: the request is lost, and the client hears nothing.
+#: ``trickle``: the response comes byte by byte.
+Fate: TypeAlias = (
+    Literal["lose request", "lose answer", "late", "refuse", "stall", "trickle"]
+    | Reply
+    | Instead
+    | Cut
+    | WrongLength
+    | Unframed
+)
+
+#: Turns of the event loop for which connections are refused: several attempts, but not all retries of a request.
+_REFUSED_FOR = 6
+
+
+@define
+class FaultyNetwork:
+    """Chooses a fate for a share of all exchanges, by a seed."""
+
+    seed: int | str
+    share: float = 0.2
+    may_stall: Callable[[str, str], bool] = lambda method, path: True
+    chosen: Counter[str] = field(factory=Counter, init=False)  #: how often each kind of fault was
+    _chance: random.Random = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._chance = random.Random(self.seed)
+
+    def __call__(self, method: str, path: str) -> Fate | None:
+        chance = self._chance
+        if chance.random() >= self.share:
+            return None
+        at = chance.choice((chance.randrange(300), chance.randrange(1500), chance.randrange(6000)))
+        kinds: dict[str, Fate] = {
+            "refused": "refuse",
+            "reset before": Instead(Reply(b"", "reset")),
+            "lost before": "lose request",
+            "reset after": Cut(0, "reset"),
+            "lost after": "lose answer",
+            "cut": Cut(at),
+            "reset within": Cut(at, "reset"),
+            "trickle": "trickle",
+            "429": Instead(error(429)),
+            "429 Retry-After": Instead(error(429, "slowly", retry_after="0")),
+            "500 before": Instead(error(500)),
+            "500 after": error(500),
+            "502 HTML before": Instead(reply(b"<html>Bad Gateway</html>", 502, content_type="text/html")),
+            "502 HTML after": reply(b"<html>Bad Gateway</html>", 502, content_type="text/html"),
+            "503": Instead(error(503)),
+            "503 Retry-After": Instead(error(503, "later", retry_after="0")),
+            "200 HTML after": reply(b"<html>Sign in to this network</html>", content_type="text/html"),
+            "too long": WrongLength(chance.randrange(1, 50)),
+            "too short": WrongLength(-chance.randrange(1, 50)),
+            "unframed": Unframed(at),
+        }
+        if self.may_stall(method, path):
+            kinds |= {"stall": "stall", "stall within": Cut(at, "hang")}
+        kind = chance.choice(list(kinds))
+        self.chosen[kind] += 1
+        return kinds[kind]
 
 
 @define
@@ -24,20 +116,29 @@ class _Mishap:
 
 
 class Proxy(AsyncContextManagerMixin):
-    """Passes HTTP on to a server, except where a mishap is planned.
+    """Passes HTTP on to a server, responses as they come, except where something else is planned or chosen.
+
+    Args:
+        url: The server's.
+        choose: The fate of each exchange, by method and path, unless one is planned.
 
     Attributes:
         requests: Method and path of all that came from clients.
         targets: Path and query of the same.
+        cuts: How many responses were cut.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, choose: Callable[[str, str], Fate | None] | None = None) -> None:
         self._host, self._port = urlsplit(url).hostname, urlsplit(url).port
         self._path = urlsplit(url).path
+        self._choose = choose
         self._mishaps: list[_Mishap] = []
         self._late: bytes | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._servers: list[asyncio.Server] = []
         self.requests: list[str] = []
         self.targets: list[str] = []
+        self.cuts = 0
         self.port = 0
 
     @property
@@ -51,70 +152,166 @@ class Proxy(AsyncContextManagerMixin):
         """Let something happen to the next request of a kind, or to the next few."""
         self._mishaps += [_Mishap(method, end, fate) for _ in range(times)]
 
+    def clear(self) -> None:
+        """Break nothing from now on."""
+        self._choose = None
+        self._mishaps.clear()
+
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
-        tasks: set[asyncio.Task[None]] = set()
-
-        def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.create_task(self._serve(reader, writer))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
+        await self._listen()
         try:
             yield self
         finally:
-            server.close()
-            left = list(tasks)
+            left = list(self._tasks)
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
-            await server.wait_closed()
+            for server in self._servers:
+                server.close()
+                await server.wait_closed()
+
+    async def _listen(self) -> None:
+        server = await asyncio.start_server(lambda *streams: self._spawn(self._serve(*streams)), "127.0.0.1", self.port)
+        self.port = server.sockets[0].getsockname()[1]
+        self._servers.append(server)
+
+    async def _refuse(self) -> None:
+        self._servers[-1].close()
+        try:
+            for _ in range(_REFUSED_FOR):
+                await asyncio.sleep(0)
+        finally:
+            await self._listen()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while (message := await read_message(reader)) is not None:
-                first, _, _, raw = message
-                method, target, _ = first.split(" ")
-                path = target.partition("?")[0]
-                self.requests.append(f"{method} {path}")
-                self.targets.append(target)
-                late, self._late = self._late, None
-                if late is not None and late.split(b"\r\n")[0] == raw.split(b"\r\n")[0]:
-                    await self._pass_on(late)
-                else:
-                    self._late = late
-                match fate := self._fate(method, path):
-                    case None:
-                        writer.write(await self._pass_on(raw))
-                    case Reply():
-                        await self._pass_on(raw)
-                        writer.write(fate.data)
-                    case "lose request":
-                        return
-                    case "lose answer":
-                        await self._pass_on(raw)
-                        return
-                    case "late":
-                        self._late = raw
-                        return
+            with suppress(ConnectionError):  # the client left
+                while (message := await read_message(reader)) is not None:
+                    if not await self._exchange(message, reader, writer):
+                        break
         finally:
             writer.close()
+
+    async def _exchange(self, message: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Let a request meet its fate; whether the connection is kept."""
+        first, _, _, raw = message
+        method, target, _ = first.split(" ")
+        path = target.partition("?")[0]
+        self.requests.append(f"{method} {path}")
+        self.targets.append(target)
+        late, self._late = self._late, None
+        if late is not None and late.split(b"\r\n")[0] == raw.split(b"\r\n")[0]:
+            await self._ask(late)
+        else:
+            self._late = late
+        then: str | None = None
+        match fate := self._fate(method, path):
+            case None | "trickle":
+                async with aclosing(self._answer(raw)) as pieces:
+                    async for piece in pieces:
+                        for part in (piece,) if fate is None else (piece[at : at + 1] for at in range(len(piece))):
+                            writer.write(part)
+                            await (writer.drain() if fate is None else asyncio.sleep(0))
+            case Reply():
+                await self._ask(raw)
+                writer.write(fate.data)
+                then = None if fate.then == "keep" else fate.then
+            case Instead():
+                writer.write(fate.reply.data)
+                then = None if fate.reply.then == "keep" else fate.reply.then
+            case Cut():
+                then = await self._cut(raw, writer, fate.at) and fate.then
+            case WrongLength():
+                head, body = await self._ask(raw)
+                writer.write(_with_length(head, len(body) + fate.by) + body)
+                then = "close"
+            case Unframed():
+                head, body = await self._ask(raw)
+                writer.write(_with_length(head, None) + body[: fate.at])
+                then = "close"
+            case "lose answer":
+                await self._ask(raw)
+                then = "close"
+            case "late":
+                self._late = raw
+                then = "close"
+            case "refuse":
+                self._spawn(self._refuse())
+                then = "close"
+            case "lose request":
+                then = "close"
+            case "stall":
+                then = "hang"
+        if then == "hang":
+            await reader.read()  # until the client has enough
+        if then == "reset":
+            writer.transport.abort()
+        return not then
 
     def _fate(self, method: str, path: str) -> Fate | None:
         for mishap in self._mishaps:
             if mishap.method == method and path.endswith(mishap.end):
                 self._mishaps.remove(mishap)
                 return mishap.fate
-        return None
+        return None if self._choose is None else self._choose(method, path)
 
-    async def _pass_on(self, raw: bytes) -> bytes:
-        reader, writer = await asyncio.open_connection(self._host, self._port)
+    async def _cut(self, raw: bytes, writer: asyncio.StreamWriter, left: int) -> bool:
+        """Pass so many bytes of a response on; whether there were more."""
+        async with aclosing(self._answer(raw)) as pieces:
+            async for piece in pieces:
+                writer.write(piece[:left])
+                if len(piece) >= left:
+                    self.cuts += 1
+                    return True
+                left -= len(piece)
+        return False
+
+    async def _ask(self, raw: bytes) -> tuple[bytes, bytes]:
+        """The whole response to a request: head, and body without the sizes of its chunks."""
+        async with aclosing(self._answer(raw, sizes=False)) as pieces:
+            head, *body = [piece async for piece in pieces]
+        return head, b"".join(body)
+
+    async def _answer(self, raw: bytes, *, sizes: bool = True) -> AsyncGenerator[bytes, None]:
+        """The response to a request, head first, as it comes."""
+        try:
+            reader, writer = await asyncio.open_connection(self._host, self._port)
+        except OSError as down:  # as if there were no proxy: the client meets a closed port
+            raise ConnectionResetError from down
         try:
             writer.write(raw)
-            answer = await read_message(reader)
-            assert answer is not None
-            return answer[3]
+            with suppress(asyncio.IncompleteReadError):  # the server was killed
+                head = await reader.readuntil(b"\r\n\r\n")
+                yield head
+                lines = head.decode("latin-1").lower().splitlines()
+                headers = dict(line.split(": ", 1) for line in lines[1:] if line)
+                if headers.get("transfer-encoding") == "chunked":
+                    async for size, piece in _chunks(reader):
+                        yield size + piece if sizes else piece[:-2]
+                elif body := await reader.readexactly(int(headers.get("content-length", 0))):
+                    yield body
+                return
+            raise ConnectionResetError
         finally:
             writer.close()
+
+
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[tuple[bytes, bytes]]:
+    line = b""
+    while line != b"0\r\n":
+        line = await reader.readuntil(b"\r\n")
+        yield line, await reader.readexactly(int(line, 16) + 2)
+
+
+def _with_length(head: bytes, length: int | None) -> bytes:
+    """A response's head with another Content-Length; with none, the end of the connection ends the body."""
+    framing = (b"content-length:", b"transfer-encoding:", b"connection:")
+    lines = [line for line in head.split(b"\r\n") if line and not line.lower().startswith(framing)]
+    lines.append(b"Connection: close" if length is None else b"Content-Length: %d" % max(length, 0))
+    return b"\r\n".join([*lines, b"", b""])

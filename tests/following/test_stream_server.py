@@ -12,8 +12,8 @@ from openai_runs.models.thread import Thread
 from openai_runs.server import LocalServer
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
-from tests.following.cutter import Cutter
 from tests.following.test_streaming import text_of
+from tests.proxy import Cut, Proxy
 from tests.weather import QUICK
 
 pytestmark = pytest.mark.anyio
@@ -91,14 +91,14 @@ async def test_twenty_cuts(
     dice = random.Random(seed)
     # Within a stream, or (four times as often) within the answer to a poll, a submission or a list.
     later = [dice.randrange(*dice.choices(((0, 900), (3000, 30_000)), (4, 1))[0]) for _ in range(60)]
-    budgets = [dice.randrange(3000, 30_000), *later]
+    cuts = iter([dice.randrange(3000, 30_000), *later])
     async with (
-        Cutter(server.url, budgets) as cutter,
-        cutter.session() as shaky,
+        Proxy(server.url, lambda method, path: (at := next(cuts, None)) and Cut(at)) as proxy,
+        proxy.session() as shaky,
         shaky.runs.stream(thread.id, assistant_id=assistant.id, toolbox=toolbox, polling=QUICK) as events,
     ):
         seen = [event async for event in events]
-    assert cutter.cuts >= 20
+    assert proxy.cuts >= 20
     assert list(text_of(seen).values()) == [words(start, start + 2500) for start in range(0, 10_000, 2500)]
     assert called == ["Oslo", "Rome", "Bonn"]
     assert len([run async for run in session.runs.list(thread.id)]) == 1
