@@ -125,6 +125,13 @@ def crash(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def chaos(session: nox.Session) -> None:
+    """A faulty network, a killed server, cancellation everywhere: ``-- --lifecycles 10000 --seed N --kills 5``."""
+    session.install("-e", ".[server]")
+    session.run("python", "-m", "tests.chaos", *session.posargs)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measures beside their peers and floors, on this machine."""
     install(session, "bench")

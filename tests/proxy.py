@@ -12,7 +12,7 @@ from anyio import AsyncContextManagerMixin
 from attrs import define, field, frozen
 
 from openai_runs.session import Session
-from tests.stub import Reply, error, read_message, reply
+from tests.stub import Reply, error, read_message, reply, reset
 
 
 @frozen
@@ -45,11 +45,11 @@ class Unframed:
 
 
 #: What may happen to an exchange. A `Reply`: the server does what was asked, and the client gets this response.
-#: ``late``: the client is cut off, and its request arrives just before the next like it. ``refuse``: the request is
-#: lost, and for a while connections are refused. ``stall``: the request is lost, and the client hears nothing.
-#: ``trickle``: the response comes byte by byte.
+#: ``late``: the client is cut off, and its request arrives just before the next like it. ``very late``: it arrives at
+#: `Proxy.heal`. ``refuse``: the request is lost, and for a while connections are refused. ``stall``: the request is
+#: lost, and the client hears nothing. ``trickle``: the response comes byte by byte.
 Fate: TypeAlias = (
-    Literal["lose request", "lose answer", "late", "refuse", "stall", "trickle"]
+    Literal["lose request", "lose answer", "late", "very late", "refuse", "stall", "trickle"]
     | Reply
     | Instead
     | Cut
@@ -101,6 +101,8 @@ class FaultyNetwork:
             "too short": WrongLength(-chance.randrange(1, 50)),
             "unframed": Unframed(at),
         }
+        if method == "POST":
+            kinds |= {"late": "late", "very late": "very late"}
         if self.may_stall(method, path):
             kinds |= {"stall": "stall", "stall within": Cut(at, "hang")}
         kind = chance.choice(list(kinds))
@@ -134,8 +136,10 @@ class Proxy(AsyncContextManagerMixin):
         self._choose = choose
         self._mishaps: list[_Mishap] = []
         self._late: bytes | None = None
+        self._very_late: list[bytes] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
+        self._listening = asyncio.Event()
         self.requests: list[str] = []
         self.targets: list[str] = []
         self.cuts = 0
@@ -152,10 +156,15 @@ class Proxy(AsyncContextManagerMixin):
         """Let something happen to the next request of a kind, or to the next few."""
         self._mishaps += [_Mishap(method, end, fate) for _ in range(times)]
 
-    def clear(self) -> None:
-        """Break nothing from now on."""
+    async def heal(self) -> None:
+        """Break nothing from now on; requests that are late arrive."""
         self._choose = None
         self._mishaps.clear()
+        late, self._very_late = [*filter(None, (self._late,)), *self._very_late], []
+        self._late = None
+        for raw in late:
+            await self._ask(raw)
+        await self._listening.wait()
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
@@ -175,8 +184,10 @@ class Proxy(AsyncContextManagerMixin):
         server = await asyncio.start_server(lambda *streams: self._spawn(self._serve(*streams)), "127.0.0.1", self.port)
         self.port = server.sockets[0].getsockname()[1]
         self._servers.append(server)
+        self._listening.set()
 
     async def _refuse(self) -> None:
+        self._listening.clear()
         self._servers[-1].close()
         try:
             for _ in range(_REFUSED_FOR):
@@ -241,6 +252,9 @@ class Proxy(AsyncContextManagerMixin):
             case "late":
                 self._late = raw
                 then = "close"
+            case "very late":
+                self._very_late.append(raw)
+                then = "close"
             case "refuse":
                 self._spawn(self._refuse())
                 then = "close"
@@ -251,7 +265,7 @@ class Proxy(AsyncContextManagerMixin):
         if then == "hang":
             await reader.read()  # until the client has enough
         if then == "reset":
-            writer.transport.abort()
+            reset(writer)
         return not then
 
     def _fate(self, method: str, path: str) -> Fate | None:

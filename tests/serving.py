@@ -1,11 +1,14 @@
 """``openai-runs serve`` as a process of its own, as its users have it."""
 
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from attrs import define, field
 
 
 @contextmanager
@@ -23,3 +26,35 @@ def serving(store: Path, *arguments: str, **environment: str) -> Iterator[tuple[
             yield found[0], process
         finally:
             process.terminate()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@define
+class Server:
+    """The same on a fixed port, to be killed and started again."""
+
+    store: Path
+    port: int = field(factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def start(self) -> None:
+        arguments = ["serve", "--store", str(self.store), "--port", str(self.port), "--no-access-log"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "openai_runs", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+
+    def kill(self) -> None:
+        assert self.process is not None
+        assert self.process.poll() is None, self.process.stderr.read().decode()  # it must not end by itself
+        self.process.kill()
+        self.process.wait()
+        self.process.stderr.close()

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal, Self
@@ -79,6 +81,12 @@ async def read_message(reader: asyncio.StreamReader) -> tuple[str, dict[str, str
     return first, headers, body, head + body
 
 
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Close a connection with a reset: without lingering, the kernel sends one instead of an orderly end."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
 class Stub(AsyncContextManagerMixin):
     """Answers each request with the next of its replies, or with what a function says.
 
@@ -150,7 +158,7 @@ class Stub(AsyncContextManagerMixin):
                     with suppress(ConnectionError):  # a client that was killed
                         await reader.read()  # until the client has enough
                 if answer.then == "reset":
-                    writer.transport.abort()
+                    reset(writer)
                 if answer.then != "keep":
                     break
         finally:

@@ -7,7 +7,8 @@ from pathlib import Path
 import anyio
 from rich.console import Console
 
-from tests.crash.torture import Server, Torture
+from tests.crash.torture import Torture
+from tests.serving import Server
 
 parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
 parser.add_argument("--kills", type=int, default=200)

@@ -1,12 +1,8 @@
 """A server process that is killed again and again while runs are followed, and an auditor who finds every fault."""
 
 import random
-import socket
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import anyio
 import anyio.abc
@@ -14,40 +10,9 @@ from attrs import define, field
 
 from openai_runs import ActionRequired, NotFoundError, Polling, RunEnded, Session, Toolbox, TransportError
 from openai_runs.models.run_step import ToolCalls
+from tests.serving import Server
 
 POLLING = Polling(first=0.02, longest=0.5, outage=120)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@define
-class Server:
-    """``openai-runs serve`` as a process of its own."""
-
-    store: Path
-    port: int = field(factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    def start(self) -> None:
-        arguments = ["serve", "--store", str(self.store), "--port", str(self.port), "--no-access-log"]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "openai_runs", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-
-    def kill(self) -> None:
-        assert self.process is not None
-        assert self.process.poll() is None, self.process.stderr.read().decode()  # it must not end by itself
-        self.process.kill()
-        self.process.wait()
-        self.process.stderr.close()
 
 
 @define

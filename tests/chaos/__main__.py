@@ -1,0 +1,114 @@
+"""Live many lifecycles over a faulty network, kill a server under a batch, cancel everything wherever it waits."""
+
+import argparse
+import logging
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import anyio
+import stamina
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tests.chaos.cancelling import WAYS, cancelling
+from tests.chaos.killed import KilledBatch
+from tests.chaos.lifecycles import SOUND, Verdict, live
+from tests.chaos.operations import OPERATIONS
+from tests.serving import Server
+
+#: How many defects are printed in full; the table counts them all.
+_SHOWN = 30
+
+console = Console()
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--lifecycles", type=int, default=1000)
+    parser.add_argument("--seed", default="1")
+    parser.add_argument("--only", help="the name of one lifecycle, SEED-NUMBER")
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=500, help="of the batch whose server is killed")
+    parser.add_argument("--cancel", action=argparse.BooleanOptionalAction, default=True)
+    return parser.parse_args()
+
+
+def progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=not console.is_terminal)
+
+
+def show(title: str, counts: Counter[str], bad: set[str]) -> None:
+    table = Table("what", "how often", title=title)
+    for kind, count in counts.most_common():
+        table.add_row(kind, str(count), style="red" if kind in bad else "")
+    console.print(table)
+
+
+def live_all(names: list[str]) -> list[str]:
+    with progress() as bar, stamina.set_testing(True, attempts=100, cap=True):  # no backoff
+        task = bar.add_task("lifecycles", total=len(names))
+
+        def note(name: str, verdicts: list[Verdict]) -> None:
+            defects = [verdict for verdict in verdicts if verdict.is_defect]
+            for verdict in defects:
+                bar.console.print(f"{name}: {verdict.kind}", style="red", highlight=False)
+            bar.advance(task)
+
+        outcomes, defects, faults = anyio.run(live, names, note)
+    show("faults of the network", faults, set())
+    show("outcomes", outcomes, set(outcomes) - set(SOUND))
+    return defects
+
+
+def kill_all(jobs: int, kills: int) -> list[str]:
+    with tempfile.TemporaryDirectory() as folder, progress() as bar:
+        task = bar.add_task(f"batch, {kills} kills", total=jobs)
+        batch = KilledBatch(
+            Server(Path(folder) / "runs.db"), jobs, kills, lambda done: bar.update(task, completed=done)
+        )
+        anyio.run(batch.run)
+    show(f"{jobs} jobs under {kills} kills", batch.counts, {"without a result"})
+    return batch.defects
+
+
+async def cancel_all(counts: Counter[str]) -> list[str]:
+    defects: list[str] = []
+    with progress() as bar:
+        task = bar.add_task("cancellation", total=len(OPERATIONS) * len(WAYS))
+        async with cancelling() as attempts:
+            for operation in OPERATIONS:
+                for way in WAYS:
+                    findings = await attempts.find(operation, way)
+                    counts["points"] += findings.points
+                    counts["points hit"] += len(findings.hit)
+                    defects += findings.problems
+                    bar.advance(task)
+    counts["problems"] = len(defects)
+    if counts["points hit"] < counts["points"] or not counts["points"]:
+        defects.append("not every point was hit")
+    return defects
+
+
+def main() -> None:
+    options = arguments()
+    logging.disable(logging.CRITICAL)  # what goes wrong is looked at, not read
+    defects = []
+    names = [options.only] if options.only else [f"{options.seed}-{number}" for number in range(options.lifecycles)]
+    if names:
+        defects += live_all(names)
+    if options.kills and not options.only:
+        defects += kill_all(options.jobs, options.kills)
+    if options.cancel and not options.only:
+        counts: Counter[str] = Counter()
+        with stamina.set_testing(True, attempts=100, cap=True):
+            defects += anyio.run(cancel_all, counts)
+        show("cancellation", counts, {"problems"} if counts["problems"] else set())
+    for defect in defects[:_SHOWN]:
+        console.print(defect, highlight=False, markup=False)
+    raise SystemExit(f"{len(defects)} defects" if defects else 0)
+
+
+main()

@@ -1,0 +1,401 @@
+"""Whole lifecycles of runs over a faulty network, each judged by what the client says and what the server has.
+
+A lifecycle may end with an error only if the caller can tell from it, by attribute, that the truth is open.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
+from itertools import pairwise
+from typing import Any
+
+import anyio
+from attrs import define, field, frozen
+
+from openai_runs.batch import run_batch
+from openai_runs.errors import OpenAIRunsError, RunDeadlineError, RunError
+from openai_runs.events import ActionRequired, RunEnded, StatusChanged
+from openai_runs.following.polling import Polling
+from openai_runs.models.delta import MessageDelta
+from openai_runs.models.run import Run
+from openai_runs.server import LocalServer, PollHint
+from openai_runs.session import Session
+from openai_runs.stores import MemoryStore
+from tests.chaos.stories import CountingTools, backend, story
+from tests.chaos.watching import Watch, watching
+from tests.proxy import FaultyNetwork, Proxy
+
+#: Outcomes that keep every promise; all others are defects.
+SOUND = (
+    "ended as the server says",
+    "raised with doubt",
+    "raised, the run is known",
+    "raised, nothing was started",
+)
+#: A second run, of a request that came after the client had looked for its run.
+LATE = "run twice, a request was late"
+#: A server whose clients ask again at once.
+AT_ONCE = PollHint(shortest=0.001, share=0.0, most=1e9)
+#: Seconds beyond a deadline, and for what has none: far more than is needed, far less than for ever.
+_PATIENCE = 20.0
+#: Seconds of silence after which a session gives up; the deadline must do so where there is one.
+_QUICKLY, _SLOWLY = 0.05, 300.0
+
+
+@define
+class Seen:
+    """What a caller saw of one job."""
+
+    job: str
+    known: Run | None = None  #: the latest snapshot in the caller's hands
+    error: BaseException | None = None
+    is_over: bool = False  #: whether the iteration ended by itself
+    statuses: list[StatusChanged] = field(factory=list)
+    texts: dict[str, str] = field(factory=dict)  #: by message
+    submitting: bool = False  #: whether the error came from submitting outputs by hand
+
+    def note(self, event: Any) -> None:
+        if isinstance(event, StatusChanged):
+            self.statuses.append(event)
+            self.known = event.run
+        if isinstance(event, MessageDelta):
+            self.texts[event.id] = self.texts.get(event.id, "") + event.text
+
+
+@frozen
+class Verdict:
+    """What became of a job."""
+
+    kind: str
+    detail: str = ""
+
+    @property
+    def is_defect(self) -> bool:
+        return self.kind not in SOUND
+
+
+@frozen
+class World:
+    """A server that nothing is wrong with, and a session that goes straight to it."""
+
+    server: LocalServer
+    store: MemoryStore
+    direct: Session
+    assistant_id: str
+    tools: CountingTools
+
+
+@asynccontextmanager
+async def world() -> AsyncIterator[World]:
+    tools, store = CountingTools(), MemoryStore()
+    server = LocalServer(backend=backend(), store=store, max_active_runs=100_000, poll_hint=AT_ONCE)
+    async with server, server.session() as direct:
+        assistant = await direct.assistants.create(model="scripted", tools=tools.toolbox().tools)
+        yield World(server, store, direct, assistant.id, tools)
+
+
+@define
+class Lifecycle:
+    """One lifecycle, all of it decided by its name."""
+
+    world: World
+    name: str
+    chance: random.Random = field(init=False)
+    tools: CountingTools = field(init=False)
+    mode: str = field(init=False)
+    options: dict[str, Any] = field(init=False)
+    network: FaultyNetwork = field(init=False)
+    max_retries: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        chance = self.chance = random.Random(self.name)
+        self.tools = self.world.tools
+        self.mode = chance.choice(list(_MODES))
+        outage = chance.choice((0.0, 60.0, 60.0))
+        self.options = {
+            "polling": Polling(first=0.001, longest=0.01, outage=outage),
+            "on_exit": chance.choice(("leave", "cancel")),
+        }
+        self.max_retries = chance.choice((0, 1, 2, 2, 4))
+        may_stall: Callable[[str, str], bool] = lambda method, path: True  # noqa: E731
+        if chance.random() < 0.15:
+            # A deadline covers no request that is sent before following begins, and none that cancels the run.
+            self.options |= {"deadline": 0.15, "on_exit": "leave"}
+            covers_start = self.mode == "stream"
+            may_stall = lambda method, path: covers_start if path.endswith("/runs") else method == "GET"  # noqa: E731
+        self.network = FaultyNetwork(self.name, may_stall=may_stall)
+
+    @property
+    def deadline(self) -> float | None:
+        return self.options.get("deadline")
+
+    async def run(self) -> list[Verdict]:
+        """Live it, and judge it: a verdict for each job, and further ones for what is left."""
+        jobs = [f"{self.name}-{number}" for number in range(4 if self.mode == "batch" else 1)]
+        seen = {job: Seen(job) for job in jobs}
+        verdicts = []
+        watch = Watch()
+        async with Proxy(self.world.server.url, self.network) as proxy:
+            timeout = _QUICKLY if self.deadline is None else _SLOWLY
+            async with proxy.session(timeout=timeout, max_retries=self.max_retries) as session:
+                threads = {job: await self._thread(job) for job in jobs}
+                began = asyncio.get_running_loop().time()
+                with anyio.move_on_after(_PATIENCE) as limit, watching(watch):
+                    await asyncio.create_task(_MODES[self.mode](self, session, threads, seen))
+                took = asyncio.get_running_loop().time() - began
+                if limit.cancelled_caught:
+                    verdicts.append(Verdict("past its deadline", f"no end within {_PATIENCE} s"))
+                elif self.deadline is not None and self.mode != "batch" and took > self.deadline + _PATIENCE / 4:
+                    verdicts.append(Verdict("past its deadline", f"took {took:.2f} s"))
+                if left := await watch.left():
+                    verdicts.append(Verdict("task left", repr(left)))
+                if in_use := session._transport._http.connector._acquired:
+                    verdicts.append(Verdict("connection left", repr(in_use)))
+                await proxy.heal()
+                await session.assistants.retrieve(self.world.assistant_id)
+        # Where connections were refused, the request may not have come as far as the proxy.
+        asked_to_cancel = "refused" in self.network.chosen or any(
+            request.endswith("/cancel") for request in proxy.requests
+        )
+        runs = await self._runs_by_job(jobs)
+        for job, one in seen.items():
+            verdicts.append(await self._judge(one, runs[job]))
+            follows = one.error is not None and one.known is not None and self.options["on_exit"] == "cancel"
+            if follows and not asked_to_cancel and not all(run.status.is_terminal for run in runs[job]):
+                verdicts.append(Verdict("not cancelled", f"{job}: {one.error!r}"))
+        return verdicts
+
+    async def _thread(self, job: str) -> str | None:
+        """A thread for the job; some jobs bring their own."""
+        if self.mode in ("stream", "batch") and self.chance.random() < 0.3:
+            return None
+        return (await self.world.direct.threads.create(messages=[{"role": "user", "content": job}])).id
+
+    def _params(self, job: str, thread_id: str | None) -> dict[str, Any]:
+        params: dict[str, Any] = {"assistant_id": self.world.assistant_id, "metadata": {"job": job}}
+        if thread_id is None:
+            params["thread"] = {"messages": [{"role": "user", "content": job}]}
+        return params
+
+    async def _runs_by_job(self, jobs: Iterable[str]) -> dict[str, list[Run]]:
+        """The runs that the server has of each job, once they have come to rest."""
+        runs: dict[str, list[Run]] = {job: [] for job in jobs}
+        async for record in self.world.store.everything(Run):
+            if (job := (record.value.metadata or {}).get("job")) in runs:
+                runs[job].append(record.value)
+        return {job: [await self._at_rest(run) for run in found] for job, found in runs.items()}
+
+    async def _at_rest(self, run: Run) -> Run:
+        async with aclosing(self.world.direct.runs.follow(run, polling=Polling(first=0.001, longest=0.01))) as events:
+            async for event in events:
+                if isinstance(event, ActionRequired):
+                    break
+        return event.run
+
+    # How a program may live with its runs.
+
+    async def _follow(self, session: Session, threads: Any, seen: dict[str, Seen]) -> None:
+        (one,) = seen.values()
+        try:
+            thread_id = threads[one.job]
+            one.known = await session.runs.create(thread_id, **self._params(one.job, thread_id))
+            toolbox = self.tools.toolbox()
+            async with aclosing(session.runs.follow(one.known, toolbox=toolbox, **self.options)) as events:
+                async for event in events:
+                    one.note(event)
+            one.is_over = True
+        except Exception as error:
+            one.error = error
+
+    async def _complete(self, session: Session, threads: Any, seen: dict[str, Seen]) -> None:
+        (one,) = seen.values()
+        try:
+            thread_id = threads[one.job]
+            one.known = await session.runs.create(thread_id, **self._params(one.job, thread_id))
+            one.known = await session.runs.complete(one.known, toolbox=self.tools.toolbox(), **self.options)
+        except Exception as error:
+            one.error = error
+
+    async def _stream(self, session: Session, threads: Any, seen: dict[str, Seen]) -> None:
+        (one,) = seen.values()
+        thread_id = threads[one.job]
+        params = {**self._params(one.job, thread_id), "toolbox": self.tools.toolbox(), **self.options}
+        stream = session.threads.stream_run(**params) if thread_id is None else session.runs.stream(thread_id, **params)
+        try:
+            async with stream as events:
+                async for event in events:
+                    one.note(event)
+            one.is_over = True
+        except Exception as error:
+            one.error = error
+
+    async def _by_hand(self, session: Session, threads: Any, seen: dict[str, Seen]) -> None:
+        (one,) = seen.values()
+        toolbox, thread_id = self.tools.toolbox(), threads[one.job]
+        try:
+            stream = session.runs.stream(thread_id, **self._params(one.job, thread_id), **self.options)
+            while True:
+                async with stream as events:
+                    one.submitting = False
+                    async for event in events:
+                        one.note(event)
+                if not isinstance(one.statuses[-1], ActionRequired):
+                    break
+                outputs = await toolbox.answer(one.statuses[-1].tool_calls, run_id=one.known.id)
+                stream = session.runs.stream_tool_outputs(one.known, outputs, **self.options)
+                one.submitting = True
+            one.is_over = True
+        except Exception as error:
+            one.error = error
+
+    async def _polled_by_hand(self, session: Session, threads: Any, seen: dict[str, Seen]) -> None:
+        (one,) = seen.values()
+        toolbox, thread_id = self.tools.toolbox(), threads[one.job]
+        try:
+            one.known = await session.runs.create(thread_id, **self._params(one.job, thread_id))
+            async with aclosing(session.runs.follow(one.known, **self.options)) as events:
+                async for event in events:
+                    one.note(event)
+                    if isinstance(event, ActionRequired):
+                        outputs = await toolbox.answer(event.tool_calls, run_id=event.run.id)
+                        one.submitting = True
+                        await session.runs.submit_tool_outputs(event.run, outputs)
+                        one.submitting = False
+            one.is_over = True
+        except Exception as error:
+            one.error = error
+
+    async def _batch(self, session: Session, threads: Any, seen: dict[str, Seen]) -> None:
+        jobs = [
+            {**self._params(job, thread_id), **({} if thread_id is None else {"thread_id": thread_id})}
+            for job, thread_id in threads.items()
+        ]
+        async with run_batch(session, jobs, workers=2, toolbox=self.tools.toolbox(), **self.options) as results:
+            async for result in results:
+                one = seen[result.job["metadata"]["job"]]
+                assert not one.is_over, f"two results for {one.job}"
+                one.known, one.error, one.is_over = result.run, result.error, True
+
+    # What must be true then.
+
+    async def _judge(self, seen: Seen, runs: list[Run]) -> Verdict:
+        calls = {key: count for key, count in self.tools.calls.items() if key.startswith(f"{seen.job}/")}
+        if len(runs) > 1:
+            kind = LATE if self.network.chosen["late"] + self.network.chosen["very late"] else "run twice"
+            return Verdict(kind, f"{seen.job}: {[run.id for run in runs]}")
+        if any(count > 1 for count in calls.values()):
+            return Verdict("tool called twice", f"{seen.job}: {calls}")
+        if problem := _bad_sequence(seen):
+            return Verdict("wrong events", f"{seen.job}: {problem}")
+        run = runs[0] if runs else None
+        if (
+            run is not None
+            and run.status == "cancelled"
+            and self.mode == "by hand"
+            and (seen.submitting or seen.is_over)
+        ):
+            return Verdict("cancelled between two streams", f"{seen.job}: {seen.error!r}")
+        if run is not None and (problem := await self._bad_text(seen, run)):
+            return Verdict("text differs", f"{seen.job}: {problem}")
+        verdict = _judge_end(seen, run, outputs_arrived=seen.submitting and await self._outputs_arrived(seen))
+        if verdict.kind == SOUND[0] and set(calls) != set(story(seen.job).calls):
+            return Verdict("tool not called", f"{seen.job}: {calls}")
+        return verdict
+
+    async def _outputs_arrived(self, seen: Seen) -> bool:
+        """Whether the server has the outputs whose submission failed."""
+        waiting = {call.id for call in seen.known.pending_tool_calls}
+        steps = self.world.direct.run_steps.list(seen.known)
+        return any(
+            [
+                call.function.output is not None
+                async for step in steps
+                for call in step.function_calls
+                if call.id in waiting
+            ]
+        )
+
+    async def _bad_text(self, seen: Seen, run: Run) -> str | None:
+        """How the texts differ from the thread's: those of a run that was reported to its end must be all of it."""
+        listing = self.world.direct.messages.list(run.thread_id, run_id=run.id, order="asc", limit=100)
+        texts = {message.id: message.text async for message in listing}
+        told = [text for text in story(seen.job).texts if text]
+        if run.status.is_terminal and run.status not in ("cancelled", "cancelling") and list(texts.values()) != told:
+            return f"the server has {list(texts.values())}, should have {told}"
+        if self.mode in ("follow", "complete", "polled by hand", "batch"):
+            return None
+        if seen.is_over and seen.texts != {id: text for id, text in texts.items() if text}:
+            return f"deltas {seen.texts}, thread {texts}"
+        for id, text in seen.texts.items():
+            if not texts.get(id, "").startswith(text):
+                return f"deltas {text!r} of {id}, thread {texts.get(id)!r}"
+        return None
+
+
+def _bad_sequence(seen: Seen) -> str | None:
+    """What is wrong with the events, if something is."""
+    statuses = [event.status for event in seen.statuses]
+    asked = [frozenset(call.id for call in e.tool_calls) for e in seen.statuses if isinstance(e, ActionRequired)]
+    ends = [index for index, event in enumerate(seen.statuses) if isinstance(event, RunEnded)]
+    if len(set(asked)) < len(asked):
+        return f"calls asked for twice: {asked}"
+    if ends and ends != [len(statuses) - 1]:
+        return f"ends at {ends} of {len(statuses)}"
+    if any(one == other != "requires_action" for one, other in pairwise(statuses)):
+        return f"a status twice: {statuses}"
+    return None
+
+
+def _judge_end(seen: Seen, run: Run | None, *, outputs_arrived: bool) -> Verdict:
+    """Whether what the caller was told is true, or admits not to know."""
+    error, said = seen.error, f"{seen.job}: {seen.error!r}, server: {run and run.status}"
+    if error is None:
+        if run is None or seen.known is None or not seen.known.status.is_terminal:
+            return Verdict("ended silently", f"{said}, told {seen.known and seen.known.status}")
+        same = (seen.known.id, seen.known.status) == (run.id, run.status) and seen.known.usage == run.usage
+        return Verdict(SOUND[0]) if same else Verdict("another outcome", f"{said}, told {seen.known.status}")
+    if not isinstance(error, OpenAIRunsError):
+        return Verdict("raised something else", said)
+    if isinstance(error, RunDeadlineError):
+        return Verdict("raised with doubt")
+    if isinstance(error, RunError):
+        same = run is not None and (error.run.id, error.run.status) == (run.id, run.status)
+        return Verdict(SOUND[0]) if same else Verdict("another outcome", f"{said}, told {error.run.status}")
+    if run is None:
+        return Verdict("raised, nothing was started")
+    is_doubt = getattr(error, "maybe_done", False)
+    if outputs_arrived and not is_doubt:
+        return Verdict("raised without doubt, outputs arrived", said)
+    if is_doubt:
+        return Verdict("raised with doubt")
+    return Verdict("raised, the run is known") if seen.known is not None else Verdict("raised without doubt", said)
+
+
+_MODES: dict[str, Any] = {
+    "follow": Lifecycle._follow,
+    "complete": Lifecycle._complete,
+    "stream": Lifecycle._stream,
+    "by hand": Lifecycle._by_hand,
+    "polled by hand": Lifecycle._polled_by_hand,
+    "batch": Lifecycle._batch,
+}
+
+
+async def live(
+    names: Iterable[str], note: Callable[[str, list[Verdict]], None] = lambda name, verdicts: None
+) -> tuple[Counter[str], list[str], Counter[str]]:
+    """Live these lifecycles: how many ended how, what was wrong, and which faults there were."""
+    outcomes: Counter[str] = Counter()
+    faults: Counter[str] = Counter()
+    defects: list[str] = []
+    async with world() as one_world:
+        for name in names:
+            lifecycle = Lifecycle(one_world, name)
+            verdicts = await lifecycle.run()
+            outcomes.update(verdict.kind for verdict in verdicts)
+            faults.update(lifecycle.network.chosen)
+            defects += [f"{v.kind} ({lifecycle.mode}): {v.detail}" for v in verdicts if v.is_defect]
+            note(name, verdicts)
+    return outcomes, defects, faults
