@@ -14,14 +14,15 @@ from openai_runs.server import LocalServer
 from openai_runs.session import Session
 from openai_runs.stores import MemoryStore
 from tests.chaos.lifecycles import AT_ONCE
-from tests.chaos.operations import Operation, Scene, backend
+from tests.chaos.operations import ENDLESS, Operation, Scene, backend
 from tests.chaos.watching import Watch, watching
 from tests.proxy import Proxy
 from tests.weather import QUICK, WEATHER
 
 #: How to cancel: by a scope of anyio's; by the task's own method while it waits; by that method just as the wait is
-#: over, when the result of the wait is there and lost.
-WAYS: Final = ("scope", "task", "late")
+#: over, when the result of the wait is there and lost; by that method, and once more where the task waits next, as who
+#: presses Ctrl-C twice does.
+WAYS: Final = ("scope", "task", "late", "twice")
 
 #: Attempts at one point, since how often an operation waits may differ between two attempts.
 _ATTEMPTS: Final = 20
@@ -46,8 +47,10 @@ class Cancelling:
     direct: Session
     assistant_id: str
 
-    async def find(self, operation: Operation, way: str, first: int = 1, step: int = 1) -> Findings:
-        """Cancel at each point, or at every so many of them."""
+    async def find(
+        self, operation: Operation, way: str, first: int = 1, step: int = 1, *, one_problem: bool = False
+    ) -> Findings:
+        """Cancel at each point, or at every so many of them; at most until there is a problem."""
         findings = Findings()
         findings.points = await self._attempt(operation, way, None, findings)
         findings.chosen = set(range(first, findings.points + 1, step))
@@ -56,6 +59,8 @@ class Cancelling:
                 await self._attempt(operation, way, point, findings)
                 if point in findings.hit:
                     break
+            if findings.problems and one_problem:
+                break
         return findings
 
     async def _attempt(self, operation: Operation, way: str, point: int | None, findings: Findings) -> int:
@@ -91,16 +96,12 @@ class Cancelling:
         """The new runs that somebody would have to finish."""
         new = [record.value async for record in self.store.everything(Run) if record.value.id not in known]
         for run in new:
-            latest = run
-            with anyio.move_on_after(0.2):  # only runs that are left on the server take so long
-                async with aclosing(self.direct.runs.follow(run, polling=QUICK)) as events:
-                    async for event in events:
-                        latest = event.run
-                        if latest.status == "requires_action":
-                            break
-            if not latest.status.is_terminal:
-                await self.direct.runs.cancel(latest)
-                return f"run left {latest.status}"
+            waits_for_ever = {"requires_action", "in_progress" if run.metadata.get("text") == ENDLESS else ""}
+            async with aclosing(self.direct.runs.follow(run, polling=QUICK)) as events:
+                async for event in events:
+                    if event.status in waits_for_ever:
+                        await self.direct.runs.cancel(event.run)
+                        return f"run left {event.status}"
         return None
 
 
@@ -131,6 +132,7 @@ class _Attempt:
     point: int | None
     task: "asyncio.Task[Any]" = field(init=False)
     was_cancelled: bool = False
+    was_cancelled_again: bool = False
     scope: anyio.CancelScope = field(factory=anyio.CancelScope)
 
     async def run(self, work: Callable[[], Any]) -> None:
@@ -139,6 +141,8 @@ class _Attempt:
             await anyio.lowlevel.checkpoint()  # what is shielded to its end is cancelled at the next one
 
     def at_point(self, number: int, awaited: Any) -> None:
+        if self.way == "twice" and self.was_cancelled and not self.was_cancelled_again:
+            self.was_cancelled_again = self.task.cancel()
         if number != self.point:
             return
         if self.way == "scope":

@@ -300,6 +300,8 @@ class Lifecycle:
         if run is not None and (problem := await self._bad_text(seen, run)):
             return Verdict("text differs", f"{seen.job}: {problem}")
         verdict = _judge_end(seen, run, outputs_arrived=seen.submitting and await self._outputs_arrived(seen))
+        if verdict.kind == "raised, the run is known" and self.options["polling"].outage and not seen.submitting:
+            return Verdict("gave up within an outage", f"{seen.job}: {seen.error!r}")
         if verdict.kind == SOUND[0] and set(calls) != set(story(seen.job).calls):
             return Verdict("tool not called", f"{seen.job}: {calls}")
         return verdict

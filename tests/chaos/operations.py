@@ -67,7 +67,8 @@ class Scene:
         return await anext(aiter(self.direct.messages.list((await self.thread()).id)))
 
     async def run(self, text: str = "How is the weather?") -> Run:
-        return await self.direct.runs.create((await self.thread(text)).id, assistant_id=self.assistant_id)
+        thread = await self.thread(text)
+        return await self.direct.runs.create(thread.id, assistant_id=self.assistant_id, metadata={"text": text})
 
     async def waiting(self) -> Run:
         """A run that waits for tool outputs."""
@@ -81,7 +82,8 @@ class Scene:
         return await self.direct.runs.complete(await self.run(), toolbox=self.toolbox, polling=QUICK)
 
     def job(self, text: str = "How is the weather?") -> dict[str, Any]:
-        return {"assistant_id": self.assistant_id, "thread": {"messages": [{"role": "user", "content": text}]}}
+        thread = {"messages": [{"role": "user", "content": text}]}
+        return {"assistant_id": self.assistant_id, "thread": thread, "metadata": {"text": text}}
 
 
 @frozen
@@ -227,8 +229,8 @@ async def stream_and_leave(scene: Scene, on_exit: OnExit) -> Work:
     thread = await scene.endless()
 
     async def work() -> None:
-        stream = scene.session.runs.stream(thread.id, assistant_id=scene.assistant_id, on_exit=on_exit)
-        async with stream as events:
+        params: Any = {"assistant_id": scene.assistant_id, "metadata": {"text": ENDLESS}, "on_exit": on_exit}
+        async with scene.session.runs.stream(thread.id, **params) as events:
             async for _ in events:
                 break
 
