@@ -154,7 +154,7 @@ class Lifecycle:
                 if in_use := session._transport._http.connector._acquired:
                     verdicts.append(Verdict("connection left", repr(in_use)))
                 await proxy.heal()
-                await session.assistants.retrieve(self.world.assistant_id)
+                verdicts += await self._next_request(session)
         # Where connections were refused, the request may not have come as far as the proxy.
         asked_to_cancel = "refused" in self.network.chosen or any(
             request.endswith("/cancel") for request in proxy.requests
@@ -163,9 +163,22 @@ class Lifecycle:
         for job, one in seen.items():
             verdicts.append(await self._judge(one, runs[job]))
             follows = one.error is not None and one.known is not None and self.options["on_exit"] == "cancel"
-            if follows and not asked_to_cancel and not all(run.status.is_terminal for run in runs[job]):
+            is_left = any(run.id == one.known.id and not run.status.is_terminal for run in runs[job] if one.known)
+            if follows and not asked_to_cancel and is_left:
                 verdicts.append(Verdict("not cancelled", f"{job}: {one.error!r}"))
         return verdicts
+
+    async def _next_request(self, session: Session) -> list[Verdict]:
+        """A session is of use after whatever happened. On a busy machine, the time for silence is short."""
+        error: Exception | None = None
+        for _ in range(20):
+            try:
+                await session.assistants.retrieve(self.world.assistant_id)
+            except OpenAIRunsError as failed:
+                error = failed
+            else:
+                return []
+        return [Verdict("next request failed", repr(error))]
 
     async def _thread(self, job: str) -> str | None:
         """A thread for the job; some jobs bring their own."""
