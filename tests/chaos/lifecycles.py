@@ -37,7 +37,7 @@ SOUND = (
 #: A second run, of a request that came after the client had looked for its run.
 LATE = "run twice, a request was late"
 #: A server whose clients ask again at once.
-AT_ONCE = PollHint(shortest=0.001, share=0.0, most=1e9)
+AT_ONCE = PollHint(shortest=0.001, share=0.0, max_rate=1e9)
 #: Seconds beyond a deadline, and for what has none: far more than is needed, far less than for ever.
 _PATIENCE = 20.0
 #: Seconds of silence after which a session gives up; the deadline must do so where there is one.
