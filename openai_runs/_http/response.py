@@ -1,10 +1,10 @@
 """Reads responses: status, headers and body in, a model or an error out. No I/O."""
 
-from collections.abc import Mapping
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import msgspec
-from attrs import frozen
+from attrs import evolve, frozen
 from yarl import URL
 
 from openai_runs import _wire
@@ -15,7 +15,6 @@ from openai_runs.errors import (
     TransportError,
     UnsupportedEndpointError,
     response_error_class,
-    snippet,
 )
 
 T = TypeVar("T")
@@ -36,11 +35,15 @@ class Response(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+    sent: Mapping[str, str]  #: the headers of its request
 
 
 @frozen
 class Reader:
-    """Reads the responses of one endpoint; hides secrets in all its errors."""
+    """Reads the responses of one endpoint.
+
+    All that a server says gets into errors by `Secrets.snippet`, and no error is raised from one that has more of it.
+    """
 
     base: str  #: the endpoint, for messages
     secrets: Secrets
@@ -58,19 +61,48 @@ class Reader:
             raise self.refusal(response, method, url)
         try:
             return _wire.load(response.body, into, strict=self.strict)
-        except ProtocolError as error:
-            unreadable = error
+        except ProtocolError:
+            pass
         if _is_cut_off(response):
             raise self.no_response("the connection broke within the body", method, url, maybe_done=True)
         # Outside the `except` block: `__context__` would keep the unredacted body, in which a key may be echoed.
-        raise self._protocol_error(response, unreadable)
+        reader = self.of_request(response.sent)
+        said = reader.secrets.snippet
+        content_type = said(response.headers.get("Content-Type", "no content type"))
+        content = f"{content_type}: {said(response.body)}" if response.body else "an empty body"
+        what = f"{self.base} answered {response.status} with a body that does not fit the API"
+        raise reader.misfit(response.body, into, what, f". It sent {content}", status=response.status)
+
+    def misfit(
+        self, data: bytes, into: type[Any], what: str, more: str = "", *, status: int | None = None
+    ) -> ProtocolError:
+        """The error for bytes that do not fit a model.
+
+        Args:
+            data: The bytes.
+            into: The model.
+            what: What does not fit.
+            more: The end of the message.
+            status: The status of the response, unless it is a stream.
+        """
+        text = data.decode(errors="replace")
+        hidden = self.secrets.hide(text)
+        try:
+            # Its error quotes parts of the values, so they are hidden before.
+            _wire.load(data if hidden == text else hidden, into, strict=self.strict)
+        except ProtocolError as error:
+            reason, paths = str(error), error.paths
+        else:
+            reason, paths = "a secret is in the wrong place", ()
+        body = self.secrets.snippet(data, _MAX_TEXT)
+        return ProtocolError(f"{what}: {reason}{more}", paths=paths, status=status, body=body)
 
     def refusal(self, response: Response, method: str, url: URL) -> ResponseError:
         """The error for a response whose status is not 2xx."""
-        hide = self.secrets.hide
-        headers = {name.lower(): hide(value) for name, value in response.headers.items()}
-        fields = self._error_fields(response.body)
-        body = hide(response.body.decode(errors="replace"))
+        reader = self.of_request(response.sent)
+        said = reader.secrets.snippet
+        headers = {name.lower(): said(value, _MAX_TEXT) for name, value in response.headers.items()}
+        fields = _error_fields(response.body, said)
         message = fields.get("message", "")
         cls = response_error_class(response.status)
         if 300 <= response.status < 400:
@@ -78,9 +110,9 @@ class Reader:
         elif response.status == 404 and _is_whole_path(message):
             cls = UnsupportedEndpointError
             hosted = URL(self.base).host == "api.openai.com"
-            text = f". {SHUTDOWN if hosted else _NOT_SPOKEN} It responded: {snippet(body) or 'nothing'}"
+            text = f". {SHUTDOWN if hosted else _NOT_SPOKEN} It responded: {said(response.body) or 'nothing'}"
         else:
-            text = f": {snippet(message, _MAX_TEXT) or snippet(body) or 'no body'}"
+            text = f": {message or said(response.body) or 'no body'}"
         request_id = headers.get("x-request-id")
         return cls(
             f"{method} {url.path} at {self.base}: {response.status}{text}"
@@ -92,48 +124,39 @@ class Reader:
             param=fields.get("param"),
             request_id=request_id,
             headers=headers,
-            body=snippet(body, _MAX_TEXT),
+            body=said(response.body, _MAX_TEXT),
         )
 
     def refusal_in_stream(self, url: URL, headers: Mapping[str, str], data: bytes) -> ResponseError:
         """The error for an ``error`` event of a stream."""
-        fields = self._error_fields(data)
-        body = self.secrets.hide(data.decode(errors="replace"))
+        said = self.secrets.snippet
+        fields = _error_fields(data, said)
         message = fields.get("message", "")
+        request_id = headers.get("x-request-id")
         return ResponseError(
-            f"POST {url.path} at {self.base} sent an error event: {snippet(message, _MAX_TEXT) or snippet(body)}",
+            f"POST {url.path} at {self.base} sent an error event: {message or said(data)}",
             status=None,
             message=message,
             type=fields.get("type"),
             code=fields.get("code"),
             param=fields.get("param"),
-            request_id=headers.get("x-request-id"),
-            body=snippet(body, _MAX_TEXT),
+            request_id=None if request_id is None else said(request_id),
+            body=said(data, _MAX_TEXT),
         )
 
     def no_response(self, problem: str, method: str, url: URL, *, maybe_done: bool) -> TransportError:
         """The error for a request without a response."""
         effect = "the request may have taken effect" if maybe_done and method != "GET" else "nothing was changed"
-        text = f"{method} {url.path} at {self.base}: {problem}; {effect}"
-        return TransportError(self.secrets.hide(text), maybe_done=maybe_done)
+        problem = self.secrets.snippet(problem, _MAX_TEXT)
+        return TransportError(f"{method} {url.path} at {self.base}: {problem}; {effect}", maybe_done=maybe_done)
 
     def broken(self, problem: str, url: URL) -> str:
         """The message for a stream whose connection broke."""
-        return self.secrets.hide(f"POST {url.path} at {self.base} broke off: {problem}")
+        return f"POST {url.path} at {self.base} broke off: {self.secrets.snippet(problem, _MAX_TEXT)}"
 
-    def _protocol_error(self, response: Response, error: ProtocolError) -> ProtocolError:
-        hide = self.secrets.hide
-        body = hide(response.body.decode(errors="replace"))
-        content_type = response.headers.get("Content-Type", "no content type")
-        content = f"{content_type}: {snippet(body)}" if body else "an empty body"
-        text = (
-            f"{self.base} answered {response.status} with a body that does not fit the API: {error}. It sent {content}"
-        )
-        paths = tuple(map(hide, error.paths))
-        return ProtocolError(hide(text), paths=paths, status=response.status, body=snippet(body, _MAX_TEXT))
-
-    def _error_fields(self, body: bytes) -> dict[str, str]:
-        return {name: self.secrets.hide(value) for name, value in _error_fields(body).items()}
+    def of_request(self, headers: Mapping[str, str]) -> Self:
+        """The reader for the response to one request, which knows the secrets among its headers."""
+        return evolve(self, secrets=self.secrets.of_request(headers))
 
 
 def _is_cut_off(response: Response) -> bool:
@@ -150,7 +173,7 @@ def _is_cut_off(response: Response) -> bool:
     return False
 
 
-def _error_fields(body: bytes) -> dict[str, str]:
+def _error_fields(body: bytes, said: Callable[[str, int], str]) -> dict[str, str]:
     """The API's error object, wrapped as documented or bare; empty if it is something else, such as a proxy's HTML."""
     try:
         parsed = _wire.decode(body)
@@ -160,7 +183,8 @@ def _error_fields(body: bytes) -> dict[str, str]:
         parsed = parsed.get("error", parsed)
     if not isinstance(parsed, dict) or not isinstance(parsed.get("message"), str):
         return {}
-    return {name: str(parsed[name]) for name in ("message", "type", "code", "param") if parsed.get(name) is not None}
+    names = [name for name in ("message", "type", "code", "param") if parsed.get(name) is not None]
+    return {name: said(str(parsed[name]), _MAX_TEXT) for name in names}
 
 
 def _is_whole_path(message: str) -> bool:

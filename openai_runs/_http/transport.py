@@ -66,7 +66,7 @@ class Transport:
             raise TypeError(f"api_key must be a string or an async function: got {type(api_key).__name__}")
         for name, value in headers.items():  # these win, whatever the case of their names
             self._headers[name] = _checked_header(name, value)
-        self._secrets = Secrets(self._headers)
+        self._secrets = Secrets(self._headers, query)
         self._reader = Reader(self._addresses.base, self._secrets, strict)
         self._timeout = timeout
         self._max_retries = max_retries
@@ -83,11 +83,17 @@ class Transport:
         """Where requests go, without a trailing slash."""
         return self._addresses.base
 
+    def redact(self, error: Exception) -> None:
+        """Hide secrets in an error about what the endpoint has sent; see `Secrets.redact`."""
+        self._secrets.redact(error)
+
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None, None]:
         """Open the connections; requests that are in progress at the end fail."""
         # Read once: with trust_env, aiohttp would read the environment (and ~/.netrc) for every request.
         self._proxy = self._addresses.proxy()
+        if self._proxy is not None:
+            self._secrets.add({"proxy-authorization": URL(self._proxy).password or ""})
         self._http = http = aiohttp.ClientSession(
             headers=self._headers,
             connector=aiohttp.TCPConnector(limit=self._max_connections),
@@ -151,15 +157,18 @@ class Transport:
         self, method: str, url: URL, into: type[T], *, data: bytes | None = None, on_response: OnResponse | None = None
     ) -> T:
         """Send a request once. See `request`."""
+        http_response = None
         try:
             http_response = await self._begin(method, url, data)
-            response = Response(http_response.status, http_response.headers, await http_response.read())
+            body = await http_response.read()
+            sent = http_response.request_info.headers
+            response = Response(http_response.status, http_response.headers, body, sent)
         except _BROKEN as error:
             lost = error
         else:
             return self._result(response, into, method, url, on_response)
         # Outside the `except` block: `__context__` would keep aiohttp's error, which has the request and its key.
-        raise self._no_response(lost, method, url) from _cause(lost)
+        raise self._no_response(lost, http_response, method, url)
 
     async def stream(
         self,
@@ -185,20 +194,19 @@ class Transport:
         return await Retry["ByteStream | T"](again, failure, find, repeatable=False).run(self._max_retries)
 
     async def _open(self, method: str, url: URL, into: type[T], data: bytes | None) -> "ByteStream | T":
+        http_response = None
         try:
             http_response = await self._begin(method, url, data, {"Accept": "text/event-stream"})
             status, headers = http_response.status, http_response.headers
             content_type = headers.get("Content-Type", "text/event-stream").lower()
             if status == 200 and content_type.startswith("text/event-stream"):
-                broken = partial(self._broken, url)
-                refusal = partial(self._reader.refusal_in_stream, url, headers)
-                return ByteStream(http_response, broken, refusal, strict=self._reader.strict)
-            response = Response(status, headers, await http_response.read())
+                return ByteStream(http_response, self._reader, url, self._timeout)
+            response = Response(status, headers, await http_response.read(), http_response.request_info.headers)
         except _BROKEN as error:
             lost = error
         else:
             return self._result(response, into, method, url, None)
-        raise self._no_response(lost, method, url) from _cause(lost)  # outside the `except` block, as in `send`
+        raise self._no_response(lost, http_response, method, url)  # outside the `except` block, as in `send`
 
     async def _begin(
         self, method: str, url: URL, data: bytes | None, headers: dict[str, str] | None = None
@@ -232,18 +240,17 @@ class Transport:
         self._secrets.add_token(token)
         return token
 
-    def _describe(self, error: Exception) -> str:
-        if isinstance(error, aiohttp.SocketTimeoutError):
-            return f"nothing came for {self._timeout} s"
-        text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-        return " ".join(text.split()) or type(error).__name__
-
-    def _no_response(self, error: Exception, method: str, url: URL) -> TransportError:
-        sent = not isinstance(error, _NOT_SENT)
-        return self._reader.no_response(self._describe(error), method, url, maybe_done=sent)
-
-    def _broken(self, url: URL, error: Exception) -> str:
-        return self._reader.broken(self._describe(error), url)
+    def _no_response(
+        self, error: Exception, response: aiohttp.ClientResponse | None, method: str, url: URL
+    ) -> TransportError:
+        sent = response or (error if isinstance(error, aiohttp.ClientResponseError) else None)
+        reader = self._reader.of_request(sent.request_info.headers if sent is not None else {})
+        problem = _describe(error, self._timeout)
+        lost = reader.no_response(problem, method, url, maybe_done=not isinstance(error, _NOT_SENT))
+        # No cause, if that has the key: such as aiohttp's errors that hold the request, or quote the server.
+        if not isinstance(error, aiohttp.ClientResponseError) and not reader.secrets.is_in(error):
+            lost.__cause__ = error
+        return lost
 
 
 @define
@@ -251,9 +258,9 @@ class ByteStream:
     """The body of a streamed response. The receiver has to close it."""
 
     _response: aiohttp.ClientResponse
-    _broken: Callable[[Exception], str]
-    refusal: Callable[[bytes], ResponseError]  #: makes the exception for an ``error`` event's data
-    strict: bool = field(default=True, kw_only=True)  #: how to read models in it; see `_wire.load`
+    _reader: Reader
+    _url: URL
+    _timeout: float  # for messages
     lost: str | None = field(default=None, init=False)  #: how the connection broke, if it did
 
     async def read(self) -> bytes:
@@ -261,8 +268,22 @@ class ByteStream:
         try:
             return await self._response.content.readany()
         except _BROKEN as error:
-            self.lost = self._broken(error)
+            self.lost = self.reader.broken(_describe(error, self._timeout), self._url)
             return b""
+
+    @property
+    def strict(self) -> bool:
+        """How to read models in it; see `_wire.load`."""
+        return self._reader.strict
+
+    @property
+    def reader(self) -> Reader:
+        """Makes the errors for what the stream says."""
+        return self._reader.of_request(self._response.request_info.headers)
+
+    def refusal(self, data: bytes) -> ResponseError:
+        """The error for the data of an ``error`` event."""
+        return self.reader.refusal_in_stream(self._url, self._response.headers, data)
 
     def close(self) -> None:
         """Close the connection, unless the response is complete."""
@@ -297,6 +318,8 @@ async def _without_auto_retry(
         raise aiohttp.ClientConnectionError(str(error)) from error
 
 
-def _cause(error: Exception) -> Exception | None:
-    """The cause to raise from: none for aiohttp's errors that hold the request, and with it the key."""
-    return None if isinstance(error, aiohttp.ClientResponseError) else error
+def _describe(error: Exception, timeout: float) -> str:
+    if isinstance(error, aiohttp.SocketTimeoutError):
+        return f"nothing came for {timeout} s"
+    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return " ".join(text.split()) or type(error).__name__

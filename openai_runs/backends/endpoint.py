@@ -1,6 +1,6 @@
 """The HTTP side of a live model: connections, requests, and responses that are read while they arrive."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Final, Protocol
 
@@ -9,7 +9,7 @@ import anyio
 from openai_runs._http.sse import Decoder, Frame
 from openai_runs._http.transport import ApiKey, ByteStream, Transport
 from openai_runs.backends.model_backend import BackendEvent
-from openai_runs.backends.stream_reading import CutError
+from openai_runs.backends.stream_reading import CutError, StreamError
 
 #: Seconds to wait for the end of the response after its last event; a fully read response frees its connection.
 _DRAIN_TIMEOUT: Final = 0.1
@@ -86,13 +86,11 @@ class Endpoint:
         url = self._transport.url(path, query, **ids)
         method = "GET" if body is None else "POST"
         opened = await self._transport.stream(url, dict[str, Any], body=body, method=method)
-        if not isinstance(opened, ByteStream):
-            for event in reader.feed_response(opened):
-                yield event
-            for event in reader.end():
-                yield event
-            return
         try:
+            if not isinstance(opened, ByteStream):
+                for event in _read_whole(opened, reader):
+                    yield event
+                return
             async with aclosing(_read_frames(opened, reader)) as chunks:
                 async for frames in chunks:
                     for name, data in frames:
@@ -104,8 +102,12 @@ class Endpoint:
                 yield event
             with anyio.move_on_after(_DRAIN_TIMEOUT):
                 await opened.read()
+        except StreamError as error:  # it quotes the endpoint, which may echo its key
+            self._transport.redact(error)
+            raise
         finally:
-            opened.close()
+            if isinstance(opened, ByteStream):
+                opened.close()
 
     async def request(self, method: str, path: str, **ids: str) -> dict[str, Any]:
         """Send a request without a body.
@@ -114,6 +116,11 @@ class Endpoint:
             TransportError, ResponseError, ProtocolError: There is no response, or it reports an error.
         """
         return await self._transport.request(method, self._transport.url(path, **ids), dict[str, Any])
+
+
+def _read_whole(response: Mapping[str, Any], reader: Reader) -> Iterator[BackendEvent]:
+    yield from reader.feed_response(response)
+    yield from reader.end()
 
 
 async def _read_frames(opened: ByteStream, reader: Reader) -> AsyncGenerator[list[Frame]]:

@@ -9,7 +9,7 @@ import anyio
 from openai_runs import _wire
 from openai_runs._http.sse import Decoder, Frame
 from openai_runs._http.transport import ByteStream
-from openai_runs.errors import ProtocolError, snippet
+from openai_runs.errors import ProtocolError
 from openai_runs.events import UnknownEvent
 from openai_runs.following.follower import Follower
 from openai_runs.models.delta import MessageDelta, RunStepDelta
@@ -106,13 +106,16 @@ class EventStream:
 
     def load(self, frame: Frame, model: type[ModelT]) -> ModelT:
         """The data of a frame, as the given model."""
+        payload: ModelT | None
         try:
             payload = _wire.load(frame[1], model, strict=self.strict)
-        except ProtocolError as error:
+        except ProtocolError:
+            payload = None
+        if payload is None:  # outside the `except` block, whose error has the unredacted data
             self._raise_if_error(frame, _json_or_text(frame[1]))
-            number = self._frames_before + self._frames.index(frame) + 1
-            text = f"event {number} of the stream, {frame[0].decode(errors='replace')}: {error}"
-            raise ProtocolError(text, paths=error.paths, body=snippet(frame[1])) from error
+            number, reader = self._frames_before + self._frames.index(frame) + 1, self._stream.reader
+            what = f"event {number} of the stream, {reader.secrets.snippet(frame[0])}"
+            raise reader.misfit(frame[1], model, what)
         if payload.extra:
             self._raise_if_error(frame, payload.extra)
         return payload

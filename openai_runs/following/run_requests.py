@@ -105,6 +105,10 @@ class RunRequests:
 
         self._find = newest
 
+    def redact(self, error: Exception) -> None:
+        """See `Transport.redact`."""
+        self._transport.redact(error)
+
     async def retrieve(self, on_response: OnResponse | None = None) -> Run:
         """See `RunsService.retrieve`."""
         if self._url is None and self._find is not None and (found := await self._find()) is not None:

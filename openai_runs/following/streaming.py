@@ -1,7 +1,7 @@
 """`RunStream`: one iterator over a run's events, from server-sent events, or from polls while there is no stream."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, Self
 
@@ -86,12 +86,14 @@ class RunStream(anyio.AsyncContextManagerMixin):
     @property
     def messages(self) -> tuple[Message, ...]:
         """The messages that the run has written so far, deltas included."""
-        return self._transcript.messages
+        with self._redacted():
+            return self._transcript.messages
 
     @property
     def steps(self) -> tuple[RunStep, ...]:
         """The steps that the run has taken so far, deltas included."""
-        return self._transcript.steps
+        with self._redacted():
+            return self._transcript.steps
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
         if self._events is None:
@@ -222,15 +224,16 @@ class RunStream(anyio.AsyncContextManagerMixin):
 
     def _decode_frames(self, stream: EventStream, frames: list[Frame]) -> Iterator[StreamEvent]:
         """Decode frames lazily, so that `messages` and `steps` are never ahead of the events."""
-        for frame in frames:
-            if frame[0] == MESSAGE_DELTA and (text := read_text_delta(frame[1])) is not None:
-                delta, index, value = text
-                self._transcript.add_text(delta.id, index, value)
-                yield delta
-            else:
-                yield from self._decode_frame(stream, frame)
-                if stream.done:
-                    return
+        with self._redacted():
+            for frame in frames:
+                if frame[0] == MESSAGE_DELTA and (text := read_text_delta(frame[1])) is not None:
+                    delta, index, value = text
+                    self._transcript.add_text(delta.id, index, value)
+                    yield delta
+                else:
+                    yield from self._decode_frame(stream, frame)
+                    if stream.done:
+                        return
 
     def _decode_frame(self, stream: EventStream, frame: Frame) -> Iterable[StreamEvent]:
         """Decode one frame, and update the run's state."""
@@ -286,7 +289,17 @@ class RunStream(anyio.AsyncContextManagerMixin):
                 yield (change,)
 
     def _catch_up(self, messages: list[Message], steps: list[RunStep]) -> Iterator[StreamEvent]:
-        return self._transcript.catch_up(*_from_answered_step(self._answered, messages, steps))
+        with self._redacted():
+            yield from self._transcript.catch_up(*_from_answered_step(self._answered, messages, steps))
+
+    @contextmanager
+    def _redacted(self) -> Iterator[None]:
+        """Hide secrets in the errors of deltas that do not merge, which quote them as they came."""
+        try:
+            yield
+        except ProtocolError as error:
+            self._follower.requests.redact(error)
+            raise
 
 
 def _from_answered_step(

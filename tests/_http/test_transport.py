@@ -6,16 +6,17 @@ import gzip
 import json
 import logging
 import pickle
-import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 import pytest
 import stamina
 from yarl import URL
 
+from openai_runs._http.response import Response
 from openai_runs._http.transport import Transport
 from openai_runs._wire import dump
 from openai_runs.errors import (
@@ -32,8 +33,12 @@ from openai_runs.errors import (
     TransportError,
     UnsupportedEndpointError,
 )
+from openai_runs.following.polling import Polling
+from openai_runs.following.streaming import RunStream
 from openai_runs.session import Session
+from tests.following.story import CREATED, EMPTY, IDS, framed, run, stream
 from tests.samples import EXAMPLES
+from tests.shown import shown
 from tests.stub import CUT, NEVER, RESET, Reply, Request, Stub, error, reply
 
 pytestmark = pytest.mark.anyio
@@ -168,6 +173,22 @@ class TestRequests:
                     tasks.start_soon(partial(session.runs.retrieve, thread_id="thread_1", run_id="run_1"))
             assert stub.connections <= 3
         await stub.disconnected()
+
+
+async def failure(call: Awaitable[Any]) -> Exception | None:
+    try:
+        await call
+    except Exception as error:
+        return error
+    return None
+
+
+async def read(stream: RunStream) -> None:
+    """Read a stream to its end, and what it has merged."""
+    async with stream as events:
+        async for _ in events:
+            assert events.messages is not None
+            assert events.steps is not None
 
 
 async def fresh() -> str:
@@ -405,14 +426,6 @@ class TestSecrets:
     """The key is in no message, `repr`, attribute, traceback or log."""
 
     @staticmethod
-    def shown(caught: BaseException) -> str:
-        seen, texts = caught, []
-        while seen is not None:
-            texts += [str(seen), repr(seen), repr(vars(seen)), str(getattr(seen, "__notes__", ""))]
-            seen = seen.__cause__ or seen.__context__
-        return "\n".join([*texts, *traceback.format_exception(caught)])
-
-    @staticmethod
     def echo(request: Request) -> dict[str, str]:
         return dict(request.headers) | {"quoted": request.headers.get("authorization", "").replace("/", "\\/")}
 
@@ -444,9 +457,136 @@ class TestSecrets:
                 assert KEY not in repr(session) + repr(session.runs) + repr(session._transport)
                 with pytest.raises(OpenAIRunsError) as caught:
                     await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
-            assert KEY not in self.shown(caught.value)
-            assert "***" in self.shown(caught.value)
+            assert KEY not in shown(caught.value)
+            assert "***" in shown(caught.value)
         assert KEY not in caplog.text + "".join(str(vars(record)) for record in caplog.records)
+
+    @pytest.mark.parametrize("before", [0, 30, 40, 50, 270, 280, 290, 1970, 1990])
+    @pytest.mark.parametrize(("provided", "strict"), [(False, False), (True, True)])
+    async def test_echoed_where_it_is_cut(
+        self, provided: bool, strict: bool, before: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Wherever a text is cut, and whatever is wrong with it, no part of the key remains."""
+        caplog.set_level(logging.DEBUG)
+
+        async def provide() -> str:
+            return KEY
+
+        padding = "x" * before
+        wire = json.dumps(padding + KEY)
+
+        def events(*texts: str) -> Reply:
+            return Reply(reply("".join(texts).encode(), content_type="text/event-stream").data, "close")
+
+        def event(name: str, data: str) -> str:
+            return f"event: {name}\ndata: {data}\n\n"
+
+        created = event("thread.run.created", json.dumps(RUN | {"status": "queued"}))
+        message = json.loads((EXAMPLES / "objects/MessageObject.json").read_text()) | {"status": "in_progress"}
+        opened = created + event("thread.message.created", json.dumps(message | {"content": []}))
+        wrong = [{"index": 0, "type": "text", "text": {"value": [padding + KEY]}}]
+        change = {"id": message["id"], "object": "thread.message.delta", "delta": {"content": wrong}}
+        chunked = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nTransfer-Encoding: chunked\r\n\r\n%b%b\r\n"
+        bad_chunk = (padding + KEY).encode()
+        answers = {
+            "a value": reply(RUN | {"status": [padding + KEY]}),
+            "a key": reply([{padding + KEY: 1}]),
+            "not JSON": reply(f"{padding}{KEY}".encode(), content_type="text/plain"),
+            "cut JSON": reply(wire.encode()[:-1]),
+            "a list": reply({"data": [padding + KEY], "has_more": False}),
+            "content type": reply(b"?", content_type=padding + KEY),
+            "an error": error(400, padding + KEY),
+            "a proxy's page": reply(f"{padding}{KEY}".encode(), 502),
+            "escaped": reply(f"{padding}{KEY}".replace("/", "\\/").encode(), 502),
+            "encoded": reply(f"{padding}{quote(KEY, '')}".encode(), 502),
+            "no such path": reply(f"{padding}{KEY}".encode(), 404),
+            "a header": reply(b"", 307, location=padding + KEY, x_request_id=padding + KEY),
+            "status line": Reply(f"HTTP/1.1 {padding}{KEY}\r\n\r\n".encode(), "close"),
+            "chunk": Reply(chunked % (b"text/plain", b"", bad_chunk), "close"),
+            "event": events(event("thread.run.created", json.dumps(RUN | {"status": [padding + KEY]}))),
+            "event name": events(event(f"thread.run.{padding}{KEY}", "{"), event("error", "{")),
+            "event of no JSON": events(event("thread.run.created", padding + KEY)),
+            "error event": events(event("error", json.dumps({"message": padding + KEY, "code": KEY}))),
+            "other error event": events(event("error", wire)),
+            "deltas": events(opened, event("thread.message.delta", json.dumps(change))),
+            "merged": events(
+                opened, event("thread.message.delta", json.dumps(change)), event("thread.message.in_progress", "[7]")
+            ),
+            "chunk of a stream": Reply(chunked % (b"text/event-stream", b"", bad_chunk), "close"),
+        }
+        for name, answer in answers.items():
+            async with (
+                Stub(*[answer] * 9) as stub,
+                stub.session(api_key=provide if provided else KEY, max_retries=1, strict=strict) as session,
+            ):
+                stream = session.runs.stream("thread_1", assistant_id="asst_1", polling=Polling(outage=0))
+                found = [await failure(call) for call in (
+                    session.runs.retrieve(thread_id="thread_1", run_id="run_1"),
+                    session.runs.create("thread_1", assistant_id="asst_1"),
+                    session.threads.delete("thread_1"),
+                    session.runs.list("thread_1").page(),
+                    read(stream),
+                    session.runs.complete(thread_id="thread_1", run_id="run_1", polling=Polling(outage=0)),
+                )]  # fmt: skip
+                assert any(found), name
+                for one in filter(None, found):
+                    assert isinstance(one, OpenAIRunsError)
+                    assert KEY[:9] not in shown(one), name
+                    assert KEY[:9] not in shown(pickle.loads(pickle.dumps(one))), name
+        assert KEY[:9] not in caplog.text + "".join(str(vars(record)) for record in caplog.records)
+
+    @pytest.mark.parametrize("before", [0, 270, 290])
+    async def test_echoed_in_deltas(self, before: int) -> None:
+        """Nor is it in the error for deltas that do not merge, whether they are read or only polled over."""
+        created = {"id": "msg_1", **IDS, "role": "assistant", "status": "in_progress", "content": []}
+        change = {"id": "msg_1", "delta": {"thread_id": ["x" * before + KEY]}}
+        events = (CREATED, ("thread.message.created", created), ("thread.message.delta", change))
+        answers = (
+            stream(*framed(*events)),
+            reply(run("completed")),
+            EMPTY,
+            reply({"data": [created], "has_more": False}),
+        )
+        async with (
+            Stub(*answers) as stub,
+            stub.session(api_key=KEY) as session,
+            session.runs.stream("thread_1", assistant_id="asst_1") as seen,
+        ):
+            with pytest.raises(ProtocolError, match=r"thread_id") as caught:
+                async for _ in seen:
+                    pass
+            assert KEY[:9] not in shown(caught.value)
+            with pytest.raises(ProtocolError, match=r"thread_id") as caught:
+                assert seen.messages
+            assert KEY[:9] not in shown(caught.value)
+
+    async def test_an_old_token(self) -> None:
+        """The token of a slow request is hidden however many others came after it; so is a proxy's password."""
+        tokens = iter(f"token-of-{number:03}-{number}" for number in range(100))
+
+        async def provide() -> str:
+            return next(tokens)
+
+        def answer(request: Request) -> Reply:
+            return reply(request.raw, 400) if request.target.endswith("/slow") else reply(RUN)
+
+        async with Stub(answer) as stub, stub.session(api_key=provide) as session:
+            slow = session._transport._begin("GET", session._transport.url("/slow"), None)
+            response = await slow
+            for _ in range(20):
+                await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
+            body, sent = await response.read(), response.request_info.headers
+        refusal = session._transport._reader.refusal(Response(400, {}, body, sent), "GET", response.url)
+        assert "token-of-000" in body.decode()
+        assert "token-of" not in shown(refusal)
+
+    async def test_secrets_of_one_request(self) -> None:
+        """Secrets in the default query and in a proxy's address are hidden, too."""
+        query = {"subscription-key": "azure/secret"}
+        async with Stub(lambda request: reply(request.raw, 400)) as stub:
+            with pytest.raises(BadRequestError) as caught:
+                await retrieve(stub, default_query=query)
+        assert "azure" not in shown(caught.value)
 
     async def test_other_secrets(self) -> None:
         """Keys in other headers are hidden, too; short values are not taken for keys."""
@@ -454,8 +594,8 @@ class TestSecrets:
         async with Stub(lambda request: reply(request.raw, 400)) as stub:
             with pytest.raises(BadRequestError) as caught:
                 await retrieve(stub, default_headers=headers, api_key=None)
-        assert "azure-secret" not in self.shown(caught.value)
-        assert "abcdef" not in self.shown(caught.value)
+        assert "azure-secret" not in shown(caught.value)
+        assert "abcdef" not in shown(caught.value)
         assert "/v1/threads/" in caught.value.body
         assert "X-Auth: 123" in caught.value.body
 
@@ -464,7 +604,7 @@ class TestSecrets:
         async with Stub(Reply(b"HTTP/9.9 what\r\n\r\n", "close")) as stub:
             with pytest.raises(TransportError) as caught:
                 await retrieve(stub, api_key=KEY, max_retries=0)
-        assert KEY not in self.shown(caught.value)
+        assert KEY not in shown(caught.value)
         assert caught.value.maybe_done
 
 
@@ -637,7 +777,7 @@ class TestProxies:
                 await self.ask("https://endpoint.invalid/v1")
         assert not caught.value.maybe_done
         assert stub.requests[0].method == "CONNECT"
-        assert "pass-word" not in TestSecrets.shown(caught.value)
+        assert "pass-word" not in shown(caught.value)
 
     async def test_not_http(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Proxies other than HTTP ones are refused."""
@@ -655,7 +795,7 @@ class TestProxies:
         with pytest.raises(TransportError, match=rf"127\.0\.0\.1:{stub.port}") as caught:
             await self.ask("http://endpoint.invalid/v1")
         assert not caught.value.maybe_done
-        assert "pass-word" not in TestSecrets.shown(caught.value)
+        assert "pass-word" not in shown(caught.value)
 
 
 def test_addresses_are_values() -> None:

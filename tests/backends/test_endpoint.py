@@ -1,13 +1,14 @@
-"""`Endpoint`: when a response is complete, and when its connection is closed."""
+"""`Endpoint`: when a response is complete, when its connection is closed, and what its errors do not show."""
 
 import anyio
 import pytest
 
 from openai_runs.backends.model_backend import Detached
-from tests.backends.live_calls import answer, ask, backend_at, whole
+from tests.backends.live_calls import answer, ask, backend_at, failure, whole
 from tests.backends.model_stub import ModelStub, stream
 from tests.backends.requests import a_request
-from tests.backends.streams import wire
+from tests.backends.streams import event, wire
+from tests.shown import shown
 from tests.stub import NEVER, reply
 
 pytestmark = pytest.mark.anyio
@@ -44,3 +45,20 @@ async def test_a_stream_that_is_cut_after_the_last_word_is_complete(kind: str) -
 async def test_a_stream_without_its_last_line_break_is_complete(kind: str) -> None:
     body = b"".join(wire(whole(kind))).removesuffix(b"\n\n")
     assert (await answer(ModelStub(reply(body, content_type="text/event-stream")), kind)).text == "Hello there"
+
+
+@pytest.mark.parametrize("before", [0, 70, 80, 86, 90])
+async def test_an_echoed_key(kind: str, before: int, caplog: pytest.LogCaptureFixture) -> None:
+    """The key that an endpoint echoes is in no error and no log record, however the text around it is cut."""
+    text = "x" * before + "sk-of-the-tests"
+    wrong = {"choices": text, "type": "response.created", "response": text}
+    answers = {
+        "no JSON": stream([("message", text.encode())]),
+        "error": stream([event({"type": "error", "error": {"message": text}, "message": text}, "error")]),
+        "wrong type": stream([event(wrong)]),
+        "whole": reply({"choices": text, "output": text}),
+    }
+    for name, one in answers.items():
+        told = await failure(ModelStub(one), kind, max_retries=0)
+        assert "sk-of-th" not in shown(told), name
+    assert "sk-of-th" not in caplog.text

@@ -9,7 +9,10 @@ from typing import Any
 import anyio
 import pytest
 from attrs import define
+from yarl import URL
 
+from openai_runs._http.redaction import Secrets
+from openai_runs._http.response import Reader
 from openai_runs._http.transport import ByteStream
 from openai_runs._wire import load
 from openai_runs.errors import BadRequestError, RunDeadlineError, RunStuckError, TransportError
@@ -239,7 +242,7 @@ class TestLeavingWhileOpening:
         async def start() -> ByteStream:
             opening.set()
             await go.wait()
-            return ByteStream(Pieces(iter(framed(CREATED))), None, None)  # type: ignore[arg-type]
+            return byte_stream(*framed(CREATED))
 
         async with Stub(reply(run("cancelling"))) as stub, stub.session() as session:
             requests = RunRequests(session._transport, "the run")
@@ -365,11 +368,17 @@ class Pieces:
         pass
 
 
+def byte_stream(*pieces: bytes) -> ByteStream:
+    response: Any = Pieces(iter(pieces))
+    url = URL("http://localhost/v1")
+    return ByteStream(response, Reader(str(url), Secrets()), url, 0.0)
+
+
 def stream_of(*pieces: bytes, polling: Polling = QUICK) -> RunStream:
     """A stream that arrives in these chunks."""
 
     async def start() -> ByteStream:
-        return ByteStream(Pieces(iter(pieces)), None, None)  # type: ignore[arg-type]
+        return byte_stream(*pieces)
 
     requests = RunRequests(Session("http://localhost/v1")._transport, "the run")
     return RunStream(Follower(requests, None, polling=polling), start)

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from openai_runs import dump, load
+from openai_runs._http.redaction import Secrets
+from openai_runs._http.response import Reader
 from openai_runs._http.transport import ByteStream
 from openai_runs._wire import liberal
 from openai_runs.errors import ProtocolError
@@ -136,8 +139,8 @@ async def test_streams(name: str, logged: set[tuple[str, str, str]]) -> None:
     """Each event is read as what it is; each oddity is logged once; messages and steps merge."""
     expected = header(STREAMS[name])
     response: Any = Pieces(STREAMS[name])
-    unused: Any = None
-    stream = EventStream(ByteStream(response, unused, unused, strict=False))
+    url = URL("http://localhost/v1")
+    stream = EventStream(ByteStream(response, Reader(str(url), Secrets(), strict=False), url, 0.0))
     follower = Follower(RunRequests(Session("http://localhost/v1")._transport, "the run"), None)
     events: list[Model] = []
     while (frames := await stream.next_frames(follower)) is not None:
