@@ -25,6 +25,9 @@ SHUTDOWN: Final = (
     "or one inside this process (openai_runs.server.LocalServer)."
 )
 _NOT_SPOKEN: Final = "This endpoint does not speak the Assistants API, or base_url is wrong (it often ends in /v1)."
+#: Bytes of a response that are read, after decompression. The largest that the API has is a page of 100 run steps, each
+#: with tool outputs of 512 kB.
+MAX_BODY: Final = 64 * 1024 * 1024
 #: Characters of a server's message or body that an error keeps.
 _MAX_TEXT: Final = 2000
 
@@ -59,6 +62,10 @@ class Reader:
         """
         if not 200 <= response.status < 300:
             raise self.refusal(response, method, url)
+        if len(response.body) > MAX_BODY:
+            text = f"{self.base} answered {response.status} with a body of more than {MAX_BODY} bytes, the limit"
+            body = self.of_request(response.sent).secrets.snippet(response.body, _MAX_TEXT)
+            raise ProtocolError(text, status=response.status, body=body)
         try:
             return _wire.load(response.body, into, strict=self.strict)
         except ProtocolError:

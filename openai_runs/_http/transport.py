@@ -19,7 +19,7 @@ from yarl import URL
 from openai_runs import _wire
 from openai_runs._http.addresses import Addresses, below
 from openai_runs._http.redaction import Secrets
-from openai_runs._http.response import Reader, Response
+from openai_runs._http.response import MAX_BODY, Reader, Response
 from openai_runs._http.retries import FAILURES, Retry
 from openai_runs.errors import ResponseError, TransportError
 
@@ -160,9 +160,7 @@ class Transport:
         http_response = None
         try:
             http_response = await self._begin(method, url, data)
-            body = await http_response.read()
-            sent = http_response.request_info.headers
-            response = Response(http_response.status, http_response.headers, body, sent)
+            response = await _read(http_response)
         except _BROKEN as error:
             lost = error
         else:
@@ -197,11 +195,10 @@ class Transport:
         http_response = None
         try:
             http_response = await self._begin(method, url, data, {"Accept": "text/event-stream"})
-            status, headers = http_response.status, http_response.headers
-            content_type = headers.get("Content-Type", "text/event-stream").lower()
-            if status == 200 and content_type.startswith("text/event-stream"):
+            content_type = http_response.headers.get("Content-Type", "text/event-stream").lower()
+            if http_response.status == 200 and content_type.startswith("text/event-stream"):
                 return ByteStream(http_response, self._reader, url, self._timeout)
-            response = Response(status, headers, await http_response.read(), http_response.request_info.headers)
+            response = await _read(http_response)
         except _BROKEN as error:
             lost = error
         else:
@@ -316,6 +313,24 @@ async def _without_auto_retry(
         raise
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
         raise aiohttp.ClientConnectionError(str(error)) from error
+
+
+async def _read(response: aiohttp.ClientResponse) -> Response:
+    """Read the body, but not much more of it than `MAX_BODY` bytes: it may be compressed a thousandfold."""
+    # Not `response.read()`, which decompresses without a limit. Pieces are at most a few hundred kB.
+    content = response.content
+    try:
+        pieces = [await content.readany()]
+        size = len(pieces[0])
+        while size <= MAX_BODY and not content.at_eof():
+            pieces.append(await content.readany())
+            size += len(pieces[-1])
+        if size > MAX_BODY:
+            response.close()
+    except BaseException:  # cancellation, too: the connection cannot be used again
+        response.close()
+        raise
+    return Response(response.status, response.headers, b"".join(pieces), response.request_info.headers)
 
 
 def _describe(error: Exception, timeout: float) -> str:

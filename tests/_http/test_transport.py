@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 import pickle
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable
 from functools import partial
 from typing import Any
@@ -16,6 +17,8 @@ import pytest
 import stamina
 from yarl import URL
 
+from openai_runs._http import response as response_reader
+from openai_runs._http import transport
 from openai_runs._http.response import Response
 from openai_runs._http.transport import Transport
 from openai_runs._wire import dump
@@ -321,6 +324,72 @@ class TestAnswers:
         async with Stub(reply(b"", 302)) as stub, stub.session() as session:
             with pytest.raises(ResponseError, match="302, a redirect to nowhere, which is not followed"):
                 await session.threads.create()
+
+
+class TestHugeResponses:
+    """What is read of a response is bounded, after decompression, and while it is read."""
+
+    @pytest.fixture(autouse=True)
+    def megabyte(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in (response_reader, transport):
+            monkeypatch.setattr(module, "MAX_BODY", 1_000_000)
+
+    @pytest.fixture
+    def bomb(self) -> bytes:
+        return gzip.compress(b" " * 200_000_000, compresslevel=1)
+
+    async def peak(self, call: Awaitable[Any]) -> tuple[Exception, int]:
+        """The error that a call raises, and the most memory that it took."""
+        tracemalloc.start()
+        try:
+            error = await failure(call)
+            assert error is not None
+            return error, tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    async def test_a_bomb(self, bomb: bytes) -> None:
+        """A compressed response is not decompressed beyond the limit, which the error names; it is not repeated."""
+        answer = reply(bomb, content_encoding="gzip", content_type="application/json")
+        async with Stub(answer, answer) as stub, stub.session() as session:
+            error, memory = await self.peak(session.runs.retrieve(thread_id="thread_1", run_id="run_1"))
+            assert isinstance(error, ProtocolError)
+            assert str(error).endswith("answered 200 with a body of more than 1000000 bytes, the limit")
+            assert memory < 20_000_000
+            await stub.disconnected()
+        assert len(stub.requests) == 1
+
+    async def test_a_refusal(self, bomb: bytes) -> None:
+        """An error status is reported as itself, whatever the size of its body."""
+        async with Stub(reply(bomb, 400, content_encoding="gzip")) as stub, stub.session() as session:
+            error, memory = await self.peak(session.threads.create())
+        assert isinstance(error, BadRequestError)
+        assert memory < 20_000_000
+
+    @pytest.mark.parametrize("bad", [b"data: %b", b"event: thread.run.queued\ndata: {}%b\n\n"])
+    async def test_a_stream(self, bad: bytes) -> None:
+        """A compressed stream has the decoder's limit for an event, and takes no more memory."""
+        bomb = gzip.compress(bad % (b" " * 200_000_000), compresslevel=1)
+        async with (
+            Stub(reply(bomb, content_encoding="gzip", content_type="text/event-stream")) as stub,
+            stub.session() as session,
+        ):
+            error, memory = await self.peak(read(session.runs.stream("thread_1", assistant_id="asst_1")))
+            assert isinstance(error, ProtocolError)
+            assert "more than 16777216 bytes" in str(error)
+            assert memory < 80_000_000
+            await stub.disconnected()
+
+    @pytest.mark.parametrize("size", [0, 1, 999_999, 1_000_000])
+    async def test_up_to_the_limit(self, size: int) -> None:
+        """A body of the size of the limit is read, in as many pieces as it comes, and its connection is used again."""
+        body = json.dumps(RUN).encode()
+        plain = reply(body + b" " * max(size - len(body), 0), content_type="application/json")
+        packed = reply(gzip.compress(body.ljust(size)), content_encoding="gzip")
+        async with Stub(plain, packed, plain) as stub, stub.session() as session:
+            for _ in range(3):
+                assert (await session.runs.retrieve(thread_id="thread_1", run_id="run_1")).id == RUN["id"]
+        assert stub.connections == 1
 
 
 class TestErrors:
@@ -801,7 +870,7 @@ class TestProxies:
 def test_addresses_are_values() -> None:
     """URLs are made without a connection."""
     options = {"headers": {}, "query": {}, "timeout": 1.0, "max_retries": 0, "max_connections": 1}
-    transport = Transport("http://host/", None, **options)
-    url = transport.url("/threads/{thread_id}", thread_id="a b")
+    endpoint = Transport("http://host/", None, **options)
+    url = endpoint.url("/threads/{thread_id}", thread_id="a b")
     assert url == URL("http://host/threads/a%20b", encoded=True)
-    assert str(transport.below(url, "runs")) == "http://host/threads/a%20b/runs"
+    assert str(endpoint.below(url, "runs")) == "http://host/threads/a%20b/runs"
