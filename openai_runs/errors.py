@@ -43,7 +43,13 @@ __all__ = [
 
 
 class OpenAIRunsError(Exception):
-    """The base class of this library's errors."""
+    """The base class of this library's errors.
+
+    Attributes:
+        maybe_done: Whether a request that was to change something may have taken effect although it failed.
+    """
+
+    maybe_done: bool = False
 
     def __reduce__(self) -> Any:
         # For pickle and copy: Exception's own would call the class with the message only; ours require keywords.
@@ -77,6 +83,7 @@ class ProtocolError(OpenAIRunsError):
             body.
         status: The HTTP status of the response, or ``None`` for an event of a stream.
         body: The beginning of the body.
+        maybe_done: Whether the request may have taken effect: it may if the response is a success that cannot be read.
     """
 
     def __init__(self, message: str, *, paths: tuple[str, ...] = (), status: int | None = None, body: str = "") -> None:
@@ -84,6 +91,7 @@ class ProtocolError(OpenAIRunsError):
         self.paths = paths
         self.status = status
         self.body = body
+        self.maybe_done = status is not None and 200 <= status < 300
 
 
 class ResponseError(OpenAIRunsError):
@@ -98,6 +106,7 @@ class ResponseError(OpenAIRunsError):
         request_id: The server's ID of the request; its support will ask for it.
         headers: The response's headers, with lower-case names.
         body: The beginning of the response's body.
+        maybe_done: Whether the request may have taken effect: it may after a 5xx or 408, which say nothing of it.
     """
 
     def __init__(
@@ -122,6 +131,7 @@ class ResponseError(OpenAIRunsError):
         self.request_id = request_id
         self.headers: Mapping[str, str] = {} if headers is None else headers
         self.body = body
+        self.maybe_done = status is not None and (status == 408 or status >= 500)
 
 
 class BadRequestError(ResponseError):
@@ -201,7 +211,15 @@ class RunIncompleteError(RunError):
 
 
 class RunDeadlineError(RunError, TimeoutError):
-    """The caller's deadline has passed; the run may still be active."""
+    """The caller's deadline has passed; the run may still be active.
+
+    Attributes:
+        maybe_done: Whether it passed while tool outputs were being submitted, which may have arrived.
+    """
+
+    def __init__(self, message: str, *, run: "Run", maybe_done: bool = False) -> None:
+        super().__init__(message, run=run)
+        self.maybe_done = maybe_done
 
 
 class RunStuckError(RunError, TimeoutError):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import msgspec
-from attrs import evolve, frozen
+from attrs import define, evolve
 from yarl import URL
 
 from openai_runs import _wire
@@ -25,6 +25,10 @@ SHUTDOWN: Final = (
     "or one inside this process (openai_runs.server.LocalServer)."
 )
 _NOT_SPOKEN: Final = "This endpoint does not speak the Assistants API, or base_url is wrong (it often ends in /v1)."
+#: How a 404 begins that is about the path.
+_PATH_WORDS: Final = ("invalid url", "unknown request url")
+#: A 404 that may be about the path or the object: frameworks send these where nobody chose other words.
+_ANY_WORDS: Final = frozenset({"not found", "404 not found", "file not found", "resource not found"})
 #: Bytes of a response that are read, after decompression. The largest that the API has is a page of 100 run steps, each
 #: with tool outputs of 512 kB.
 MAX_BODY: Final = 64 * 1024 * 1024
@@ -41,7 +45,7 @@ class Response(NamedTuple):
     sent: Mapping[str, str]  #: the headers of its request
 
 
-@frozen
+@define
 class Reader:
     """Reads the responses of one endpoint.
 
@@ -51,6 +55,8 @@ class Reader:
     base: str  #: the endpoint, for messages
     secrets: Secrets
     strict: bool = True  #: see `_wire.load`
+    #: Whether it has sent something of the API's. Then a 404 that could mean anything is about an object.
+    speaks_api: bool = False
 
     def model(self, response: Response, into: type[T], method: str, url: URL) -> T:
         """Make a model of a response.
@@ -67,9 +73,12 @@ class Reader:
             body = self.of_request(response.sent).secrets.snippet(response.body, _MAX_TEXT)
             raise ProtocolError(text, status=response.status, body=body)
         try:
-            return _wire.load(response.body, into, strict=self.strict)
+            model = _wire.load(response.body, into, strict=self.strict)
         except ProtocolError:
             pass
+        else:
+            self.speaks_api = True
+            return model
         if _is_cut_off(response):
             raise self.no_response("the connection broke within the body", method, url, maybe_done=True)
         # Outside the `except` block: `__context__` would keep the unredacted body, in which a key may be echoed.
@@ -114,10 +123,9 @@ class Reader:
         cls = response_error_class(response.status)
         if 300 <= response.status < 400:
             text = f", a redirect to {headers.get('location', 'nowhere')}, which is not followed; correct base_url"
-        elif response.status == 404 and _is_whole_path(message):
+        elif response.status == 404 and (reason := self._unknown_path(response.body, message)):
             cls = UnsupportedEndpointError
-            hosted = URL(self.base).host == "api.openai.com"
-            text = f". {SHUTDOWN if hosted else _NOT_SPOKEN} It responded: {said(response.body) or 'nothing'}"
+            text = f". {reason} It responded: {said(response.body) or 'nothing'}"
         else:
             text = f": {message or said(response.body) or 'no body'}"
         request_id = headers.get("x-request-id")
@@ -133,6 +141,17 @@ class Reader:
             headers=headers,
             body=said(response.body, _MAX_TEXT),
         )
+
+    def _unknown_path(self, body: bytes, message: str) -> str:
+        """Why a 404 does not say that an object does not exist, but perhaps the path; empty if it does."""
+        words = (message or _other_words(body)).lower().rstrip(".")
+        if words and not words.startswith(_PATH_WORDS) and (self.speaks_api or words not in _ANY_WORDS):
+            return ""
+        if self.speaks_api:
+            return "There is no such object, or this endpoint does not have this operation."
+        if URL(self.base).host == "api.openai.com":
+            return SHUTDOWN
+        return f"{_NOT_SPOKEN} Or there is no such object." if words in _ANY_WORDS else _NOT_SPOKEN
 
     def refusal_in_stream(self, url: URL, headers: Mapping[str, str], data: bytes) -> ResponseError:
         """The error for an ``error`` event of a stream."""
@@ -181,22 +200,30 @@ def _is_cut_off(response: Response) -> bool:
 
 
 def _error_fields(body: bytes, said: Callable[[str, int], str]) -> dict[str, str]:
-    """The API's error object, wrapped as documented or bare; empty if it is something else, such as a proxy's HTML."""
+    """The fields of the API's error object, wrapped as documented or bare, or of a web framework's ``detail``.
+
+    Empty if the body is something else, such as a proxy's HTML.
+    """
+    parsed = _json_object(body)
+    for wrapper in ("detail", "error"):
+        inner = parsed.get(wrapper)
+        parsed = inner if isinstance(inner, dict) else parsed
+    message = parsed.get("message", parsed.get("detail"))
+    if not isinstance(message, str):
+        return {}
+    fields = {"message": message, **{name: parsed.get(name) for name in ("type", "code", "param")}}
+    return {name: said(str(value), _MAX_TEXT) for name, value in fields.items() if value is not None}
+
+
+def _other_words(body: bytes) -> str:
+    """What a framework's error says that has no message."""
+    parsed = _json_object(body)
+    return next((parsed[name] for name in ("error", "title") if isinstance(parsed.get(name), str)), "")
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
     try:
         parsed = _wire.decode(body)
     except ProtocolError:  # not JSON: the caller shows the raw text
         return {}
-    if isinstance(parsed, dict):
-        parsed = parsed.get("error", parsed)
-    if not isinstance(parsed, dict) or not isinstance(parsed.get("message"), str):
-        return {}
-    names = [name for name in ("message", "type", "code", "param") if parsed.get(name) is not None]
-    return {name: said(str(parsed[name]), _MAX_TEXT) for name in names}
-
-
-def _is_whole_path(message: str) -> bool:
-    """Whether a 404 says that the path does not exist; the API's own messages say which object does not."""
-    text = message.lower().rstrip(".")
-    return text in ("", "not found", "file not found") or text.startswith(
-        ("invalid url", "unknown request url", "resource not found")
-    )
+    return parsed if isinstance(parsed, dict) else {}

@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 from attrs import define, field
 
-from openai_runs.errors import ProtocolError, ResponseError, TransportError
+from openai_runs.errors import OpenAIRunsError, ProtocolError, ResponseError, TransportError
 
 _logger = logging.getLogger("openai_runs.retries")
 # stamina logs a warning for each retry. Where logging is not configured, Python would print a bare
@@ -29,6 +29,18 @@ _MAX_SERVER_DELAY: Final = 120.0
 _MIN_SERVER_DELAY: Final = 0.02
 
 
+class OwnError(Exception):
+    """The caller's own ``api_key`` function failed, so that a request was not sent. It is no failure of the endpoint's.
+
+    Attributes:
+        error: What the function raised, for the caller.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 @define
 class Retry(Generic[T]):
     """Retries a request that has failed once: waits, looks whether it took effect, repeats it, gives up in the end."""
@@ -38,6 +50,7 @@ class Retry(Generic[T]):
     #: Looks whether the request took effect: the result if it did.
     find: Callable[[], Awaitable[T | None]] | None
     repeatable: bool = field(kw_only=True)  #: whether the request is idempotent
+    changes_nothing: bool = field(default=False, kw_only=True)  #: whether it only reads, so that nothing is in doubt
     _maybe_done: Failure | None = field(default=None, init=False)  #: the latest failure that may have taken effect
 
     def __attrs_post_init__(self) -> None:
@@ -47,7 +60,8 @@ class Retry(Generic[T]):
         """Repeat the request, at most ``max_retries`` times.
 
         Raises:
-            TransportError, ResponseError, ProtocolError: The latest failure.
+            TransportError, ResponseError, ProtocolError: The latest failure, or the one that leaves a doubt.
+            OwnError: An attempt was not sent, and there is no doubt about those before it.
         """
         import stamina  # only here: most programs never retry
 
@@ -65,10 +79,18 @@ class Retry(Generic[T]):
                     if attempt.num == 1:  # already made: raise its failure for stamina to handle
                         raise self.failure
                     return await self._repeat()
-        except FAILURES:
+        except OwnError as error:
+            if self._maybe_done is None:
+                raise
+            failed = f"Repeating it failed, since api_key() raised {type(error.error).__name__}."
+            raise _noted(self._maybe_done, failed) from self._maybe_done.__cause__
+        except FAILURES as error:
             # Out of attempts, or refused, perhaps because an earlier attempt took effect after we looked.
             if (found := await self._find()) is not None:
                 return found
+            if self.find is None and self._maybe_done is not None and not may_be_done(error):
+                error.maybe_done = True
+                error.add_note(f"An earlier attempt may have taken effect: {self._maybe_done}")
             raise
         raise AssertionError("unreachable: the last attempt returns or raises")  # pragma: no cover
 
@@ -99,7 +121,7 @@ class Retry(Generic[T]):
 
     def _record(self, failure: Failure) -> None:
         self.failure = failure
-        if may_be_done(failure):
+        if may_be_done(failure) and not self.changes_nothing:
             self._maybe_done = failure
 
     async def _find(self) -> T | None:
@@ -108,12 +130,17 @@ class Retry(Generic[T]):
             return None
         try:
             return await self.find()
-        except FAILURES as error:  # repeating is not safe now: raise the failure that may have taken effect
+        except Exception as error:  # whatever it is: repeating is not safe now, and the doubt must not get lost
             self.failure = self._maybe_done
-            note = f"Looking whether it took effect failed as well: {error}"
-            if note not in getattr(self.failure, "__notes__", ()):
-                self.failure.add_note(note)
+            reason = error if isinstance(error, FAILURES) else type(error).__name__
+            _noted(self.failure, f"Looking whether it took effect failed as well: {reason}")
             raise self.failure from self.failure.__cause__
+
+
+def _noted(failure: Failure, note: str) -> Failure:
+    if note not in getattr(failure, "__notes__", ()):
+        failure.add_note(note)
+    return failure
 
 
 def is_transient(error: Exception) -> bool:
@@ -135,9 +162,7 @@ def is_outage(error: Exception) -> bool:
 
 def may_be_done(error: Exception) -> bool:
     """Whether a request that failed with ``error`` may have taken effect."""
-    if isinstance(error, ResponseError):  # the other 4xx are refusals
-        return error.status == 408 or (error.status is not None and error.status >= 500)
-    return error.maybe_done if isinstance(error, TransportError) else isinstance(error, ProtocolError)
+    return isinstance(error, OpenAIRunsError) and error.maybe_done
 
 
 def _asks_for_retry(error: Failure) -> bool:

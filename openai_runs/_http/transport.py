@@ -20,7 +20,7 @@ from openai_runs import _wire
 from openai_runs._http.addresses import Addresses, below
 from openai_runs._http.redaction import Secrets
 from openai_runs._http.response import MAX_BODY, Reader, Response
-from openai_runs._http.retries import FAILURES, Retry
+from openai_runs._http.retries import FAILURES, Failure, OwnError, Retry
 from openai_runs.errors import ResponseError, TransportError
 
 T = TypeVar("T")
@@ -35,6 +35,7 @@ _NOT_SENT: Final = (
     aiohttp.InvalidURL,
 )
 _BROKEN: Final = (aiohttp.ClientError, OSError)  # TimeoutError is an OSError
+_NO_KEY: Final = "Raised by api_key(); the request was not sent."
 _is_header_name: Final = re.compile("[A-Za-z0-9!#$%&'*+.^_`|~-]+").fullmatch
 
 
@@ -73,6 +74,9 @@ class Transport:
         self._max_connections = max_connections
         self._http: aiohttp.ClientSession | None = None
         self._proxy: str | None = None
+        self._renewing = anyio.Lock()
+        self._renewals = 0
+        self._fresh: str | Exception = ""  # what the latest renewal gave
         self._not_open = "this Session is not open: use it in `async with`"
 
     def __repr__(self) -> str:
@@ -147,16 +151,42 @@ class Transport:
         """
         data = None if body is None else _wire.encode(body)
         try:
-            return await self.send(method, url, into, data=data, on_response=on_response)
-        except FAILURES as error:  # the rare path: only here the retry machinery is set up
+            return await self._send(method, url, into, data, on_response)
+        except (*FAILURES, OwnError) as error:  # the rare path: only here the retry machinery is set up
             failure = error
-        again = partial(self.send, method, url, into, data=data, on_response=on_response)
-        return await Retry(again, failure, find, repeatable=repeatable).run(self._max_retries)
+        again = partial(self._send, method, url, into, data, on_response)
+        return await self._again(again, failure, find, repeatable=repeatable, changes_nothing=method == "GET")
 
-    async def send(
-        self, method: str, url: URL, into: type[T], *, data: bytes | None = None, on_response: OnResponse | None = None
+    async def send(self, method: str, url: URL, into: type[T], *, on_response: OnResponse | None = None) -> T:
+        """Send a request without a body once. See `request`."""
+        try:
+            return await self._send(method, url, into, None, on_response)
+        except OwnError as error:
+            own = error.error
+        raise own  # outside the `except` block: as the caller raised it
+
+    async def _again(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        failure: Failure | OwnError,
+        find: Callable[[], Awaitable[T | None]] | None,
+        *,
+        repeatable: bool,
+        changes_nothing: bool,
     ) -> T:
-        """Send a request once. See `request`."""
+        """Go on after a failure."""
+        try:
+            if isinstance(failure, OwnError):
+                raise failure
+            retry = Retry(attempt, failure, find, repeatable=repeatable, changes_nothing=changes_nothing)
+            return await retry.run(self._max_retries)
+        except OwnError as error:
+            own = error.error
+        raise own
+
+    async def _send(
+        self, method: str, url: URL, into: type[T], data: bytes | None, on_response: OnResponse | None
+    ) -> T:
         http_response = None
         try:
             http_response = await self._begin(method, url, data)
@@ -186,10 +216,10 @@ class Transport:
         data = None if body is None else _wire.encode(body)
         try:
             return await self._open(method, url, into, data)
-        except FAILURES as error:
+        except (*FAILURES, OwnError) as error:
             failure = error
         again = partial(self._open, method, url, into, data)
-        return await Retry["ByteStream | T"](again, failure, find, repeatable=False).run(self._max_retries)
+        return await self._again(again, failure, find, repeatable=False, changes_nothing=method == "GET")
 
     async def _open(self, method: str, url: URL, into: type[T], data: bytes | None) -> "ByteStream | T":
         http_response = None
@@ -208,12 +238,38 @@ class Transport:
     async def _begin(
         self, method: str, url: URL, data: bytes | None, headers: dict[str, str] | None = None
     ) -> aiohttp.ClientResponse:
-        """Send a request, and wait for the head of the response."""
+        """Send a request, and wait for the head of the response.
+
+        Raises:
+            OwnError: The caller's ``api_key`` function failed.
+            AuthenticationError: The token is refused, and so is a fresh one, or there is none.
+        """
+        new_token = self._new_token
+        if new_token is None:  # all headers are set once, on aiohttp's session
+            return await self._head(method, url, data, headers)
+        renewals = self._renewals
+        token = await self._token(new_token)
+        response = await self._head(method, url, data, headers, token)
+        if response.status != 401:
+            return response
+        # It may have expired early. A request that is refused like this took no effect, so any is repeated once.
+        refusal = self._reader.refusal(await _read(response), method, url)
+        fresh = await self._renewed(new_token, renewals)
+        if isinstance(fresh, Exception):
+            refusal.add_note(f"For a fresh token, api_key() raised {type(fresh).__name__}.")
+            raise refusal from fresh
+        if fresh == token:
+            raise refusal
+        return await self._head(method, url, data, headers, fresh)
+
+    async def _head(
+        self, method: str, url: URL, data: bytes | None, headers: dict[str, str] | None, token: str | None = None
+    ) -> aiohttp.ClientResponse:
         http = self._http
         if http is None:
             raise RuntimeError(self._not_open)
-        if self._new_token is not None:  # all other headers are set once, on aiohttp's session
-            headers = {**(headers or {}), "Authorization": f"Bearer {await self._token(self._new_token)}"}
+        if token is not None:
+            headers = {**(headers or {}), "Authorization": f"Bearer {token}"}
         return await http.request(
             method,
             url,
@@ -230,12 +286,33 @@ class Transport:
         return self._reader.model(response, into, method, url)
 
     async def _token(self, new_token: Callable[[], Awaitable[str]]) -> str:
-        awaitable = new_token()
-        if not isawaitable(awaitable):
-            raise TypeError(f"api_key must be a string or an async function: it returned {type(awaitable).__name__}")
-        token = _checked_key("the token that api_key() returned", await awaitable)
+        """Ask the caller's function for a token."""
+        try:
+            token = await _call(new_token)
+        except Exception as error:  # of any kind: it is the caller's, even if it looks like a lost connection
+            if _NO_KEY not in getattr(error, "__notes__", ()):
+                error.add_note(_NO_KEY)
+            raise OwnError(error) from None
         self._secrets.add_token(token)
         return token
+
+    async def _renewed(self, new_token: Callable[[], Awaitable[str]], renewals: int) -> str | Exception:
+        """A fresh token for a request that was refused, or what ``api_key`` raised.
+
+        Requests that were sent before it came share one.
+
+        Args:
+            new_token: The caller's function.
+            renewals: How many fresh ones had come when the request was sent.
+        """
+        async with self._renewing:
+            if self._renewals == renewals:
+                try:
+                    self._fresh = await self._token(new_token)
+                except OwnError as error:
+                    self._fresh = error.error
+                self._renewals += 1
+            return self._fresh
 
     def _no_response(
         self, error: Exception, response: aiohttp.ClientResponse | None, method: str, url: URL
@@ -285,6 +362,13 @@ class ByteStream:
     def close(self) -> None:
         """Close the connection, unless the response is complete."""
         self._response.close()
+
+
+async def _call(new_token: Callable[[], Awaitable[str]]) -> str:
+    awaitable = new_token()
+    if not isawaitable(awaitable):
+        raise TypeError(f"api_key must be a string or an async function: it returned {type(awaitable).__name__}")
+    return _checked_key("the token that api_key() returned", await awaitable)
 
 
 def _checked_key(name: str, key: Any) -> str:

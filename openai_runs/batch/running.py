@@ -190,6 +190,7 @@ class Batch:
                 f"run {run.id} did not end within the deadline of {self._deadline} s, its start included; its latest "
                 f"status was {error.run.status}",
                 run=error.run,
+                maybe_done=error.maybe_done,
             ) from error
         return evolve(started, run=run)
 

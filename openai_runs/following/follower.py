@@ -23,7 +23,6 @@ from openai_runs._http.retries import is_outage, may_be_done, poll_hint, server_
 from openai_runs.errors import (
     BadRequestError,
     OpenAIRunsError,
-    ProtocolError,
     ResponseError,
     RunActionRequiredError,
     RunDeadlineError,
@@ -255,11 +254,11 @@ class Follower:
 
         Raises:
             RunDeadlineError: The deadline has passed.
-            TransportError: The same, and nothing is known of the run.
+            TransportError: The same, and nothing is known of the run, which has been started.
             RunStuckError: See `check_queued`.
         """
         if anyio.current_time() >= self._ends_at:
-            raise self._deadline_error()
+            raise self._deadline_error(maybe_done=self.run is None)
         self.check_queued()
 
     def check_queued(self) -> None:
@@ -298,7 +297,7 @@ class Follower:
             self._outputs = wanted, outputs
         self.pending_action, self.is_in_doubt = None, False
         try:
-            return outputs, await self.through_outages(partial(submit, outputs))
+            return outputs, await self.through_outages(partial(submit, outputs), maybe_done=True)
         except BadRequestError:
             # Fine if the run ended while the tools ran, or another client submitted outputs: keep following it.
             await self.refresh()
@@ -310,13 +309,16 @@ class Follower:
             settle(outputs)
             return outputs, None
 
-    async def through_outages(self, request: Callable[[], Awaitable[T]]) -> T:
-        """Send a request; while the endpoint is unreachable, repeat it for up to `Polling.outage` seconds."""
+    async def through_outages(self, request: Callable[[], Awaitable[T]], *, maybe_done: bool = False) -> T:
+        """Send a request; while the endpoint is unreachable, repeat it for up to `Polling.outage` seconds.
+
+        For ``maybe_done`` see `before_deadline`.
+        """
         failures, began = 0, math.inf
         while True:
             sent = anyio.current_time()
             try:
-                return await self.before_deadline(request())
+                return await self.before_deadline(request(), maybe_done=maybe_done)
             except (TransportError, ResponseError) as error:
                 now = anyio.current_time()
                 began = min(began, sent)
@@ -362,17 +364,19 @@ class Follower:
         """
         if error is not self._passed:
             raise error
+        # Of a run that was only being started, the look leaves no doubt; outputs may still arrive after it.
+        is_in_doubt = self.run is not None and may_be_done(error)
         with anyio.move_on_after(_CANCEL_TIMEOUT / 2):  # the rest of the time is for cancelling the run
             try:
                 if (run := await self.requests.look()) is not None:
                     self.receive(run)
-            except (TransportError, ResponseError, ProtocolError) as failure:
-                error.add_note(f"A last look at the run failed: {failure}")
+            except Exception as failure:  # of any kind, api_key()'s own too: the deadline's doubt must not get lost
+                error.add_note(f"A last look at the run failed: {_reason(failure)}")
                 raise error from None
         if self.run is None:
             raise error
         if not self.run.status.is_terminal:
-            raise self._deadline_error() from None
+            raise self._deadline_error(maybe_done=is_in_doubt) from None
         return self.run
 
     async def end_after_deadline(self, error: Exception) -> StatusChanged:
@@ -401,8 +405,8 @@ class Follower:
                 await self._find_started(read)
                 if not self._was_refused:
                     self.run = await self.requests.cancel_unless_ended()
-            except OpenAIRunsError as error:  # logged only, so that it does not hide the error that ended following
-                _logger.warning("%s could not be cancelled: %s", self.requests.name, error)
+            except Exception as error:  # of any kind, as above: logged only, or it would hide what ended following
+                _logger.warning("%s could not be cancelled: %s", self.requests.name, _reason(error))
         if scope.cancelled_caught:
             _logger.warning("%s could not be cancelled within %s s", self.requests.name, _CANCEL_TIMEOUT)
         if (starting := self._starting) is not None:
@@ -459,12 +463,18 @@ class Follower:
         if self.run is None:
             self._passed = TransportError(f"{text}: the endpoint sent no response at all", maybe_done=maybe_done)
         else:
-            self._passed = RunDeadlineError(f"{text}; its latest status was {self.run.status}", run=self.run)
+            text = f"{text}; its latest status was {self.run.status}"
+            self._passed = RunDeadlineError(text, run=self.run, maybe_done=maybe_done)
         return self._passed
 
     def _store_hint(self, response: Response) -> None:
         """Store the server's hint when to poll next."""
         self._hint = poll_hint(response.headers)
+
+
+def _reason(error: Exception) -> object:
+    """What to say of an error; of one that is not this library's only its type, since its text may be secret."""
+    return error if isinstance(error, OpenAIRunsError) else type(error).__name__
 
 
 def outcome(run: Run) -> Run:

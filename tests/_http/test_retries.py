@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
-from openai_runs._http.retries import Retry, is_outage, is_transient, poll_hint, server_delay
+from openai_runs._http.retries import OwnError, Retry, is_outage, is_transient, poll_hint, server_delay
 from openai_runs.errors import ProtocolError, ResponseError, TransportError
 
 pytestmark = pytest.mark.anyio
 
 LOST = TransportError("lost")
 REFUSED = TransportError("refused", maybe_done=False)
-NONSENSE = ProtocolError("nonsense")
+NONSENSE = ProtocolError("nonsense", status=200)
 
 
 def answered(status: int, **headers: str) -> ResponseError:
@@ -203,6 +203,39 @@ class TestLook:
         assert caught.value.maybe_done
         assert [note.rpartition(": ")[2] for note in caught.value.__notes__] == ["refused", "no", "nonsense"]
         assert server.log == ["send", "find", "find", "find"]
+
+    async def test_the_look_fails_otherwise(self) -> None:
+        """Whatever goes wrong while looking, the first error is raised: it says that there is a doubt."""
+        lost = TransportError("lost")
+        with pytest.raises(TransportError) as caught:
+            await Server(lost, looks=[LookupError("no login")] * 3).request(repeatable=False, find=True)
+        assert caught.value is lost
+        assert caught.value.__notes__ == ["Looking whether it took effect failed as well: LookupError"]
+
+    async def test_not_sent_again(self) -> None:
+        """A retry that the caller's own function prevents: its error, or the earlier one if that leaves a doubt."""
+        own, lost = OwnError(LookupError("no login")), TransportError("lost")
+        with pytest.raises(OwnError) as prevented:
+            await Server(REFUSED, own).request(repeatable=True)
+        assert prevented.value is own
+        with pytest.raises(TransportError) as caught:
+            await Server(lost, own, looks=[None]).request(repeatable=False, find=True)
+        assert caught.value is lost
+        assert caught.value.__notes__ == ["Repeating it failed, since api_key() raised LookupError."]
+
+    async def test_doubt_about_an_update(self) -> None:
+        """An update is repeated; if an earlier attempt may have taken effect, the last error says so."""
+        refused = TransportError("refused", maybe_done=False)
+        with pytest.raises(TransportError) as caught:
+            await Server(TransportError("lost"), refused).request(repeatable=True, max_retries=1)
+        assert caught.value is refused
+        assert caught.value.maybe_done
+        assert caught.value.__notes__ == ["An earlier attempt may have taken effect: lost"]
+        read = Retry(Server(refused).send, TransportError("lost"), None, repeatable=True, changes_nothing=True)
+        refused.maybe_done = False
+        with pytest.raises(TransportError):
+            await read.run(1)
+        assert not refused.maybe_done
 
     async def test_the_look_succeeds_later(self) -> None:
         """`find` is called again once the endpoint is reachable."""

@@ -7,11 +7,12 @@ import json
 import logging
 import pickle
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+import aiohttp
 import anyio
 import pytest
 import stamina
@@ -224,6 +225,55 @@ class TestTokens:
                 await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
         assert stub.requests == []
 
+    @pytest.mark.parametrize(
+        "error",
+        [
+            ConnectionResetError("reset"),
+            TimeoutError("late"),
+            aiohttp.ClientPayloadError("cut"),
+            TransportError("lost"),
+            ServerError("busy", status=500),
+            ProtocolError("odd", status=200),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    async def test_its_error_is_no_lost_connection(self, error: Exception) -> None:
+        """Whatever the api_key function raises is the caller's: not taken for the endpoint's, and not repeated."""
+        asked = []
+
+        async def provide() -> str:
+            asked.append(1)
+            raise error
+
+        async with Stub() as stub, stub.session(api_key=provide) as session:
+            for call in (
+                session.runs.create("thread_1", assistant_id="asst_1"),
+                session.runs.stream("thread_1", assistant_id="asst_1").__aenter__(),
+                session.threads.delete("thread_1"),
+            ):
+                assert await failure(call) is error
+        assert error.__notes__ == ["Raised by api_key(); the request was not sent."]
+        assert len(asked) == 3
+        assert stub.requests == []
+
+    @pytest.mark.parametrize("looks", [0, 1])
+    async def test_its_error_leaves_a_doubt(self, looks: int) -> None:
+        """If the api_key function fails after a lost response, the error still says that the run may exist."""
+        tokens = iter(["token-one", *["token-two"] * looks])
+
+        async def provide() -> str:
+            if (token := next(tokens, None)) is None:
+                raise LookupError("no login")
+            return token
+
+        empty = reply({"object": "list", "data": [], "has_more": False})
+        async with Stub(CUT, empty) as stub, stub.session(api_key=provide) as session:
+            with pytest.raises(TransportError) as caught:
+                await session.runs.create("thread_1", assistant_id="asst_1")
+        assert caught.value.maybe_done
+        assert any("LookupError" in note for note in caught.value.__notes__)
+        assert len(stub.requests) == 1 + looks
+
     @pytest.mark.parametrize("token", ["", "tok\n", " tok", None, b"tok"])
     async def test_a_useless_token(self, token: Any) -> None:
         """A token that cannot be a header is refused without being shown."""
@@ -245,6 +295,133 @@ class TestTokens:
             with pytest.raises(TypeError, match="api_key must be a string or an async function: it returned str"):
                 await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
         assert stub.requests == []
+
+
+class TestRefusedTokens:
+    """A token that is refused is replaced once, by asking the api_key function again."""
+
+    @staticmethod
+    def only(token: str, answer: Reply) -> Callable[[Request], Reply]:
+        """Refuse all tokens but one."""
+
+        def check(request: Request) -> Reply:
+            return answer if request.headers["authorization"] == f"Bearer {token}" else error(401, "expired")
+
+        return check
+
+    @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "stream"])
+    async def test_any_request(self, method: str) -> None:
+        """Any request is repeated, since one that was refused for its token took no effect; retries are not used up."""
+        tokens = iter(["token-one", "token-two"])
+
+        async def provide() -> str:
+            return next(tokens)
+
+        done = f"event: thread.run.completed\ndata: {json.dumps(RUN | {'status': 'completed'})}\n\n".encode()
+        answer = {
+            "POST": reply(THREAD),
+            "DELETE": reply({"id": "run_1", "object": "thread.deleted", "deleted": True}),
+            "stream": reply(done, content_type="text/event-stream"),
+        }.get(method, reply(RUN))
+        async with (
+            Stub(self.only("token-two", answer)) as stub,
+            stub.session(api_key=provide, max_retries=0, max_connections=1) as session,
+        ):
+            calls = {
+                "GET": lambda: session.runs.retrieve(thread_id="thread_1", run_id="run_1"),
+                "POST": session.threads.create,
+                "DELETE": lambda: session.threads.delete("thread_1"),
+                "stream": lambda: read(session.runs.stream("thread_1", assistant_id="asst_1")),
+            }
+            await calls[method]()
+        assert len(stub.requests) == 2
+        assert stub.requests[0].body == stub.requests[1].body
+
+    async def test_no_better_token(self) -> None:
+        """If the fresh token is refused as well, or is the same, the error is the server's."""
+        for tokens, sent in ((["token-one", "token-two"], 2), (["token-one", "token-one"], 1)):
+            given = iter(tokens)
+
+            async def provide(given: Iterator[str] = given) -> str:
+                return next(given)
+
+            async with Stub(self.only("?", reply(RUN))) as stub, stub.session(api_key=provide) as session:
+                with pytest.raises(AuthenticationError, match="401: expired"):
+                    await session.threads.create()
+            assert len(stub.requests) == sent
+
+    async def test_no_token(self) -> None:
+        """If the api_key function fails then, the error is the server's, from the function's own."""
+        tokens = iter(["token-one"])
+
+        async def provide() -> str:
+            if (token := next(tokens, None)) is None:
+                raise LookupError("no login")
+            return token
+
+        async with Stub(self.only("?", reply(RUN))) as stub, stub.session(api_key=provide) as session:
+            with pytest.raises(AuthenticationError) as caught:
+                await session.threads.create()
+        assert isinstance(caught.value.__cause__, LookupError)
+        assert caught.value.__notes__ == ["For a fresh token, api_key() raised LookupError."]
+        assert not caught.value.maybe_done
+
+    @pytest.mark.parametrize("login", [True, False])
+    async def test_many_share_one(self, login: bool) -> None:
+        """Requests that were in progress when the token expired share one fresh token, or its failure."""
+        asked: list[str] = []
+
+        async def provide() -> str:
+            asked.append("token-new" if len(asked) >= 50 else "token-old")
+            if asked[-1] == "token-new":
+                await anyio.wait_all_tasks_blocked()
+                if not login:
+                    raise LookupError("no login")
+            return asked[-1]
+
+        failed: list[Exception | None] = []
+
+        async def one() -> None:
+            failed.append(await failure(session.runs.retrieve(thread_id="thread_1", run_id="run_1")))
+
+        async with Stub(self.only("token-new", reply(RUN))) as stub, stub.session(api_key=provide) as session:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(50):
+                    tasks.start_soon(one)
+            assert len(asked) == 51
+            assert [type(error) for error in failed] == [type(None) if login else AuthenticationError] * 50
+            assert len(stub.requests) == (100 if login else 50)
+
+    async def test_a_cancelled_renewal(self) -> None:
+        """If the request that asks for a fresh token is cancelled, the next one asks."""
+        asked = 0
+
+        async def provide() -> str:
+            nonlocal asked
+            asked += 1
+            if asked == 2:
+                await anyio.sleep_forever()
+            return "token-old" if asked < 4 else "token-new"
+
+        async with Stub(self.only("token-new", reply(RUN))) as stub, stub.session(api_key=provide) as session:
+            first = asyncio.create_task(session.runs.retrieve(thread_id="thread_1", run_id="run_1"))
+            while asked < 2:
+                await anyio.wait_all_tasks_blocked()
+            second = asyncio.create_task(session.runs.retrieve(thread_id="thread_1", run_id="run_1"))
+            await stub.requested(2)
+            await anyio.wait_all_tasks_blocked()
+            first.cancel()
+            assert (await second).id == RUN["id"]
+            with pytest.raises(asyncio.CancelledError):
+                await first
+        assert asked == 4
+
+    async def test_a_fixed_key(self) -> None:
+        """A key that is a string, or a header, is not replaced."""
+        async with Stub(self.only("?", reply(RUN))) as stub, stub.session() as session:
+            with pytest.raises(AuthenticationError):
+                await session.threads.create()
+        assert len(stub.requests) == 1
 
 
 class TestAnswers:
@@ -479,6 +656,46 @@ class TestErrors:
             with pytest.raises(NotFoundError) as caught:
                 await retrieve(stub)
         assert type(caught.value) is NotFoundError
+
+    @pytest.mark.parametrize(
+        ("body", "words"),
+        [
+            ({"detail": "No thread with this ID"}, "No thread with this ID"),
+            ({"detail": {"message": "No thread", "code": "gone"}}, "No thread"),
+            ({"detail": {"error": {"message": "No thread"}}}, "No thread"),
+            ({"error": "No thread"}, '{"error": "No thread"}'),
+            ({"type": "about:blank", "title": "No thread"}, '"title": "No thread"'),
+        ],
+    )
+    async def test_no_such_object_elsewhere(self, body: Any, words: str) -> None:
+        """A 404 in another web framework's form, with words of its own, is about the object; they are shown."""
+        async with Stub(reply(body, 404)) as stub:
+            with pytest.raises(NotFoundError) as caught:
+                await retrieve(stub)
+        assert type(caught.value) is NotFoundError
+        assert words in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "body", [{"detail": "Not Found"}, {"error": {"message": "not found."}}, {"error": "Not Found"}]
+    )
+    async def test_words_that_could_mean_anything(self, body: Any) -> None:
+        """Where a framework's own words leave it open, an endpoint that has spoken the API lacks the object."""
+        async with Stub(reply(THREAD), reply(body, 404), reply(body, 404)) as stub, stub.session() as session:
+            await session.threads.create()
+            with pytest.raises(NotFoundError, match=r"(?i)not found") as caught:
+                await session.threads.retrieve("thread_2")
+            assert type(caught.value) is NotFoundError
+            assert "does not speak" not in str(caught.value)
+        async with Stub(reply(body, 404)) as stub:
+            with pytest.raises(UnsupportedEndpointError, match=r"base_url is wrong .* Or there is no such object\."):
+                await retrieve(stub)
+
+    async def test_a_proxys_page_later(self) -> None:
+        """A 404 that is not JSON says nothing about the object, also where the API has been spoken before."""
+        async with Stub(reply(THREAD), reply(b"<h1>404</h1>", 404)) as stub, stub.session() as session:
+            await session.threads.create()
+            with pytest.raises(UnsupportedEndpointError, match=r"no such object, or .* It responded: <h1>404</h1>$"):
+                await session.threads.retrieve("thread_2")
 
     async def test_the_hosted_api(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The error for OpenAI's own endpoint says that it is switched off, and what to do."""
@@ -716,6 +933,35 @@ class TestLostConnections:
         async with Stub(*[Reply(head + body[:5], "close")] * 3) as stub:
             with pytest.raises(TransportError, match="the connection broke within the body; nothing was changed"):
                 await retrieve(stub)
+
+    @pytest.mark.parametrize(
+        ("answer", "maybe_done"),
+        [
+            (CUT, True),
+            (error(500), True),
+            (error(503), True),
+            (error(408), True),
+            (reply([]), True),
+            (reply(b"", 204), True),
+            (error(400), False),
+            (error(401), False),
+            (error(409), False),
+            (error(429), False),
+            (reply(b"", 302), False),
+        ],
+    )
+    async def test_doubt(self, answer: Reply, maybe_done: bool) -> None:
+        """Whatever the failure, one attribute says whether the request may have taken effect."""
+        full = {str(n): "" for n in range(16)}  # no room for the marker by which the run would be found
+        async with Stub(*[answer] * 2) as stub, stub.session(max_retries=0) as session:
+            for call in (
+                session.threads.create(),
+                session.runs.stream("thread_1", assistant_id="a", metadata=full).__aenter__(),
+            ):
+                error = await failure(call)
+                assert isinstance(error, OpenAIRunsError)
+                assert error.maybe_done is maybe_done
+                assert pickle.loads(pickle.dumps(error)).maybe_done is maybe_done
 
     async def test_silence(self) -> None:
         """A server that accepts the request and sends nothing times out."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import pickle
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice, repeat
 from typing import Any
@@ -498,8 +499,9 @@ class TestTime:
     async def test_deadline_before_the_first_event(self) -> None:
         """Before the first event the run exists, but its ID is not known: the error says maybe_done."""
         async with streaming(goes_on(), deadline=0.05) as (_, events):
-            with pytest.raises(TransportError, match="sent no response at all"):
+            with pytest.raises(TransportError, match="sent no response at all") as caught:
                 await events.until_done()
+        assert caught.value.maybe_done
 
     async def test_deadline_before_the_answer(self) -> None:
         """If the deadline passes before the response, the run may exist."""
@@ -507,6 +509,63 @@ class TestTime:
             with pytest.raises(TransportError, match="sent no response at all") as caught:
                 await session.runs.stream("thread_1", assistant_id="asst_1", deadline=0.05).__aenter__()
         assert caught.value.maybe_done
+
+    async def test_deadline_while_submitting(self) -> None:
+        """If the deadline passes while outputs are submitted, the error says that they may have arrived."""
+        snapshot = load(waiting("call_1"), Run)
+        outputs, answers = [{"tool_call_id": "call_1", "output": ""}], Toolbox()
+
+        @answers.tool
+        async def f() -> str:
+            return ""
+
+        def answer(request: Request) -> Reply:
+            return NEVER if request.method == "POST" else reply(waiting("call_1"))  # in the last look
+
+        async with Stub(answer) as stub, stub.session() as session:
+            with pytest.raises(RunDeadlineError) as caught:
+                await session.runs.stream_tool_outputs(snapshot, outputs, deadline=0.05).__aenter__()
+            assert caught.value.maybe_done
+            with pytest.raises(RunDeadlineError) as caught:
+                await session.runs.complete(snapshot, toolbox=answers, deadline=0.5)
+            assert caught.value.maybe_done
+            assert pickle.loads(pickle.dumps(caught.value)).maybe_done
+
+    async def test_the_start_was_found(self) -> None:
+        """If the last look finds the run that was being started, there is no doubt left: the error has it."""
+        found = reply({"object": "list", "data": [run("queued", metadata={MARKER: "m"})], "has_more": False})
+        options: Any = {"metadata": {MARKER: "m"}, "deadline": 0.05}
+        async with Stub(NEVER, found) as stub, stub.session() as session:
+            with pytest.raises(RunDeadlineError) as caught:
+                await session.runs.stream("thread_1", assistant_id="asst_1", **options).__aenter__()
+        assert caught.value.run.id == "run_1"
+        assert not caught.value.maybe_done
+
+    @pytest.mark.parametrize("on_exit", ["leave", "cancel"])
+    async def test_the_last_look_has_no_key(self, on_exit: Any, caplog: pytest.LogCaptureFixture) -> None:
+        """What api_key() raises in the last look, or while leaving, does not replace the deadline's error."""
+        tokens = iter(["token-one"])
+
+        async def provide() -> str:
+            if (token := next(tokens, None)) is None:
+                raise LookupError("no login")
+            return token
+
+        snapshot = load(waiting("call_1"), Run)
+        outputs = [{"tool_call_id": "call_1", "output": ""}]
+        async with Stub(NEVER) as stub, stub.session(api_key=provide) as session:
+            with pytest.raises(RunDeadlineError) as caught:
+                await session.runs.stream_tool_outputs(snapshot, outputs, deadline=0.05, on_exit=on_exit).__aenter__()
+        assert caught.value.maybe_done
+        assert caught.value.__notes__ == ["A last look at the run failed: LookupError"]
+        assert ("run run_1 could not be cancelled: LookupError" in caplog.text) == (on_exit == "cancel")
+
+    async def test_deadline_while_polling(self) -> None:
+        """A poll that the deadline cuts off leaves no doubt."""
+        async with Stub(NEVER) as stub, stub.session() as session:
+            with pytest.raises(RunDeadlineError) as caught:
+                await session.runs.complete(load(run("queued"), Run), polling=QUICK, deadline=0.05)
+        assert not caught.value.maybe_done
 
     async def test_silence(self) -> None:
         """A stream that is silent for longer than the session's timeout counts as broken."""
