@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
-#: By the parameter.
+#: By the parameter. The options of one request are missing only where many are sent, in `follow` and `complete`.
 PARAMETERS: Final[Mapping[str, str]] = {
     "event_handler": "iterate over the stream instead: `async with session.runs.stream(…) as events`",
-    "extra_body": "parameters that this library does not know cannot be sent",
-    "extra_headers": "headers are set for all requests: Session(default_headers=…)",
-    "extra_query": "query parameters are set for all requests: Session(default_query=…)",
+    "extra_body": "pass it to the method that sends the request, such as create()",
+    "extra_headers": "for all requests, write Session(default_headers=…)",
+    "extra_query": "for all requests, write Session(default_query=…)",
     "poll_interval_ms": "write polling=Polling(first=…, longest=…), in seconds",
     "stream": "for a stream, use session.runs.stream(), stream_tool_outputs() or session.threads.stream_run()",
     "timeout": "deadline=… limits following or streaming a run, Session(timeout=…) each request",

@@ -53,7 +53,8 @@ class Session(anyio.AsyncContextManagerMixin):
         Args:
             base_url: The endpoint, often ending in ``/v1``. Default: ``OPENAI_BASE_URL`` from the environment.
             api_key: Sent as a bearer token: a string, or an async function that returns one and is called for each
-                request. Default: ``OPENAI_API_KEY``; if that is not set either, no token is sent.
+                request, and once more if its token is refused. Default: ``OPENAI_API_KEY``; if that is not set either,
+                no token is sent.
             organization: Sent as ``OpenAI-Organization``. Default: ``OPENAI_ORG_ID``.
             project: Sent as ``OpenAI-Project``. Default: ``OPENAI_PROJECT_ID``.
             default_headers: Sent with each request; they override headers that other arguments set.

@@ -58,7 +58,9 @@ async def test_parameters(closed: Any) -> None:
         (lambda: closed.runs.complete(**ids, timeout=60), r"'timeout'; deadline=… limits"),
         (lambda: anext(closed.runs.follow(**ids, timeout=60)), r"'timeout'; deadline=… limits"),
         (lambda: closed.runs.complete(**ids, poll_interval_ms=100), r"polling=Polling\(first=…"),
-        (lambda: closed.messages.create("thread_1", role="user", content="x", extra_headers={}), r"default_headers=…"),
+        (lambda: closed.runs.complete(**ids, extra_headers={}), r"default_headers=…"),
+        (lambda: closed.runs.complete(**ids, extra_query={}), r"default_query=…"),
+        (lambda: closed.runs.complete(**ids, extra_body={}), r"pass it to the method that sends the request"),
     ):
         with pytest.raises(TypeError, match=words):
             await call()

@@ -4,12 +4,15 @@ from typing import Any
 
 from yarl import URL
 
+from openai_runs._http.overrides import Overrides
 from openai_runs._http.transport import Transport
 from openai_runs.errors import NotFoundError, UnsupportedEndpointError
 from openai_runs.models.assistant import Deleted
 
 
-async def delete(transport: Transport, url: URL, model: Any, deleted: Deleted) -> Deleted:
+async def delete(
+    transport: Transport, url: URL, model: Any, deleted: Deleted, overrides: Overrides | None = None
+) -> Deleted:
     """Delete an object.
 
     Args:
@@ -17,15 +20,16 @@ async def delete(transport: Transport, url: URL, model: Any, deleted: Deleted) -
         url: The object's URL.
         model: The object's model.
         deleted: What to return if the object is gone and the server's own response was lost.
+        overrides: See `Transport.request`.
     """
 
     async def find_deleted() -> Deleted | None:
         try:
-            await transport.send("GET", url, model)
+            await transport.send("GET", url, model, overrides=overrides)
         except UnsupportedEndpointError:  # a 404 that may come from a proxy says nothing about the object
             raise
         except NotFoundError:
             return deleted
         return None
 
-    return await transport.request("DELETE", url, Deleted, find=find_deleted)
+    return await transport.request("DELETE", url, Deleted, find=find_deleted, overrides=overrides)

@@ -3,8 +3,8 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeVar
 
+from openai_runs._http.overrides import Overrides
 from openai_runs._http.transport import Transport
-from openai_runs._wire.parameters import check_params
 from openai_runs.errors import ProtocolError
 from openai_runs.models.page import Page
 
@@ -31,14 +31,14 @@ class Listing(Generic[ItemT]):
         path: str,
         ids: Mapping[str, str],
         query: Mapping[str, Any],
-        query_type: Any,
         include: Sequence[str] = (),
+        overrides: Overrides | None = None,
     ) -> None:
-        check_params(query, query_type)
         self._transport: Final = transport
         self._page_type: Final = page_type
         self._path: Final = path
         self._ids: Final = ids
+        self._overrides: Final = overrides
         self._query: Final = {**query, "include[]": include} if include else query
         transport.url(path, **ids)  # raises for a bad ID here rather than at the first item
 
@@ -79,4 +79,4 @@ class Listing(Generic[ItemT]):
 
     async def _fetch(self, query: Mapping[str, Any]) -> Page[ItemT]:
         url = self._transport.url(self._path, query, **self._ids)
-        return await self._transport.request("GET", url, self._page_type)
+        return await self._transport.request("GET", url, self._page_type, overrides=self._overrides)

@@ -43,9 +43,9 @@ class Secrets:
         if all(token != known for known, _ in self._tokens):
             self._tokens.append((token, _forms((token,))))
 
-    def of_request(self, headers: Mapping[str, str]) -> "Secrets":
-        """These, and those among the headers of one request: its token is not among the latest few for ever."""
-        both = Secrets(headers)
+    def of_request(self, *named: Mapping[str, str]) -> "Secrets":
+        """These, and those among what one request has: its token is not among the latest few for ever."""
+        both = Secrets(*named)
         both._forms |= self._forms
         both._tokens = self._tokens
         return both

@@ -70,7 +70,7 @@ class Reader:
             raise self.refusal(response, method, url)
         if len(response.body) > MAX_BODY:
             text = f"{self.base} answered {response.status} with a body of more than {MAX_BODY} bytes, the limit"
-            body = self.of_request(response.sent).secrets.snippet(response.body, _MAX_TEXT)
+            body = self.of_request(response.sent, url).secrets.snippet(response.body, _MAX_TEXT)
             raise ProtocolError(text, status=response.status, body=body)
         try:
             model = _wire.load(response.body, into, strict=self.strict)
@@ -82,7 +82,7 @@ class Reader:
         if _is_cut_off(response):
             raise self.no_response("the connection broke within the body", method, url, maybe_done=True)
         # Outside the `except` block: `__context__` would keep the unredacted body, in which a key may be echoed.
-        reader = self.of_request(response.sent)
+        reader = self.of_request(response.sent, url)
         said = reader.secrets.snippet
         content_type = said(response.headers.get("Content-Type", "no content type"))
         content = f"{content_type}: {said(response.body)}" if response.body else "an empty body"
@@ -115,7 +115,7 @@ class Reader:
 
     def refusal(self, response: Response, method: str, url: URL) -> ResponseError:
         """The error for a response whose status is not 2xx."""
-        reader = self.of_request(response.sent)
+        reader = self.of_request(response.sent, url)
         said = reader.secrets.snippet
         headers = {name.lower(): said(value, _MAX_TEXT) for name, value in response.headers.items()}
         fields = _error_fields(response.body, said)
@@ -180,9 +180,9 @@ class Reader:
         """The message for a stream whose connection broke."""
         return f"POST {url.path} at {self.base} broke off: {self.secrets.snippet(problem, _MAX_TEXT)}"
 
-    def of_request(self, headers: Mapping[str, str]) -> Self:
-        """The reader for the response to one request, which knows the secrets among its headers."""
-        return evolve(self, secrets=self.secrets.of_request(headers))
+    def of_request(self, headers: Mapping[str, str], url: URL) -> Self:
+        """The reader for the response to one request, which knows the secrets among its headers and in its query."""
+        return evolve(self, secrets=self.secrets.of_request(headers, url.query))
 
 
 def _is_cut_off(response: Response) -> bool:

@@ -3,7 +3,6 @@
 Nothing here knows the API's objects: services say what to send, and which model to make of the response.
 """
 
-import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,6 +17,7 @@ from yarl import URL
 
 from openai_runs import _wire
 from openai_runs._http.addresses import Addresses, below
+from openai_runs._http.overrides import Overrides, checked_header
 from openai_runs._http.redaction import Secrets
 from openai_runs._http.response import MAX_BODY, Reader, Response
 from openai_runs._http.retries import FAILURES, Failure, OwnError, Retry
@@ -36,7 +36,6 @@ _NOT_SENT: Final = (
 )
 _BROKEN: Final = (aiohttp.ClientError, OSError)  # TimeoutError is an OSError
 _NO_KEY: Final = "Raised by api_key(); the request was not sent."
-_is_header_name: Final = re.compile("[A-Za-z0-9!#$%&'*+.^_`|~-]+").fullmatch
 
 
 class Transport:
@@ -66,10 +65,11 @@ class Transport:
         elif api_key is not None:
             raise TypeError(f"api_key must be a string or an async function: got {type(api_key).__name__}")
         for name, value in headers.items():  # these win, whatever the case of their names
-            self._headers[name] = _checked_header(name, value)
+            self._headers[name] = checked_header("default_headers", name, value)
         self._secrets = Secrets(self._headers, query)
         self._reader = Reader(self._addresses.base, self._secrets, strict)
         self._timeout = timeout
+        self._client_timeout = _client_timeout(timeout)
         self._max_retries = max_retries
         self._max_connections = max_connections
         self._http: aiohttp.ClientSession | None = None
@@ -102,8 +102,6 @@ class Transport:
             headers=self._headers,
             connector=aiohttp.TCPConnector(limit=self._max_connections),
             cookie_jar=aiohttp.DummyCookieJar(),
-            # No total: it would count the wait for a free connection, which is not the server's delay.
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(self._timeout, 10.0), sock_read=self._timeout),
         )
         try:
             yield
@@ -131,6 +129,7 @@ class Transport:
         repeatable: bool = True,
         find: Callable[[], Awaitable[T | None]] | None = None,
         on_response: OnResponse | None = None,
+        overrides: Overrides | None = None,
     ) -> T:
         """Send a request, with retries, and make a model of the response.
 
@@ -143,24 +142,37 @@ class Transport:
             find: Looks, with `send`, whether a request took effect: the model if it did. Called after a response was
                 lost, before the request is repeated or given up.
             on_response: Called with a 2xx response, for its headers.
+            overrides: What this request has in place of what all have.
 
         Raises:
             TransportError: No usable response, even after all retries.
             ResponseError: The status is not 2xx.
             ProtocolError: The response does not fit the model.
         """
+        if overrides is not None:
+            url, body = overrides.url(url), overrides.merged(body)
         data = None if body is None else _wire.encode(body)
         try:
-            return await self._send(method, url, into, data, on_response)
+            return await self._send(method, url, into, data, on_response, overrides)
         except (*FAILURES, OwnError) as error:  # the rare path: only here the retry machinery is set up
             failure = error
-        again = partial(self._send, method, url, into, data, on_response)
+        again = partial(self._send, method, url, into, data, on_response, overrides)
         return await self._again(again, failure, find, repeatable=repeatable, changes_nothing=method == "GET")
 
-    async def send(self, method: str, url: URL, into: type[T], *, on_response: OnResponse | None = None) -> T:
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        into: type[T],
+        *,
+        on_response: OnResponse | None = None,
+        overrides: Overrides | None = None,
+    ) -> T:
         """Send a request without a body once. See `request`."""
+        if overrides is not None:
+            url = overrides.url(url)
         try:
-            return await self._send(method, url, into, None, on_response)
+            return await self._send(method, url, into, None, on_response, overrides)
         except OwnError as error:
             own = error.error
         raise own  # outside the `except` block: as the caller raised it
@@ -185,18 +197,24 @@ class Transport:
         raise own
 
     async def _send(
-        self, method: str, url: URL, into: type[T], data: bytes | None, on_response: OnResponse | None
+        self,
+        method: str,
+        url: URL,
+        into: type[T],
+        data: bytes | None,
+        on_response: OnResponse | None,
+        overrides: Overrides | None,
     ) -> T:
         http_response = None
         try:
-            http_response = await self._begin(method, url, data)
+            http_response = await self._begin(method, url, data, overrides)
             response = await _read(http_response)
         except _BROKEN as error:
             lost = error
         else:
             return self._result(response, into, method, url, on_response)
         # Outside the `except` block: `__context__` would keep aiohttp's error, which has the request and its key.
-        raise self._no_response(lost, http_response, method, url)
+        raise self._no_response(lost, http_response, method, url, overrides)
 
     async def stream(
         self,
@@ -206,6 +224,7 @@ class Transport:
         body: Any = None,
         method: str = "POST",
         find: Callable[[], Awaitable[T | None]] | None = None,
+        overrides: Overrides | None = None,
     ) -> "ByteStream | T":
         """Send a request for a stream, with retries. See `request`.
 
@@ -213,30 +232,39 @@ class Transport:
             The stream; or the model, if the response was lost and ``find`` found the result, or if the endpoint does
             not stream.
         """
+        if overrides is not None:
+            url, body = overrides.url(url), overrides.merged(body)
         data = None if body is None else _wire.encode(body)
         try:
-            return await self._open(method, url, into, data)
+            return await self._open(method, url, into, data, overrides)
         except (*FAILURES, OwnError) as error:
             failure = error
-        again = partial(self._open, method, url, into, data)
+        again = partial(self._open, method, url, into, data, overrides)
         return await self._again(again, failure, find, repeatable=False, changes_nothing=method == "GET")
 
-    async def _open(self, method: str, url: URL, into: type[T], data: bytes | None) -> "ByteStream | T":
+    async def _open(
+        self, method: str, url: URL, into: type[T], data: bytes | None, overrides: Overrides | None
+    ) -> "ByteStream | T":
         http_response = None
         try:
-            http_response = await self._begin(method, url, data, {"Accept": "text/event-stream"})
+            http_response = await self._begin(method, url, data, overrides, {"Accept": "text/event-stream"})
             content_type = http_response.headers.get("Content-Type", "text/event-stream").lower()
             if http_response.status == 200 and content_type.startswith("text/event-stream"):
-                return ByteStream(http_response, self._reader, url, self._timeout)
+                return ByteStream(http_response, self._reader, url, self._seconds(overrides))
             response = await _read(http_response)
         except _BROKEN as error:
             lost = error
         else:
             return self._result(response, into, method, url, None)
-        raise self._no_response(lost, http_response, method, url)  # outside the `except` block, as in `send`
+        raise self._no_response(lost, http_response, method, url, overrides)  # outside the `except` block, as in `send`
 
     async def _begin(
-        self, method: str, url: URL, data: bytes | None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        url: URL,
+        data: bytes | None,
+        overrides: Overrides | None,
+        headers: dict[str, str] | None = None,
     ) -> aiohttp.ClientResponse:
         """Send a request, and wait for the head of the response.
 
@@ -244,12 +272,16 @@ class Transport:
             OwnError: The caller's ``api_key`` function failed.
             AuthenticationError: The token is refused, and so is a fresh one, or there is none.
         """
-        new_token = self._new_token
+        new_token, timeout = self._new_token, self._client_timeout
+        if overrides is not None:
+            headers = {**(headers or {}), **overrides.headers}
+            new_token = None if overrides.has_key else new_token
+            timeout = timeout if overrides.timeout is None else _client_timeout(overrides.timeout)
         if new_token is None:  # all headers are set once, on aiohttp's session
-            return await self._head(method, url, data, headers)
+            return await self._head(method, url, data, timeout, headers)
         renewals = self._renewals
         token = await self._token(new_token)
-        response = await self._head(method, url, data, headers, token)
+        response = await self._head(method, url, data, timeout, headers, token)
         if response.status != 401:
             return response
         # It may have expired early. A request that is refused like this took no effect, so any is repeated once.
@@ -260,23 +292,30 @@ class Transport:
             raise refusal from fresh
         if fresh == token:
             raise refusal
-        return await self._head(method, url, data, headers, fresh)
+        return await self._head(method, url, data, timeout, headers, fresh)
 
-    async def _head(
-        self, method: str, url: URL, data: bytes | None, headers: dict[str, str] | None, token: str | None = None
-    ) -> aiohttp.ClientResponse:
+    def _head(
+        self,
+        method: str,
+        url: URL,
+        data: bytes | None,
+        timeout: aiohttp.ClientTimeout,
+        headers: dict[str, str] | None,
+        token: str | None = None,
+    ) -> Awaitable[aiohttp.ClientResponse]:
         http = self._http
         if http is None:
             raise RuntimeError(self._not_open)
         if token is not None:
             headers = {**(headers or {}), "Authorization": f"Bearer {token}"}
-        return await http.request(
+        return http.request(
             method,
             url,
             data=data,
             headers=headers,
             allow_redirects=False,  # a response must not decide where the key is sent
             proxy=self._proxy,
+            timeout=timeout,
             middlewares=(_without_auto_retry,) if method == "DELETE" else None,
         )
 
@@ -314,12 +353,21 @@ class Transport:
                 self._renewals += 1
             return self._fresh
 
+    def _seconds(self, overrides: Overrides | None) -> float:
+        """The timeout of a request."""
+        return self._timeout if overrides is None or overrides.timeout is None else overrides.timeout
+
     def _no_response(
-        self, error: Exception, response: aiohttp.ClientResponse | None, method: str, url: URL
+        self,
+        error: Exception,
+        response: aiohttp.ClientResponse | None,
+        method: str,
+        url: URL,
+        overrides: Overrides | None,
     ) -> TransportError:
         sent = response or (error if isinstance(error, aiohttp.ClientResponseError) else None)
-        reader = self._reader.of_request(sent.request_info.headers if sent is not None else {})
-        problem = _describe(error, self._timeout)
+        reader = self._reader.of_request(sent.request_info.headers if sent is not None else {}, url)
+        problem = _describe(error, self._seconds(overrides))
         lost = reader.no_response(problem, method, url, maybe_done=not isinstance(error, _NOT_SENT))
         # No cause, if that has the key: such as aiohttp's errors that hold the request, or quote the server.
         if not isinstance(error, aiohttp.ClientResponseError) and not reader.secrets.is_in(error):
@@ -353,7 +401,7 @@ class ByteStream:
     @property
     def reader(self) -> Reader:
         """Makes the errors for what the stream says."""
-        return self._reader.of_request(self._response.request_info.headers)
+        return self._reader.of_request(self._response.request_info.headers, self._url)
 
     def refusal(self, data: bytes) -> ResponseError:
         """The error for the data of an ``error`` event."""
@@ -379,14 +427,6 @@ def _checked_key(name: str, key: Any) -> str:
     return key
 
 
-def _checked_header(name: Any, value: Any) -> str:
-    if not isinstance(name, str) or not _is_header_name(name):
-        raise ValueError(f"default_headers must have names of HTTP headers: got {name!r}")
-    if not isinstance(value, str) or not value.isprintable():
-        raise ValueError(f"header {name} must be a string of one line")
-    return value
-
-
 async def _without_auto_retry(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
@@ -397,6 +437,11 @@ async def _without_auto_retry(
         raise
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
         raise aiohttp.ClientConnectionError(str(error)) from error
+
+
+def _client_timeout(seconds: float) -> aiohttp.ClientTimeout:
+    # No total: it would count the wait for a free connection, which is not the server's delay.
+    return aiohttp.ClientTimeout(total=None, sock_connect=min(seconds, 10.0), sock_read=seconds)
 
 
 async def _read(response: aiohttp.ClientResponse) -> Response:

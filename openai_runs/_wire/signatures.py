@@ -4,6 +4,7 @@ Python's own signature of such a method ends in ``**params``. Type checkers see 
 """
 
 import inspect
+from functools import cache
 from typing import Any, Final, TypeVar, Unpack, get_args, get_origin, get_type_hints
 
 ClassT = TypeVar("ClassT", bound=type)
@@ -38,7 +39,12 @@ def _unpacked(method: Any) -> Any:
 def _signature(method: Any, kind: Any) -> inspect.Signature:
     signature = inspect.signature(method)
     own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    hints = get_type_hints(kind)
+    return signature.replace(parameters=[*own, *_keywords(kind)])
+
+
+@cache
+def _keywords(kind: Any) -> tuple[inspect.Parameter, ...]:
+    """The parameters for the keys of a ``TypedDict``, required ones first; shared, since hints take time."""
     named = [
         inspect.Parameter(
             name,
@@ -46,7 +52,6 @@ def _signature(method: Any, kind: Any) -> inspect.Signature:
             default=inspect.Parameter.empty if name in kind.__required_keys__ else _NOT_SENT,
             annotation=hint,
         )
-        for name, hint in hints.items()
+        for name, hint in get_type_hints(kind).items()
     ]
-    required_first = sorted(named, key=lambda each: each.default is _NOT_SENT)
-    return signature.replace(parameters=[*own, *required_first])
+    return tuple(sorted(named, key=lambda each: each.default is _NOT_SENT))

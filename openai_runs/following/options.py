@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from openai_runs.following.polling import Polling
-from openai_runs.models.run import RunCreateParams, ThreadRunCreateParams
+from openai_runs.models.request_options import RequestOptions, RunCreateRequest, ThreadRunCreateRequest
 from openai_runs.toolbox import Toolbox
 
 OnExit: TypeAlias = Literal["leave", "cancel"]
@@ -25,16 +25,20 @@ class FollowOptions(TypedDict, total=False):
     on_exit: OnExit
 
 
-class RunStreamParams(RunCreateParams, FollowOptions, total=False):
-    """Parameters of `RunsService.stream`: those of `RunCreateParams` and of `FollowOptions`."""
+class StreamOptions(FollowOptions, RequestOptions, total=False):
+    """Keywords of `RunsService.stream_tool_outputs`: those of `FollowOptions` and of `RequestOptions`."""
 
 
-class ThreadRunStreamParams(ThreadRunCreateParams, FollowOptions, total=False):
-    """Parameters of `ThreadsService.stream_run`: those of `ThreadRunCreateParams` and of `FollowOptions`."""
+class RunStreamParams(RunCreateRequest, FollowOptions, total=False):
+    """Keywords of `RunsService.stream`: those of `RunCreateParams`, of `FollowOptions` and of `RequestOptions`."""
+
+
+class ThreadRunStreamParams(ThreadRunCreateRequest, FollowOptions, total=False):
+    """Keywords of `ThreadsService.stream_run`: as for `RunsService.stream`, with those of `ThreadRunCreateParams`."""
 
 
 def split_options(params: Mapping[str, Any]) -> tuple[dict[str, Any], FollowOptions]:
-    """Split the parameters of `RunsService.stream` into the request's own and the `FollowOptions`."""
+    """Split the parameters of `RunsService.stream` into the rest and the `FollowOptions`."""
     options: Any = {name: value for name, value in params.items() if name in FollowOptions.__annotations__}
     return {name: value for name, value in params.items() if name not in options}, options
 

@@ -1,12 +1,13 @@
 """The requests about one run, shared by the service, the follower and the stream."""
 
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final, Self, TypeAlias
 
 from attrs import define, field
 from yarl import URL
 
-from openai_runs._http.pages import Listing
+from openai_runs._http.overrides import Overrides
+from openai_runs._http.pages import ItemT, Listing
 from openai_runs._http.transport import ByteStream, OnResponse, Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import MESSAGES, RUN, RUNS, STEPS, ids_of
@@ -45,6 +46,7 @@ class RunRequests:
     _url: URL | None = None
     _find: FindRun | None = field(default=None, alias="find")  #: finds a run whose URL is not known
     submissions: Submissions = field(factory=Submissions, kw_only=True)
+    _overrides: Overrides | None = field(default=None, alias="overrides", kw_only=True)
 
     @classmethod
     def of(
@@ -54,6 +56,7 @@ class RunRequests:
         thread_id: str | None,
         run_id: str | None,
         shared: MutableMapping[URL, Submissions],
+        overrides: Overrides | None = None,
     ) -> Self:
         """Requests about a run that the caller gives as an object or by its IDs.
 
@@ -63,11 +66,12 @@ class RunRequests:
             thread_id: The thread's ID.
             run_id: The run's ID.
             shared: The submissions that are counted for somebody, by the URL of the run.
+            overrides: See `Transport.request`; for all of the requests.
         """
         ids = ids_of(Run, run, thread_id=thread_id, run_id=run_id)
         url = transport.url(RUN, **ids)
         submissions = shared.get(url) or shared.setdefault(url, Submissions())
-        return cls(transport, f"run {ids['run_id']}", url, submissions=submissions)
+        return cls(transport, f"run {ids['run_id']}", url, submissions=submissions, overrides=overrides)
 
     @property
     def url(self) -> URL:
@@ -100,7 +104,7 @@ class RunRequests:
 
         async def newest() -> Run | None:
             url = self._transport.url(RUNS, {"limit": 1}, thread_id=thread_id)
-            page = await self._transport.send("GET", url, Page[Run])
+            page = await self._transport.send("GET", url, Page[Run], overrides=self._overrides)
             return page.data[0] if page.data else None
 
         self._find = newest
@@ -114,12 +118,12 @@ class RunRequests:
         if self._url is None and self._find is not None and (found := await self._find()) is not None:
             self.learn_address(found)
             return found
-        return await self._transport.request("GET", self.url, Run, on_response=on_response)
+        return await self._transport.request("GET", self.url, Run, on_response=on_response, overrides=self._overrides)
 
     async def look(self) -> Run | None:
         """Fetch the run without retries; ``None`` if it cannot be found."""
         if self._url is not None:
-            return await self._transport.send("GET", self._url, Run)
+            return await self._transport.send("GET", self._url, Run, overrides=self._overrides)
         return None if self._find is None else await self._find()
 
     async def cancel(self) -> Run:
@@ -127,7 +131,9 @@ class RunRequests:
         if self._url is None:
             await self.retrieve()
         url = self._transport.below(self.url, "cancel")
-        return await self._transport.request("POST", url, Run, repeatable=False, find=self._find_cancelled)
+        return await self._transport.request(
+            "POST", url, Run, repeatable=False, find=self._find_cancelled, overrides=self._overrides
+        )
 
     async def cancel_unless_ended(self) -> Run:
         """Cancel the run; no error if it has ended meanwhile, or is already being cancelled."""
@@ -140,7 +146,7 @@ class RunRequests:
 
     async def _find_cancelled(self) -> Run | None:
         """The run if it is ``cancelling`` or has ended, else ``None``."""
-        run = await self._transport.send("GET", self.url, Run)
+        run = await self._transport.send("GET", self.url, Run, overrides=self._overrides)
         return run if run.status is RunStatus.CANCELLING or run.status.is_terminal else None
 
     async def submit(
@@ -155,7 +161,14 @@ class RunRequests:
         """
         url, body, find = self._submit_request(outputs, asked, on_response)
         run = await self._transport.request(
-            "POST", url, Run, body=body, repeatable=False, find=find, on_response=on_response
+            "POST",
+            url,
+            Run,
+            body=body,
+            repeatable=False,
+            find=find,
+            on_response=on_response,
+            overrides=self._overrides,
         )
         self.submissions.accepted += 1
         settle(outputs)
@@ -164,7 +177,9 @@ class RunRequests:
     async def stream_outputs(self, outputs: ToolOutputs, *, asked: Run | None = None) -> Opened:
         """See `RunsService.stream_tool_outputs`, and `submit` for ``asked``."""
         url, body, find = self._submit_request(outputs, asked, None)
-        opened = await self._transport.stream(url, Run, body={**body, "stream": True}, find=find)
+        opened = await self._transport.stream(
+            url, Run, body={**body, "stream": True}, find=find, overrides=self._overrides
+        )
         self.submissions.accepted += 1
         settle(outputs)
         return opened
@@ -172,13 +187,18 @@ class RunRequests:
     async def messages_and_steps(self, run: Run) -> tuple[list[Message], list[RunStep]]:
         """Fetch what the run has written so far, oldest first."""
         ids = {"thread_id": run.thread_id, "run_id": run.id}
-        steps = [step async for step in Listing(self._transport, Page[RunStep], STEPS, ids, _IN_ORDER, ListParams)]
+        steps = [step async for step in self._all(Page[RunStep], STEPS, ids, _IN_ORDER)]
         message_ids = {step.message_id for step in steps}
         # Endpoints that ignore `run_id` send all messages of the thread, and some leave out a message's `run_id`.
         query: MessageListParams = {**_IN_ORDER, "run_id": run.id}
         thread = {"thread_id": run.thread_id}
-        messages = Listing(self._transport, Page[Message], MESSAGES, thread, query, MessageListParams)
+        messages = self._all(Page[Message], MESSAGES, thread, query)
         return [message async for message in messages if message.run_id == run.id or message.id in message_ids], steps
+
+    def _all(
+        self, page: type[Page[ItemT]], path: str, ids: Mapping[str, str], query: Mapping[str, Any]
+    ) -> Listing[ItemT]:
+        return Listing(self._transport, page, path, ids, query, overrides=self._overrides)
 
     def _submit_request(
         self, outputs: ToolOutputs, asked: Run | None, on_response: OnResponse | None
@@ -190,7 +210,7 @@ class RunRequests:
         wanted = None if asked is None else required(asked)
 
         async def find() -> Run | None:
-            run = await self._transport.send("GET", self.url, Run, on_response=on_response)
+            run = await self._transport.send("GET", self.url, Run, on_response=on_response, overrides=self._overrides)
             still_pending = {call.id for call in run.pending_tool_calls} & answered
             # An endpoint that counts its IDs from call_0 in each round asks something else under the same IDs.
             is_next_round = wanted is not None and required(run) != wanted

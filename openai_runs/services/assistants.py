@@ -3,13 +3,20 @@
 from typing import Unpack
 
 from openai_runs._http.deletion import delete
+from openai_runs._http.overrides import overrides_of, take_overrides
 from openai_runs._http.pages import Listing
 from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import ASSISTANT, ASSISTANTS
 from openai_runs._wire.signatures import spelled_out
-from openai_runs.models.assistant import Assistant, AssistantCreateParams, AssistantUpdateParams, Deleted
-from openai_runs.models.page import ListParams, Page
+from openai_runs.models.assistant import Assistant, Deleted
+from openai_runs.models.page import Page
+from openai_runs.models.request_options import (
+    AssistantCreateRequest,
+    AssistantUpdateRequest,
+    ListRequest,
+    RequestOptions,
+)
 
 
 @spelled_out
@@ -19,11 +26,11 @@ class AssistantsService:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def create(self, **params: Unpack[AssistantCreateParams]) -> Assistant:
+    async def create(self, **params: Unpack[AssistantCreateRequest]) -> Assistant:
         """Create an assistant.
 
         Args:
-            **params: See `AssistantCreateParams`; ``model`` is required.
+            **params: See `AssistantCreateParams`, of which ``model`` is required, and `RequestOptions`.
 
         Raises:
             BadRequestError: The endpoint refuses a parameter.
@@ -31,50 +38,59 @@ class AssistantsService:
 
         Source: Assistants v2 API, operation ``createAssistant``.
         """
-        check_params(params, AssistantCreateParams)
-        url = self._transport.url(ASSISTANTS)
-        return await self._transport.request("POST", url, Assistant, body=params, repeatable=False)
+        check_params(params, AssistantCreateRequest)
+        overrides, url = take_overrides(params), self._transport.url(ASSISTANTS)
+        return await self._transport.request("POST", url, Assistant, body=params, repeatable=False, overrides=overrides)
 
-    async def retrieve(self, assistant_id: str) -> Assistant:
+    async def retrieve(self, assistant_id: str, **options: Unpack[RequestOptions]) -> Assistant:
         """Fetch an assistant.
+
+        Args:
+            assistant_id: The assistant's ID.
+            **options: See `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such assistant.
 
         Source: Assistants v2 API, operation ``getAssistant``.
         """
-        return await self._transport.request(
-            "GET", self._transport.url(ASSISTANT, assistant_id=assistant_id), Assistant
-        )
+        url = self._transport.url(ASSISTANT, assistant_id=assistant_id)
+        return await self._transport.request("GET", url, Assistant, overrides=overrides_of(options))
 
-    async def update(self, assistant_id: str, **params: Unpack[AssistantUpdateParams]) -> Assistant:
+    async def update(self, assistant_id: str, **params: Unpack[AssistantUpdateRequest]) -> Assistant:
         """Change the parameters that are given; the others stay as they are.
 
         Args:
             assistant_id: The assistant's ID.
-            **params: See `AssistantUpdateParams`.
+            **params: See `AssistantUpdateParams` and `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such assistant.
 
         Source: Assistants v2 API, operation ``modifyAssistant``.
         """
-        check_params(params, AssistantUpdateParams)
-        url = self._transport.url(ASSISTANT, assistant_id=assistant_id)
-        return await self._transport.request("POST", url, Assistant, body=params)
+        check_params(params, AssistantUpdateRequest)
+        overrides, url = take_overrides(params), self._transport.url(ASSISTANT, assistant_id=assistant_id)
+        return await self._transport.request("POST", url, Assistant, body=params, overrides=overrides)
 
-    def list(self, **query: Unpack[ListParams]) -> Listing[Assistant]:
+    def list(self, **query: Unpack[ListRequest]) -> Listing[Assistant]:
         """List assistants, newest first: iterate with ``async for``, or ``await ….page()`` for one page.
 
         Args:
-            **query: See `ListParams`.
+            **query: See `ListParams` and `RequestOptions`.
 
         Source: Assistants v2 API, operation ``listAssistants``.
         """
-        return Listing(self._transport, Page[Assistant], ASSISTANTS, {}, query, ListParams)
+        check_params(query, ListRequest)
+        overrides = take_overrides(query)
+        return Listing(self._transport, Page[Assistant], ASSISTANTS, {}, query, overrides=overrides)
 
-    async def delete(self, assistant_id: str) -> Deleted:
+    async def delete(self, assistant_id: str, **options: Unpack[RequestOptions]) -> Deleted:
         """Delete an assistant. Threads and runs that used it stay.
+
+        Args:
+            assistant_id: The assistant's ID.
+            **options: See `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such assistant.
@@ -83,4 +99,4 @@ class AssistantsService:
         """
         url = self._transport.url(ASSISTANT, assistant_id=assistant_id)
         deleted = Deleted(id=assistant_id, object="assistant.deleted")
-        return await delete(self._transport, url, Assistant, deleted)
+        return await delete(self._transport, url, Assistant, deleted, overrides_of(options))

@@ -3,14 +3,21 @@
 from typing import Unpack
 
 from openai_runs._http.deletion import delete
+from openai_runs._http.overrides import overrides_of, take_overrides
 from openai_runs._http.pages import Listing
 from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import MESSAGE, MESSAGES, ids_of
 from openai_runs._wire.signatures import spelled_out
 from openai_runs.models.assistant import Deleted
-from openai_runs.models.message import Message, MessageCreateParams, MessageUpdateParams
-from openai_runs.models.page import MessageListParams, Page
+from openai_runs.models.message import Message
+from openai_runs.models.page import Page
+from openai_runs.models.request_options import (
+    MessageCreateRequest,
+    MessageListRequest,
+    MessageUpdateRequest,
+    RequestOptions,
+)
 
 
 @spelled_out
@@ -20,12 +27,12 @@ class MessagesService:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def create(self, thread_id: str, **params: Unpack[MessageCreateParams]) -> Message:
+    async def create(self, thread_id: str, **params: Unpack[MessageCreateRequest]) -> Message:
         """Add a message to a thread.
 
         Args:
             thread_id: The thread.
-            **params: See `MessageCreateParams`; ``role`` and ``content`` are required.
+            **params: See `MessageCreateParams`, of which ``role`` and ``content`` are required, and `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such thread.
@@ -34,12 +41,17 @@ class MessagesService:
 
         Source: Assistants v2 API, operation ``createMessage``.
         """
-        check_params(params, MessageCreateParams)
-        url = self._transport.url(MESSAGES, thread_id=thread_id)
-        return await self._transport.request("POST", url, Message, body=params, repeatable=False)
+        check_params(params, MessageCreateRequest)
+        overrides, url = take_overrides(params), self._transport.url(MESSAGES, thread_id=thread_id)
+        return await self._transport.request("POST", url, Message, body=params, repeatable=False, overrides=overrides)
 
     async def retrieve(
-        self, message: Message | None = None, *, thread_id: str | None = None, message_id: str | None = None
+        self,
+        message: Message | None = None,
+        *,
+        thread_id: str | None = None,
+        message_id: str | None = None,
+        **options: Unpack[RequestOptions],
     ) -> Message:
         """Fetch a message.
 
@@ -47,6 +59,7 @@ class MessagesService:
             message: The message, in any version. Instead of it, give both IDs:
             thread_id: The thread's ID.
             message_id: The message's ID.
+            **options: See `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such thread or message.
@@ -54,7 +67,7 @@ class MessagesService:
         Source: Assistants v2 API, operation ``getMessage``.
         """
         url = self._transport.url(MESSAGE, **ids_of(Message, message, thread_id=thread_id, message_id=message_id))
-        return await self._transport.request("GET", url, Message)
+        return await self._transport.request("GET", url, Message, overrides=overrides_of(options))
 
     async def update(
         self,
@@ -62,7 +75,7 @@ class MessagesService:
         *,
         thread_id: str | None = None,
         message_id: str | None = None,
-        **params: Unpack[MessageUpdateParams],
+        **params: Unpack[MessageUpdateRequest],
     ) -> Message:
         """Change the metadata of a message.
 
@@ -70,30 +83,38 @@ class MessagesService:
             message: The message, as for `retrieve`.
             thread_id: The thread's ID, if there is no ``message``.
             message_id: The message's ID, if there is no ``message``.
-            **params: See `MessageUpdateParams`.
+            **params: See `MessageUpdateParams` and `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such thread or message.
 
         Source: Assistants v2 API, operation ``modifyMessage``.
         """
-        check_params(params, MessageUpdateParams)
+        check_params(params, MessageUpdateRequest)
+        overrides = take_overrides(params)
         url = self._transport.url(MESSAGE, **ids_of(Message, message, thread_id=thread_id, message_id=message_id))
-        return await self._transport.request("POST", url, Message, body=params)
+        return await self._transport.request("POST", url, Message, body=params, overrides=overrides)
 
-    def list(self, thread_id: str, **query: Unpack[MessageListParams]) -> Listing[Message]:
+    def list(self, thread_id: str, **query: Unpack[MessageListRequest]) -> Listing[Message]:
         """List a thread's messages, newest first: iterate with ``async for``, or ``await ….page()`` for one page.
 
         Args:
             thread_id: The thread.
-            **query: See `MessageListParams`; ``run_id`` leaves out other runs' messages.
+            **query: See `MessageListParams`, of which ``run_id`` leaves out other runs' messages, and `RequestOptions`.
 
         Source: Assistants v2 API, operation ``listMessages``.
         """
-        return Listing(self._transport, Page[Message], MESSAGES, {"thread_id": thread_id}, query, MessageListParams)
+        check_params(query, MessageListRequest)
+        overrides = take_overrides(query)
+        return Listing(self._transport, Page[Message], MESSAGES, {"thread_id": thread_id}, query, overrides=overrides)
 
     async def delete(
-        self, message: Message | None = None, *, thread_id: str | None = None, message_id: str | None = None
+        self,
+        message: Message | None = None,
+        *,
+        thread_id: str | None = None,
+        message_id: str | None = None,
+        **options: Unpack[RequestOptions],
     ) -> Deleted:
         """Delete a message.
 
@@ -101,6 +122,7 @@ class MessagesService:
             message: The message, as for `retrieve`.
             thread_id: The thread's ID, if there is no ``message``.
             message_id: The message's ID, if there is no ``message``.
+            **options: See `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such thread or message.
@@ -109,4 +131,5 @@ class MessagesService:
         """
         ids = ids_of(Message, message, thread_id=thread_id, message_id=message_id)
         deleted = Deleted(id=ids["message_id"], object="thread.message.deleted")
-        return await delete(self._transport, self._transport.url(MESSAGE, **ids), Message, deleted)
+        url, overrides = self._transport.url(MESSAGE, **ids), overrides_of(options)
+        return await delete(self._transport, url, Message, deleted, overrides)

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Unpack
 
+from openai_runs._http.overrides import overrides_of, take_overrides
 from openai_runs._http.pages import Listing
 from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import STEP, STEPS, ids_of
 from openai_runs._wire.signatures import spelled_out
-from openai_runs.models.page import IncludeParams, ListParams, Page
+from openai_runs.models.page import IncludeParams, Page
+from openai_runs.models.request_options import ListRequest, RequestOptions
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 
@@ -28,6 +30,7 @@ class RunStepsService:
         run_id: str | None = None,
         step_id: str | None = None,
         include: Sequence[str] = (),
+        **options: Unpack[RequestOptions],
     ) -> RunStep:
         """Fetch a step.
 
@@ -38,6 +41,7 @@ class RunStepsService:
             step_id: The step's ID.
             include: Additional fields that the server should send. The API has one,
                 ``step_details.tool_calls[*].file_search.results[*].content``.
+            **options: See `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such thread, run or step.
@@ -46,7 +50,8 @@ class RunStepsService:
         """
         check_params({"include": include}, IncludeParams)
         ids = ids_of(RunStep, step, thread_id=thread_id, run_id=run_id, step_id=step_id)
-        return await self._transport.request("GET", self._transport.url(STEP, {"include[]": include}, **ids), RunStep)
+        url = self._transport.url(STEP, {"include[]": include}, **ids)
+        return await self._transport.request("GET", url, RunStep, overrides=overrides_of(options))
 
     def list(
         self,
@@ -55,7 +60,7 @@ class RunStepsService:
         thread_id: str | None = None,
         run_id: str | None = None,
         include: Sequence[str] = (),
-        **query: Unpack[ListParams],
+        **query: Unpack[ListRequest],
     ) -> Listing[RunStep]:
         """List a run's steps, newest first: iterate with ``async for``, or ``await ….page()`` for one page.
 
@@ -64,10 +69,12 @@ class RunStepsService:
             thread_id: The thread's ID.
             run_id: The run's ID.
             include: As for `retrieve`.
-            **query: See `ListParams`.
+            **query: See `ListParams` and `RequestOptions`.
 
         Source: Assistants v2 API, operation ``listRunSteps``.
         """
         check_params({"include": include}, IncludeParams)
+        check_params(query, ListRequest)
+        overrides = take_overrides(query)
         ids = ids_of(Run, run, thread_id=thread_id, run_id=run_id)
-        return Listing(self._transport, Page[RunStep], STEPS, ids, query, ListParams, include)
+        return Listing(self._transport, Page[RunStep], STEPS, ids, query, include, overrides)

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from yarl import URL
 
 from openai_runs import _habits
+from openai_runs._http.overrides import Overrides, overrides_of, take_overrides, without_body
 from openai_runs._http.pages import Listing
 from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
@@ -17,10 +18,11 @@ from openai_runs._wire.paths import RUNS
 from openai_runs._wire.signatures import spelled_out
 from openai_runs.events import ActionRequired, RunEvent
 from openai_runs.following.follower import Follower, outcome
-from openai_runs.following.options import FollowOptions, RunStreamParams, split_options
+from openai_runs.following.options import FollowOptions, RunStreamParams, StreamOptions, split_options
 from openai_runs.following.run_requests import FindRun, RunRequests, Submissions, ToolOutputs, call_ids
-from openai_runs.models.page import IncludeParams, ListParams, Page
-from openai_runs.models.run import Run, RunCreateParams, RunStatus, RunUpdateParams, ToolOutputsSubmitParams
+from openai_runs.models.page import IncludeParams, Page
+from openai_runs.models.request_options import ListRequest, RequestOptions, RunCreateRequest, RunUpdateRequest
+from openai_runs.models.run import Run, RunStatus, ToolOutputsSubmitParams
 
 if TYPE_CHECKING:  # imported in the methods that need it, so that programs without streaming start faster
     from openai_runs.following.streaming import RunStream
@@ -44,7 +46,7 @@ class RunsService:
     if not TYPE_CHECKING:  # type checkers are to report them
         __getattr__ = _habits.missing(_habits.RUNS)
 
-    async def create(self, thread_id: str, *, include: Sequence[str] = (), **params: Unpack[RunCreateParams]) -> Run:
+    async def create(self, thread_id: str, *, include: Sequence[str] = (), **params: Unpack[RunCreateRequest]) -> Run:
         """Start a run of an assistant on a thread, never more than one.
 
         The run carries a marker in its metadata, under ``openai_runs.create``. If the response is lost, the thread's
@@ -55,7 +57,7 @@ class RunsService:
             thread_id: The thread to run on. A thread has at most one active run.
             include: Additional fields that the server should send. The API has one,
                 ``step_details.tool_calls[*].file_search.results[*].content``.
-            **params: See `RunCreateParams`; ``assistant_id`` is required.
+            **params: See `RunCreateParams`, of which ``assistant_id`` is required, and `RequestOptions`.
 
         Returns:
             The new run, nearly always ``queued``.
@@ -67,42 +69,55 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``createRun``.
         """
-        check_params(params, RunCreateParams)
-        url, body, find = self._create_request(thread_id, include, params)
-        return await self._transport.request("POST", url, Run, body=body, repeatable=False, find=find)
+        check_params(params, RunCreateRequest)
+        overrides = take_overrides(params)
+        url, body, find = self._create_request(thread_id, include, params, overrides)
+        return await self._transport.request(
+            "POST", url, Run, body=body, repeatable=False, find=find, overrides=without_body(overrides)
+        )
 
     def _create_request(
-        self, thread_id: str, include: Sequence[str], params: Mapping[str, Any]
+        self, thread_id: str, include: Sequence[str], params: Mapping[str, Any], overrides: Overrides | None
     ) -> tuple[URL, Mapping[str, Any], FindRun | None]:
         """The URL and body that start a run, and a function that finds that run after a lost response, if possible."""
         check_params({"include": include}, IncludeParams)
         url = self._transport.url(RUNS, {"include[]": include}, thread_id=thread_id)
+        if overrides is not None:
+            params = overrides.merged(params)  # here, since its metadata has to have the marker, too
         metadata = params.get("metadata") or {}
-        if MARKER not in metadata and len(metadata) >= 16:
+        if not isinstance(metadata, Mapping) or (MARKER not in metadata and len(metadata) >= 16):
             return url, params, None
         marker = metadata.get(MARKER) or uuid4().hex  # callers who set the marker can safely repeat the call, too
 
         async def find() -> Run | None:
             newest = self._transport.url(RUNS, thread_id=thread_id)
-            page = await self._transport.send("GET", newest, Page[Run])
+            page = await self._transport.send("GET", newest, Page[Run], overrides=overrides)
             return next((run for run in page.data if (run.metadata or {}).get(MARKER) == marker), None)
 
         return url, {**params, "metadata": {**metadata, MARKER: marker}}, find
 
-    async def retrieve(self, run: Run | None = None, *, thread_id: str | None = None, run_id: str | None = None) -> Run:
+    async def retrieve(
+        self,
+        run: Run | None = None,
+        *,
+        thread_id: str | None = None,
+        run_id: str | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Run:
         """Fetch the current state of a run.
 
         Args:
             run: The run, in any version. Instead of it, give both IDs:
             thread_id: The thread's ID.
             run_id: The run's ID.
+            **options: See `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such thread or run.
 
         Source: Assistants v2 API, operation ``getRun``.
         """
-        return await self._requests(run, thread_id, run_id).retrieve()
+        return await self._requests(run, thread_id, run_id, overrides_of(options)).retrieve()
 
     async def update(
         self,
@@ -110,7 +125,7 @@ class RunsService:
         *,
         thread_id: str | None = None,
         run_id: str | None = None,
-        **params: Unpack[RunUpdateParams],
+        **params: Unpack[RunUpdateRequest],
     ) -> Run:
         """Change the metadata of a run; nothing else of it can be changed.
 
@@ -118,34 +133,45 @@ class RunsService:
             run: The run, as for `retrieve`.
             thread_id: The thread's ID, if there is no ``run``.
             run_id: The run's ID, if there is no ``run``.
-            **params: See `RunUpdateParams`.
+            **params: See `RunUpdateParams` and `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such thread or run.
 
         Source: Assistants v2 API, operation ``modifyRun``.
         """
-        check_params(params, RunUpdateParams)
-        return await self._transport.request("POST", self._requests(run, thread_id, run_id).url, Run, body=params)
+        check_params(params, RunUpdateRequest)
+        overrides, url = take_overrides(params), self._requests(run, thread_id, run_id).url
+        return await self._transport.request("POST", url, Run, body=params, overrides=overrides)
 
-    def list(self, thread_id: str, **query: Unpack[ListParams]) -> Listing[Run]:
+    def list(self, thread_id: str, **query: Unpack[ListRequest]) -> Listing[Run]:
         """List a thread's runs, newest first: iterate with ``async for``, or ``await ….page()`` for one page.
 
         Args:
             thread_id: The thread.
-            **query: See `ListParams`.
+            **query: See `ListParams` and `RequestOptions`.
 
         Source: Assistants v2 API, operation ``listRuns``.
         """
-        return Listing(self._transport, Page[Run], RUNS, {"thread_id": thread_id}, query, ListParams)
+        check_params(query, ListRequest)
+        overrides = take_overrides(query)
+        return Listing(self._transport, Page[Run], RUNS, {"thread_id": thread_id}, query, overrides=overrides)
 
-    async def cancel(self, run: Run | None = None, *, thread_id: str | None = None, run_id: str | None = None) -> Run:
+    async def cancel(
+        self,
+        run: Run | None = None,
+        *,
+        thread_id: str | None = None,
+        run_id: str | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Run:
         """Ask the server to cancel a run: it becomes ``cancelling``, then ``cancelled``; it may still complete.
 
         Args:
             run: The run, as for `retrieve`.
             thread_id: The thread's ID, if there is no ``run``.
             run_id: The run's ID, if there is no ``run``.
+            **options: See `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such thread or run.
@@ -153,7 +179,7 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``cancelRun``.
         """
-        return await self._requests(run, thread_id, run_id).cancel()
+        return await self._requests(run, thread_id, run_id, overrides_of(options)).cancel()
 
     async def submit_tool_outputs(
         self,
@@ -162,6 +188,7 @@ class RunsService:
         *,
         thread_id: str | None = None,
         run_id: str | None = None,
+        **options: Unpack[RequestOptions],
     ) -> Run:
         """Submit the outputs of a run's pending tool calls, all in one request.
 
@@ -172,6 +199,7 @@ class RunsService:
             tool_outputs: One output per pending call; `Toolbox.answer` makes them.
             thread_id: The thread's ID, if there is no ``run``.
             run_id: The run's ID, if there is no ``run``.
+            **options: See `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such thread or run.
@@ -179,7 +207,8 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``submitToolOuputsToRun``.
         """
-        return await self._requests(run, thread_id, run_id).submit(_require_outputs(tool_outputs), asked=_waiting(run))
+        requests = self._requests(run, thread_id, run_id, overrides_of(options))
+        return await requests.submit(_require_outputs(tool_outputs), asked=_waiting(run))
 
     def follow(
         self,
@@ -256,9 +285,10 @@ class RunsService:
         Args:
             thread_id: The thread to run on. A thread has at most one active run.
             include: See `create`.
-            **params: See `RunCreateParams`, of which ``assistant_id`` is required, and `FollowOptions`. With a
-                ``toolbox`` the stream continues through tool calls; without one it ends when the run requires tool
-                outputs. The ``deadline`` counts from the ``async with``.
+            **params: See `RunCreateParams`, of which ``assistant_id`` is required, `FollowOptions` and
+                `RequestOptions`, of which ``extra_body`` is for the first request only. With a ``toolbox`` the stream
+                continues through tool calls; without one it ends when the run requires tool outputs. The ``deadline``
+                counts from the ``async with``.
 
         Returns:
             A `RunStream`. Opening it and iterating over it raise what `create` and `follow` raise; and a
@@ -270,9 +300,12 @@ class RunsService:
 
         check_params(params, RunStreamParams)
         run_params, options = split_options(params)
-        url, body, find = self._create_request(thread_id, include, run_params)
-        start = partial(self._transport.stream, url, Run, body={**body, "stream": True}, find=find)
-        requests = RunRequests(self._transport, f"the run on {thread_id}", find=find)
+        overrides = take_overrides(run_params)
+        url, body, find = self._create_request(thread_id, include, run_params, overrides)
+        overrides = without_body(overrides)
+        body = {**body, "stream": True}
+        start = partial(self._transport.stream, url, Run, body=body, find=find, overrides=overrides)
+        requests = RunRequests(self._transport, f"the run on {thread_id}", find=find, overrides=overrides)
         return RunStream(Follower(requests, None, **options), start)
 
     def stream_tool_outputs(
@@ -282,7 +315,7 @@ class RunsService:
         *,
         thread_id: str | None = None,
         run_id: str | None = None,
-        **options: Unpack[FollowOptions],
+        **options: Unpack[StreamOptions],
     ) -> "RunStream":
         """Submit the outputs of a run's pending tool calls, and stream the events that follow. See `stream`.
 
@@ -291,20 +324,25 @@ class RunsService:
             tool_outputs: See `submit_tool_outputs`.
             thread_id: The thread's ID, if there is no ``run``.
             run_id: The run's ID, if there is no ``run``.
-            **options: See `FollowOptions`.
+            **options: See `FollowOptions` and `RequestOptions`; ``extra_body`` is for the first request only.
 
         Source: Assistants v2 API, operation ``submitToolOuputsToRun``.
         """
         from openai_runs.following.streaming import RunStream
 
-        check_params(options, FollowOptions)
-        requests, outputs = self._requests(run, thread_id, run_id), _require_outputs(tool_outputs)
+        check_params(options, StreamOptions)
+        rest, follow_options = split_options(options)
+        overrides, outputs = take_overrides(rest), _require_outputs(tool_outputs)
         check_params({"tool_outputs": outputs}, ToolOutputsSubmitParams)  # here rather than when the stream is opened
-        start = partial(requests.stream_outputs, outputs, asked=_waiting(run))
-        return RunStream(Follower(requests, run, **options), start, answered=call_ids(outputs))
+        submitting = self._requests(run, thread_id, run_id, overrides)
+        start = partial(submitting.stream_outputs, outputs, asked=_waiting(run))
+        requests = self._requests(run, thread_id, run_id, without_body(overrides))
+        return RunStream(Follower(requests, run, **follow_options), start, answered=call_ids(outputs))
 
-    def _requests(self, run: Run | None, thread_id: str | None, run_id: str | None) -> RunRequests:
-        return RunRequests.of(self._transport, run, thread_id, run_id, self._submissions)
+    def _requests(
+        self, run: Run | None, thread_id: str | None, run_id: str | None, overrides: Overrides | None = None
+    ) -> RunRequests:
+        return RunRequests.of(self._transport, run, thread_id, run_id, self._submissions, overrides)
 
 
 def _waiting(run: Run | None) -> Run | None:

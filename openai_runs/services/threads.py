@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from openai_runs import _habits
 from openai_runs._http.deletion import delete
+from openai_runs._http.overrides import overrides_of, take_overrides, without_body
 from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import THREAD, THREAD_RUNS, THREADS
@@ -13,8 +14,14 @@ from openai_runs.following.follower import Follower
 from openai_runs.following.options import ThreadRunStreamParams, split_options
 from openai_runs.following.run_requests import RunRequests
 from openai_runs.models.assistant import Deleted
-from openai_runs.models.run import Run, ThreadRunCreateParams
-from openai_runs.models.thread import Thread, ThreadCreateParams, ThreadUpdateParams
+from openai_runs.models.request_options import (
+    RequestOptions,
+    ThreadCreateRequest,
+    ThreadRunCreateRequest,
+    ThreadUpdateRequest,
+)
+from openai_runs.models.run import Run
+from openai_runs.models.thread import Thread
 
 if TYPE_CHECKING:  # imported in the methods that need it, so that programs without streaming start faster
     from openai_runs.following.streaming import RunStream
@@ -30,11 +37,11 @@ class ThreadsService:
     if not TYPE_CHECKING:  # type checkers are to report them
         __getattr__ = _habits.missing(_habits.THREADS)
 
-    async def create(self, **params: Unpack[ThreadCreateParams]) -> Thread:
+    async def create(self, **params: Unpack[ThreadCreateRequest]) -> Thread:
         """Create a thread, empty or with messages.
 
         Args:
-            **params: See `ThreadCreateParams`.
+            **params: See `ThreadCreateParams` and `RequestOptions`.
 
         Raises:
             BadRequestError: The endpoint refuses a parameter.
@@ -42,38 +49,47 @@ class ThreadsService:
 
         Source: Assistants v2 API, operation ``createThread``.
         """
-        check_params(params, ThreadCreateParams)
-        url = self._transport.url(THREADS)
-        return await self._transport.request("POST", url, Thread, body=params, repeatable=False)
+        check_params(params, ThreadCreateRequest)
+        overrides, url = take_overrides(params), self._transport.url(THREADS)
+        return await self._transport.request("POST", url, Thread, body=params, repeatable=False, overrides=overrides)
 
-    async def retrieve(self, thread_id: str) -> Thread:
+    async def retrieve(self, thread_id: str, **options: Unpack[RequestOptions]) -> Thread:
         """Fetch a thread, without its messages: `MessagesService.list` fetches those.
+
+        Args:
+            thread_id: The thread's ID.
+            **options: See `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such thread.
 
         Source: Assistants v2 API, operation ``getThread``.
         """
-        return await self._transport.request("GET", self._transport.url(THREAD, thread_id=thread_id), Thread)
+        url = self._transport.url(THREAD, thread_id=thread_id)
+        return await self._transport.request("GET", url, Thread, overrides=overrides_of(options))
 
-    async def update(self, thread_id: str, **params: Unpack[ThreadUpdateParams]) -> Thread:
+    async def update(self, thread_id: str, **params: Unpack[ThreadUpdateRequest]) -> Thread:
         """Change the parameters that are given; the others stay as they are.
 
         Args:
             thread_id: The thread's ID.
-            **params: See `ThreadUpdateParams`.
+            **params: See `ThreadUpdateParams` and `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such thread.
 
         Source: Assistants v2 API, operation ``modifyThread``.
         """
-        check_params(params, ThreadUpdateParams)
-        url = self._transport.url(THREAD, thread_id=thread_id)
-        return await self._transport.request("POST", url, Thread, body=params)
+        check_params(params, ThreadUpdateRequest)
+        overrides, url = take_overrides(params), self._transport.url(THREAD, thread_id=thread_id)
+        return await self._transport.request("POST", url, Thread, body=params, overrides=overrides)
 
-    async def delete(self, thread_id: str) -> Deleted:
+    async def delete(self, thread_id: str, **options: Unpack[RequestOptions]) -> Deleted:
         """Delete a thread with its messages, runs and run steps.
+
+        Args:
+            thread_id: The thread's ID.
+            **options: See `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such thread.
@@ -82,13 +98,13 @@ class ThreadsService:
         """
         url = self._transport.url(THREAD, thread_id=thread_id)
         deleted = Deleted(id=thread_id, object="thread.deleted")
-        return await delete(self._transport, url, Thread, deleted)
+        return await delete(self._transport, url, Thread, deleted, overrides_of(options))
 
-    async def create_and_run(self, **params: Unpack[ThreadRunCreateParams]) -> Run:
+    async def create_and_run(self, **params: Unpack[ThreadRunCreateRequest]) -> Run:
         """Create a thread and start a run on it, in one request.
 
         Args:
-            **params: See `ThreadRunCreateParams`; ``assistant_id`` is required.
+            **params: See `ThreadRunCreateParams`, of which ``assistant_id`` is required, and `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such assistant.
@@ -97,15 +113,16 @@ class ThreadsService:
 
         Source: Assistants v2 API, operation ``createThreadAndRun``.
         """
-        check_params(params, ThreadRunCreateParams)
-        url = self._transport.url(THREAD_RUNS)
-        return await self._transport.request("POST", url, Run, body=params, repeatable=False)
+        check_params(params, ThreadRunCreateRequest)
+        overrides, url = take_overrides(params), self._transport.url(THREAD_RUNS)
+        return await self._transport.request("POST", url, Run, body=params, repeatable=False, overrides=overrides)
 
     def stream_run(self, **params: Unpack[ThreadRunStreamParams]) -> "RunStream":
         """Create a thread, start a run on it, and stream its events: see `RunsService.stream`.
 
         Args:
-            **params: See `ThreadRunCreateParams`, of which ``assistant_id`` is required, and `FollowOptions`.
+            **params: See `ThreadRunCreateParams`, of which ``assistant_id`` is required, `FollowOptions` and
+                `RequestOptions`.
 
         Returns:
             A `RunStream`, whose first event is `ThreadCreated`. After a lost response, it raises what `create_and_run`
@@ -117,7 +134,7 @@ class ThreadsService:
 
         check_params(params, ThreadRunStreamParams)
         body, options = split_options(params)
-        url = self._transport.url(THREAD_RUNS)
-        start = partial(self._transport.stream, url, Run, body={**body, "stream": True})
-        requests = RunRequests(self._transport, "the run on a new thread")
+        overrides, url = take_overrides(body), self._transport.url(THREAD_RUNS)
+        start = partial(self._transport.stream, url, Run, body={**body, "stream": True}, overrides=overrides)
+        requests = RunRequests(self._transport, "the run on a new thread", overrides=without_body(overrides))
         return RunStream(Follower(requests, None, **options), start)

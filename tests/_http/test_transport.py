@@ -847,7 +847,7 @@ class TestSecrets:
             assert KEY[:9] not in shown(caught.value)
 
     async def test_an_old_token(self) -> None:
-        """The token of a slow request is hidden however many others came after it; so is a proxy's password."""
+        """The token of a slow request is hidden however many others came after it."""
         tokens = iter(f"token-of-{number:03}-{number}" for number in range(100))
 
         async def provide() -> str:
@@ -857,7 +857,7 @@ class TestSecrets:
             return reply(request.raw, 400) if request.target.endswith("/slow") else reply(RUN)
 
         async with Stub(answer) as stub, stub.session(api_key=provide) as session:
-            slow = session._transport._begin("GET", session._transport.url("/slow"), None)
+            slow = session._transport._begin("GET", session._transport.url("/slow"), None, None)
             response = await slow
             for _ in range(20):
                 await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
@@ -866,8 +866,8 @@ class TestSecrets:
         assert "token-of-000" in body.decode()
         assert "token-of" not in shown(refusal)
 
-    async def test_secrets_of_one_request(self) -> None:
-        """Secrets in the default query and in a proxy's address are hidden, too."""
+    async def test_the_default_query(self) -> None:
+        """Secrets in the default query are hidden, too."""
         query = {"subscription-key": "azure/secret"}
         async with Stub(lambda request: reply(request.raw, 400)) as stub:
             with pytest.raises(BadRequestError) as caught:
@@ -1093,6 +1093,15 @@ class TestProxies:
         assert not caught.value.maybe_done
         assert stub.requests[0].method == "CONNECT"
         assert "pass-word" not in shown(caught.value)
+
+    async def test_a_proxy_that_echoes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A proxy's own error page may show its password, which is hidden."""
+        async with Stub(lambda request: reply(request.raw, 502)) as stub:
+            monkeypatch.setenv("HTTP_PROXY", f"http://user:pass-word@127.0.0.1:{stub.port}")
+            with pytest.raises(ServerError) as caught:
+                await self.ask("http://endpoint.invalid/v1")
+        assert "Proxy-Authorization: " in caught.value.body
+        assert "dXNlcjpwYXNzLXdvcmQ=" not in shown(caught.value)
 
     async def test_not_http(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Proxies other than HTTP ones are refused."""

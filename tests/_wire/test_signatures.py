@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openai_runs.following.options import FollowOptions
-from openai_runs.models.run import RunCreateParams
+from openai_runs.models.request_options import RunCreateRequest
 from openai_runs.session import Session
 
 SESSION = Session("http://localhost/v1")
@@ -30,7 +30,7 @@ def test_what_is_shown() -> None:
     """The method's own parameters come first, then required keywords, then optional ones; all with their types."""
     parameters: Any = inspect.signature(SESSION.runs.create).parameters
     assert list(parameters)[:3] == ["thread_id", "include", "assistant_id"]
-    assert set(parameters) == {"thread_id", "include", *RunCreateParams.__annotations__}
+    assert set(parameters) == {"thread_id", "include", *RunCreateRequest.__annotations__}
     assert parameters["assistant_id"].default is inspect.Parameter.empty
     assert str(parameters["temperature"]) == "temperature: float | None = …"
     assert set(inspect.signature(SESSION.runs.follow).parameters) >= set(FollowOptions.__annotations__)

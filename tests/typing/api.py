@@ -29,6 +29,7 @@ from openai_runs import (
 )
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.page import Page
+from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.run import RunCreateParams
 from openai_runs.models.tool import CodeInterpreterTool, Function, FunctionTool, FunctionToolCall, Tool
 
@@ -135,6 +136,20 @@ async def runs(session: Session, run: Run) -> None:
     await session.runs.retrieve("run_1", thread_id="thread_1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await session.runs.retrieve(thread_id=run, run_id="run_1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await session.runs.update(run, temperature=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def options_of_requests(session: Session, run: Run) -> None:
+    options: RequestOptions = {"timeout": 5, "extra_headers": {"X-Tenant": "t"}, "extra_body": {"vendor": [1]}}
+    assert_type(await session.threads.create(**options), Thread)
+    assert_type(await session.runs.create("thread_1", assistant_id="a", extra_query={"a": 1, "b": ["c"]}), Run)
+    assert_type(await session.runs.retrieve(run, **options), Run)
+    assert_type(await session.runs.submit_tool_outputs(run, [], timeout=5), Run)
+    assert_type(await session.runs.list("thread_1", timeout=5).page(), Page[Run])
+    session.runs.stream("thread_1", assistant_id="a", deadline=60, **options)
+    session.runs.stream_tool_outputs(run, [], deadline=60, timeout=5)
+    await session.runs.retrieve(run, timeout="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await session.runs.retrieve(run, extra_header={})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await session.threads.create(extra_headers=[])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def following(session: Session, run: Run) -> None:
