@@ -747,8 +747,9 @@ class TestSecrets:
             assert "***" in shown(caught.value)
         assert KEY not in caplog.text + "".join(str(vars(record)) for record in caplog.records)
 
-    @pytest.mark.parametrize("before", [0, 30, 40, 50, 270, 280, 290, 1970, 1990])
-    @pytest.mark.parametrize(("provided", "strict"), [(False, False), (True, True)])
+    @pytest.mark.parametrize("before", [0, 45, 285, 1985])
+    @pytest.mark.parametrize("strict", [False, True])
+    @pytest.mark.parametrize("provided", [False, True])
     async def test_echoed_where_it_is_cut(
         self, provided: bool, strict: bool, before: int, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -762,7 +763,8 @@ class TestSecrets:
         wire = json.dumps(padding + KEY)
 
         def events(*texts: str) -> Reply:
-            return Reply(reply("".join(texts).encode(), content_type="text/event-stream").data, "close")
+            text = "".join(texts).encode()
+            return Reply(reply(text, content_type="text/event-stream", connection="close").data, "close")
 
         def event(name: str, data: str) -> str:
             return f"event: {name}\ndata: {data}\n\n"
@@ -798,11 +800,16 @@ class TestSecrets:
             "merged": events(
                 opened, event("thread.message.delta", json.dumps(change)), event("thread.message.in_progress", "[7]")
             ),
+            "deltas that do not merge": events(
+                opened,
+                event("thread.message.delta", json.dumps({**change, "delta": {"created_at": padding + KEY}})),
+            ),
+            "only the key is wrong": reply(RUN | {"object": KEY, "usage": {KEY: 1}, "tools": KEY}),
             "chunk of a stream": Reply(chunked % (b"text/event-stream", b"", bad_chunk), "close"),
         }
         for name, answer in answers.items():
             async with (
-                Stub(*[answer] * 9) as stub,
+                Stub(lambda _, answer=answer: answer) as stub,
                 stub.session(api_key=provide if provided else KEY, max_retries=1, strict=strict) as session,
             ):
                 stream = session.runs.stream("thread_1", assistant_id="asst_1", polling=Polling(outage=0))
@@ -814,7 +821,9 @@ class TestSecrets:
                     read(stream),
                     session.runs.complete(thread_id="thread_1", run_id="run_1", polling=Polling(outage=0)),
                 )]  # fmt: skip
-                assert any(found), name
+                lost = name in ("status line", "chunk", "chunk of a stream")
+                if strict:  # otherwise some of it is read as an oddity, and the stream is followed by polling
+                    assert isinstance(found[4], TransportError if lost else ProtocolError | ResponseError), name
                 for one in filter(None, found):
                     assert isinstance(one, OpenAIRunsError)
                     assert KEY[:9] not in shown(one), name
@@ -845,6 +854,19 @@ class TestSecrets:
             with pytest.raises(ProtocolError, match=r"thread_id") as caught:
                 assert seen.messages
             assert KEY[:9] not in shown(caught.value)
+
+    async def test_a_key_that_is_what_is_wrong(self) -> None:
+        """The error shows no key where the body would fit without it, nor if the key is a word of the API."""
+        key = 'sk-with"a-quote'
+        body = json.dumps(RUN)[:-1] + f', "echo": "{key}"}}'
+        async with Stub(reply(body.encode())) as stub:
+            with pytest.raises(ProtocolError, match=r"the API: a secret is in the wrong place\. It") as caught:
+                await retrieve(stub, api_key=key)
+        assert "sk-with" not in shown(caught.value)
+        async with Stub(reply(RUN | {"tools": "code_interpreter"})) as stub:
+            with pytest.raises(ProtocolError) as caught:
+                await retrieve(stub, api_key="code_interpreter", strict=True)
+        assert "code_interpreter" not in str(caught.value) + repr(vars(caught.value))
 
     async def test_an_old_token(self) -> None:
         """The token of a slow request is hidden however many others came after it."""
