@@ -72,7 +72,7 @@ class TransportError(OpenAIRunsError):
 
     def __init__(self, message: str, *, maybe_done: bool = True) -> None:
         super().__init__(message)
-        self.maybe_done = maybe_done
+        self.maybe_done: bool = maybe_done
 
 
 class ProtocolError(OpenAIRunsError):
@@ -91,7 +91,7 @@ class ProtocolError(OpenAIRunsError):
         self.paths = paths
         self.status = status
         self.body = body
-        self.maybe_done = status is not None and 200 <= status < 300
+        self.maybe_done: bool = status is not None and 200 <= status < 300
 
 
 class ResponseError(OpenAIRunsError):
@@ -131,7 +131,7 @@ class ResponseError(OpenAIRunsError):
         self.request_id = request_id
         self.headers: Mapping[str, str] = {} if headers is None else headers
         self.body = body
-        self.maybe_done = status is not None and (status == 408 or status >= 500)
+        self.maybe_done: bool = status is not None and (status == 408 or status >= 500)
 
 
 class BadRequestError(ResponseError):
@@ -219,7 +219,7 @@ class RunDeadlineError(RunError, TimeoutError):
 
     def __init__(self, message: str, *, run: "Run", maybe_done: bool = False) -> None:
         super().__init__(message, run=run)
-        self.maybe_done = maybe_done
+        self.maybe_done: bool = maybe_done
 
 
 class RunStuckError(RunError, TimeoutError):
