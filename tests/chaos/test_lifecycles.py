@@ -51,7 +51,6 @@ async def session(proxy: Proxy) -> AsyncIterator[Session]:
         yield session
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="ServerError and ProtocolError have no maybe_done")
 @pytest.mark.parametrize("fate", [error(500), reply(b"<html>", 502), reply(b"<html>"), reply(b'{"id": "run_')])
 async def test_doubt_is_an_attribute(one_world: World, proxy: Proxy, session: Session, fate: Fate) -> None:
     """After an unusable response the error says, by attribute, that the run may exist."""
