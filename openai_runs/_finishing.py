@@ -1,4 +1,8 @@
-"""Work that must be finished once it has begun, whatever happens to the task that began it."""
+"""`finish`: work that must not stop halfway, whatever happens to the task that began it.
+
+An anyio shield is not enough: it holds off the cancellation of scopes, but not `asyncio.Task.cancel`, which
+`asyncio.timeout`, `asyncio.wait_for` and `asyncio.TaskGroup` use. Work in a task of its own is out of reach of both.
+"""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,21 +13,33 @@ import anyio
 T = TypeVar("T")
 
 
-async def finished(work: Coroutine[Any, Any, T]) -> T:
-    """Await ``work`` in a task of its own, to its end, which must be near; a cancellation is raised after that.
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Do the work to its end, even if the caller is cancelled meanwhile.
 
-    anyio's shields do not stop ``asyncio.Task.cancel``: that would interrupt the work if it ran in the caller's task.
+    The caller waits for the end in any case, so locks that it holds cover the work.
+
+    Raises:
+        asyncio.CancelledError: The caller's task was cancelled; the work has ended. Whatever must follow from the work
+            belongs into it.
     """
     task = asyncio.create_task(work)
+    try:
+        await wait_until_done(task)
+    except asyncio.CancelledError as cancelled:
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            cancelled.add_note(f"the work that it interrupted had failed: {failure!r}")
+        raise
+    return task.result()
+
+
+async def wait_until_done(task: "asyncio.Task[Any]") -> None:
+    """Wait until a task has ended, even if the waiting task is cancelled; that is raised afterwards."""
     cancelled = None
     with anyio.CancelScope(shield=True):
         while not task.done():
             try:
                 await asyncio.wait([task])
-            except asyncio.CancelledError as error:
+            except asyncio.CancelledError as error:  # from `Task.cancel`, which no shield holds off
                 cancelled = error
-    if cancelled is None:
-        return task.result()
-    if not task.cancelled() and (failure := task.exception()) is not None:
-        raise cancelled from failure
-    raise cancelled
+    if cancelled is not None:
+        raise cancelled

@@ -1,64 +1,100 @@
-"""Work that is finished, whatever cancels its caller; `openai_runs._finishing`."""
+"""`finish`: what has begun is finished, and the caller is still cancelled."""
 
 import asyncio
 
 import anyio
 import pytest
 
-from openai_runs._finishing import finished
+from openai_runs._finishing import finish
 
 pytestmark = pytest.mark.anyio
 
 
 class Work:
-    """Ends when it is told to."""
+    """Work that waits in its middle until it is told to go on."""
 
     def __init__(self, failure: Exception | None = None) -> None:
-        self.go, self.failure = asyncio.Event(), failure
-        self.is_done = False
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+        self.failure = failure
+        self.ended = False
 
-    async def run(self) -> str:
-        await self.go.wait()
-        self.is_done = True
+    async def do(self) -> str:
+        self.begun.set()
+        await self.go_on.wait()
+        self.ended = True
         if self.failure is not None:
             raise self.failure
         return "done"
 
 
-async def test_undisturbed() -> None:
-    """The result or the exception is that of the work."""
-    work, failing = Work(), Work(LookupError("x"))
-    work.go.set()
-    failing.go.set()
-    assert await finished(work.run()) == "done"
-    with pytest.raises(LookupError):
-        await finished(failing.run())
-
-
-@pytest.mark.parametrize("times", [1, 3])
-@pytest.mark.parametrize("failure", [None, LookupError("x")])
-async def test_cancelled(times: int, failure: Exception | None) -> None:
-    """However often the caller is cancelled, the work ends first; then the cancellation is raised."""
-    work = Work(failure)
-    task = asyncio.create_task(finished(work.run()))
-    for _ in range(times):
-        await anyio.wait_all_tasks_blocked()
-        task.cancel()
-    await anyio.wait_all_tasks_blocked()
-    assert not task.done()
-    work.go.set()
-    with pytest.raises(asyncio.CancelledError) as caught:
-        await task
-    assert work.is_done
-    assert caught.value.__cause__ is failure
-
-
-async def test_a_scope() -> None:
-    """The same for a cancel scope."""
+async def test_result_and_error():
+    """Without a cancellation it is like an await."""
     work = Work()
-    asyncio.get_running_loop().call_later(0.05, work.go.set)
-    with anyio.move_on_after(0) as scope:
-        await finished(work.run())
-        await anyio.lowlevel.checkpoint()
+    work.go_on.set()
+    assert await finish(work.do()) == "done"
+    work.failure = OSError("no disk")
+    with pytest.raises(OSError, match="no disk"):
+        await finish(work.do())
+
+
+async def test_a_cancelled_task_waits_for_the_end():
+    """However often `Task.cancel` is called, the caller goes on only when the work has ended, and is cancelled then."""
+    work = Work()
+    caller = asyncio.create_task(finish(work.do()))
+    await work.begun.wait()
+    for _ in range(3):
+        caller.cancel()
+        await asyncio.sleep(0)
+    assert not caller.done()
+    work.go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert work.ended
+
+
+async def test_a_timeout_is_still_a_timeout():
+    """`asyncio.timeout` around it raises `TimeoutError`, after the work has ended."""
+    work = Work()
+
+    async def in_no_time():
+        async with asyncio.timeout(0):
+            await finish(work.do())
+
+    caller = asyncio.create_task(in_no_time())
+    await work.begun.wait()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    work.go_on.set()
+    with pytest.raises(TimeoutError):
+        await caller
+    assert work.ended
+
+
+async def test_an_error_is_not_lost():
+    """If the work fails after the caller was cancelled, the caller's `CancelledError` says so."""
+    work = Work(OSError("no disk"))
+    caller = asyncio.create_task(finish(work.do()))
+    await work.begun.wait()
+    caller.cancel()
+    await asyncio.sleep(0)
+    work.go_on.set()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await caller
+    assert "no disk" in caught.value.__notes__[0]
+
+
+async def test_a_cancelled_scope():
+    """The cancellation of a scope waits as well, and comes at the caller's next checkpoint."""
+    work = Work()
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+
+            async def cancel():
+                await work.begun.wait()
+                scope.cancel()
+                work.go_on.set()
+
+            tasks.start_soon(cancel)
+            assert await finish(work.do()) == "done"
+            await anyio.sleep_forever()
     assert scope.cancelled_caught
-    assert work.is_done

@@ -16,7 +16,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from attrs import define, evolve, field, frozen
 
 from openai_runs._arguments import check_count, check_seconds
-from openai_runs._finishing import finished
+from openai_runs._finishing import finish
 from openai_runs._supervision import supervise
 from openai_runs.errors import OpenAIRunsError, RunDeadlineError, RunError, TransportError
 from openai_runs.following.options import OnExit, check_on_exit
@@ -209,7 +209,7 @@ class Batch:
             return await self._session.runs.create(thread_id, **params)
         except CancelledError:
             if marker is not None and self._on_exit == "cancel":
-                await finished(self._cancel_late(thread_id, marker))
+                await finish(self._cancel_late(thread_id, marker))
             raise
 
     async def _cancel_late(self, thread_id: str, marker: str) -> None:

@@ -1,7 +1,7 @@
 """Ends a run, together with its open message and steps."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import reduce
 from typing import Any, Final, TypeAlias
@@ -133,6 +133,7 @@ async def end_run(
     error: LastError | None = None,
     details: RunIncompleteDetails | None = None,
     skipped: list[str] | None = None,
+    then: Callable[[], object] | None = None,
 ) -> Ending:
     """End a run with its open message and steps, in one commit. The caller holds the lock of the thread.
 
@@ -146,6 +147,7 @@ async def end_run(
         error: Why the run failed.
         details: Why it is incomplete.
         skipped: Collects the steps and messages that cannot be read; they are left unchanged. ``None``: raise instead.
+        then: What follows from it in memory; see `Ledger.commit`.
     """
     used, usage = state.step_usage or NO_USAGE, state.usage
     changes: list[Change] = []
@@ -172,7 +174,7 @@ async def end_run(
         events += changeset[1]
     run = ended(run, to, ledger.now(), usage, last_error=error, incomplete_details=details)
     changes += [Record(owner, run), Delete(RunState, run.id)]
-    await ledger.commit(changes, run.id, [*events, ApiEvent(f"thread.run.{to}", run)])
+    await ledger.commit(changes, run.id, [*events, ApiEvent(f"thread.run.{to}", run)], then=then)
     return Ending(run, state.handle, tuple(skipped or ()))
 
 

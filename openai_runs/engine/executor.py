@@ -10,11 +10,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 from attrs import define, field
 
+from openai_runs._finishing import finish
 from openai_runs._supervision import supervise
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine.deadlines import Deadlines
@@ -137,12 +137,14 @@ class Executor:
             StoreUnavailableError: It is not cancelled yet; a task will do so when the store is available.
         """
         if (active := self._active.get(thread_id)) is not None:
-            try:
-                with anyio.CancelScope(shield=True):  # after its turn is abandoned, the run must be ended
-                    await self._end(active, RunStatus.CANCELLED)
-            except StoreUnavailableError:
-                self._end_soon(active, RunStatus.CANCELLED)
-                raise
+            await finish(self._end_now(active))  # once its turn is abandoned, the run must end
+
+    async def _end_now(self, active: _Active) -> None:
+        try:
+            await self._end(active, RunStatus.CANCELLED)
+        except StoreUnavailableError:
+            self._end_soon(active, RunStatus.CANCELLED)
+            raise
 
     def _start_turns(self) -> None:
         while self._running_turns < self._max_turns and self._queue:

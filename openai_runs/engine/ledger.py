@@ -4,6 +4,7 @@ A change is decided under the lock of its thread (or of its assistant), committe
 subscriber sees a change that a crash could undo, and events come in the order of the changes.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
@@ -13,6 +14,7 @@ from weakref import WeakValueDictionary
 import anyio
 from attrs import define, field
 
+from openai_runs._finishing import finish
 from openai_runs.engine.api_events import ApiEvent, Subscriber
 from openai_runs.engine.clock import Clock
 from openai_runs.engine.errors import ApiError, not_found
@@ -70,14 +72,20 @@ class Ledger:
         run_id: str = "",
         events: Sequence[ApiEvent] = (),
         subscriber: Subscriber | None = None,
+        then: Callable[[], object] | None = None,
     ) -> None:
         """Store changes, then publish the events of a run.
+
+        Once begun this is finished, even if the caller is cancelled. So whatever else must follow from the changes
+        belongs into ``then``: after this call, a cancelled caller does nothing more.
 
         Args:
             changes: What to store: all of it or, on an error, nothing.
             run_id: The run that the events belong to.
             events: The events, in order.
             subscriber: Receives these events and all later ones until `unsubscribe`; replaces an earlier subscriber.
+                It is dropped if the caller is cancelled.
+            then: What changes in memory along with the store; called last, and must not raise.
 
         Raises:
             StoreUnavailableError: Nothing was stored or published.
@@ -85,12 +93,27 @@ class Ledger:
         """
         if not self.is_open:
             raise RuntimeError("the engine is not running: use it as `async with Engine(…) as engine`")
-        # Shielded: if the caller is cancelled, the commit must still finish, and under its lock.
-        with anyio.CancelScope(shield=True):
-            await self.store.commit(changes)
+        try:
+            await finish(self._commit(changes, run_id, events, subscriber, then))
+        except asyncio.CancelledError:
+            if subscriber is not None:  # the caller cannot unsubscribe it: it has not heard of the run
+                self.unsubscribe(run_id, subscriber)
+            raise
+
+    async def _commit(
+        self,
+        changes: Sequence[Change],
+        run_id: str,
+        events: Sequence[ApiEvent],
+        subscriber: Subscriber | None,
+        then: Callable[[], object] | None,
+    ) -> None:
+        await self.store.commit(changes)
         if subscriber is not None:
             self._subscribers[run_id] = subscriber
         self.publish(run_id, events)
+        if then is not None:
+            then()
 
     async def retry_until_stored(self, transition: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Make a transition, and repeat it while the store is unavailable.

@@ -222,8 +222,8 @@ class Turn:
                 *started_events(step),
                 ApiEvent("thread.message.created", message),
                 ApiEvent("thread.message.in_progress", message),
+                then=partial(self.progress.begin_message, MessageDraft(step.id, message.id)),
             )
-            self.progress.message_draft = MessageDraft(step.id, message.id)
 
     async def _add_call_chunk(self, delta: ToolCallChunk) -> None:
         if self.progress.calls_draft is None or self.progress.message_draft is not None:
@@ -245,10 +245,7 @@ class Turn:
                 if reused is None:
                     changes += [Record(self.owner, step), self._with_step(state, step)]
                     events += started_events(step)
-            await self._commit(changes, *events)
-            if reused is not None:
-                self.progress.reusable_steps.remove(reused)
-            self.progress.message_draft, self.progress.calls_draft = None, calls_draft
+            await self._commit(changes, *events, then=partial(self.progress.begin_calls, calls_draft, reused))
 
     async def _add_hosted_call(self, call: CodeInterpreterCall | FileSearchCall) -> None:
         """Add a call of one of the endpoint's own tools, as a step that is complete at once."""
@@ -263,10 +260,7 @@ class Turn:
                 changes += [Record(self.owner, ended), self._with_step(state, step)]
                 delta = ApiEvent("thread.run.step.delta", hosted_delta(step, call))
                 events += [*started_events(step), delta, ApiEvent("thread.run.step.completed", ended)]
-            await self._commit(changes, *events)
-            if reused is not None:
-                self.progress.reusable_steps.remove(reused)
-            self.progress.message_draft, self.progress.drops_text = None, False
+            await self._commit(changes, *events, then=partial(self.progress.end_message, reused))
 
     async def _complete_message(self) -> Changeset:
         if self.progress.message_draft is None:
@@ -277,8 +271,8 @@ class Turn:
     async def _store_handle(self, handle: str) -> None:
         async with self._ledger.lock(self.thread_id):
             _, state = await self._read()
-            await self._commit([Record(self.owner, evolve(state, handle=handle))])
-            self._handle = handle
+            changes: list[Change] = [Record(self.owner, evolve(state, handle=handle))]
+            await self._commit(changes, then=partial(setattr, self, "_handle", handle))
 
     async def _finish(self, error: LastError | None) -> None:
         async with self._ledger.lock(self.thread_id):
@@ -288,9 +282,16 @@ class Turn:
                 await self._require_action(run, state, self.progress.calls_draft)
             else:
                 await end_run(
-                    self._ledger, self.owner, run, state, to, progress=self.progress, error=error, details=details
+                    self._ledger,
+                    self.owner,
+                    run,
+                    state,
+                    to,
+                    progress=self.progress,
+                    error=error,
+                    details=details,
+                    then=partial(self._on_finished, to),
                 )
-            self._on_finished(to)
 
     def _outcome(
         self, run: Run, state: RunState, error: LastError | None
@@ -323,13 +324,14 @@ class Turn:
         )
         state = evolve(state, steps=(step.id,), step_usage=used, usage=add_usage(state.usage, used), handle=None)
         changes += [Record(self.owner, step), Record(self.owner, run), Record(self.owner, state)]
-        await self._commit(changes, *events, ApiEvent("thread.run.requires_action", run))
+        asks = ApiEvent("thread.run.requires_action", run)
+        await self._commit(changes, *events, asks, then=partial(self._on_finished, run.status))
 
     def _with_step(self, state: RunState, step: RunStep) -> Record[RunState]:
         return Record(self.owner, evolve(state, steps=(*state.steps, step.id)))
 
-    async def _commit(self, changes: list[Change], *events: ApiEvent) -> None:
-        await self._ledger.commit(changes, self.run_id, events)
+    async def _commit(self, changes: list[Change], *events: ApiEvent, then: Callable[[], object] | None = None) -> None:
+        await self._ledger.commit(changes, self.run_id, events, then=then)
 
     def _publish_delta(self, name: str, delta: Mapping[str, Any]) -> None:
         if not self._is_abandoned:

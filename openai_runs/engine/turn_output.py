@@ -174,6 +174,24 @@ class TurnProgress:
         """Find a step of the interrupted call for the retry to use in place of a new one."""
         return next((s for s in self.reusable_steps if s.type == kind and status in (None, s.status)), None)
 
+    def begin_message(self, draft: MessageDraft) -> None:
+        """Note that a message has been started."""
+        self.message_draft = draft
+
+    def begin_calls(self, draft: ToolCallsDraft, reused: RunStep | None) -> None:
+        """Note that a step of tool calls has been started or continued, and the message before it completed."""
+        self._use(reused)
+        self.message_draft, self.calls_draft = None, draft
+
+    def end_message(self, reused: RunStep | None) -> None:
+        """Note that a step of an endpoint's own tool has been added, and the message before it completed."""
+        self._use(reused)
+        self.message_draft, self.drops_text = None, False
+
+    def _use(self, reused: RunStep | None) -> None:
+        if reused is not None:
+            self.reusable_steps.remove(reused)
+
 
 def new_message_step(run: Run, now: datetime) -> tuple[RunStep, Message]:
     """Make a new message of the run's assistant, and its step."""

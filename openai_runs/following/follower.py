@@ -17,7 +17,7 @@ import anyio
 from attrs import define, field
 
 from openai_runs._arguments import check_seconds
-from openai_runs._finishing import finished
+from openai_runs._finishing import finish
 from openai_runs._http.response import Response
 from openai_runs._http.retries import is_outage, may_be_done, poll_hint, server_delay
 from openai_runs.errors import (
@@ -396,7 +396,7 @@ class Follower:
         if self.on_exit == "leave" or self._was_refused or (self.run is not None and self.run.status.is_terminal):
             return
         # As a rule the caller's task is being cancelled, and that may happen again meanwhile.
-        await finished(self._cancel_run(read))
+        await finish(self._cancel_run(read))
 
     async def _cancel_run(self, read: Callable[[Any], Awaitable[bool]] | None) -> None:
         self._ends_at = self._stuck_at = math.inf

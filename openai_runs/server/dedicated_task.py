@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
-import anyio
+from openai_runs._finishing import wait_until_done
 
 T = TypeVar("T")
 
@@ -44,18 +44,5 @@ async def in_dedicated_task(manager: AbstractAsyncContextManager[T]) -> AsyncGen
         exiting.set()
         if not entered.done():
             task.cancel()
-        await _wait_for(task)
+        await wait_until_done(task)
     task.result()
-
-
-async def _wait_for(task: asyncio.Task[None]) -> None:
-    """Wait until a task has ended, even if the waiting task is cancelled meanwhile."""
-    cancelled = None
-    with anyio.CancelScope(shield=True):
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as error:  # from `task.cancel()`, which no shield stops: raised below
-                cancelled = error
-    if cancelled is not None:
-        raise cancelled

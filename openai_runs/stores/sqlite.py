@@ -16,11 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-import anyio
 import msgspec
 from attrs import define
 
 from openai_runs import _wire
+from openai_runs._finishing import finish
 from openai_runs._slices import Work, in_slices, in_slices_if_long
 from openai_runs.errors import (
     HistoryTooLargeError,
@@ -143,15 +143,17 @@ class SQLiteStore:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
         """Write the pending commits, and close the file."""
-        with anyio.CancelScope(shield=True):  # SQLite's thread must end, even if we are cancelled
-            while self._encoding:  # noqa: ASYNC110  # rare; an event would cost time on every commit
-                await asyncio.sleep(0)
-            if self._writer is not None:
-                await self._writer
-            db, self._db = self._db, None
-            self._cache.clear()
-            if db is not None:
-                await db.close()
+        await finish(self._close())  # SQLite's thread must end, even if we are cancelled
+
+    async def _close(self) -> None:
+        while self._encoding:  # noqa: ASYNC110  # rare; an event would cost time on every commit
+            await asyncio.sleep(0)
+        if self._writer is not None:
+            await self._writer
+        db, self._db = self._db, None
+        self._cache.clear()
+        if db is not None:
+            await db.close()
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """Apply all changes or none, and return when they are on the disk.

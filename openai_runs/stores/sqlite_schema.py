@@ -9,6 +9,7 @@ from typing import Any, Final
 import anyio
 
 from openai_runs._extras import needs
+from openai_runs._finishing import finish
 from openai_runs.errors import StoreFileError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Message
@@ -244,8 +245,7 @@ async def prepare(path: Path) -> tuple[aiosqlite.Connection, int]:
                 await _check_integrity(db, path)
             return db, await _set_up(db)
         except BaseException:  # cancellation too: the connection's thread must end
-            with anyio.CancelScope(shield=True):
-                await db.close()
+            await finish(db.close())
             raise
     except sqlite3.Error as error:
         raise StoreFileError(f"cannot open the store {path}: {_reason(error)}") from error

@@ -41,7 +41,7 @@ async def test_whatever_a_store_raises(where, error):
     go_on = anyio.Event()
     store = DamagedStore(**where, error=error)
     async with world([[Wait(go_on), Say("It is"), Call("f")]], store=store) as w:
-        run, other = await w.start("Hello"), await w.start("Hello")
+        other, run = await w.start("Hello"), await w.start("Hello")
         store.hurt.add(run.id)
         go_on.set()
         failed = await w.until("run.failed", run)

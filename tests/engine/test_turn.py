@@ -240,6 +240,7 @@ async def test_a_call_that_continues_at_the_endpoint_is_stopped():
 
     async with detached(fail) as (w, run, backend):
         await w.until("run.failed", run)
+        await w.settle()
         assert backend.abandoned == ["resp_1"]
     async with detached(TextChunk("Well")) as (w, run, backend):
         await w.until("run.completed", run)

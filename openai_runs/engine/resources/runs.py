@@ -1,6 +1,7 @@
 """The API's operations on runs, on the server's side of `openai_runs.services.runs`."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from attrs import define, evolve
@@ -61,8 +62,8 @@ class Runs:
                 run.id,
                 [ApiEvent("thread.run.created", run), ApiEvent("thread.run.queued", run)],
                 subscriber,
+                then=partial(self._executor.admit, owner, run, state),
             )
-            self._executor.admit(owner, run, state)
         return run
 
     async def retrieve(self, owner: str, thread_id: str, run_id: str) -> Run:
@@ -88,8 +89,9 @@ class Runs:
             if run.status not in CANCELLABLE:
                 raise ApiError(400, f"Cannot cancel run with status '{run.status}'.")
             run = moved(run, RunStatus.CANCELLING, required_action=None)
-            await self._ledger.commit([Record(owner, run)], run.id, [ApiEvent("thread.run.cancelling", run)])
-            self._executor.cancel(owner, run)
+            cancelling = ApiEvent("thread.run.cancelling", run)
+            stop = partial(self._executor.cancel, owner, run)
+            await self._ledger.commit([Record(owner, run)], run.id, [cancelling], then=stop)
         return run
 
     async def submit_tool_outputs(
@@ -112,8 +114,8 @@ class Runs:
                 run.id,
                 [*events, ApiEvent("thread.run.queued", run)],
                 subscriber,
+                then=partial(self._executor.resume, owner, thread_id),
             )
-            self._executor.resume(owner, thread_id)
         return run
 
     def unsubscribe(self, run_id: str, subscriber: Subscriber) -> None:

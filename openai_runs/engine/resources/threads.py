@@ -1,5 +1,7 @@
 """The API's operations on threads, on the server's side of `openai_runs.services.threads`."""
 
+from functools import partial
+
 from attrs import define
 
 from openai_runs._slices import in_slices
@@ -71,6 +73,6 @@ class Threads:
                     ApiEvent("thread.run.queued", run),
                 ],
                 subscriber,
+                then=partial(self._executor.admit, owner, run, state),
             )
-            self._executor.admit(owner, run, state)
         return run
