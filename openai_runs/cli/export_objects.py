@@ -1,7 +1,7 @@
 """The command `openai-runs export`."""
 
 import sys
-from contextlib import nullcontext
+from contextlib import aclosing, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +27,10 @@ async def _export(path: Path, owner: str, output: Path | None) -> None:
     from openai_runs.stores.import_export import export_objects
     from openai_runs.stores.sqlite import SQLiteStore
 
-    async with SQLiteStore(path) as store:
+    async with SQLiteStore(path) as store, aclosing(export_objects(store, owner=owner)) as lines:
+        first = await anext(lines, b"")  # before the file is opened: an error must not leave it empty
         with output.open("wb") if output is not None else nullcontext(sys.stdout.buffer) as file:
-            async for line in export_objects(store, owner=owner):
+            file.write(first)
+            async for line in lines:
                 file.write(line)
+            file.flush()

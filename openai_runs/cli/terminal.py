@@ -1,6 +1,8 @@
 """Printing for all commands, and how errors become one sentence and an exit code."""
 
 import asyncio
+import os
+import sys
 from collections.abc import Coroutine
 from typing import Any, Final, NoReturn
 
@@ -10,7 +12,15 @@ from rich.markup import escape
 
 from openai_runs.errors import OpenAIRunsError
 
-console: Final = Console(highlight=False, soft_wrap=True)
+
+class _Output(Console):
+    """Standard output. Rich itself would exit with 1 if nobody reads it."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+console: Final = _Output(highlight=False, soft_wrap=True)
 errors: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -21,10 +31,17 @@ def refuse(text: str) -> NoReturn:
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run a command's coroutine; an error of the library or the system becomes a sentence, Ctrl-C exit code 130."""
+    """Run a command's coroutine; an error of the library or the system becomes a sentence, Ctrl-C exit code 130.
+
+    If whoever reads the output has stopped reading, as `head` does, the command ends, and that is no error.
+    """
     try:
         asyncio.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    except BrokenPipeError:
+        # At its end Python writes out what is still buffered, and would print a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None
     except (OpenAIRunsError, OSError, ValueError) as error:
         refuse(str(error))

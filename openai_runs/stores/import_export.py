@@ -15,13 +15,12 @@ from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep, RunStepStatus
 from openai_runs.models.thread import Thread
 from openai_runs.stores.records import Record
-from openai_runs.stores.sqlite import SQLiteStore
 from openai_runs.stores.store import Store
 
 ApiObject: TypeAlias = Assistant | Thread | Message | Run | RunStep
-_Found: TypeAlias = dict[type[ApiObject], dict[str, Any]]  # by ID
+_Found: TypeAlias = dict[tuple[type[ApiObject], str], ApiObject]  # by kind and ID
 
-#: The value of ``object``, and its model. Objects are stored in this order, so that parents come first.
+#: The value of ``object``, and its model.
 _KINDS: Final[dict[str, type[Any]]] = {
     "assistant": Assistant,
     "thread": Thread,
@@ -29,6 +28,7 @@ _KINDS: Final[dict[str, type[Any]]] = {
     "thread.run": Run,
     "thread.run.step": RunStep,
 }
+_NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 _COMMIT_SIZE: Final = 500  # objects: enough to share the cost of a commit, few enough not to block other tasks
 
 
@@ -40,7 +40,8 @@ class ImportReport:
     already_present: int = 0  #: objects whose ID was in the store already; they were not changed
     ended: int = 0  #: runs that were saved unfinished, and are stored as ``expired``
     created_threads: int = 0  #: threads that were missing in the files, though objects in them belong to them
-    problems: list[str] = field(factory=list)  #: ``FILE:LINE: what is wrong``; everything else was imported
+    #: ``FILE:LINE: what is wrong``, or which objects belong to another owner; everything else was imported
+    problems: list[str] = field(factory=list)
 
 
 def parse(name: str, data: bytes, report: ImportReport) -> Iterator[ApiObject]:
@@ -112,54 +113,144 @@ async def import_objects(
 
     Args:
         store: An open store, which no engine uses.
-        objects: From `parse`, in any order; objects of one list and one second keep their order.
+        objects: From `parse`, in any order; see `_in_order`.
         report: Is updated.
         owner: The owner of the imported objects.
 
     Yields:
         How many objects were processed since the last yield.
     """
-    found: _Found = {kind: {} for kind in _KINDS.values()}
+    found: _Found = {}
     for item in objects:
-        found[type(item)][item.id] = item  # of several with one ID, the last one
-        report.already_present += 1  # new ones are subtracted at the end
+        found[type(item), item.id] = item  # of several with one ID, the last one
+        report.already_present += 1  # all others are subtracted below
     for thread in await _missing_threads(store, found):
-        found[Thread][thread.id] = thread
+        found[Thread, thread.id] = thread
         report.created_threads += 1
-    open_runs = {run.id for run in found[Run].values() if not run.status.is_terminal}
-    for name, kind in _KINDS.items():
-        items = sorted(found[kind].values(), key=_created_at)  # stable: a second's objects keep their order
-        for start in range(0, len(items), _COMMIT_SIZE):
-            some = items[start : start + _COMMIT_SIZE]
-            new = [item for item in some if await store.get(kind, item.id) is None]
-            await store.commit([Record(owner, _ended(item, open_runs)) for item in new])
-            report.added[name] += len(new)
-            report.ended += sum(kind is Run and item.id in open_runs for item in new)
-            yield len(some)
-    report.already_present -= sum(report.added.values()) - report.created_threads
+        report.already_present += 1
+    others = _OthersObjects(store, owner)
+    items = _in_order(found.values())
+    for start in range(0, len(items), _COMMIT_SIZE):
+        some = items[start : start + _COMMIT_SIZE]
+        new = [item for item in some if await others.may_add(item)]
+        await store.commit([Record(owner, _ended(item)) for item in new])
+        for item in new:
+            report.added[_NAMES[type(item)]] += 1
+            report.ended += isinstance(item, Run) and not item.status.is_terminal
+        report.already_present -= len(new)
+        yield len(some)
+    report.already_present -= others.refused
+    report.problems += others.problems()
 
 
-def _created_at(item: ApiObject) -> datetime:
-    return item.created_at
+_SortKey: TypeAlias = tuple[datetime, int, int, datetime, int, int]
+
+
+def _in_order(items: Iterable[ApiObject]) -> Sequence[ApiObject]:
+    """Sort objects by their creation, as far as saved objects show it: a store keeps them in the order it gets them.
+
+    Assistants and threads come first, then everything in the threads, by ``created_at``, and within a second as in the
+    files. What belongs to a run stays together, since nothing can be added to a thread while a run is active in it, and
+    a message has the place of the step that created it: files may have all messages first and then all steps.
+    """
+    numbered = list(enumerate(items))
+    starts: dict[str, tuple[datetime, int]] = {}  # of runs
+    creators: dict[str, tuple[datetime, int]] = {}  # the steps of messages
+    for number, item in numbered:
+        if (run_id := _run_id(item)) is not None:
+            at, first = starts.get(run_id, (item.created_at, number))
+            starts[run_id] = min(at, item.created_at), min(first, number)
+        if isinstance(item, RunStep) and item.message_id is not None:
+            creators[item.message_id] = item.created_at, number
+
+    def key(numbered_item: tuple[int, ApiObject]) -> _SortKey:
+        number, item = numbered_item
+        own = item.created_at, number
+        if (run_id := _run_id(item)) is None:
+            return (*own, 0, *own, 0)
+        if isinstance(item, Message) and item.id in creators:
+            return (*starts[run_id], 1, *creators[item.id], 1)
+        return (*starts[run_id], 0 if isinstance(item, Run) else 1, *own, 0)
+
+    parents = [item for item in numbered if isinstance(item[1], Assistant | Thread)]
+    children = [item for item in numbered if not isinstance(item[1], Assistant | Thread)]
+    return [item for _, item in (*sorted(parents, key=key), *sorted(children, key=key))]
+
+
+def _run_id(item: ApiObject) -> str | None:
+    match item:
+        case Run(id=run_id) | RunStep(run_id=run_id) | Message(run_id=run_id):
+            return run_id
+        case _:
+            return None
+
+
+@define
+class _OthersObjects:
+    """Keeps objects of one owner out of the threads and runs of others."""
+
+    _store: Store
+    _owner: str
+    refused: int = field(default=0, init=False)  #: how many objects were not imported
+    _owners: dict[tuple[type[ApiObject], str], str | None] = field(factory=dict, init=False)  # of threads and runs
+    _refused: dict[str, tuple[int, str]] = field(factory=dict, init=False)  # by reason: how many, and one of them
+
+    async def may_add(self, item: ApiObject) -> bool:
+        """Whether an object is new and belongs to nothing of another owner."""
+        present = await self._store.get(type(item), item.id)
+        if present is not None:
+            if present.owner != self._owner:
+                self._refuse(item, f"already in the store, of {_shown(present.owner)}")
+            return False
+        for kind, id in ((Thread, getattr(item, "thread_id", None)), (Run, getattr(item, "run_id", None))):
+            if id is not None and (other := await self._other_owner(kind, id)) is not None:
+                self._refuse(item, f"in the {_NAMES[kind].removeprefix('thread.')} {id} of {_shown(other)}")
+                return False
+        return True
+
+    async def _other_owner(self, kind: type[Thread | Run], id: str) -> str | None:
+        if (kind, id) not in self._owners:
+            record = await self._store.get(kind, id)
+            if record is None:
+                return None  # not remembered: it may be imported yet
+            self._owners[kind, id] = record.owner
+        owner = self._owners[kind, id]
+        return None if owner == self._owner else owner
+
+    def _refuse(self, item: ApiObject, reason: str) -> None:
+        self.refused += 1
+        number, example = self._refused.get(reason, (0, f"{_NAMES[type(item)]} {item.id}"))
+        self._refused[reason] = number + 1, example
+
+    def problems(self) -> Sequence[str]:
+        """What was refused, in a line for each reason."""
+        return [
+            f"{number} not imported, such as {example}: {reason}" for reason, (number, example) in self._refused.items()
+        ]
+
+
+def _shown(owner: str) -> str:
+    return f"the owner {owner!r}" if owner else "nobody (created without a key)"
 
 
 async def _missing_threads(store: Store, found: _Found) -> Sequence[Thread]:
     """Make the threads that are missing: without them, their messages and runs could not be reached."""
     first: dict[str, datetime] = {}
-    for item in (*found[Message].values(), *found[Run].values()):
-        first[item.thread_id] = min(first.get(item.thread_id, item.created_at), item.created_at)
-    missing = [id for id in first if id not in found[Thread] and await store.get(Thread, id) is None]
+    for item in found.values():
+        if isinstance(item, Message | Run):
+            first[item.thread_id] = min(first.get(item.thread_id, item.created_at), item.created_at)
+    missing = [id for id in first if (Thread, id) not in found and await store.get(Thread, id) is None]
     return [Thread(id=id, created_at=first[id], metadata={}, absent=frozenset()) for id in missing]
 
 
-def _ended(item: ApiObject, open_runs: set[str]) -> ApiObject:
-    """End an object of an unfinished run, which no server will continue."""
+def _ended(item: ApiObject) -> ApiObject:
+    """End an object that was saved unfinished: no server continues it."""
     match item:
-        case Run(id=id) if id in open_runs:
+        case Run(status=status) if not status.is_terminal:
             return evolve(item, status=RunStatus.EXPIRED, required_action=None, expires_at=None)
-        case RunStep(run_id=id, status=RunStepStatus.IN_PROGRESS) if id in open_runs:
+        case RunStep(status=RunStepStatus.IN_PROGRESS):
             return evolve(item, status=RunStepStatus.EXPIRED, expired_at=item.expires_at or item.created_at)
-        case Message(run_id=str(id), status=MessageStatus.IN_PROGRESS) if id in open_runs:
+        case Message(status=MessageStatus.IN_PROGRESS):
             details = MessageIncompleteDetails(reason="run_expired")
             at = item.created_at
             return evolve(item, status=MessageStatus.INCOMPLETE, incomplete_details=details, incomplete_at=at)
@@ -167,8 +258,8 @@ def _ended(item: ApiObject, open_runs: set[str]) -> ApiObject:
             return item
 
 
-async def export_objects(store: SQLiteStore, *, owner: str = "") -> AsyncGenerator[bytes, None]:
-    """Write an owner's objects as JSON Lines, which `parse` can read.
+async def export_objects(store: Store, *, owner: str = "") -> AsyncGenerator[bytes, None]:
+    """Write an owner's objects as JSON Lines, in order of creation, which `parse` can read.
 
     Args:
         store: An open store.
@@ -178,9 +269,17 @@ async def export_objects(store: SQLiteStore, *, owner: str = "") -> AsyncGenerat
         A line of JSON, with its line feed.
 
     Raises:
+        ValueError: All objects in the store belong to other owners; the message names them.
         StoreUnavailableError: The file cannot be read now.
     """
-    for kind in _KINDS.values():
-        async for record in store.everything(kind):
-            if record.owner == owner:
-                yield _wire.encode(record.value) + b"\n"
+    others: set[str] = set()
+    found = False
+    async for record in store.everything(*_KINDS.values()):
+        if record.owner == owner:
+            found = True
+            yield _wire.encode(record.value) + b"\n"
+        else:
+            others.add(record.owner)
+    if others and not found:
+        shown = ", ".join(sorted(repr(other) if other else "'' (created without a key)" for other in others))
+        raise ValueError(f"the store has no objects of the owner {owner!r}; the owners in it are {shown}")

@@ -4,6 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import count
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
@@ -139,9 +140,10 @@ class MemoryStore:
         """List the run states."""
         return list(self._records[RunState].values())
 
-    async def everything(self, kind: type[T]) -> AsyncGenerator[Record[T]]:
-        """Iterate over all objects of a kind."""
-        for record in list(self._records[kind].values()):
+    async def everything(self, *kinds: type[T]) -> AsyncGenerator[Record[T]]:
+        """Iterate over all objects of some kinds."""
+        records = [(self._places[kind, id], record) for kind in kinds for id, record in self._records[kind].items()]
+        for _, record in sorted(records, key=itemgetter(0)):
             yield record
 
     def _put(self, record: Record[Any], index_keys: Sequence[_IndexKey]) -> None:

@@ -358,14 +358,15 @@ class SQLiteStore:
             _logger.error("%r has a run state whose run ID cannot be read", self)  # noqa: TRY400
             return []
 
-    async def everything(self, kind: type[T]) -> AsyncGenerator[Record[T]]:
-        """Iterate over all objects of a kind. Changes made meanwhile may or may not be seen.
+    async def everything(self, *kinds: type[T]) -> AsyncGenerator[Record[T]]:
+        """Iterate over all objects of some kinds. Changes made meanwhile may or may not be seen.
 
         Raises:
             StoreUnavailableError: The file cannot be read now.
             StoreDataError: Part of it is damaged, or too large.
         """
-        async for records, _ in self._walk(schema.ROWS_OF_KIND, kind=schema.NAMES[kind]):
+        names = msgspec.json.encode([schema.NAMES[kind] for kind in kinds]).decode()
+        async for records, _ in self._walk(schema.ROWS_OF_KINDS, kinds=names):
             for record in records:
                 yield record
 

@@ -96,8 +96,8 @@ class Store(Protocol):
         """List the run states, in order of creation. One that cannot be read must not hide the others."""
         ...
 
-    def everything(self, kind: type[T]) -> AsyncIterator[Record[T]]:
-        """Iterate over all objects of a kind, in order of creation."""
+    def everything(self, *kinds: type[T]) -> AsyncIterator[Record[T]]:
+        """Iterate over all objects of some kinds, in order of creation."""
         ...
 
 

@@ -1,5 +1,8 @@
-"""The command line in this process: arguments in, output out."""
+"""The command line in this process: arguments in, output out; and in a process of its own."""
 
+import os
+import subprocess
+import sys
 from functools import partial
 
 import anyio.to_thread
@@ -18,3 +21,15 @@ def run(*arguments: object, exit_code: int = 0) -> str:
 async def run_in_thread(*arguments: object, exit_code: int = 0) -> str:
     """`run` for asynchronous tests: a command starts an event loop, so it needs a thread without one."""
     return await anyio.to_thread.run_sync(partial(run, *arguments, exit_code=exit_code))
+
+
+def run_without_reader(*arguments: object) -> tuple[int, str]:
+    """Run a command whose output nobody reads, as at the end of ``| head``; returns exit code and standard error."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "openai_runs", *map(str, arguments)]
+    try:
+        ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writing)
+    return ended.returncode, ended.stderr

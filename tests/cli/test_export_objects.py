@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.cli.commands import run
+from tests.cli.commands import run, run_without_reader
 from tests.cli.saved import THREAD
 
 
@@ -16,3 +16,22 @@ def test_export(tmp_path: Path):
     run("export", "--store", store, "--output", tmp_path / "out.jsonl")
     assert json.loads((tmp_path / "out.jsonl").read_text()) == THREAD
     assert "there is no store" in run("export", "--store", tmp_path / "none.db", exit_code=2)
+
+
+def test_export_that_nobody_reads(tmp_path: Path):
+    """A closed pipe, as behind ``| head``, is no error."""
+    saved, store = tmp_path / "saved.jsonl", tmp_path / "runs.db"
+    saved.write_text("\n".join(json.dumps(THREAD | {"id": f"thread_{number}"}) for number in range(2000)))
+    run("import", saved, "--store", store)
+    assert run_without_reader("export", "--store", store) == (0, "")
+
+
+def test_export_of_an_unknown_owner(tmp_path: Path):
+    """An owner without objects is an error that names the owners there are; a file that exists is not emptied."""
+    saved, store, output = tmp_path / "saved.jsonl", tmp_path / "runs.db", tmp_path / "out.jsonl"
+    saved.write_text(json.dumps(THREAD))
+    output.write_text("kept")
+    run("import", saved, "--store", store, "--owner", "shop")
+    assert "the owners in it are 'shop'" in run("export", "--store", store, "--output", output, exit_code=1)
+    assert output.read_text() == "kept"
+    assert json.loads(run("export", "--store", store, "--owner", "shop")) == THREAD

@@ -1,12 +1,20 @@
 """Import and export: saved objects are stored unchanged, and written unchanged."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openai_runs import _wire
+from openai_runs.backends import Call, Say
+from openai_runs.engine import ApiError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
@@ -14,8 +22,11 @@ from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.import_export import ApiObject, ImportReport, export_objects, import_objects, parse
-from openai_runs.stores.records import PageQuery
+from openai_runs.stores.records import PageQuery, Record
 from openai_runs.stores.sqlite import SQLiteStore
+from openai_runs.stores.store import Store
+from tests.engine.world import ALL, World, world
+from tests.stores import objects as made
 
 pytestmark = pytest.mark.anyio
 
@@ -191,14 +202,130 @@ async def test_an_unfinished_run_expires():
 async def test_export_writes_what_import_reads(tmp_path):
     """Exported from one store and imported into another, everything is unchanged."""
     breaks = [{"type": "text", "text": {"value": "One\u2028two\u2029three\u0085four\x0bfive\nsix", "annotations": []}}]
-    everything = [ASSISTANT, THREAD, message(1, content=breaks), message(9, 102, run_id="run_1"), RUN, STEP]
+    everything = [ASSISTANT, THREAD, message(1, content=breaks), RUN, STEP, message(9, 102, run_id="run_1")]
     async with SQLiteStore(tmp_path / "one.db") as store:
         await bring(store, lines(everything))
         exported = [line async for line in export_objects(store)]
-        assert [line async for line in export_objects(store, owner="somebody else")] == []
     assert [json.loads(line) for line in exported] == everything
     async with SQLiteStore(tmp_path / "two.db") as store:
         report = await bring(store, b"".join(exported))
         assert report.problems == []
         assert [line async for line in export_objects(store)] == exported
         assert await ids(store, Assistant, "") == ["asst_1"]
+
+
+async def test_nothing_is_imported_unfinished():
+    """A message or step that was being written is ended, also if its run is not in the files: nobody would end it."""
+    store = MemoryStore()
+    half = message(9, status="in_progress", run_id="run_gone", role="assistant")
+    await bring(store, lines([THREAD, half, STEP | {"status": "in_progress"}]))
+    text, step = await store.get(Message, "msg_9"), await store.get(RunStep, "step_1")
+    assert text is not None and step is not None  # noqa: PT018  # for the type checker
+    assert (text.value.status, text.value.incomplete_details.reason) == ("incomplete", "run_expired")
+    assert step.value.status == "expired"
+
+
+async def test_threads_of_other_owners():
+    """Nothing is added to what belongs to another owner; each reason is a problem that says how much it concerns."""
+    store = MemoryStore()
+    await store.commit([made.thread("thread_1", "shop"), made.run("run_1", "thread_1", "shop")])
+    own = message(3, thread_id="thread_2")
+    report = await bring(store, lines([THREAD, message(1), message(2), own, STEP | {"thread_id": "thread_2"}]))
+    assert report.problems == [
+        "1 not imported, such as thread thread_1: already in the store, of the owner 'shop'",
+        "2 not imported, such as thread.message msg_1: in the thread thread_1 of the owner 'shop'",
+        "1 not imported, such as thread.run.step step_1: in the run run_1 of the owner 'shop'",
+    ]
+    assert (report.added["thread"], report.added["thread.message"], report.already_present) == (1, 1, 0)
+    assert await store.history("thread_1") == []
+    assert ids_of(await store.history("thread_2")) == ["msg_3"]
+
+
+async def test_export_of_an_unknown_owner():
+    """An owner without objects is an error that names those who have some; an empty store has nothing to export."""
+    store = MemoryStore()
+    assert [line async for line in export_objects(store, owner="shop")] == []
+    await store.commit([made.thread("thread_1", "shop"), made.thread("thread_2")])
+    with pytest.raises(ValueError, match=r"no objects of the owner 'shp'; the owners in it are '' \(.*\), 'shop'"):
+        [line async for line in export_objects(store, owner="shp")]
+
+
+def ids_of(records: Sequence[Any]) -> list[str]:
+    return [record.value.id for record in records]
+
+
+async def test_tool_calls_stay_where_they_were():
+    """All messages first and then all steps, as other programs save them: the calls are still before the answer."""
+    asked, answer, later = message(1, 100), message(2, 101, run_id="run_1"), message(3, 101)
+    calls = {"type": "tool_calls", "tool_calls": []}
+    called = STEP | {"id": "step_0", "created_at": 101, "type": "tool_calls", "step_details": calls}
+    wrote = {"type": "message_creation", "message_creation": {"message_id": "msg_2"}}
+    store = MemoryStore()
+    await bring(
+        store,
+        lines([THREAD, asked, answer, later]),
+        lines([RUN, called, STEP | {"created_at": 101, "step_details": wrote}]),
+    )
+    assert ids_of(await store.history("thread_1")) == ["msg_1", "step_0", "msg_2", "msg_3"]
+
+
+TURNS = st.lists(st.lists(st.sampled_from([Say("Well."), Call("f"), Call("g")]), max_size=3), max_size=4)
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["say", "run", "run", "answer", "answer", "answer", "wait", "settle", "cancel"]),
+        st.integers(0, 1),
+    ),
+    max_size=25,
+)
+
+
+async def converse(w: World, operation: str, thread_id: str, assistant_id: str) -> None:
+    """Do one thing in a conversation; what the API does not allow now is not done."""
+    with suppress(ApiError):
+        if operation == "say":
+            await w.engine.messages.create("", thread_id, {"role": "user", "content": "Hello"})
+        elif operation == "run":
+            more = [{"role": "user", "content": "More"}]
+            body = {"assistant_id": assistant_id, "additional_messages": more}
+            await w.engine.runs.create("", thread_id, body)
+        elif operation == "wait":
+            w.clock.advance(0.4)
+        else:
+            await w.settle()
+        for run in (await w.engine.runs.list("", thread_id, ALL)).data:
+            if operation == "cancel":
+                await w.engine.runs.cancel("", thread_id, run.id)
+            elif operation == "answer" and run.pending_tool_calls:
+                outputs = [{"tool_call_id": call.id, "output": "x"} for call in run.pending_tool_calls]
+                await w.engine.runs.submit_tool_outputs("", thread_id, run.id, outputs)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@given(turns=TURNS, operations=OPERATIONS)
+def test_a_conversation_is_the_same_after_export_and_import(kind: str, turns: Any, operations: list[tuple[str, int]]):
+    """The model sees messages, calls and outputs in the order in which they happened, however fast that was."""
+
+    async def test(one: Store, two: Store) -> None:
+        async with world(turns, store=one) as w:
+            assistant = await w.engine.assistants.create("", {"model": "m"})
+            threads = [(await w.engine.threads.create("", {})).id for _ in range(2)]
+            for operation, number in operations:
+                await converse(w, operation, threads[number], assistant.id)
+            await w.settle()
+        async with one, two:
+            report = await bring(two, b"".join([line async for line in export_objects(one)]))
+            assert report.problems == []
+            for thread in threads:
+                expected = [as_imported(record) for record in await one.history(thread)]
+                assert list(map(as_imported, await two.history(thread))) == expected
+
+    with TemporaryDirectory() as folder:
+        stores: list[Store] = [MemoryStore(), MemoryStore()]
+        if kind == "sqlite":
+            stores = [SQLiteStore(Path(folder, name)) for name in ("one.db", "two.db")]
+        anyio.run(test, *stores)
+
+
+def as_imported(record: Record[Any]) -> Any:
+    """An object in full, or the ID of one that was saved unfinished and is expired now."""
+    return record.value if record.value.status == "completed" else record.value.id

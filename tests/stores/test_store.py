@@ -327,6 +327,13 @@ async def test_everything(store: Store):
     assert [record async for record in store.everything(Run)] == []
 
 
+async def test_everything_of_several_kinds(store: Store):
+    """The kinds are mixed, as their objects were created."""
+    await store.commit([message("1", "t"), thread("t"), step("2", "r", "t"), run("r", "t"), message("3", "t")])
+    await store.commit([thread("t", metadata={"changed": "yes"})])
+    assert ids([record async for record in store.everything(Message, Thread, RunStep)]) == ["1", "t", "2", "3"]
+
+
 async def test_unfinished(store: Store):
     """Run states are listed in order of creation; one that is put again keeps its place."""
     await store.commit([state("b", "1"), state("a", "2"), state("c", "3")])
