@@ -1,6 +1,6 @@
 """The command `openai-runs demo`."""
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from typing import Annotated
 
 import typer
@@ -32,5 +32,7 @@ async def _demo(base_url: str | None, model: str) -> None:
             session = await stack.enter_async_context(server.session())
         else:
             session = await stack.enter_async_context(Session(base_url))
-        async for what, detail in walkthrough(session, model=model):
+        # Closed here, while the session is still open: it deletes what it has created, also if the output is closed.
+        events = await stack.enter_async_context(aclosing(walkthrough(session, model=model)))
+        async for what, detail in events:
             console.print(f"[bold]{what:24}[/] {escape(str(detail))}")
