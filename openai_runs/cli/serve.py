@@ -60,6 +60,10 @@ def serve(
     max_active_runs: Annotated[
         int, typer.Option(min=1, help="How many runs execute at once; the others are queued.")
     ] = 128,
+    owner_share: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many of them one owner may have while another one waits. Unset: half of them."),
+    ] = None,
     access_log: Annotated[bool, typer.Option(help="Log one line per request.")] = True,
 ) -> None:
     """Serve the Assistants API to Assistants clients of any language, until Ctrl-C or SIGTERM.
@@ -78,7 +82,7 @@ def serve(
     gc.set_threshold(
         50_000, 20, 50
     )  # a server makes few cycles, and the default spent a fifth of its time on the search
-    run(_serve(store, model_backend, host, port, keys, expires_after, max_active_runs, access_log))
+    run(_serve(store, model_backend, host, port, keys, expires_after, max_active_runs, owner_share, access_log))
 
 
 def _read_keys(file: Path | None) -> dict[str, str] | None:
@@ -108,6 +112,7 @@ async def _serve(
     keys: dict[str, str] | None,
     expires_after: float,
     max_active_runs: int,
+    owner_share: int | None,
     access_log: bool,
 ) -> None:
     from openai_runs.server import LocalServer
@@ -121,6 +126,7 @@ async def _serve(
         keys=keys,
         expires_after=expires_after,
         max_active_runs=max_active_runs,
+        owner_share=owner_share,
         log_access=access_log,
     )
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:

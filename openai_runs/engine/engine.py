@@ -1,5 +1,6 @@
 """`Engine`: creates the parts that execute runs, and starts and stops them."""
 
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final, Self
@@ -60,6 +61,7 @@ class Engine(anyio.AsyncContextManagerMixin):
         clock: Clock | None = None,
         expires_after: float = 600.0,
         max_active_runs: int = 100,
+        owner_share: int | None = None,
     ) -> None:
         """Create the engine; nothing is started yet.
 
@@ -70,12 +72,16 @@ class Engine(anyio.AsyncContextManagerMixin):
             expires_after: Seconds from a run's creation to its expiry; waiting for tool outputs counts.
             max_active_runs: How many runs execute at once; the others stay queued, and owners are served in rotation. A
                 run that waits for tool outputs does not count.
+            owner_share: How many of them may be of one owner when another owner's run waits for its place; a model call
+                that has begun is not interrupted. Unset: half of them, rounded up. An owner alone may have all.
 
         Raises:
             TypeError: An argument has the wrong type.
             ValueError: A number is out of range.
         """
         check_count("max_active_runs", max_active_runs, least=1)
+        if owner_share is not None:
+            check_count("owner_share", owner_share, least=1)
         check_seconds("expires_after", expires_after)
         if expires_after > _MAX_EXPIRES_AFTER:
             raise ValueError(
@@ -88,7 +94,8 @@ class Engine(anyio.AsyncContextManagerMixin):
         self._backend = backend
         self._was_entered = False
         self._ledger = Ledger(store, self.clock)
-        self._executor = Executor(self._ledger, backend, max_active_runs)
+        share = math.ceil(max_active_runs / 2) if owner_share is None else owner_share
+        self._executor = Executor(self._ledger, backend, max_active_runs, share)
         self.assistants: Final = Assistants(self._ledger)
         self.threads: Final = Threads(self._ledger, self._executor, expires_after)
         self.messages: Final = Messages(self._ledger, self._executor)

@@ -7,6 +7,7 @@ ended by another task. A run that cannot even be ended is given up, so that its 
 """
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -43,18 +44,23 @@ class _Active:
 
 @define(eq=False)
 class Executor:
-    """Executes runs, a limited number at once; the others stay queued, and owners are served in rotation."""
+    """Executes runs, a limited number at once; the others stay queued, and owners are served in rotation.
+
+    While another owner waits, no owner gets more than its share of the places.
+    """
 
     _ledger: Ledger
     _backend: ModelBackend
     _max_turns: int  # how many turns execute at once
+    _share: int  # how many of them one owner may have while another one waits
     _active: dict[str, _Active] = field(factory=dict, init=False)
-    _queue: FairQueue = field(factory=FairQueue, init=False)
+    _queue: FairQueue = field(init=False)
     _deadlines: Deadlines = field(init=False)
-    _running_turns: int = field(default=0, init=False)
+    _running_turns: Counter[str] = field(factory=Counter, init=False)  # by owner
     _tasks: TaskGroup = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._queue = FairQueue(lambda owner: self._running_turns[owner] >= self._share)
         self._deadlines = Deadlines(self._ledger.clock, self._expire)
 
     async def start(self, tasks: TaskGroup) -> None:
@@ -100,7 +106,7 @@ class Executor:
     @property
     def pending(self) -> int:
         """How many runs execute or are queued."""
-        return self._running_turns + len(self._queue)
+        return self._running_turns.total() + len(self._queue)
 
     # The five methods below are called under the lock of the thread.
 
@@ -147,8 +153,8 @@ class Executor:
             raise
 
     def _start_turns(self) -> None:
-        while self._running_turns < self._max_turns and self._queue:
-            active = self._active[self._queue.pop()]
+        while self._running_turns.total() < self._max_turns and (thread_id := self._queue.pop()) is not None:
+            active = self._active[thread_id]
             active.turn = Turn(
                 active.run_id,
                 active.thread_id,
@@ -157,7 +163,7 @@ class Executor:
                 self._backend,
                 partial(self._release, active),
             )
-            self._running_turns += 1
+            self._running_turns[active.owner] += 1
             self._start(partial(self._turn_failed, active, active.turn), active.turn.execute)
 
     def _release(self, active: _Active, status: RunStatus) -> None:
@@ -168,8 +174,10 @@ class Executor:
             self._queue.discard(active.owner, active.thread_id)
         if active.turn is not None:
             active.turn = None
-            self._running_turns -= 1
-            self._start_turns()
+            self._running_turns[active.owner] -= 1
+            if not self._running_turns[active.owner]:
+                del self._running_turns[active.owner]
+        self._start_turns()  # also if no turn has ended: one owner less may be waiting
 
     def _expire(self, thread_id: str) -> None:
         self._end_soon(self._active[thread_id], RunStatus.EXPIRED)

@@ -47,6 +47,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         keys: Mapping[str, str] | None = None,
         expires_after: float = 600.0,
         max_active_runs: int = 100,
+        owner_share: int | None = None,
         clock: Clock | None = None,
         poll_hint: PollHint | None = None,
         log_access: bool = False,
@@ -63,6 +64,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 required; allowed on loopback only.
             expires_after: Seconds from a run's creation until it expires, waiting for tool outputs included.
             max_active_runs: How many runs execute at once; the others are ``queued``.
+            owner_share: How many of them may be of one owner while another one waits. Unset: half, rounded up.
             clock: The engine's clock. Unset: the system's.
             poll_hint: How soon clients are told to poll a run again.
             log_access: Whether to write one line per request to the logger ``openai_runs.access``.
@@ -80,6 +82,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._keys = keys
         self._expires_after = expires_after
         self._max_active_runs = max_active_runs
+        self._owner_share = owner_share
         self._clock = clock
         self._poll_hint = PollHint(now=clock.now) if poll_hint is None and clock is not None else poll_hint
         self._access_log = access_log.logger if log_access else None
@@ -130,6 +133,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             clock=self._clock,
             expires_after=self._expires_after,
             max_active_runs=self._max_active_runs,
+            owner_share=self._owner_share,
         ) as self.engine:
             app = create_app(self.engine, keys=self._keys, poll_hint=self._poll_hint)
             runner = web.AppRunner(

@@ -120,6 +120,7 @@ async def test_the_system_s_clock():
     ("options", "name"),
     [
         ({"max_active_runs": 0}, "max_active_runs must be at least 1"),
+        ({"owner_share": 0}, "owner_share must be at least 1"),
         ({"expires_after": 0}, "expires_after must be more than 0 seconds"),
         ({"expires_after": 1e300}, "expires_after must be at most 3,153,600,000 seconds, a hundred years: got 1e"),
         ({"expires_after": float("inf")}, "expires_after must be at most .* got inf"),

@@ -69,6 +69,51 @@ async def test_owners_are_served_in_rotation():
         assert [id for id in order if id != theirs.id] == [run.id for run in ours]
 
 
+def waiting_script():
+    """A script whose runs wait until `let_go` of their first message's text."""
+    events = {}
+
+    def event_of(text):
+        return events.setdefault(text, anyio.Event())
+
+    return (lambda request: [Wait(event_of(request.items[0].text)), Say("Done.")]), lambda text: event_of(text).set()
+
+
+async def executing(w):
+    """How many runs of each owner execute."""
+    await w.settle()
+    return dict(w.engine._executor._running_turns)
+
+
+async def test_an_owner_has_its_share_while_another_waits():
+    """Slow runs of one owner take all places while it is alone; then another owner gets half of them, as they end."""
+    script, let_go = waiting_script()
+    async with world(script, max_active_runs=4) as w:
+        for number in range(8):
+            await w.start(f"us {number}", owner="us")
+        assert await executing(w) == {"us": 4}
+        for number in range(4):
+            await w.start(f"them {number}", owner="them")
+        assert await executing(w) == {"us": 4}  # what has begun is not interrupted
+        for number, held in enumerate([{"us": 3, "them": 1}, {"us": 2, "them": 2}, {"us": 2, "them": 2}]):
+            let_go(f"us {number}")
+            assert await executing(w) == held
+
+
+async def test_the_share_of_an_owner():
+    """It can be set. A place stays free if all who wait have their share, and is taken when only one still waits."""
+    script, let_go = waiting_script()
+    async with world(script, max_active_runs=3, owner_share=1) as w:
+        for number in range(3):
+            await w.start(f"first {number}", owner="first")
+        runs = [await w.start(f"{owner} {number}", owner=owner) for number in range(2) for owner in ("us", "them")]
+        for number in range(3):
+            let_go(f"first {number}")
+        assert await executing(w) == {"us": 1, "them": 1}
+        await w.engine.runs.cancel("them", runs[3].thread_id, runs[3].id)
+        assert await executing(w) == {"us": 2, "them": 1}
+
+
 async def test_cancel_in_progress():
     """The response shows `cancelling`; then the run is `cancelled`, and its text so far is kept."""
     async with world(TALKING) as w:

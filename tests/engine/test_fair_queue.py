@@ -39,6 +39,21 @@ def test_discard():
     assert drain(queue) == ["a2"]
 
 
+def test_an_owner_with_its_share_is_passed_over():
+    """While another owner waits; alone it is served. If all who wait have their share, nobody is served."""
+    full = {"a"}
+    queue = FairQueue(full.__contains__)
+    for item in ("a1", "a2", "b1", "b2"):
+        queue.push(item[0], item)
+    assert [queue.pop(), queue.pop()] == ["b1", "b2"]
+    assert queue.pop() == "a1"
+    queue.push("b", "b3")
+    full.add("b")
+    assert (queue.pop(), len(queue)) == (None, 2)
+    full.remove("a")
+    assert drain(queue) == ["a2", "b3"]
+
+
 @given(st.lists(st.sampled_from("abc")))
 def test_nothing_is_lost_and_order_is_kept(owners):
     """Every item comes out, each owner's in order, and no owner is served twice while another waits."""
