@@ -16,4 +16,6 @@ def test_the_examples_run(capsys):
     for example in examples:
         example.evaluate()
     assert examples
-    assert "completed" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "completed" in output
+    assert "21 °C and sunny in Lisbon" in output

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -23,9 +23,11 @@ from openai_runs.backends.model_backend import (
 )
 from openai_runs.backends.schema_samples import sample
 from openai_runs.errors import BackendError
-from openai_runs.models.message import Message
+from openai_runs.models.message import Message, MessageRole
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.tool import Function, FunctionTool, JsonObjectFormat, JsonSchemaFormat, NamedToolChoice
+
+_MAX_SAID: Final = 10  # messages, the latest, in which arguments are looked for
 
 
 @frozen
@@ -89,7 +91,9 @@ class ScriptedBackend(ModelBackend):
     """Plays a model from a script.
 
     Without a script it calls each function tool once, with arguments that satisfy the function's schema, and then
-    writes a message with the outputs; without tools it quotes the last message.
+    writes a message with the outputs; without tools it quotes the last message. For the arguments it uses names, dates
+    and numbers that the user has mentioned, the latest message first: it calls ``get_weather(city="Lisbon")`` after
+    "Weather in Lisbon?".
 
     ``ScriptedBackend([Call("get_weather", {"city": "Oslo"}), Say("It is sunny.")])`` follows this script in every run:
     the first turn is a run's first model call, the second the call after the tool outputs. After the last turn it goes
@@ -144,8 +148,10 @@ class ScriptedBackend(ModelBackend):
 
 def default_turn(request: ModelRequest) -> Turn:
     """The turn of a `ScriptedBackend` without a script."""
-    calls = _calls_to_make(request)
-    return [Call(function.name, sample(function.parameters)) for function in calls] or Say(_message_text(request))
+    if calls := _calls_to_make(request):
+        said = _said(request)
+        return [Call(function.name, sample(function.parameters, said)) for function in calls]
+    return Say(_message_text(request))
 
 
 def _events(turn: Sequence[Part]) -> Iterator[TextChunk | RefusalChunk | ToolCallChunk | Wait | Stop | Fail]:
@@ -188,10 +194,16 @@ def _message_text(request: ModelRequest) -> str:
     ]
     asked = next((item.text for item in reversed(request.items) if isinstance(item, Message)), "")
     if isinstance(request.response_format, JsonSchemaFormat):
-        return json.dumps(sample(request.response_format.json_schema.schema))
+        return json.dumps(sample(request.response_format.json_schema.schema, _said(request)))
     if isinstance(request.response_format, JsonObjectFormat):
         return json.dumps(dict(outputs) if outputs else {"asked": asked})
     return "\n".join(f"{name} answered: {output}" for name, output in outputs) or f"You said: {asked}"
+
+
+def _said(request: ModelRequest) -> Sequence[str]:
+    """What the user has said, the latest first."""
+    messages = [item for item in reversed(request.items) if isinstance(item, Message)]
+    return [message.text for message in messages if message.role == MessageRole.USER][:_MAX_SAID]
 
 
 def _count_words(request: ModelRequest) -> int:

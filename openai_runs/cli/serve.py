@@ -12,7 +12,7 @@ import anyio
 import typer
 
 from openai_runs.cli.model_options import Backend, MaxTokens, make_backend
-from openai_runs.cli.terminal import console, run
+from openai_runs.cli.terminal import console, errors, run
 
 if TYPE_CHECKING:
     from openai_runs.backends import ModelBackend
@@ -82,6 +82,11 @@ def serve(
     gc.set_threshold(
         50_000, 20, 50
     )  # a server makes few cycles, and the default spent a fifth of its time on the search
+    if backend is Backend.SCRIPTED:
+        errors.print(
+            "[bold yellow]No model is asked: a script makes up every answer (--backend scripted).[/] For a real model, "
+            "pass --backend chat or responses with --model-url, or --backend local."
+        )
     run(_serve(store, model_backend, host, port, keys, expires_after, max_active_runs, owner_share, access_log))
 
 

@@ -127,9 +127,9 @@ def _answer(
     functions: Sequence[Any], choice: Any, outputs: Sequence[tuple[str, str]], schema: Any, asked: str
 ) -> tuple[str, list[tuple[str, str]]]:
     if functions and not outputs and choice != "none":
-        return "", [(function["name"], json.dumps(sample(function["parameters"]))) for function in functions]
+        return "", [(function["name"], json.dumps(sample(function["parameters"], [asked]))) for function in functions]
     if schema is not None:
-        return json.dumps(sample(schema)), []
+        return json.dumps(sample(schema, [asked])), []
     return "\n".join(f"{name} answered: {output}" for name, output in outputs) or f"You said: {asked}", []
 
 

@@ -129,7 +129,7 @@ async def test_a_run_with_a_tool_call(kind: str) -> None:
         run = await world.complete(run)
         _, answer = await world.messages(run)
         called, written = await world.steps(run)
-    assert answer.text == "get_weather answered: sunny in city"
+    assert answer.text == "get_weather answered: sunny in Oslo"
     assert (called.type, written.type) == ("tool_calls", "message_creation")
     assert run.usage is not None
     assert run.usage.total_tokens > 0
@@ -143,7 +143,7 @@ async def test_the_same_as_a_stream(kind: str) -> None:
         async with world.session.runs.stream(thread.id, assistant_id=assistant.id, toolbox=toolbox) as events:
             text = [piece async for piece in events.text_deltas()]
         assert len(text) > 1
-        assert "".join(text) == "get_weather answered: sunny in city"
+        assert "".join(text) == "get_weather answered: sunny in Oslo"
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -23,6 +23,7 @@ async def test_serve_survives_a_restart(tmp_path: Path):
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=20)
     assert process.returncode == 0
+    assert "No model is asked" in log
     assert "POST /v1/threads 200" in log
     assert "secret" not in log
     with serving(store) as (url, _):
