@@ -5,6 +5,7 @@ from typing import Annotated, Final
 import typer
 
 from openai_runs import __version__
+from openai_runs.cli.check import check
 from openai_runs.cli.demo import demo
 from openai_runs.cli.export_objects import export
 from openai_runs.cli.follow import follow
@@ -23,6 +24,7 @@ app.command()(follow)
 app.command()(serve)
 app.command("import")(import_)
 app.command()(export)
+app.command()(check)
 runs_app: Final = typer.Typer(no_args_is_help=True, help="Manage runs in the store of a stopped server.")
 runs_app.command()(end)
 app.add_typer(runs_app, name="runs")

@@ -370,6 +370,21 @@ class SQLiteStore:
             for record in records:
                 yield record
 
+    async def check(self) -> Sequence[str]:
+        """Check the whole file for damage, which takes seconds or, on a slow disk, minutes per gigabyte.
+
+        Returns:
+            What is damaged, at most twenty findings.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read now.
+        """
+        try:
+            found = [text for (text,) in await self._execute(schema.CHECK, ())]
+        except StoreDataError as error:  # so damaged that the check cannot go on
+            return [str(error.__cause__)]
+        return [] if found == ["ok"] else found
+
     async def _walk(
         self, sql: str, start: int | None = 0, end: int | None = None, **parameters: str
     ) -> AsyncGenerator[tuple[Sequence[Record[Any]], int]]:

@@ -1,6 +1,7 @@
 # ruff: noqa: ASYNC240  # a test may wait for its disk
 """`sqlite_schema`: which files are opened as stores, and how they are left."""
 
+import asyncio
 import os
 import sqlite3
 import stat
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 import anyio
@@ -176,7 +178,7 @@ async def test_a_file_damaged_at_the_beginning(path: Path):
 
 
 async def test_a_file_damaged_in_a_crash(path: Path):
-    """After a crash the whole file is checked before it is used."""
+    """After a crash the file is checked before it is used."""
     async with SQLiteStore(path) as store:
         await store.commit([message(str(number), "thread_1", text="x" * 1000) for number in range(100)])
     with path.open("r+b") as file:
@@ -184,6 +186,50 @@ async def test_a_file_damaged_in_a_crash(path: Path):
         file.write(b"\xff" * 4096)
     path.with_name("runs.db-wal").touch()
     assert (await refusal(path)).startswith("it is damaged: ")
+
+
+class Slow:
+    """A connection whose check takes until it is interrupted."""
+
+    def __init__(self, error: sqlite3.Error) -> None:
+        self.interrupted = asyncio.Event()
+        self.error = error
+
+    async def execute_fetchall(self, sql: str) -> list[Any]:
+        assert sql == "PRAGMA quick_check(1)"
+        await self.interrupted.wait()
+        raise self.error
+
+    async def interrupt(self) -> None:
+        self.interrupted.set()
+
+
+def sqlite_error(code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("it ended")
+    error.sqlite_errorcode = code
+    return error
+
+
+async def test_a_large_file_is_not_checked_to_its_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """After a crash, the server is not away for minutes: the check ends after a few seconds, and the log says so."""
+    monkeypatch.setattr(schema, "_CHECK_TIMEOUT", 0)
+    await schema._check_integrity(Slow(sqlite_error(sqlite3.SQLITE_INTERRUPT)), path)  # type: ignore[arg-type]
+    assert f"openai-runs check --store {path}" in caplog.text
+    with pytest.raises(sqlite3.OperationalError, match="it ended"):
+        await schema._check_integrity(Slow(sqlite_error(sqlite3.SQLITE_IOERR)), path)  # type: ignore[arg-type]
+
+
+async def test_cancelled_while_checking(path: Path):
+    """The check is interrupted, so that the connection can be closed at once."""
+    slow = Slow(sqlite_error(sqlite3.SQLITE_INTERRUPT))
+    opening = asyncio.create_task(schema._check_integrity(slow, path))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert slow.interrupted.is_set()
 
 
 # One at a time

@@ -1,0 +1,26 @@
+"""The command `openai-runs check`."""
+
+from pathlib import Path
+
+from rich.markup import escape
+
+from openai_runs.cli.store_options import StoreFile, check_exists
+from openai_runs.cli.terminal import console, errors, refuse, run
+
+
+def check(store: StoreFile = Path("runs.db")) -> None:
+    """Check the file of a stopped server for damage. The server itself does so only after a crash, and briefly."""
+    check_exists(store)
+    run(_check(store))
+
+
+async def _check(path: Path) -> None:
+    from openai_runs.stores.sqlite import SQLiteStore
+
+    async with SQLiteStore(path) as store:
+        found = await store.check()
+    for text in found:
+        errors.print(f"[red]{escape(text)}[/]")
+    if found:
+        refuse(f"{path} is damaged: restore it from a backup, or export what can still be read")
+    console.print(f"no damage found in {escape(str(path))}")
