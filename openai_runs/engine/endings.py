@@ -90,7 +90,8 @@ async def end_message(
 ) -> Changeset:
     """End the message of a step, then the step. Returns the changes and events; nothing is committed."""
     message = await ledger.get(Message, step.message_id or "")
-    content, reason, now = message.content, _MESSAGE_REASON.get(to), ledger.now()
+    content, reason = message.content, _MESSAGE_REASON.get(to)
+    now = max(ledger.now(), step.created_at)  # see `Ledger.now_in`
     if progress is not None and progress.message_draft is not None and progress.message_draft.step_id == step.id:
         content = progress.message_draft.content
         if to is RunStatus.INCOMPLETE and progress.reason in ("max_tokens", "content_filter"):
@@ -107,7 +108,7 @@ def end_calls(
     """End a step of tool calls, or one whose message cannot be ended. Returns changes and events; commits nothing."""
     if to is RunStatus.INCOMPLETE:
         to, error = RunStatus.FAILED, _CALLS_NOT_MADE
-    step = ended_step(step, _STEP_STATUS[to], ledger.now(), usage=usage, error=error)
+    step = ended_step(step, _STEP_STATUS[to], max(ledger.now(), step.created_at), usage=usage, error=error)
     return [Record(owner, step)], [ApiEvent(f"thread.run.step.{step.status}", step)]
 
 
@@ -172,7 +173,7 @@ async def end_run(
                 changeset = end_calls(ledger, owner, step, to=to, usage=share, error=error)
         changes += changeset[0]
         events += changeset[1]
-    run = ended(run, to, ledger.now(), usage, last_error=error, incomplete_details=details)
+    run = ended(run, to, ledger.now_in(run), usage, last_error=error, incomplete_details=details)
     changes += [Record(owner, run), Delete(RunState, run.id)]
     await ledger.commit(changes, run.id, [*events, ApiEvent(f"thread.run.{to}", run)], then=then)
     return Ending(run, state.handle, tuple(skipped or ()))

@@ -7,7 +7,7 @@ subscriber sees a change that a crash could undo, and events come in the order o
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
@@ -33,6 +33,8 @@ _logger = logging.getLogger("openai_runs.engine")
 
 #: Seconds until a commit that found the store unavailable is repeated.
 _RETRY_INTERVAL: Final = 1.0
+
+_SHORTEST_ANSWER: Final = timedelta(seconds=1)  # the API has whole seconds
 
 T = TypeVar("T", bound=Stored)
 ResultT = TypeVar("ResultT")
@@ -133,6 +135,13 @@ class Ledger:
     def now(self) -> datetime:
         """The current time, as the API shows it."""
         return timestamp(self.clock.now())
+
+    def now_in(self, run: Run) -> datetime:
+        """The current time for what a run makes: at least a second after its creation, which nothing waits for.
+
+        Programs select a run's answer by ``message.created_at > run.created_at``, as no model answered within a second.
+        """
+        return max(self.now(), run.created_at + _SHORTEST_ANSWER)
 
     def publish(self, run_id: str, events: Sequence[ApiEvent]) -> None:
         """Pass the events of a run to its subscriber."""

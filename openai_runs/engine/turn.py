@@ -216,7 +216,7 @@ class Turn:
                 else:
                     self.progress.drops_text = True
                 return
-            step, message = new_message_step(run, self._ledger.now())
+            step, message = new_message_step(run, self._ledger.now_in(run))
             await self._commit(
                 [Record(self.owner, step), Record(self.owner, message), self._with_step(state, step)],
                 *started_events(step),
@@ -240,7 +240,7 @@ class Turn:
             calls_draft, reused = self.progress.calls_draft, None
             if calls_draft is None:
                 reused = self.progress.reusable_step("tool_calls", RunStepStatus.IN_PROGRESS)
-                step = reused or new_tool_step(run, self._ledger.now())
+                step = reused or new_tool_step(run, self._ledger.now_in(run))
                 calls_draft = ToolCallsDraft(step.id, run.parallel_tool_calls is not False, self._used_ids)
                 if reused is None:
                     changes += [Record(self.owner, step), self._with_step(state, step)]
@@ -254,9 +254,9 @@ class Turn:
             changes, events = await self._complete_message()
             reused = self.progress.reusable_step("tool_calls", RunStepStatus.COMPLETED)
             if reused is None:
-                step = new_tool_step(run, self._ledger.now())
+                step = new_tool_step(run, self._ledger.now_in(run))
                 ended = evolve(step, step_details=ToolCalls(tool_calls=(call,)))
-                ended = ended_step(ended, RunStepStatus.COMPLETED, self._ledger.now(), usage=NO_USAGE)
+                ended = ended_step(ended, RunStepStatus.COMPLETED, step.created_at, usage=NO_USAGE)
                 changes += [Record(self.owner, ended), self._with_step(state, step)]
                 delta = ApiEvent("thread.run.step.delta", hosted_delta(step, call))
                 events += [*started_events(step), delta, ApiEvent("thread.run.step.completed", ended)]

@@ -25,8 +25,10 @@ _logger = logging.getLogger("openai_runs.server")
 #: instructions take up to 1.5 MB if each is escaped.
 MAX_BODY: Final = 16 * 1024 * 1024
 
-#: Each route exists with and without ``/v1``, because some clients' base URLs include it and others' do not.
-_PREFIXES: Final = ("", "/v1")
+#: Each route exists with and without ``/v1``, because some clients' base URLs include it and others' do not, and below
+#: ``/openai``, which Azure's clients put before every path.
+_PREFIXES: Final = ("", "/v1", "/openai", "/openai/v1")
+_VERSIONS: Final = frozenset({"v1", "v2"})  # accepted in the header ``OpenAI-Beta``
 # aiohttp tries routes in this order: runs come first, as polling makes them the most frequent requests.
 _ROUTES: Final = (*runs.ROUTES, *run_steps.ROUTES, *messages.ROUTES, *threads.ROUTES, *assistants.ROUTES)
 
@@ -77,7 +79,7 @@ def _error_middleware(keys: Keys | None) -> Middleware:
             if keys is None:
                 request[OWNER] = ""
             elif request.match_info.handler is not _health:
-                request[OWNER] = keys.owner(request.headers.get("Authorization"))
+                request[OWNER] = keys.owner(request.headers.get("Authorization"), request.headers.get("api-key"))
             _check_version(request)
             return await handler(request)
         except ApiError as error:
@@ -98,12 +100,14 @@ def _error_middleware(keys: Keys | None) -> Middleware:
 
 
 def _check_version(request: web.Request) -> None:
-    """Refuse clients of another version of the API.
+    """Refuse clients of a later version of the API.
 
-    The header may be left out: only the hosted API required it, which is gone, and other servers do not.
+    The header may be left out: only the hosted API required it, which is gone, and other servers do not. Version 1 is
+    answered as version 2: old programs that only create threads, messages and runs cannot tell the difference, and
+    what has changed is refused by name when it is used.
     """
-    beta = request.headers.get("OpenAI-Beta")
-    if beta is not None and "assistants=" in beta and "assistants=v2" not in beta:
+    named = re.findall(r"assistants=(\w+)", request.headers.get("OpenAI-Beta", ""))
+    if named and not _VERSIONS.intersection(named):
         text = "This server speaks version 2 of the Assistants API. Please set the header 'OpenAI-Beta: assistants=v2'."
         raise ApiError(400, text, code="invalid_beta")
 

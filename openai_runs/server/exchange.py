@@ -36,7 +36,7 @@ async def read_body(request: web.Request, schema: str, *, required: bool = True)
     Args:
         request: The request.
         schema: The name of the body's schema in the document.
-        required: Whether the body may not be empty; if it may, an empty one counts as ``{}``.
+        required: Whether the body may not be empty; if it may, an empty one and ``null`` count as ``{}``.
 
     Raises:
         ApiError: 400 or 415; the body does not fit the document, or did not arrive completely.
@@ -58,6 +58,8 @@ async def read_body(request: web.Request, schema: str, *, required: bool = True)
             f"please try again with the header 'Content-Type: {_CONTENT_TYPE}'.",
             code="unsupported_content_type",
         )
+    if not required and text.strip() == b"null":  # what typed clients send for an absent object
+        return {}
     return await validation.read(text, schema)
 
 

@@ -1,4 +1,4 @@
-"""Bearer keys: from an ``Authorization`` header to an owner. Nothing in here shows or logs a key."""
+"""Keys: from an ``Authorization`` or ``api-key`` header to an owner. Nothing in here shows or logs a key."""
 
 import hashlib
 import hmac
@@ -36,14 +36,20 @@ class Keys:
         # Against timing attacks: digests have one length for all keys, and a new salt in each process.
         return hashlib.blake2b(key.encode("utf-8", "surrogateescape"), key=self._salt, digest_size=32).digest()
 
-    def owner(self, authorization: str | None) -> str:
-        """Find the owner of the key in an ``Authorization`` header.
+    def owner(self, authorization: str | None, api_key: str | None = None) -> str:
+        """Find the owner of the key that a request has.
+
+        Args:
+            authorization: The header ``Authorization``, with a bearer key.
+            api_key: The header ``api-key`` of Azure's clients; used if the other one has no bearer key.
 
         Raises:
             ApiError: 401; there is no key, or it is not among these.
         """
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
+            key = api_key or ""
+        if not key.strip():
             raise ApiError(
                 401,
                 "You didn't provide an API key. You need to provide your API key in an Authorization header using "

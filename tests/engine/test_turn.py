@@ -319,3 +319,20 @@ async def test_a_thread_that_is_too_large_fails_the_run(monkeypatch):
         assert "more than 100 bytes" in failed.last_error.message
         again = await w.again(run, truncation_strategy={"type": "last_messages", "last_messages": 1})
         await w.until("run.completed", again)
+
+
+async def test_times_of_an_answer():
+    """An answer that takes no time is later than its run, as programs expect that select by it; nothing goes back."""
+    async with world([Call("f"), Say("Done.")]) as w:
+        run = await w.start("Hello")
+        await w.answer(run)
+        done = await w.until("run.completed", run)
+        (_, message), steps = await w.messages(run), await w.steps(run)
+        assert message.created_at > run.created_at
+        made = [message.created_at, message.completed_at, *(step.created_at for step in steps)]
+        assert {*made, *(step.completed_at for step in steps), done.completed_at} == {message.created_at}
+        later = await w.again(run)
+        w.clock.advance(5)
+        await w.answer(later)
+        await w.until("run.completed", later)
+        assert ((await w.messages(run))[-1].created_at - later.created_at).total_seconds() == 5

@@ -31,21 +31,24 @@ def bearer(key):
 
 
 def test_all_operations_are_routed():
-    """The routes are the document's 23 operations, with and without /v1, and /healthz."""
+    """The routes are the document's 23 operations, with and without /v1 and /openai, and /healthz."""
     routes = create_app(Engine(store=MemoryStore(), backend=ScriptedBackend())).router.routes()
     found = {(route.method, route.resource.canonical) for route in routes}
     documented = {(method, path) for method, path, _ in OPERATIONS.values()}
     assert len(documented) == 23
-    assert found == documented | {(method, f"/v1{path}") for method, path in documented} | {("GET", "/healthz")}
+    prefixes = ("", "/v1", "/openai", "/openai/v1")
+    assert found == {(method, prefix + path) for method, path in documented for prefix in prefixes} | {
+        ("GET", "/healthz")
+    }
 
 
-@pytest.mark.parametrize("prefix", ["", "/v1"])
+@pytest.mark.parametrize("prefix", ["", "/v1", "/openai", "/openai/v1"])
 async def test_base_urls_end_in_either(server, prefix):
-    """A client's base URL works with and without /v1."""
+    """A client's base URL works with and without /v1, and so do the paths of Azure's clients."""
     async with ClientSession() as http:
         api = Api(http, server.url.removesuffix("/v1") + prefix)
         thread = await api("POST", "/threads")
-        assert await api("GET", f"/threads/{thread['id']}") == thread
+        assert await api("GET", f"/threads/{thread['id']}?api-version=2024-05-01-preview") == thread
 
 
 async def test_health(server):
@@ -197,14 +200,14 @@ async def test_each_request_has_an_id(api):
 
 
 @pytest.mark.parametrize(
-    "beta", ["assistants=v2", "assistants=v2,realtime=v1", "realtime=v1", "assistants=v1, assistants=v2"]
+    "beta", ["assistants=v2", "assistants=v2,realtime=v1", "realtime=v1", "assistants=v1", "realtime=v1,assistants=v1"]
 )
 async def test_the_version_is_ours(api, beta):
-    """`OpenAI-Beta` is accepted with our version, and without any."""
+    """`OpenAI-Beta` is accepted with our version, with the one before, which is answered as ours, and without any."""
     await api("GET", "/assistants", headers={"OpenAI-Beta": beta})
 
 
-@pytest.mark.parametrize("beta", ["assistants=v1", "assistants=v3", "realtime=v1,assistants=v1"])
+@pytest.mark.parametrize("beta", ["assistants=v3", "realtime=v1,assistants=v20"])
 async def test_another_version(api, beta):
     """A client of another version is told so, before its body is checked."""
     error = await api("GET", "/assistants", headers={"OpenAI-Beta": beta}, status=400)
@@ -237,6 +240,7 @@ async def test_without_a_key(locked):
                 assert "sk-c" not in json.dumps(response.body)
         async with api.http.get(locked.url.removesuffix("/v1") + "/healthz") as response:
             assert response.status == 200
+        assert (await api.send("GET", "/assistants", headers={"api-key": "sk-a"})).status == 200
 
 
 async def test_each_owner_sees_its_own(locked):

@@ -21,6 +21,16 @@ def test_a_key_has_an_owner(header, owner):
     assert KEYS.owner(header) == owner
 
 
+def test_a_key_in_a_header_of_its_own():
+    """Azure's clients send the key as `api-key`; a bearer key comes first."""
+    assert KEYS.owner(None, "sk-alice") == KEYS.owner("Bearer ", " sk-alice ") == "alice"
+    assert KEYS.owner("Bearer sk-böb", "sk-alice") == "bob"
+    with pytest.raises(ApiError, match="Incorrect API key"):
+        KEYS.owner(None, "sk-eve")
+    with pytest.raises(ApiError, match="didn't provide an API key"):
+        KEYS.owner(None, " ")
+
+
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic c2s6YWxpY2U=", "sk-alice"])
 def test_no_key(header):
     """Without a key, the error says how to send one."""

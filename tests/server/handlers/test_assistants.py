@@ -48,6 +48,18 @@ async def test_pages(api):
     await api("GET", "/assistants?after=asst_nobody", status=400)
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_pages_backwards(api, order):
+    """`before` alone is the page before that object; going on with `first_id` leads to the very start."""
+    ids = [(await api("POST", "/assistants", {"model": "m"}))["id"] for _ in range(6)]
+    listed = ids if order == "asc" else ids[::-1]
+    seen, more = [listed[-1]], True
+    while more:
+        page = await api("GET", f"/assistants?limit=2&order={order}&before={seen[0]}")
+        seen, more = [item["id"] for item in page["data"]] + seen, page["has_more"]
+    assert seen == listed
+
+
 async def test_an_empty_list(api):
     """A list of nothing is an empty page."""
     page = await api("GET", "/assistants")

@@ -33,6 +33,7 @@ async def test_a_life(api):
         {"data": b""},
         {"data": b"", "headers": {"Content-Type": "application/json"}},
         {"json": {}},
+        {"data": b" null", "headers": {"Content-Type": "application/json"}},
         {"data": b" {} ", "headers": {"Content-Type": "application/json; charset=utf-8"}},
     ],
 )
