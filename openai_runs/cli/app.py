@@ -17,6 +17,7 @@ from openai_runs.cli.terminal import console
 app: Final = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # rich's tables cut the names of options off in a terminal of 80 columns
     pretty_exceptions_enable=False,  # some releases of typer print local variables, which may be keys
 )
 app.command()(demo)
@@ -25,7 +26,9 @@ app.command()(serve)
 app.command("import")(import_)
 app.command()(export)
 app.command()(check)
-runs_app: Final = typer.Typer(no_args_is_help=True, help="Manage runs in the store of a stopped server.")
+runs_app: Final = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Manage runs in the store of a stopped server."
+)
 runs_app.command()(end)
 app.add_typer(runs_app, name="runs")
 

@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress
 
-from openai_runs.cli.store_options import Owner, StoreFile
+from openai_runs.cli.store_options import Owner, StoreFile, check_folder
 from openai_runs.cli.terminal import console, errors, run
 
 
@@ -23,6 +23,9 @@ def import_(
     Objects that the store has already are not changed, so importing twice is safe. Unfinished runs become expired,
     because nothing would finish them. Lines that cannot be read are listed, and the others are imported.
     """
+    check_folder(store)
+    if missing := [str(file) for file in files if not file.is_file()]:
+        raise typer.BadParameter(f"there is no file {', '.join(missing)}")
     run(_import(files, store, owner))
 
 

@@ -51,7 +51,10 @@ def make_backend(
             return ResponsesBackend(url, key, models=names, background=background)
         return ChatCompletionsBackend(url, key, models=names, max_tokens_field=max_tokens.value)
     except (ImportError, ValueError) as error:
-        raise typer.BadParameter(str(error)) from None
+        text = str(error).replace("base_url", "--model-url")
+        if url is not None and "://" not in url:
+            text += f"; did you mean http://{url.removesuffix('/v1')}/v1?"
+        raise typer.BadParameter(text) from None
 
 
 def _refuse_unused(

@@ -1,5 +1,6 @@
 """The command `openai-runs serve`."""
 
+import errno
 import gc
 import logging
 import os
@@ -12,7 +13,8 @@ import anyio
 import typer
 
 from openai_runs.cli.model_options import Backend, MaxTokens, make_backend
-from openai_runs.cli.terminal import console, errors, run
+from openai_runs.cli.store_options import check_folder
+from openai_runs.cli.terminal import console, errors, refuse, run
 
 if TYPE_CHECKING:
     from openai_runs.backends import ModelBackend
@@ -73,6 +75,7 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)  # the callers log each retry themselves, with its reason
+    check_folder(store)
     keys = _read_keys(keys_file)
     model_key = os.environ.get(model_key_env) if model_key_env is not None else None
     if model_key_env is not None and not model_key:
@@ -95,9 +98,15 @@ def _read_keys(file: Path | None) -> dict[str, str] | None:
 
     try:
         text = os.environ.get("OPENAI_RUNS_KEYS") if file is None else file.read_text("utf-8-sig")
-        return None if text is None else read_keys(text)
+        if text is None:
+            return None
+        keys = read_keys(text)
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"the keys cannot be read: {error}") from None
+    if not keys:  # perhaps a variable whose value got lost: the server would look protected and not be
+        where, instead = ("OPENAI_RUNS_KEYS", "unset it") if file is None else (f"{file}", "leave --keys-file out")
+        raise typer.BadParameter(f"{where} has no key: put one into each line, or {instead} to require none")
+    return keys
 
 
 def _allow_connections() -> None:
@@ -135,8 +144,15 @@ async def _serve(
         log_access=access_log,
     )
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with server:
-            console.print(f"serving {server.url}, store {path}, {type(backend).__name__}; Ctrl-C stops")
-            async for _ in signals:
-                break
-            console.print("stopping; unfinished runs resume at the next start")
+        try:
+            async with server:
+                console.print(f"serving {server.url}, store {path}, {type(backend).__name__}; Ctrl-C stops")
+                async for _ in signals:
+                    break
+                console.print("stopping; unfinished runs resume at the next start")
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            refuse(
+                f"port {port} of {host} is in use: stop the other program, or pass another --port; 0 picks a free one"
+            )

@@ -11,6 +11,12 @@ Owner: TypeAlias = Annotated[
 ]
 
 
+def check_folder(store: Path) -> None:
+    """Refuse a file whose folder does not exist: it may be a typing error, so the folder is not created."""
+    if not store.parent.is_dir():
+        raise typer.BadParameter(f"--store: there is no folder {store.parent}; create it first, or name another file")
+
+
 def check_exists(store: Path) -> None:
     """Refuse a file that does not exist, since opening the store would create it."""
     if not store.exists():

@@ -1,17 +1,41 @@
 """The program as a whole: its version, and its entry point."""
 
+import re
 import sys
 
 import pytest
+import typer.main
 
 import openai_runs
-from openai_runs.cli import main
+from openai_runs.cli import app, main
 from tests.cli.commands import run
 
 
 def test_version():
     """The package's version, in one line."""
     assert run("--version") == f"openai-runs {openai_runs.__version__}\n"
+
+
+def names_in(help_text: str) -> set[str]:
+    return set(re.findall(r"--[\w-]+", help_text))
+
+
+def test_help_fits_into_a_terminal(monkeypatch: pytest.MonkeyPatch):
+    """In 80 columns, no option of any command is cut off."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    group = typer.main.get_command(app)
+    commands = {(): group}
+    for name, command in group.commands.items():
+        commands[name,] = command
+        commands |= {(name, below): each for below, each in getattr(command, "commands", {}).items()}
+    assert len(commands) >= 9
+    for path, command in commands.items():
+        shown = run(*path, "--help")
+        assert max(map(len, shown.splitlines())) <= 80
+        options = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+        assert options <= names_in(shown), path
+        assert "…" not in shown
 
 
 def test_main_is_the_program(monkeypatch: pytest.MonkeyPatch):

@@ -16,3 +16,10 @@ def test_import(tmp_path: Path):
     assert "1 thread," in output
     saved.write_text(json.dumps(THREAD))
     assert "there already: 1" in run("import", saved, "--store", store)
+
+
+def test_a_file_that_is_missing(tmp_path: Path):
+    """It is named before the store is created."""
+    output = run("import", tmp_path / "saved.jsonl", "--store", tmp_path / "runs.db", exit_code=2)
+    assert "there is no file" in output
+    assert not (tmp_path / "runs.db").exists()

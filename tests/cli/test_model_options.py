@@ -10,7 +10,8 @@ from tests.cli.commands import run
     ("arguments", "words"),
     [
         (["--backend", "chat"], "--model-url"),
-        (["--backend", "responses", "--model-url", "ftp://x"], "base_url"),
+        (["--backend", "responses", "--model-url", "ftp://x"], "--model-url must begin with http:// or https://"),
+        (["--backend", "chat", "--model-url", "localhost:11434"], "did you mean http://localhost:11434/v1?"),
         (["--backend", "chat", "--model-url", "http://x", "--model", "a"], "NAME=NAME"),
         (["--backend", "chat", "--model-url", "http://x", "--model-key-env", "NOT_THERE"], "NOT_THERE"),
         (["--model-url", "http://x"], "--model-url is only for --backend responses or chat"),

@@ -1,6 +1,7 @@
 """`openai-runs serve`."""
 
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -85,6 +86,38 @@ def test_serve_takes_as_many_connections_as_it_may(tmp_path: Path):
             assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("text", ["", "  \n# none\n"])
+def test_no_key_among_the_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str):
+    """An empty variable or file is refused, and the error says how to require no key."""
+    (tmp_path / "keys").write_text(text)
+    output = run("serve", "--store", tmp_path / "runs.db", "--keys-file", tmp_path / "keys", exit_code=2)
+    assert "keys has no key: put one into each line, or leave --keys-file out to require none" in one_line(output)
+    monkeypatch.setenv("OPENAI_RUNS_KEYS", text)
+    output = run("serve", "--store", tmp_path / "runs.db", exit_code=2)
+    assert "OPENAI_RUNS_KEYS has no key: put one into each line, or unset it to require none" in one_line(output)
+
+
+def one_line(output: str) -> str:
+    return " ".join(output.split())
+
+
+def test_a_folder_that_is_missing(tmp_path: Path):
+    """It is named, and not created."""
+    folder = tmp_path / "nowhere"
+    for arguments in (["serve"], ["import", __file__]):
+        output = run(*arguments, "--store", folder / "runs.db", exit_code=2)
+        assert f"there is no folder {folder}; create it first" in one_line(output)
+    assert not folder.exists()
+
+
+def test_a_port_in_use(tmp_path: Path):
+    """The error says which port, and how to get another one."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        output = run("serve", "--store", tmp_path / "runs.db", "--port", port, exit_code=1)
+    assert f"port {port} of 127.0.0.1 is in use: stop the other program, or pass another --port" in output
 
 
 def test_serve_beyond_loopback_wants_keys(tmp_path: Path):

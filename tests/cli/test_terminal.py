@@ -15,6 +15,8 @@ def test_an_error_is_a_sentence_and_not_a_traceback():
     """An unreachable endpoint: the output says what was tried, and the exit code is 1."""
     output = run("demo", "--base-url", "http://127.0.0.1:1/v1", exit_code=1)
     assert "POST /v1/assistants at http://127.0.0.1:1/v1" in output
+    assert "Is the server running" in output
+    assert "ssl" not in output
     assert "Traceback" not in output
     assert "no endpoint" in run("follow", "thread_1", "run_1", exit_code=1)
 
