@@ -66,7 +66,7 @@ def _names_in(text: str) -> list[str]:
             continue
         if end >= 0 and text[end : word.start()] == " ":
             names[-1] = f"{names[-1]} {word[0]}"
-        elif text[: word.start()].rstrip(" \t\"'“„«(")[-1:] in _SENTENCE_ENDS:
+        elif text[: word.start()].rstrip(" \t\"'“„«(¿¡")[-1:] in _SENTENCE_ENDS:
             continue
         else:
             names.append(word[0])

@@ -171,6 +171,8 @@ TEXT, DATE, WHOLE = {"type": "string"}, {"type": "string", "format": "date"}, {"
             {"at": "2027-03-04T05:06:07Z"},
         ),
         ({"n": WHOLE | {"maximum": 9}, "x": {"type": "number"}}, ["12 times -7.5, or 8"], {"n": 8, "x": 12}),
+        ({"mail": TEXT | {"format": "email"}}, ["Write to Ann in Oslo"], {"mail": "someone@example.com"}),
+        ({"code": TEXT | {"pattern": "^[a-z]+$"}}, ["Weather in Oslo"], {"code": "code"}),
         ({"n": WHOLE}, ["room 12b at 10:30 costs 7/8"], {"n": 1}),
     ],
 )

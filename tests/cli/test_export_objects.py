@@ -10,11 +10,12 @@ from tests.cli.saved import THREAD
 def test_export(tmp_path: Path):
     """Imported objects are exported unchanged, to standard output or a file; a missing store is an error."""
     saved, store = tmp_path / "saved.jsonl", tmp_path / "runs.db"
-    saved.write_text(json.dumps(THREAD))
+    threads = [THREAD, THREAD | {"id": "thread_2"}]
+    saved.write_text(json.dumps(threads))
     run("import", saved, "--store", store)
-    assert json.loads(run("export", "--store", store)) == THREAD
+    assert [json.loads(line) for line in run("export", "--store", store).splitlines()] == threads
     run("export", "--store", store, "--output", tmp_path / "out.jsonl")
-    assert json.loads((tmp_path / "out.jsonl").read_text()) == THREAD
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == threads
     assert "there is no store" in run("export", "--store", tmp_path / "none.db", exit_code=2)
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from openai import (
+    AsyncAzureOpenAI,
     AsyncOpenAI,
     AuthenticationError,
     BadRequestError,
@@ -166,3 +167,12 @@ async def test_the_poll_hint_is_read(client):
     raw = await client.beta.threads.runs.with_raw_response.retrieve(run.id, thread_id=run.thread_id)
     assert int(raw.headers["openai-poll-after-ms"]) > 0
     assert raw.request_id.startswith("req_")
+
+
+async def test_azures_client(url):
+    """Its paths, its query and its header for the key are understood."""
+    endpoint = url.removesuffix("/v1")
+    async with AsyncAzureOpenAI(azure_endpoint=endpoint, api_key="sk-test", api_version="2024-05-01-preview") as client:
+        assistant = await client.beta.assistants.create(model="m")
+        run = await client.beta.threads.create_and_run_poll(assistant_id=assistant.id, poll_interval_ms=1)
+        assert run.status == "completed"
