@@ -31,7 +31,7 @@ class ModelRequest:
     tool_choice: ToolChoice
     parallel_tool_calls: bool
     response_format: ResponseFormat
-    tool_resources: ToolResources | None  #: for each tool the run's, else the thread's, else the assistant's
+    tool_resources: ToolResources | None  #: those of the run, the thread and the assistant
     temperature: (
         float | None
     )  #: ``None`` if neither run nor assistant sets it, though the run then shows the API's default

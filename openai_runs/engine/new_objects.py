@@ -16,7 +16,15 @@ from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Attachment, Content, Message, MessageRole, MessageStatus, Text, TextContent
 from openai_runs.models.run import Run, RunStatus, TruncationStrategy
 from openai_runs.models.thread import Thread
-from openai_runs.models.tool import FunctionTool, NamedToolChoice, ResponseFormat, Tool, ToolResources
+from openai_runs.models.tool import (
+    CodeInterpreterResources,
+    FileSearchResources,
+    FunctionTool,
+    NamedToolChoice,
+    ResponseFormat,
+    Tool,
+    ToolResources,
+)
 from openai_runs.stores.records import RunState
 
 #: A request body, valid by the API's schema.
@@ -185,7 +193,7 @@ def new_run(body: Body, thread: Thread, assistant: Assistant, now: float, expire
         temperature=temperature,
         top_p=top_p,
         reasoning_effort=run.reasoning_effort,
-        tool_resources=_merged(run.tool_resources, thread.tool_resources, assistant.tool_resources),
+        tool_resources=_united(run.tool_resources, thread.tool_resources, assistant.tool_resources),
     )
     return run, state
 
@@ -221,11 +229,14 @@ def _refuse_new_vector_stores(resources: Body | None) -> None:
         raise ApiError(400, message, param="tool_resources.file_search.vector_stores", code="invalid_value")
 
 
-def _merged(*resources: ToolResources | None) -> ToolResources | None:
-    """Take each tool's resources from the first argument that has any."""
+def _united(*resources: ToolResources | None) -> ToolResources | None:
+    """Unite the resources: the hosted API searches the vector stores of the thread and of the assistant, say."""
     present = [each for each in resources if each is not None]
-    code_interpreter = next((each.code_interpreter for each in present if each.code_interpreter is not None), None)
-    file_search = next((each.file_search for each in present if each.file_search is not None), None)
-    if code_interpreter is None and file_search is None:
+    files = dict.fromkeys(id for each in present if each.code_interpreter for id in each.code_interpreter.file_ids)
+    stores = dict.fromkeys(id for each in present if each.file_search for id in each.file_search.vector_store_ids)
+    if not files and not stores:
         return None
-    return ToolResources(code_interpreter=code_interpreter, file_search=file_search)
+    return ToolResources(
+        code_interpreter=CodeInterpreterResources(file_ids=tuple(files)) if files else None,
+        file_search=FileSearchResources(vector_store_ids=tuple(stores)) if stores else None,
+    )

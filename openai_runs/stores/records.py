@@ -33,7 +33,7 @@ class RunState(Model):
     temperature: float | None = None  #: as requested; if not requested, the run shows the API's default
     top_p: float | None = None  #: likewise
     reasoning_effort: str | None = None
-    tool_resources: ToolResources | None = None  #: merged from the run, the thread and the assistant
+    tool_resources: ToolResources | None = None  #: those of the run, the thread and the assistant
     usage: Usage = NO_USAGE  #: of the model calls that have ended
     #: IDs of the steps of the current model call, or of the one whose tool calls are pending. A retry reuses them.
     steps: tuple[str, ...] = ()

@@ -122,7 +122,7 @@ async def test_what_contradicts_itself(body, param):
 
 
 async def test_tool_resources():
-    """For each tool, the run's resources apply, else the thread's, else the assistant's."""
+    """The resources of run, thread and assistant are united: an empty list at one hides nothing of the others."""
     requests = []
 
     def script(request):
@@ -138,13 +138,17 @@ async def test_tool_resources():
         body = {"assistant_id": assistant.id, "thread": thread}
         run = await w.engine.threads.create_and_run("", body)
         await w.until("run.completed", run)
-        own = {"code_interpreter": {"file_ids": ["run"]}}
+        own = {"code_interpreter": {"file_ids": ["run", "assistant"]}}
         run = await w.engine.threads.create_and_run("", {**body, "tool_resources": own})
         await w.until("run.completed", run)
-        shown = [_wire.dump(request.tool_resources) for request in requests]
+        empty = {"tool_resources": {"code_interpreter": {"file_ids": []}, "file_search": {"vector_store_ids": []}}}
+        run = await w.engine.threads.create_and_run("", {**body, "thread": empty})
+        await w.until("run.completed", run)
+        shown, both = [_wire.dump(request.tool_resources) for request in requests], ["thread", "assistant"]
         assert shown == [
-            {"code_interpreter": {"file_ids": ["assistant"]}, "file_search": {"vector_store_ids": ["thread"]}},
-            {"code_interpreter": {"file_ids": ["run"]}, "file_search": {"vector_store_ids": ["thread"]}},
+            {"code_interpreter": {"file_ids": ["assistant"]}, "file_search": {"vector_store_ids": both}},
+            {"code_interpreter": {"file_ids": ["run", "assistant"]}, "file_search": {"vector_store_ids": both}},
+            resources("assistant"),
         ]
         await w.until("run.completed", await create_run(w, await assistant_of(w, tool_resources=None)))
         assert requests[-1].tool_resources is None
