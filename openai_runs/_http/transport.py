@@ -3,6 +3,7 @@
 Nothing here knows the API's objects: services say what to send, and which model to make of the response.
 """
 
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -384,13 +385,22 @@ class ByteStream:
     _url: URL
     _timeout: float  # for messages
     lost: str | None = field(default=None, init=False)  #: how the connection broke, if it did
+    timed_out: bool = field(default=False, init=False)  #: whether it counts as broken because nothing came
 
-    async def read(self) -> bytes:
-        """The next bytes, as soon as there are any; none at the end, or if the connection broke: then `lost` is set."""
+    async def read(self, timeout: float = math.inf) -> bytes:
+        """The next bytes, as soon as there are any; none at the end, or if the connection broke: then `lost` is set.
+
+        Args:
+            timeout: Seconds after which the connection counts as broken, if that is sooner than by its own limit.
+        """
         try:
-            return await self._response.content.readany()
+            with anyio.fail_after(None if timeout == math.inf else timeout):
+                return await self._response.content.readany()
         except _BROKEN as error:
-            self.lost = self.reader.broken(_describe(error, self._timeout), self._url)
+            self.timed_out = isinstance(error, TimeoutError)
+            is_ours = type(error) is TimeoutError
+            problem = f"nothing came for {timeout} s" if is_ours else _describe(error, self._timeout)
+            self.lost = self.reader.broken(problem, self._url)
             return b""
 
     @property
@@ -441,7 +451,8 @@ async def _without_auto_retry(
 
 def _client_timeout(seconds: float) -> aiohttp.ClientTimeout:
     # No total: it would count the wait for a free connection, which is not the server's delay.
-    return aiohttp.ClientTimeout(total=None, sock_connect=min(seconds, 10.0), sock_read=seconds)
+    silence = None if seconds == math.inf else seconds
+    return aiohttp.ClientTimeout(total=None, sock_connect=min(seconds, 10.0), sock_read=silence)
 
 
 async def _read(response: aiohttp.ClientResponse) -> Response:

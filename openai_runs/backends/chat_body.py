@@ -3,7 +3,7 @@
 Source: ``CreateChatCompletionRequest`` of the API document.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from openai_runs.backends.conversation import (
@@ -12,13 +12,14 @@ from openai_runs.backends.conversation import (
     arguments_of,
     functions_of,
     is_plain,
+    note_on_part,
     output_of,
     parameters_of,
     text_of,
     without_none,
 )
 from openai_runs.backends.model_backend import ModelRequest
-from openai_runs.errors import BackendError
+from openai_runs.backends.replay import replay_items
 from openai_runs.models.message import ImageUrlContent, Message, MessageRole, TextContent
 from openai_runs.models.run_step import FunctionStepCall, RunStep
 from openai_runs.models.tool import (
@@ -40,6 +41,7 @@ def chat_body(
     model: str,
     *,
     max_tokens_field: MaxTokensField = "max_completion_tokens",
+    source: str = "",
 ) -> Json:
     """Make the body of a request.
 
@@ -48,11 +50,9 @@ def chat_body(
         items: Those of the request's items that the model sees.
         model: The endpoint's name for the model.
         max_tokens_field: The endpoint's name for the limit of output tokens.
-
-    Raises:
-        BackendError: A message has content that this API does not accept.
+        source: The endpoint and the model, which get back what they sent with their tool calls.
     """
-    messages = list(_messages(items))
+    messages = list(_messages(items, source))
     if request.instructions:
         # Not "developer": newer models accept "system" too, and other servers do not know "developer".
         messages.insert(0, {"role": "system", "content": request.instructions})
@@ -104,7 +104,7 @@ def _tool_choice(request: ModelRequest) -> Any:
     return choice
 
 
-def _messages(items: Sequence[Item]) -> Iterator[Json]:
+def _messages(items: Sequence[Item], source: str) -> Iterator[Json]:
     ids = CallIds()
     pending: Json | None = None  # an assistant's message, held back since tool calls of the same run belong into it
     pending_run_id: str | None = None
@@ -117,12 +117,14 @@ def _messages(items: Sequence[Item]) -> Iterator[Json]:
             if pending:
                 yield pending
                 pending = None
-            calls_by_id = [(ids(call), call) for call in calls]
+            calls_by_id = [(ids(call.id), call) for call in calls]
+            thoughts, signatures = _replayed(item, source)
             yield {
+                **thoughts,
                 # Text and tool calls of one model call are one message.
                 "role": "assistant",
                 "content": message["content"] if message else None,
-                "tool_calls": [_call(id, call) for id, call in calls_by_id],
+                "tool_calls": [_call(id, call) | signatures.get(call.id, {}) for id, call in calls_by_id],
             }
             for id, call in calls_by_id:
                 yield {"role": "tool", "tool_call_id": id, "content": output_of(call)}
@@ -136,6 +138,16 @@ def _messages(items: Sequence[Item]) -> Iterator[Json]:
             yield message
     if pending:
         yield pending
+
+
+def _replayed(step: RunStep, source: str) -> tuple[Json, Mapping[str, Json]]:
+    """What the endpoint wants back: fields of the message, and of its tool calls by their IDs."""
+    for item in replay_items(step, source):
+        fields, calls = item.get("message"), item.get("calls")
+        if isinstance(fields, dict) and isinstance(calls, list):
+            pairs = zip(step.function_calls, calls, strict=False)  # calls that were not made are missing at the end
+            return fields, {call.id: fields for call, fields in pairs if isinstance(fields, dict)}
+    return {}, {}
 
 
 def _call(id: str, call: FunctionStepCall) -> Json:
@@ -159,9 +171,5 @@ def _parts(message: Message) -> Iterator[Json]:
                 yield {"type": "text", "text": text.value}
             case ImageUrlContent(image_url=image):
                 yield {"type": "image_url", "image_url": without_none(url=image.url, detail=image.detail)}
-            case _:
-                raise BackendError(
-                    "invalid_prompt",
-                    f"message {message.id} has a part of type {part.type!r}, which ChatCompletionsBackend cannot send: "
-                    "Chat Completions does not accept uploaded images; pass the image by its URL (image_url)",
-                )
+            case _:  # an uploaded image, which this API does not have, or something unknown
+                yield {"type": "text", "text": note_on_part(part).text.value}

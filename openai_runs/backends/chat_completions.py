@@ -1,15 +1,15 @@
 """`ChatCompletionsBackend`: any server with the Chat Completions API."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import ClassVar, Unpack
 
 from openai_runs._http.transport import ApiKey
+from openai_runs.backends.adaptations import Prompt
 from openai_runs.backends.capabilities import Kind
 from openai_runs.backends.chat_body import MaxTokensField, chat_body
 from openai_runs.backends.chat_stream import ChatStream
-from openai_runs.backends.conversation import Item
 from openai_runs.backends.live import LiveBackend, LiveOptions
-from openai_runs.backends.model_backend import BackendEvent, ModelRequest
+from openai_runs.backends.model_backend import BackendEvent
 
 
 class ChatCompletionsBackend(LiveBackend):
@@ -43,7 +43,9 @@ class ChatCompletionsBackend(LiveBackend):
         super().__init__(base_url, api_key, **options)
         self._max_tokens_field: MaxTokensField = max_tokens_field
 
-    def _call_model(self, request: ModelRequest, items: Sequence[Item]) -> AsyncGenerator[BackendEvent]:
-        body = chat_body(request, items, self._model_name(request.model), max_tokens_field=self._max_tokens_field)
-        reader = ChatStream(request.max_completion_tokens)
-        return self._endpoint.stream_events(reader, "/chat/completions", body=self._with_extra_fields(body))
+    def _call_model(self, prompt: Prompt) -> AsyncGenerator[BackendEvent]:
+        request = prompt.request
+        model, source = self._model_name(request.model), self._source(request.model)
+        body = chat_body(request, prompt.items, model, max_tokens_field=self._max_tokens_field, source=source)
+        reader = ChatStream(request.max_completion_tokens, source=source)
+        return self._stream(reader, request, "/chat/completions", body=self._with_extra_fields(body))

@@ -4,6 +4,7 @@ Source: ``CreateChatCompletionStreamResponse`` of the API document, and how serv
 usage, everything in one chunk. What is missing is tolerated; contradictions and a missing end are errors.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from openai_runs.backends.model_backend import (
     Finished,
     FinishReason,
     RefusalChunk,
+    Replay,
     TextChunk,
     UsageReport,
 )
@@ -30,11 +32,16 @@ from openai_runs.backends.stream_reading import (
     usage_report,
 )
 
+_logger = logging.getLogger("openai_runs.backends.model_backend")
+
 _FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
     "stop": "stop",
     "eos": "stop",
     "eos_token": "stop",
     "stop_sequence": "stop",
+    "complete": "stop",
+    "completed": "stop",
+    "end_of_turn": "stop",
     "end_turn": "stop",
     "tool_calls": "tool_calls",
     "tool_use": "tool_calls",
@@ -42,7 +49,21 @@ _FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
     "max_tokens": "max_tokens",
     "model_length": "max_tokens",
     "content_filter": "content_filter",
+    "safety": "content_filter",
+    "sensitive": "content_filter",
+    "recitation": "content_filter",
 }
+#: Reasons of an answer that is not whole.
+_BROKEN_OFF: Final = frozenset(
+    {"abort", "aborted", "cancelled", "canceled", "error", "insufficient_system_resource", "network_error"}
+)
+#: Where endpoints tell the model's thoughts: DeepSeek, Kimi, Qwen and older vLLM; OpenRouter, Groq and newer vLLM.
+_THOUGHT_TEXTS: Final = ("reasoning_content", "reasoning")
+#: Where OpenRouter tells them in parts, with signatures.
+_DETAILS: Final = "reasoning_details"
+#: Where Gemini has the signatures of its thoughts: in calls, and in messages.
+_SIGNATURE: Final = "extra_content"
+_THOUGHT_NAMES: Final = (*_THOUGHT_TEXTS, _DETAILS, _SIGNATURE)
 
 
 @define
@@ -50,10 +71,14 @@ class ChatStream:
     """Reads one response: the stream's events in, backend events out."""
 
     _limit: int | None = None  #: the most tokens that the response may have
+    _source: str = field(default="", alias="source")  #: the endpoint and the model, for `Replay`
     _reason: FinishReason | None = field(default=None, init=False)
     _usage: UsageReport | None = field(default=None, init=False)
     _calls: list[CallParts] = field(factory=list, init=False)
     _calls_by_index: dict[int, CallParts] = field(factory=dict, init=False)  # by the server's index
+    _said: list[str] = field(factory=list, init=False)  # the pieces of the text so far
+    _thoughts: dict[str, Any] = field(factory=dict, init=False)  # by the endpoint's names
+    _signatures: dict[int, Mapping[str, Any]] = field(factory=dict, init=False)  # by the index of the call
     is_done: bool = field(default=False, init=False)  #: whether the stream has sent ``[DONE]``
 
     @property
@@ -89,12 +114,20 @@ class ChatStream:
         if not choices:  # the last chunk only has the usage; some have nothing at all
             return []
         choice = mapping(choices[0], "a choice")
-        events = self._read_delta(mapping(choice.get("delta") or choice.get("message"), "a delta"))
-        if reason := text(choice.get("finish_reason"), "a reason"):
-            if reason not in _FINISH_REASONS:
-                raise StreamError(f"the endpoint sent an unknown finish_reason: {reason!r:.100}")
-            self._reason = _FINISH_REASONS[reason]
+        reason = text(choice.get("finish_reason"), "a reason").lower()
+        events = self._read_delta(mapping(choice.get("delta"), "a delta"), is_last=bool(reason))
+        events += self._read_message(mapping(choice.get("message"), "a message"))
+        if reason:
+            self._reason = self._finish_reason(reason)
         return events
+
+    def _finish_reason(self, reason: str) -> FinishReason:
+        known = _FINISH_REASONS.get(reason)
+        if known is None:
+            if reason in _BROKEN_OFF or not (self._said or self._calls):
+                raise StreamError(f"the endpoint sent an unknown finish_reason: {reason!r:.100}")
+            _logger.warning("the endpoint sent an unknown finish_reason, taken for 'stop': %.100r", reason)
+        return known or "stop"
 
     def end(self) -> list[BackendEvent]:
         """Read the end of the stream.
@@ -114,19 +147,53 @@ class ChatStream:
         events: list[BackendEvent] = []
         if reason in ("stop", "tool_calls"):  # for other reasons, calls may be cut off, so none is made
             events += [event for call in self._calls for event in call.end()]
+            events += self._replay()
         if self._usage is not None:
             events.append(self._usage)
         return [*events, Finished(reason)]
 
-    def _read_delta(self, delta: Mapping[str, Any]) -> list[BackendEvent]:
+    def _replay(self) -> list[BackendEvent]:
+        if not self._calls or not (self._thoughts or self._signatures):
+            return []
+        calls = [self._signatures.get(call.index, {}) for call in self._calls]
+        return [Replay(self._source, ({"message": self._thoughts, "calls": calls},))]
+
+    def _read_message(self, message: Mapping[str, Any]) -> list[BackendEvent]:
+        """Read the whole message: all of it if the endpoint does not stream, else what the stream has left out."""
+        said, content = "".join(self._said), _text_of(message.get("content"))
+        is_repeated = bool(said) and not content.startswith(said)  # in other words: what was streamed stands
+        left_out = {**message, "content": "" if is_repeated else content[len(said) :]}
+        if self._calls:
+            left_out["tool_calls"] = None
+        for name in _THOUGHT_NAMES if self._thoughts else ():
+            left_out.pop(name, None)
+        return self._read_delta(left_out)
+
+    def _read_delta(self, delta: Mapping[str, Any], *, is_last: bool = False) -> list[BackendEvent]:
         events: list[BackendEvent] = []
-        if content := _text_of(delta.get("content")):
+        content = _text_of(delta.get("content"))
+        # Some servers send the whole text again at the end. No model repeats several tokens as one.
+        if content and not (is_last and len(self._said) > 1 and content == "".join(self._said)):
+            self._said.append(content)
             events.append(TextChunk(content))
         if refusal := text(delta.get("refusal"), "a refusal"):
             events.append(RefusalChunk(refusal))
+        self._keep_thoughts(delta)
         for part in array(delta.get("tool_calls"), "tool calls"):
             events += self._read_tool_call(mapping(part, "a tool call"))
         return events
+
+    def _keep_thoughts(self, delta: Mapping[str, Any]) -> None:
+        """Keep what models want back with the outputs of their calls, under the names that the endpoint uses."""
+        for name in _THOUGHT_TEXTS:
+            if isinstance(words := delta.get(name), str) and words:
+                self._thoughts[name] = self._thoughts.get(name, "") + words
+        if isinstance(details := delta.get(_DETAILS), list):
+            kept = self._thoughts.setdefault(_DETAILS, [])
+            for detail in details:
+                _add_detail(kept, mapping(detail, "a detail of the reasoning"))
+        if isinstance(extra := delta.get(_SIGNATURE), dict):
+            self._thoughts[_SIGNATURE] = {**self._thoughts.get(_SIGNATURE, {}), **extra}
 
     def _read_tool_call(self, part: Mapping[str, Any]) -> list[BackendEvent]:
         function = mapping(part.get("function"), "a function")
@@ -135,24 +202,39 @@ class ChatStream:
         if isinstance(arguments, dict):  # text in the API; some servers send it parse_event
             arguments = _wire.encode(arguments).decode()
         call = self._find_call(part.get("index"), id, name)
+        if isinstance(signature := part.get(_SIGNATURE), dict):
+            self._signatures[call.index] = {_SIGNATURE: signature}
         return call.add(id, name, text(arguments, "arguments"))
 
     def _find_call(self, index: Any, id: str, name: str) -> CallParts:
-        """Find the call that a part belongs to: by index, else by ID, else the latest; or begin a new one."""
+        """Find the call that a part belongs to: by ID, else by index, else the latest; or begin a new one."""
+        call = next((call for call in self._calls if id and call.id == id), None)
+        if call is not None:
+            return call
         if isinstance(index, int):
             call = self._calls_by_index.get(index)
-            is_new = call is None or bool(id and call.id and id != call.id)  # some servers give each call the index 0
+            is_new = call is None or bool(id and call.id)  # some servers give each call the index 0
         else:
-            call = next((call for call in self._calls if id and call.id == id), None)
-            is_new = call is None and bool(id or name)
-            if call is None and self._calls:
-                call = self._calls[-1]
+            is_new = bool(id or name)
+            call = self._calls[-1] if self._calls else None
         if call is None or is_new:
             call = CallParts(len(self._calls))
             self._calls.append(call)
         if isinstance(index, int):
             self._calls_by_index[index] = call
         return call
+
+
+def _add_detail(kept: list[dict[str, Any]], detail: Mapping[str, Any]) -> None:
+    """Add a piece of OpenRouter's ``reasoning_details`` to the detail that it continues, or as a new one."""
+    last = kept[-1] if kept else None
+    if last is None or "index" not in detail or any(last.get(key) != detail.get(key) for key in ("index", "type")):
+        kept.append(dict(detail))
+        return
+    for name, value in detail.items():
+        is_piece = name in ("text", "summary", "data") and isinstance(value, str) and isinstance(last.get(name), str)
+        if value is not None:
+            last[name] = last[name] + value if is_piece else value
 
 
 def _text_of(content: Any) -> str:

@@ -11,8 +11,9 @@ from attrs import define, field
 
 from openai_runs import _wire
 from openai_runs.backends.model_backend import ModelRequest
-from openai_runs.errors import BackendError, ProtocolError
+from openai_runs.errors import ProtocolError
 from openai_runs.models.message import (
+    Content,
     FileCitation,
     ImageFileContent,
     ImageUrlContent,
@@ -23,7 +24,7 @@ from openai_runs.models.message import (
     TextContent,
 )
 from openai_runs.models.run_step import FunctionStepCall, RunStep
-from openai_runs.models.tool import Function, FunctionTool, NamedToolChoice
+from openai_runs.models.tool import Function, FunctionTool
 
 Item: TypeAlias = Message | RunStep
 
@@ -33,7 +34,6 @@ NO_OUTPUT: Final = "No output: the run that made this call ended before its outp
 #: Starts a citation in texts of the Assistants API, where programs search for it to insert footnotes.
 _CITATION: Final = "【"
 
-_LONGEST_CALL_ID: Final = 64  # ``function_call_output`` of the Responses API
 _BYTES_PER_TOKEN: Final = 4  # a rough estimate for English; no figure fits every model
 _TOKENS_PER_IMAGE: Final = 800  # likewise
 
@@ -49,14 +49,30 @@ def citation_marker(number: int, name: str) -> str:
 
 
 def text_of(message: Message) -> str:
-    """The text of a message, refusals included; without citations, which a model would imitate."""
-    parts = []
-    for part in message.content:
-        if isinstance(part, TextContent):
-            parts.append(_without_citations(part.text))
-        elif isinstance(part, RefusalContent):
-            parts.append(part.refusal)
-    return "\n\n".join(filter(None, parts))
+    """The text of a message, refusals included, and notes on other parts; without citations, which it would imitate."""
+    return "\n\n".join(filter(None, map(_text_of_part, message.content)))
+
+
+def _text_of_part(part: Content) -> str:
+    match part:
+        case TextContent(text=text):
+            return _without_citations(text)
+        case RefusalContent(refusal=refusal):
+            return refusal
+        case _:
+            return note_on_part(part).text.value
+
+
+def note_on_part(part: Content) -> TextContent:
+    """A text in place of a part that the endpoint does not accept, so that the model can say what it did not see."""
+    match part:
+        case ImageFileContent(image_file=image):
+            what = f"An image, the file {image.file_id},"
+        case ImageUrlContent(image_url=image):
+            what = f"An image, {image.url:.200},"  # which may be the whole image in a data URL
+        case _:
+            what = f"Content of the type {part.type!r}"
+    return TextContent(text=Text(value=f"[{what} was here, which cannot be sent to this model.]"))
 
 
 def _without_citations(text: Text) -> str:
@@ -71,30 +87,29 @@ def _without_citations(text: Text) -> str:
 
 
 def is_plain(message: Message) -> bool:
-    """Whether a message has only text and refusals.
-
-    Raises:
-        BackendError: It has an image and is the assistant's: APIs accept images from users only.
-    """
-    plain = all(isinstance(part, TextContent | RefusalContent) for part in message.content)
-    if not plain and message.role != MessageRole.USER:
-        raise BackendError(
-            "invalid_prompt",
-            f"message {message.id} of the assistant has an image, and APIs accept images from users only",
-        )
-    return plain
+    """Whether a message is sent as text: APIs accept other parts from users only."""
+    has_text_only = all(isinstance(part, TextContent | RefusalContent) for part in message.content)
+    return has_text_only or message.role != MessageRole.USER
 
 
 @define
 class CallIds:
-    """Gives each call of a conversation a unique ID: some models count from ``call_0`` in each run."""
+    """Gives each call of a conversation a unique ID: some models count from ``call_0`` in each run.
 
+    An ID that will do is kept, since a model may remember it.
+    """
+
+    _longest: float = math.inf  #: characters of an ID of another endpoint
     _used: set[str] = field(factory=set, init=False)
 
-    def __call__(self, call: FunctionStepCall) -> str:
-        """The ID to send for a call: its own if it is short enough and unused."""
-        id = call.id
-        if not id or len(id) > _LONGEST_CALL_ID or id in self._used:
+    def __call__(self, id: str, *, is_endpoints_own: bool = False) -> str:
+        """The ID to send for a call.
+
+        Args:
+            id: Its own ID, which is sent if it is short enough and unused.
+            is_endpoints_own: Whether the endpoint itself has issued the ID; then it is sent whatever its length.
+        """
+        if not id or (len(id) > self._longest and not is_endpoints_own) or id in self._used:
             id = next(name for name in map("call_{}".format, range(len(self._used) + 1)) if name not in self._used)
         self._used.add(id)
         return id
@@ -126,12 +141,10 @@ def parameters_of(function: Function) -> Any:
 def functions_of(request: ModelRequest) -> list[Function]:
     """The functions that the model is offered.
 
-    A function that must be called is offered alone: many servers force a call, but not of the named function.
+    They are the same in each round, since an endpoint's prompt cache begins with them: the choice of one of them, which
+    applies to the first round only, is in the tool choice alone.
     """
-    functions = [tool.function for tool in request.tools if isinstance(tool, FunctionTool)]
-    if isinstance(request.tool_choice, NamedToolChoice) and request.tool_choice.function is not None:
-        return [function for function in functions if function.name == request.tool_choice.function.name]
-    return functions
+    return [tool.function for tool in request.tools if isinstance(tool, FunctionTool)]
 
 
 def without_older_half(items: Sequence[Item]) -> Sequence[Item] | None:

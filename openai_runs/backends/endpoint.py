@@ -5,10 +5,12 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Final, Protocol
 
 import anyio
+from attrs import define
 
+from openai_runs._http.overrides import Overrides
 from openai_runs._http.sse import Decoder, Frame
 from openai_runs._http.transport import ApiKey, ByteStream, Transport
-from openai_runs.backends.model_backend import BackendEvent
+from openai_runs.backends.model_backend import BackendEvent, Detached
 from openai_runs.backends.stream_reading import CutError, StreamError
 
 #: Seconds to wait for the end of the response after its last event; a fully read response frees its connection.
@@ -52,7 +54,7 @@ class Endpoint:
         headers: Mapping[str, str],
         query: Mapping[str, str],
         timeout: float,
-        max_connections: int,
+        max_connections: int | None,
     ) -> None:
         """Configure the endpoint; see `LiveBackend` for the arguments."""
         self._transport = Transport(
@@ -62,8 +64,14 @@ class Endpoint:
             query=query,
             timeout=timeout,
             max_retries=0,  # `LiveBackend` retries, as that depends on whether events have come
-            max_connections=max_connections,
+            max_connections=max_connections or 0,  # 0 means without a limit: the engine limits the calls
         )
+        self._timeout = timeout
+
+    @property
+    def base_url(self) -> str:
+        """What comes before the path of the API."""
+        return self._transport.base_url
 
     def opened(self) -> AbstractAsyncContextManager[None]:
         """A context in which requests can be sent."""
@@ -76,25 +84,38 @@ class Endpoint:
         *,
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, str | int] | None = None,
+        patience: float,
         **ids: str,
     ) -> AsyncGenerator[BackendEvent]:
         """Send a request, and yield the events of its response as they come: a POST if there is a body, else a GET.
+
+        Args:
+            reader: Reads the response.
+            path: From the base URL on.
+            body: Sent as JSON.
+            query: Added to the URL.
+            patience: Seconds until the model's first word: it may think for long before that.
+            **ids: IDs in the path.
 
         Raises:
             StreamError, TransportError, ResponseError, ProtocolError: There is no response, or not all of it.
         """
         url = self._transport.url(path, query, **ids)
         method = "GET" if body is None else "POST"
-        opened = await self._transport.stream(url, dict[str, Any], body=body, method=method)
+        opened = await self._transport.stream(
+            url, dict[str, Any], body=body, method=method, overrides=Overrides(timeout=patience)
+        )
         try:
             if not isinstance(opened, ByteStream):
                 for event in _read_whole(opened, reader):
                     yield event
                 return
-            async with aclosing(_read_frames(opened, reader)) as chunks:
+            silence = _Silence(patience, self._timeout)
+            async with aclosing(_read_frames(opened, reader, silence)) as chunks:
                 async for frames in chunks:
                     for name, data in frames:
                         for event in reader.feed(name, data):
+                            silence.hear(event)
                             yield event
                     if reader.is_done:
                         break
@@ -123,12 +144,26 @@ def _read_whole(response: Mapping[str, Any], reader: Reader) -> Iterator[Backend
     yield from reader.end()
 
 
-async def _read_frames(opened: ByteStream, reader: Reader) -> AsyncGenerator[list[Frame]]:
+@define
+class _Silence:
+    """How long the endpoint may be silent now."""
+
+    limit: float  #: seconds
+    _after_first_word: float
+
+    def hear(self, event: BackendEvent) -> None:
+        """Note that an event has come."""
+        if not isinstance(event, Detached):
+            self.limit = self._after_first_word
+
+
+async def _read_frames(opened: ByteStream, reader: Reader, silence: _Silence) -> AsyncGenerator[list[Frame]]:
     """The frames of each chunk; raises `CutError` if the connection is lost before the response is complete."""
     decoder = Decoder()
-    while chunk := await opened.read():
+    while chunk := await opened.read(silence.limit):
         yield decoder.feed(chunk)
     if opened.lost is None:
         yield decoder.end()
     elif not reader.is_complete:
-        raise CutError(opened.lost)
+        # After silence the model may still be at work, and a second call would be billed too.
+        raise CutError(opened.lost, retryable=not opened.timed_out)

@@ -103,6 +103,13 @@ def hosted_call_item(call: StepToolCall) -> dict[str, Any] | None:
             return None
 
 
+def note_on_code(call: CodeInterpreterCall) -> str:
+    """A text in place of a call whose container is gone."""
+    logs = "\n".join(each.logs for each in call.code_interpreter.outputs if isinstance(each, LogsOutput))
+    code = call.code_interpreter.input
+    return f"[This code was run here, in a container that has expired:]\n{code}\n[Its output:]\n{logs or '(none)'}"
+
+
 def file_citation(note: Json, marker: str, start: int, end: int) -> FileCitation:
     """Convert an annotation of type ``file_citation``, whose marker is in the text from ``start`` to ``end``."""
     cited = CitedFile(file_id=text(note.get("file_id"), "an ID"))

@@ -1,32 +1,34 @@
 """`LiveBackend`: what all backends of live models share, which is retries and error messages.
 
-A failed model call is retried until its first event. After that it is not: events cannot be taken back, and half a
-response must not pass for a whole one.
+A failed model call is retried until its first word or call. After that it is not: events cannot be taken back, and half
+a response must not pass for a whole one.
 """
 
 import logging
+import re
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
-from typing import Any, ClassVar, Final, Self, TypeAlias, TypedDict, Unpack
+from typing import Any, ClassVar, Final, Self, TypedDict, Unpack
 
 import anyio
-from attrs import define
+from attrs import define, evolve, field
 
 from openai_runs._http.retries import is_transient, server_delay
 from openai_runs._http.transport import ApiKey
+from openai_runs.backends.adaptations import FAILURES, Adaptation, Failure, Prompt, adapted
 from openai_runs.backends.capabilities import Kind, unsupported
-from openai_runs.backends.conversation import Item, within_tokens, without_none, without_older_half
-from openai_runs.backends.endpoint import Endpoint
-from openai_runs.backends.model_backend import BackendEvent, ModelBackend, ModelRequest, Unsupported
+from openai_runs.backends.conversation import within_tokens, without_none, without_older_half
+from openai_runs.backends.endpoint import Endpoint, Reader
+from openai_runs.backends.model_backend import BackendEvent, Detached, ModelBackend, ModelRequest, Unsupported
 from openai_runs.backends.stream_reading import StreamError, is_out_of_credit, is_too_long
-from openai_runs.errors import BackendError, ProtocolError, ResponseError, TransportError, snippet
+from openai_runs.errors import BackendError, ResponseError, TransportError, snippet
 
 _logger = logging.getLogger("openai_runs.backends.model_backend")
 
-Failure: TypeAlias = StreamError | TransportError | ResponseError | ProtocolError
-FAILURES: Final = (StreamError, TransportError, ResponseError, ProtocolError)
+_FIRST_WAIT: Final = 0.5  # seconds before the first retry; each further wait is twice as long
+_LONGEST_WAIT: Final = 8.0
 
 
 class LiveOptions(TypedDict, total=False):
@@ -39,11 +41,13 @@ class LiveOptions(TypedDict, total=False):
     query: Mapping[str, str]  #: sent with each request
     #: Added to the body of each request, and wins over the run's parameters. ``None`` removes a parameter.
     body: Mapping[str, Any]
-    timeout: float  #: seconds until the first chunk of a response, and between two chunks; 120 if unset
+    #: Seconds between two chunks of a response; 120 if unset. The first word may take as long as the run has time.
+    timeout: float
     #: How often a model call is retried that failed before its first event; 4 if unset. Rate limits (429) do not count:
     #: they are waited for as long as the run has time.
     max_retries: int
-    max_connections: int  #: how many calls may be under way at once, while others wait; 100 if unset
+    #: How many calls may be under way at once, while others wait; as many as the engine has active runs if unset.
+    max_connections: int | None
 
 
 class LiveBackend(ModelBackend):
@@ -68,12 +72,13 @@ class LiveBackend(ModelBackend):
             headers=options.get("headers", {}),
             query=options.get("query", {}),
             timeout=options.get("timeout", 120.0),
-            max_connections=options.get("max_connections", 100),
+            max_connections=options.get("max_connections"),
         )
         self._open = AsyncExitStack()
         self._models = options.get("models", {})
         self._body = options.get("body", {})
         self._max_retries = options.get("max_retries", 4)
+        self._lasting: dict[str, frozenset[Adaptation]] = {}  # by the assistants' name of the model
 
     async def __aenter__(self) -> Self:
         await self._open.enter_async_context(self._endpoint.opened())
@@ -95,33 +100,55 @@ class LiveBackend(ModelBackend):
         Raises:
             BackendError: There is no complete response.
         """
-        try:
-            first, events = await self._first_event(request)
-            async with aclosing(events):
-                yield first
-                async for event in events:
-                    yield event
-        except FAILURES as error:
-            failure = backend_error(error)
-            _logger.warning("run %s: the model call failed: %s: %s", request.run_id, failure.code, failure.message)
-            raise failure from error
-
-    async def _first_event(self, request: ModelRequest) -> tuple[BackendEvent, AsyncGenerator[BackendEvent]]:
-        """Call the model, with retries, until its first event; returns that, and the generator of the rest."""
         import stamina
 
-        policy = _RetryPolicy(request, self._max_retries)
-        async for attempt in stamina.retry_context(
-            on=policy, attempts=None, timeout=None, wait_initial=0.5, wait_max=8.0, wait_jitter=0.5
-        ):
-            with attempt:
-                events = self._call_model(request, policy.items)
-                return await anext(events), events
-        raise AssertionError("unreachable: the last attempt returns or raises")  # pragma: no cover
+        policy = _RetryPolicy(self._first_prompt(request), self._max_retries)
+        attempts = stamina.retry_context(
+            on=policy, attempts=None, timeout=None, wait_initial=_FIRST_WAIT, wait_max=_LONGEST_WAIT, wait_jitter=0.5
+        )
+        try:
+            # Nothing is yielded inside `with attempt`, which would take an exception of our caller for the model's.
+            async for attempt in attempts:
+                failure: Failure | None = None
+                has_begun = False
+                async with aclosing(self._call_model(policy.prompt)) as events:
+                    try:
+                        async for event in events:
+                            has_begun = has_begun or not isinstance(event, Detached)
+                            yield event
+                    except FAILURES as error:
+                        if has_begun:
+                            raise
+                        failure = error
+                with attempt:
+                    if failure is None:
+                        return
+                    raise failure
+        except FAILURES as error:
+            reason = backend_error(error, request)
+            _logger.warning("run %s: the model call failed: %s: %s", request.run_id, reason.code, reason.message)
+            raise reason from error
+        finally:
+            self._lasting[request.model] = self._lasting.get(request.model, frozenset()) | policy.lasting
+
+    def _first_prompt(self, request: ModelRequest) -> Prompt:
+        items = within_tokens(request.items, request.max_prompt_tokens) if request.may_shorten else request.items
+        prompt = Prompt(request, items)
+        for adaptation in self._lasting.get(request.model, ()):
+            prompt = adaptation.change(prompt, "")
+        return prompt
 
     @abstractmethod
-    def _call_model(self, request: ModelRequest, items: Sequence[Item]) -> AsyncGenerator[BackendEvent]:
+    def _call_model(self, prompt: Prompt) -> AsyncGenerator[BackendEvent]:
         """Send one request, without retries."""
+
+    def _source(self, model: str) -> str:
+        """Who gets back what came with tool calls: this endpoint, with this model."""
+        return f"{self.kind} {self._endpoint.base_url} {self._model_name(model)}"
+
+    def _stream(self, reader: Reader, request: ModelRequest, path: str, **more: Any) -> AsyncGenerator[BackendEvent]:
+        """Send a request of this call; see `Endpoint.stream_events`."""
+        return self._endpoint.stream_events(reader, path, patience=request.seconds_left, **more)
 
     def _with_extra_fields(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Add the fields of the option ``body``."""
@@ -131,48 +158,50 @@ class LiveBackend(ModelBackend):
         return self._models.get(name) or self._models.get("*") or name
 
 
-@define(init=False)
+@define
 class _RetryPolicy:
-    """Decides whether a call without events is retried, and with which items; stamina's ``on`` hook."""
+    """Decides whether a call that failed before its first word is repeated, and with which prompt; stamina's ``on``."""
 
-    items: Sequence[Item]  #: what the next attempt sends
-    _run_id: str
-    _may_shorten: bool
+    prompt: Prompt  #: what the next attempt sends
     _retries_left: int
-    _deadline: float
+    lasting: frozenset[Adaptation] = field(default=frozenset(), init=False)  #: what was changed because of the model
+    _deadline: float = field(init=False)
+    _attempts: int = field(default=0, init=False)
 
-    def __init__(self, request: ModelRequest, max_retries: int) -> None:
-        self.items = within_tokens(request.items, request.max_prompt_tokens) if request.may_shorten else request.items
-        self._run_id = request.run_id
-        self._may_shorten = request.may_shorten
-        self._retries_left = max_retries
-        self._deadline = anyio.current_time() + request.seconds_left
+    def __attrs_post_init__(self) -> None:
+        self._deadline = anyio.current_time() + self.prompt.request.seconds_left
 
     def __call__(self, error: Exception) -> bool | float:
         """Whether to retry after ``error``; a number is the delay in seconds."""
         delay = self._delay(error)
         if delay is not False:
-            when = "soon" if delay is True else f"in {delay:.0f} s"
-            _logger.info("run %s: the model call is retried %s: %s", self._run_id, when, error)
+            run_id, when = self.prompt.request.run_id, "soon" if delay is True else f"in {delay:.0f} s"
+            _logger.info("run %s: the model call is retried %s: %s", run_id, when, error)
         return delay
 
     def _delay(self, error: Exception) -> bool | float:
         if not isinstance(error, FAILURES):
             return False
         if is_prompt_too_long(error):
-            shorter = without_older_half(self.items) if self._may_shorten else None
+            shorter = without_older_half(self.prompt.items) if self.prompt.request.may_shorten else None
             if shorter is None:
                 return False
-            self.items = shorter
+            self.prompt = evolve(self.prompt, items=shorter)
             return 0.0
-        delay = server_delay(error) if isinstance(error, ResponseError) else None
-        if delay is not None and delay > self._deadline - anyio.current_time():
-            return False
+        if (change := adapted(self.prompt, error)) is not None:
+            self.prompt, adaptation = change
+            self.lasting |= {adaptation} if adaptation.is_lasting else set()
+            _logger.warning("run %s: the endpoint refused a part: %s", self.prompt.request.run_id, adaptation.name)
+            return 0.0
         if not _is_rate_limited(error):
             if self._retries_left <= 0 or not _is_transient(error):
                 return False
             self._retries_left -= 1
-        return delay or True
+        self._attempts += 1
+        wait = min(_FIRST_WAIT * 2.0 ** min(self._attempts - 1, 10), _LONGEST_WAIT)
+        delay = server_delay(error) if isinstance(error, ResponseError) else None
+        # A call that can only begin after the run's deadline would hide why there is no answer.
+        return False if (delay or wait) >= self._deadline - anyio.current_time() else delay or True
 
 
 def is_prompt_too_long(error: Failure) -> bool:
@@ -193,24 +222,30 @@ def _is_rate_limited(error: Failure) -> bool:
 def _is_transient(error: Failure) -> bool:
     if isinstance(error, StreamError):
         return error.retryable
+    if isinstance(error, TransportError) and error.maybe_done and isinstance(error.__cause__, TimeoutError):
+        return False  # the model may still be at work, and a second call would be billed too
     # A 429 that reaches this line is final, such as for used-up credit, which `is_transient` does not know.
     return is_transient(error) and not (isinstance(error, ResponseError) and error.status == 429)
 
 
-def backend_error(error: Failure) -> BackendError:
+#: What a 404 may be about, rather than about a wrong base URL.
+_NAMED: Final = re.compile(r"model|deployment|vector.?store|response|container|file|item", re.IGNORECASE)
+
+
+def backend_error(error: Failure, request: ModelRequest) -> BackendError:
     """Make the error for the run's ``last_error``."""
     if isinstance(error, StreamError):
-        return BackendError(error.code, error.message)
+        return BackendError(error.code, _with_stores(error.message, request))
     if not isinstance(error, ResponseError):
         return BackendError("server_error", f"the request to the model's endpoint failed: {error}")
     reason = error.message or snippet(error.body) or "no reason given"
-    what = f"the model's endpoint responded with status {error.status}: {reason}"
+    what = _with_stores(f"the model's endpoint responded with status {error.status}: {reason}", request)
     match error.status:
         case 401 | 403:
             return BackendError(
                 "server_error", f"{what} (check the key of the model's endpoint, with which the server was started)"
             )
-        case 404 if "model" not in reason.lower():
+        case 404 if "url" in reason.lower() or not _NAMED.search(f"{error.code} {reason}"):
             return BackendError(
                 "server_error", f"{what} (check the base URL of the model's endpoint; it often ends in /v1)"
             )
@@ -220,3 +255,13 @@ def backend_error(error: Failure) -> BackendError:
             return BackendError("invalid_prompt", what)
         case _:
             return BackendError("server_error", what)
+
+
+def _with_stores(message: str, request: ModelRequest) -> str:
+    """Name the vector stores that the run searches in an error about one of them that does not."""
+    search = request.tool_resources.file_search if request.tool_resources else None
+    if search is None or not re.search("vector.?store", message, re.IGNORECASE):
+        return message
+    if any(id in message for id in search.vector_store_ids):
+        return message
+    return f"{message} (the run searches {', '.join(search.vector_store_ids)})"

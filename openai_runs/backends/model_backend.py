@@ -7,7 +7,7 @@ calls that a crash could lose: an interrupted call is repeated, or resumed by it
 import math
 from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
-from typing import Literal, Protocol, Self, TypeAlias
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 from attrs import frozen
 
@@ -94,6 +94,18 @@ class HostedToolCall:
 
 
 @frozen
+class Replay:
+    """What the endpoint wants back with this round's tool calls, such as the model's thoughts.
+
+    It comes before the `HostedToolCall` that it belongs to, or before `Finished` if it belongs to function calls. The
+    engine keeps it in the round's step, and does not show it to clients. See `openai_runs.backends.replay`.
+    """
+
+    source: str  #: who gets it back: an endpoint and a model
+    items: tuple[Mapping[str, Any], ...]  #: JSON objects
+
+
+@frozen
 class Detached:
     """From here on, the endpoint finishes this call even if the connection is lost.
 
@@ -123,7 +135,15 @@ class Finished:
 
 
 BackendEvent: TypeAlias = (
-    TextChunk | RefusalChunk | AnnotationAdded | ToolCallChunk | HostedToolCall | Detached | UsageReport | Finished
+    TextChunk
+    | RefusalChunk
+    | AnnotationAdded
+    | ToolCallChunk
+    | HostedToolCall
+    | Replay
+    | Detached
+    | UsageReport
+    | Finished
 )
 
 

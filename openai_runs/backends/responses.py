@@ -1,7 +1,7 @@
 """`ResponsesBackend`: OpenAI's Responses API, and other servers that have it."""
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import ClassVar, Final, Unpack
 
@@ -9,9 +9,9 @@ import anyio
 
 from openai_runs._http.retries import is_transient, server_delay
 from openai_runs._http.transport import ApiKey
+from openai_runs.backends.adaptations import FAILURES, Prompt
 from openai_runs.backends.capabilities import Kind
-from openai_runs.backends.conversation import Item
-from openai_runs.backends.live import FAILURES, LiveBackend, LiveOptions
+from openai_runs.backends.live import LiveBackend, LiveOptions
 from openai_runs.backends.model_backend import BackendEvent, Finished, ModelRequest
 from openai_runs.backends.responses_body import responses_body
 from openai_runs.backends.responses_stream import ResponsesStream
@@ -66,7 +66,8 @@ class ResponsesBackend(LiveBackend):
             # Harmless: the response has ended by itself, or will, and nothing reads it.
             _logger.info("the response %s could not be cancelled: %s", handle, error)
 
-    def _call_model(self, request: ModelRequest, items: Sequence[Item]) -> AsyncGenerator[BackendEvent]:
+    def _call_model(self, prompt: Prompt) -> AsyncGenerator[BackendEvent]:
+        request = prompt.request
         limit = request.max_completion_tokens
         if limit is not None and limit < _MIN_OUTPUT_TOKENS:
             return _out_of_tokens()
@@ -74,24 +75,29 @@ class ResponsesBackend(LiveBackend):
             limit,
             marks_citations=not isinstance(request.response_format, JsonObjectFormat | JsonSchemaFormat),
             detaches=self._background,
+            source=self._source(request.model),
         )
         if request.handle is not None:
-            return self._resume(request, items, reader, request.handle)
+            return self._resume(prompt, reader, request.handle)
         if self._background:
-            return self._start_in_background(request, items, reader)
-        return self._start(request, items, reader)
+            return self._start_in_background(prompt, reader)
+        return self._start(prompt, reader)
 
-    def _start(
-        self, request: ModelRequest, items: Sequence[Item], reader: ResponsesStream
-    ) -> AsyncGenerator[BackendEvent]:
-        body = responses_body(request, items, self._model_name(request.model), background=self._background)
-        return self._endpoint.stream_events(reader, "/responses", body=self._with_extra_fields(body))
+    def _start(self, prompt: Prompt, reader: ResponsesStream) -> AsyncGenerator[BackendEvent]:
+        request = prompt.request
+        body = responses_body(
+            request,
+            prompt.items,
+            self._model_name(request.model),
+            background=self._background,
+            source=self._source(request.model),
+            asks_for_thoughts=prompt.asks_for_thoughts,
+        )
+        return self._stream(reader, request, "/responses", body=self._with_extra_fields(body))
 
-    async def _start_in_background(
-        self, request: ModelRequest, items: Sequence[Item], reader: ResponsesStream
-    ) -> AsyncGenerator[BackendEvent]:
+    async def _start_in_background(self, prompt: Prompt, reader: ResponsesStream) -> AsyncGenerator[BackendEvent]:
         try:
-            async with aclosing(self._start(request, items, reader)) as events:
+            async with aclosing(self._start(prompt, reader)) as events:
                 async for event in events:
                     yield event
             return
@@ -99,16 +105,14 @@ class ResponsesBackend(LiveBackend):
             if reader.response_id is None:  # cannot be resumed without an ID; `LiveBackend` retries
                 raise
             _logger.info("response %s: the stream was lost, and is resumed: %s", reader.response_id, error)
-        async with aclosing(self._rest(reader, reader.response_id)) as events:
+        async with aclosing(self._rest(prompt.request, reader, reader.response_id)) as events:
             async for event in events:
                 yield event
 
-    async def _resume(
-        self, request: ModelRequest, items: Sequence[Item], reader: ResponsesStream, handle: str
-    ) -> AsyncGenerator[BackendEvent]:
+    async def _resume(self, prompt: Prompt, reader: ResponsesStream, handle: str) -> AsyncGenerator[BackendEvent]:
         """Yield all events of a call that went on while this process was down."""
         try:
-            async with aclosing(self._rest(reader, handle)) as events:
+            async with aclosing(self._rest(prompt.request, reader, handle)) as events:
                 async for event in events:
                     yield event
             return
@@ -117,11 +121,13 @@ class ResponsesBackend(LiveBackend):
                 raise
             _logger.info("response %s: the endpoint does not have it any more; the call is repeated", handle)
         call = self._start_in_background if self._background else self._start
-        async with aclosing(call(request, items, reader)) as events:
+        async with aclosing(call(prompt, reader)) as events:
             async for event in events:
                 yield event
 
-    async def _rest(self, reader: ResponsesStream, response_id: str) -> AsyncGenerator[BackendEvent]:
+    async def _rest(
+        self, request: ModelRequest, reader: ResponsesStream, response_id: str
+    ) -> AsyncGenerator[BackendEvent]:
         """Yield the events that have not come yet: by streaming while streams bring new ones, then by polling."""
         is_new, before = reader.response_id is None, -1
         # Without sequence numbers, a stream could only start from the beginning.
@@ -131,8 +137,12 @@ class ResponsesBackend(LiveBackend):
             after = {} if reader.last_sequence_number is None else {"starting_after": reader.last_sequence_number}
             try:
                 async with aclosing(
-                    self._endpoint.stream_events(
-                        reader, "/responses/{response_id}", query={"stream": "true", **after}, response_id=response_id
+                    self._stream(
+                        reader,
+                        request,
+                        "/responses/{response_id}",
+                        query={"stream": "true", **after},
+                        response_id=response_id,
                     )
                 ) as events:
                     async for event in events:

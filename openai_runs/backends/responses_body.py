@@ -13,6 +13,7 @@ from openai_runs.backends.conversation import (
     arguments_of,
     functions_of,
     is_plain,
+    note_on_part,
     output_of,
     parameters_of,
     text_of,
@@ -20,9 +21,9 @@ from openai_runs.backends.conversation import (
 )
 from openai_runs.backends.hosted_tools import hosted_call_item
 from openai_runs.backends.model_backend import ModelRequest
-from openai_runs.errors import BackendError
+from openai_runs.backends.replay import replay_items
 from openai_runs.models.message import ImageFileContent, ImageUrlContent, Message, MessageRole, TextContent
-from openai_runs.models.run_step import RunStep
+from openai_runs.models.run_step import FunctionStepCall, RunStep
 from openai_runs.models.tool import (
     CodeInterpreterTool,
     FileSearchTool,
@@ -43,7 +44,19 @@ _INCLUDE: Final[Mapping[str, str]] = {
 }
 
 
-def responses_body(request: ModelRequest, items: Sequence[Item], model: str, *, background: bool = False) -> Json:
+_MAX_CONTAINER_FILES: Final = 50
+_LONGEST_CALL_ID: Final = 64  # ``function_call_output``
+
+
+def responses_body(
+    request: ModelRequest,
+    items: Sequence[Item],
+    model: str,
+    *,
+    background: bool = False,
+    source: str = "",
+    asks_for_thoughts: bool = True,
+) -> Json:
     """Make the body of a request.
 
     Args:
@@ -51,15 +64,12 @@ def responses_body(request: ModelRequest, items: Sequence[Item], model: str, *, 
         items: Those of the request's items that the model sees.
         model: The endpoint's name for the model.
         background: Whether the endpoint goes on if the connection is lost; it then stores the response.
-
-    Raises:
-        BackendError: A message has content that this API does not accept.
+        source: The endpoint and the model, which get back what they sent with their tool calls.
+        asks_for_thoughts: Whether the endpoint shall send the model's thoughts, encrypted, for the calls after this.
     """
-    # Call IDs must be unique in the whole conversation.
-    ids = CallIds()
     body: Json = {
         "model": model,
-        "input": [each for item in items for each in _input_items(item, request, ids)],
+        "input": list(_input_items(items, request, source)),
         "stream": True,
         "store": background,
     }
@@ -72,6 +82,8 @@ def responses_body(request: ModelRequest, items: Sequence[Item], model: str, *, 
             body["parallel_tool_calls"] = False
         kinds = {tool["type"] for tool in tools}
         include = [what for kind, what in _INCLUDE.items() if kind in kinds]
+        if asks_for_thoughts:  # they are of use with tool calls only
+            include.append("reasoning.encrypted_content")
         body |= without_none(include=include or None)
     match request.response_format:
         case JsonSchemaFormat(json_schema=schema):
@@ -115,7 +127,10 @@ def _tools(request: ModelRequest, items: Sequence[Item]) -> Iterator[Json]:
             case CodeInterpreterTool():
                 kept = resources.code_interpreter.file_ids if resources and resources.code_interpreter else ()
                 # "auto" finds the container of earlier calls by their items.
-                files = list(dict.fromkeys([*kept, *_attached_files(items, "code_interpreter")]))
+                attached = [id for id in _attached_files(items, "code_interpreter") if id not in kept]
+                # The latest of them, so that a thread cannot grow beyond what the API accepts.
+                latest = list(dict.fromkeys(reversed(attached)))[: max(_MAX_CONTAINER_FILES - len(kept), 0)]
+                files = [*kept, *reversed(latest)]
                 yield {"type": "code_interpreter", "container": {"type": "auto"} | without_none(file_ids=files or None)}
 
 
@@ -149,48 +164,93 @@ def _tool_choice(request: ModelRequest) -> Any:
     return without_none(type=choice.type, name=choice.function.name if choice.function else None)
 
 
-def _input_items(item: Item, request: ModelRequest, ids: CallIds) -> Iterator[Json]:
-    if isinstance(item, RunStep):
-        calls_by_id = [(ids(call), call) for call in item.function_calls]
-        yield from filter(None, map(hosted_call_item, item.tool_calls))
-        for id, call in calls_by_id:
-            yield {
-                "type": "function_call",
-                "call_id": id,
-                "name": call.function.name,
-                "arguments": arguments_of(call),
-            }
-        for id, call in calls_by_id:
-            yield {"type": "function_call_output", "call_id": id, "output": output_of(call)}
-    elif (content := _content(item, request)) is not None:
-        yield (
-            {"role": "user", "content": content}
-            if item.role == MessageRole.USER
-            else _assistant_message(item.id, content)
-        )
+def _input_items(items: Sequence[Item], request: ModelRequest, source: str) -> Iterator[Json]:
+    ids = CallIds(_LONGEST_CALL_ID)  # call IDs must be unique in the whole conversation
+    pending: Message | None = None  # the assistant's, held back since its place may be between thoughts and calls
+    for item in items:
+        if isinstance(item, RunStep):
+            kept = replay_items(item, source)
+            if pending is not None and not (pending.run_id == item.run_id and _of_type(kept, "message")):
+                yield from _assistant_message(pending)
+                pending = None
+            yield from _round(item, kept, pending, ids)
+            pending = None
+            continue
+        if pending is not None:
+            yield from _assistant_message(pending)
+            pending = None
+        if item.role != MessageRole.USER:
+            pending = item
+        elif (content := _content(item, request)) is not None:
+            yield {"role": "user", "content": content}
+    if pending is not None:
+        yield from _assistant_message(pending)
 
 
-def _assistant_message(id: str, content: Any) -> Json:
-    """The assistant's message in the long form: not every server accepts the short form for it."""
-    return {
+def _of_type(kept: Sequence[Mapping[str, Any]], type: str) -> bool:
+    return any(each.get("type") == type for each in kept)
+
+
+def _round(step: RunStep, kept: Sequence[Mapping[str, Any]], message: Message | None, ids: CallIds) -> Iterator[Json]:
+    """A round of tool calls: as the endpoint sent it if that is kept, then the outputs."""
+    own = {each.get("call_id") for each in kept}
+    calls = {call.id: (ids(call.id, is_endpoints_own=call.id in own), call) for call in step.function_calls}
+    missing = dict(calls)
+    sent: list[Json] = []
+    for each in kept:
+        match each.get("type"):
+            case "message":
+                sent += _assistant_message(message, each) if message is not None else ()
+                message = None
+            case "function_call":
+                # The engine has renamed a call whose ID had been used before; then it is the next one.
+                key = each.get("call_id") if each.get("call_id") in missing else next(iter(missing), None)
+                if key is not None:
+                    id, call = missing.pop(key)
+                    sent.append(_call(id, call) | without_none(id=each.get("id")))
+            case _:
+                sent.append(dict(each))
+    sent += _assistant_message(message) if message is not None else ()
+    sent += filter(None, map(hosted_call_item, step.tool_calls))
+    sent += [_call(id, call) for id, call in missing.values()]
+    while sent and sent[-1].get("type") == "reasoning":  # what it led to was not done, and the API wants both or none
+        sent.pop()
+    yield from sent
+    for id, call in calls.values():
+        yield {"type": "function_call_output", "call_id": id, "output": output_of(call)}
+
+
+def _call(id: str, call: FunctionStepCall) -> Json:
+    return {"type": "function_call", "call_id": id, "name": call.function.name, "arguments": arguments_of(call)}
+
+
+def _assistant_message(message: Message, kept: Mapping[str, Any] | None = None) -> Iterator[Json]:
+    """The assistant's message; none if it is empty, as when the run was cancelled before the first word."""
+    if not (content := text_of(message)):
+        return
+    id = kept.get("id") if kept else None
+    if kept is None or id is None:
+        yield {"type": "message", "role": "assistant", "content": content}
+        return
+    yield {
         "type": "message",
-        "id": id if id.startswith("msg_") else f"msg_{id}"[:64],  # imported messages may have any ID
+        "id": id,
         "role": "assistant",
         "status": "completed",
         "content": [{"type": "output_text", "text": content, "annotations": [], "logprobs": []}],
-    }
+    } | without_none(phase=kept.get("phase"))
 
 
 def _content(message: Message, request: ModelRequest) -> str | list[Json] | None:
-    """A message's content; ``None`` if it is empty, as when the run was cancelled before the first word."""
+    """The content of a user's message; ``None`` if it is empty."""
     searches = any(isinstance(tool, FileSearchTool) for tool in request.tools)
-    if searches and next(_attached_files([message], "file_search"), None):
-        raise BackendError(
-            "invalid_prompt",
-            f"message {message.id} has a file attached for file_search, which ResponsesBackend cannot add to a vector "
-            "store; add the file to one yourself, and name the store in tool_resources",
-        )
-    return (text_of(message) or None) if is_plain(message) else list(_parts(message))
+    unsearched = list(_attached_files([message], "file_search")) if searches else []
+    notes = [
+        f"[The file {id} was attached here, but is in no vector store, so it cannot be searched.]" for id in unsearched
+    ]
+    if is_plain(message):
+        return "\n\n".join(filter(None, [text_of(message), *notes])) or None
+    return [*_parts(message), *({"type": "input_text", "text": note} for note in notes)]
 
 
 def _parts(message: Message) -> Iterator[Json]:
@@ -203,7 +263,4 @@ def _parts(message: Message) -> Iterator[Json]:
             case ImageFileContent(image_file=image):
                 yield {"type": "input_image", "file_id": image.file_id, "detail": image.detail or "auto"}
             case _:
-                raise BackendError(
-                    "invalid_prompt",
-                    f"message {message.id} has a part of type {part.type!r}, which ResponsesBackend cannot send",
-                )
+                yield {"type": "input_text", "text": note_on_part(part).text.value}

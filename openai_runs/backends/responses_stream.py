@@ -5,13 +5,14 @@ repeat others. So an item is found by whatever identifies it, else it is the lat
 compared with what its events have reported, and the rest is reported then; a whole response is read the same way.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from attrs import define, field
 
 from openai_runs import _wire
-from openai_runs.backends.conversation import citation_marker
+from openai_runs.backends.conversation import citation_marker, without_none
 from openai_runs.backends.hosted_tools import (
     code_interpreter_call,
     file_citation,
@@ -26,6 +27,7 @@ from openai_runs.backends.model_backend import (
     FinishReason,
     HostedToolCall,
     RefusalChunk,
+    Replay,
     TextChunk,
 )
 from openai_runs.backends.stream_reading import (
@@ -54,6 +56,7 @@ class _Item:
     """One item of the output, and how much of it has been reported."""
 
     id: str = ""
+    type: str = ""  # as in the API; empty until an event shows it
     text: str = ""  # a message's text and refusals so far, as the endpoint sent them
     annotations: int = 0  # how many have been reported
     call: CallParts | None = None  # of a function call
@@ -65,6 +68,7 @@ class ResponsesStream:
     """Reads one response: the stream's events in, backend events out."""
 
     _limit: int | None = None  #: the most tokens that the response may have
+    _source: str = field(default="", alias="source")  #: the endpoint and the model, for `Replay`
     _marks_citations: bool = field(
         default=True, alias="marks_citations"
     )  #: whether to insert citation markers into the text, which would break JSON
@@ -78,6 +82,7 @@ class ResponsesStream:
     _text_part: list[str] = field(factory=list, init=False)  # the current text part, with our citation markers
     _citations: int = field(default=0, init=False)
     _is_refusing: bool = field(default=False, init=False)
+    _kept: list[Json] | None = field(factory=list, init=False)  # for `Replay`; ``None`` if a part of it is missing
     _resumed_after: int | None = field(default=None, init=False)
 
     @property
@@ -142,11 +147,12 @@ class ResponsesStream:
             return [Detached(self.response_id)] if self._detaches and self.response_id and not known_id else []
         if status not in ("completed", "incomplete"):
             raise StreamError(f"the endpoint sent a response with status {status!r:.100}", retryable=status == "failed")
-        events = [
-            event
-            for index, item in enumerate(array(response.get("output"), "output"))
-            for event in self._on_item_done({"item": item}, index)
-        ]
+        events: list[BackendEvent] = []
+        count: Counter[Any] = Counter()  # of items, by type
+        for output in array(response.get("output"), "output"):
+            type = text(mapping(output, "an item").get("type"), "a type")
+            events += self._on_item_done({"item": output}, count[type])
+            count[type] += 1
         return [*events, *self._finish(response, status)]
 
     def _finish(self, response: Json, status: str) -> list[BackendEvent]:
@@ -162,13 +168,14 @@ class ResponsesStream:
         events: list[BackendEvent] = []
         if reason in ("stop", "tool_calls"):  # for other reasons, calls may be cut off, so none is made
             events += [event for call in self._calls for event in call.end()]
+            events += self._replay() if self._calls else []
         if usage is not None:
             events.append(usage)
         self.is_done = True
         return [*events, Finished(reason)]
 
     def _on_item_added(self, fields: Json) -> list[BackendEvent]:
-        return self._begin_call(self._find_item(fields, is_new=True), mapping(fields.get("item"), "an item"))
+        return self._begin_call(self._find_item(fields, "", is_new=True), mapping(fields.get("item"), "an item"))
 
     def _begin_call(self, item: _Item, shown: Json) -> list[BackendEvent]:
         if shown.get("type") != "function_call":
@@ -177,7 +184,9 @@ class ResponsesStream:
         return self._call_for(item).add(text(shown.get("call_id"), "an ID"), text(shown.get("name"), "a name"))
 
     def _on_arguments_delta(self, fields: Json) -> list[BackendEvent]:
-        return self._call_for(self._find_item(fields)).add(arguments=text(fields.get("delta"), "a delta"))
+        return self._call_for(self._find_item(fields, "function_call")).add(
+            arguments=text(fields.get("delta"), "a delta")
+        )
 
     def _call_for(self, item: _Item) -> CallParts:
         if item.call is None:
@@ -186,10 +195,14 @@ class ResponsesStream:
         return item.call
 
     def _on_text_delta(self, fields: Json) -> list[BackendEvent]:
-        return self._report_text(self._find_item(fields), text(fields.get("delta"), "a delta"), is_refusal=False)
+        return self._report_text(
+            self._find_item(fields, "message"), text(fields.get("delta"), "a delta"), is_refusal=False
+        )
 
     def _on_refusal_delta(self, fields: Json) -> list[BackendEvent]:
-        return self._report_text(self._find_item(fields), text(fields.get("delta"), "a delta"), is_refusal=True)
+        return self._report_text(
+            self._find_item(fields, "message"), text(fields.get("delta"), "a delta"), is_refusal=True
+        )
 
     def _report_text(self, item: _Item, words: str, *, is_refusal: bool) -> list[BackendEvent]:
         if not words:
@@ -204,7 +217,7 @@ class ResponsesStream:
         return [RefusalChunk(words) if is_refusal else TextChunk(words)]
 
     def _on_annotation(self, fields: Json) -> list[BackendEvent]:
-        item = self._find_item(fields)
+        item = self._find_item(fields, "message")
         item.annotations += 1
         return self._report_annotation(mapping(fields.get("annotation"), "an annotation"))
 
@@ -228,23 +241,45 @@ class ResponsesStream:
                 return []
 
     def _on_item_done(self, fields: Json, position: int | None = None) -> list[BackendEvent]:
-        item, shown = self._find_item(fields, position), mapping(fields.get("item"), "an item")
+        item, shown = self._find_item(fields, "", position), mapping(fields.get("item"), "an item")
         if item.is_done:
             return []
         item.is_done = True
         match shown.get("type"):
             case "message":
+                self._keep(without_none(type="message", id=shown.get("id"), phase=shown.get("phase")))
                 return self._finish_message(item, shown)
             case "function_call":
+                self._keep(without_none(type="function_call", id=shown.get("id"), call_id=shown.get("call_id")))
                 return self._finish_call(item, shown)
             case "file_search_call":
                 self._text_part.clear()  # text after it belongs to a new message
-                return [HostedToolCall(file_search_call(shown))]
+                return [*self._replay(), HostedToolCall(file_search_call(shown))]
             case "code_interpreter_call":
                 self._text_part.clear()
-                return [HostedToolCall(code_interpreter_call(shown))]
-            case _:  # reasoning, and calls of tools that assistants do not have
+                return [*self._replay(), HostedToolCall(code_interpreter_call(shown))]
+            case "reasoning":
+                self._keep_thought(shown)
                 return []
+            case _:  # calls of tools that assistants do not have
+                return []
+
+    def _keep(self, item: Json) -> None:
+        if self._kept is not None:
+            self._kept.append(item)
+
+    def _keep_thought(self, shown: Json) -> None:
+        # Only its content, or an endpoint that stores it, makes a thought of use later; IDs of other items refer to it.
+        if not (shown.get("encrypted_content") or shown.get("content") or self._detaches):
+            self._kept = None
+            return
+        thought = {name: value for name, value in shown.items() if name != "status" and value not in (None, [])}
+        self._keep({"summary": [], **thought})
+
+    def _replay(self) -> list[BackendEvent]:
+        """What the endpoint wants back with the calls that come now, and begin anew."""
+        kept, self._kept = self._kept, []
+        return [Replay(self._source, tuple(kept))] if kept else []
 
     def _finish_message(self, item: _Item, shown: Json) -> list[BackendEvent]:
         """Report what a final message has beyond its events; where they differ, the events stand: some servers trim."""
@@ -278,20 +313,31 @@ class ResponsesStream:
             raise StreamError(f"the endpoint sent two different texts as the arguments of {call.name}", retryable=False)
         return events
 
-    def _find_item(self, fields: Json, position: int | None = None, *, is_new: bool = False) -> _Item:
-        """Find the item of an event: by index, ID, or position in the response, else the latest unfinished one."""
+    def _find_item(self, fields: Json, type: str, position: int | None = None, *, is_new: bool = False) -> _Item:
+        """Find the item of an event: by index, ID, or position among its like, else the latest unfinished one.
+
+        Args:
+            fields: The event.
+            type: The item's type, unless the event shows the item.
+            position: In a whole response: how many items of its type come before it. Some servers leave items out
+                there, or tell some only there.
+            is_new: Whether the event begins an item.
+        """
         index, shown = fields.get("output_index"), mapping(fields.get("item"), "an item")
+        type = text(shown.get("type"), "a type") or type
         id = text(fields.get("item_id") or shown.get("id"), "an ID")
         item = self._items_by_index.get(index) if isinstance(index, int) else None
         if item is None and id:
             item = next((each for each in self._items if each.id == id), None)
+        alike = [each for each in self._items if each.type in ("", type)]
         if item is None and position is not None:
-            item = self._items[position] if position < len(self._items) else None
+            item = alike[position] if position < len(alike) else None
         elif item is None and not is_new and not isinstance(index, int):
-            item = next((each for each in reversed(self._items) if not each.is_done), None)
+            item = next((each for each in reversed(alike) if not each.is_done), None)
         if item is None:
             item = _Item(id)
             self._items.append(item)
+        item.type = item.type or type
         if isinstance(index, int):
             self._items_by_index.setdefault(index, item)
         return item

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from attrs import evolve, frozen
 
+from openai_runs.backends.replay import without_replay
 from openai_runs.engine.api_events import ApiEvent
 from openai_runs.engine.clock import SystemClock
 from openai_runs.engine.ledger import Ledger
@@ -109,7 +110,7 @@ def end_calls(
     if to is RunStatus.INCOMPLETE:
         to, error = RunStatus.FAILED, _CALLS_NOT_MADE
     step = ended_step(step, _STEP_STATUS[to], max(ledger.now(), step.created_at), usage=usage, error=error)
-    return [Record(owner, step)], [ApiEvent(f"thread.run.step.{step.status}", step)]
+    return [Record(owner, step)], [ApiEvent(f"thread.run.step.{step.status}", without_replay(step))]
 
 
 def deletions_of_unused(steps: Sequence[RunStep]) -> list[Change]:

@@ -25,10 +25,12 @@ from openai_runs.backends.model_backend import (
     ModelBackend,
     ModelRequest,
     RefusalChunk,
+    Replay,
     TextChunk,
     ToolCallChunk,
     UsageReport,
 )
+from openai_runs.backends.replay import with_replay
 from openai_runs.engine.api_events import ApiEvent
 from openai_runs.engine.endings import Changeset, deletions_of_unused, end_message, end_run
 from openai_runs.engine.ledger import Ledger
@@ -180,6 +182,8 @@ class Turn:
                 await self._add_call_chunk(event)
             case HostedToolCall(CodeInterpreterCall() | FileSearchCall() as call):
                 await self._ledger.retry_until_stored(partial(self._add_hosted_call, call))
+            case Replay(str(), tuple()):
+                self.progress.replay = event
             case Detached(str(handle)):
                 await self._ledger.retry_until_stored(partial(self._store_handle, handle))
             case UsageReport(int(prompt_tokens), int(completion_tokens)):
@@ -257,7 +261,8 @@ class Turn:
                 step = new_tool_step(run, self._ledger.now_in(run))
                 ended = evolve(step, step_details=ToolCalls(tool_calls=(call,)))
                 ended = ended_step(ended, RunStepStatus.COMPLETED, step.created_at, usage=NO_USAGE)
-                changes += [Record(self.owner, ended), self._with_step(state, step)]
+                kept = with_replay(ended, self.progress.replay)
+                changes += [Record(self.owner, kept), self._with_step(state, step)]
                 delta = ApiEvent("thread.run.step.delta", hosted_delta(step, call))
                 events += [*started_events(step), delta, ApiEvent("thread.run.step.completed", ended)]
             await self._commit(changes, *events, then=partial(self.progress.end_message, reused))
@@ -317,6 +322,7 @@ class Turn:
         changes, events = await self._complete_message()
         changes += deletions_of_unused(self.progress.reusable_steps)
         step = with_calls(await self._ledger.get(RunStep, calls_draft.step_id), calls_draft.pending)
+        step = with_replay(step, self.progress.replay)
         run = moved(
             run,
             RunStatus.REQUIRES_ACTION,

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, TypeAlias
 from attrs import define, evolve, field
 
 from openai_runs import _wire
-from openai_runs.backends.model_backend import FinishReason, ToolCallChunk
+from openai_runs.backends.model_backend import FinishReason, Replay, ToolCallChunk
 from openai_runs.engine.api_events import ApiEvent
 from openai_runs.engine.ids import new_id
 from openai_runs.engine.new_objects import ALL_SHOWN
@@ -165,6 +165,7 @@ class TurnProgress:
     reason: FinishReason = "stop"
     message_draft: MessageDraft | None = None
     calls_draft: ToolCallsDraft | None = None
+    replay: Replay | None = None  #: for the next step of tool calls
     #: Whether text is dropped: it repeats a message that an interrupted call had already completed.
     drops_text: bool = False
     #: Steps of an interrupted call that its retry has not used yet.
@@ -186,7 +187,7 @@ class TurnProgress:
     def end_message(self, reused: RunStep | None) -> None:
         """Note that a step of an endpoint's own tool has been added, and the message before it completed."""
         self._use(reused)
-        self.message_draft, self.drops_text = None, False
+        self.message_draft, self.replay, self.drops_text = None, None, False
 
     def _use(self, reused: RunStep | None) -> None:
         if reused is not None:

@@ -127,6 +127,8 @@ def _answer(
     functions: Sequence[Any], choice: Any, outputs: Sequence[tuple[str, str]], schema: Any, asked: str
 ) -> tuple[str, list[tuple[str, str]]]:
     if functions and not outputs and choice != "none":
+        named = choice.get("name") or choice["function"]["name"] if isinstance(choice, dict) else None
+        functions = [function for function in functions if named in (None, function["name"])]
         return "", [(function["name"], json.dumps(sample(function["parameters"], [asked]))) for function in functions]
     if schema is not None:
         return json.dumps(sample(schema, [asked])), []

@@ -7,7 +7,6 @@ import pytest
 from openai_runs.backends.chat_body import chat_body
 from openai_runs.backends.conversation import NO_OUTPUT
 from openai_runs.backends.model_backend import ModelRequest
-from openai_runs.errors import BackendError
 from openai_runs.models.message import RefusalContent
 from openai_runs.models.model import Unknown
 from openai_runs.models.run_step import FileSearch, FileSearchCall
@@ -83,7 +82,7 @@ def test_one_function_can_be_demanded() -> None:
     choice = NamedToolChoice(type="function", function=FunctionName(name="get_weather"))
     other = FunctionTool(function=Function(name="get_time"))
     body = body_of(a_request(tools=(other, WEATHER), tool_choice=choice))
-    assert [tool["function"]["name"] for tool in body["tools"]] == ["get_weather"]  # some servers call any
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["get_time", "get_weather"]  # in each round
     assert body["tool_choice"] == {"type": "function", "function": {"name": "get_weather"}}
 
 
@@ -160,14 +159,18 @@ def test_images_are_sent_by_their_address() -> None:
     ]
 
 
-@pytest.mark.parametrize("part", [image_file(), Unknown("audio", {"type": "audio"})])
-def test_what_cannot_be_sent_is_no_secret(part: Any) -> None:
-    with pytest.raises(BackendError, match=r"ChatCompletionsBackend") as caught:
-        messages(user(part))
-    assert caught.value.code == "invalid_prompt"
-    assert part.type in caught.value.message
+@pytest.mark.parametrize(
+    ("part", "what"), [(image_file(), "An image, the file file-cat,"), (Unknown("audio", {}), "type 'audio'")]
+)
+def test_what_cannot_be_sent_is_a_note(part: Any, what: str) -> None:
+    """A part that this API does not have does not block the thread, and the model can say what it did not see."""
+    [said] = messages(user("Look.", part))
+    shown, note = said["content"]
+    assert shown["text"] == "Look."
+    assert what in note["text"]
 
 
-def test_an_image_of_the_assistant_cannot_be_sent() -> None:
-    with pytest.raises(BackendError, match="image"):
-        messages(assistant(image_url()))
+def test_an_image_of_the_assistant_is_a_note() -> None:
+    [said] = messages(assistant("Here:", image_url("data:image/png;base64," + "x" * 1000)))
+    assert said["content"].startswith("Here:\n\n[An image, data:image/png")
+    assert len(said["content"]) < 300

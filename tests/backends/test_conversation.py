@@ -56,11 +56,13 @@ def test_a_call_without_an_output_has_one_all_the_same() -> None:
 
 
 def test_call_ids_are_kept_if_they_will_do() -> None:
-    ids = CallIds()
-    given = [ids(call(id=id)) for id in ("call_0", "call_0", "call_0", "call_1", "", "x" * 65)]
+    ids = CallIds(64)
+    given = [ids(id) for id in ("call_0", "call_0", "call_0", "call_1", "", "x" * 65)]
     assert given[0] == "call_0"
     assert len(set(given)) == len(given)
     assert all(0 < len(id) <= 64 for id in given)
+    assert ids("y" * 65, is_endpoints_own=True) == "y" * 65  # a model may remember an ID that its endpoint has issued
+    assert CallIds()("x" * 65) == "x" * 65
 
 
 def test_shortening_leaves_out_the_older_half_by_turns() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from openai_runs.models.model import Unknown
 from tests.backends.live_calls import BACKENDS, answer, ask, backend_at, failure, whole
 from tests.backends.model_stub import ModelStub, limited, refused, stream, texts
 from tests.backends.reading import Answer, together
@@ -193,9 +194,7 @@ async def test_a_prompt_has_a_limit_of_its_own(kind: str) -> None:
     assert len(stub.bodies[0]["messages" if kind == "chat" else "input"]) == 2
 
 
-async def test_a_message_that_cannot_be_sent_fails_the_run(kind: str) -> None:
-    from openai_runs.models.model import Unknown
-
+async def test_a_message_that_cannot_be_sent_does_not_block_its_thread(kind: str) -> None:
     stub = ModelStub()
-    assert (await failure(stub, kind, a_request(user(Unknown("audio", {}))))).code == "invalid_prompt"
-    assert not stub.requests
+    assert (await answer(stub, kind, a_request(user(Unknown("audio", {})), user("And now?")))).reason == "stop"
+    assert "type 'audio'" in texts(stub.bodies[0])[0]

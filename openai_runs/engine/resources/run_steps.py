@@ -1,7 +1,8 @@
 """The API's operations on run steps, on the server's side of `openai_runs.services.run_steps`."""
 
-from attrs import define
+from attrs import define, evolve
 
+from openai_runs.backends.replay import without_replay
 from openai_runs.engine.errors import not_found
 from openai_runs.engine.ledger import Ledger
 from openai_runs.models.page import Page
@@ -22,9 +23,10 @@ class RunSteps:
         step = (await self._ledger.find(RunStep, owner, step_id)).value
         if step.run_id != run_id:
             raise not_found("run step", step_id)
-        return step
+        return without_replay(step)
 
     async def list(self, owner: str, thread_id: str, run_id: str, query: PageQuery) -> Page[RunStep]:
         """Operation ``listRunSteps``."""
         await self._ledger.find_in_thread(Run, owner, thread_id, run_id)
-        return await self._ledger.page(RunStep, run_id, query)
+        page = await self._ledger.page(RunStep, run_id, query)
+        return evolve(page, data=tuple(map(without_replay, page.data)))
