@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import anyio
 import pytest
 
 from openai_runs.models.model import Unknown
@@ -10,7 +11,7 @@ from tests.backends.model_stub import ModelStub, limited, refused, stream, texts
 from tests.backends.reading import Answer, together
 from tests.backends.requests import WEATHER, a_request, assistant, call, step, user
 from tests.backends.streams import event
-from tests.stub import CUT, RESET, Reply, reply
+from tests.stub import CUT, NEVER, RESET, Reply, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -133,6 +134,26 @@ async def test_an_error_after_words_fails_the_run(kind: str) -> None:
 async def test_silence_for_too_long_fails_the_run(kind: str) -> None:
     error = await failure(ModelStub(stream(whole(kind)[:-3], end="hang")), kind, timeout=0.05)
     assert "nothing came for 0.05 s" in error.message
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_silence_before_the_first_word_lasts_as_long_as_the_run_has_time(kind: str, begun: bool) -> None:
+    """A model may think for longer than the timeout. There is no second call: it would be billed too."""
+    stub = ModelStub(stream(whole(kind)[:1], end="hang") if begun else NEVER)
+    error = await failure(stub, kind, a_request(seconds_left=0.4), timeout=0.2)
+    assert "nothing came for 0.4 s" in error.message
+    assert len(stub.requests) == 1
+
+
+async def test_as_many_calls_at_once_as_the_engine_makes(kind: str) -> None:
+    """No run waits for a connection: the engine has a limit of its own, and tells which runs are queued."""
+    stub = ModelStub(*[NEVER] * 150)
+    async with stub, backend_at(stub, kind) as backend, anyio.create_task_group() as tasks:
+        for _ in range(150):
+            tasks.start_soon(ask, backend)
+        with anyio.fail_after(15):  # less than the timeout after which a connection would be free again
+            await stub.http.requested(150)
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from openai_runs.backends.model_backend import Detached, Finished, ModelRequest
 from openai_runs.backends.responses import ResponsesBackend
 from openai_runs.errors import BackendError
 from openai_runs.models.tool import JsonObjectFormat
-from tests.backends.model_stub import ModelStub, limited, refused, stream
+from tests.backends.model_stub import ModelStub, limited, refused, stream, texts
 from tests.backends.reading import Answer, together
-from tests.backends.requests import a_request
+from tests.backends.requests import a_request, assistant, user
 from tests.backends.streams import (
     Event,
     event,
@@ -127,6 +127,45 @@ async def test_a_failure_is_not_a_cut() -> None:
     with pytest.raises(BackendError, match="failed"):
         await answer(stub)
     assert len(stub.requests) == 1
+
+
+QUEUED = WHOLE[:1]  # the handle comes with the first event, before the model has begun
+
+
+def told_as_error(code: str, message: str) -> Event:
+    failed = response("failed", error={"code": code, "message": message})
+    return event({"type": "response.failed", "response": failed}, "response.failed")
+
+
+@pytest.mark.parametrize("code", ["server_error", "rate_limit_exceeded"])
+async def test_a_failure_before_the_first_word_is_retried(code: str) -> None:
+    """As without ``background``, although the handle has come already; each attempt has its own."""
+    failed = stream([*QUEUED, told_as_error(code, "Oops.")])
+    stub = ModelStub(failed, failed, stream(WHOLE))
+    found, handles = await answer(stub, max_retries=2)
+    assert (found, handles) == (ANSWER, ["resp_1"] * 3)
+    assert targets(stub) == ["POST /responses"] * 3
+
+
+async def test_a_conversation_that_is_too_long_is_shortened_in_the_background_too() -> None:
+    too_long = told_as_error("context_length_exceeded", "Your input exceeds the context window of this model.")
+    stub = ModelStub(stream([*QUEUED, too_long]), stream(WHOLE))
+    found, _ = await answer(stub, a_request(user("1"), assistant("2"), user("3")))
+    assert found == ANSWER
+    assert [texts(body) for body in stub.bodies] == [["1", "2", "3"], ["3"]]
+
+
+async def test_a_failure_after_a_word_is_not_retried_in_the_background_either() -> None:
+    stub = ModelStub(stream([*WHOLE[:5], told_as_error("server_error", "Oops.")]))
+    with pytest.raises(BackendError, match="Oops"):
+        await answer(stub)
+    assert len(stub.requests) == 1
+
+
+async def test_a_response_that_is_gone_is_not_a_wrong_address() -> None:
+    with pytest.raises(BackendError, match="resp_1") as caught:
+        await answer(ModelStub(stream(WHOLE[:5], end="cut"), GONE))
+    assert "base URL" not in caught.value.message
 
 
 # --- After a crash
