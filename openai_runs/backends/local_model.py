@@ -12,13 +12,15 @@ from openai_runs.backends.capabilities import unsupported
 from openai_runs.backends.chat_completions import ChatCompletionsBackend
 from openai_runs.backends.llama_server import LlamaServer
 from openai_runs.backends.model_backend import BackendEvent, ModelBackend, ModelRequest, Unsupported
+from openai_runs.errors import BackendError, ResponseError
 
 #: Seconds between two chunks of a response: with several concurrent requests, the first words take long.
 _TIMEOUT: Final = 600.0
+_ATTEMPTS: Final = 2  # of a call during which the server dies: the call itself may be what kills it
 
 
 class LocalModelBackend(ModelBackend):
-    """A small model in a process of its own, which runs as long as the engine does.
+    """A small model in a process of its own, which runs as long as the engine does, and is started again if it dies.
 
     It is good for trying things out: it writes text, calls tools with arguments that satisfy their schemas, in one
     round per run, and follows a ``json_schema``. It is used whatever model an assistant names.
@@ -43,7 +45,7 @@ class LocalModelBackend(ModelBackend):
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             server = await stack.enter_async_context(self._server)
-            chat = ChatCompletionsBackend(server.url, models={"*": "local"}, timeout=_TIMEOUT)
+            chat = ChatCompletionsBackend(server.url, models={"*": "local"}, timeout=_TIMEOUT, max_retries=0)
             self._chat = await stack.enter_async_context(chat)
             self._open = stack.pop_all()
         return self
@@ -69,6 +71,19 @@ class LocalModelBackend(ModelBackend):
             raise RuntimeError("the model is not running: use the backend in `async with`, or pass it to an engine")
         if request.rounds:  # a model this small would call tools forever, and never write its message
             request = evolve(request, tools=(), tool_choice="auto")
-        async with aclosing(self._chat.respond(request)) as events:
-            async for event in events:
-                yield event
+        for attempt in range(_ATTEMPTS):
+            try:
+                await self._server.revive()
+            except ChildProcessError as error:
+                raise BackendError("server_error", str(error)) from error
+            start, has_begun = self._server.starts, False
+            async with aclosing(self._chat.respond(request)) as events:
+                try:
+                    async for event in events:
+                        has_begun = True
+                        yield event
+                    return
+                except BackendError as error:
+                    is_lost = not isinstance(error.__cause__, ResponseError) and await self._server.has_died(start)
+                    if has_begun or not is_lost or attempt == _ATTEMPTS - 1:
+                        raise

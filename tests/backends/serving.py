@@ -5,6 +5,7 @@ import sys
 import anyio
 
 from openai_runs.backends.chat_completions import ChatCompletionsBackend
+from openai_runs.backends.local_model import LocalModelBackend
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.backends.responses import ResponsesBackend
 from openai_runs.server import LocalServer
@@ -12,6 +13,8 @@ from openai_runs.stores.sqlite import SQLiteStore
 
 
 def backend(kind: str, url: str) -> ModelBackend:
+    if kind == "local":
+        return LocalModelBackend()
     if kind == "chat":
         return ChatCompletionsBackend(url)
     return ResponsesBackend(url, background=kind == "background", poll_every=0.0)

@@ -34,12 +34,15 @@ async def served(kind: str, stub: ModelStub, store: Path) -> AsyncGenerator[tupl
                 process.kill()
 
 
-@pytest.mark.parametrize("kind", ["chat", "responses", "background"])
+@pytest.mark.parametrize("kind", ["chat", "responses", "background", "local"])
 @pytest.mark.parametrize("so_far", [1, 4])
-async def test_killed_during_a_model_call(kind: str, so_far: int, tmp_path: Path) -> None:
-    whole = chat_answer("Hello there") if kind == "chat" else responses_answer("Hello there")
+async def test_killed_during_a_model_call(
+    kind: str, so_far: int, tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = chat_answer("Hello there") if kind in ("chat", "local") else responses_answer("Hello there")
     stub = ModelStub(stream(whole[:so_far], end="hang"))
     async with stub:
+        monkeypatch.setenv("STUB", stub.url.removesuffix("/v1"))
         async with served(kind, stub, tmp_path / "runs.db") as (session, process):
             assistant = await session.assistants.create(model="gpt-4o")
             thread = await session.threads.create(messages=[{"role": "user", "content": "Hello"}])
