@@ -48,4 +48,4 @@ class ChatCompletionsBackend(LiveBackend):
         model, source = self._model_name(request.model), self._source(request.model)
         body = chat_body(request, prompt.items, model, max_tokens_field=self._max_tokens_field, source=source)
         reader = ChatStream(request.max_completion_tokens, source=source)
-        return self._stream(reader, request, "/chat/completions", body=self._with_extra_fields(body))
+        return self._stream(reader, request, "/chat/completions", body=self._with_extra_fields(body, request))

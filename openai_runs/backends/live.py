@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final, Self, TypedDict, Unpack
 
 import anyio
 from attrs import define, evolve, field
+from yarl import URL
 
 from openai_runs._http.retries import is_transient, server_delay
 from openai_runs._http.transport import ApiKey
@@ -27,6 +28,7 @@ from openai_runs.errors import BackendError, ResponseError, TransportError, snip
 
 _logger = logging.getLogger("openai_runs.backends.model_backend")
 
+_LONGEST_CACHE_KEY: Final = 64  # characters
 _FIRST_WAIT: Final = 0.5  # seconds before the first retry; each further wait is twice as long
 _LONGEST_WAIT: Final = 8.0
 
@@ -39,7 +41,8 @@ class LiveOptions(TypedDict, total=False):
     models: Mapping[str, str]
     headers: Mapping[str, str]  #: sent with each request
     query: Mapping[str, str]  #: sent with each request
-    #: Added to the body of each request, and wins over the run's parameters. ``None`` removes a parameter.
+    #: Merged into the body of each request: objects by their keys, arrays are appended to the run's, such as its tools,
+    #: and all else wins over the run's parameters. ``None`` removes a parameter.
     body: Mapping[str, Any]
     #: Seconds between two chunks of a response; 120 if unset. The first word may take as long as the run has time.
     timeout: float
@@ -75,6 +78,8 @@ class LiveBackend(ModelBackend):
             max_connections=options.get("max_connections"),
         )
         self._open = AsyncExitStack()
+        host = URL(base_url).host or ""
+        self._is_openai = f".{host}".endswith((".api.openai.com", ".openai.azure.com"))
         self._models = options.get("models", {})
         self._body = options.get("body", {})
         self._max_retries = options.get("max_retries", 4)
@@ -150,12 +155,28 @@ class LiveBackend(ModelBackend):
         """Send a request of this call; see `Endpoint.stream_events`."""
         return self._endpoint.stream_events(reader, path, patience=request.seconds_left, **more)
 
-    def _with_extra_fields(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Add the fields of the option ``body``."""
-        return without_none(**{**body, **self._body})
+    def _with_extra_fields(self, body: Mapping[str, Any], request: ModelRequest) -> Mapping[str, Any]:
+        """Add the fields of the option ``body``, and a key by which OpenAI finds the cached beginning of a thread."""
+        if self._is_openai:  # other servers may refuse what they do not know
+            body = {**body, "prompt_cache_key": request.thread_id[:_LONGEST_CACHE_KEY]}
+        return _merged(body, self._body)
 
     def _model_name(self, name: str) -> str:
         return self._models.get(name) or self._models.get("*") or name
+
+
+def _merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge fields into a JSON object; see `LiveOptions`."""
+    merged = dict(body)
+    for name, value in extra.items():
+        match merged.get(name), value:
+            case dict() as fields, dict():
+                merged[name] = _merged(fields, value)
+            case list() as items, list():
+                merged[name] = [*items, *(item for item in value if item not in items)]
+            case _:
+                merged[name] = value
+    return without_none(**merged)
 
 
 @define

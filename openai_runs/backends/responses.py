@@ -93,7 +93,7 @@ class ResponsesBackend(LiveBackend):
             source=self._source(request.model),
             asks_for_thoughts=prompt.asks_for_thoughts,
         )
-        return self._stream(reader, request, "/responses", body=self._with_extra_fields(body))
+        return self._stream(reader, request, "/responses", body=self._with_extra_fields(body, request))
 
     async def _start_in_background(self, prompt: Prompt, reader: ResponsesStream) -> AsyncGenerator[BackendEvent]:
         try:

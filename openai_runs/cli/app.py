@@ -22,7 +22,7 @@ app: Final = typer.Typer(
 )
 app.command()(demo)
 app.command()(follow)
-app.command()(serve)
+app.command(context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(serve)  # a service is configured by its environment
 app.command("import")(import_)
 app.command()(export)
 app.command()(check)

@@ -1,12 +1,16 @@
 """The options of `openai-runs serve` that choose the model, and the backend made from them."""
 
+import json
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import typer
+from attrs import frozen
 
 if TYPE_CHECKING:
     from openai_runs.backends import ModelBackend
+    from openai_runs.backends.live import LiveOptions
 
 
 class Backend(StrEnum):
@@ -25,8 +29,57 @@ class MaxTokens(StrEnum):
     OLD = "max_tokens"
 
 
+@frozen(kw_only=True)
+class EndpointOptions:
+    """How requests to the model's endpoint are sent, as the command line has it."""
+
+    timeout: float | None = None
+    max_connections: int | None = None
+    headers: Sequence[str] = ()  #: ``NAME=VALUE``
+    query: Sequence[str] = ()  #: likewise
+    body: str | None = None  #: a JSON object
+
+    def parsed(self) -> "LiveOptions":
+        """The options of a live backend.
+
+        Raises:
+            typer.BadParameter: One of them is invalid.
+        """
+        options: LiveOptions = {
+            "headers": _pairs("--header", self.headers),
+            "query": _pairs("--query", self.query),
+            "max_connections": self.max_connections,
+        }
+        if self.timeout is not None:
+            options["timeout"] = self.timeout
+        if self.body is not None:
+            try:
+                body = json.loads(self.body)
+            except ValueError as error:
+                raise typer.BadParameter(f"--body needs a JSON object: {error}") from None
+            if not isinstance(body, dict):
+                raise typer.BadParameter(f"--body needs a JSON object: got {self.body}")
+            options["body"] = body
+        return options
+
+
+def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    for name, equals, _ in pairs:
+        if not name or not equals:  # the value may be a secret
+            raise typer.BadParameter(f"{option} needs NAME=VALUE, such as X-Team=blue: one has no name or no value")
+    return {name: value for name, _, value in pairs}
+
+
 def make_backend(
-    kind: Backend, url: str | None, key: str | None, models: list[str], max_tokens: MaxTokens, *, background: bool
+    kind: Backend,
+    url: str | None,
+    key: str | None,
+    models: list[str],
+    max_tokens: MaxTokens,
+    endpoint: EndpointOptions,
+    *,
+    background: bool,
 ) -> "ModelBackend":
     """Make the backend for these options.
 
@@ -35,7 +88,7 @@ def make_backend(
     """
     from openai_runs.backends import ChatCompletionsBackend, LocalModelBackend, ResponsesBackend, ScriptedBackend
 
-    _refuse_unused(kind, url, key, models, max_tokens, background=background)
+    _refuse_unused(kind, url, key, models, max_tokens, endpoint, background=background)
     if kind is Backend.SCRIPTED:
         return ScriptedBackend()
     try:
@@ -47,9 +100,10 @@ def make_backend(
         if not all(name and equals and endpoints_name for name, equals, endpoints_name in pairs):
             raise typer.BadParameter(f"--model needs NAME=NAME, such as gpt-4o=llama3.2: got {' '.join(models)}")
         names = {name: endpoints_name for name, _, endpoints_name in pairs}
+        options: LiveOptions = {"models": names, **endpoint.parsed()}
         if kind is Backend.RESPONSES:
-            return ResponsesBackend(url, key, models=names, background=background)
-        return ChatCompletionsBackend(url, key, models=names, max_tokens_field=max_tokens.value)
+            return ResponsesBackend(url, key, background=background, **options)
+        return ChatCompletionsBackend(url, key, max_tokens_field=max_tokens.value, **options)
     except (ImportError, ValueError) as error:
         text = str(error).replace("base_url", "--model-url")
         if url is not None and "://" not in url:
@@ -58,7 +112,14 @@ def make_backend(
 
 
 def _refuse_unused(
-    kind: Backend, url: str | None, key: str | None, models: list[str], max_tokens: MaxTokens, *, background: bool
+    kind: Backend,
+    url: str | None,
+    key: str | None,
+    models: list[str],
+    max_tokens: MaxTokens,
+    endpoint: EndpointOptions,
+    *,
+    background: bool,
 ) -> None:
     """Refuse options that the backend ignores: the server would use another model or other settings than meant."""
     endpoints, chat, responses = [Backend.RESPONSES, Backend.CHAT], [Backend.CHAT], [Backend.RESPONSES]
@@ -68,6 +129,11 @@ def _refuse_unused(
         ("--model", bool(models), endpoints),
         ("--max-tokens-field", max_tokens is not MaxTokens.NEW, chat),
         ("--background", background, responses),
+        ("--timeout", endpoint.timeout is not None, endpoints),
+        ("--max-connections", endpoint.max_connections is not None, endpoints),
+        ("--header", bool(endpoint.headers), endpoints),
+        ("--query", bool(endpoint.query), endpoints),
+        ("--body", endpoint.body is not None, endpoints),
     ):
         if is_given and kind not in kinds:
             raise typer.BadParameter(f"{option} is only for --backend {' or '.join(kinds)}: got --backend {kind}")

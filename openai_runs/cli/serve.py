@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 import typer
 
-from openai_runs.cli.model_options import Backend, MaxTokens, make_backend
+from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend
 from openai_runs.cli.store_options import check_folder
 from openai_runs.cli.terminal import console, errors, refuse, run
 
@@ -46,6 +46,31 @@ def serve(
         MaxTokens,
         typer.Option(help="The chat endpoint's field for the token limit; max_tokens for Ollama and older servers."),
     ] = MaxTokens.NEW,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Seconds between two pieces of a model's answer; 120 if unset."),
+    ] = None,
+    max_connections: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="How many model calls are under way at once; unset: as many as there are active runs."
+        ),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(help="A header of each request to the model's endpoint; can be repeated.", metavar="NAME=VALUE"),
+    ] = None,
+    query: Annotated[
+        list[str] | None,
+        typer.Option(help="A query parameter of each of these requests; can be repeated.", metavar="NAME=VALUE"),
+    ] = None,
+    body: Annotated[
+        str | None,
+        typer.Option(
+            help='Merged into the body of each of these requests: {"service_tier": "flex"}; null removes a field.',
+            metavar="JSON",
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on. Beyond loopback, keys are required.")] = (
         "127.0.0.1"
     ),
@@ -70,7 +95,8 @@ def serve(
 ) -> None:
     """Serve the Assistants API to Assistants clients of any language, until Ctrl-C or SIGTERM.
 
-    Unfinished runs resume after a restart. Instead of --keys-file, OPENAI_RUNS_KEYS may have the keys, one per line.
+    Unfinished runs resume after a restart. Each option can also be given as an environment variable, several values of
+    one separated by blanks. Instead of --keys-file, OPENAI_RUNS_KEYS may have the keys, one per line.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
@@ -80,7 +106,12 @@ def serve(
     model_key = os.environ.get(model_key_env) if model_key_env is not None else None
     if model_key_env is not None and not model_key:
         raise typer.BadParameter(f"--model-key-env: the environment variable {model_key_env} is not set")
-    model_backend = make_backend(backend, model_url, model_key, model or [], max_tokens_field, background=background)
+    endpoint = EndpointOptions(
+        timeout=timeout, max_connections=max_connections, headers=header or (), query=query or (), body=body
+    )
+    model_backend = make_backend(
+        backend, model_url, model_key, model or [], max_tokens_field, endpoint, background=background
+    )
     _allow_connections()
     gc.set_threshold(
         50_000, 20, 50

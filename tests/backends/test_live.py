@@ -5,7 +5,11 @@ from typing import Any
 import anyio
 import pytest
 
+from openai_runs.backends.adaptations import Prompt
+from openai_runs.backends.live import _RetryPolicy
+from openai_runs.backends.stream_reading import StreamError
 from openai_runs.models.model import Unknown
+from openai_runs.models.tool import FileSearchResources, FileSearchTool, ToolResources
 from tests.backends.live_calls import BACKENDS, answer, ask, backend_at, failure, whole
 from tests.backends.model_stub import ModelStub, limited, refused, stream, texts
 from tests.backends.reading import Answer, together
@@ -46,6 +50,22 @@ async def test_how_the_endpoint_is_spoken_to(kind: str) -> None:
     assert request.target.endswith("?api-version=v1")
     assert request.headers["x-team"] == "blue"
     assert request.headers["authorization"] == "Bearer sk-of-the-tests"
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("https://api.openai.com/v1", True),
+        ("https://eu.api.openai.com/v1", True),
+        ("https://mine.openai.azure.com/openai/v1", True),
+        ("https://notapi.openai.com.example/v1", False),
+        ("http://127.0.0.1:8000/v1", False),
+    ],
+)
+def test_openai_is_told_by_what_a_prompt_is_cached(kind: str, url: str, sent: bool) -> None:
+    """Calls of one thread begin alike. Other servers may refuse what they do not know."""
+    body = BACKENDS[kind](url)._with_extra_fields({"model": "m"}, a_request())
+    assert body.get("prompt_cache_key") == ("thread_1" if sent else None)
 
 
 async def test_models_that_are_not_mapped_keep_their_names(kind: str) -> None:
@@ -106,6 +126,20 @@ async def test_a_429_that_lasts_longer_than_the_run_fails_it_at_once(kind: str) 
     assert "Slow down." in error.message
 
 
+@pytest.mark.parametrize("kept", [limited(), reply(b"", 503)])
+async def test_what_lasts_until_the_deadline_is_named(kind: str, kept: Reply) -> None:
+    """The run fails with the reason, and does not just expire, if there is no time for another attempt."""
+    error = await failure(ModelStub(kept), kind, a_request(seconds_left=0.4))
+    assert error.code == ("rate_limit_exceeded" if kept == limited() else "server_error")
+    assert "status" in error.message
+
+
+async def test_waits_grow_up_to_a_limit() -> None:
+    policy = _RetryPolicy(Prompt(a_request(seconds_left=7.9), ()), 4)
+    slow = StreamError("Slow down.", "rate_limit_exceeded")
+    assert [policy(slow) for _ in range(5)] == [True, True, True, True, False]  # the fifth wait would be 8 s
+
+
 @pytest.mark.parametrize(
     "final", [limited(x_should_retry="false"), refused("Pay.", 429, "insufficient_quota", "insufficient_quota")]
 )
@@ -163,6 +197,8 @@ async def test_as_many_calls_at_once_as_the_engine_makes(kind: str) -> None:
         (refused("Not you.", 403), "server_error", "403: Not you. (check the key"),
         (reply(b"", 404), "server_error", "404: no reason given (check the base URL"),
         (refused("The model `x` does not exist.", 404), "invalid_prompt", "404: The model `x` does not exist."),
+        (refused("Vector store with id ['vs_9'] not found.", 404), "invalid_prompt", "not found."),
+        (refused("Invalid URL (POST /v1/v1/responses)", 404), "server_error", "(check the base URL"),
         (refused("Bad schema."), "invalid_prompt", "400: Bad schema."),
         (refused("Bad schema.", 422), "invalid_prompt", "422: Bad schema."),
         (reply(b"<html>moved</html>", 301), "server_error", "301: <html>moved</html>"),
@@ -178,6 +214,15 @@ async def test_what_is_refused_fails_the_run_at_once_and_says_why(
     assert words in error.message
     assert "sk-of-the-tests" not in error.message
     assert len(stub.requests) == 1
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_vector_store_that_is_missing_is_named(named: bool) -> None:
+    resources = ToolResources(file_search=FileSearchResources(vector_store_ids=("vs_1", "vs_2")))
+    words = "Vector store vs_1 not found." if named else "Vector store not found."
+    request = a_request(tools=(FileSearchTool(),), tool_resources=resources)
+    error = await failure(ModelStub(refused(words, 404)), "responses", request)
+    assert error.message.endswith(words if named else f"{words} (the run searches vs_1, vs_2)")
 
 
 TOO_LONG = [

@@ -1,9 +1,15 @@
 """The options of `openai-runs serve` that choose the model."""
 
+import re
+
 import pytest
 
-from openai_runs.cli.model_options import Backend, MaxTokens, make_backend
+from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend
+from tests.backends.model_stub import ModelStub
+from tests.backends.requests import WEATHER, a_request
 from tests.cli.commands import run
+
+pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize(
@@ -18,6 +24,16 @@ from tests.cli.commands import run
         (["--backend", "local", "--model", "a=b"], "--model is only for"),
         (["--backend", "chat", "--model-url", "http://x", "--background"], "--background is only for"),
         (["--backend", "responses", "--model-url", "http://x", "--max-tokens-field", "max_tokens"], "is only for"),
+        (["--timeout", "5"], "--timeout is only for"),
+        (["--max-connections", "5"], "--max-connections is only for"),
+        (["--header", "a=b"], "--header is only for"),
+        (["--query", "a=b"], "--query is only for"),
+        (["--body", "{}"], "--body is only for"),
+        (["--backend", "chat", "--model-url", "http://x", "--header", "a"], "--header needs NAME=VALUE"),
+        (["--backend", "chat", "--model-url", "http://x", "--query", "=b"], "--query needs NAME=VALUE"),
+        (["--backend", "chat", "--model-url", "http://x", "--header", "a b=c"], "header"),
+        (["--backend", "chat", "--model-url", "http://x", "--body", "{"], "--body needs a JSON object"),
+        (["--backend", "chat", "--model-url", "http://x", "--body", "[1]"], "--body needs a JSON object"),
     ],
 )
 def test_a_model_that_cannot_be_asked(arguments: list[str], words: str):
@@ -28,8 +44,46 @@ def test_a_model_that_cannot_be_asked(arguments: list[str], words: str):
 def test_live_models_are_made_from_the_arguments():
     """Both kinds of endpoint get their backend, with the names of models mapped."""
     names, tokens = ["gpt-4o=llama3.2", "*=other"], MaxTokens.OLD
-    chat = make_backend(Backend.CHAT, "http://x/v1", "key", names, tokens, background=False)
-    responses = make_backend(Backend.RESPONSES, "http://x/v1", None, names, MaxTokens.NEW, background=True)
+    plain = EndpointOptions()
+    chat = make_backend(Backend.CHAT, "http://x/v1", "key", names, tokens, plain, background=False)
+    responses = make_backend(Backend.RESPONSES, "http://x/v1", None, names, MaxTokens.NEW, plain, background=True)
     assert (type(chat).__name__, type(responses).__name__) == ("ChatCompletionsBackend", "ResponsesBackend")
     assert chat._model_name("gpt-4o") == "llama3.2"
     assert chat._model_name("gpt-5") == "other"
+
+
+async def test_requests_to_the_endpoint_are_as_the_options_say():
+    """Headers and query parameters are added; the body is merged, and the run keeps its tools."""
+    endpoint = EndpointOptions(
+        timeout=20.0,
+        max_connections=5,
+        headers=["X-Team=blue=green"],
+        query=["api-version=v1"],
+        body='{"tools": [], "reasoning": {"summary": "auto"}, "service_tier": "flex", "stream": null}',
+    )
+    stub = ModelStub()
+    async with stub:
+        backend = make_backend(Backend.RESPONSES, stub.url, None, [], MaxTokens.NEW, endpoint, background=False)
+        async with backend:
+            request = a_request(tools=(WEATHER,), reasoning_effort="low")
+            assert [event async for event in backend.respond(request)]
+    [body] = stub.bodies
+    assert [tool["name"] for tool in body["tools"]] == ["get_weather"]
+    assert body["reasoning"] == {"effort": "low", "summary": "auto"}
+    assert body["service_tier"] == "flex"
+    assert "stream" not in body
+    assert stub.requests[0].headers["x-team"] == "blue=green"
+    assert stub.requests[0].query == "api-version=v1"
+
+
+def test_each_option_has_an_environment_variable(monkeypatch: pytest.MonkeyPatch):
+    """The help names it; what is wrong with its value is said as for the option."""
+    monkeypatch.setenv("COLUMNS", "300")
+    shown = run("serve", "--help")
+    options = {word.removeprefix("--") for word in re.findall(r"--[a-z-]+", shown)}
+    for name in options - {"help"} - {name for name in options if name.startswith("no-")}:
+        assert f"OPENAI_RUNS_{name.replace('-', '_').upper()}" in shown
+    monkeypatch.setenv("OPENAI_RUNS_BACKEND", "chat")
+    monkeypatch.setenv("OPENAI_RUNS_MODEL_URL", "http://x")
+    monkeypatch.setenv("OPENAI_RUNS_MODEL", "gpt-4o=a gpt-5")
+    assert "--model needs NAME=NAME" in run("serve", exit_code=2)
