@@ -54,7 +54,7 @@ def _unknown_format(request: ModelRequest) -> str | None:
 
 
 _RUN_REFUSED: Final = "the run is refused"
-_RUN_FAILS: Final = "the run fails, `invalid_prompt`"
+_NOTE: Final = "a note in its place says what was there"
 _BOTH: Final[tuple[Kind, ...]] = ("chat", "responses")
 
 FEATURES: Final[Sequence[Feature]] = (
@@ -62,15 +62,16 @@ FEATURES: Final[Sequence[Feature]] = (
     Feature("`instructions`, `additional_instructions`", "a `system` message, the first one", "`instructions`"),
     Feature("messages: text, refusals", "messages", "`input` items"),
     Feature("messages: `image_url`", "`image_url`", "`input_image`"),
-    Feature("messages: `image_file`", _RUN_FAILS, "`input_image` with `file_id`"),
-    Feature("messages: images of the assistant", _RUN_FAILS, _RUN_FAILS),
+    Feature("messages: `image_file`", _NOTE, "`input_image` with `file_id`"),
+    Feature("messages: images of the assistant, unknown parts", _NOTE, _NOTE),
+    Feature("images, files and containers that are gone", _NOTE, _NOTE),
     Feature(
         "messages: files attached for `code_interpreter`", "ignored, as the tool is refused", "`container.file_ids`"
     ),
     Feature(
         "messages: files attached for `file_search`",
         "ignored, as the tool is refused",
-        f"{_RUN_FAILS}, if the run has the tool",
+        "a note, if the run has the tool: the file is in no vector store",
     ),
     Feature("tool calls without an output, of a run that ended", "the output is a note that there is none", "the same"),
     Feature("`tools`: `function`", "`tools`", "`tools`, not strict unless `strict` is true"),
@@ -97,8 +98,15 @@ FEATURES: Final[Sequence[Feature]] = (
         _RUN_REFUSED,
         "the same; the ranker `default_2024_08_21` becomes `auto`",
     ),
-    Feature("`tool_resources` of thread, run or assistant", "ignored, as the tools are refused", "part of `tools`"),
-    Feature("`tool_choice`", "`tool_choice`, in the first model call of the run", "the same"),
+    Feature(
+        "`tool_resources` of thread, run and assistant", "ignored, as the tools are refused", "united, part of `tools`"
+    ),
+    Feature("`tool_choice`", "`tool_choice`, in the first model call of the run; the tools stay the same", "the same"),
+    Feature(
+        "thoughts of the model, with its tool calls",
+        "`reasoning_content`, `reasoning`, `reasoning_details`, `extra_content`: sent again to the same model",
+        "`reasoning` items, encrypted: sent again to the same model",
+    ),
     Feature(
         "`tool_choice`: a tool that the run does not have",
         _RUN_REFUSED,

@@ -5,6 +5,7 @@ repeat others. So an item is found by whatever identifies it, else it is the lat
 compared with what its events have reported, and the rest is reported then; a whole response is read the same way.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
@@ -58,7 +59,9 @@ class _Item:
     id: str = ""
     type: str = ""  # as in the API; empty until an event shows it
     text: str = ""  # a message's text and refusals so far, as the endpoint sent them
-    annotations: int = 0  # how many have been reported
+    part_start: int = 0  # where the current part begins in it
+    annotations: int = 0  # how many have come
+    early: list[Json] = field(factory=list)  # annotations of text that has not come yet
     call: CallParts | None = None  # of a function call
     is_done: bool = False
 
@@ -174,6 +177,11 @@ class ResponsesStream:
         self.is_done = True
         return [*events, Finished(reason)]
 
+    def _on_part_added(self, fields: Json) -> list[BackendEvent]:
+        item = self._find_item(fields, "message")
+        item.part_start = len(item.text)
+        return []
+
     def _on_item_added(self, fields: Json) -> list[BackendEvent]:
         return self._begin_call(self._find_item(fields, "", is_new=True), mapping(fields.get("item"), "an item"))
 
@@ -207,6 +215,20 @@ class ResponsesStream:
     def _report_text(self, item: _Item, words: str, *, is_refusal: bool) -> list[BackendEvent]:
         if not words:
             return []
+        events: list[BackendEvent] = []
+        for note in sorted(item.early, key=_place_of):
+            place = int(item.part_start + _place_of(note)) - len(item.text)
+            if place > len(words):
+                break
+            item.early.remove(note)
+            events += self._report_words(item, words[:place], is_refusal=is_refusal)
+            events += self._report_annotation(note)
+            words = words[place:]
+        return [*events, *self._report_words(item, words, is_refusal=is_refusal)]
+
+    def _report_words(self, item: _Item, words: str, *, is_refusal: bool) -> list[BackendEvent]:
+        if not words:
+            return []
         if is_refusal != self._is_refusing:
             self._text_part.clear()  # a new part of the message
             self._is_refusing = is_refusal
@@ -219,7 +241,11 @@ class ResponsesStream:
     def _on_annotation(self, fields: Json) -> list[BackendEvent]:
         item = self._find_item(fields, "message")
         item.annotations += 1
-        return self._report_annotation(mapping(fields.get("annotation"), "an annotation"))
+        note = mapping(fields.get("annotation"), "an annotation")
+        if item.part_start + _place_of(note) > len(item.text) and _place_of(note) < math.inf:
+            item.early.append(note)  # its text has not come yet
+            return []
+        return self._report_annotation(note)
 
     def _report_annotation(self, note: Json) -> list[BackendEvent]:
         """Report an annotation; those of tools that assistants do not have are skipped."""
@@ -293,15 +319,17 @@ class ResponsesStream:
                 break
             at, reported = min(len(reported), len(words)), reported[len(words) :]
             annotations = [mapping(note, "an annotation") for note in array(part.get("annotations"), "annotations")]
-            for note in annotations[annotation_count:]:
-                # The marker of a citation goes to its index; other annotations are about text that is complete.
-                place = note.get("index") if note.get("type") == "file_citation" else len(words)
-                if isinstance(place, int) and at < place <= len(words):
-                    events += self._report_text(item, words[at:place], is_refusal=is_refusal)
-                    at = place
+            for note in sorted(annotations[annotation_count:], key=_place_of):
+                place = min(_place_of(note), len(words))
+                if at < place:
+                    events += self._report_text(item, words[at : int(place)], is_refusal=is_refusal)
+                    at = int(place)
                 events += self._report_annotation(note)
             annotation_count = max(annotation_count - len(annotations), 0)
             events += self._report_text(item, words[at:], is_refusal=is_refusal)
+        for note in item.early:  # their places are beyond the text
+            events += self._report_annotation(note)
+        item.early.clear()
         return events
 
     def _finish_call(self, item: _Item, shown: Json) -> list[BackendEvent]:
@@ -343,6 +371,12 @@ class ResponsesStream:
         return item
 
 
+def _place_of(note: Json) -> float:
+    """Where a citation belongs in its text; other annotations are about text that is complete."""
+    place = note.get("index") if note.get("type") == "file_citation" else None
+    return place if isinstance(place, int) else math.inf
+
+
 def _is_same_json(one: str, other: str) -> bool:
     """Whether two JSON texts have the same value."""
     try:
@@ -356,6 +390,7 @@ _STATUSES: Final = frozenset({"created", "queued", "in_progress", "completed", "
 
 _HANDLERS: Final[Mapping[str, Callable[[ResponsesStream, Json], list[BackendEvent]]]] = {
     "response.output_item.added": ResponsesStream._on_item_added,  # noqa: SLF001
+    "response.content_part.added": ResponsesStream._on_part_added,  # noqa: SLF001
     "response.output_text.delta": ResponsesStream._on_text_delta,  # noqa: SLF001
     "response.refusal.delta": ResponsesStream._on_refusal_delta,  # noqa: SLF001
     "response.function_call_arguments.delta": ResponsesStream._on_arguments_delta,  # noqa: SLF001

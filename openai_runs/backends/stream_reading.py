@@ -1,5 +1,6 @@
 """What the readers of both APIs' streams share: errors, type checks, usage, tool calls in parts. No I/O."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
@@ -39,13 +40,22 @@ class CutError(StreamError):
 # A 429 means either a rate limit or used-up credit. Waiting only helps against the first.
 _NO_CREDIT: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _TOO_LONG_CODES: Final = frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"})
-_TOO_LONG_WORDS: Final = ("context length", "context size", "context window", "prompt is too long")
+_TOO_LONG_WORDS: Final = re.compile(
+    r"context (length|size|window|limit)"  # OpenAI, Azure, vLLM, llama.cpp, Mistral, DeepSeek, Anthropic
+    r"|prompt (is )?too long|longer than the maximum model length"  # Anthropic, Ollama; vLLM
+    r"|maximum (prompt|input) length|max(imum)? input tokens"  # xAI; Bedrock
+    r"|input token count.*exceeds|exceeds the maximum number of (input )?tokens"  # Gemini
+    r"|`inputs` (must have less than|tokens \+)"  # TGI, and gateways in front of it
+    r"|input is too long|too many (input )?tokens|exceeds maximum length|expected maxlength"  # Bedrock
+    r"|reduce the length of the (messages|prompt|input)",  # Groq, Together
+    re.IGNORECASE | re.DOTALL,
+)
 _INVALID: Final = frozenset({"invalid_prompt", "invalid_request_error", "content_policy_violation", "content_filter"})
 
 
 def is_too_long(message: str, *codes: object) -> bool:
     """Whether an error means that the conversation is too long; every server reports it in another way."""
-    return any(code in _TOO_LONG_CODES for code in codes) or any(words in message.lower() for words in _TOO_LONG_WORDS)
+    return any(code in _TOO_LONG_CODES for code in codes) or _TOO_LONG_WORDS.search(message) is not None
 
 
 def is_out_of_credit(*codes: object) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias, TypeVar
 
+import attrs
 from attrs import evolve
 
 from openai_runs import _wire
@@ -14,6 +15,7 @@ from openai_runs.engine.ids import new_id
 from openai_runs.errors import ProtocolError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Attachment, Content, Message, MessageRole, MessageStatus, Text, TextContent
+from openai_runs.models.model import Model
 from openai_runs.models.run import Run, RunStatus, TruncationStrategy
 from openai_runs.models.thread import Thread
 from openai_runs.models.tool import (
@@ -58,12 +60,17 @@ def parse(value: Any, into: Any, param: str) -> Any:
 
 def new_assistant(body: Body, now: float) -> Assistant:
     """Make an assistant with the values of the body only; `shown_assistant` adds the defaults."""
-    return _assistant({"id": new_id("asst"), "created_at": int(now), "tool_resources": {}, **body})
+    assistant = _assistant({"id": new_id("asst"), "created_at": int(now), "tool_resources": {}, **body})
+    _refuse_unknown_keys(assistant.tools)
+    return assistant
 
 
 def changed_assistant(assistant: Assistant, body: Body) -> Assistant:
     """Apply the body of an update to an assistant."""
-    return _assistant({**_wire.dump(assistant), **body})
+    assistant = _assistant({**_wire.dump(assistant), **body})
+    if "tools" in body:  # those of an imported assistant may have any keys
+        _refuse_unknown_keys(assistant.tools)
+    return assistant
 
 
 def _assistant(data: Body) -> Assistant:
@@ -148,7 +155,15 @@ def _content(parts: Sequence[Body]) -> tuple[Content, ...]:
     )
 
 
-def new_run(body: Body, thread: Thread, assistant: Assistant, now: float, expires_after: float) -> tuple[Run, RunState]:
+def new_run(
+    body: Body,
+    thread: Thread,
+    assistant: Assistant,
+    now: float,
+    expires_after: float,
+    *,
+    shows_search_content: bool = False,
+) -> tuple[Run, RunState]:
     """Make a run and its state. Where the body has ``None`` or no value, the assistant's applies."""
 
     def setting(name: str) -> Any:
@@ -167,7 +182,7 @@ def new_run(body: Body, thread: Thread, assistant: Assistant, now: float, expire
         expires_at=created_at + timedelta(seconds=math.ceil(expires_after)),
         model=setting("model"),
         instructions="\n\n".join(filter(None, [setting("instructions"), body.get("additional_instructions")])),
-        tools=assistant.tools if tools is None else parse(tools, tuple[Tool, ...], "tools"),
+        tools=assistant.tools if tools is None else _tools(tools),
         metadata=body.get("metadata") or {},
         temperature=1.0 if temperature is None else temperature,
         top_p=1.0 if top_p is None else top_p,
@@ -193,9 +208,34 @@ def new_run(body: Body, thread: Thread, assistant: Assistant, now: float, expire
         temperature=temperature,
         top_p=top_p,
         reasoning_effort=run.reasoning_effort,
+        shows_search_content=shows_search_content,
         tool_resources=_united(run.tool_resources, thread.tool_resources, assistant.tool_resources),
     )
     return run, state
+
+
+def _tools(body: Any) -> tuple[Tool, ...]:
+    tools: tuple[Tool, ...] = parse(body, tuple[Tool, ...], "tools")
+    _refuse_unknown_keys(tools)
+    return tools
+
+
+def _refuse_unknown_keys(tools: Sequence[Tool]) -> None:
+    """Refuse what no backend would apply, such as ``max_num_results`` outside ``file_search``: the schema allows it."""
+    for index, tool in enumerate(tools):
+        if isinstance(tool, Model) and (name := _unknown_key(tool)) is not None:
+            param = f"tools[{index}].{name}"
+            raise ApiError(400, f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
+
+
+def _unknown_key(model: Model) -> str | None:
+    for name in model.extra:
+        return name
+    for attribute in attrs.fields(type(model)):
+        value = getattr(model, attribute.name)
+        if isinstance(value, Model) and (inner := _unknown_key(value)) is not None:
+            return f"{attribute.name}.{inner}"
+    return None
 
 
 def _truncation(body: Body) -> TruncationStrategy:

@@ -44,6 +44,7 @@ from openai_runs.engine.turn_output import (
     hosted_delta,
     new_message_step,
     new_tool_step,
+    shown_step,
     started_events,
     usage_of,
     with_calls,
@@ -263,8 +264,9 @@ class Turn:
                 ended = ended_step(ended, RunStepStatus.COMPLETED, step.created_at, usage=NO_USAGE)
                 kept = with_replay(ended, self.progress.replay)
                 changes += [Record(self.owner, kept), self._with_step(state, step)]
-                delta = ApiEvent("thread.run.step.delta", hosted_delta(step, call))
-                events += [*started_events(step), delta, ApiEvent("thread.run.step.completed", ended)]
+                shown = shown_step(ended, shows_search_content=state.shows_search_content)
+                delta = ApiEvent("thread.run.step.delta", hosted_delta(shown))
+                events += [*started_events(step), delta, ApiEvent("thread.run.step.completed", shown)]
             await self._commit(changes, *events, then=partial(self.progress.end_message, reused))
 
     async def _complete_message(self) -> Changeset:

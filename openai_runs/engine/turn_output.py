@@ -8,6 +8,7 @@ from attrs import define, evolve, field
 
 from openai_runs import _wire
 from openai_runs.backends.model_backend import FinishReason, Replay, ToolCallChunk
+from openai_runs.backends.replay import without_replay
 from openai_runs.engine.api_events import ApiEvent
 from openai_runs.engine.ids import new_id
 from openai_runs.engine.new_objects import ALL_SHOWN
@@ -25,13 +26,13 @@ from openai_runs.models.message import (
 from openai_runs.models.run import LastError, Run, Usage
 from openai_runs.models.run_step import (
     CalledFunction,
-    CodeInterpreterCall,
     CreatedMessage,
     FileSearchCall,
     FunctionStepCall,
     MessageCreation,
     RunStep,
     RunStepStatus,
+    StepToolCall,
     ToolCalls,
 )
 from openai_runs.models.tool import FunctionCall, FunctionToolCall
@@ -232,14 +233,32 @@ def _new_step(run: Run, now: datetime, details: MessageCreation | ToolCalls) -> 
     )
 
 
+def shown_step(step: RunStep, *, shows_search_content: bool = False) -> RunStep:
+    """The step as clients see it: without what its endpoint wants back, and without found passages if not asked for."""
+    step = without_replay(step)
+    if shows_search_content or not any(isinstance(call, FileSearchCall) for call in step.tool_calls):
+        return step
+    return evolve(step, step_details=ToolCalls(tool_calls=tuple(map(_without_search_content, step.tool_calls))))
+
+
+def _without_search_content(call: StepToolCall) -> StepToolCall:
+    if not isinstance(call, FileSearchCall) or call.file_search.results is None:
+        return call
+    results = tuple(
+        evolve(found, content=(), absent=(found.absent or frozenset()) | {"content"})
+        for found in call.file_search.results
+    )
+    return evolve(call, file_search=evolve(call.file_search, results=results))
+
+
 def started_events(step: RunStep) -> list[ApiEvent]:
     """The events for a new step."""
     return [ApiEvent("thread.run.step.created", step), ApiEvent("thread.run.step.in_progress", step)]
 
 
-def hosted_delta(step: RunStep, call: CodeInterpreterCall | FileSearchCall) -> Mapping[str, Any]:
+def hosted_delta(step: RunStep) -> Mapping[str, Any]:
     """The API's delta for a step with a call of one of the endpoint's own tools."""
-    details = {"type": "tool_calls", "tool_calls": [{"index": 0, **_wire.dump(call)}]}
+    details = {"type": "tool_calls", "tool_calls": [{"index": 0, **_wire.dump(step.tool_calls[0])}]}
     return {"id": step.id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
 
 

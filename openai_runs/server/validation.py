@@ -223,12 +223,14 @@ def page_query(query: Mapping[str, str]) -> PageQuery:
     return PageQuery(limit=number, order=order, after=query.get("after") or None, before=query.get("before") or None)
 
 
-def check_include(query: MultiMapping[str]) -> None:
-    """Check ``include[]``. Its one value asks for file search results, which steps here always include.
+def shows_search_content(query: MultiMapping[str]) -> bool:
+    """Whether ``include[]`` asks for what file search found, which is its one value.
 
     Raises:
         ApiError: 400; another value.
     """
-    for name in query.getall("include[]", ()):
+    names = query.getall("include[]", ())
+    for name in names:
         if name not in INCLUDABLE:
             raise validation_errors.not_one_of("include", name, INCLUDABLE)
+    return bool(names)

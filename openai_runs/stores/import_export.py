@@ -58,7 +58,7 @@ def parse(name: str, data: bytes, report: ImportReport) -> Iterator[ApiObject]:
                 report.problems.append(f"{name}:{line}: not an assistant, thread, message, run or run step: {what}")
                 continue
             try:
-                loaded = _wire.load(item, kind)
+                loaded = _unset_defaults(_wire.load(item, kind))
             except ProtocolError as error:
                 report.problems.append(f"{name}:{line}: {error}")
                 continue
@@ -66,6 +66,17 @@ def parse(name: str, data: bytes, report: ImportReport) -> Iterator[ApiObject]:
                 yield loaded
             else:
                 report.problems.append(f"{name}:{line}: not an ID: {bad!r}")
+
+
+def _unset_defaults(item: ApiObject) -> ApiObject:
+    """Take the hosted API's defaults for unset: it shows them in every assistant, and some models refuse them."""
+    if not isinstance(item, Assistant):
+        return item
+    return evolve(
+        item,
+        temperature=None if item.temperature == 1 else item.temperature,
+        top_p=None if item.top_p == 1 else item.top_p,
+    )
 
 
 def _invalid_id(item: ApiObject) -> str | None:

@@ -93,6 +93,37 @@ def test_reasons(said: str, reason: str) -> None:
     assert answer_of([chunk({"content": "Hello"}), chunk({}, said)]).reason == reason
 
 
+def test_an_unknown_reason_after_an_answer_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    assert answer_of([chunk({"content": "Hello"}), chunk({}, "whatever")]).reason == "stop"
+    assert "unknown finish_reason, taken for 'stop': 'whatever'" in caplog.text
+    called = answer_of([chunk(call_part(0, "{}", name="now")), chunk({}, "whatever")])
+    assert (called.functions, called.reason) == ([("now", "{}")], "stop")
+
+
+def test_a_text_that_is_sent_again_at_the_end_is_not_doubled() -> None:
+    words = [chunk({"content": "Hello "}), chunk({"content": "there"})]
+    assert answer_of([*words, chunk({"content": "Hello there"}, "stop")]).text == "Hello there"
+    message = {"role": "assistant", "content": "Hello there!"}
+    assert answer_of([*words, chunk({}, "stop"), event({"choices": [{"message": message}]})]).text == "Hello there!"
+    other = event({"choices": [{"delta": {}, "message": {"content": "Hi."}, "finish_reason": "stop"}]})
+    assert answer_of([*words, other]).text == "Hello there"
+    assert answer_of([chunk({"content": "ha"}), chunk({"content": "ha"}, "stop")]).text == "haha"
+
+
+def test_calls_that_are_sent_again_at_the_end_are_not_doubled() -> None:
+    message = {"tool_calls": [{"id": "1", "function": {"name": "now", "arguments": "{}"}}]}
+    events = [chunk(call_part(0, "{}", name="now", id="1")), event({"choices": [{"message": message}]})]
+    assert answer_of([*events, chunk({}, "tool_calls")]).functions == [("now", "{}")]
+
+
+def test_calls_at_one_index_are_told_apart_by_their_ids() -> None:
+    """Also if their parts alternate."""
+    parts = [("a", '{"city":'), ("b", '{"zone":'), ("a", ' "Oslo"}'), ("b", ' "CET"}')]
+    names = {"a": "get_weather", "b": "get_time"}
+    events = [chunk(call_part(0, piece, name=names[id], id=id)) for id, piece in parts]
+    assert answer_of([*events, chunk({}, "tool_calls")]).functions == [WEATHER, TIME]
+
+
 def test_a_call_that_the_limit_cut_off_is_as_it_is() -> None:
     events = [chunk(call_part(0, '{"ci', name="get_weather")), chunk({}, "length")]
     assert answer_of(events) == Answer(calls=((None, "get_weather", '{"ci'),), reason="max_tokens")
@@ -167,6 +198,8 @@ def test_half_an_answer_is_never_taken_for_a_whole_one(data: st.DataObject) -> N
         ),
         ([chunk({}, "tool_calls")], "without a tool call", True),
         ([chunk({"content": "Hello"}, "error")], "unknown finish_reason: 'error'", True),
+        ([chunk({"content": "Hel"}, "insufficient_system_resource")], "unknown finish_reason", True),
+        ([chunk({}, "whatever")], "unknown finish_reason: 'whatever'", True),
         ([chunk({}, "function_call")], "unknown finish_reason", True),
     ],
 )

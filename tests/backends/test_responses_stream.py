@@ -238,7 +238,35 @@ def test_citations_are_marked_in_the_text(read_answer: Any) -> None:
 
 def test_citations_of_an_answer_that_was_polled_are_where_they_belong() -> None:
     answer = whole_of(message_item(output_text("Cats purr. Dogs bark.", cited(10), cited(21), cited(5))))
-    assert answer.text == "Cats purr.【0:0†cats.pdf】 Dogs bark.【1:0†cats.pdf】【2:0†cats.pdf】"
+    assert answer.text == "Cats 【0:0†cats.pdf】purr.【1:0†cats.pdf】 Dogs bark.【2:0†cats.pdf】"
+
+
+def test_citations_that_come_before_their_text_wait_for_it() -> None:
+    """Each mark is at its index in its part, wherever in the stream the annotation comes."""
+    parts = [
+        output_text("Well. "),
+        output_text("Cats purr. Dogs bark.", cited(10), cited(21, "file-2"), cited(99, "file-3")),
+    ]
+    events = responses_stream([message_item(*parts)])
+    notes = [each for each in events if each[0] == "response.output_text.annotation.added"]
+    events = [each for each in events if each not in notes]
+    second = [i for i, (name, _) in enumerate(events) if name == "response.content_part.added"][1]
+    answer = answer_of(without([*events[: second + 1], *notes, *events[second + 1 :]], "sequence_number"))
+    assert answer.text == "Well. Cats purr.【0:0†cats.pdf】 Dogs bark.【1:0†cats.pdf】【2:0†cats.pdf】"
+    for note in answer.annotations:
+        assert answer.text[note.start_index : note.end_index] == note.text
+
+
+def test_the_end_repeats_no_text_wherever_its_items_are() -> None:
+    """The response at the end may have items that the stream left out, or lack some that it had."""
+    item = message_item(output_text("Hello there"))
+    for streamed, last in ([[item], [REASONING, item]], [[REASONING, item], [item]]):
+        events = without(
+            [*responses_stream(streamed)[:-1], responses_stream(last)[-1]], "id", "item_id", "output_index"
+        )
+        assert answer_of(events).text == "Hello there"
+        events = [each for each in events if each[0].endswith(("delta", "completed"))]
+        assert answer_of(events).text == "Hello there"
 
 
 def test_citations_that_the_stream_left_out() -> None:

@@ -44,6 +44,14 @@ pytestmark = pytest.mark.anyio
 
 QUICK = Polling(first=0.001, longest=0.01)
 CITY = {"type": "object", "properties": {"city": {"type": "string", "enum": ["Oslo"]}}, "required": ["city"]}
+SEARCH = {
+    "type": "file_search_call",
+    "id": "fs_1",
+    "status": "completed",
+    "queries": ["cats"],
+    "results": [{"file_id": "file-1", "filename": "cats.pdf", "score": 0.9, "text": "Cats purr."}],
+}
+CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
 LIVE = ["chat", "responses", "background"]
 ALL = ["scripted", *LIVE]
 
@@ -295,15 +303,8 @@ async def test_instructions_and_what_is_added_to_them() -> None:
 
 async def test_file_search_with_citations() -> None:
     """A hosted tool's call is a run step, a citation an annotation, and the next turn works with both."""
-    search = {
-        "type": "file_search_call",
-        "id": "fs_1",
-        "status": "completed",
-        "queries": ["cats"],
-        "results": [{"file_id": "file-1", "filename": "cats.pdf", "score": 0.9, "text": "Cats purr."}],
-    }
     note = {"type": "file_citation", "file_id": "file-1", "filename": "cats.pdf", "index": 5}
-    found = responses_stream([search, message_item(output_text("Purr.", note))])
+    found = responses_stream([SEARCH, message_item(output_text("Purr.", note))])
     async with World("responses", stream(found)) as world:
         world.assistant = await world.session.assistants.create(
             model="gpt-4o",
@@ -313,6 +314,7 @@ async def test_file_search_with_citations() -> None:
         thread = await world.session.threads.create(messages=[{"role": "user", "content": "What do cats do?"}])
         run = await world.complete(await world.again(thread.id))
         searched, written = await world.steps(run)
+        included: Any = await world.session.run_steps.retrieve(searched, include=[CONTENT])
         answer = (await world.messages(run))[-1]
         await world.session.messages.create(thread.id, role="user", content="And dogs?")
         await world.complete(await world.again(thread.id))
@@ -326,10 +328,32 @@ async def test_file_search_with_citations() -> None:
     assert isinstance(citation, FileCitation)
     assert part.text.value[citation.start_index : citation.end_index] == citation.text
     assert part.text.value.replace(citation.text, "[1]") == "Purr.[1]"
+    assert call.file_search.results is not None
+    assert [found.content for found in call.file_search.results] == [()]  # nobody asked for it
+    [found] = included.step_details.tool_calls[0].file_search.results
+    assert [part.text for part in found.content] == ["Cats purr."]
     second = world.stub.bodies[1]
+    assert "Cats purr." in str(second["input"][1])  # the model has it in any case
     assert second["tools"] == [{"type": "file_search", "vector_store_ids": ["vs_1"]}]
     assert [each.get("type") for each in second["input"]] == [None, "file_search_call", "message", None]
     assert texts_of(second) == ["What do cats do?", "Purr.", "And dogs?"]
+
+
+@pytest.mark.parametrize("include", [(), (CONTENT,)])
+async def test_the_events_of_a_run_have_what_it_includes(include: tuple[str, ...]) -> None:
+    async with World("responses", stream(responses_stream([SEARCH, message_item(output_text("Purr."))]))) as world:
+        world.assistant = await world.session.assistants.create(
+            model="gpt-4o",
+            tools=[{"type": "file_search"}],
+            tool_resources={"file_search": {"vector_store_ids": ["vs_1"]}},
+        )
+        thread = await world.session.threads.create(messages=[{"role": "user", "content": "What do cats do?"}])
+        run_params: Any = {"assistant_id": world.assistant.id, "include": include}
+        async with world.session.runs.stream(thread.id, **run_params) as events:
+            seen = [str(event) async for event in events]
+    told = [text for text in seen if "cats.pdf" in text]
+    assert told
+    assert all(("Cats purr." in text) == bool(include) for text in told)
 
 
 @pytest.mark.parametrize("kind", LIVE)

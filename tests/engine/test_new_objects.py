@@ -172,6 +172,32 @@ async def test_new_vector_stores_are_refused():
             await w.engine.threads.create("", {"tool_resources": resources})
 
 
+@pytest.mark.parametrize(
+    ("tool", "param"),
+    [
+        ({"type": "file_search", "max_num_results": 5}, "tools[1].max_num_results"),
+        ({"type": "function", "function": {"name": "f", "strikt": True}}, "tools[1].function.strikt"),
+        (
+            {"type": "file_search", "file_search": {"ranking_options": {"score": 1}}},
+            "tools[1].file_search.ranking_options.score",
+        ),
+    ],
+)
+async def test_unknown_keys_of_tools_are_refused(tool, param):
+    """What no backend would apply is refused by name, and not dropped silently."""
+    async with world() as w:
+        assistant = await assistant_of(w)
+        body = {"tools": [WEATHER, tool]}
+        for refused in (
+            w.engine.assistants.create("", {"model": "m", **body}),
+            w.engine.assistants.update("", assistant.id, body),
+            create_run(w, assistant, **body),
+        ):
+            with pytest.raises(ApiError, match="Unknown parameter") as caught:
+                await refused
+            assert (caught.value.param, caught.value.code) == (param, "unknown_parameter")
+
+
 async def test_what_makes_no_sense_is_a_400():
     """An error that the API's schema does not find is reported with its path."""
     async with world() as w:

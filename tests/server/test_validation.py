@@ -260,8 +260,8 @@ def test_a_wrong_page_query(query, param, code):
 
 def test_include():
     """`include[]` accepts its one value, and no other."""
-    validation.check_include(MultiDict())
-    validation.check_include(MultiDict([("include[]", validation.INCLUDABLE[0])] * 2))
+    assert not validation.shows_search_content(MultiDict())
+    assert validation.shows_search_content(MultiDict([("include[]", validation.INCLUDABLE[0])] * 2))
     with pytest.raises(ApiError, match="Supported values are: 'step_details") as caught:
-        validation.check_include(MultiDict([("include[]", validation.INCLUDABLE[0]), ("include[]", "all")]))
+        validation.shows_search_content(MultiDict([("include[]", validation.INCLUDABLE[0]), ("include[]", "all")]))
     assert caught.value.param == "include"

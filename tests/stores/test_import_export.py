@@ -106,6 +106,15 @@ async def test_objects_keep_their_ids_and_times(text: str):
     assert _wire.dump(record.value) == THREAD
 
 
+async def test_sampling_that_the_hosted_api_shows_by_default_is_unset():
+    """Every hosted assistant shows 1.0, asked for or not, and some models refuse a temperature."""
+    store = MemoryStore()
+    both, one = {"temperature": 1.0, "top_p": 1.0}, {"temperature": 0.2, "top_p": 1}
+    await bring(store, lines([ASSISTANT | both, ASSISTANT | one | {"id": "asst_2"}]))
+    stored = [(await store.get(Assistant, id)).value for id in ("asst_1", "asst_2")]
+    assert [(each.temperature, each.top_p) for each in stored] == [(None, None), (0.2, None)]
+
+
 async def test_a_list_in_one_second_keeps_its_order():
     """Objects of one second keep the order in which they were saved."""
     store = MemoryStore()

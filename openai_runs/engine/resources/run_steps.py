@@ -2,9 +2,9 @@
 
 from attrs import define, evolve
 
-from openai_runs.backends.replay import without_replay
 from openai_runs.engine.errors import not_found
 from openai_runs.engine.ledger import Ledger
+from openai_runs.engine.turn_output import shown_step
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
@@ -17,16 +17,21 @@ class RunSteps:
 
     _ledger: Ledger
 
-    async def retrieve(self, owner: str, thread_id: str, run_id: str, step_id: str) -> RunStep:
+    async def retrieve(
+        self, owner: str, thread_id: str, run_id: str, step_id: str, *, shows_search_content: bool = False
+    ) -> RunStep:
         """Operation ``getRunStep``."""
         await self._ledger.find_in_thread(Run, owner, thread_id, run_id)
         step = (await self._ledger.find(RunStep, owner, step_id)).value
         if step.run_id != run_id:
             raise not_found("run step", step_id)
-        return without_replay(step)
+        return shown_step(step, shows_search_content=shows_search_content)
 
-    async def list(self, owner: str, thread_id: str, run_id: str, query: PageQuery) -> Page[RunStep]:
+    async def list(
+        self, owner: str, thread_id: str, run_id: str, query: PageQuery, *, shows_search_content: bool = False
+    ) -> Page[RunStep]:
         """Operation ``listRunSteps``."""
         await self._ledger.find_in_thread(Run, owner, thread_id, run_id)
         page = await self._ledger.page(RunStep, run_id, query)
-        return evolve(page, data=tuple(map(without_replay, page.data)))
+        shown = (shown_step(step, shows_search_content=shows_search_content) for step in page.data)
+        return evolve(page, data=tuple(shown))

@@ -44,7 +44,15 @@ class Runs:
         """How many runs execute or are queued; those that wait for tool outputs do not count."""
         return self._executor.pending
 
-    async def create(self, owner: str, thread_id: str, body: Body, subscriber: Subscriber | None = None) -> Run:
+    async def create(
+        self,
+        owner: str,
+        thread_id: str,
+        body: Body,
+        subscriber: Subscriber | None = None,
+        *,
+        shows_search_content: bool = False,
+    ) -> Run:
         """Operation ``createRun``. Refused while another run is active, as the hosted API does."""
         async with self._ledger.lock(thread_id):
             thread = (await self._ledger.find(Thread, owner, thread_id)).value
@@ -55,7 +63,9 @@ class Runs:
             added = body.get("additional_messages") or ()
             await check_message_limit(self._ledger, thread_id, len(added), "additional_messages")
             messages = await in_slices(new_messages(added, thread_id, now))
-            run, state = new_run(body, thread, assistant, now, self._expires_after)
+            run, state = new_run(
+                body, thread, assistant, now, self._expires_after, shows_search_content=shows_search_content
+            )
             self._executor.refuse_unsupported(run, state)
             await self._ledger.commit(
                 [Record(owner, value) for value in (*messages, run, state)],

@@ -8,15 +8,16 @@ from aiohttp import web
 from openai_runs._wire.paths import RUN, RUNS
 from openai_runs.server.exchange import ENGINE, OWNER, page_response, read_body, run_response
 from openai_runs.server.sse_response import stream
-from openai_runs.server.validation import check_include, page_query
+from openai_runs.server.validation import page_query, shows_search_content
 
 
 async def create(request: web.Request) -> web.StreamResponse:
     """Operation ``createRun``."""
     thread_id = request.match_info["thread_id"]
-    check_include(request.query)
+    shows_content = shows_search_content(request.query)
     body = await read_body(request, "CreateRunRequest")
-    start = partial(request.app[ENGINE].runs.create, request[OWNER], thread_id, body)
+    runs = request.app[ENGINE].runs
+    start = partial(runs.create, request[OWNER], thread_id, body, shows_search_content=shows_content)
     return await stream(request, start) if body.get("stream") else run_response(request, await start())
 
 
