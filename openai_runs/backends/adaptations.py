@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from attrs import evolve, field, frozen
 
-from openai_runs.backends.conversation import Item, note_on_part
+from openai_runs.backends.conversation import Item, demanded_function, note_on_part
 from openai_runs.backends.hosted_tools import note_on_code
 from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.backends.replay import without_replay
@@ -26,7 +26,7 @@ from openai_runs.models.message import (
     TextContent,
 )
 from openai_runs.models.run_step import CodeInterpreterCall, RunStep, ToolCalls
-from openai_runs.models.tool import ToolResources
+from openai_runs.models.tool import FunctionTool, ToolResources
 
 Failure: TypeAlias = StreamError | TransportError | ResponseError | ProtocolError
 FAILURES: Final = (StreamError, TransportError, ResponseError, ProtocolError)
@@ -44,6 +44,9 @@ class Prompt:
     items: Sequence[Item] = field(converter=_as_tuple)  #: those of the request's items that the model sees
     asks_for_thoughts: bool = True  #: whether to ask for the model's thoughts, which later calls send again
 
+
+#: Starts the message for a call of another function than the one that must be called.
+IGNORED_CHOICE: Final = "the endpoint ignored tool_choice"
 
 #: Makes the prompt for the next attempt from the endpoint's reason; an equal one if there is nothing to change.
 _Change: TypeAlias = Callable[[Prompt, str], Prompt]
@@ -149,6 +152,16 @@ def _without_encryption(prompt: Prompt, _: str) -> Prompt:
     return evolve(prompt, asks_for_thoughts=False)
 
 
+def _with_demanded_function_only(prompt: Prompt, _: str) -> Prompt:
+    """Offer no other function than the one that must be called, to a server that ignores which one that is."""
+    request = prompt.request
+    name = demanded_function(request)
+    if name is None:
+        return prompt
+    tools = tuple(tool for tool in request.tools if not isinstance(tool, FunctionTool) or tool.function.name == name)
+    return evolve(prompt, request=evolve(request, tools=tools))
+
+
 def _alternating(prompt: Prompt, _: str) -> Prompt:
     """Join neighbouring messages of one role, as strict chat templates accept no two in a row."""
     joined: list[Item] = []
@@ -178,6 +191,12 @@ _ADAPTATIONS: Final[Sequence[Adaptation]] = (
         "code that has run is sent as a note",
         _without_containers,
         r"\bcontainer\b.*(expired|not found|not exist)|\bcntr_",
+    ),
+    Adaptation(
+        "no other function is offered than the one that must be called",
+        _with_demanded_function_only,
+        f"^{IGNORED_CHOICE}",
+        is_lasting=True,
     ),
     Adaptation("files that are gone are sent as notes", _without_files, r"\bfile"),
     Adaptation("images are sent as notes", _without_images, r"image|while downloading|multimodal|vision"),

@@ -24,7 +24,7 @@ from openai_runs.models.message import (
     TextContent,
 )
 from openai_runs.models.run_step import FunctionStepCall, RunStep
-from openai_runs.models.tool import Function, FunctionTool
+from openai_runs.models.tool import Function, FunctionTool, NamedToolChoice
 
 Item: TypeAlias = Message | RunStep
 
@@ -145,6 +145,12 @@ def functions_of(request: ModelRequest) -> list[Function]:
     applies to the first round only, is in the tool choice alone.
     """
     return [tool.function for tool in request.tools if isinstance(tool, FunctionTool)]
+
+
+def demanded_function(request: ModelRequest) -> str | None:
+    """The name of the function that must be called, if it is one in particular."""
+    choice = request.tool_choice
+    return choice.function.name if isinstance(choice, NamedToolChoice) and choice.function is not None else None
 
 
 def without_older_half(items: Sequence[Item]) -> Sequence[Item] | None:

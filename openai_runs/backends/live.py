@@ -18,11 +18,18 @@ from yarl import URL
 
 from openai_runs._http.retries import is_transient, server_delay
 from openai_runs._http.transport import ApiKey
-from openai_runs.backends.adaptations import FAILURES, Adaptation, Failure, Prompt, adapted
+from openai_runs.backends.adaptations import FAILURES, IGNORED_CHOICE, Adaptation, Failure, Prompt, adapted
 from openai_runs.backends.capabilities import Kind, unsupported
-from openai_runs.backends.conversation import within_tokens, without_none, without_older_half
+from openai_runs.backends.conversation import demanded_function, within_tokens, without_none, without_older_half
 from openai_runs.backends.endpoint import Endpoint, Reader
-from openai_runs.backends.model_backend import BackendEvent, Detached, ModelBackend, ModelRequest, Unsupported
+from openai_runs.backends.model_backend import (
+    BackendEvent,
+    Detached,
+    ModelBackend,
+    ModelRequest,
+    ToolCallChunk,
+    Unsupported,
+)
 from openai_runs.backends.stream_reading import StreamError, is_out_of_credit, is_too_long
 from openai_runs.errors import BackendError, ResponseError, TransportError, snippet
 
@@ -119,6 +126,8 @@ class LiveBackend(ModelBackend):
                 async with aclosing(self._call_model(policy.prompt)) as events:
                     try:
                         async for event in events:
+                            if not has_begun:
+                                _check_choice(event, request)
                             has_begun = has_begun or not isinstance(event, Detached)
                             yield event
                     except FAILURES as error:
@@ -163,6 +172,13 @@ class LiveBackend(ModelBackend):
 
     def _model_name(self, name: str) -> str:
         return self._models.get(name) or self._models.get("*") or name
+
+
+def _check_choice(event: BackendEvent, request: ModelRequest) -> None:
+    """Refuse an answer that begins with the call of another function than the one that must be called."""
+    name = demanded_function(request)
+    if isinstance(event, ToolCallChunk) and name is not None and event.name not in (None, name):
+        raise StreamError(f"{IGNORED_CHOICE}: it called {event.name}", "invalid_prompt", retryable=False)
 
 
 def _merged(body: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,7 +228,9 @@ class _RetryPolicy:
         if (change := adapted(self.prompt, error)) is not None:
             self.prompt, adaptation = change
             self.lasting |= {adaptation} if adaptation.is_lasting else set()
-            _logger.warning("run %s: the endpoint refused a part: %s", self.prompt.request.run_id, adaptation.name)
+            _logger.warning(
+                "run %s: the prompt is changed for the endpoint: %s", self.prompt.request.run_id, adaptation.name
+            )
             return 0.0
         if not _is_rate_limited(error):
             if self._retries_left <= 0 or not _is_transient(error):

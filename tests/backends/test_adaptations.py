@@ -6,9 +6,18 @@ import pytest
 
 from openai_runs.backends.hosted_tools import code_interpreter_call
 from openai_runs.models.message import Attachment
-from openai_runs.models.tool import CodeInterpreterResources, CodeInterpreterTool, ToolResources
-from tests.backends.live_calls import answer, ask, backend_at, failure
+from openai_runs.models.tool import (
+    CodeInterpreterResources,
+    CodeInterpreterTool,
+    Function,
+    FunctionName,
+    FunctionTool,
+    NamedToolChoice,
+    ToolResources,
+)
+from tests.backends.live_calls import answer, ask, backend_at, failure, whole
 from tests.backends.model_stub import ModelStub, refused, stream, texts
+from tests.backends.reading import together
 from tests.backends.requests import WEATHER, a_request, assistant, call, image_file, image_url, step, user
 from tests.backends.streams import event
 from tests.stub import Reply, reply
@@ -116,3 +125,23 @@ async def test_a_model_without_encrypted_thoughts() -> None:
         await ask(backend, request)
         await ask(backend, request)
     assert [body.get("include") for body in stub.bodies] == [["reasoning.encrypted_content"], None, None]
+
+
+async def test_a_server_that_ignores_which_function_must_be_called(kind: str) -> None:
+    """It is offered no other one, from then on at once; others get the same tools in each round."""
+    other = FunctionTool(function=Function(name="get_time"))
+    named = NamedToolChoice(type="function", function=FunctionName(name="get_weather"))
+    stub = ModelStub(stream(whole(kind, "", [("get_time", "{}")])))
+    request = a_request(tools=(other, WEATHER), tool_choice=named)
+    async with stub, backend_at(stub, kind) as backend:
+        for _ in range(2):
+            assert [name for name, _ in together(await ask(backend, request)).functions] == ["get_weather"]
+        await ask(backend, a_request(tools=(other, WEATHER)))
+    assert [len(body["tools"]) for body in stub.bodies] == [2, 1, 1, 2]
+
+
+async def test_a_server_that_calls_what_it_was_not_offered(kind: str) -> None:
+    named = NamedToolChoice(type="function", function=FunctionName(name="get_weather"))
+    stub = ModelStub(stream(whole(kind, "", [("get_time", "{}")])))
+    error = await failure(stub, kind, a_request(tools=(WEATHER,), tool_choice=named))
+    assert error.message == "the endpoint ignored tool_choice: it called get_time"
