@@ -199,7 +199,7 @@ _ADAPTATIONS: Final[Sequence[Adaptation]] = (
         is_lasting=True,
     ),
     Adaptation("files that are gone are sent as notes", _without_files, r"\bfile"),
-    Adaptation("images are sent as notes", _without_images, r"image|while downloading|multimodal|vision"),
+    Adaptation("images are sent as notes", _without_images, r"image|while downloading|multimodal|\bvision\b"),
     Adaptation("consecutive messages of one role are joined", _alternating, r"\balternat", is_lasting=True),
 )
 

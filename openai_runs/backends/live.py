@@ -30,7 +30,7 @@ from openai_runs.backends.model_backend import (
     ToolCallChunk,
     Unsupported,
 )
-from openai_runs.backends.stream_reading import StreamError, is_out_of_credit, is_too_long
+from openai_runs.backends.stream_reading import CutError, StreamError, is_out_of_credit, is_too_long
 from openai_runs.errors import BackendError, ResponseError, TransportError, snippet
 
 _logger = logging.getLogger("openai_runs.backends.model_backend")
@@ -219,6 +219,9 @@ class _RetryPolicy:
     def _delay(self, error: Exception) -> bool | float:
         if not isinstance(error, FAILURES):
             return False
+        if isinstance(error, StreamError) and not isinstance(error, CutError):
+            # The response itself has failed: there is nothing to resume.
+            self.prompt = evolve(self.prompt, request=evolve(self.prompt.request, handle=None))
         if is_prompt_too_long(error):
             shorter = without_older_half(self.prompt.items) if self.prompt.request.may_shorten else None
             if shorter is None:

@@ -98,7 +98,7 @@ class Replay:
     """What the endpoint wants back with this round's tool calls, such as the model's thoughts.
 
     It comes before the `HostedToolCall` that it belongs to, or before `Finished` if it belongs to function calls. The
-    engine keeps it in the round's step, and does not show it to clients. See `openai_runs.backends.replay`.
+    engine keeps it in the round's step, and does not show it to clients. See ``replay.py``.
     """
 
     source: str  #: who gets it back: an endpoint and a model

@@ -191,6 +191,14 @@ async def test_one_that_is_gone_is_made_again(background: bool) -> None:
     assert targets(stub)[1] == "POST /responses"
 
 
+async def test_one_that_has_failed_meanwhile_is_made_again() -> None:
+    """Before its first word; to resume it again would show the same failure."""
+    stub = ModelStub(stream([*QUEUED, told_as_error("server_error", "Oops.")]), stream(WHOLE))
+    found, handles = await answer(stub, a_request(handle="resp_1"))
+    assert (found, handles) == (ANSWER, ["resp_1"] * 2)
+    assert targets(stub) == ["GET /responses/resp_1?stream=true", "POST /responses"]
+
+
 async def test_one_that_vanishes_meanwhile_fails_the_run() -> None:
     """After the first events, a response that the endpoint has lost is an error, and not repeated."""
     with pytest.raises(BackendError, match="404"):
