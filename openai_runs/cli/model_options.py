@@ -105,7 +105,7 @@ def make_backend(
             return ResponsesBackend(url, key, background=background, **options)
         return ChatCompletionsBackend(url, key, max_tokens_field=max_tokens.value, **options)
     except (ImportError, ValueError) as error:
-        text = str(error).replace("base_url", "--model-url")
+        text = str(error).replace("base_url", "--model-url").replace("default_headers", "--header")
         if url is not None and "://" not in url:
             text += f"; did you mean http://{url.removesuffix('/v1')}/v1?"
         raise typer.BadParameter(text) from None

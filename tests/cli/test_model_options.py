@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
         (["--body", "{}"], "--body is only for"),
         (["--backend", "chat", "--model-url", "http://x", "--header", "a"], "--header needs NAME=VALUE"),
         (["--backend", "chat", "--model-url", "http://x", "--query", "=b"], "--query needs NAME=VALUE"),
-        (["--backend", "chat", "--model-url", "http://x", "--header", "a b=c"], "header"),
+        (["--backend", "chat", "--model-url", "http://x", "--header", "a b=c"], "--header must have names"),
         (["--backend", "chat", "--model-url", "http://x", "--body", "{"], "--body needs a JSON object"),
         (["--backend", "chat", "--model-url", "http://x", "--body", "[1]"], "--body needs a JSON object"),
     ],
