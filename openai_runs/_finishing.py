@@ -6,6 +6,7 @@ An anyio shield is not enough: it holds off the cancellation of scopes, but not 
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import anyio
@@ -19,8 +20,8 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
     The caller waits for the end in any case, so locks that it holds cover the work.
 
     Raises:
-        asyncio.CancelledError: The caller's task was cancelled; the work has ended. Whatever must follow from the work
-            belongs into it.
+        asyncio.CancelledError: The caller was cancelled; the work has ended. Whatever must follow from the work belongs
+            into it.
     """
     task = asyncio.create_task(work)
     try:
@@ -34,12 +35,23 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
 
 async def wait_until_done(task: "asyncio.Task[Any]") -> None:
     """Wait until a task has ended, even if the waiting task is cancelled; that is raised afterwards."""
-    cancelled = None
-    with anyio.CancelScope(shield=True):
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as error:  # from `Task.cancel`, which no shield holds off
-                cancelled = error
-    if cancelled is not None:
-        raise cancelled
+    try:
+        await _ended(task)
+    except asyncio.CancelledError:
+        with anyio.CancelScope(shield=True):  # a cancelled scope would cancel each wait again, at once
+            while not task.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([task])
+        raise
+
+
+def _ended(task: "asyncio.Task[Any]") -> "asyncio.Future[None]":
+    """A future of its own: cancelling the wait for it does not cancel the task."""
+    ended = asyncio.get_running_loop().create_future()
+
+    def end(_: object) -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    task.add_done_callback(end)
+    return ended

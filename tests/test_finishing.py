@@ -84,17 +84,20 @@ async def test_an_error_is_not_lost():
 
 
 async def test_a_cancelled_scope():
-    """The cancellation of a scope waits as well, and comes at the caller's next checkpoint."""
-    work = Work()
-    with anyio.CancelScope() as scope:
-        async with anyio.create_task_group() as tasks:
+    """The cancellation of a scope waits as well."""
+    work, scope = Work(), anyio.CancelScope()
 
-            async def cancel():
-                await work.begun.wait()
-                scope.cancel()
-                work.go_on.set()
+    async def call() -> None:
+        with scope:
+            await finish(work.do())
 
-            tasks.start_soon(cancel)
-            assert await finish(work.do()) == "done"
-            await anyio.sleep_forever()
+    caller = asyncio.create_task(call())
+    await work.begun.wait()
+    scope.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not caller.done()
+    work.go_on.set()
+    await caller
     assert scope.cancelled_caught
+    assert work.ended

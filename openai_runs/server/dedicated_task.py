@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
+import anyio
+
 from openai_runs._finishing import wait_until_done
 
 T = TypeVar("T")
@@ -44,5 +46,6 @@ async def in_dedicated_task(manager: AbstractAsyncContextManager[T]) -> AsyncGen
         exiting.set()
         if not entered.done():
             task.cancel()
-        await wait_until_done(task)
+        with anyio.CancelScope(shield=True):  # once it has ended, there is nothing left that a scope could cancel
+            await wait_until_done(task)
     task.result()

@@ -193,7 +193,7 @@ def _rows(members: str, index: str = "") -> str:
 
 
 ROWS_OF_HISTORY: Final = _rows("history = :thread_id")
-ROWS_OF_KINDS: Final = _rows("+kind IN (SELECT value FROM json_each(:kinds))")
+ROWS_OF_KINDS: Final = _rows("instr(:kinds, '\"' || kind || '\"')")  # in a JSON array
 ROWS_UNFINISHED: Final = _rows("kind = 'run_state'", "INDEXED BY run_states")
 
 #: Reads only the index, so that a damaged object does not prevent reading the others.
