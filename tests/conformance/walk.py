@@ -65,6 +65,12 @@ async def document(url: str) -> dict[str, Any]:
                     parameter["schema"] = {"type": "string", "enum": [ids[parameter["name"]], "other/one"]}
                 if parameter["name"] == "limit":
                     parameter["schema"] |= {"minimum": 1, "maximum": 100}
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            body = operation.get("requestBody") if isinstance(operation, dict) else None
+            if body is not None and not body.get("required"):  # then `null` counts as none, which the document lacks
+                content = body["content"]["application/json"]
+                content["schema"] = {"anyOf": [content["schema"], {"type": "null"}]}
     for schema in ("CreateRunRequest", "CreateThreadAndRunRequest"):
         properties = described["components"]["schemas"][schema]["properties"]
         properties["assistant_id"] = {"type": "string", "enum": [assistant["id"]]}
