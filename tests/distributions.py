@@ -14,7 +14,7 @@ PACKAGE = [
     "openai_runs/py.typed",
     "openai_runs/server/assistants-v2.json",
     "openai_runs/server/LICENSE-openai-openapi.txt",
-    "openai_runs/engine/backends/chatml_with_tools.jinja",
+    "openai_runs/backends/chatml_with_tools.jinja",
 ]
 BESIDES = ["LICENSE", "README.md", "pyproject.toml", "noxfile.py", "tests/conftest.py", "docs/changelog.md"]
 
