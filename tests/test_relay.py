@@ -1,5 +1,6 @@
 """Events relayed to a browser: what it receives, when, and what happens when it disconnects."""
 
+import inspect
 import json
 import logging
 from contextlib import asynccontextmanager
@@ -205,6 +206,12 @@ async def test_signs_of_life(anyio_backend):
         assert set(browser.got) == {b": keep-alive\n"}
         go.set()
     assert browser.events == [("message", "x"), DONE]
+
+
+@pytest.mark.parametrize("function", [relay, relay_to])
+def test_signs_of_life_are_as_often_as_said(function):
+    """A proxy between may close what is silent for 30 seconds, and a browser that is gone is noticed as soon."""
+    assert inspect.signature(function).parameters["heartbeat"].default == 15.0
 
 
 async def test_signs_of_life_among_events(anyio_backend):

@@ -85,8 +85,8 @@ def serve(
         float, typer.Option(min=1, help="Seconds until a run expires, waiting for tools included.")
     ] = (600.0),
     max_active_runs: Annotated[
-        int, typer.Option(min=1, help="How many runs execute at once; the others are queued.")
-    ] = 128,
+        int | None, typer.Option(min=1, help="How many runs execute at once; the others are queued. Unset: 100.")
+    ] = None,
     owner_share: Annotated[
         int | None,
         typer.Option(min=1, help="How many of them one owner may have while another one waits. Unset: half of them."),
@@ -156,10 +156,11 @@ async def _serve(
     port: int,
     keys: dict[str, str] | None,
     expires_after: float,
-    max_active_runs: int,
+    max_active_runs: int | None,
     owner_share: int | None,
     access_log: bool,
 ) -> None:
+    from openai_runs.engine.engine import MAX_ACTIVE_RUNS
     from openai_runs.server import LocalServer
     from openai_runs.stores.sqlite import SQLiteStore
 
@@ -170,7 +171,7 @@ async def _serve(
         port=port,
         keys=keys,
         expires_after=expires_after,
-        max_active_runs=max_active_runs,
+        max_active_runs=max_active_runs or MAX_ACTIVE_RUNS,
         owner_share=owner_share,
         log_access=access_log,
     )

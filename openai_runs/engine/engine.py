@@ -20,6 +20,9 @@ from openai_runs.engine.resources.runs import Runs
 from openai_runs.engine.resources.threads import Threads
 from openai_runs.stores.store import Store
 
+#: How many runs execute at once, unless told otherwise.
+MAX_ACTIVE_RUNS: Final = 100
+
 _MAX_EXPIRES_AFTER: Final = 100 * 365 * 24 * 3600  # seconds; `datetime` ends with the year 9999
 
 
@@ -60,7 +63,7 @@ class Engine(anyio.AsyncContextManagerMixin):
         backend: ModelBackend,
         clock: Clock | None = None,
         expires_after: float = 600.0,
-        max_active_runs: int = 100,
+        max_active_runs: int = MAX_ACTIVE_RUNS,
         owner_share: int | None = None,
     ) -> None:
         """Create the engine; nothing is started yet.

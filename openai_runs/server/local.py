@@ -13,6 +13,7 @@ from openai_runs.backends import ScriptedBackend
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine import Engine
 from openai_runs.engine.clock import Clock
+from openai_runs.engine.engine import MAX_ACTIVE_RUNS
 from openai_runs.server import access_log
 from openai_runs.server.app import create_app
 from openai_runs.server.dedicated_task import in_dedicated_task
@@ -46,7 +47,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         port: int = 0,
         keys: Mapping[str, str] | None = None,
         expires_after: float = 600.0,
-        max_active_runs: int = 100,
+        max_active_runs: int = MAX_ACTIVE_RUNS,
         owner_share: int | None = None,
         clock: Clock | None = None,
         poll_hint: PollHint | None = None,

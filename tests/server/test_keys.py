@@ -1,5 +1,7 @@
 """Bearer keys: which owner a header stands for, and how a file of keys is read."""
 
+import hmac
+
 import pytest
 
 from openai_runs.engine import ApiError
@@ -67,6 +69,30 @@ def test_keys_are_not_shown():
     """The `repr` has no key, so no log can have one."""
     assert repr(KEYS) == "<3 keys>"
     assert "alice" not in str(vars(KEYS)["_salt"])
+
+
+@pytest.mark.parametrize("key", ["sk-alice", "sk-alice-2", "sk-böb", "sk-nobody"])
+def test_every_key_is_compared_in_constant_time(key, monkeypatch):
+    """How long a refusal takes tells nothing: not how much of a key was right, nor which key came near."""
+    compared = []
+
+    def compare(known, digest):
+        compared.append(known)
+        return known == digest
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    try:
+        KEYS.owner(f"Bearer {key}")
+    except ApiError:
+        assert key == "sk-nobody"
+    assert compared == [digest for digest, _ in KEYS._owners]
+
+
+def test_digests_are_salted():
+    """What one process keeps of a key says nothing about another's: no table of digests can be prepared."""
+    (first, _), (second, _) = (Keys({"sk-alice": "alice"})._owners[0] for _ in range(2))
+    assert first != second
+    assert b"sk-alice" not in first + second
 
 
 def test_a_file_of_keys():

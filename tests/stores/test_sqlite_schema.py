@@ -19,6 +19,7 @@ from openai_runs.errors import StoreFileError
 from openai_runs.models.message import Message
 from openai_runs.models.thread import Thread
 from openai_runs.stores import sqlite_schema as schema
+from openai_runs.stores.records import Delete
 from openai_runs.stores.sqlite import SQLiteStore
 from tests.stores.objects import message, thread
 
@@ -72,6 +73,35 @@ async def test_a_file_that_is_there_keeps_its_mode(path: Path):
     path.chmod(0o640)
     async with SQLiteStore(path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+async def test_commits_survive_a_power_cut(path: Path):
+    """Each commit is synchronised with the disk: in WAL mode, only ``synchronous = FULL`` does so at every commit."""
+    path.touch()
+    db, _ = await schema.prepare(path)
+    try:
+        settings = {
+            name: [value async for (value,) in await db.execute(f"PRAGMA {name}")]
+            for name in ("journal_mode", "synchronous", "secure_delete")
+        }
+    finally:
+        await db.close()
+    assert settings == {"journal_mode": ["wal"], "synchronous": [2], "secure_delete": [1]}
+
+
+async def test_what_is_deleted_is_overwritten(path: Path):
+    """The text of a deleted message is not in the file any more; that of the others is."""
+    kept, deleted = "kept for later " * 40, "a secret to forget " * 40
+    async with SQLiteStore(path) as store:
+        await store.commit([thread("thread_1")])
+        await store.commit([message("msg_1", "thread_1", text=kept), message("msg_2", "thread_1", text=deleted)])
+    assert b"a secret to forget" in path.read_bytes()
+    async with SQLiteStore(path) as store:
+        await store.commit([Delete(Message, "msg_2")])
+    left = path.read_bytes()
+    assert b"kept for later" in left
+    assert b"secret" not in left
+    assert b"to forget" not in left
 
 
 async def test_the_journal_does_not_grow_for_ever(path: Path):

@@ -10,7 +10,7 @@ from openai_runs import load
 from openai_runs.models.run import Run
 from openai_runs.models.tool import ToolOutput
 from openai_runs.toolbox import Toolbox
-from openai_runs.toolbox.memory import settle
+from openai_runs.toolbox.memory import Memory, settle
 from tests.samples import EXAMPLES
 
 pytestmark = pytest.mark.anyio
@@ -48,6 +48,18 @@ async def submit(toolbox: Toolbox, run: Run) -> str:
     outputs = await toolbox.answer(run.pending_tool_calls)
     settle(outputs)
     return outputs[0].output
+
+
+def test_how_many_calls_are_remembered():
+    """All calls that wait at one time fit in: only beyond 4096 is the oldest forgotten, so none is made twice."""
+    memory = Memory()
+    (call,) = snapshot().pending_tool_calls
+    for number in range(4096):
+        memory.remember((None, str(number), "count", "{}"), str(number))
+    assert memory.recall((None, "0", "count", "{}"), call) == "0"
+    memory.remember((None, "one more", "count", "{}"), "")
+    assert memory.recall((None, "0", "count", "{}"), call) is None
+    assert len(memory) == 4096
 
 
 async def test_a_round_that_is_not_accepted_yet(toolbox: Toolbox) -> None:
