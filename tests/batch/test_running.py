@@ -740,8 +740,19 @@ class TestLeaving:
         assert full.run.metadata == pairs
         assert {name: value for name, value in roomy.run.metadata.items() if name != MARKER} == {"a": "b"}
 
-    async def test_results_in_hand(self, session: Session, assistant_id: str) -> None:
+    async def test_results_in_hand(self, session: Session, assistant_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Results that were ready and not read are in `left`."""
+        ready, all_ready, run_job = 0, anyio.Event(), Batch._run
+
+        async def run(batch: Batch, started: BatchResult) -> BatchResult:
+            nonlocal ready
+            result = await run_job(batch, started)
+            ready += 1
+            if ready == len(jobs):
+                all_ready.set()
+            return result
+
+        monkeypatch.setattr(Batch, "_run", run)
         jobs: list[Any] = [
             {"assistant_id": assistant_id},
             {"assistant_id": "asst_none"},
@@ -749,8 +760,8 @@ class TestLeaving:
         ]
         async with run_batch(session, jobs, workers=3, polling=QUICK) as batch:
             first = await anext(batch)
-            while not all(begun.ok or begun.error for begun in batch.left):  # noqa: ASYNC110  # there is no event
-                await anyio.sleep(0.001)
+            await all_ready.wait()
+            assert all(begun.ok or begun.error for begun in batch.left)
         left = sorted(batch.left, key=lambda begun: begun.index)
         assert {first.index, *(begun.index for begun in left)} == {0, 1, 2}
         assert [begun.ok for begun in left] == [begun.index != 1 for begun in left]

@@ -1,4 +1,4 @@
-"""`supervise`, alone and in the engine: a failure of one run ends that run only."""
+"""Whatever a backend does: a failure of one run ends that run only."""
 
 import asyncio
 
@@ -6,7 +6,6 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from openai_runs._supervision import supervise
 from openai_runs.backends.model_backend import (
     AnnotationAdded,
     Detached,
@@ -109,44 +108,3 @@ async def test_whatever_a_backend_raises_or_yields(odd, caplog):
         await w.until("run.completed", await w.again(run))
         await w.until("run.completed", await w.start())
         assert w.engine.runs.pending == 0
-
-
-# What `supervise` raises
-
-
-@pytest.mark.parametrize(
-    "error",
-    [KeyboardInterrupt(), SystemExit(3), BaseExceptionGroup("both", [KeyError(0), KeyboardInterrupt()])],
-    ids=repr,
-)
-async def test_the_process_s_own(error):
-    """Exceptions that end the process are raised."""
-
-    async def work():
-        raise error
-
-    with pytest.raises(type(error)):
-        await supervise(pytest.fail, work)
-
-
-async def test_cancellation_by_a_scope_gets_out():
-    """The cancellation of an enclosing scope is no failure of the work."""
-    with anyio.CancelScope() as scope:
-        scope.cancel()
-        await supervise(pytest.fail, anyio.sleep_forever)
-        pytest.fail("not cancelled")
-    assert scope.cancelled_caught
-
-
-def test_a_coroutine_that_is_closed():
-    """Closing the coroutine outside of a loop, as the garbage collector does, is no failure either."""
-
-    async def work():
-        await asyncio.Event().wait()
-
-    async def begin():
-        steps = supervise(pytest.fail, work)
-        steps.send(None)
-        return steps
-
-    asyncio.run(begin()).close()

@@ -1,0 +1,41 @@
+"""The tests mirror the package: whoever changes ``a/b.py`` finds its test at ``tests/a/test_b.py``."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+#: Modules of declarations, which have nothing to run by themselves; a folder stands for all in it.
+DECLARATIONS = {
+    "backends/model_backend.py",  # the protocol: `test_stories.py` holds each backend against it
+    "cli/endpoint_option.py",
+    "engine/api_events.py",
+    "engine/errors.py",
+    "events.py",
+    "models/",  # `test_schema.py` and `tests/test_coverage_of_api.py` hold them against the API's document
+    "stores/records.py",
+}
+#: Whose test has the name of what it is about, because it takes several files.
+SEVERAL = {
+    "following/event_stream.py": ["following/test_streaming.py", "following/test_stream_lifetimes.py"],
+    "following/run_requests.py": ["services/test_never_twice.py", "following/test_follower.py"],
+    "_http/redaction.py": ["_http/test_transport.py"],
+}
+
+
+def modules():
+    package = ROOT / "openai_runs"
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package).as_posix()
+        if path.name != "__init__.py" and not any(name.startswith(declared) for declared in DECLARATIONS):
+            yield name
+
+
+@pytest.mark.parametrize("module", list(modules()))
+def test_a_module_with_logic_has_a_test_file(module: str):
+    """A leading underscore is left out of the test's name."""
+    path = Path(module)
+    own = (path.parent / f"test_{path.stem.strip('_')}.py").as_posix()
+    for test in SEVERAL.get(module, [own]):
+        assert (ROOT / "tests" / test).is_file()
