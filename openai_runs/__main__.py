@@ -2,7 +2,8 @@
 
 import sys
 
-from openai_runs._extras import MissingExtraError, needs
+from openai_runs._extras import needs
+from openai_runs.errors import MissingExtraError
 
 
 def main() -> None:

@@ -3,9 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
-
-class MissingExtraError(ModuleNotFoundError):
-    """A package is not installed that comes with an extra; the message says what to do."""
+from openai_runs.errors import MissingExtraError
 
 
 @contextmanager

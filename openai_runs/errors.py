@@ -1,6 +1,7 @@
-"""Every error that this library defines, as one tree; each branch stands for who has to act.
+"""Every error that programs have to expect of this library, as one tree; each branch stands for who has to act.
 
-Misuse, such as a closed session or minus one workers, is a plain ``RuntimeError``, ``TypeError`` or ``ValueError``.
+Misuse, such as a closed session or minus one workers, is a plain ``RuntimeError``, ``TypeError`` or ``ValueError``. The
+engine's refusal of a request, of which the server makes a response, is `openai_runs.engine.ApiError`, in the same tree.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ __all__ = [
     "BadRequestError",
     "ConflictError",
     "HistoryTooLargeError",
+    "MissingExtraError",
     "NotFoundError",
     "OpenAIRunsError",
     "PermissionDeniedError",
@@ -300,6 +302,10 @@ class UnknownCursorError(StoreError, LookupError):
     def __init__(self, param: str) -> None:
         super().__init__(f"there is no object to start {param!r} in the list")
         self.param = param
+
+
+class MissingExtraError(OpenAIRunsError, ModuleNotFoundError):
+    """A package is not installed that comes with an extra. For whoever installs; the message says what to do."""
 
 
 def run_error(run: "Run") -> RunError:

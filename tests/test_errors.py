@@ -11,6 +11,7 @@ from openai_runs.errors import (
     BackendError,
     BadRequestError,
     ConflictError,
+    MissingExtraError,
     NotFoundError,
     OpenAIRunsError,
     PermissionDeniedError,
@@ -47,11 +48,21 @@ def test_all_are_ours():
     """One `except` catches all errors of this library, and each branch stands for who has to act."""
     classes = [getattr(errors, name) for name in errors.__all__]
     assert all(issubclass(cls, OpenAIRunsError) for cls in classes)
-    branches = {TransportError, ResponseError, ProtocolError, RunError, ToolError, BackendError, StoreError}
-    assert {cls for cls in classes if cls.__base__ is OpenAIRunsError} == branches
+    branches = {
+        TransportError,
+        ResponseError,
+        ProtocolError,
+        RunError,
+        ToolError,
+        BackendError,
+        StoreError,
+        MissingExtraError,
+    }
+    assert {cls for cls in classes if cls.__bases__[0] is OpenAIRunsError} == branches
     assert issubclass(UnsupportedEndpointError, NotFoundError)
     assert issubclass(RunDeadlineError, TimeoutError)
     assert issubclass(RunStuckError, TimeoutError)
+    assert issubclass(MissingExtraError, ModuleNotFoundError)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ import openai_runs.server
 """)
     missing = [SENTENCE.format(package) for package in ("jsonschema_rs", "jsonschema_rs", "aiosqlite")]
     assert run.stdout.splitlines() == missing
-    assert run.stderr.splitlines()[-1] == f"openai_runs._extras.MissingExtraError: {missing[0]}"
+    assert run.stderr.splitlines()[-1] == f"openai_runs.errors.MissingExtraError: {missing[0]}"
 
 
 @pytest.mark.parametrize("missing", ["typer", "jsonschema_rs"])
