@@ -12,7 +12,7 @@ from attrs import define, field
 
 from openai_runs.errors import OpenAIRunsError, ProtocolError, ResponseError, TransportError
 
-_logger = logging.getLogger("openai_runs.retries")
+_logger = logging.getLogger("openai_runs.http")
 # stamina logs a warning for each retry. Where logging is not configured, Python would print a bare
 # "stamina.retry_scheduled", which says neither what is repeated nor why. The null handler prevents that; our own record
 # says both.

@@ -199,7 +199,7 @@ class ChatStream:
         function = mapping(part.get("function"), "a function")
         id, name = text(part.get("id"), "an ID"), text(function.get("name"), "a name")
         arguments = function.get("arguments")
-        if isinstance(arguments, dict):  # text in the API; some servers send it parse_event
+        if isinstance(arguments, dict):  # text in the API; some servers send it parsed
             arguments = _wire.encode(arguments).decode()
         call = self._find_call(part.get("index"), id, name)
         if isinstance(signature := part.get(_SIGNATURE), dict):

@@ -33,7 +33,7 @@ from openai_runs.backends.model_backend import (
 from openai_runs.backends.stream_reading import CutError, StreamError, is_out_of_credit, is_too_long
 from openai_runs.errors import BackendError, ResponseError, TransportError, snippet
 
-_logger = logging.getLogger("openai_runs.backends.model_backend")
+_logger = logging.getLogger("openai_runs.backends")
 
 _LONGEST_CACHE_KEY: Final = 64  # characters
 _FIRST_WAIT: Final = 0.5  # seconds before the first retry; each further wait is twice as long

@@ -19,7 +19,7 @@ from openai_runs.backends.stream_reading import CutError
 from openai_runs.errors import NotFoundError, ResponseError, TransportError
 from openai_runs.models.tool import JsonObjectFormat, JsonSchemaFormat
 
-_logger = logging.getLogger("openai_runs.backends.model_backend")
+_logger = logging.getLogger("openai_runs.backends")
 
 _MIN_OUTPUT_TOKENS: Final = 16  # the API refuses a lower limit
 

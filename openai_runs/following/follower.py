@@ -40,7 +40,7 @@ from openai_runs.models.tool import ToolOutput
 from openai_runs.toolbox import Toolbox
 from openai_runs.toolbox.memory import settle
 
-_logger = logging.getLogger("openai_runs.runs")
+_logger = logging.getLogger("openai_runs.following")
 T = TypeVar("T")
 
 #: Seconds that cancelling the run may take when following stops early; after a deadline, with the last look at the run.

@@ -19,7 +19,7 @@ from openai_runs.models.delta import MessageChanges, MessageDelta, RunStepDelta,
 from openai_runs.models.message import Message, MessageStatus, TextContent
 from openai_runs.models.run_step import RunStep, RunStepStatus
 
-_logger = logging.getLogger("openai_runs.runs")
+_logger = logging.getLogger("openai_runs.following")
 
 ModelT = TypeVar("ModelT")
 _Json = dict[str, Any]

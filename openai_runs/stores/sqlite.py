@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=Stored)
 
-_logger = logging.getLogger("openai_runs.engine")
+_logger = logging.getLogger("openai_runs.stores")
 
 _CHUNK: Final = 200  # objects per read: decoding them takes a few milliseconds
 _CHUNK_BYTES: Final = 2**20  # bytes per read, likewise

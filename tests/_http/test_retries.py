@@ -102,7 +102,7 @@ class TestRepeatable:
         """A retry is logged by us; stamina's warning is not printed where logging is not configured."""
         caplog.set_level(logging.INFO, "openai_runs")
         await Server(REFUSED, "done").request(repeatable=True)
-        assert [r.getMessage() for r in caplog.records if r.name == "openai_runs.retries"] == [
+        assert [r.getMessage() for r in caplog.records if r.name == "openai_runs.http"] == [
             "repeating a request that failed: refused"
         ]
         assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("stamina").handlers)

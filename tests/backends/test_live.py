@@ -110,7 +110,7 @@ async def test_but_not_for_ever(kind: str) -> None:
 
 async def test_a_429_delays_the_run_and_does_not_fail_it(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     """Rate limits are waited for, however often and long, as the run has time."""
-    caplog.set_level("INFO", "openai_runs.backends.model_backend")
+    caplog.set_level("INFO", "openai_runs.backends")
     stub = ModelStub(*[limited()] * 10, limited("300"))
     assert (await answer(stub, kind, a_request(seconds_left=600.0), max_retries=0)).reason == "stop"
     assert len(stub.requests) == 12

@@ -192,7 +192,7 @@ class TestCancelling:
         """If the run cannot be found, a warning says so, and the original error is raised."""
         monkeypatch.setattr("openai_runs.following.follower._CANCEL_TIMEOUT", 0.1)
         full = {str(number): "" for number in range(16)}
-        with pytest.raises(LookupError), caplog.at_level(logging.WARNING, "openai_runs.runs"):
+        with pytest.raises(LookupError), caplog.at_level(logging.WARNING, "openai_runs.following"):
             async with streaming(goes_on(), on_exit="cancel", metadata=full):
                 raise LookupError
         assert "the run on thread_1 could not be cancelled" in caplog.text

@@ -211,7 +211,7 @@ class TestSnapshotsOfMessages:
         """If the texts differ, the snapshot wins, but no further delta is reported; a warning says so."""
         transcript.add_message_delta(delta(text("Good-bye")))
         done = message("Hello", status="completed")
-        with caplog.at_level(logging.WARNING, "openai_runs.runs"):
+        with caplog.at_level(logging.WARNING, "openai_runs.following"):
             assert len(transcript.change_message(done, "thread.message.completed")) == 1
         assert "differs from that of its deltas" in caplog.text
         assert transcript.messages == (done,)

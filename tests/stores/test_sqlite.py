@@ -435,7 +435,7 @@ class FileSizeLimit:
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits on processes")
 async def test_the_file_cannot_grow(path: Path, caplog: pytest.LogCaptureFixture):
     """While the system refuses to write, commits are refused; afterwards they work. Each is logged once."""
-    with caplog.at_level(logging.WARNING, "openai_runs.engine"):
+    with caplog.at_level(logging.WARNING, "openai_runs.stores"):
         async with SQLiteStore(path, cache_size=0) as store:
             await refuses_and_recovers(store, FileSizeLimit(2**20), "not available: disk I/O error")
     assert [record.getMessage().partition("> ")[2] for record in caplog.records] == [
