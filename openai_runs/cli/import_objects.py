@@ -44,5 +44,7 @@ async def _import(files: list[Path], path: Path, owner: str) -> None:
         errors.print(f"[red]{escape(problem)}[/]")
     console.print(f"added: {', '.join(f'{count} {what}' for what, count in report.added.items())}")
     console.print(f"there already: {report.already_present}; unfinished runs, now expired: {report.ended}")
+    if report.created_threads:
+        console.print(f"threads that were not in the files, made for the objects in them: {report.created_threads}")
     if report.problems:
         raise typer.Exit(1)

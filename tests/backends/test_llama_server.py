@@ -26,13 +26,13 @@ def is_alive(pid: int) -> bool:
 
 
 async def test_a_server_lives_as_long_as_its_block(packages: Path) -> None:
-    server = LlamaServer(context=4096)
+    server = LlamaServer()
     with pytest.raises(RuntimeError, match="not running"):
         _ = server.url
     async with server:
         assert server.url == "http://127.0.0.1:1/v1"
         pid, context, template = seen(packages)
-        assert (context, template[:2]) == ("4096", "{#")  # its own template passes over tools
+        assert (context, template[:2]) == ("8192", "{#")  # its own template passes over tools
         assert is_alive(int(pid))
     assert not is_alive(int(pid))
     with pytest.raises(RuntimeError, match="not running"):

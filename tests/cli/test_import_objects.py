@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.cli.commands import run
 from tests.cli.saved import THREAD
+from tests.samples import EXAMPLES
 
 
 def test_import(tmp_path: Path):
@@ -15,7 +16,17 @@ def test_import(tmp_path: Path):
     assert "saved.jsonl:2" in output
     assert "1 thread," in output
     saved.write_text(json.dumps(THREAD))
-    assert "there already: 1" in run("import", saved, "--store", store)
+    output = run("import", saved, "--store", store)
+    assert "there already: 1" in output
+    assert "not in the files" not in output
+
+
+def test_a_thread_that_is_not_in_the_files(tmp_path: Path):
+    """It is made, so that its objects can be reached, and the output says so: it lacks its metadata."""
+    saved, store = tmp_path / "saved.jsonl", tmp_path / "runs.db"
+    saved.write_text((EXAMPLES / "objects/MessageObject.json").read_text().replace("\n", ""))
+    output = run("import", saved, "--store", store)
+    assert "threads that were not in the files, made for the objects in them: 1" in " ".join(output.split())
 
 
 def test_a_file_that_is_missing(tmp_path: Path):
