@@ -5,7 +5,8 @@ from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2026.10.20"  # finds a Python behind pyenv's shims, and passes over a shim of none
+# This version finds a Python behind pyenv's shims, and skips a shim that has no Python behind it.
+nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 nox.options.reuse_venv = "yes"

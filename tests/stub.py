@@ -170,7 +170,7 @@ class Stub(AsyncContextManagerMixin):
             return error(418, f"unexpected: {request.method} {request.target}")
         answer = self._replies[0]
         if isinstance(answer, Reply):
-            return self._replies.pop(0)  # type: ignore[return-value]
+            return self._replies.pop(0)  # type: ignore[return-value]  # mypy narrows the name, not the list's item
         return answer(request)
 
     async def _count(self, change: int) -> None:

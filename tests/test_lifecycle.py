@@ -115,7 +115,7 @@ class TestObserve:
         """Missing statuses between two polls is no reason for a warning."""
         logger, records = logging.getLogger("openai_runs.lifecycle"), []
         handler = logging.Handler()
-        handler.emit = records.append  # type: ignore[method-assign]
+        handler.emit = records.append  # type: ignore[method-assign]  # the shortest handler
         logger.addHandler(handler)
         try:
             observed(*map(seen, walk))

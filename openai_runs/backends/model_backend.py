@@ -32,9 +32,8 @@ class ModelRequest:
     parallel_tool_calls: bool
     response_format: ResponseFormat
     tool_resources: ToolResources | None  #: those of the run, the thread and the assistant
-    temperature: (
-        float | None
-    )  #: ``None`` if neither run nor assistant sets it, though the run then shows the API's default
+    #: ``None`` if neither run nor assistant sets it, though the run then shows the API's default.
+    temperature: float | None
     top_p: float | None  #: likewise
     reasoning_effort: str | None
     max_prompt_tokens: int | None  #: the rest of the run's limit

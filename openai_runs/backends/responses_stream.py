@@ -72,9 +72,8 @@ class ResponsesStream:
 
     _limit: int | None = None  #: the most tokens that the response may have
     _source: str = field(default="", alias="source")  #: the endpoint and the model, for `Replay`
-    _marks_citations: bool = field(
-        default=True, alias="marks_citations"
-    )  #: whether to insert citation markers into the text, which would break JSON
+    #: Whether to insert citation markers into the text, which would break JSON.
+    _marks_citations: bool = field(default=True, alias="marks_citations")
     _detaches: bool = field(default=False, alias="detaches")  #: whether the endpoint goes on without a connection
     response_id: str | None = field(default=None, init=False)
     last_sequence_number: int | None = field(default=None, init=False)  #: where to resume the stream
@@ -389,11 +388,11 @@ def _is_same_json(one: str, other: str) -> bool:
 _STATUSES: Final = frozenset({"created", "queued", "in_progress", "completed", "incomplete", "failed", "cancelled"})
 
 _HANDLERS: Final[Mapping[str, Callable[[ResponsesStream, Json], list[BackendEvent]]]] = {
-    "response.output_item.added": ResponsesStream._on_item_added,  # noqa: SLF001
-    "response.content_part.added": ResponsesStream._on_part_added,  # noqa: SLF001
-    "response.output_text.delta": ResponsesStream._on_text_delta,  # noqa: SLF001
-    "response.refusal.delta": ResponsesStream._on_refusal_delta,  # noqa: SLF001
-    "response.function_call_arguments.delta": ResponsesStream._on_arguments_delta,  # noqa: SLF001
-    "response.output_text.annotation.added": ResponsesStream._on_annotation,  # noqa: SLF001
-    "response.output_item.done": ResponsesStream._on_item_done,  # noqa: SLF001
+    "response.output_item.added": ResponsesStream._on_item_added,  # noqa: SLF001  # same module
+    "response.content_part.added": ResponsesStream._on_part_added,  # noqa: SLF001  # same module
+    "response.output_text.delta": ResponsesStream._on_text_delta,  # noqa: SLF001  # same module
+    "response.refusal.delta": ResponsesStream._on_refusal_delta,  # noqa: SLF001  # same module
+    "response.function_call_arguments.delta": ResponsesStream._on_arguments_delta,  # noqa: SLF001  # same module
+    "response.output_text.annotation.added": ResponsesStream._on_annotation,  # noqa: SLF001  # same module
+    "response.output_item.done": ResponsesStream._on_item_done,  # noqa: SLF001  # same module
 }

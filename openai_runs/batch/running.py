@@ -358,7 +358,7 @@ async def _open(
                 except BaseException as error:
                     failure = error  # raised outside the task group, which would wrap it in an exception group
                 finally:
-                    batch._limit_starts()  # noqa: SLF001
+                    batch._limit_starts()  # noqa: SLF001  # same module
                     work.cancel()
         finally:
             if batch.left:

@@ -32,9 +32,8 @@ def end(
     Damaged records of the run are listed, and not changed.
     """
     check_exists(store)
-    logging.getLogger("openai_runs").addHandler(
-        logging.NullHandler()
-    )  # no warnings: `_end` prints one line per damaged record
+    # No warnings: `_end` prints one line per damaged record.
+    logging.getLogger("openai_runs").addHandler(logging.NullHandler())
     run(_end(store, run_id, status, reason))
 
 

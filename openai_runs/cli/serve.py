@@ -113,9 +113,8 @@ def serve(
         backend, model_url, model_key, model or [], max_tokens_field, endpoint, background=background
     )
     _allow_connections()
-    gc.set_threshold(
-        50_000, 20, 50
-    )  # a server makes few cycles, and the default spent a fifth of its time on the search
+    # A server makes few cycles, and the default spent a fifth of its time on the search.
+    gc.set_threshold(50_000, 20, 50)
     if backend is Backend.SCRIPTED:
         errors.print(
             "[bold yellow]No model is asked: a script makes up every answer (--backend scripted).[/] For a real model, "

@@ -70,7 +70,7 @@ class Executor:
             run_id = found.id if isinstance(found, Unreadable) else found.value.id
             try:
                 await self._resume_stored(found, run_id)
-            except StoreUnavailableError:
+            except StoreUnavailableError:  # no fault of this run: the engine does not start without its store
                 raise
             except Exception:  # a damaged run must not keep the others from being resumed
                 _logger.exception("run %s cannot be resumed, and is left as it is", run_id)
@@ -229,7 +229,7 @@ class Executor:
         progress = None if turn is None else turn.progress
         try:
             ending = await end_unfinished(self._ledger, active.owner, active.run_id, to, progress=progress, error=error)
-        except StoreUnavailableError:
+        except StoreUnavailableError:  # no fault of this run: the caller tries again
             raise
         except Exception as failure:  # then it concerns the run itself: without that, nothing can be ended
             self._give_up(active, failure)

@@ -92,7 +92,8 @@ def _counting_values(text: bytes) -> Work[None]:
     while start < len(text):
         end = start + _SLICE
         if text[end - 1 : end] == b"\\":  # do not cut an escape in two
-            end = _BACKSLASHES.match(text, end).end() + 1  # type: ignore[union-attr]  # it matches nothing, too
+            # There is always a match, since the pattern also fits where there is no backslash.
+            end = _BACKSLASHES.match(text, end).end() + 1  # type: ignore[union-attr]  # see above
         parts = text[start:end].replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
         outside = b'"'.join(parts[in_string::2]).translate(None, b" \t\r\n")
         # Each comma adds a value, and so does each opening bracket, unless a closing one follows directly.

@@ -60,9 +60,8 @@ _encode_row = msgspec.json.Encoder().encode
 
 _MAX_COUNTED_THREADS: Final = 10_000  # threads whose number of messages is kept in memory
 
-_MAX_REFUSALS: Final = (
-    3  # after so many failed commits in a row the disk is at fault, and the other commits are not tried
-)
+#: After so many failed commits in a row, the disk is at fault, and the other commits are not tried.
+_MAX_REFUSALS: Final = 3
 
 #: SQLite's errors about the disk or the file, which may pass.
 _UNAVAILABLE_CODES: Final = frozenset(
@@ -350,12 +349,13 @@ class SQLiteStore:
             return [
                 record async for records, _ in self._walk(schema.ROWS_UNFINISHED, place, place) for record in records
             ]
-        except StoreDataError as error:
+        except StoreDataError as error:  # this one is damaged: only its owner and ID are read
             reason = error.message
         try:
             return [Unreadable(owner, id, reason) for owner, id in await self._execute(schema.OWNER_AND_ID, (place,))]
-        except StoreDataError:
-            _logger.error("%r has a run state whose run ID cannot be read", self)  # noqa: TRY400
+        except StoreDataError:  # not even those can be read; the other runs must be resumed nevertheless
+            # Without the traceback, which has no run ID either.
+            _logger.error("%r has a run state whose run ID cannot be read", self)  # noqa: TRY400  # see above
             return []
 
     async def everything(self, *kinds: type[T]) -> AsyncGenerator[Record[T]]:
@@ -409,10 +409,10 @@ class SQLiteStore:
             if code in _UNAVAILABLE_CODES:
                 text = f"The server's store is not available: {error}. Nothing was changed."
                 raise StoreUnavailableError(text) from error
-            if code in _DATA_CODES or isinstance(
-                error, OverflowError
-            ):  # Python's, for a parameter too large for SQLite
-                _logger.error("%r cannot read or write an object: %s", self, error)  # noqa: TRY400
+            # OverflowError is Python's, for a parameter too large for SQLite.
+            if code in _DATA_CODES or isinstance(error, OverflowError):
+                # Without the traceback, which would only show this method's callers: it is in the error that is raised.
+                _logger.error("%r cannot read or write an object: %s", self, error)  # noqa: TRY400  # see above
                 text = (
                     f"The server's store cannot read or write an object of this request: {error}. Nothing was changed."
                 )

@@ -238,9 +238,8 @@ async def prepare(path: Path) -> tuple[aiosqlite.Connection, int]:
     Raises:
         StoreFileError: It is in use, damaged, of another program, or of a later version.
     """
-    if not await anyio.Path(
-        path
-    ).is_file():  # otherwise aiosqlite's thread would be left running after the failure to open it
+    # Otherwise aiosqlite's thread would be left running after the failure to open it.
+    if not await anyio.Path(path).is_file():
         raise StoreFileError(f"cannot open the store {path}: it is not a file")
     if not os.access(path, os.W_OK):
         raise StoreFileError(f"cannot open the store {path}: it cannot be written; to read it, open a copy")

@@ -66,7 +66,9 @@ class Store(Protocol):
         ...
 
     async def count_messages(self, thread_id: str, enough: int) -> int:
-        """Count the messages of a thread, exactly only from ``enough`` on. No commit on the thread may be running.
+        """Count the messages of a thread: fewer than ``enough`` need not be counted exactly.
+
+        No commit on the thread may be running.
 
         Args:
             thread_id: The thread.

@@ -270,8 +270,9 @@ class Toolbox(ToolSource):
         active = _active_toolboxes.get()
         async with nullcontext() if self in active else self._limiter:  # a nested call already holds a slot
             _active_toolboxes.set((*active, self))  # in this call's own task only
-            # The tool has a task of its own, and the timeout is not in it: a tool can leave a cancellation in its task,
-            # by which Python 3.11 and 3.12 would take the timeout's for the caller's.
+            # The tool has a task of its own, and the timeout is not in it. A tool can leave a cancellation in its task
+            # that Python 3.11 and 3.12 do not count. If the timeout cancelled the same task, that would then look like
+            # a cancellation by the caller.
             with anyio.move_on_after(tool.timeout):
                 async with anyio.create_task_group() as group:
                     group.start_soon(supervise, failed, work)

@@ -250,7 +250,7 @@ class TestResults:
         class OddSession:
             """A session with a bug that shows once."""
 
-            class threads:  # noqa: N801
+            class threads:  # noqa: N801  # stands for an attribute of a session
                 @staticmethod
                 async def create_and_run(**params: Any) -> Run:
                     nonlocal started
@@ -259,7 +259,7 @@ class TestResults:
                         raise failure
                     return await session.threads.create_and_run(**params)
 
-            class runs:  # noqa: N801
+            class runs:  # noqa: N801  # stands for an attribute of a session
                 @staticmethod
                 async def complete(run: Run, **options: Any) -> Run:
                     if raised_by == "following" and started == 1:
@@ -269,7 +269,7 @@ class TestResults:
         jobs: list[RunJob] = [{"assistant_id": assistant_id}] * 3
         async with (
             Session(server.url, api_key) as session,
-            run_batch(OddSession(), jobs, workers=1, polling=QUICK) as batch,  # type: ignore[arg-type]
+            run_batch(OddSession(), jobs, workers=1, polling=QUICK) as batch,  # type: ignore[arg-type]  # a double of a session
         ):
             first, *others = await collect(batch)
         assert isinstance(first.error, Exception)
@@ -457,7 +457,7 @@ class TestDeadline:
             runs = Runs()
 
         jobs: list[RunJob] = [{"assistant_id": "a", "thread_id": "t"}]
-        async with run_batch(FakeSession(), jobs, deadline=100) as batch:  # type: ignore[arg-type]
+        async with run_batch(FakeSession(), jobs, deadline=100) as batch:  # type: ignore[arg-type]  # a double of a session
             (result,) = await collect(batch)
         monkeypatch.setattr(loop, "time", time)
         assert 0 < left[0] <= 70
@@ -550,7 +550,7 @@ class TestAtOnce:
 
         async def main() -> list[BatchResult]:
             jobs: list[Any] = [{"assistant_id": "a", "thread_id": str(n)} for n in range(count)]
-            async with run_batch(FakeSession(), jobs, workers=workers) as batch:  # type: ignore[arg-type]
+            async with run_batch(FakeSession(), jobs, workers=workers) as batch:  # type: ignore[arg-type]  # a double of a session
                 return await collect(batch)
 
         results = anyio.run(main)

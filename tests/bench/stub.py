@@ -60,7 +60,7 @@ class Answers(asyncio.Protocol):
         *heads, self.rest = (self.rest + data).split(b"\r\n\r\n")
         for head in heads:
             one = b"/runs/" in head.split(b"\r\n", 1)[0]
-            self.transport.write(self.run if one else self.page)  # type: ignore[attr-defined]
+            self.transport.write(self.run if one else self.page)  # type: ignore[attr-defined]  # the transport writes
 
 
 async def _serve() -> None:

@@ -23,17 +23,17 @@ class Slowest:
 
     def watch(self, session: Session) -> None:
         transport = session._transport
-        once = transport.once
+        send = transport.send
 
         async def timed(method: str, url: object, *rest: object, **options: object) -> object:
             began = time.perf_counter()
             try:
-                return await once(method, url, *rest, **options)  # type: ignore[arg-type]
+                return await send(method, url, *rest, **options)  # type: ignore[arg-type]  # a wrapper with the same signature
             finally:
                 what = f"{method} {str(url).rsplit('/', 1)[-1].split('_')[0]}"
                 self.seconds[what] = max(self.seconds.get(what, 0.0), time.perf_counter() - began)
 
-        transport.once = timed  # type: ignore[method-assign,assignment]
+        transport.send = timed  # type: ignore[method-assign,assignment]  # a wrapper with the same signature
 
 
 def resident(pid: int) -> float:

@@ -119,12 +119,12 @@ class Lifecycle:
             "on_exit": chance.choice(("leave", "cancel")),
         }
         self.max_retries = chance.choice((0, 1, 2, 2, 4))
-        may_stall: Callable[[str, str], bool] = lambda method, path: True  # noqa: E731
+        may_stall: Callable[[str, str], bool] = lambda method, path: True  # noqa: E731  # one of several, and shorter than a function
         if chance.random() < 0.15:
             # A deadline covers no request that is sent before following begins, and none that cancels the run.
             self.options |= {"deadline": 0.15, "on_exit": "leave"}
             covers_start = self.mode == "stream"
-            may_stall = lambda method, path: covers_start if path.endswith("/runs") else method == "GET"  # noqa: E731
+            may_stall = lambda method, path: covers_start if path.endswith("/runs") else method == "GET"  # noqa: E731  # one of several, and shorter than a function
         self.network = FaultyNetwork(self.name, may_stall=may_stall)
 
     @property

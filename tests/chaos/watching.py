@@ -66,9 +66,8 @@ def _new_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -
     if watch is None:
         return asyncio.Task(coroutine, loop=loop, **options)
     task = asyncio.Task(_stepped(watch, coroutine), loop=loop, **options)
-    task.add_done_callback(
-        lambda _: coroutine.close()
-    )  # a task that is cancelled before its first step never got to it
+    # A task that is cancelled before its first step never got to it.
+    task.add_done_callback(lambda _: coroutine.close())
     watch.tasks.append(task)
     return task
 

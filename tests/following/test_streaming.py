@@ -221,7 +221,7 @@ class TestRequests:
             async with events:
                 assert repr(events) == "<RunStream, open: the run on thread_1>"
                 with pytest.raises(RuntimeError, match="no snapshot of the run has arrived yet"):
-                    events.run  # noqa: B018
+                    events.run  # noqa: B018  # a property that raises
                 await events.until_done()
             assert repr(events) == f"<RunStream, closed: {events.run.id} completed>"
             with pytest.raises(RuntimeError, match="closed"):

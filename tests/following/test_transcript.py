@@ -159,7 +159,7 @@ class TestMessages:
         transcript.add_message_delta(_wire.load({"id": "msg_1", "delta": {"thread_id": 7}}, MessageDelta))
         for _ in range(2):
             with pytest.raises(ProtocolError, match=r"\$\.thread_id"):
-                transcript.messages  # noqa: B018
+                transcript.messages  # noqa: B018  # a property that raises
 
     def test_a_delta_is_not_changed(self, transcript):
         """Events that were yielded do not change later."""

@@ -599,7 +599,7 @@ async def test_run_states_that_are_damaged(path: Path, whole: bool, caplog: pyte
                     raise StoreDataError("malformed")
                 return await execute(sql, parameters)
 
-            store._execute = unreadable  # type: ignore[method-assign]
+            store._execute = unreadable  # type: ignore[method-assign]  # a store that fails
         found = await store.unfinished()
     ids = [each.id if isinstance(each, Unreadable) else each.value.id for each in found]
     if whole:

@@ -161,10 +161,10 @@ def test_default_that_json_cannot_say_is_not_told() -> None:
     """A mutable default is left out of the schema."""
 
     def collect(
-        near: Place = Place("Oslo"),  # noqa: B008
-        empty: list[str] = [],  # noqa: B006
-        words: list[str] = ["a"],  # noqa: B006
-        limit: int = object(),  # type: ignore[assignment]
+        near: Place = Place("Oslo"),  # noqa: B008  # users write this, too
+        empty: list[str] = [],  # noqa: B006  # likewise
+        words: list[str] = ["a"],  # noqa: B006  # likewise
+        limit: int = object(),  # type: ignore[assignment]  # a default that is no JSON
     ) -> str:
         return f"{near} {empty} {words} {limit}"
 
@@ -226,7 +226,7 @@ def forecast(
     places: list[Place],
     unit: Unit = Unit.CELSIUS,
     sky: Sky | None = None,
-    words: dict[str, str] = {},  # noqa: B006
+    words: dict[str, str] = {},  # noqa: B006  # users write this, too
 ) -> str:
     return f"{days} {places} {unit} {sky} {words}"
 
@@ -271,7 +271,7 @@ def positional(x: int, /) -> None: ...
 def opaque(x: threading.Lock) -> None: ...
 def opaque_inside(x: dict[str, list[Callable[[], int]]]) -> None: ...
 def ambiguous(x: Place | Span) -> None: ...
-def missing(x: "Nowhere") -> None: ...  # noqa: F821
+def missing(x: "Nowhere") -> None: ...  # noqa: F821  # the name that does not exist is the point
 def nonsense(x: Annotated[str, msgspec.Meta(ge=1)]) -> None: ...
 
 

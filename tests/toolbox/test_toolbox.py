@@ -298,7 +298,7 @@ async def test_defaults_are_the_function_s_own() -> None:
 
     @toolbox.tool
     async def collect(
-        near: Place = Place("Oslo"),  # noqa: B008
+        near: Place = Place("Oslo"),  # noqa: B008  # users write this, too
         words: list[str] = words,
         limit: int = unset,
     ) -> None:
@@ -541,7 +541,7 @@ async def test_none_as_a_default_makes_a_parameter_optional() -> None:
     toolbox = Toolbox()
 
     @toolbox.tool
-    async def count(limit: int = None, words: Annotated[list[str], msgspec.Meta(max_length=2)] = None) -> Any:  # noqa: RUF013
+    async def count(limit: int = None, words: Annotated[list[str], msgspec.Meta(max_length=2)] = None) -> Any:  # noqa: RUF013  # users write this, too
         return [limit, words]
 
     assert await output_of(toolbox, call("count", id="1")) == "[null,null]"
