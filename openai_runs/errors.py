@@ -1,7 +1,7 @@
 """Every error that programs have to expect of this library, as one tree; each branch stands for who has to act.
 
 Misuse, such as a closed session or minus one workers, is a plain ``RuntimeError``, ``TypeError`` or ``ValueError``. The
-engine's refusal of a request, of which the server makes a response, is ``openai_runs.engine.ApiError``, in the same tree.
+engine's refusal of a request, of which the server makes a response, is ``openai_runs.engine.ApiError``, in this tree.
 """
 
 from collections.abc import Mapping
