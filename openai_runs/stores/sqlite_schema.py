@@ -24,7 +24,7 @@ with needs("server"):
     import aiosqlite
 
 
-_logger = logging.getLogger("openai_runs.engine")
+_logger = logging.getLogger("openai_runs.stores")
 
 KINDS: Final[dict[str, type[Any]]] = {
     "assistant": Assistant,

@@ -21,7 +21,7 @@ RUNS = URL(f"{BASE}/threads/thread_1/runs")
 
 
 def model(status, body, into=Thread, **headers):
-    return Reader(BASE, Secrets({})).model(Response(status, headers, body), into, "POST", RUNS)
+    return Reader(BASE, Secrets({})).model(Response(status, headers, body, {}), into, "POST", RUNS)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 299])

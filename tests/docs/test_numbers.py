@@ -29,7 +29,12 @@ MB = 2**20
         ("security.md", "a request body, also when it is compressed | 16 MB", app.MAX_BODY, 16 * MB),
         ("security.md", "nesting of a request body | 128 levels", validation.MAX_DEPTH, 128),
         ("security.md", "together | 512 kB", runs._MAX_OUTPUT_BYTES, 512 * 1024),
-        ("security.md", "the client or a backend reads | 16 MB", sse._MAX_EVENT_BYTES, 16 * MB),
+        (
+            "security.md",
+            "the client or a backend reads, also when it is compressed | 16 MB",
+            sse._MAX_EVENT_BYTES,
+            16 * MB,
+        ),
         ("security.md", "dropped after five minutes", sse_response._MAX_STALLED * sse_response.HEARTBEAT, 5 * 60),
         ("how-to/answer-tools.md", "the latest 4096 calls", memory._REMEMBERED, 4096),
         ("how-to/handle-errors.md", "(`Polling.outage`, 60 seconds by default", Polling().outage, 60),
