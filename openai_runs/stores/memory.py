@@ -68,6 +68,8 @@ class MemoryStore:
         factory=lambda: {kind: {} for kind in (Assistant, Thread, Message, Run, RunStep, RunState)}, init=False
     )
     _places: dict[tuple[type[Any], str], int] = field(factory=dict, init=False)
+    #: The indexes that an object is in: those of its first record. One that is put again stays where it was.
+    _index_keys: dict[tuple[type[Any], str], Sequence[_IndexKey]] = field(factory=dict, init=False)
     _indexes: dict[_IndexKey, _Index] = field(factory=dict, init=False)
     _deleted: OrderedDict[tuple[type[Any], str, str], int] = field(factory=OrderedDict, init=False)
     _next_place: Iterator[int] = field(factory=count, init=False)
@@ -151,16 +153,16 @@ class MemoryStore:
         self._records[kind][id] = record
         if (kind, id) not in self._places:
             place = self._places[kind, id] = next(self._next_place)
+            self._index_keys[kind, id] = index_keys
             for key in index_keys:
                 if (index := self._indexes.get(key)) is None:
                     index = self._indexes[key] = _Index()
                 index.append(place, id)
 
     def _delete(self, kind: type[Any], id: str) -> None:
-        record = self._records[kind].get(id)
-        if record is None:
+        if id not in self._records[kind]:
             return
-        if (group := group_of(record)) is not None:
+        if (group := self._group(kind, id)) is not None:
             self._deleted[kind, group, id] = self._places[kind, id]
             if len(self._deleted) > _MAX_DELETED:
                 self._deleted.popitem(last=False)
@@ -179,18 +181,23 @@ class MemoryStore:
         return ids
 
     def _remove(self, kind: type[Any], id: str) -> None:
-        record, place = self._records[kind].pop(id), self._places.pop((kind, id))
-        for key in _index_keys_of(record):
+        del self._records[kind][id]
+        place = self._places.pop((kind, id))
+        for key in self._index_keys.pop((kind, id)):
             index = self._indexes[key]
             index.remove(place)
             if not index.ids:
                 del self._indexes[key]
 
+    def _group(self, kind: type[Any], id: str) -> str | None:
+        """The list that an object is in, if any."""
+        index_keys = self._index_keys[kind, id]
+        return index_keys[0][1] if index_keys else None
+
     def _cursor(self, kind: type[Any], group: str, param: str, id: str | None) -> int | None:
         if id is None:
             return None
-        record = self._records[kind].get(id)
-        if record is not None and group_of(record) == group:
+        if id in self._records[kind] and self._group(kind, id) == group:
             return self._places[kind, id]
         if (place := self._deleted.get((kind, group, id))) is not None:
             return place

@@ -35,7 +35,8 @@ class RecordCache:
         value = record.value
         key = (type(value), value.id)
         thread_id = "" if isinstance(value, Assistant | Thread) else value.thread_id
-        if key in self._entries:
+        if (earlier := self._entries.get(key)) is not None:
+            thread_id = earlier[2]  # a record that is put again stays in its thread
             self._drop(key)
         self._entries[key] = (record, size, thread_id)
         self._of_thread.setdefault(thread_id, set()).add(key)

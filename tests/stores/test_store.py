@@ -138,6 +138,18 @@ async def test_put_again_replaces(store: Store):
     assert [(r.value.id, r.value.status) for r in records] == [("run_1", "completed"), ("run_2", "queued")]
 
 
+async def test_put_again_elsewhere(store: Store):
+    """An object stays in the lists of its first record, whatever thread or run a later record names."""
+    await store.commit([thread("1"), thread("2"), message("m", "1", run_id="r")])
+    await store.commit([message("m", "2", run_id="other")])
+    assert ids((await store.page(Message, "1", PageQuery()))[0]) == ["m"]
+    assert ids((await store.page(Message, "1", PageQuery(after="m")))[0]) == []
+    await store.commit([Delete(Thread, "2")])
+    assert await store.get(Message, "m") is not None
+    await store.commit([Delete(Thread, "1")])
+    assert await store.get(Message, "m") is None
+
+
 async def test_changes_of_a_commit_are_done_one_after_the_other(store: Store):
     """If a commit changes an object twice, the last change counts."""
     await store.commit([run("1", "t"), Delete(Run, "1"), run("2", "t"), run("2", "t", model="new"), Delete(Run, "3")])
