@@ -66,6 +66,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
         self._unreported: StatusChanged | None = None  # observed, and waits for the text that comes before it
         self._events: AsyncGenerator[StreamEvent, None] | None = None
         self._was_opened = False
+        self._has_ended = False  # whether the iteration has, by itself
 
     def __repr__(self) -> str:
         run = self._follower.run
@@ -125,6 +126,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
         self._was_opened = True
         follower = self._follower
         follower.start_clock()
+        is_continued = False
         try:
             follower.observe()  # the caller's own snapshot is not reported back,
             follower.pending_action = None  # and `start` submits the outputs that it waits for
@@ -135,10 +137,14 @@ class RunStream(anyio.AsyncContextManagerMixin):
             self._events = self._all_events()
             async with aclosing(self._events):
                 yield self
+            # Who has read it all and leaves without an error has not given the run up: it has ended, or waits for
+            # outputs, which another stream submits.
+            is_continued = self._has_ended
         finally:
             self._events = None
             try:
-                await follower.leave(self._read_for_run)
+                if not is_continued:
+                    await follower.leave(self._read_for_run)
             finally:
                 if self._stream is not None:
                     self._stream.close()
@@ -179,6 +185,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
         if late is not None:
             for event in await self._end_after_deadline(late):
                 yield event
+        self._has_ended = True
 
     async def _end_after_deadline(self, error: Exception) -> list[StreamEvent]:
         """What is not reported yet of a run that has ended when the deadline passes; otherwise raises ``error``."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import pickle
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from itertools import islice, repeat
 from typing import Any
 
@@ -17,7 +18,7 @@ from openai_runs._http.response import Reader
 from openai_runs._http.transport import ByteStream
 from openai_runs._wire import load
 from openai_runs.errors import BadRequestError, RunDeadlineError, RunStuckError, TransportError
-from openai_runs.events import PollingTookOver, RunEnded, StatusChanged
+from openai_runs.events import ActionRequired, PollingTookOver, RunEnded, StatusChanged
 from openai_runs.following.follower import Follower
 from openai_runs.following.polling import Polling
 from openai_runs.following.run_requests import RunRequests
@@ -178,6 +179,19 @@ class TestCancelling:
         async with streaming(ends(*framed(CREATED, COMPLETED)), on_exit="cancel") as (stub, events):
             await events.until_done()
         assert len(stub.requests) == 1
+
+    @pytest.mark.parametrize("ends_with", ["nothing", "an error", "a break"])
+    async def test_required_outputs(self, ends_with: str) -> None:
+        """A stream that is read to its end is continued by another one; an error after that, or a break, is leaving."""
+        answers = ends(*framed(*leg(0, [], ["call_1"]), DONE)), reply(run("cancelling"))
+        with suppress(LookupError):
+            async with streaming(*answers, on_exit="cancel") as (stub, events):
+                async for event in events:
+                    if ends_with == "a break" and isinstance(event, ActionRequired):
+                        break
+                if ends_with == "an error":
+                    raise LookupError
+        assert [request.path.endswith("/cancel") for request in stub.requests[1:]] == [True] * (ends_with != "nothing")
 
     async def test_not_yet_known(self) -> None:
         """A run of which no event was read is looked up and cancelled."""
