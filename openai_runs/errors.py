@@ -81,8 +81,7 @@ class ProtocolError(OpenAIRunsError):
     """The server's response does not fit the API. Report it to the server's author.
 
     Attributes:
-        paths: What is wrong and where, such as ``expected str, got int @ $.data[3].status``; empty if it is the whole
-            body.
+        paths: What is wrong and where, such as ``expected str, got int @ $.data[3].status``; empty if it is not JSON.
         status: The HTTP status of the response, or ``None`` for an event of a stream.
         body: The beginning of the body.
         maybe_done: Whether the request may have taken effect: it may if the response is a success that cannot be read.

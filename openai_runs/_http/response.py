@@ -71,7 +71,8 @@ class Reader:
         if len(response.body) > MAX_BODY:
             text = f"{self.base} answered {response.status} with a body of more than {MAX_BODY} bytes, the limit"
             body = self.of_request(response.sent, url).secrets.snippet(response.body, _MAX_TEXT)
-            raise ProtocolError(text, status=response.status, body=body)
+            paths = (f"more than {MAX_BODY} bytes @ $",)
+            raise ProtocolError(text, paths=paths, status=response.status, body=body)
         try:
             model = _wire.load(response.body, into, strict=self.strict)
         except ProtocolError:
@@ -109,7 +110,7 @@ class Reader:
         except ProtocolError as error:
             reason, paths = str(error), error.paths
         else:
-            reason, paths = "a secret is in the wrong place", ()
+            reason, paths = "a secret is in the wrong place", ("a secret @ $",)
         body = self.secrets.snippet(data, _MAX_TEXT)
         return ProtocolError(f"{what}: {reason}{more}", paths=paths, status=status, body=body)
 

@@ -98,6 +98,8 @@ class Retry(Generic[T]):
         """Whether to retry after ``error``; a number is the delay that the server asks for, in seconds."""
         if error is not self.failure or not is_transient(self.failure):
             return False
+        if isinstance(self.failure, ProtocolError) and not self.changes_nothing:
+            return False  # a success that cannot be read: what was asked is done, as a rule
         # With `find`, `_repeat` looks first, so repeating is safe.
         if (
             self.find is None
@@ -150,6 +152,8 @@ def is_transient(error: Exception) -> bool:
 
 def is_outage(error: Exception) -> bool:
     """Whether the same request may succeed later, however long the server asks to wait."""
+    if isinstance(error, ProtocolError):  # not JSON: a proxy's page; an API that is another one stays another one
+        return error.status is not None and not error.paths
     if isinstance(error, TransportError):
         return not isinstance(error.__cause__, ssl.SSLError)  # a bad certificate stays bad
     if not isinstance(error, ResponseError) or error.status is None:

@@ -19,11 +19,10 @@ from attrs import define, field
 from openai_runs._arguments import check_seconds
 from openai_runs._finishing import finish
 from openai_runs._http.response import Response
-from openai_runs._http.retries import is_outage, may_be_done, poll_hint, server_delay
+from openai_runs._http.retries import FAILURES, is_outage, may_be_done, poll_hint, server_delay
 from openai_runs.errors import (
     BadRequestError,
     OpenAIRunsError,
-    ResponseError,
     RunActionRequiredError,
     RunDeadlineError,
     RunStuckError,
@@ -319,7 +318,7 @@ class Follower:
             sent = anyio.current_time()
             try:
                 return await self.before_deadline(request(), maybe_done=maybe_done)
-            except (TransportError, ResponseError) as error:
+            except FAILURES as error:
                 now = anyio.current_time()
                 began = min(began, sent)
                 left = began + self.polling.outage - now

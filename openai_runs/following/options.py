@@ -20,9 +20,9 @@ class FollowOptions(TypedDict, total=False):
     #: at most five seconds. A run that has completed by then counts as completed.
     deadline: float | None
     polling: Polling  #: how often to poll, and for how long to tolerate an unreachable endpoint
-    #: What to do with an unfinished run when following stops, by an error, a deadline, cancellation, or before the
-    #: iteration has ended: ``"leave"`` it running, the default, or ``"cancel"`` it. A run that is still being started is
-    #: looked for, for five seconds. A stream that has ended because the run requires tool outputs does not cancel it.
+    #: What to do with an unfinished run when following stops by an error, a deadline, cancellation, or before the
+    #: iteration has ended: ``"leave"`` it running, the default, or ``"cancel"`` it. A run that is still being started
+    #: is looked for, for five seconds. A stream that ends because the run requires tool outputs does not cancel it.
     on_exit: OnExit
 
 

@@ -439,27 +439,37 @@ class TestAnswers:
             (reply(b"\xff\xfe{}"), "not JSON: ", ()),
             (reply(b"", 204), "answered 204 with a body that does not fit the API: ", ()),
             (reply(b"", 204), "It sent an empty body", ()),
-            (reply([RUN]), "not a Run: expected object, got list ", ()),
-            (reply(None), "expected object, got NoneType None", ()),
+            (reply([RUN]), "not a Run: expected object, got list ", None),
+            (reply(None), "", ("expected object, got NoneType None @ $",)),
             (reply(b"[" * 100_000), "not JSON", ()),
             (reply(RUN | {"status": 7}), "", ("expected str, got int 7 @ $.status",)),
         ],
     )
     @pytest.mark.parametrize("strict", [False, True])
     async def test_what_the_api_does_not_have(
-        self, answer: Reply, message: str, paths: tuple[str, ...], strict: bool
+        self, answer: Reply, message: str, paths: tuple[str, ...] | None, strict: bool
     ) -> None:
-        """The error for a body that does not fit quotes it and names each wrong place; the request is not repeated."""
-        async with Stub(answer) as stub:
+        """The error quotes a body that does not fit, and names each wrong place; it is fetched again if not JSON."""
+        async with Stub(answer, answer, answer) as stub:
             with pytest.raises(ProtocolError) as caught:
                 await retrieve(stub, strict=strict)
         assert message in str(caught.value)
         assert str(caught.value).startswith(stub.url)
         assert caught.value.status in (200, 204)
         assert len(str(caught.value)) < 900
-        if paths:
+        if paths is not None:
             assert caught.value.paths == paths
-        assert len(stub.requests) == 1
+        assert len(stub.requests) == (3 if paths == () else 1)
+
+    async def test_a_page_of_a_proxy(self) -> None:
+        """What changes nothing is sent again if no JSON came; what may be done is not."""
+        page = reply(b"<html>", content_type="text/html")
+        async with Stub(page, reply(RUN), page) as stub, stub.session() as session:
+            assert (await session.runs.retrieve(thread_id="thread_1", run_id="run_1")).id == RUN["id"]
+            with pytest.raises(ProtocolError) as caught:
+                await session.threads.create()
+        assert caught.value.maybe_done
+        assert len(stub.requests) == 3
 
     async def test_deep_in_a_list(self) -> None:
         """The error for one bad item of a page names its place."""
@@ -949,7 +959,7 @@ class TestLostConnections:
             assert (await session.runs.retrieve(thread_id="thread_1", run_id="run_1")).id == RUN["id"]
         assert len(stub.requests) == 2
         for text in (b"<html>", b"[]", b"[" * 100_000):  # whole, and not the API's
-            async with Stub(Reply(head + text, "close")) as stub:
+            async with Stub(*[Reply(head + text, "close")] * 3) as stub:
                 with pytest.raises(ProtocolError):
                     await retrieve(stub)
         async with Stub(*[Reply(head + body[:5], "close")] * 3) as stub:
