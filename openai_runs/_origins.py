@@ -1,8 +1,9 @@
-"""Where a pending tool call was read, and when: the call's ID alone says neither, and the wire has nothing else.
+"""Where a pending tool call stands, and since when: the call's ID alone says neither, and the wire has nothing else.
 
 Some servers count call IDs from ``call_0`` in each run, or in each round of a run. So a call is also told by the run in
-whose snapshot it stands, and by whether that snapshot is newer than the acceptance of earlier outputs. Notes are made
-about objects, by identity: equality, hashes and JSON do not see them, and a copy has none.
+whose snapshot it stands, and by whether that snapshot is newer than the acceptance of earlier outputs. A `Run` notes it
+when it is made, whether or not somebody reads its calls then. Notes are made about objects, by identity: equality,
+hashes and JSON do not see them, and a copied call has none.
 """
 
 import itertools
@@ -36,7 +37,7 @@ class Notes(Generic[NoteT]):
 
 @frozen
 class Origin:
-    """The run in whose snapshot a call stands, and the `tick` at which it was read there first."""
+    """The run in whose snapshot a call stands, and the `tick` at which that snapshot arrived."""
 
     run_id: str
     seen_at: int
@@ -52,11 +53,11 @@ def tick() -> int:
 
 
 def note_origin(call: object, run_id: str) -> None:
-    """Note that a call was read in a snapshot of a run, unless that is known."""
+    """Note that a call stands in a snapshot of a run that has just arrived, unless it stood in an earlier one."""
     if _origins.get(call) is None:
         _origins.add(call, Origin(run_id, tick()))
 
 
 def origin_of(call: object) -> Origin | None:
-    """Where a call was read; ``None`` for one that somebody built."""
+    """Where a call stands; ``None`` for one that somebody built."""
     return _origins.get(call)

@@ -32,7 +32,7 @@ def test_notes_go_with_their_objects() -> None:
 
 
 def test_the_first_origin_stays() -> None:
-    """What counts is when a call was read first: reading the same snapshot again does not make it newer."""
+    """What counts is the first snapshot that a call stands in: a changed copy of it is not newer."""
     read = call()
     assert origin_of(read) is None
     note_origin(read, "run_1")

@@ -1,6 +1,7 @@
 """Generates a loader for each model class: straight-line code, a line or two per field, strict about JSON types.
 
-A generated loader fills a model without calling its ``__init__``, so models must not have validators or converters.
+A generated loader fills a model without calling its ``__init__``, so models must not have validators or converters; it
+does call ``__attrs_post_init__``.
 """
 
 import types
@@ -93,6 +94,7 @@ def structure_model(target: Any, converter: Converter) -> Load:
         "    m.extra = extra",
         f"    m.absent = NONE if len(o) - len(extra) == {len(fields)} else known.difference(o)",
         "    m.__class__ = cls",
+        *["    m.__attrs_post_init__()"] * hasattr(cls, "__attrs_post_init__"),
         "    return m",
     ]
     exec("\n".join(lines), scope)  # noqa: S102  # our own class definitions, not input

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal, Required, TypedDict
+from typing import Annotated, Any, Literal, Required, TypedDict
 
-from attrs import field, frozen
+from attrs import field, fields_dict, frozen
 
 from openai_runs._origins import note_origin
 from openai_runs.models.assistant import ReasoningEffort
@@ -143,17 +143,27 @@ class Run(Model):
     reasoning_effort: str | None = None  #: not in the API's schema, sent by some endpoints
     tool_resources: ToolResources | None = None  #: not in the API's schema, sent by some endpoints
 
+    def __attrs_post_init__(self) -> None:
+        """Note where the calls stand, and since when; also called by whoever makes a run without ``__init__``."""
+        if self.required_action is not None:
+            for call in self.pending_tool_calls:
+                note_origin(call, self.id)
+
+    def __reduce__(self) -> Any:
+        # For pickle and copy: their way around `__init__` would leave copied calls without a note.
+        return _remade, (type(self), {name: getattr(self, name) for name in fields_dict(type(self))})
+
     @property
     def pending_tool_calls(self) -> tuple[FunctionToolCall, ...]:
         """The function calls that wait for outputs; empty unless ``requires_action``."""
         if self.required_action is None or self.required_action.submit_tool_outputs is None:
             return ()
-        calls = tuple(
-            call for call in self.required_action.submit_tool_outputs.tool_calls if isinstance(call, FunctionToolCall)
-        )
-        for call in calls:
-            note_origin(call, self.id)
-        return calls
+        calls = self.required_action.submit_tool_outputs.tool_calls
+        return tuple(call for call in calls if isinstance(call, FunctionToolCall))
+
+
+def _remade(cls: type[Run], fields: Mapping[str, Any]) -> Run:
+    return cls(**fields)
 
 
 class RunUpdateParams(TypedDict, total=False):

@@ -52,7 +52,7 @@ def settle(outputs: Iterable[object]) -> None:
 
 
 def key_of(call: FunctionToolCall, run_id: str | None) -> Key:
-    """What identifies a call. A call that was read from a `Run` knows the run's ID itself."""
+    """What identifies a call. A call that stands in a `Run` knows the run's ID itself."""
     if run_id is None and (origin := origin_of(call)) is not None:
         run_id = origin.run_id
     return run_id, call.id, call.function.name, call.function.arguments
