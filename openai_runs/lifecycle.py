@@ -4,7 +4,6 @@
 moves in between, so it accepts every status that is reachable by one or more moves.
 """
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -70,60 +69,30 @@ _EVENT_FOR: Final[Mapping[RunStatus, type[StatusChanged]]] = {
 }
 
 
-def required(run: Run) -> object:
-    """What a run requires, comparable: equal for two snapshots of the same round of tool calls.
-
-    Returns:
-        The IDs, names and arguments of the calls, or the whole action if it has no function calls; ``None`` unless the
-        run is in ``requires_action``.
-    """
-    if run.status is not RunStatus.REQUIRES_ACTION:
-        return None
-    # Some endpoints count their IDs from call_0 in each round: IDs alone do not tell one round from the next.
-    calls = run.pending_tool_calls
-    wanted = frozenset((call.id, call.function.name, _normalized(call.function.arguments)) for call in calls)
-    return wanted or run.required_action or ()
-
-
-def _normalized(arguments: str) -> str:
-    """Arguments without the differences between two ways to write the same JSON."""
-    try:
-        return json.dumps(json.loads(arguments), sort_keys=True)
-    except (ValueError, RecursionError):  # written by a model: it may be anything
-        return arguments
-
-
 @define
 class RunLifecycle:
     """Turns the snapshots of one run into events, each change once."""
 
-    _latest: tuple[RunStatus, object] | None = field(default=None, init=False)  # status, and what is required
-
-    @property
-    def pending(self) -> object:
-        """What the latest snapshot requires, as `required` returns it; ``None`` after `begin_round`."""
-        return self._latest and self._latest[1]
-
-    def begin_round(self) -> None:
-        """What was required has been given: if it is required again, that is a change."""
-        if self._latest is not None:
-            self._latest = (self._latest[0], None)
+    _latest: tuple[RunStatus, object] | None = field(default=None, init=False)  # status and round
 
     @property
     def has_ended(self) -> bool:
         """Whether a terminal snapshot has been observed, and so `RunEnded` been returned."""
         return self._latest is not None and self._latest[0].is_terminal
 
-    def observe(self, run: Run) -> StatusChanged | None:
+    def observe(self, run: Run, round: object = None) -> StatusChanged | None:
         """Compare a snapshot with the previous one.
+
+        Args:
+            run: The snapshot.
+            round: Identifies the round of tool calls that the run waits in, if it does. Between two polls a run may
+                continue and require action again: then the round changes, and the status does not.
 
         Returns:
             `ActionRequired`, `RunEnded`, or a plain `StatusChanged` for other statuses, unknown ones included; ``None``
             if nothing has changed.
         """
-        # Between two polls a run may continue and require action again: a second requires_action
-        # differs from the first by its tool calls, not by its status.
-        latest = (run.status, required(run))
+        latest = (run.status, round)
         if latest == self._latest:
             return None
         previous = self._latest and self._latest[0]

@@ -77,7 +77,7 @@ class EventStream:
 
     async def _next_chunk(self, follower: Follower) -> bytes:
         """The next bytes, within the time that there is; none at the end of the stream."""
-        is_over = follower.pending_action is not None or follower.has_reported_end
+        is_over = follower.rounds.pending_action is not None or follower.has_reported_end
         if not is_over:
             until = follower.reads_until
         elif self._closes_at == math.inf:

@@ -1,28 +1,24 @@
 """`Follower`: the state of following one run, shared by polling and streaming.
 
-It owns the run's latest snapshot, its address, the deadline, the tolerance for outages, and whether the run is
-cancelled when following stops. `observe` returns each change once, so its caller must pass every change on: what the
-follower has *observed* counts as reported.
+It owns the run's latest snapshot, its address, the deadline and the tolerance for outages; its `Rounds` tell what is
+new, and its `Leaving` what becomes of the run when following stops. `observe` returns each change once, so its caller
+must pass every change on: what the follower has *observed* counts as reported.
 """
 
-import asyncio
-import copy
 import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from attrs import define, field
 
 from openai_runs._arguments import check_seconds
-from openai_runs._finishing import finish
 from openai_runs._http.response import Response
 from openai_runs._http.retries import FAILURES, is_outage, may_be_done, poll_hint, server_delay
 from openai_runs.errors import (
     BadRequestError,
-    OpenAIRunsError,
     RunActionRequiredError,
     RunDeadlineError,
     RunStuckError,
@@ -30,25 +26,17 @@ from openai_runs.errors import (
     run_error,
 )
 from openai_runs.events import ActionRequired, RunEvent, StatusChanged, ToolOutputsSubmitted
+from openai_runs.following.leaving import Leaving, ReadOn
 from openai_runs.following.options import OnExit, check_on_exit
 from openai_runs.following.polling import Polling
+from openai_runs.following.rounds import Rounds
 from openai_runs.following.run_requests import RunRequests
-from openai_runs.lifecycle import RunLifecycle, required
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.tool import ToolOutput
 from openai_runs.toolbox import Toolbox
-from openai_runs.toolbox.memory import settle
 
 _logger = logging.getLogger("openai_runs.following")
 T = TypeVar("T")
-
-#: Seconds that cancelling the run may take when following stops early; after a deadline, with the last look at the run.
-_CANCEL_TIMEOUT: Final = 5.0
-#: Seconds between two looks for a run that is being started.
-_LOOK_EVERY: Final = 0.25
-#: Seconds after tool outputs were accepted, or refused as not required, in which the same calls are taken for a stale
-#: snapshot: of a replica that lags behind.
-_REPLICA_LAG: Final = 2.0
 
 
 @define
@@ -61,10 +49,8 @@ class Follower:
     deadline: float | None = field(default=None, kw_only=True)
     polling: Polling = field(default=Polling(), kw_only=True)
     on_exit: OnExit = field(default="leave", kw_only=True)
-    pending_action: ActionRequired | None = field(default=None, init=False)  #: observed, and not answered yet
-    #: Whether `pending_action` may be stale: it has the calls that were answered last. Reported once they are accepted.
-    is_in_doubt: bool = field(default=False, init=False)
-    _lifecycle: RunLifecycle = field(factory=RunLifecycle, init=False)
+    rounds: Rounds = field(init=False)
+    leaving: Leaving = field(init=False)
     _is_unobserved: bool = field(init=False)  # whether `observe` has yet to see the latest snapshot
     _is_current: bool = field(default=True, init=False)  # whether the latest snapshot is of a poll or a stream
     _unchanged: int = field(default=0, init=False)  # how many snapshots in a row were unchanged
@@ -73,15 +59,6 @@ class Follower:
     _ends_at: float = field(default=math.inf, init=False)  # the deadline
     _stuck_at: float = field(default=math.inf, init=False)  # when a run that stays queued counts as stuck
     _passed: Exception | None = field(default=None, init=False)  # the deadline's error, once it has passed
-    leave_by: float = field(default=math.inf, init=False)  #: after the deadline, when everything has to be finished
-    _starting: asyncio.Task[Any] | None = field(default=None, init=False)  # the request that starts the run
-    _was_refused: bool = field(default=False, init=False)  # the run was not started: there is nothing to cancel
-    # Rounds of tool calls. What was answered last counts as stale while no snapshot has shown the run beyond it.
-    _accepted: int = field(init=False)  # how many submissions have been taken into account
-    _answered: object = field(default=None, init=False)
-    _stale_until: float = field(default=0.0, init=False)  # until then, nothing is done about a stale snapshot
-    _before_doubt: RunLifecycle = field(factory=RunLifecycle, init=False)
-    _outputs: tuple[object, tuple[ToolOutput, ...]] = field(default=(None, ()), init=False)  # of the toolbox, last
 
     def __attrs_post_init__(self) -> None:
         check_seconds("deadline", self.deadline, zero=True, none=True)
@@ -91,7 +68,8 @@ class Follower:
         if self.toolbox is not None and not isinstance(self.toolbox, Toolbox):
             raise TypeError(f"toolbox must be a Toolbox: got {self.toolbox!r}")
         self._is_unobserved = self.run is not None
-        self._accepted = self.requests.submissions.accepted
+        self.rounds = Rounds(self.requests.submissions, self.toolbox is not None)
+        self.leaving = Leaving(self.requests, self.on_exit)
 
     async def events(self) -> AsyncGenerator[RunEvent, None]:
         """Poll the run, and yield its events; see `RunsService.follow`."""
@@ -109,11 +87,11 @@ class Follower:
 
     async def _next_events(self) -> tuple[RunEvent, ...]:
         """Poll until there is a change; or, if it was that outputs are required, submit them."""
-        action = self.pending_action
+        action = self.rounds.pending_action
         if action is None or self.toolbox is None:
             change = await self.next_change()
-            return () if self.is_in_doubt else (change,)
-        was_in_doubt = self.is_in_doubt
+            return () if self.rounds.is_in_doubt else (change,)
+        was_in_doubt = self.rounds.is_in_doubt
         submit = partial(self.requests.submit, asked=action.run, on_response=self._store_hint)
         outputs, run = await self.answer_calls(self.toolbox, action, submit)
         if run is None:
@@ -125,7 +103,7 @@ class Follower:
     @property
     def has_reported_end(self) -> bool:
         """Whether the run's end has been reported; a terminal snapshot may have arrived before that."""
-        return self._lifecycle.has_ended
+        return self.rounds.has_ended
 
     @property
     def reads_until(self) -> float:
@@ -146,21 +124,10 @@ class Follower:
     async def start(self, request: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Send the request that starts or continues the run."""
         try:
-            return await self.before_deadline(self._send_start(request), maybe_done=True)
+            return await self.before_deadline(self.leaving.start(request), maybe_done=True)
         except Exception as error:
-            self._was_refused = not may_be_done(error)
+            self.leaving.note_failed_start(error)
             raise
-
-    async def _send_start(self, request: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        if self.on_exit == "leave":
-            return await request()
-        # In a task of its own, which goes on if this one is cancelled: a request that is abandoned may still start the
-        # run, and only its response has the run's ID.
-        task: asyncio.Task[T] = asyncio.create_task(request())
-        self._starting = task
-        await asyncio.wait([task])
-        self._starting = None
-        return task.result()
 
     async def next_change(self) -> StatusChanged:
         """Poll until there is a change to report."""
@@ -189,16 +156,11 @@ class Follower:
         self._is_current = is_current
         self.requests.learn_address(run)
 
-    def trust(self) -> None:
-        """The next snapshot comes from a stream, which began after the latest submission: it is not stale."""
-        self._note_submissions()
-        self._answered = None
-
     def observe(self) -> StatusChanged | None:
         """Compare the latest snapshot with the one observed before it.
 
         Returns:
-            The change, for the caller to report, unless `is_in_doubt`; ``None`` if there is none.
+            The change, for the caller to report, unless `Rounds.is_in_doubt`; ``None`` if there is none.
 
         Raises:
             RunStuckError: Nothing has changed, and the run has been ``queued`` for too long.
@@ -207,8 +169,7 @@ class Follower:
         if run is None:
             return None
         self._is_unobserved = False
-        self._note_submissions()
-        change = None if self._is_stale(run) else self._lifecycle.observe(run)
+        change = self.rounds.observe(run, is_current=self._is_current, now=anyio.current_time())
         if change is None:
             self._unchanged += 1
             self.check_queued()
@@ -219,34 +180,7 @@ class Follower:
             self._stuck_at = math.inf
         elif change.previous is not None:  # the first snapshot counts from the start of the clock
             self._stuck_at = anyio.current_time() + timeout
-        self.pending_action = change if isinstance(change, ActionRequired) else None
         return change
-
-    def _note_submissions(self) -> None:
-        """Begin a new round if outputs were accepted, whoever in this session has submitted them."""
-        accepted = self.requests.submissions.accepted
-        if accepted == self._accepted:
-            return
-        self._accepted = accepted
-        self._answered = self._lifecycle.pending
-        self._lifecycle.begin_round()
-        # With a toolbox, submitting the same outputs again tells whether a snapshot is stale; without, only time does.
-        self._stale_until = anyio.current_time() + _REPLICA_LAG if self.toolbox is None else 0.0
-
-    def _is_stale(self, run: Run) -> bool:
-        """Whether a snapshot counts as older than the latest submission; sets `is_in_doubt` if it may be."""
-        self.is_in_doubt = False
-        if self._answered is None:
-            return False
-        if required(run) != self._answered:
-            if self._is_current:  # the endpoint has taken the submission in
-                self._answered = None
-            return False
-        if not self._is_current or anyio.current_time() < self._stale_until:
-            return True
-        self.is_in_doubt = self.toolbox is not None
-        self._before_doubt = copy.copy(self._lifecycle)
-        return False
 
     def check_time(self) -> None:
         """Check the deadline, and how long the run has been ``queued``.
@@ -288,24 +222,17 @@ class Follower:
         """
         if not action.tool_calls:
             raise _action_error(action.run)
-        wanted, was_in_doubt = required(action.run), self.is_in_doubt
-        if was_in_doubt and self._outputs[0] == wanted:
-            outputs = self._outputs[1]  # no tool is called again for what may be the same round
-        else:
+        outputs = self.rounds.outputs_to_repeat(action.run)
+        if outputs is None:
             outputs = await self.before_deadline(toolbox.answer(action.tool_calls, run_id=action.run.id))
-            self._outputs = wanted, outputs
-        self.pending_action, self.is_in_doubt = None, False
+        submission = self.rounds.begin_submission(action.run, outputs)
         try:
             return outputs, await self.through_outages(partial(submit, outputs), maybe_done=True)
         except BadRequestError:
             # Fine if the run ended while the tools ran, or another client submitted outputs: keep following it.
             await self.refresh()
-            if was_in_doubt:  # it was stale: as if it had not been observed
-                self._lifecycle = self._before_doubt
-                self._stale_until = anyio.current_time() + _REPLICA_LAG
-            elif self.run is not None and required(self.run) == wanted:
+            if not self.rounds.end_refused(submission, self.run, anyio.current_time()):
                 raise
-            settle(outputs)
             return outputs, None
 
     async def through_outages(self, request: Callable[[], Awaitable[T]], *, maybe_done: bool = False) -> T:
@@ -365,13 +292,8 @@ class Follower:
             raise error
         # Of a run that was only being started, the look leaves no doubt; outputs may still arrive after it.
         is_in_doubt = self.run is not None and may_be_done(error)
-        with anyio.move_on_after(_CANCEL_TIMEOUT / 2):  # the rest of the time is for cancelling the run
-            try:
-                if (run := await self.requests.look()) is not None:
-                    self.receive(run)
-            except Exception as failure:  # of any kind, api_key()'s own too: the deadline's doubt must not get lost
-                error.add_note(f"A last look at the run failed: {_reason(failure)}")
-                raise error from None
+        if (run := await self.leaving.last_look(error)) is not None:
+            self.receive(run)
         if self.run is None:
             raise error
         if not self.run.status.is_terminal:
@@ -385,69 +307,10 @@ class Follower:
             raise error
         return change
 
-    async def leave(self, read: Callable[[Any], Awaitable[bool]] | None = None) -> None:
-        """Stop following: cancel the run if ``on_exit`` says so, unless it has ended.
-
-        Args:
-            read: Takes over what the start returned after its caller had given up; or, with ``None``, reads on in the
-                stream that there is, which has the ID of a run that is not known yet. Returns whether there is more.
-        """
-        if self.on_exit == "leave" or self._was_refused or (self.run is not None and self.run.status.is_terminal):
-            return
-        # As a rule the caller's task is being cancelled, and that may happen again meanwhile.
-        await finish(self._cancel_run(read))
-
-    async def _cancel_run(self, read: Callable[[Any], Awaitable[bool]] | None) -> None:
+    async def leave(self, read_on: ReadOn | None = None) -> None:
+        """Stop following: cancel the run if ``on_exit`` says so, unless it has ended."""
         self._ends_at = self._stuck_at = math.inf
-        with anyio.move_on_at(min(self.leave_by, anyio.current_time() + _CANCEL_TIMEOUT)) as scope:
-            try:
-                await self._find_started(read)
-                if not self._was_refused:
-                    self.run = await self.requests.cancel_unless_ended()
-            except Exception as error:  # of any kind, as above: logged only, or it would hide what ended following
-                _logger.warning("%s could not be cancelled: %s", self.requests.name, _reason(error))
-        if scope.cancelled_caught:
-            _logger.warning("%s could not be cancelled within %s s", self.requests.name, _CANCEL_TIMEOUT)
-        if (starting := self._starting) is not None:
-            starting.cancel()
-            await asyncio.wait([starting])
-            if read is not None and not starting.cancelled() and starting.exception() is None:
-                await read(starting.result())
-
-    async def _find_started(self, read: Callable[[Any], Awaitable[bool]] | None) -> None:
-        """Find the run that is being started: its request may arrive after the first look for it, so look again."""
-        requests = self.requests
-        while not requests.has_address:
-            starting = self._starting
-            if starting is not None and starting.done():
-                self._starting = None
-                if (error := starting.exception()) is None:
-                    if read is not None:
-                        await read(starting.result())
-                elif isinstance(error, Exception) and not may_be_done(error):
-                    self._was_refused = True
-                    return
-            elif requests.can_be_found:
-                await self._look_for_start(starting)
-            elif starting is not None:
-                await asyncio.wait([starting])
-            elif read is None or not await read(None):
-                requests.url  # noqa: B018  # raises an error that says that it is not known
-
-    async def _look_for_start(self, starting: asyncio.Task[Any] | None) -> None:
-        """Look for the run once; wait a little if it is not there."""
-        try:
-            run = await self.requests.look()
-        except OpenAIRunsError as error:
-            if not is_outage(error):
-                raise
-            run = None
-        if run is not None:
-            self.receive(run)
-        elif starting is not None:
-            await asyncio.wait([starting], timeout=_LOOK_EVERY)
-        else:
-            await anyio.sleep(_LOOK_EVERY)
+        await self.leaving.leave(self.run, self.receive, read_on)
 
     async def _sleep(self, seconds: float) -> None:
         remaining = self._ends_at - anyio.current_time()
@@ -456,8 +319,7 @@ class Follower:
             raise self._deadline_error()
 
     def _deadline_error(self, *, maybe_done: bool = False) -> Exception:
-        if self._passed is None:
-            self.leave_by = anyio.current_time() + _CANCEL_TIMEOUT
+        self.leaving.note_deadline()
         text = f"{self.requests.name} did not end within the deadline of {self.deadline} s"
         if self.run is None:
             self._passed = TransportError(f"{text}: the endpoint sent no response at all", maybe_done=maybe_done)
@@ -469,11 +331,6 @@ class Follower:
     def _store_hint(self, response: Response) -> None:
         """Store the server's hint when to poll next."""
         self._hint = poll_hint(response.headers)
-
-
-def _reason(error: Exception) -> object:
-    """What to say of an error; of one that is not this library's only its type, since its text may be secret."""
-    return error if isinstance(error, OpenAIRunsError) else type(error).__name__
 
 
 def outcome(run: Run) -> Run:

@@ -12,13 +12,12 @@ from openai_runs._http.transport import ByteStream, OnResponse, Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import MESSAGES, RUN, RUNS, STEPS, ids_of
 from openai_runs.errors import BadRequestError, TransportError
-from openai_runs.lifecycle import required
+from openai_runs.following.rounds import Submissions, required
 from openai_runs.models.message import Message
 from openai_runs.models.page import ListParams, MessageListParams, Page
 from openai_runs.models.run import Run, RunStatus, ToolOutputsSubmitParams
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.tool import ToolOutput, ToolOutputParam
-from openai_runs.toolbox.memory import settle
 
 ToolOutputs: TypeAlias = Sequence[ToolOutput | ToolOutputParam]
 #: Looks up whether a request whose response was lost took effect: the run if it did.
@@ -28,13 +27,6 @@ FindRun: TypeAlias = Callable[[], Awaitable[Run | None]]
 Opened: TypeAlias = ByteStream | Run
 
 _IN_ORDER: Final[ListParams] = {"order": "asc", "limit": 100}
-
-
-@define(eq=False)
-class Submissions:
-    """Counts the tool outputs that a run's endpoint has accepted; shared by all who follow the run in one session."""
-
-    accepted: int = 0
 
 
 @define
@@ -170,8 +162,7 @@ class RunRequests:
             on_response=on_response,
             overrides=self._overrides,
         )
-        self.submissions.accepted += 1
-        settle(outputs)
+        self.submissions.accept(outputs)
         return run
 
     async def stream_outputs(self, outputs: ToolOutputs, *, asked: Run | None = None) -> Opened:
@@ -180,8 +171,7 @@ class RunRequests:
         opened = await self._transport.stream(
             url, Run, body={**body, "stream": True}, find=find, overrides=self._overrides
         )
-        self.submissions.accepted += 1
-        settle(outputs)
+        self.submissions.accept(outputs)
         return opened
 
     async def messages_and_steps(self, run: Run) -> tuple[list[Message], list[RunStep]]:

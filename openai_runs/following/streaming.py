@@ -129,7 +129,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
         is_continued = False
         try:
             follower.observe()  # the caller's own snapshot is not reported back,
-            follower.pending_action = None  # and `start` submits the outputs that it waits for
+            follower.rounds.pending_action = None  # and `start` submits the outputs that it waits for
             try:
                 self._set_source(await follower.start(self._start))
             except (RunDeadlineError, TransportError) as error:
@@ -192,7 +192,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
         follower = self._follower
         run = await follower.look_after_deadline(error)
         change = follower.observe() or self._unreported
-        with anyio.move_on_at(follower.leave_by):
+        with anyio.move_on_at(follower.leaving.until):
             written = await follower.requests.messages_and_steps(run)
             return [*self._catch_up(*written), *([] if change is None else [change])]
         raise error
@@ -209,14 +209,14 @@ class RunStream(anyio.AsyncContextManagerMixin):
                 stream = self._stream
                 yield stream
                 self._stream, self._stream_just_ended, self._poll_reason = None, True, stream.end_reason
-            elif (action := follower.pending_action) is None:
+            elif (action := follower.rounds.pending_action) is None:
                 async with aclosing(self._poll()) as polled:
                     async for events in polled:
                         yield events
             elif follower.toolbox is None:
                 return
             else:
-                was_in_doubt = follower.is_in_doubt
+                was_in_doubt = follower.rounds.is_in_doubt
                 submit = partial(follower.requests.stream_outputs, asked=action.run)
                 outputs, opened = await follower.answer_calls(follower.toolbox, action, submit)
                 if opened is None:
@@ -268,7 +268,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
         return ()
 
     def _observe(self, run: Run) -> tuple[StatusChanged, ...]:
-        self._follower.trust()
+        self._follower.rounds.trust(anyio.current_time())
         self._follower.receive(run)
         change = self._follower.observe()
         return () if change is None else (change,)
@@ -292,7 +292,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
                 self._unreported = change
                 yield self._catch_up(*await follower.through_outages(partial(requests.messages_and_steps, change.run)))
                 self._unreported = None
-            if not follower.is_in_doubt:
+            if not follower.rounds.is_in_doubt:
                 yield (change,)
 
     def _catch_up(self, messages: list[Message], steps: list[RunStep]) -> Iterator[StreamEvent]:

@@ -19,7 +19,8 @@ from openai_runs._wire.signatures import spelled_out
 from openai_runs.events import ActionRequired, RunEvent
 from openai_runs.following.follower import Follower, outcome
 from openai_runs.following.options import FollowOptions, RunStreamParams, StreamOptions, split_options
-from openai_runs.following.run_requests import FindRun, RunRequests, Submissions, ToolOutputs, call_ids
+from openai_runs.following.rounds import Submissions
+from openai_runs.following.run_requests import FindRun, RunRequests, ToolOutputs, call_ids
 from openai_runs.models.page import IncludeParams, Page
 from openai_runs.models.request_options import ListRequest, RequestOptions, RunCreateRequest, RunUpdateRequest
 from openai_runs.models.run import Run, RunStatus, ToolOutputsSubmitParams

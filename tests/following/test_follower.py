@@ -639,7 +639,7 @@ class TestDeadline:
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """The last look and the cancelling after it have a few seconds together."""
-        monkeypatch.setattr("openai_runs.following.follower._CANCEL_TIMEOUT", 0.05)
+        monkeypatch.setattr("openai_runs.following.leaving._CANCEL_TIMEOUT", 0.05)
         async with Stub(seen("queued"), NEVER, NEVER, NEVER) as stub, stub.session() as session:
             with pytest.raises(RunDeadlineError):
                 await session.runs.complete(**IDS, deadline=0.1, polling=QUICK, on_exit="cancel")
@@ -917,7 +917,7 @@ class TestLeaving:
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """Cancelling on exit has a timeout."""
-        monkeypatch.setattr("openai_runs.following.follower._CANCEL_TIMEOUT", 0.03)
+        monkeypatch.setattr("openai_runs.following.leaving._CANCEL_TIMEOUT", 0.03)
         async with Stub(seen("in_progress"), NEVER, NEVER) as stub, stub.session() as session:
             task = asyncio.create_task(
                 session.runs.complete(thread_id="thread_1", run_id="run_1", polling=QUICK, on_exit="cancel")

@@ -204,7 +204,7 @@ class TestCancelling:
 
     async def test_never_known(self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
         """If the run cannot be found, a warning says so, and the original error is raised."""
-        monkeypatch.setattr("openai_runs.following.follower._CANCEL_TIMEOUT", 0.1)
+        monkeypatch.setattr("openai_runs.following.leaving._CANCEL_TIMEOUT", 0.1)
         full = {str(number): "" for number in range(16)}
         with pytest.raises(LookupError), caplog.at_level(logging.WARNING, "openai_runs.following"):
             async with streaming(goes_on(), on_exit="cancel", metadata=full):
@@ -219,7 +219,7 @@ class TestLeavingWhileOpening:
     @pytest.mark.parametrize("looks", [0, 2])
     async def test_it_arrives_late(self, by: str, looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """The request may arrive at the server after the first look for its run: the run is looked for again."""
-        monkeypatch.setattr("openai_runs.following.follower._LOOK_EVERY", 0.001)
+        monkeypatch.setattr("openai_runs.following.leaving._LOOK_EVERY", 0.001)
         found = {"object": "list", "data": [run("queued", metadata={MARKER: "m"})], "has_more": False}
         there = [EMPTY] * looks
 
@@ -314,8 +314,8 @@ class TestLeavingWhileOpening:
 
     async def test_it_never_arrives(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
         """The search ends after a few seconds, with a warning; a look that fails is repeated."""
-        monkeypatch.setattr("openai_runs.following.follower._CANCEL_TIMEOUT", 0.1)
-        monkeypatch.setattr("openai_runs.following.follower._LOOK_EVERY", 0.001)
+        monkeypatch.setattr("openai_runs.following.leaving._CANCEL_TIMEOUT", 0.1)
+        monkeypatch.setattr("openai_runs.following.leaving._LOOK_EVERY", 0.001)
         looks = [error(503), EMPTY]
 
         def answer(request: Request) -> Reply:
@@ -475,7 +475,7 @@ class TestTime:
 
     async def test_no_time_to_catch_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """If the text cannot be fetched in the time that is left, the deadline's error is raised."""
-        monkeypatch.setattr("openai_runs.following.follower._CANCEL_TIMEOUT", 0.1)
+        monkeypatch.setattr("openai_runs.following.leaving._CANCEL_TIMEOUT", 0.1)
         answers = [goes_on(*framed(CREATED)), reply(run("completed")), NEVER]
         async with streaming(*answers, deadline=0.1) as (_, events):
             with pytest.raises(RunDeadlineError):
@@ -549,7 +549,11 @@ class TestTime:
         """If the last look finds the run that was being started, there is no doubt left: the error has it."""
         found = reply({"object": "list", "data": [run("queued", metadata={MARKER: "m"})], "has_more": False})
         options: Any = {"metadata": {MARKER: "m"}, "deadline": 0.05}
-        async with Stub(NEVER, found) as stub, stub.session() as session:
+
+        def answer(request: Request) -> Reply:
+            return NEVER if request.method == "POST" else found
+
+        async with Stub(answer) as stub, stub.session() as session:
             with pytest.raises(RunDeadlineError) as caught:
                 await session.runs.stream("thread_1", assistant_id="asst_1", **options).__aenter__()
         assert caught.value.run.id == "run_1"
