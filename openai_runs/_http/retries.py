@@ -88,9 +88,8 @@ class Retry(Generic[T]):
             # Out of attempts, or refused, perhaps because an earlier attempt took effect after we looked.
             if (found := await self._find()) is not None:
                 return found
-            if self.find is None and self._maybe_done is not None and not may_be_done(error):
-                error.maybe_done = True
-                error.add_note(f"An earlier attempt may have taken effect: {self._maybe_done}")
+            if self.find is None and self._maybe_done is not None:
+                cast_doubt(error, self._maybe_done)
             raise
         raise AssertionError("unreachable: the last attempt returns or raises")  # pragma: no cover
 
@@ -143,6 +142,13 @@ def _noted(failure: Failure, note: str) -> Failure:
     if note not in getattr(failure, "__notes__", ()):
         failure.add_note(note)
     return failure
+
+
+def cast_doubt(error: Failure, earlier: Failure) -> None:
+    """Say in an error that an earlier attempt may have taken effect."""
+    if not may_be_done(error):
+        error.maybe_done = True
+        error.add_note(f"An earlier attempt may have taken effect: {earlier}")
 
 
 def is_transient(error: Exception) -> bool:

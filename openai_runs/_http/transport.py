@@ -88,9 +88,12 @@ class Transport:
         """Where requests go, without a trailing slash."""
         return self._addresses.base
 
-    def redact(self, error: Exception) -> None:
+    def redact(self, error: Exception, overrides: Overrides | None = None) -> None:
         """Hide secrets in an error about what the endpoint has sent; see `Secrets.redact`."""
-        self._secrets.redact(error)
+        secrets = self._secrets
+        if overrides is not None:
+            secrets = secrets.of_request(overrides.headers, overrides.url(URL(self.base_url)).query)
+        secrets.redact(error)
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None, None]:

@@ -16,7 +16,7 @@ from attrs import define, field
 
 from openai_runs._arguments import check_seconds
 from openai_runs._http.response import Response
-from openai_runs._http.retries import FAILURES, is_outage, may_be_done, poll_hint, server_delay
+from openai_runs._http.retries import FAILURES, Failure, cast_doubt, is_outage, may_be_done, poll_hint, server_delay
 from openai_runs.errors import (
     BadRequestError,
     RunActionRequiredError,
@@ -140,9 +140,9 @@ class Follower:
             if (change := self.observe()) is not None:
                 return change
 
-    async def refresh(self) -> None:
-        """Fetch the current state of the run."""
-        self.receive(await self.through_outages(partial(self.requests.retrieve, self._store_hint)))
+    async def refresh(self, doubt: Failure | None = None) -> None:
+        """Fetch the current state of the run; for ``doubt`` see `through_outages`."""
+        self.receive(await self.through_outages(partial(self.requests.retrieve, self._store_hint), doubt=doubt))
 
     def receive(self, run: Run, *, is_current: bool = True) -> None:
         """Store a new snapshot; `observe` compares it with the previous one.
@@ -228,24 +228,36 @@ class Follower:
         submission = self.rounds.begin_submission(action.run, outputs)
         try:
             return outputs, await self.through_outages(partial(submit, outputs), maybe_done=True)
-        except BadRequestError:
+        except BadRequestError as error:
             # Fine if the run ended while the tools ran, or another client submitted outputs: keep following it.
-            await self.refresh()
+            await self.refresh(error if error.maybe_done else None)
             if not self.rounds.end_refused(submission, self.run, anyio.current_time()):
+                if error.maybe_done:
+                    error.maybe_done = False
+                    error.add_note("It has not: the run still waits for these outputs.")
                 raise
             return outputs, None
 
-    async def through_outages(self, request: Callable[[], Awaitable[T]], *, maybe_done: bool = False) -> T:
+    async def through_outages(
+        self, request: Callable[[], Awaitable[T]], *, maybe_done: bool = False, doubt: Failure | None = None
+    ) -> T:
         """Send a request; while the endpoint is unreachable, repeat it for up to `Polling.outage` seconds.
 
-        For ``maybe_done`` see `before_deadline`.
+        Args:
+            request: Sends it.
+            maybe_done: See `before_deadline`.
+            doubt: What failed before, and may have taken effect.
         """
         failures, began = 0, math.inf
         while True:
             sent = anyio.current_time()
             try:
-                return await self.before_deadline(request(), maybe_done=maybe_done)
+                return await self.before_deadline(request(), maybe_done=maybe_done or doubt is not None)
             except FAILURES as error:
+                if doubt is not None:
+                    cast_doubt(error, doubt)
+                elif maybe_done and may_be_done(error):
+                    doubt = error
                 now = anyio.current_time()
                 began = min(began, sent)
                 left = began + self.polling.outage - now
@@ -258,7 +270,7 @@ class Follower:
             delay = self.polling.delay(failures)
             if asked is not None:
                 delay = max(delay, self.polling.delay(failures, asked))
-            await self._sleep(min(delay, left))
+            await self._sleep(min(delay, left), maybe_done=doubt is not None)
             failures += 1
 
     async def before_deadline(self, work: Awaitable[T], *, maybe_done: bool = False) -> T:
@@ -312,11 +324,11 @@ class Follower:
         self._ends_at = self._stuck_at = math.inf
         await self.leaving.leave(self.run, self.receive, read_on)
 
-    async def _sleep(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float, *, maybe_done: bool = False) -> None:
         remaining = self._ends_at - anyio.current_time()
         await anyio.sleep(min(seconds, max(remaining, 0.0)))
         if remaining <= seconds:
-            raise self._deadline_error()
+            raise self._deadline_error(maybe_done=maybe_done)
 
     def _deadline_error(self, *, maybe_done: bool = False) -> Exception:
         self.leaving.note_deadline()

@@ -103,7 +103,7 @@ class RunRequests:
 
     def redact(self, error: Exception) -> None:
         """See `Transport.redact`."""
-        self._transport.redact(error)
+        self._transport.redact(error, self._overrides)
 
     async def retrieve(self, on_response: OnResponse | None = None) -> Run:
         """See `RunsService.retrieve`."""

@@ -841,7 +841,16 @@ class TestSecrets:
         assert KEY[:9] not in caplog.text + "".join(str(vars(record)) for record in caplog.records)
 
     @pytest.mark.parametrize("before", [0, 270, 290])
-    async def test_echoed_in_deltas(self, before: int) -> None:
+    @pytest.mark.parametrize(
+        ("api_key", "options"),
+        [
+            (KEY, {}),
+            ("sk-other", {"extra_headers": {"X-Api-Key": KEY}}),
+            ("sk-other", {"extra_query": {"token": KEY}}),
+        ],
+        ids=["session", "header", "query"],
+    )
+    async def test_echoed_in_deltas(self, before: int, api_key: str, options: dict[str, Any]) -> None:
         """Nor is it in the error for deltas that do not merge, whether they are read or only polled over."""
         created = {"id": "msg_1", **IDS, "role": "assistant", "status": "in_progress", "content": []}
         change = {"id": "msg_1", "delta": {"thread_id": ["x" * before + KEY]}}
@@ -854,8 +863,8 @@ class TestSecrets:
         )
         async with (
             Stub(*answers) as stub,
-            stub.session(api_key=KEY) as session,
-            session.runs.stream("thread_1", assistant_id="asst_1") as seen,
+            stub.session(api_key=api_key) as session,
+            session.runs.stream("thread_1", assistant_id="asst_1", **options) as seen,
         ):
             with pytest.raises(ProtocolError, match=r"thread_id") as caught:
                 async for _ in seen:

@@ -17,7 +17,7 @@ from openai_runs._http.redaction import Secrets
 from openai_runs._http.response import Reader
 from openai_runs._http.transport import ByteStream
 from openai_runs._wire import load
-from openai_runs.errors import BadRequestError, RunDeadlineError, RunStuckError, TransportError
+from openai_runs.errors import BadRequestError, OpenAIRunsError, RunDeadlineError, RunStuckError, TransportError
 from openai_runs.events import ActionRequired, PollingTookOver, RunEnded, StatusChanged
 from openai_runs.following.follower import Follower
 from openai_runs.following.polling import Polling
@@ -45,7 +45,8 @@ from tests.following.story import (
     streaming,
     waiting,
 )
-from tests.stub import NEVER, Reply, Request, Stub, error, reply
+from tests.shown import shown
+from tests.stub import CUT, NEVER, Reply, Request, Stub, error, reply
 from tests.weather import QUICK
 
 pytestmark = pytest.mark.anyio
@@ -544,6 +545,44 @@ class TestTime:
                 await session.runs.complete(snapshot, toolbox=answers, deadline=0.5)
             assert caught.value.maybe_done
             assert pickle.loads(pickle.dumps(caught.value)).maybe_done
+
+    async def test_deadline_after_a_lost_submission(self) -> None:
+        """A submission whose response was lost stays in doubt while it waits to be repeated, and in the last look."""
+        waits = reply(waiting("call_1"))
+
+        def answer(request: Request) -> Reply:
+            return CUT if request.method == "POST" else waits
+
+        async with Stub(answer) as stub, stub.session(max_retries=0) as session:
+            with pytest.raises(RunDeadlineError) as caught:
+                await session.runs.complete(
+                    load(waiting("call_1"), Run), toolbox=Counting(), deadline=0.5, polling=Polling(first=9, longest=9)
+                )
+        assert caught.value.maybe_done
+
+    @pytest.mark.parametrize(
+        ("then", "is_doubt"),
+        [
+            ([error(401)], True),
+            ([error(400), NEVER], True),
+            ([error(400), error(401)], True),
+            ([error(400), reply(waiting("call_1"))], False),
+        ],
+        ids=["refused", "deadline", "look refused", "still required"],
+    )
+    async def test_a_doubt_that_stays(self, then: list[Reply], is_doubt: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is refused after a lost response may have been accepted before, unless a look shows that it was not."""
+        monkeypatch.setattr("openai_runs.following.leaving._CANCEL_TIMEOUT", 0.1)
+        waits = reply(waiting("call_1"))
+        answers = iter([CUT, waits, *then])  # the response is lost, and the run looks as before
+
+        async with Stub(lambda _: next(answers, NEVER)) as stub, stub.session(max_retries=0) as session:
+            with pytest.raises(OpenAIRunsError) as caught:
+                await session.runs.complete(
+                    load(waiting("call_1"), Run), toolbox=Counting(), deadline=0.5, polling=QUICK
+                )
+        assert caught.value.maybe_done is is_doubt
+        assert "An earlier attempt may have taken effect" in shown(caught.value) or then[-1] is NEVER
 
     async def test_the_start_was_found(self) -> None:
         """If the last look finds the run that was being started, there is no doubt left: the error has it."""
