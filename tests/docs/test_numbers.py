@@ -10,7 +10,7 @@ from openai_runs._http import redaction, retries, sse
 from openai_runs.backends import endpoint
 from openai_runs.engine import engine
 from openai_runs.engine.resources import messages, runs
-from openai_runs.following import event_stream, follower
+from openai_runs.following import event_stream, leaving
 from openai_runs.following.polling import Polling
 from openai_runs.server import app, document, sse_response, validation
 from openai_runs.server.local import LocalServer
@@ -39,7 +39,7 @@ MB = 2**20
         ("how-to/answer-tools.md", "the latest 4096 calls", memory._REMEMBERED, 4096),
         ("how-to/handle-errors.md", "(`Polling.outage`, 60 seconds by default", Polling().outage, 60),
         ("how-to/handle-errors.md", "a delay of more than 120 seconds", retries._MAX_SERVER_DELAY, 120),
-        ("how-to/handle-errors.md", "take at most five seconds", follower._CANCEL_TIMEOUT, 5),
+        ("how-to/handle-errors.md", "take at most five seconds", leaving._CANCEL_TIMEOUT, 5),
         ("how-to/run-as-a-service.md", "16 MB and 500,000 JSON values per body", validation.MAX_VALUES, 500_000),
         ("how-to/run-as-a-service.md", "100,000 messages per thread", messages.MAX_MESSAGES, 100_000),
         ("how-to/run-as-a-service.md", "1,000 parts", document.MAX_PARTS, 1_000),
