@@ -171,7 +171,7 @@ class GeneratorObject:
 @pytest.mark.parametrize(
     "what",
     [generator, async_generator, Finder, Finder(), functools.partial(generator, 1), GeneratorObject(), GeneratorObject],
-    ids=repr,
+    ids=["generator", "async generator", "class", "instance", "partial", "generator object", "its class"],
 )
 def test_tool_is_a_function_with_one_result(what: Callable[..., Any]) -> None:
     """Objects that are not functions, or have no schema, are refused at decoration."""
