@@ -17,6 +17,7 @@ __all__ = [
     "BadRequestError",
     "ConflictError",
     "HistoryTooLargeError",
+    "KeyUsedError",
     "MissingExtraError",
     "NotFoundError",
     "OpenAIRunsError",
@@ -275,6 +276,13 @@ class StoreUnavailableError(StoreError):
 
 class StoreDataError(StoreError):
     """The store cannot give or take this object: it is damaged or too large. Trying again does not help."""
+
+
+class KeyUsedError(StoreError):
+    """A commit has an idempotency key that is in the store already; nothing was stored."""
+
+    def __init__(self) -> None:
+        super().__init__("This idempotency key was used before. Nothing was changed.")
 
 
 class HistoryTooLargeError(StoreError):

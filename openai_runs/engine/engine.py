@@ -12,6 +12,7 @@ from openai_runs._arguments import check_count, check_seconds
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine.clock import Clock, SystemClock
 from openai_runs.engine.executor import Executor
+from openai_runs.engine.idempotency import Idempotency
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.resources.assistants import Assistants
 from openai_runs.engine.resources.messages import Messages
@@ -54,6 +55,7 @@ class Engine(anyio.AsyncContextManagerMixin):
         messages: Operations on messages.
         runs: Operations on runs.
         run_steps: Operations on run steps.
+        idempotency: Carries requests with idempotency keys out once.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Engine(anyio.AsyncContextManagerMixin):
         self.messages: Final = Messages(self._ledger, self._executor)
         self.runs: Final = Runs(self._ledger, self._executor, expires_after)
         self.run_steps: Final = RunSteps(self._ledger)
+        self.idempotency: Final = Idempotency(self._ledger)
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -117,6 +120,7 @@ class Engine(anyio.AsyncContextManagerMixin):
                 try:
                     self._ledger.is_open = True
                     await self._executor.start(tasks)
+                    tasks.start_soon(self.idempotency.sweep)
                     yield self
                 except Exception as error:  # raised after the group, which would wrap it in an ExceptionGroup
                     failure = error

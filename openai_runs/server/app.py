@@ -11,9 +11,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from openai_runs import _wire
+from openai_runs._wire.idempotency import REPLAYED, SUPPORTED
 from openai_runs.engine import ApiError, Engine
 from openai_runs.errors import StoreError, StoreUnavailableError
-from openai_runs.server.exchange import ENGINE, OWNER, POLL_HINT, REQUEST_ID, STARTED
+from openai_runs.server.exchange import ENGINE, IS_REPLAYED, OWNER, POLL_HINT, REQUEST_ID, STARTED
 from openai_runs.server.handlers import assistants, messages, run_steps, runs, threads
 from openai_runs.server.keys import Keys
 from openai_runs.server.poll_hint import PollHint
@@ -145,6 +146,9 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     headers = response.headers
     headers["Server"] = "openai_runs"
     headers["openai-version"] = "2020-10-01"
+    headers[SUPPORTED] = "true"
+    if IS_REPLAYED in request:
+        headers[REPLAYED] = "true"
     if STARTED in request:  # unset if aiohttp refused the request before our middleware ran
         headers["x-request-id"] = request[REQUEST_ID]
         headers["openai-processing-ms"] = str(round((perf_counter() - request[STARTED]) * 1000))

@@ -25,6 +25,7 @@ _request_key: Final[Any] = getattr(web, "RequestKey", lambda name, _: name)
 #: The label of the request's owner; empty if the server has no keys.
 OWNER: Final = _request_key("owner", str)
 REQUEST_ID: Final = _request_key("request_id", str)
+IS_REPLAYED: Final = _request_key("is_replayed", bool)  #: set if the request was carried out before
 STARTED: Final = _request_key("started", float)  #: on the clock of `time.perf_counter`
 
 _CONTENT_TYPE: Final = "application/json"

@@ -19,7 +19,7 @@ from openai_runs import _wire
 from openai_runs._http.sse import DONE, HEADERS, KEEP_ALIVE, frame
 from openai_runs.engine import ApiEvent, Subscriber
 from openai_runs.models.run import Run, RunStatus
-from openai_runs.server.exchange import ENGINE, REQUEST_ID
+from openai_runs.server.exchange import ENGINE, IS_REPLAYED, REQUEST_ID, run_response
 
 _logger = logging.getLogger("openai_runs.server")
 
@@ -135,7 +135,8 @@ def _prefix_after(delta: Mapping[str, Any]) -> bytes:
 async def stream(request: web.Request, start: Callable[[Subscriber], Awaitable[Run]]) -> web.StreamResponse:
     """Start or continue a run, and stream its events until it ends or waits for tool outputs; then ``done``.
 
-    If the reader disconnects, the run goes on.
+    If the reader disconnects, the run goes on. If the request is a repetition by its idempotency key, the response is
+    the run as plain JSON: what the stream of the first request has told cannot be told again.
 
     Args:
         request: The request for the stream.
@@ -146,6 +147,8 @@ async def stream(request: web.Request, start: Callable[[Subscriber], Awaitable[R
     """
     connection, runs = _Connection(request), request.app[ENGINE].runs
     run = await start(connection.outbox)
+    if IS_REPLAYED in request:
+        return run_response(request, run)
     try:
         return await connection.send_all()
     finally:

@@ -11,13 +11,13 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 from attrs import define, field
 
 from openai_runs._slices import Work, in_slices, in_slices_if_long
-from openai_runs.errors import HistoryTooLargeError, UnknownCursorError
+from openai_runs.errors import HistoryTooLargeError, KeyUsedError, UnknownCursorError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Message, TextContent
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import FunctionStepCall, RunStep, ToolCalls
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import MAX_HISTORY, Change, Delete, PageQuery, Record, RunState, Stored
+from openai_runs.stores.records import MAX_HISTORY, Change, Delete, PageQuery, Record, RunState, Stored, UsedKey
 from openai_runs.stores.store import group_of
 
 T = TypeVar("T", bound=Stored)
@@ -65,7 +65,7 @@ class MemoryStore:
     """Keeps objects until the process ends. Engines may use it one after the other: the next one resumes the runs."""
 
     _records: dict[type[Any], dict[str, Record[Any]]] = field(
-        factory=lambda: {kind: {} for kind in (Assistant, Thread, Message, Run, RunStep, RunState)}, init=False
+        factory=lambda: {kind: {} for kind in (Assistant, Thread, Message, Run, RunStep, RunState, UsedKey)}, init=False
     )
     _places: dict[tuple[type[Any], str], int] = field(factory=dict, init=False)
     #: The indexes that an object is in: those of its first record. One that is put again stays where it was.
@@ -83,8 +83,19 @@ class MemoryStore:
         """Keep all objects, for the next engine."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        """Apply all changes without interruption; only the keys are computed before, in slices."""
-        for change, index_keys in await in_slices_if_long(_with_index_keys(changes), len(changes)):
+        """Apply all changes without interruption; only the keys are computed before, in slices.
+
+        Raises:
+            KeyUsedError: A `UsedKey` among the changes is in the store already; nothing was stored.
+        """
+        indexed = await in_slices_if_long(_with_index_keys(changes), len(changes))
+        used = self._records[UsedKey]
+        if any(
+            isinstance(change, Record) and change.value.__class__ is UsedKey and change.value.id in used
+            for change in changes
+        ):
+            raise KeyUsedError
+        for change, index_keys in indexed:
             if isinstance(change, Delete):
                 self._delete(change.kind, change.id)
             else:
@@ -162,7 +173,7 @@ class MemoryStore:
     def _delete(self, kind: type[Any], id: str) -> None:
         if id not in self._records[kind]:
             return
-        if (group := self._group(kind, id)) is not None:
+        if kind is not UsedKey and (group := self._group(kind, id)) is not None:
             self._deleted[kind, group, id] = self._places[kind, id]
             if len(self._deleted) > _MAX_DELETED:
                 self._deleted.popitem(last=False)

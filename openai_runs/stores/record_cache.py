@@ -7,7 +7,7 @@ from attrs import define, field
 
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import Record, Stored
+from openai_runs.stores.records import Record, Stored, UsedKey
 
 T = TypeVar("T", bound=Stored)
 _Key: TypeAlias = tuple[type[Any], str]
@@ -33,6 +33,8 @@ class RecordCache:
     def put(self, record: Record[Any], size: int) -> None:
         """Add a record, or replace the one with its kind and ID."""
         value = record.value
+        if isinstance(value, UsedKey):  # as a rule never read, and there is one for each new object
+            return
         key = (type(value), value.id)
         thread_id = "" if isinstance(value, Assistant | Thread) else value.thread_id
         if (earlier := self._entries.get(key)) is not None:

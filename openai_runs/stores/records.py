@@ -1,4 +1,4 @@
-"""The records of a store: the API's objects with their owners, and the engine's own state of each run."""
+"""The records of a store: the API's objects with their owners, and what the engine keeps of runs and requests."""
 
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
@@ -42,7 +42,22 @@ class RunState(Model):
     handle: str | None = None  #: of the model call, if it continues at the endpoint without us
 
 
-Stored: TypeAlias = Assistant | Thread | Message | Run | RunStep | RunState
+@frozen(kw_only=True, repr=False)
+class UsedKey(Model):
+    """An idempotency key that was used: the request it came with, and the object that this request created.
+
+    It is stored in the same commit as that object, never changed, and deleted by the engine when it is old. It stays
+    when its object is deleted, so that a late repetition of the request does not create another one.
+    """
+
+    id: str  #: a hash of the key, the owner and the operation
+    fingerprint: str  #: a hash of the request's body
+    used_at: float  #: Unix seconds
+    kind: str  #: the created object's ``object``
+    object_id: str
+
+
+Stored: TypeAlias = Assistant | Thread | Message | Run | RunStep | RunState | UsedKey
 StoredT_co = TypeVar("StoredT_co", bound=Stored, covariant=True)
 
 
@@ -71,7 +86,8 @@ class Delete:
     id: str
 
 
-#: One change of a commit: put an object, replacing the one with its ID if there is one, or delete an object.
+#: One change of a commit: put an object, replacing the one with its ID if there is one, or delete an object. A
+#: `UsedKey` does not replace one: see `Store.commit`.
 Change: TypeAlias = Record[Any] | Delete
 
 

@@ -24,6 +24,7 @@ from openai_runs._finishing import finish
 from openai_runs._slices import Work, in_slices, in_slices_if_long
 from openai_runs.errors import (
     HistoryTooLargeError,
+    KeyUsedError,
     ProtocolError,
     StoreDataError,
     StoreUnavailableError,
@@ -158,6 +159,7 @@ class SQLiteStore:
         """Apply all changes or none, and return when they are on the disk.
 
         Raises:
+            KeyUsedError: A `UsedKey` among the changes is in the store already; nothing was stored.
             StoreUnavailableError: Nothing was stored; trying again later may help.
             StoreDataError: Nothing was stored, and trying again does not help.
         """
@@ -417,6 +419,8 @@ class SQLiteStore:
                     f"The server's store cannot read or write an object of this request: {error}. Nothing was changed."
                 )
                 raise StoreDataError(text) from error
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:  # see `schema.WRITE`
+                raise KeyUsedError from error
             raise
 
 

@@ -18,7 +18,7 @@ from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import RunState
+from openai_runs.stores.records import RunState, UsedKey
 
 with needs("server"):
     import aiosqlite
@@ -33,6 +33,7 @@ KINDS: Final[dict[str, type[Any]]] = {
     "run": Run,
     "run_step": RunStep,
     "run_state": RunState,
+    "used_key": UsedKey,
 }
 NAMES: Final = {kind: name for name, kind in KINDS.items()}
 
@@ -76,6 +77,8 @@ _CHANGES: Final = f"""
     CREATE TEMP VIEW changes AS SELECT * FROM objects;
 
     CREATE TEMP TRIGGER put INSTEAD OF INSERT ON changes WHEN NEW.body IS NOT NULL BEGIN
+        SELECT RAISE(ABORT, 'this idempotency key was used before') WHERE NEW.kind = 'used_key'
+            AND EXISTS (SELECT 1 FROM objects WHERE kind = 'used_key' AND id = NEW.id);
         INSERT INTO objects (place, kind, id, owner, list, history, run_id, body)
         VALUES (NEW.place, NEW.kind, NEW.id, NEW.owner, NEW.list, NEW.history, NEW.run_id, NEW.body)
         ON CONFLICT (kind, id) DO UPDATE SET owner = excluded.owner, body = excluded.body;
@@ -83,7 +86,8 @@ _CHANGES: Final = f"""
 
     CREATE TEMP TRIGGER remove INSTEAD OF INSERT ON changes WHEN NEW.body IS NULL BEGIN
         INSERT OR REPLACE INTO deleted (kind, id, list, place)
-            SELECT kind, id, list, place FROM objects WHERE kind = NEW.kind AND id = NEW.id AND list IS NOT NULL;
+            SELECT kind, id, list, place FROM objects
+            WHERE kind = NEW.kind AND id = NEW.id AND list IS NOT NULL AND kind != 'used_key';
         DELETE FROM deleted WHERE number <= (SELECT max(number) FROM deleted) - {_MAX_DELETED};
         DELETE FROM objects WHERE kind = NEW.kind AND id = NEW.id;
     END;

@@ -8,7 +8,7 @@ from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
-from openai_runs.stores.records import Change, PageQuery, Record, RunState, Stored, Unreadable
+from openai_runs.stores.records import Change, PageQuery, Record, RunState, Stored, Unreadable, UsedKey
 
 T = TypeVar("T", bound=Stored)
 
@@ -36,6 +36,7 @@ class Store(Protocol):
         commit.
 
         Raises:
+            KeyUsedError: A `UsedKey` among the changes is in the store already; nothing was stored.
             StoreUnavailableError: Nothing was stored; trying again later may help.
             StoreDataError: Nothing was stored, and trying again does not help.
         """
@@ -51,9 +52,10 @@ class Store(Protocol):
 
         Args:
             kind: What is listed.
-            group: The list's ID: the owner for assistants, the thread for messages and runs, the run for run steps.
+            group: The list's ID: the owner for assistants, the thread for messages and runs, the run for run steps;
+                empty for used keys.
             query: Which page. With ``before`` alone, the last ``limit`` objects before that one. A cursor may be an
-                object that was deleted recently, for clients that delete while paging.
+                object that was deleted recently, for clients that delete while paging; not a used key.
             run_id: Only messages of this run.
 
         Returns:
@@ -112,5 +114,7 @@ def group_of(record: Record[Any]) -> str | None:
             return thread_id
         case RunStep(run_id=run_id):
             return run_id
+        case UsedKey():
+            return ""
         case _:
             return None

@@ -8,7 +8,7 @@ from openai_runs.models.message import Message, MessageRole, Text, TextContent
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import CreatedMessage, MessageCreation, RunStep, RunStepStatus, ToolCalls
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import Record, RunState
+from openai_runs.stores.records import Record, RunState, UsedKey
 
 NOW = datetime(2027, 1, 15, tzinfo=UTC)
 
@@ -37,6 +37,12 @@ def run(id: str, thread_id: str, owner: str = "", **fields: Any) -> Record[Run]:
 
 def state(id: str, thread_id: str, owner: str = "", **fields: Any) -> Record[RunState]:
     return Record(owner, RunState(id=id, thread_id=thread_id, deadline=1.5, **fields))
+
+
+def used_key(id: str, owner: str = "", **fields: Any) -> Record[UsedKey]:
+    return Record(
+        owner, UsedKey(**{"id": id, "fingerprint": "f", "used_at": 1.5, "kind": "run", "object_id": "run_1", **fields})
+    )
 
 
 def step(id: str, run_id: str, thread_id: str, owner: str = "", *, tools: bool = True) -> Record[RunStep]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from openai_runs.backends import Say
-from openai_runs.errors import HistoryTooLargeError, UnknownCursorError
+from openai_runs.errors import HistoryTooLargeError, KeyUsedError, UnknownCursorError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
@@ -24,15 +24,15 @@ from openai_runs.models.thread import Thread
 from openai_runs.stores import memory as store_module
 from openai_runs.stores import sqlite as sqlite_store
 from openai_runs.stores.memory import MemoryStore
-from openai_runs.stores.records import Change, Delete, PageQuery, Record, RunState
+from openai_runs.stores.records import Change, Delete, PageQuery, Record, RunState, UsedKey
 from openai_runs.stores.sqlite import SQLiteStore
 from openai_runs.stores.store import Store
 from tests.engine.world import world
-from tests.stores.objects import assistant, message, run, state, step, thread
+from tests.stores.objects import assistant, message, run, state, step, thread, used_key
 
 pytestmark = pytest.mark.anyio
 
-KINDS = (Assistant, Thread, Message, Run, RunStep, RunState)
+KINDS = (Assistant, Thread, Message, Run, RunStep, RunState, UsedKey)
 
 
 @pytest.fixture(params=["memory", "sqlite", "sqlite without a cache"])
@@ -96,6 +96,48 @@ class Kept:
     async def __aexit__(self, *_: object) -> None: ...
 
 
+# Used keys
+
+
+async def test_a_key_can_be_used_once(store: Store):
+    """Nothing of a commit with a used key is stored; commits at the same time are not affected."""
+    await store.commit([thread("1"), used_key("k")])
+    outcomes = await asyncio.gather(
+        store.commit([assistant("2")]),
+        store.commit([thread("1", "other"), Delete(Thread, "1"), assistant("3"), used_key("k", "other")]),
+        store.commit([assistant("4"), used_key("l")]),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [type(None), KeyUsedError, type(None)]
+    assert await store.get(Thread, "1") == thread("1")
+    assert await store.get(UsedKey, "k") == used_key("k")
+    found = [await store.get(kind, id) for kind, id in ((Assistant, "2"), (Assistant, "3"), (UsedKey, "l"))]
+    assert found == [assistant("2"), None, used_key("l")]
+
+
+async def test_used_keys_are_deleted_in_order(store: Store):
+    """The oldest keys can be listed, and deleted; then they can be used again, and are the newest."""
+    await store.commit([thread("1"), *(used_key(f"k{n}") for n in range(3))])
+    await store.commit([Delete(Thread, "1"), Delete(UsedKey, "k0")])
+    await store.commit([used_key("k0")])
+    records, more = await store.page(UsedKey, "", PageQuery(limit=2, order="asc"))
+    assert (ids(records), more) == (["k1", "k2"], True)
+    await store.commit([Delete(UsedKey, "k1"), Delete(UsedKey, "k2")])
+    records, more = await store.page(UsedKey, "", PageQuery(limit=2, order="asc"))
+    assert (ids(records), more) == (["k0"], False)
+
+
+async def test_deleted_keys_are_no_cursors(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """However many keys are deleted, clients can page on after an object that they have deleted."""
+    monkeypatch.setattr(store_module, "_MAX_DELETED", 5)
+    await store.commit([*(message(str(n), "thread_1") for n in range(3)), *(used_key(str(n)) for n in range(10_001))])
+    await store.commit([Delete(Message, "1")])
+    await store.commit([Delete(UsedKey, str(n)) for n in range(10_001)])
+    assert await messages(store, PageQuery(after="1", order="asc")) == (["2"], False)
+    with pytest.raises(UnknownCursorError):
+        await store.page(UsedKey, "", PageQuery(after="1"))
+
+
 # Objects
 
 
@@ -108,6 +150,7 @@ async def test_objects_that_were_put_can_be_read(store: Store):
         run("1", "1", "dan"),
         step("1", "1", "1", "eva"),
         state("1", "1", "fay"),
+        used_key("1", "guy"),
     ]
     await store.commit(records)
     for record in records * 2:
@@ -177,7 +220,7 @@ async def test_a_thread_goes_with_all_that_is_in_it(store: Store):
             [thread(t), message("m" + t, t), run("r" + t, t), state("r" + t, t), step("s" + t, "r" + t, t)]
         )
     await store.commit([Delete(Thread, "1")])
-    for kind in KINDS[1:]:
+    for kind in (Thread, Message, Run, RunStep, RunState):
         left = [record.value.id async for record in store.everything(kind)]
         assert [id[-1] for id in left] == ["2"], kind
     assert ids(await store.unfinished()) == ["r2"]
@@ -444,7 +487,7 @@ class Stores(RuleBasedStateMachine):
                 self.runs = {run_id: thread_id for run_id, thread_id in self.runs.items() if thread_id != id}
                 return [Delete(Thread, id)]
             case _:
-                kind = data.draw(st.sampled_from([Assistant, Message, RunStep, RunState]), "kind")
+                kind = data.draw(st.sampled_from([Assistant, Message, RunStep, RunState, UsedKey]), "kind")
                 return [Delete(kind, data.draw(st.sampled_from(self.seen[kind]), "id"))]
 
     def message(self, data: st.DataObject, thread_id: str, runs: Sequence[str]) -> list[Change]:
@@ -464,6 +507,22 @@ class Stores(RuleBasedStateMachine):
             changes += self.change(data, list(self.threads))
         self.runner.run(self.memory.commit(changes))
         self.runner.run(self.sqlite.commit(changes))
+
+    @rule(id=st.sampled_from(["k1", "k2", "k3"]), owner=st.sampled_from(["ann", "bob ☂"]))
+    def use_key(self, id: str, owner: str) -> None:
+        """A commit with a used key stores nothing."""
+        self.seen[UsedKey].append(id)
+        self.seen[Assistant].append(f"of {id}")
+        changes = [assistant(f"of {id}", owner, name=str(next(self.numbers))), used_key(id, owner)]
+
+        def is_stored(store: Store) -> bool:
+            try:
+                self.runner.run(store.commit(changes))
+            except KeyUsedError:
+                return False
+            return True
+
+        assert is_stored(self.memory) == is_stored(self.sqlite)
 
     @precondition(lambda self: len(self.threads) > 1)
     @rule(data=st.data())

@@ -2,6 +2,7 @@
 
 from attrs import define, evolve
 
+from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, changed_assistant, new_assistant, shown_assistant
 from openai_runs.models.assistant import Assistant, Deleted
@@ -15,10 +16,11 @@ class Assistants:
 
     _ledger: Ledger
 
-    async def create(self, owner: str, body: Body) -> Assistant:
+    async def create(self, owner: str, body: Body, *, key: IdempotencyKey | None = None) -> Assistant:
         """Operation ``createAssistant``."""
-        assistant = new_assistant(body, self._ledger.clock.now())
-        await self._ledger.commit([Record(owner, assistant)])
+        now = self._ledger.clock.now()
+        assistant = new_assistant(body, now)
+        await self._ledger.commit([Record(owner, assistant), *used_by(key, owner, assistant, now)])
         return shown_assistant(assistant)
 
     async def retrieve(self, owner: str, assistant_id: str) -> Assistant:

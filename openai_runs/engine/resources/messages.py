@@ -6,6 +6,7 @@ from attrs import define
 
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
+from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, new_message, with_metadata
 from openai_runs.models.assistant import Deleted
@@ -25,15 +26,16 @@ class Messages:
     _ledger: Ledger
     _executor: Executor
 
-    async def create(self, owner: str, thread_id: str, body: Body) -> Message:
+    async def create(self, owner: str, thread_id: str, body: Body, *, key: IdempotencyKey | None = None) -> Message:
         """Operation ``createMessage``. Refused while a run is active, as the hosted API does."""
         async with self._ledger.lock(thread_id):
             await self._ledger.find(Thread, owner, thread_id)
             if (run_id := self._executor.active_run(thread_id)) is not None:
                 raise ApiError(400, f"Can't add messages to {thread_id} while a run {run_id} is active.")
             await check_message_limit(self._ledger, thread_id, 1)
-            message = new_message(body, thread_id, self._ledger.clock.now())
-            await self._ledger.commit([Record(owner, message)])
+            now = self._ledger.clock.now()
+            message = new_message(body, thread_id, now)
+            await self._ledger.commit([Record(owner, message), *used_by(key, owner, message, now)])
         return message
 
     async def retrieve(self, owner: str, thread_id: str, message_id: str) -> Message:

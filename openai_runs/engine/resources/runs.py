@@ -11,6 +11,7 @@ from openai_runs.engine.api_events import ApiEvent, Subscriber
 from openai_runs.engine.endings import end_calls
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
+from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, new_messages, new_run, with_metadata
 from openai_runs.engine.resources.messages import check_message_limit
@@ -21,7 +22,7 @@ from openai_runs.models.page import Page
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import NO_USAGE, PageQuery, Record, RunState
+from openai_runs.stores.records import NO_USAGE, Change, PageQuery, Record, RunState
 
 _MAX_OUTPUT_BYTES: Final = 512 * 1024  #: all tool outputs together must be smaller
 
@@ -52,6 +53,7 @@ class Runs:
         subscriber: Subscriber | None = None,
         *,
         shows_search_content: bool = False,
+        key: IdempotencyKey | None = None,
     ) -> Run:
         """Operation ``createRun``. Refused while another run is active, as the hosted API does."""
         async with self._ledger.lock(thread_id):
@@ -67,8 +69,9 @@ class Runs:
                 body, thread, assistant, now, self._expires_after, shows_search_content=shows_search_content
             )
             self._executor.refuse_unsupported(run, state)
+            created: list[Change] = [Record(owner, value) for value in (*messages, run, state)]
             await self._ledger.commit(
-                [Record(owner, value) for value in (*messages, run, state)],
+                [*created, *used_by(key, owner, run, now)],
                 run.id,
                 [ApiEvent("thread.run.created", run), ApiEvent("thread.run.queued", run)],
                 subscriber,
@@ -105,7 +108,14 @@ class Runs:
         return run
 
     async def submit_tool_outputs(
-        self, owner: str, thread_id: str, run_id: str, outputs: Sequence[Body], subscriber: Subscriber | None = None
+        self,
+        owner: str,
+        thread_id: str,
+        run_id: str,
+        outputs: Sequence[Body],
+        subscriber: Subscriber | None = None,
+        *,
+        key: IdempotencyKey | None = None,
     ) -> Run:
         """Operation ``submitToolOuputsToRun``: one output for each pending call."""
         async with self._ledger.lock(thread_id):
@@ -120,7 +130,12 @@ class Runs:
             run = moved(run, RunStatus.QUEUED, required_action=None)
             state = evolve(state, steps=(), step_usage=None)
             await self._ledger.commit(
-                [*changes, Record(owner, run), Record(owner, state)],
+                [
+                    *changes,
+                    Record(owner, run),
+                    Record(owner, state),
+                    *used_by(key, owner, run, self._ledger.clock.now()),
+                ],
                 run.id,
                 [*events, ApiEvent("thread.run.queued", run)],
                 subscriber,

@@ -7,12 +7,13 @@ from attrs import define
 from openai_runs._slices import in_slices
 from openai_runs.engine.api_events import ApiEvent, Subscriber
 from openai_runs.engine.executor import Executor
+from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, changed_thread, new_messages, new_run, new_thread
 from openai_runs.models.assistant import Assistant, Deleted
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import Delete, Record
+from openai_runs.stores.records import Change, Delete, Record
 
 
 @define
@@ -23,12 +24,13 @@ class Threads:
     _executor: Executor
     _expires_after: float
 
-    async def create(self, owner: str, body: Body) -> Thread:
+    async def create(self, owner: str, body: Body, *, key: IdempotencyKey | None = None) -> Thread:
         """Operation ``createThread``."""
         now = self._ledger.clock.now()
         thread = new_thread(body, now)
         messages = await in_slices(new_messages(body.get("messages", ()), thread.id, now))
-        await self._ledger.commit([Record(owner, thread), *(Record(owner, message) for message in messages)])
+        created: list[Change] = [Record(owner, value) for value in (thread, *messages)]
+        await self._ledger.commit([*created, *used_by(key, owner, thread, now)])
         return thread
 
     async def retrieve(self, owner: str, thread_id: str) -> Thread:
@@ -54,7 +56,9 @@ class Threads:
             await self._ledger.commit([Delete(Thread, thread_id)])
         return Deleted(id=thread_id, object="thread.deleted")
 
-    async def create_and_run(self, owner: str, body: Body, subscriber: Subscriber | None = None) -> Run:
+    async def create_and_run(
+        self, owner: str, body: Body, subscriber: Subscriber | None = None, *, key: IdempotencyKey | None = None
+    ) -> Run:
         """Operation ``createThreadAndRun``."""
         assistant = (await self._ledger.find(Assistant, owner, body["assistant_id"])).value
         now = self._ledger.clock.now()
@@ -64,8 +68,9 @@ class Threads:
         run, state = new_run(body, thread, assistant, now, self._expires_after)
         self._executor.refuse_unsupported(run, state)
         async with self._ledger.lock(thread.id):
+            created: list[Change] = [Record(owner, value) for value in (thread, *messages, run, state)]
             await self._ledger.commit(
-                [Record(owner, value) for value in (thread, *messages, run, state)],
+                [*created, *used_by(key, owner, run, now)],
                 run.id,
                 [
                     ApiEvent("thread.created", thread),

@@ -6,13 +6,14 @@ from aiohttp import web
 
 from openai_runs._wire.paths import ASSISTANT, ASSISTANTS
 from openai_runs.server.exchange import ENGINE, OWNER, json_response, page_response, read_body
+from openai_runs.server.idempotency import once
 from openai_runs.server.validation import page_query
 
 
 async def create(request: web.Request) -> web.Response:
     """Operation ``createAssistant``."""
     body = await read_body(request, "CreateAssistantRequest")
-    return json_response(await request.app[ENGINE].assistants.create(request[OWNER], body))
+    return json_response(await once(request, request.app[ENGINE].assistants.create, request[OWNER], body))
 
 
 async def retrieve(request: web.Request) -> web.Response:

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from openai_runs._wire.paths import MESSAGE, MESSAGES
 from openai_runs.server.exchange import ENGINE, OWNER, json_response, page_response, read_body
+from openai_runs.server.idempotency import once
 from openai_runs.server.validation import page_query
 
 
@@ -13,7 +14,7 @@ async def create(request: web.Request) -> web.Response:
     """Operation ``createMessage``."""
     thread_id = request.match_info["thread_id"]
     body = await read_body(request, "CreateMessageRequest")
-    return json_response(await request.app[ENGINE].messages.create(request[OWNER], thread_id, body))
+    return json_response(await once(request, request.app[ENGINE].messages.create, request[OWNER], thread_id, body))
 
 
 async def retrieve(request: web.Request) -> web.Response:

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from openai_runs._wire.paths import RUN, RUNS
 from openai_runs.server.exchange import ENGINE, OWNER, page_response, read_body, run_response
+from openai_runs.server.idempotency import once
 from openai_runs.server.sse_response import stream
 from openai_runs.server.validation import page_query, shows_search_content
 
@@ -17,7 +18,8 @@ async def create(request: web.Request) -> web.StreamResponse:
     shows_content = shows_search_content(request.query)
     body = await read_body(request, "CreateRunRequest")
     runs = request.app[ENGINE].runs
-    start = partial(runs.create, request[OWNER], thread_id, body, shows_search_content=shows_content)
+    create_run = partial(runs.create, shows_search_content=shows_content)
+    start = partial(once, request, create_run, request[OWNER], thread_id, body)
     return await stream(request, start) if body.get("stream") else run_response(request, await start())
 
 
@@ -51,7 +53,7 @@ async def submit_tool_outputs(request: web.Request) -> web.StreamResponse:
     thread_id, run_id = request.match_info["thread_id"], request.match_info["run_id"]
     body = await read_body(request, "SubmitToolOutputsRunRequest")
     runs, outputs = request.app[ENGINE].runs, body["tool_outputs"]
-    submit = partial(runs.submit_tool_outputs, request[OWNER], thread_id, run_id, outputs)
+    submit = partial(once, request, runs.submit_tool_outputs, request[OWNER], thread_id, run_id, outputs)
     return await stream(request, submit) if body.get("stream") else run_response(request, await submit())
 
 

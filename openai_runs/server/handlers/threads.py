@@ -7,13 +7,14 @@ from aiohttp import web
 
 from openai_runs._wire.paths import THREAD, THREAD_RUNS, THREADS
 from openai_runs.server.exchange import ENGINE, OWNER, json_response, read_body, run_response
+from openai_runs.server.idempotency import once
 from openai_runs.server.sse_response import stream
 
 
 async def create(request: web.Request) -> web.Response:
     """Operation ``createThread``."""
     body = await read_body(request, "CreateThreadRequest", required=False)
-    return json_response(await request.app[ENGINE].threads.create(request[OWNER], body))
+    return json_response(await once(request, request.app[ENGINE].threads.create, request[OWNER], body))
 
 
 async def retrieve(request: web.Request) -> web.Response:
@@ -38,7 +39,7 @@ async def delete(request: web.Request) -> web.Response:
 async def create_and_run(request: web.Request) -> web.StreamResponse:
     """Operation ``createThreadAndRun``."""
     body = await read_body(request, "CreateThreadAndRunRequest")
-    start = partial(request.app[ENGINE].threads.create_and_run, request[OWNER], body)
+    start = partial(once, request, request.app[ENGINE].threads.create_and_run, request[OWNER], body)
     return await stream(request, start) if body.get("stream") else run_response(request, await start())
 
 
