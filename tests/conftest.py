@@ -74,6 +74,13 @@ def backend() -> ScriptedBackend:
 
 
 @pytest.fixture
+def keyless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes a `LocalServer` ignore idempotency keys, as other endpoints do."""
+    for name in "openai_runs.server.app.SUPPORTED", "openai_runs.server.idempotency.HEADER":
+        monkeypatch.setattr(name, "X-Unknown")
+
+
+@pytest.fixture
 async def server(anyio_backend: str, backend: ScriptedBackend) -> AsyncIterator[LocalServer]:
     async with LocalServer(backend=backend) as server:
         yield server

@@ -9,6 +9,7 @@ from attrs import evolve, field, frozen
 from yarl import URL
 
 from openai_runs._arguments import check_seconds
+from openai_runs._wire.idempotency import HEADER, from_header, to_header
 from openai_runs._wire.parameters import check_params
 from openai_runs.models.request_options import RequestOptions
 
@@ -29,6 +30,12 @@ class Overrides:
     def has_key(self) -> bool:
         """Whether there is an ``Authorization`` among the headers, which makes the session's superfluous."""
         return any(name.lower() == "authorization" for name in self.headers)
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The valid key in an ``Idempotency-Key`` among the headers, which replaces the request's own."""
+        values = [value for name, value in self.headers.items() if _is_key_header(name)]
+        return from_header(values[-1]) if values else None
 
     def url(self, url: URL) -> URL:
         """The URL with the query."""
@@ -67,8 +74,28 @@ def take_overrides(params: Any) -> Overrides | None:
 
 
 def without_body(overrides: Overrides | None) -> Overrides | None:
-    """The same for further requests, or for one whose body has been merged."""
+    """The same for a request whose body has been merged."""
     return evolve(overrides, body={}) if overrides else None
+
+
+def with_key(overrides: Overrides | None, key: str) -> Overrides:
+    """The same for a request with an idempotency key, unless the caller has put another one among the headers."""
+    overrides = Overrides() if overrides is None else overrides
+    if any(map(_is_key_header, overrides.headers)):
+        return overrides
+    return evolve(overrides, headers={HEADER: to_header(key), **overrides.headers})
+
+
+def further(overrides: Overrides | None) -> Overrides | None:
+    """The same for further requests: neither the body nor an idempotency key is theirs."""
+    if overrides is None:
+        return None
+    headers = {name: value for name, value in overrides.headers.items() if not _is_key_header(name)}
+    return evolve(overrides, body={}, headers=headers)
+
+
+def _is_key_header(name: str) -> bool:
+    return name.lower() == HEADER.lower()
 
 
 def overrides_of(options: RequestOptions) -> Overrides | None:

@@ -6,10 +6,13 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from attrs import define, field
 
+from openai_runs._http.key_support import KeySupport
+from openai_runs._http.overrides import Overrides, further
 from openai_runs.errors import OpenAIRunsError, ProtocolError, ResponseError, TransportError
 
 _logger = logging.getLogger("openai_runs.http")
@@ -19,6 +22,7 @@ _logger = logging.getLogger("openai_runs.http")
 logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 T = TypeVar("T")
+LookT = TypeVar("LookT")
 Failure: TypeAlias = TransportError | ResponseError | ProtocolError
 
 FAILURES: Final = (TransportError, ResponseError, ProtocolError)
@@ -51,6 +55,11 @@ class Retry(Generic[T]):
     find: Callable[[], Awaitable[T | None]] | None
     repeatable: bool = field(kw_only=True)  #: whether the request is idempotent
     changes_nothing: bool = field(default=False, kw_only=True)  #: whether it only reads, so that nothing is in doubt
+    #: Whether the endpoint honours the request's idempotency key; ``None`` if it has none.
+    keys: KeySupport | None = field(default=None, kw_only=True)
+    overrides: Overrides | None = field(default=None, kw_only=True)  #: of the request, for asking about its key
+    _is_in_doubt: bool = field(default=False, init=False)  # an attempt may have taken effect
+    _is_over: bool = field(default=False, init=False)  # the doubt cannot be settled
     _maybe_done: Failure | None = field(default=None, init=False)  #: the latest failure that may have taken effect
 
     def __attrs_post_init__(self) -> None:
@@ -95,24 +104,29 @@ class Retry(Generic[T]):
 
     def _should_retry(self, error: Exception) -> bool | float:
         """Whether to retry after ``error``; a number is the delay that the server asks for, in seconds."""
-        if error is not self.failure or not is_transient(self.failure):
+        if error is not self.failure or self._is_over:
             return False
+        may_have_key = self.keys is not None and self.keys.honoured is not False
         if isinstance(self.failure, ProtocolError) and not self.changes_nothing:
-            return False  # a success that cannot be read: what was asked is done, as a rule
-        # With `find`, `_repeat` looks first, so repeating is safe.
-        if (
-            self.find is None
-            and not self.repeatable
-            and may_be_done(self.failure)
-            and not _asks_for_retry(self.failure)
-        ):
+            # A success that cannot be read: what was asked is done, as a rule. Where the key is honoured, its result
+            # can be asked for again.
+            if not (may_have_key and may_be_done(self.failure)):
+                return False
+        elif not is_transient(self.failure):
+            return False
+        # With `find` or a key, `_repeat` looks first whether repeating is safe.
+        if self._is_in_doubt and not self.repeatable and self.find is None and not may_have_key:
             return False
         delay = server_delay(self.failure)
         return max(delay, _MIN_SERVER_DELAY) if delay else True
 
     async def _repeat(self) -> T:
-        if (found := await self._find()) is not None:
-            return found
+        # Where the key is honoured, the request itself looks: if an earlier attempt took effect, it has no other.
+        if self.keys is None or not self.keys.honoured:
+            if (found := await self._find()) is not None:
+                return found
+            if self._is_in_doubt and not self.repeatable and self.find is None:
+                await self._check_keys()
         _logger.info("repeating a request that failed: %s", self.failure)
         try:
             return await self.send()
@@ -122,17 +136,34 @@ class Retry(Generic[T]):
 
     def _record(self, failure: Failure) -> None:
         self.failure = failure
-        if may_be_done(failure) and not self.changes_nothing:
-            self._maybe_done = failure
+        if may_be_done(failure):
+            self._is_in_doubt = self._is_in_doubt or not _asks_for_retry(failure)
+            if not self.changes_nothing:
+                self._maybe_done = failure
 
     async def _find(self) -> T | None:
         """The result of an attempt that took effect although its response was lost."""
         if self.find is None or self._maybe_done is None:
             return None
+        return await self._look(self.find, self._maybe_done)
+
+    async def _check_keys(self) -> None:
+        """Check that repeating is safe after an attempt that may have taken effect.
+
+        Raises:
+            TransportError, ResponseError, ProtocolError: It is not: that attempt's failure.
+        """
+        assert self.keys is not None  # noqa: S101  # for the type checker: `_should_retry` has checked it
+        assert self._maybe_done is not None  # noqa: S101  # likewise
+        if not await self._look(partial(self.keys.ask, further(self.overrides)), self._maybe_done):
+            self._is_over, self.failure = True, self._maybe_done
+            raise self.failure from self.failure.__cause__
+
+    async def _look(self, look: Callable[[], Awaitable[LookT]], maybe_done: Failure) -> LookT:
         try:
-            return await self.find()
+            return await look()
         except Exception as error:  # whatever it is: repeating is not safe now, and the doubt must not get lost
-            self.failure = self._maybe_done
+            self.failure = maybe_done
             reason = error if isinstance(error, FAILURES) else type(error).__name__
             _noted(self.failure, f"Looking whether it took effect failed as well: {reason}")
             raise self.failure from self.failure.__cause__

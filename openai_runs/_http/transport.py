@@ -1,6 +1,6 @@
 """Sends requests; the client's only user of aiohttp. `response` reads responses, `retries` decides what is repeated.
 
-Nothing here knows the API's objects: services say what to send, and which model to make of the response.
+Services say what to send, and which model to make of the response; nothing else here depends on the API's objects.
 """
 
 import math
@@ -18,11 +18,15 @@ from yarl import URL
 
 from openai_runs import _wire
 from openai_runs._http.addresses import Addresses, below
+from openai_runs._http.key_support import KeySupport
 from openai_runs._http.overrides import Overrides, checked_header
 from openai_runs._http.redaction import Secrets
 from openai_runs._http.response import MAX_BODY, Reader, Response
 from openai_runs._http.retries import FAILURES, Failure, OwnError, Retry
+from openai_runs._wire.paths import ASSISTANTS
 from openai_runs.errors import ResponseError, TransportError
+from openai_runs.models.assistant import Assistant
+from openai_runs.models.page import Page
 
 T = TypeVar("T")
 ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
@@ -79,6 +83,7 @@ class Transport:
         self._renewals = 0
         self._fresh: str | Exception = ""  # what the latest renewal gave
         self._not_open = "this Session is not open: use it in `async with`"
+        self.keys: Final = KeySupport(self._ask_for_keys)  #: whether the endpoint honours idempotency keys
 
     def __repr__(self) -> str:
         return f"<Transport to {self.base_url}>"
@@ -131,6 +136,7 @@ class Transport:
         *,
         body: Any = None,
         repeatable: bool = True,
+        keys: KeySupport | None = None,
         find: Callable[[], Awaitable[T | None]] | None = None,
         on_response: OnResponse | None = None,
         overrides: Overrides | None = None,
@@ -143,6 +149,7 @@ class Transport:
             into: The model to make.
             body: Sent as JSON; may contain models.
             repeatable: Whether the request is idempotent. If not, it is repeated only if it certainly took no effect.
+            keys: Given if the request has an idempotency key: where it is honoured, the request may be repeated, too.
             find: Looks, with `send`, whether a request took effect: the model if it did. Called after a response was
                 lost, before the request is repeated or given up.
             on_response: Called with a 2xx response, for its headers.
@@ -161,7 +168,8 @@ class Transport:
         except (*FAILURES, OwnError) as error:  # the rare path: only here the retry machinery is set up
             failure = error
         again = partial(self._send, method, url, into, data, on_response, overrides)
-        return await self._again(again, failure, find, repeatable=repeatable, changes_nothing=method == "GET")
+        retry = partial(Retry[T], again, find=find, repeatable=repeatable, keys=keys, overrides=overrides)
+        return await self._again(retry, failure, changes_nothing=method == "GET")
 
     async def send(
         self,
@@ -183,18 +191,16 @@ class Transport:
 
     async def _again(
         self,
-        attempt: Callable[[], Awaitable[T]],
+        make_retry: Callable[..., Retry[T]],
         failure: Failure | OwnError,
-        find: Callable[[], Awaitable[T | None]] | None,
         *,
-        repeatable: bool,
         changes_nothing: bool,
     ) -> T:
         """Go on after a failure."""
         try:
             if isinstance(failure, OwnError):
                 raise failure
-            retry = Retry(attempt, failure, find, repeatable=repeatable, changes_nothing=changes_nothing)
+            retry = make_retry(failure=failure, changes_nothing=changes_nothing)
             return await retry.run(self._max_retries)
         except OwnError as error:
             own = error.error
@@ -227,6 +233,7 @@ class Transport:
         *,
         body: Any = None,
         method: str = "POST",
+        keys: KeySupport | None = None,
         find: Callable[[], Awaitable[T | None]] | None = None,
         overrides: Overrides | None = None,
     ) -> "ByteStream | T":
@@ -244,7 +251,20 @@ class Transport:
         except (*FAILURES, OwnError) as error:
             failure = error
         again = partial(self._open, method, url, into, data, overrides)
-        return await self._again(again, failure, find, repeatable=False, changes_nothing=method == "GET")
+        retry = partial(Retry["ByteStream | T"], again, find=find, repeatable=False, keys=keys, overrides=overrides)
+        return await self._again(retry, failure, changes_nothing=method == "GET")
+
+    async def open(
+        self, url: URL, into: type[T], *, body: Any = None, overrides: Overrides | None = None
+    ) -> "ByteStream | T":
+        """Send a request for a stream once. See `stream`."""
+        if overrides is not None:
+            url, body = overrides.url(url), overrides.merged(body)
+        try:
+            return await self._open("POST", url, into, None if body is None else _wire.encode(body), overrides)
+        except OwnError as error:
+            own = error.error
+        raise own
 
     async def _open(
         self, method: str, url: URL, into: type[T], data: bytes | None, overrides: Overrides | None
@@ -254,6 +274,7 @@ class Transport:
             http_response = await self._begin(method, url, data, overrides, {"Accept": "text/event-stream"})
             content_type = http_response.headers.get("Content-Type", "text/event-stream").lower()
             if http_response.status == 200 and content_type.startswith("text/event-stream"):
+                self.keys.learn(http_response.headers, is_certain=True)
                 return ByteStream(http_response, self._reader, url, self._seconds(overrides))
             response = await _read(http_response)
         except _BROKEN as error:
@@ -298,7 +319,7 @@ class Transport:
             raise refusal
         return await self._head(method, url, data, timeout, headers, fresh)
 
-    def _head(
+    async def _head(
         self,
         method: str,
         url: URL,
@@ -306,13 +327,13 @@ class Transport:
         timeout: aiohttp.ClientTimeout,
         headers: dict[str, str] | None,
         token: str | None = None,
-    ) -> Awaitable[aiohttp.ClientResponse]:
+    ) -> aiohttp.ClientResponse:
         http = self._http
         if http is None:
             raise RuntimeError(self._not_open)
         if token is not None:
             headers = {**(headers or {}), "Authorization": f"Bearer {token}"}
-        return http.request(
+        response = await http.request(
             method,
             url,
             data=data,
@@ -322,11 +343,19 @@ class Transport:
             timeout=timeout,
             middlewares=(_without_auto_retry,) if method == "DELETE" else None,
         )
+        self.keys.learn(response.headers, is_certain=False)
+        return response
 
     def _result(self, response: Response, into: type[T], method: str, url: URL, on_response: OnResponse | None) -> T:
         if on_response is not None and 200 <= response.status < 300:
             on_response(response)
-        return self._reader.model(response, into, method, url)
+        model = self._reader.model(response, into, method, url)
+        self.keys.learn(response.headers, is_certain=True)
+        return model
+
+    async def _ask_for_keys(self, overrides: Overrides | None) -> None:
+        # Any list would do: this one needs no ID.
+        await self.send("GET", self.url(ASSISTANTS, {"limit": 1}), Page[Assistant], overrides=overrides)
 
     async def _token(self, new_token: Callable[[], Awaitable[str]]) -> str:
         """Ask the caller's function for a token."""

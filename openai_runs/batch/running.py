@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, final
-from uuid import uuid4
 
 import anyio
 import anyio.lowlevel
@@ -18,6 +17,7 @@ from attrs import define, evolve, field, frozen
 from openai_runs._arguments import check_count, check_seconds
 from openai_runs._finishing import finish
 from openai_runs._supervision import supervise
+from openai_runs._wire.idempotency import new_key
 from openai_runs.errors import OpenAIRunsError, RunDeadlineError, RunError, TransportError
 from openai_runs.following.options import OnExit, check_on_exit
 from openai_runs.following.polling import Polling
@@ -43,6 +43,9 @@ class RunJob(RunCreateParams, total=False):
     `ThreadRunCreateParams`: the run is started on a new thread.
     """
 
+    #: A key of your own for the job: with it, a repetition of the job starts no second run, also in another batch or
+    #: process, where the endpoint honours idempotency keys. See `RunsService.create`.
+    idempotency_key: str
     thread_id: str
     thread: ThreadCreateParams
     tool_resources: ToolResources | ToolResourcesParams | None
@@ -231,12 +234,13 @@ class Batch:
 
 
 def _mark(params: dict[str, Any]) -> str | None:
-    """Set the marker by which a run is found whose start was given up; ``None`` if there is no room for it."""
+    """Set the key by which a run is found whose start was given up; ``None`` if there is no room for it as a marker."""
+    if params.get("idempotency_key") is None:
+        params["idempotency_key"] = new_key()
     metadata = params.get("metadata") or {}
-    if not isinstance(metadata, Mapping) or (MARKER not in metadata and len(metadata) >= 16):
+    if not isinstance(metadata, Mapping) or len(metadata.keys() - {MARKER}) >= 16:
         return None
-    marker: str = metadata.get(MARKER) or uuid4().hex
-    params["metadata"] = {**metadata, MARKER: marker}
+    marker: str = params["idempotency_key"]
     return marker
 
 

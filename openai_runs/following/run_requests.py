@@ -6,6 +6,7 @@ from typing import Any, Final, Self, TypeAlias
 from attrs import define, field
 from yarl import URL
 
+from openai_runs._http.creation import Creation
 from openai_runs._http.overrides import Overrides
 from openai_runs._http.pages import ItemT, Listing
 from openai_runs._http.transport import ByteStream, OnResponse, Transport
@@ -36,7 +37,8 @@ class RunRequests:
     _transport: Transport
     name: str  #: for messages
     _url: URL | None = None
-    _find: FindRun | None = field(default=None, alias="find")  #: finds a run whose URL is not known
+    _find: FindRun | None = field(default=None, init=False)  # finds a run whose URL is not known
+    _creation: Creation[Run] | None = field(default=None, init=False)
     submissions: Submissions = field(factory=Submissions, kw_only=True)
     _overrides: Overrides | None = field(default=None, alias="overrides", kw_only=True)
 
@@ -65,6 +67,11 @@ class RunRequests:
         submissions = shared.get(url) or shared.setdefault(url, Submissions())
         return cls(transport, f"run {ids['run_id']}", url, submissions=submissions, overrides=overrides)
 
+    def found_by(self, creation: Creation[Run]) -> Self:
+        """These requests, for a run that is being started: after a lost response, its creation finds it."""
+        self._creation, self._find = creation, creation.find
+        return self
+
     @property
     def url(self) -> URL:
         """The run's URL.
@@ -84,7 +91,9 @@ class RunRequests:
     @property
     def can_be_found(self) -> bool:
         """Whether the run's URL is known, or can be looked up."""
-        return self._url is not None or self._find is not None
+        if self._url is not None or self._creation is None:
+            return self._url is not None or self._find is not None
+        return self._creation.can_find
 
     def learn_address(self, run: Run) -> None:
         """Remember the URL of the run in a snapshot."""
@@ -99,7 +108,7 @@ class RunRequests:
             page = await self._transport.send("GET", url, Page[Run], overrides=self._overrides)
             return page.data[0] if page.data else None
 
-        self._find = newest
+        self._creation, self._find = None, newest
 
     def redact(self, error: Exception) -> None:
         """See `Transport.redact`."""

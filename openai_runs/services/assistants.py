@@ -2,6 +2,7 @@
 
 from typing import Unpack
 
+from openai_runs._http.creation import Creation
 from openai_runs._http.deletion import delete
 from openai_runs._http.overrides import overrides_of, take_overrides
 from openai_runs._http.pages import Listing
@@ -26,21 +27,24 @@ class AssistantsService:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def create(self, **params: Unpack[AssistantCreateRequest]) -> Assistant:
-        """Create an assistant.
+    async def create(
+        self, *, idempotency_key: str | None = None, **params: Unpack[AssistantCreateRequest]
+    ) -> Assistant:
+        """Create an assistant; never more than one, where the endpoint honours idempotency keys.
 
         Args:
+            idempotency_key: A key of your own, 1 to 255 characters: with it, repeating the call is no second creation.
             **params: See `AssistantCreateParams`, of which ``model`` is required, and `RequestOptions`.
 
         Raises:
             BadRequestError: The endpoint refuses a parameter.
-            TransportError: No usable response. If ``maybe_done``, the assistant may exist; the request is not repeated.
+            TransportError: No usable response. If ``maybe_done``, the assistant may exist.
 
         Source: Assistants v2 API, operation ``createAssistant``.
         """
         check_params(params, AssistantCreateRequest)
         overrides, url = take_overrides(params), self._transport.url(ASSISTANTS)
-        return await self._transport.request("POST", url, Assistant, body=params, repeatable=False, overrides=overrides)
+        return await Creation(self._transport, url, Assistant, params, idempotency_key, overrides).send()
 
     async def retrieve(self, assistant_id: str, **options: Unpack[RequestOptions]) -> Assistant:
         """Fetch an assistant.

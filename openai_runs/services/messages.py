@@ -2,6 +2,7 @@
 
 from typing import Unpack
 
+from openai_runs._http.creation import Creation
 from openai_runs._http.deletion import delete
 from openai_runs._http.overrides import overrides_of, take_overrides
 from openai_runs._http.pages import Listing
@@ -27,23 +28,26 @@ class MessagesService:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def create(self, thread_id: str, **params: Unpack[MessageCreateRequest]) -> Message:
-        """Add a message to a thread.
+    async def create(
+        self, thread_id: str, *, idempotency_key: str | None = None, **params: Unpack[MessageCreateRequest]
+    ) -> Message:
+        """Add a message to a thread; never more than one, where the endpoint honours idempotency keys.
 
         Args:
             thread_id: The thread.
+            idempotency_key: A key of your own, 1 to 255 characters: with it, repeating the call adds no second message.
             **params: See `MessageCreateParams`, of which ``role`` and ``content`` are required, and `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such thread.
             BadRequestError: The thread has an active run; nothing was added.
-            TransportError: No usable response. If ``maybe_done``, the message may exist; the request is not repeated.
+            TransportError: No usable response. If ``maybe_done``, the message may exist.
 
         Source: Assistants v2 API, operation ``createMessage``.
         """
         check_params(params, MessageCreateRequest)
         overrides, url = take_overrides(params), self._transport.url(MESSAGES, thread_id=thread_id)
-        return await self._transport.request("POST", url, Message, body=params, repeatable=False, overrides=overrides)
+        return await Creation(self._transport, url, Message, params, idempotency_key, overrides).send()
 
     async def retrieve(
         self,

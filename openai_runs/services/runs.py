@@ -3,16 +3,18 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Unpack
-from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from yarl import URL
 
 from openai_runs import _habits
-from openai_runs._http.overrides import Overrides, overrides_of, take_overrides, without_body
+from openai_runs._http.creation import Creation
+from openai_runs._http.overrides import Overrides, further, overrides_of, take_overrides, without_body
 from openai_runs._http.pages import Listing
 from openai_runs._http.transport import Transport
+from openai_runs._wire.idempotency import new_key
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import RUNS
 from openai_runs._wire.signatures import spelled_out
@@ -20,7 +22,7 @@ from openai_runs.events import ActionRequired, RunEvent
 from openai_runs.following.follower import Follower, outcome
 from openai_runs.following.options import FollowOptions, RunStreamParams, StreamOptions, split_options
 from openai_runs.following.rounds import Submissions
-from openai_runs.following.run_requests import FindRun, RunRequests, ToolOutputs, call_ids
+from openai_runs.following.run_requests import RunRequests, ToolOutputs, call_ids
 from openai_runs.models.page import IncludeParams, Page
 from openai_runs.models.request_options import ListRequest, RequestOptions, RunCreateRequest, RunUpdateRequest
 from openai_runs.models.run import Run, RunStatus, ToolOutputsSubmitParams
@@ -47,17 +49,27 @@ class RunsService:
     if not TYPE_CHECKING:  # type checkers are to report them
         __getattr__ = _habits.missing(_habits.RUNS)
 
-    async def create(self, thread_id: str, *, include: Sequence[str] = (), **params: Unpack[RunCreateRequest]) -> Run:
+    async def create(
+        self,
+        thread_id: str,
+        *,
+        include: Sequence[str] = (),
+        idempotency_key: str | None = None,
+        **params: Unpack[RunCreateRequest],
+    ) -> Run:
         """Start a run of an assistant on a thread, never more than one.
 
-        The run carries a marker in its metadata, under ``openai_runs.create``. If the response is lost, the thread's
-        runs are searched for that marker before the request is repeated. Metadata that already has 16 pairs, the API's
+        Where the endpoint honours idempotency keys, a request whose response is lost is repeated with its key. Unless
+        it has said so, the run carries a marker in its metadata, under ``openai_runs.create``, and the thread's runs
+        are searched for that marker before the request is repeated. Metadata that already has 16 pairs, the API's
         limit, has no room for the marker; then a request that may have started a run is not repeated.
 
         Args:
             thread_id: The thread to run on. A thread has at most one active run.
             include: Additional fields that the server should send. The API has one,
                 ``step_details.tool_calls[*].file_search.results[*].content``.
+            idempotency_key: A key of your own, 1 to 255 characters: with it, repeating the call starts no second run
+                where the endpoint honours keys. It is also the marker.
             **params: See `RunCreateParams`, of which ``assistant_id`` is required, and `RequestOptions`.
 
         Returns:
@@ -72,30 +84,43 @@ class RunsService:
         """
         check_params(params, RunCreateRequest)
         overrides = take_overrides(params)
-        url, body, find = self._create_request(thread_id, include, params, overrides)
-        return await self._transport.request(
-            "POST", url, Run, body=body, repeatable=False, find=find, overrides=without_body(overrides)
-        )
+        return await self._creation(thread_id, idempotency_key, include, params, overrides).send()
 
-    def _create_request(
-        self, thread_id: str, include: Sequence[str], params: Mapping[str, Any], overrides: Overrides | None
-    ) -> tuple[URL, Mapping[str, Any], FindRun | None]:
-        """The URL and body that start a run, and a function that finds that run after a lost response, if possible."""
+    def _creation(
+        self,
+        thread_id: str,
+        idempotency_key: str | None,
+        include: Sequence[str],
+        params: Mapping[str, Any],
+        overrides: Overrides | None,
+        streaming: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Creation[Run]:
+        """The request that starts a run, with a marker to search for unless only the key is needed."""
         check_params({"include": include}, IncludeParams)
         url = self._transport.url(RUNS, {"include[]": include}, thread_id=thread_id)
         if overrides is not None:
             params = overrides.merged(params)  # here, since its metadata has to have the marker, too
-        metadata = params.get("metadata") or {}
-        if not isinstance(metadata, Mapping) or (MARKER not in metadata and len(metadata) >= 16):
-            return url, params, None
-        marker = metadata.get(MARKER) or uuid4().hex  # callers who set the marker can safely repeat the call, too
+            idempotency_key = overrides.idempotency_key or idempotency_key
+        key = new_key() if idempotency_key is None else idempotency_key
+        given = params.get("metadata") or {}
+        has_marker, body = False, params
+        if isinstance(given, Mapping):
+            # Metadata may have been copied from another run, whose marker says nothing about this one.
+            metadata = {name: value for name, value in given.items() if name != MARKER}
+            # A caller's own key is always the marker, since whoever repeats the call must send the same body, and may
+            # not know yet whether keys are honoured.
+            has_marker = len(metadata) < 16 and (idempotency_key is not None or not self._transport.keys.honoured)
+            if has_marker:
+                metadata[MARKER] = key
+            body = params if metadata == given else {**params, "metadata": metadata}
 
-        async def find() -> Run | None:
+        async def search() -> Run | None:
             newest = self._transport.url(RUNS, thread_id=thread_id)
-            page = await self._transport.send("GET", newest, Page[Run], overrides=overrides)
-            return next((run for run in page.data if (run.metadata or {}).get(MARKER) == marker), None)
+            page = await self._transport.send("GET", newest, Page[Run], overrides=further(overrides))
+            return next((run for run in page.data if (run.metadata or {}).get(MARKER) == key), None)
 
-        return url, {**params, "metadata": {**metadata, MARKER: marker}}, find
+        find = search if has_marker else None
+        return Creation(self._transport, url, Run, {**body, **streaming}, key, without_body(overrides), search=find)
 
     async def retrieve(
         self,
@@ -277,7 +302,14 @@ class RunsService:
         assert run is not None  # noqa: S101  # for the type checker: the iterator yields at least RunEnded, or raises
         return outcome(run)
 
-    def stream(self, thread_id: str, *, include: Sequence[str] = (), **params: Unpack[RunStreamParams]) -> "RunStream":
+    def stream(
+        self,
+        thread_id: str,
+        *,
+        include: Sequence[str] = (),
+        idempotency_key: str | None = None,
+        **params: Unpack[RunStreamParams],
+    ) -> "RunStream":
         """Start a run, never more than one, and stream its events: ``async with``, then ``async for`` over it.
 
         If the connection breaks, the run is polled from then on, which `PollingTookOver` announces. Submitting the next
@@ -286,6 +318,7 @@ class RunsService:
         Args:
             thread_id: The thread to run on. A thread has at most one active run.
             include: See `create`.
+            idempotency_key: See `create`.
             **params: See `RunCreateParams`, of which ``assistant_id`` is required, `FollowOptions` and
                 `RequestOptions`, of which ``extra_body`` is for the first request only. With a ``toolbox`` the stream
                 continues through tool calls; without one it ends when the run requires tool outputs. The ``deadline``
@@ -302,12 +335,9 @@ class RunsService:
         check_params(params, RunStreamParams)
         run_params, options = split_options(params)
         overrides = take_overrides(run_params)
-        url, body, find = self._create_request(thread_id, include, run_params, overrides)
-        overrides = without_body(overrides)
-        body = {**body, "stream": True}
-        start = partial(self._transport.stream, url, Run, body=body, find=find, overrides=overrides)
-        requests = RunRequests(self._transport, f"the run on {thread_id}", find=find, overrides=overrides)
-        return RunStream(Follower(requests, None, **options), start)
+        creation = self._creation(thread_id, idempotency_key, include, run_params, overrides, {"stream": True})
+        requests = RunRequests(self._transport, f"the run on {thread_id}", overrides=further(overrides))
+        return RunStream(Follower(requests.found_by(creation), None, **options), creation.stream)
 
     def stream_tool_outputs(
         self,
@@ -337,7 +367,7 @@ class RunsService:
         check_params({"tool_outputs": outputs}, ToolOutputsSubmitParams)  # here rather than when the stream is opened
         submitting = self._requests(run, thread_id, run_id, overrides)
         start = partial(submitting.stream_outputs, outputs, asked=_waiting(run))
-        requests = self._requests(run, thread_id, run_id, without_body(overrides))
+        requests = self._requests(run, thread_id, run_id, further(overrides))
         return RunStream(Follower(requests, run, **follow_options), start, answered=call_ids(outputs))
 
     def _requests(

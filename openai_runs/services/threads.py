@@ -1,11 +1,11 @@
 """Threads: conversations, to which runs add messages."""
 
-from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 from openai_runs import _habits
+from openai_runs._http.creation import Creation
 from openai_runs._http.deletion import delete
-from openai_runs._http.overrides import overrides_of, take_overrides, without_body
+from openai_runs._http.overrides import further, overrides_of, take_overrides
 from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import THREAD, THREAD_RUNS, THREADS
@@ -37,21 +37,22 @@ class ThreadsService:
     if not TYPE_CHECKING:  # type checkers are to report them
         __getattr__ = _habits.missing(_habits.THREADS)
 
-    async def create(self, **params: Unpack[ThreadCreateRequest]) -> Thread:
-        """Create a thread, empty or with messages.
+    async def create(self, *, idempotency_key: str | None = None, **params: Unpack[ThreadCreateRequest]) -> Thread:
+        """Create a thread, empty or with messages; never more than one, where the endpoint honours idempotency keys.
 
         Args:
+            idempotency_key: A key of your own, 1 to 255 characters: with it, repeating the call is no second creation.
             **params: See `ThreadCreateParams` and `RequestOptions`.
 
         Raises:
             BadRequestError: The endpoint refuses a parameter.
-            TransportError: No usable response. If ``maybe_done``, the thread may exist; the request is not repeated.
+            TransportError: No usable response. If ``maybe_done``, the thread may exist.
 
         Source: Assistants v2 API, operation ``createThread``.
         """
         check_params(params, ThreadCreateRequest)
         overrides, url = take_overrides(params), self._transport.url(THREADS)
-        return await self._transport.request("POST", url, Thread, body=params, repeatable=False, overrides=overrides)
+        return await Creation(self._transport, url, Thread, params, idempotency_key, overrides).send()
 
     async def retrieve(self, thread_id: str, **options: Unpack[RequestOptions]) -> Thread:
         """Fetch a thread, without its messages: `MessagesService.list` fetches those.
@@ -100,27 +101,31 @@ class ThreadsService:
         deleted = Deleted(id=thread_id, object="thread.deleted")
         return await delete(self._transport, url, Thread, deleted, overrides_of(options))
 
-    async def create_and_run(self, **params: Unpack[ThreadRunCreateRequest]) -> Run:
-        """Create a thread and start a run on it, in one request.
+    async def create_and_run(
+        self, *, idempotency_key: str | None = None, **params: Unpack[ThreadRunCreateRequest]
+    ) -> Run:
+        """Create a thread and start a run on it, in one request; never twice, where idempotency keys are honoured.
 
         Args:
+            idempotency_key: A key of your own, 1 to 255 characters: with it, repeating the call starts no second run.
             **params: See `ThreadRunCreateParams`, of which ``assistant_id`` is required, and `RequestOptions`.
 
         Raises:
             NotFoundError: There is no such assistant.
-            TransportError: No usable response. If ``maybe_done``, the run may exist on a thread whose ID is lost, so
-                the request is not repeated. `create` followed by `RunsService.create`, one request more, can find out.
+            TransportError: No usable response. If ``maybe_done``, the run may exist on a thread whose ID is lost. Where
+                keys are not honoured, `create` followed by `RunsService.create`, one request more, can find out.
 
         Source: Assistants v2 API, operation ``createThreadAndRun``.
         """
         check_params(params, ThreadRunCreateRequest)
         overrides, url = take_overrides(params), self._transport.url(THREAD_RUNS)
-        return await self._transport.request("POST", url, Run, body=params, repeatable=False, overrides=overrides)
+        return await Creation(self._transport, url, Run, params, idempotency_key, overrides).send()
 
-    def stream_run(self, **params: Unpack[ThreadRunStreamParams]) -> "RunStream":
+    def stream_run(self, *, idempotency_key: str | None = None, **params: Unpack[ThreadRunStreamParams]) -> "RunStream":
         """Create a thread, start a run on it, and stream its events: see `RunsService.stream`.
 
         Args:
+            idempotency_key: See `create_and_run`.
             **params: See `ThreadRunCreateParams`, of which ``assistant_id`` is required, `FollowOptions` and
                 `RequestOptions`.
 
@@ -135,6 +140,6 @@ class ThreadsService:
         check_params(params, ThreadRunStreamParams)
         body, options = split_options(params)
         overrides, url = take_overrides(body), self._transport.url(THREAD_RUNS)
-        start = partial(self._transport.stream, url, Run, body={**body, "stream": True}, overrides=overrides)
-        requests = RunRequests(self._transport, "the run on a new thread", overrides=without_body(overrides))
-        return RunStream(Follower(requests, None, **options), start)
+        creation = Creation(self._transport, url, Run, {**body, "stream": True}, idempotency_key, overrides)
+        requests = RunRequests(self._transport, "the run on a new thread", overrides=further(overrides))
+        return RunStream(Follower(requests.found_by(creation), None, **options), creation.stream)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
+from openai_runs._http.key_support import KeySupport
 from openai_runs._http.retries import OwnError, Retry, is_outage, is_transient, poll_hint, server_delay
 from openai_runs.errors import ProtocolError, ResponseError, TransportError
 
@@ -30,9 +31,10 @@ def answered(status: int, **headers: str) -> ResponseError:
 class Server:
     """A request that fails as scripted, then succeeds; `find` returns what it has done."""
 
-    def __init__(self, *attempts: Any, looks: Any = ()) -> None:
-        self.attempts, self.looks = list(attempts), list(looks)
+    def __init__(self, *attempts: Any, looks: Any = (), asks: Any = ()) -> None:
+        self.attempts, self.looks, self.asks = list(attempts), list(looks), list(asks)
         self.log: list[str] = []
+        self.keys = KeySupport(self.ask)
 
     async def send(self) -> str:
         self.log.append("send")
@@ -42,19 +44,24 @@ class Server:
         self.log.append("find")
         return self._next(self.looks)
 
+    async def ask(self, _: Any) -> None:
+        self.log.append("ask")
+        self.keys.honoured = self._next(self.asks)
+
     def _next(self, outcomes: list[Any]) -> Any:
         outcome = outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    async def request(self, *, repeatable: bool, find: bool = False, max_retries: int = 2) -> str:
+    async def request(self, *, repeatable: bool, find: bool = False, keyed: bool = False, max_retries: int = 2) -> str:
         """What the transport does: send once, and leave the rest to a `Retry`."""
         try:
             return await self.send()
         except (TransportError, ResponseError, ProtocolError) as error:
             failure = error
-        repetition = Retry(self.send, failure, self.find if find else None, repeatable=repeatable)
+        keys = self.keys if keyed else None
+        repetition = Retry(self.send, failure, self.find if find else None, repeatable=repeatable, keys=keys)
         return await repetition.run(max_retries)
 
 
@@ -274,6 +281,115 @@ class TestLook:
         assert len(server.runs) <= 1
 
 
+class TestKeys:
+    """A request with an idempotency key, which the endpoint honours or not."""
+
+    @pytest.mark.parametrize("failure", [LOST, NONSENSE, *map(answered, [408, 409, 500, 502, 503])])
+    @pytest.mark.parametrize("find", [False, True])
+    async def test_honoured(self, failure: Exception, find: bool) -> None:
+        """A request in doubt is repeated, and nothing is looked up: the repetition has the result of the first."""
+        server = Server(failure, failure, "done")
+        server.keys.honoured = True
+        assert await server.request(repeatable=False, find=find, keyed=True) == "done"
+        assert server.log == ["send", "send", "send"]
+
+    @pytest.mark.parametrize("failure", [*map(answered, [400, 404, 422]), answered(500, x_should_retry="false")])
+    async def test_refused(self, failure: Exception) -> None:
+        """What would be refused again is not repeated."""
+        server = Server(failure)
+        server.keys.honoured = True
+        with pytest.raises(ResponseError):
+            await server.request(repeatable=False, keyed=True)
+        assert server.log == ["send"]
+
+    @pytest.mark.parametrize("failure", [LOST, answered(500)])
+    async def test_not_honoured(self, failure: Exception) -> None:
+        """Where keys are ignored, a request in doubt is not repeated; one that had no effect is."""
+        server = Server(failure, "twice")
+        server.keys.honoured = False
+        with pytest.raises(type(failure)):
+            await server.request(repeatable=False, keyed=True)
+        assert server.log == ["send"]
+        server = Server(REFUSED, answered(503), "done")
+        server.keys.honoured = False
+        assert await server.request(repeatable=False, keyed=True) == "done"
+
+    async def test_not_known(self) -> None:
+        """Before anything is known, the endpoint is asked; only if there is a doubt."""
+        server = Server(LOST, "done", asks=[True])
+        assert await server.request(repeatable=False, keyed=True) == "done"
+        assert server.log == ["send", "ask", "send"]
+        server = Server(LOST, "twice", asks=[False])
+        with pytest.raises(TransportError) as caught:
+            await server.request(repeatable=False, keyed=True)
+        assert caught.value is LOST
+        assert server.log == ["send", "ask"]
+        for failure in (REFUSED, answered(429), answered(503)):
+            server = Server(failure, "done")
+            assert await server.request(repeatable=False, keyed=True) == "done"
+            assert server.log == ["send", "send"]
+
+    async def test_asking_fails(self) -> None:
+        """It is asked again; if it never responds, the error is the first one, which may have taken effect."""
+        lost = TransportError("lost")
+        server = Server(lost, "done", asks=[REFUSED, True])
+        assert await server.request(repeatable=False, keyed=True) == "done"
+        assert server.log == ["send", "ask", "ask", "send"]
+        server = Server(lost, "twice", asks=[REFUSED, answered(502)])
+        with pytest.raises(TransportError) as caught:
+            await server.request(repeatable=False, keyed=True)
+        assert caught.value is lost
+        assert server.log == ["send", "ask", "ask"]
+
+    async def test_not_known_but_found(self) -> None:
+        """With a way to look, that is used as long as nothing is known; it says whether keys are honoured, too."""
+        server = Server(LOST, looks=["found"])
+        assert await server.request(repeatable=False, find=True, keyed=True) == "found"
+        assert server.log == ["send", "find"]
+
+    async def test_still_in_doubt(self) -> None:
+        """If an earlier attempt may have taken effect, the last error says so."""
+        for last in (TransportError("refused", maybe_done=False), answered(409), answered(400)):
+            lost = TransportError("lost")
+            server = Server(lost, last)
+            server.keys.honoured = True
+            with pytest.raises(type(last)) as caught:
+                await server.request(repeatable=False, keyed=True, max_retries=1)
+            assert caught.value is last
+            assert caught.value.maybe_done
+            assert caught.value.__notes__ == ["An earlier attempt may have taken effect: lost"]
+
+    @given(
+        attempts=st.lists(st.sampled_from(["refused", "lost", "held up", "answer lost", "busy", "broken"]), max_size=6),
+        asks=st.lists(st.booleans(), max_size=4),
+        honoured=st.booleans(),
+        known=st.booleans(),
+        max_retries=st.integers(0, 4),
+    )
+    def test_never_twice_never_lost(
+        self, attempts: list[str], asks: list[bool], honoured: bool, known: bool, max_retries: int
+    ) -> None:
+        """Whatever fails, and whether or not keys are honoured: at most one effect, and no error hides it."""
+        server = _Keyed(attempts, asks, honours=honoured)
+        if known:
+            server.keys.honoured = honoured
+
+        async def request() -> str:
+            try:
+                return await server.create()
+            except (TransportError, ResponseError) as error:
+                failure = error
+            return await Retry(server.create, failure, None, repeatable=False, keys=server.keys).run(max_retries)
+
+        try:
+            assert anyio.run(request) == "run"
+        except TransportError as error:
+            assert error.maybe_done or not server.runs  # noqa: PT017  # either outcome is fine, if the error says so
+        except ResponseError as error:
+            assert error.maybe_done or error.status == 500 or not server.runs  # noqa: PT017
+        assert len(server.runs) <= 1
+
+
 class _ActiveRuns:
     """An endpoint with one active run per thread, behind a network that fails."""
 
@@ -315,6 +431,25 @@ class _ActiveRuns:
         if self.looks and not self.looks.pop(0):
             raise REFUSED
         return self.runs[0] if self.runs else None
+
+
+class _Keyed(_ActiveRuns):
+    """An endpoint that starts any number of runs, but only one for a key, if it honours keys."""
+
+    def __init__(self, attempts: list[str], asks: list[bool], *, honours: bool) -> None:
+        super().__init__(attempts, asks)
+        self.honours = honours
+        self.keys = KeySupport(self.ask)
+
+    def _arrive(self) -> bool:
+        if not (self.honours and self.runs):
+            self.runs.append("run")
+        return True
+
+    async def ask(self, _: Any) -> None:
+        if self.looks and not self.looks.pop(0):
+            raise REFUSED
+        self.keys.honoured = self.honours
 
 
 class TestWaiting:

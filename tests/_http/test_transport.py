@@ -632,7 +632,10 @@ class TestErrors:
 
     async def test_a_huge_body_is_cut(self) -> None:
         """Messages have a bounded length; the API's message is cut later than a proxy's page."""
-        async with Stub(reply(b"x" * 3_000_000, 500), error(400, "y" * 3_000_000)) as stub, stub.session() as session:
+        async with (
+            Stub(reply(b"x" * 3_000_000, 500), error(400, "y" * 3_000_000)) as stub,
+            stub.session(max_retries=0) as session,
+        ):
             with pytest.raises(ServerError, match=r"x{300}… \(3000000 characters\)$") as caught:
                 await session.threads.create()
             assert len(str(caught.value)) < 500
@@ -955,7 +958,7 @@ class TestLostConnections:
             with pytest.raises(TransportError, match=f"^GET /v1/threads/.*{text}.*; nothing was changed$") as caught:
                 await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
             assert caught.value.maybe_done
-            with pytest.raises(TransportError, match=r"; the request may have taken effect$"):
+            with pytest.raises(TransportError, match=r"; the request may have taken effect(\n|$)"):
                 await session.threads.create()
         await stub.disconnected()
 

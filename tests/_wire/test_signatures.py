@@ -29,8 +29,8 @@ def test_no_method_hides_its_keywords(service: str, name: str) -> None:
 def test_what_is_shown() -> None:
     """The method's own parameters come first, then required keywords, then optional ones; all with their types."""
     parameters: Any = inspect.signature(SESSION.runs.create).parameters
-    assert list(parameters)[:3] == ["thread_id", "include", "assistant_id"]
-    assert set(parameters) == {"thread_id", "include", *RunCreateRequest.__annotations__}
+    assert list(parameters)[:4] == ["thread_id", "include", "idempotency_key", "assistant_id"]
+    assert set(parameters) == {"thread_id", "include", "idempotency_key", *RunCreateRequest.__annotations__}
     assert parameters["assistant_id"].default is inspect.Parameter.empty
     assert str(parameters["temperature"]) == "temperature: float | None = …"
     assert set(inspect.signature(SESSION.runs.follow).parameters) >= set(FollowOptions.__annotations__)

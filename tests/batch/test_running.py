@@ -6,10 +6,14 @@ import json
 import logging
 import pickle
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
+import stamina
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,9 +37,11 @@ from openai_runs.models.run import Run
 from openai_runs.server import LocalServer
 from openai_runs.services.runs import MARKER
 from openai_runs.session import Session
+from openai_runs.stores.sqlite import SQLiteStore
 from openai_runs.toolbox import Toolbox
 from tests.proxy import Proxy
 from tests.samples import EXAMPLES
+from tests.serving import serving
 from tests.stub import NEVER, Reply, Request, Stub, error, reply
 
 pytestmark = pytest.mark.anyio
@@ -202,6 +208,7 @@ class TestResults:
                     str(result.error),
                 )
 
+    @pytest.mark.usefixtures("keyless")
     async def test_an_outage(self, server: LocalServer, assistant_id: str) -> None:
         """A run that may have been started gives a result whose error says so; the other jobs continue."""
         async with Proxy(server.url) as proxy, proxy.session() as session:
@@ -300,6 +307,45 @@ class TestResults:
             first, second = await collect(batch)
         assert first.error is not None
         assert second.ok
+
+    async def test_a_job_with_a_key(self, session: Session, assistant_id: str) -> None:
+        """A job with a key of its own that is run again, in another batch even, starts no second run."""
+        thread = await session.threads.create()
+        jobs: list[RunJob] = [
+            {"assistant_id": assistant_id, "idempotency_key": "job-1"},
+            {"assistant_id": assistant_id, "idempotency_key": "job-2", "thread_id": thread.id},
+        ]
+        found = []
+        for _ in range(2):
+            async with run_batch(session, jobs, polling=QUICK) as batch:
+                found.append({(result.index, result.run and result.run.id) for result in await collect(batch)})
+        assert found[0] == found[1]
+
+    async def test_a_killed_server(self, tmp_path: Path) -> None:
+        """`kill -9` under a batch, and a restart: a result for each job, and a run for each result."""
+        store = tmp_path / "runs.db"
+        jobs: list[RunJob] = [{"assistant_id": "", "metadata": {"job": str(number)}} for number in range(60)]
+        polling = Polling(first=0.01, longest=0.2, outage=60)
+        with ExitStack() as servers, stamina.set_testing(False):
+            url, process = servers.enter_context(serving(store, "--no-access-log"))
+            async with Session(url, "key", max_retries=40) as session:
+                assistant_id = (await session.assistants.create(model="scripted")).id
+                for job in jobs:
+                    job["assistant_id"] = assistant_id
+                async with run_batch(session, jobs, workers=20, polling=polling) as batch:
+                    results = []
+                    async for result in batch:
+                        results.append(result)
+                        if len(results) == 15:
+                            process.kill()
+                            process.wait()
+                            again = serving(store, "--no-access-log", "--port", str(urlsplit(url).port))
+                            await anyio.to_thread.run_sync(servers.enter_context, again)
+        assert [result.error for result in results] == [None] * len(jobs)
+        async with SQLiteStore(store) as opened:
+            stored = [record.value async for record in opened.everything(Run)]
+        assert {run.id: run.metadata for run in stored} == {r.run.id: r.job["metadata"] for r in results if r.run}
+        assert len(stored) == len(jobs)
 
     async def test_lost_while_followed(self) -> None:
         """If following fails, the result still has the run that was started."""
@@ -718,7 +764,7 @@ class TestLeaving:
             look = left.pop(0) if left else []
             return look if isinstance(look, Reply) else reply({"object": "list", "data": [run for _ in look]})
 
-        jobs: list[RunJob] = [{"assistant_id": "a", "thread_id": "thread_1", "metadata": {MARKER: "m"}}]
+        jobs: list[RunJob] = [{"assistant_id": "a", "thread_id": "thread_1", "idempotency_key": "m"}]
         async with Stub(answer) as stub, stub.session() as session:
             async with run_batch(session, jobs, on_exit=on_exit):
                 await stub.requested(1)

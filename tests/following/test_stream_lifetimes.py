@@ -198,7 +198,7 @@ class TestCancelling:
         """A run of which no event was read is looked up and cancelled."""
         found = reply({"object": "list", "data": [run("queued", metadata={"openai_runs.create": "m"})]})
         answers = goes_on(), found, reply(run("cancelling"))
-        async with streaming(*answers, on_exit="cancel", metadata={"openai_runs.create": "m"}) as (stub, events):
+        async with streaming(*answers, on_exit="cancel", idempotency_key="m") as (stub, events):
             pass
         assert [request.method for request in stub.requests] == ["POST", "GET", "POST"]
         assert events.run.status == "cancelling"
@@ -236,7 +236,7 @@ class TestLeavingWhileOpening:
             async def use() -> None:
                 options: Any = {"on_exit": "cancel", "deadline": 0.1 if by == "deadline" else None}
                 async with session.runs.stream(
-                    "thread_1", assistant_id="asst_1", metadata={MARKER: "m"}, **options
+                    "thread_1", assistant_id="asst_1", idempotency_key="m", **options
                 ) as events:
                     pytest.fail(f"{events} is not open")
 
@@ -443,7 +443,7 @@ class TestTime:
             kind = request.path.rpartition("/")[2]
             return reply({"object": "list", "data": data[kind], "has_more": False}) if kind in data else reply(done)
 
-        options: Any = {"deadline": 0.1, "metadata": {MARKER: "m"}, "on_exit": "cancel"}
+        options: Any = {"deadline": 0.1, "idempotency_key": "m", "on_exit": "cancel"}
         async with streaming(answer, **options) as (stub, events):
             seen = [event async for event in events]
             assert isinstance(seen[-1], RunEnded)
@@ -499,7 +499,7 @@ class TestTime:
             return reply(found) if request.path.endswith("/runs") else reply(run("queued"))
 
         polling = Polling(first=0.001, longest=0.01, queued_timeout=0.05)
-        async with streaming(answer, polling=polling, metadata={MARKER: "m"}) as (_, events):
+        async with streaming(answer, polling=polling, idempotency_key="m") as (_, events):
             assert isinstance(await anext(aiter(events)), PollingTookOver)
             with pytest.raises(RunStuckError):
                 await events.until_done()
@@ -587,7 +587,7 @@ class TestTime:
     async def test_the_start_was_found(self) -> None:
         """If the last look finds the run that was being started, there is no doubt left: the error has it."""
         found = reply({"object": "list", "data": [run("queued", metadata={MARKER: "m"})], "has_more": False})
-        options: Any = {"metadata": {MARKER: "m"}, "deadline": 0.05}
+        options: Any = {"idempotency_key": "m", "deadline": 0.05}
 
         def answer(request: Request) -> Reply:
             return NEVER if request.method == "POST" else found

@@ -617,7 +617,7 @@ class TestEndsThatRequestsBring:
     async def test_the_answer_to_the_start_is_lost(self, ended: Any) -> None:
         """A run that is found by its marker and has ended meanwhile: its text and its end are reported."""
         found = {"object": "list", "data": [{**ended, "metadata": {MARKER: "m"}}], "has_more": False}
-        async with streaming(CUT, reply(found), *written("Hello"), metadata={MARKER: "m"}) as (_, events):
+        async with streaming(CUT, reply(found), *written("Hello"), idempotency_key="m") as (_, events):
             seen = [event async for event in events]
             assert text_of(seen) == {"msg_0": "Hello"}
             assert [event.status for event in seen if isinstance(event, StatusChanged)] == [ended["status"]]
@@ -716,7 +716,7 @@ class TestLostConnections:
         head = Reply(stream().data[:-5], "close")
         found = {"object": "list", "data": [run("completed", metadata={MARKER: "m"})], "has_more": False}
         answers = [head, EMPTY, reply(found), EMPTY, EMPTY]
-        async with streaming(*answers, metadata={MARKER: "m"}) as (_, events):
+        async with streaming(*answers, idempotency_key="m") as (_, events):
             assert [type(event) async for event in events] == [PollingTookOver, RunEnded]
 
     async def test_a_run_that_cannot_be_found(self) -> None:

@@ -91,7 +91,7 @@ async def test_create_with_everything(
     assert (run.thread_id, run.assistant_id, run.model) == (thread.id, assistant.id, "other")
     assert run.instructions.split() == ["Be", "brief.", "And", "kind."]
     assert [tool.type for tool in run.tools] == ["function", "code_interpreter", "file_search"]
-    assert run.metadata.keys() == {"k", MARKER}
+    assert run.metadata == {"k": "v"}
     assert (run.temperature, run.top_p, run.max_prompt_tokens, run.max_completion_tokens) == (1.5, 0.9, 256, 257)
     assert (run.truncation_strategy.type, run.truncation_strategy.last_messages) == ("last_messages", 2)
     assert (run.tool_choice.type, run.parallel_tool_calls) == ("code_interpreter", False)
@@ -100,17 +100,29 @@ async def test_create_with_everything(
     assert texts[:3] == ["How is the weather?", "more", "yes"]
 
 
+async def test_no_marker(session: Session, assistant: Assistant, thread: Thread) -> None:
+    """Where keys are honoured, a run has no marker, nor one that was copied; unless the caller has a key of his own."""
+    for given, shown in (({"a": "b", MARKER: "old"}, {"a": "b"}), ({MARKER: "old"}, {}), (None, {})):
+        run = await session.runs.create(thread.id, assistant_id=assistant.id, metadata=given, tools=[])
+        assert run.metadata == shown
+        await session.runs.complete(run, polling=QUICK)
+    run = await session.runs.create(thread.id, assistant_id=assistant.id, metadata={MARKER: "old"}, idempotency_key="k")
+    assert run.metadata == {MARKER: "k"}
+
+
+@pytest.mark.usefixtures("keyless")
 async def test_the_marker(session: Session, assistant: Assistant, thread: Thread) -> None:
-    """Each run gets a marker of its own; a caller's marker is kept; without room for a pair there is none."""
+    """Each run gets a marker of its own; another run's is replaced; without room for a pair there is none."""
     one = await session.runs.create(thread.id, assistant_id=assistant.id, metadata=None)
     await session.runs.cancel(one)
     other = await session.runs.create((await session.threads.create()).id, assistant_id=assistant.id, metadata={})
     assert one.metadata[MARKER] != other.metadata[MARKER]
     pairs = {str(n): "v" for n in range(16)}
-    for metadata in (pairs, {**dict(list(pairs.items())[:15]), MARKER: "mine"}):
+    for metadata in (pairs, {**dict(list(pairs.items())[:15]), MARKER: "old"}):
         thread = await session.threads.create()
         run = await session.runs.create(thread.id, assistant_id=assistant.id, metadata=metadata)
-        assert run.metadata == metadata
+        assert run.metadata.keys() == metadata.keys()
+        assert run.metadata.get(MARKER) != "old"
 
 
 async def test_retrieve_and_update(session: Session, waiting: Run) -> None:
