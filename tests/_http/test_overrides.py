@@ -227,6 +227,46 @@ async def test_metadata_in_the_extra_body() -> None:
     assert len(stub.requests) == 2
 
 
+@pytest.mark.parametrize("name", ["Idempotency-Key", "idempotency-key"])
+async def test_another_key(name: str) -> None:
+    """A caller's idempotency key among the headers is sent as it is with every attempt; it is the marker, too."""
+    busy = error(429, "Slow down.")
+    async with Stub(busy, reply(RUN)) as stub, stub.session(max_retries=1) as session:
+        await session.runs.create(
+            "thread_1", assistant_id="a", idempotency_key="other", extra_headers={name: "mine", "x-tenant": "seven"}
+        )
+    assert [request.headers["idempotency-key"] for request in stub.requests] == ["mine", "mine"]
+    assert [request.json["metadata"] for request in stub.requests] == [{"openai_runs.create": "mine"}] * 2
+
+
+async def test_a_key_is_for_one_request() -> None:
+    """The requests that follow a stream's first one have its other headers, but not its key."""
+    answers = CUT, EMPTY, reply(run("queued")), reply(run("completed")), EMPTY, EMPTY
+    options: Any = {"extra_headers": {"Idempotency-Key": "mine", "x-tenant": "seven"}, "polling": QUICK}
+    async with (
+        Stub(*answers) as stub,
+        stub.session(max_retries=1) as session,
+        session.runs.stream("thread_1", assistant_id="a", **options) as events,
+    ):
+        await events.until_done()
+    assert [request.headers.get("idempotency-key") for request in stub.requests] == [
+        "mine" if request.method == "POST" else None for request in stub.requests
+    ]
+    assert {request.headers["x-tenant"] for request in stub.requests} == {"seven"}
+    assert len(stub.requests) == 6
+
+
+async def test_asking_has_them() -> None:
+    """The request that asks whether keys are honoured has the options of the one in doubt."""
+    honoured = Reply(EMPTY.data.replace(b"\r\n", b"\r\nIdempotency-Key-Supported: true\r\n", 1))
+    async with Stub(CUT, honoured, answer) as stub, stub.session(max_retries=1) as session:
+        await session.threads.create(**OPTIONS)
+    assert [request.method for request in stub.requests] == ["POST", "GET", "POST"]
+    assert {request.headers["x-tenant"] for request in stub.requests} == {"seven"}
+    first, asking, again = (request.headers.get("idempotency-key") for request in stub.requests)
+    assert (first, asking) == (again, None)
+
+
 async def test_pages() -> None:
     """Every page of a list is fetched with the options."""
     pages = [

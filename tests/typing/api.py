@@ -84,6 +84,8 @@ async def assistants(session: Session) -> None:
     assert_type(await session.assistants.list(limit=5).page(), Page[Assistant])
     async for found in session.assistants.list(order="asc"):
         assert_type(found, Assistant)
+    await session.assistants.create(model="m", idempotency_key="k")
+    await session.assistants.create(model="m", idempotency_key=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await session.assistants.create()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await session.assistants.create(model="m", nmae="n")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await session.assistants.create(model="m", temperature="hot")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -173,6 +175,7 @@ async def following(session: Session, run: Run) -> None:
 async def batches(session: Session, stream: AsyncIterator[RunJob]) -> None:
     jobs: list[RunJob] = [
         {"assistant_id": "a", "thread_id": "thread_1", "tools": toolbox},
+        {"assistant_id": "a", "thread_id": "thread_1", "idempotency_key": "job-1"},
         {"assistant_id": "a", "thread": {"messages": [{"role": "user", "content": "hi"}]}},
     ]
     async with run_batch(session, jobs, workers=2, toolbox=toolbox) as results:
