@@ -55,8 +55,8 @@ class Leaving:
         return task.result()
 
     def note_failed_start(self, error: Exception) -> None:
-        """Note with which error the start has failed."""
-        self._was_refused = not may_be_done(error)
+        """Note with which error the request that starts or continues the run has failed."""
+        self._was_refused = not self._requests.has_address and not may_be_done(error)
 
     def note_deadline(self) -> None:
         """Note that the deadline has passed; later calls change nothing."""

@@ -15,7 +15,7 @@ import anyio
 from attrs import define, field, frozen
 
 from openai_runs.batch import run_batch
-from openai_runs.errors import OpenAIRunsError, RunDeadlineError, RunError
+from openai_runs.errors import BadRequestError, OpenAIRunsError, RunDeadlineError, RunError
 from openai_runs.events import ActionRequired, RunEnded, StatusChanged
 from openai_runs.following.polling import Polling
 from openai_runs.models.delta import MessageDelta
@@ -307,7 +307,7 @@ class Lifecycle:
             run is not None
             and run.status == "cancelled"
             and self.mode == "by hand"
-            and (seen.submitting or seen.is_over)
+            and (isinstance(seen.error, BadRequestError) or seen.is_over)
         ):
             return Verdict("cancelled between two streams", f"{seen.job}: {seen.error!r}")
         if run is not None and (problem := await self._bad_text(seen, run)):

@@ -17,7 +17,14 @@ from openai_runs._http.redaction import Secrets
 from openai_runs._http.response import Reader
 from openai_runs._http.transport import ByteStream
 from openai_runs._wire import load
-from openai_runs.errors import BadRequestError, OpenAIRunsError, RunDeadlineError, RunStuckError, TransportError
+from openai_runs.errors import (
+    BadRequestError,
+    OpenAIRunsError,
+    RateLimitError,
+    RunDeadlineError,
+    RunStuckError,
+    TransportError,
+)
 from openai_runs.events import ActionRequired, PollingTookOver, RunEnded, StatusChanged
 from openai_runs.following.follower import Follower
 from openai_runs.following.polling import Polling
@@ -355,6 +362,15 @@ class TestLeavingWhileOpening:
             with pytest.raises(asyncio.CancelledError):
                 await task
         assert stub.requests[1].path.endswith("/cancel")
+
+    async def test_outputs_that_are_refused(self) -> None:
+        """If outputs are refused, there still is the run that waits for them: it is cancelled."""
+        waits = load(waiting("call_1"), Run)
+        outputs = [ToolOutput(tool_call_id="call_1", output="1")]
+        async with Stub(error(429), reply(run("cancelling"))) as stub, stub.session(max_retries=0) as session:
+            with pytest.raises(RateLimitError):
+                await session.runs.stream_tool_outputs(waits, outputs, on_exit="cancel").__aenter__()
+        assert [request.path.rpartition("/")[2] for request in stub.requests] == ["submit_tool_outputs", "cancel"]
 
 
 async def within_a_scope(use: Callable[[], Awaitable[None]]) -> None:
