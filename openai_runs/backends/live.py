@@ -31,7 +31,7 @@ from openai_runs.backends.model_backend import (
     Unsupported,
 )
 from openai_runs.backends.stream_reading import CutError, StreamError, is_out_of_credit, is_too_long
-from openai_runs.errors import BackendError, ResponseError, TransportError, snippet
+from openai_runs.errors import BackendError, ProtocolError, ResponseError, TransportError, snippet
 
 _logger = logging.getLogger("openai_runs.backends")
 
@@ -266,6 +266,8 @@ def _is_transient(error: Failure) -> bool:
         return error.retryable
     if isinstance(error, TransportError) and error.maybe_done and isinstance(error.__cause__, TimeoutError):
         return False  # the model may still be at work, and a second call would be billed too
+    if isinstance(error, ProtocolError):
+        return False  # the call was answered, so another one would be billed too
     # A 429 that reaches this line is final, such as for used-up credit, which `is_transient` does not know.
     return is_transient(error) and not (isinstance(error, ResponseError) and error.status == 429)
 
