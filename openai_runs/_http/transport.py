@@ -426,7 +426,9 @@ class ByteStream:
             timeout: Seconds after which the connection counts as broken, if that is sooner than by its own limit.
         """
         try:
-            with anyio.fail_after(None if timeout == math.inf else timeout):
+            if timeout == math.inf:  # a scope costs as much as the read
+                return await self._response.content.readany()
+            with anyio.fail_after(timeout):
                 return await self._response.content.readany()
         except _BROKEN as error:
             self.timed_out = isinstance(error, TimeoutError)

@@ -1,7 +1,7 @@
 """`RunStream`: one iterator over a run's events, from server-sent events, or from polls while there is no stream."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Self
 
@@ -23,7 +23,7 @@ from openai_runs.events import (
 )
 from openai_runs.following.event_stream import MESSAGE_DELTA, EventStream
 from openai_runs.following.follower import Follower, outcome
-from openai_runs.following.run_requests import Opened
+from openai_runs.following.run_requests import Opened, RunRequests
 from openai_runs.following.text_deltas import read_text_delta
 from openai_runs.following.transcript import Transcript
 from openai_runs.models.delta import MessageDelta, RunStepDelta
@@ -31,6 +31,23 @@ from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
+
+
+class _Redacted:
+    """Hides secrets in the errors of deltas that do not merge, which quote them as they came.
+
+    One object serves a whole stream: a context manager of a generator costs more than to decode a delta.
+    """
+
+    def __init__(self, requests: RunRequests) -> None:
+        self._requests = requests
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, ProtocolError):
+            self._requests.redact(error)
 
 
 class RunStream(anyio.AsyncContextManagerMixin):
@@ -60,6 +77,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
         self._start = start
         self._answered = answered
         self._transcript = Transcript()
+        self._redacted = _Redacted(follower.requests)
         self._stream: EventStream | None = None
         self._stream_just_ended = False
         self._poll_reason = ""  # why there is no stream, for `PollingTookOver`
@@ -87,13 +105,13 @@ class RunStream(anyio.AsyncContextManagerMixin):
     @property
     def messages(self) -> tuple[Message, ...]:
         """The messages that the run has written so far, deltas included."""
-        with self._redacted():
+        with self._redacted:
             return self._transcript.messages
 
     @property
     def steps(self) -> tuple[RunStep, ...]:
         """The steps that the run has taken so far, deltas included."""
-        with self._redacted():
+        with self._redacted:
             return self._transcript.steps
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
@@ -231,7 +249,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
 
     def _decode_frames(self, stream: EventStream, frames: list[Frame]) -> Iterator[StreamEvent]:
         """Decode frames lazily, so that `messages` and `steps` are never ahead of the events."""
-        with self._redacted():
+        with self._redacted:
             for frame in frames:
                 if frame[0] == MESSAGE_DELTA and (text := read_text_delta(frame[1])) is not None:
                     delta, index, value = text
@@ -296,17 +314,8 @@ class RunStream(anyio.AsyncContextManagerMixin):
                 yield (change,)
 
     def _catch_up(self, messages: list[Message], steps: list[RunStep]) -> Iterator[StreamEvent]:
-        with self._redacted():
+        with self._redacted:
             yield from self._transcript.catch_up(*_from_answered_step(self._answered, messages, steps))
-
-    @contextmanager
-    def _redacted(self) -> Iterator[None]:
-        """Hide secrets in the errors of deltas that do not merge, which quote them as they came."""
-        try:
-            yield
-        except ProtocolError as error:
-            self._follower.requests.redact(error)
-            raise
 
 
 def _from_answered_step(
