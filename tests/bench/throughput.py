@@ -23,7 +23,7 @@ class Slowest:
 
     def watch(self, session: Session) -> None:
         transport = session._transport
-        send = transport.send
+        send = transport._send
 
         async def timed(method: str, url: object, *rest: object, **options: object) -> object:
             began = time.perf_counter()
@@ -33,7 +33,7 @@ class Slowest:
                 what = f"{method} {str(url).rsplit('/', 1)[-1].split('_')[0]}"
                 self.seconds[what] = max(self.seconds.get(what, 0.0), time.perf_counter() - began)
 
-        transport.send = timed  # type: ignore[method-assign,assignment]  # a wrapper with the same signature
+        transport._send = timed  # type: ignore[method-assign,assignment]  # a wrapper with the same signature
 
 
 def resident(pid: int) -> float:
