@@ -6,8 +6,9 @@ from typing import Any, Generic, TypeVar
 from attrs import define, field
 from yarl import URL
 
+from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.overrides import Overrides, further, with_key
-from openai_runs._http.transport import ByteStream, Transport
+from openai_runs._http.transport import Transport
 from openai_runs._wire.idempotency import check_key, new_key
 from openai_runs.errors import ConflictError
 

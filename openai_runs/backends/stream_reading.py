@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from attrs import define, field
 
@@ -10,6 +10,7 @@ from openai_runs import _wire
 from openai_runs.backends.model_backend import BackendEvent, ToolCallChunk, UsageReport
 from openai_runs.errors import ProtocolError, snippet
 
+T = TypeVar("T")
 Code: TypeAlias = Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
 
 
@@ -95,7 +96,7 @@ def text(value: Any, what: str) -> str:
     Raises:
         StreamError: The value has another type.
     """
-    return _expect(value, str, what) or ""
+    return "" if value is None else _expect(value, str, what)
 
 
 def mapping(value: Any, what: str) -> Mapping[str, Any]:
@@ -104,7 +105,7 @@ def mapping(value: Any, what: str) -> Mapping[str, Any]:
     Raises:
         StreamError: The value has another type.
     """
-    return _expect(value, dict, what) or {}
+    return {} if value is None else _expect(value, dict, what)
 
 
 def array(value: Any, what: str) -> Sequence[Any]:
@@ -113,11 +114,11 @@ def array(value: Any, what: str) -> Sequence[Any]:
     Raises:
         StreamError: The value has another type.
     """
-    return _expect(value, list, what) or []
+    return [] if value is None else _expect(value, list, what)
 
 
-def _expect(value: Any, kind: type, what: str) -> Any:
-    if value is not None and not isinstance(value, kind):
+def _expect(value: Any, kind: type[T], what: str) -> T:
+    if not isinstance(value, kind):
         raise StreamError(f"the endpoint sent {what} of the wrong type: {value!r:.100}", retryable=False)
     return value
 

@@ -6,10 +6,11 @@ from typing import Any, Final, Self, TypeAlias
 from attrs import define, field
 from yarl import URL
 
+from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.creation import Creation
 from openai_runs._http.overrides import Overrides
 from openai_runs._http.pages import ItemT, Listing
-from openai_runs._http.transport import ByteStream, OnResponse, Transport
+from openai_runs._http.transport import OnResponse, Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import MESSAGES, RUN, RUNS, STEPS, ids_of
 from openai_runs.errors import BadRequestError, TransportError
