@@ -24,6 +24,7 @@ LATE = {
     "openai_runs.batch",
     "openai_runs.cli",
     "openai_runs.engine",
+    "openai_runs.models.delta",
     "openai_runs.server",
     "openai_runs.stores",
     "rich",
