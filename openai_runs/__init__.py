@@ -5,7 +5,7 @@ The most used names are here. All models and request parameters are in `openai_r
 """
 
 from openai_runs._wire import dump, load
-from openai_runs.batch import Batch, BatchResult, RunJob, run_batch
+from openai_runs.batch import Batch, BatchResult, JobRetries, RunJob, run_batch
 from openai_runs.errors import (
     BadRequestError,
     NotFoundError,
@@ -43,6 +43,7 @@ __all__ = [
     "BadRequestError",
     "Batch",
     "BatchResult",
+    "JobRetries",
     "Message",
     "NotFoundError",
     "OpenAIRunsError",

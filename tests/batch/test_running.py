@@ -21,6 +21,7 @@ from openai_runs import load
 from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.backends.scripted import Fail, Say, ScriptedBackend, Turn, Wait
 from openai_runs.batch import Batch, BatchResult, RunJob, run_batch
+from openai_runs.batch.attempt import OpenJob
 from openai_runs.errors import (
     BadRequestError,
     NotFoundError,
@@ -47,6 +48,8 @@ from tests.stub import NEVER, Reply, Request, Stub, error, reply
 pytestmark = pytest.mark.anyio
 
 QUICK = Polling(first=0.001, longest=0.01)
+#: A run for each job and no other requests, as doubles of a session have it.
+ONCE: Any = {"retries": None, "fetch_messages": False}
 RUN = json.loads((EXAMPLES / "objects/RunObject.json").read_text())
 
 
@@ -167,7 +170,7 @@ class TestResults:
             {"assistant_id": assistant_id, "max_completion_tokens": 256, "instructions": "x"},
             {"assistant_id": assistant_id, "instructions": "wait"},
         ]
-        async with run_batch(session, jobs, workers=3, deadline=0.7, polling=QUICK) as batch:
+        async with run_batch(session, jobs, workers=3, deadline=0.7, polling=QUICK, retries=None) as batch:
             results = await collect(batch)
         assert [type(result.error) for result in results] == [
             type(None),
@@ -198,7 +201,7 @@ class TestResults:
             {"assistant_id": assistant_id, "instructions": "fail"},
             {"assistant_id": "asst_none"},
         ]
-        async with run_batch(session, jobs, polling=QUICK) as batch:
+        async with run_batch(session, jobs, polling=QUICK, retries=None) as batch:
             for result in await collect(batch):
                 again = pickle.loads(pickle.dumps(result))
                 assert (again.index, again.job, again.run, str(again.error)) == (
@@ -276,7 +279,7 @@ class TestResults:
         jobs: list[RunJob] = [{"assistant_id": assistant_id}] * 3
         async with (
             Session(server.url, api_key) as session,
-            run_batch(OddSession(), jobs, workers=1, polling=QUICK) as batch,  # type: ignore[arg-type]  # a double of a session
+            run_batch(OddSession(), jobs, workers=1, polling=QUICK, **ONCE) as batch,  # type: ignore[arg-type]  # a double of a session
         ):
             first, *others = await collect(batch)
         assert isinstance(first.error, Exception)
@@ -468,7 +471,7 @@ class TestSources:
             ([], {"workers": 0}, ValueError, "workers must be at least 1: got 0"),
             ([], {"workers": "8"}, TypeError, "workers must be a whole number: got '8'"),
             ([], {"deadline": -1}, ValueError, "deadline must be at least 0 seconds: got -1"),
-            ([], {"on_exit": "stop"}, ValueError, "on_exit must be 'leave' or 'cancel': got 'stop'"),
+            ([], {"on_exit": "stop"}, ValueError, "on_exit must be 'cancel', 'leave' or 'drain': got 'stop'"),
             (None, {}, TypeError, "jobs must be an iterable or async iterable of RunJob: got None"),
             ({"assistant_id": "a"}, {}, TypeError, "jobs must be an iterable or async iterable of RunJob"),
         ],
@@ -503,7 +506,7 @@ class TestDeadline:
             runs = Runs()
 
         jobs: list[RunJob] = [{"assistant_id": "a", "thread_id": "t"}]
-        async with run_batch(FakeSession(), jobs, deadline=100) as batch:  # type: ignore[arg-type]  # a double of a session
+        async with run_batch(FakeSession(), jobs, deadline=100, **ONCE) as batch:  # type: ignore[arg-type]  # a double of a session
             (result,) = await collect(batch)
         monkeypatch.setattr(loop, "time", time)
         assert 0 < left[0] <= 70
@@ -535,7 +538,7 @@ class TestDeadline:
 
     async def test_a_start_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without a response, the job fails at its deadline, and the error says that a run may have been started."""
-        monkeypatch.setattr("openai_runs.batch.running._START_GRACE", 0.01)
+        monkeypatch.setattr("openai_runs.batch.attempt._START_GRACE", 0.01)
         async with (
             Stub(NEVER) as stub,
             stub.session() as session,
@@ -596,7 +599,7 @@ class TestAtOnce:
 
         async def main() -> list[BatchResult]:
             jobs: list[Any] = [{"assistant_id": "a", "thread_id": str(n)} for n in range(count)]
-            async with run_batch(FakeSession(), jobs, workers=workers) as batch:  # type: ignore[arg-type]  # a double of a session
+            async with run_batch(FakeSession(), jobs, workers=workers, **ONCE) as batch:  # type: ignore[arg-type]  # a double of a session
                 return await collect(batch)
 
         results = anyio.run(main)
@@ -728,7 +731,7 @@ class TestLeaving:
 
     async def test_while_a_start_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A start that takes too long is abandoned; its job is in `left`."""
-        monkeypatch.setattr("openai_runs.batch.running._START_GRACE", 0.03)
+        monkeypatch.setattr("openai_runs.batch.attempt._START_GRACE", 0.03)
         async with Stub(NEVER) as stub, stub.session() as session:
             async with run_batch(session, [{"assistant_id": "a"}]) as batch:
                 await stub.requested(1)
@@ -753,8 +756,8 @@ class TestLeaving:
         text: str,
     ) -> None:
         """A run on a known thread whose start was abandoned is looked for until it is found, and cancelled."""
-        monkeypatch.setattr("openai_runs.batch.running._START_GRACE", 0.1)
-        monkeypatch.setattr("openai_runs.batch.running._LOOK_EVERY", 0.001)
+        monkeypatch.setattr("openai_runs.batch.attempt._START_GRACE", 0.1)
+        monkeypatch.setattr("openai_runs.batch.attempt._LOOK_EVERY", 0.001)
         run = RUN | {"status": "queued", "metadata": {MARKER: "m"}}
         left = list(looks)
 
@@ -790,13 +793,12 @@ class TestLeaving:
         """Results that were ready and not read are in `left`."""
         ready, all_ready, run_job = 0, anyio.Event(), Batch._run
 
-        async def run(batch: Batch, started: BatchResult) -> BatchResult:
+        async def run(batch: Batch, job: OpenJob) -> None:
             nonlocal ready
-            result = await run_job(batch, started)
+            await run_job(batch, job)
             ready += 1
             if ready == len(jobs):
                 all_ready.set()
-            return result
 
         monkeypatch.setattr(Batch, "_run", run)
         jobs: list[Any] = [
