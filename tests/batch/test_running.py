@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from openai_runs import load
 from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.backends.scripted import Fail, Say, ScriptedBackend, Turn, Wait
-from openai_runs.batch import Batch, BatchResult, RunJob, run_batch
+from openai_runs.batch import Batch, BatchResult, JobRetries, RunJob, run_batch
 from openai_runs.batch.attempt import OpenJob
 from openai_runs.errors import (
     BadRequestError,
     NotFoundError,
+    RateLimitError,
     RunActionRequiredError,
     RunDeadlineError,
     RunFailedError,
@@ -471,6 +472,10 @@ class TestSources:
             ([], {"workers": 0}, ValueError, "workers must be at least 1: got 0"),
             ([], {"workers": "8"}, TypeError, "workers must be a whole number: got '8'"),
             ([], {"deadline": -1}, ValueError, "deadline must be at least 0 seconds: got -1"),
+            ([], {"workers": 4, "window": 3}, ValueError, "window must be at least 4: got 3"),
+            ([], {"retries": 3}, TypeError, "retries must be a JobRetries or None: got 3"),
+            ([], {"budget_tokens": 0}, ValueError, "budget_tokens must be at least 1: got 0"),
+            ([], {"total": -1}, ValueError, "total must be at least 0: got -1"),
             ([], {"on_exit": "stop"}, ValueError, "on_exit must be 'cancel', 'leave' or 'drain': got 'stop'"),
             (None, {}, TypeError, "jobs must be an iterable or async iterable of RunJob: got None"),
             ({"assistant_id": "a"}, {}, TypeError, "jobs must be an iterable or async iterable of RunJob"),
@@ -564,6 +569,235 @@ class TestMisuse:
         """Wrong arguments are refused by the call, before `async with`."""
         with pytest.raises(ValueError, match="workers must be at least 1: got 0"):
             run_batch(session, [], workers=0)
+
+
+class TestOrder:
+    async def test_of_the_source(self, session: Session, assistant_id: str) -> None:
+        """With `ordered`, results come in the order of the source, and jobs still run side by side."""
+        jobs: list[RunJob] = [{"assistant_id": assistant_id, "instructions": "wait"}]
+        jobs += [{"assistant_id": assistant_id}] * 5
+        async with run_batch(session, jobs, workers=2, deadline=0.5, polling=QUICK, ordered=True) as batch:
+            results = [result async for result in batch]
+        assert [result.index for result in results] == list(range(6))
+        assert [result.ok for result in results] == [False] + [True] * 5
+
+    async def test_a_full_window(self) -> None:
+        """While the first job takes its time, no more jobs are taken than the window has room for."""
+        stub = Stub(lambda request: reply(RUN | {"status": "queued" if b"slow" in request.body else "completed"}))
+        jobs: list[RunJob] = [{"assistant_id": "slow"}, *([{"assistant_id": "a"}] * 20)]
+        options: Any = {**ONCE, "polling": Polling(first=1000, longest=1000), "on_exit": "leave"}
+        async with stub, stub.session() as session:
+            async with run_batch(session, jobs, workers=3, window=7, ordered=True, **options) as batch:
+                while batch.progress.done < 6:  # there is no event
+                    await anyio.lowlevel.checkpoint()
+                for _ in range(50):
+                    await anyio.lowlevel.checkpoint()
+                assert batch.started == len(batch.left) == 7
+
+
+class TestBudget:
+    """Once the tokens of `budget_tokens` are used, no run is started; whatever was started has its result."""
+
+    async def test_used_up(self) -> None:
+        usage = {"prompt_tokens": 60, "completion_tokens": 40, "total_tokens": 100}
+        taken = 0
+
+        def jobs() -> Iterator[RunJob]:
+            nonlocal taken
+            for _ in range(60):
+                taken += 1
+                yield {"assistant_id": "a"}
+
+        async with (
+            Stub(lambda request: reply(RUN | {"status": "completed", "usage": usage})) as stub,
+            stub.session() as session,
+            run_batch(session, jobs(), workers=2, budget_tokens=1000, **ONCE) as batch,
+        ):
+            results = [result async for result in batch]
+        assert 10 <= len(results) == taken <= 12
+        assert batch.stopped_by == "budget"
+        assert batch.progress.tokens == 100 * len(results)
+        assert batch.left == ()
+
+    async def test_on_one_thread(self) -> None:
+        """Jobs that were taken and wait for their thread are not started; a failed run is not followed by another."""
+        usage = {"prompt_tokens": 60, "completion_tokens": 40, "total_tokens": 100}
+        failed = {"status": "failed", "usage": usage, "last_error": {"code": "server_error", "message": "m"}}
+        jobs: list[RunJob] = [{"assistant_id": "a", "thread_id": "t", "key": str(number)} for number in range(5)]
+        async with (
+            Stub(lambda request: reply(RUN | failed)) as stub,
+            stub.session() as session,
+            run_batch(session, jobs, workers=2, budget_tokens=100) as batch,
+        ):
+            (result,) = [result async for result in batch]
+        assert isinstance(result.error, RunFailedError)
+        assert (result.key, result.attempts) == ("0", 1)
+        assert [(left.key, left.attempts, left.started_at) for left in batch.left] == [
+            (str(number), 0, None) for number in range(1, 5)
+        ]
+
+    async def test_not_used_up(self, session: Session, assistant_id: str) -> None:
+        """A batch that ends within its budget was not stopped."""
+        async with run_batch(session, [{"assistant_id": assistant_id}], budget_tokens=10**9, polling=QUICK) as batch:
+            await collect(batch)
+        assert batch.stopped_by is None
+
+
+class TestDrain:
+    """`drain` starts no more runs; the iteration yields what was started, and ends."""
+
+    async def test_in_the_middle(self, session: Session, assistant_id: str) -> None:
+        def jobs() -> Iterator[RunJob]:
+            while True:
+                yield {"assistant_id": assistant_id}
+
+        async with run_batch(session, jobs(), workers=3, polling=QUICK) as batch:
+            results = [await anext(batch) for _ in range(4)]
+            batch.drain()
+            batch.drain()
+            results += [result async for result in batch]
+            assert batch.stopped_by == "drain"
+            assert batch.left == ()
+        assert len(results) == batch.started <= 7
+        assert all(result.ok for result in results)
+
+    async def test_while_the_source_hangs(self, session: Session, assistant_id: str) -> None:
+        """A source that has no more for now does not hold the end up; what it still gives is in `left`."""
+        go_on = asyncio.Event()
+
+        async def jobs() -> AsyncIterator[RunJob]:
+            yield {"assistant_id": assistant_id}
+            await go_on.wait()
+            yield {"assistant_id": assistant_id, "key": "late"}
+            await anyio.sleep_forever()
+
+        async with run_batch(session, jobs(), polling=QUICK) as batch:
+            assert (await anext(batch)).ok
+            batch.drain()
+            assert await anext(batch, None) is None
+            go_on.set()
+            while batch.started < 2:  # there is no event
+                await anyio.lowlevel.checkpoint()
+        assert [(left.key, left.attempts) for left in batch.left] == [("late", 0)]
+
+    async def test_while_one_waits_to_be_repeated(self) -> None:
+        """A job that waits for its next attempt has the latest one's result."""
+        async with (
+            Stub(lambda request: error(429)) as stub,
+            stub.session(max_retries=0) as session,
+            run_batch(session, [{"assistant_id": "a"}], retries=JobRetries(first=1000, longest=1000)) as batch,
+        ):
+            while not batch.progress.waiting or not stub.requests:  # there is no event
+                await anyio.lowlevel.checkpoint()
+            assert batch.left[0].attempts == 1
+            batch.drain()
+            (result,) = [result async for result in batch]
+        assert isinstance(result.error, RateLimitError)
+        assert result.ended_at is not None
+        assert (batch.progress.done, batch.progress.failed) == (1, 1)
+
+    async def test_with_nothing_to_do(self, session: Session) -> None:
+        """Draining a batch that has ended changes nothing."""
+        async with run_batch(session, []) as batch:
+            await collect(batch)
+            batch.drain()
+        assert batch.stopped_by is None
+
+    @pytest.mark.parametrize("way", ["break", "error"])
+    async def test_on_exit(self, session: Session, assistant_id: str, way: str) -> None:
+        """With `on_exit="drain"`, runs in progress are followed to their ends, and their results are in `left`."""
+
+        async def use() -> None:
+            async with run_batch(session, jobs(), workers=3, polling=QUICK, on_exit="drain") as batch:
+                batches.append(batch)
+                await anext(batch)
+                if way == "error":
+                    raise ZeroDivisionError
+
+        def jobs() -> Iterator[RunJob]:
+            while True:
+                yield {"assistant_id": assistant_id}
+
+        batches: list[Batch] = []
+        if way == "error":
+            with pytest.raises(ZeroDivisionError):
+                await use()
+        else:
+            await use()
+        (batch,) = batches
+        assert batch.left
+        assert all(left.ok and left.text == "Done." for left in batch.left)
+        assert len(batch.left) + 1 == batch.started
+
+    @pytest.mark.parametrize("way", ["before", "during", "exit"])
+    async def test_on_exit_that_is_cancelled(self, session: Session, assistant_id: str, way: str) -> None:
+        """Cancellation gets out, and the end of the process does; then the runs in progress are cancelled."""
+        batches: list[Batch] = []
+        in_progress = asyncio.Event()
+
+        async def use() -> None:
+            job: RunJob = {"assistant_id": assistant_id, "instructions": "wait"}
+            async with run_batch(session, [job], polling=QUICK, on_exit="drain") as batch:
+                batches.append(batch)
+                while not batch.left or batch.left[0].run is None:  # there is no event
+                    await anyio.lowlevel.checkpoint()
+                in_progress.set()
+                if way == "exit":
+                    raise SystemExit(3)
+                if way == "before":
+                    await anyio.sleep_forever()
+
+        if way == "exit":
+            with pytest.raises(SystemExit):
+                await use()
+        else:
+            task = asyncio.create_task(use())
+            await in_progress.wait()
+            for _ in range(20):
+                await anyio.lowlevel.checkpoint()
+            assert not task.done()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        (left,) = batches[0].left
+        assert (await session.runs.retrieve(left.run)).status in ("cancelling", "cancelled")
+
+
+class TestProgress:
+    async def test_counts(self, session: Session, assistant_id: str) -> None:
+        """What was taken has ended, runs, or waits; tokens are those of the results."""
+        thread = await session.threads.create()
+        jobs: list[RunJob] = [
+            {"assistant_id": assistant_id},
+            {"assistant_id": "asst_none"},
+            {"assistant_id": assistant_id, "thread_id": thread.id},
+            {"assistant_id": assistant_id, "thread_id": thread.id},
+        ]
+        async with run_batch(session, jobs, workers=4, polling=QUICK) as batch:
+            assert (batch.progress.total, batch.progress.done, batch.progress.seconds_left) == (4, 0, None)
+            tokens = 0
+            async for result in batch:
+                tokens += result.usage.total_tokens if result.usage else 0
+                now = batch.progress
+                assert now.done + now.in_flight + now.waiting == now.taken
+                assert now.tokens >= tokens
+        now = batch.progress
+        assert (now.taken, now.done, now.failed, now.in_flight, now.waiting) == (4, 4, 1, 0, 0)
+        assert now.tokens == tokens > 0
+        assert now.rate > 0
+        assert now.seconds_left == 0
+
+    @pytest.mark.parametrize(("total", "expected"), [(None, None), (7, 7)])
+    async def test_total(self, session: Session, total: int | None, expected: int | None) -> None:
+        """A source without a length has the total that the caller knows."""
+        async with run_batch(session, iter([]), total=total) as batch:
+            assert batch.progress.total == expected
+
+    async def test_read_by_a_bar(self, session: Session, assistant_id: str) -> None:
+        """Another thread may read it, as progress bars do."""
+        async with run_batch(session, [{"assistant_id": assistant_id}], polling=QUICK) as batch:
+            assert (await anyio.to_thread.run_sync(lambda: batch.progress)).total == 1
+            await collect(batch)
 
 
 class TestAtOnce:
