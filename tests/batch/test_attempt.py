@@ -15,10 +15,11 @@ from openai_runs.errors import RateLimitError, RunFailedError, ServerError
 from openai_runs.following.polling import Polling
 from openai_runs.models.assistant import Assistant
 from openai_runs.server import LocalServer
+from openai_runs.services.runs import MARKER
 from openai_runs.session import Session
 from tests.proxy import Proxy
 from tests.samples import EXAMPLES
-from tests.stub import Reply, Request, Stub, error, reply
+from tests.stub import NEVER, Reply, Request, Stub, error, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -235,3 +236,23 @@ class TestOneThread:
         assert [result.index for result in results] == list(range(6))
         said = [message.text async for message in session.messages.list(thread.id, order="asc")]
         assert said == [text for number in range(6) for text in (str(number), "Done.")]
+
+
+class TestAStartThatWasGivenUp:
+    async def test_a_run_that_has_ended(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A run that is found when it has ended is not cancelled."""
+        monkeypatch.setattr("openai_runs.batch.attempt._START_GRACE", 0.1)
+
+        def answer(request: Request) -> Reply:
+            if request.method == "POST":
+                return NEVER
+            return reply({"data": [RUN | {"status": "completed", "metadata": {MARKER: "m"}}]})
+
+        jobs: list[RunJob] = [{"assistant_id": "a", "thread_id": "thread_1", "idempotency_key": "m"}]
+        async with Stub(answer) as stub, stub.session() as session:
+            async with run_batch(session, jobs):
+                await stub.requested(1)
+            assert [request.method for request in stub.requests] == ["POST", "GET"]
+        assert "the run that was being started" not in caplog.text

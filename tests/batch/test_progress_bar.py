@@ -44,7 +44,7 @@ def test_all_that_is_known() -> None:
             tokens=9_876_543,
             rate=41.25,
             seconds_left=3725.4,
-        )  # fmt: skip
+        )
     )
     assert "documents" in text
     facts = "61,200/100,000, 12 failed, 32 in flight, 8 waiting, 9,876,543 tokens, 41.2/s, 1:02:05 left"

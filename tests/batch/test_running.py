@@ -586,13 +586,16 @@ class TestOrder:
         stub = Stub(lambda request: reply(RUN | {"status": "queued" if b"slow" in request.body else "completed"}))
         jobs: list[RunJob] = [{"assistant_id": "slow"}, *([{"assistant_id": "a"}] * 20)]
         options: Any = {**ONCE, "polling": Polling(first=1000, longest=1000), "on_exit": "leave"}
-        async with stub, stub.session() as session:
-            async with run_batch(session, jobs, workers=3, window=7, ordered=True, **options) as batch:
-                while batch.progress.done < 6:  # there is no event
-                    await anyio.lowlevel.checkpoint()
-                for _ in range(50):
-                    await anyio.lowlevel.checkpoint()
-                assert batch.started == len(batch.left) == 7
+        async with (
+            stub,
+            stub.session() as session,
+            run_batch(session, jobs, workers=3, window=7, ordered=True, **options) as batch,
+        ):
+            while batch.progress.done < 6:  # there is no event
+                await anyio.lowlevel.checkpoint()
+            for _ in range(50):
+                await anyio.lowlevel.checkpoint()
+            assert batch.started == len(batch.left) == 7
 
 
 class TestBudget:
