@@ -101,7 +101,8 @@ class Batch:
         """Take no more jobs from the source, and start no more runs; the iteration yields the rest, and ends.
 
         The rest are the jobs whose runs are in progress, and those that have ended or wait to be tried again; for the
-        latter, the latest attempt is the result. Jobs that were taken and not started are in `left`.
+        latter, the latest attempt is the result. Jobs that were taken and not started are in `left`. Call it in the
+        event loop's thread, such as from a signal handler of the loop's.
         """
         self._stop("drain")
 
@@ -210,8 +211,11 @@ class Batch:
     def _close(self) -> None:
         self._is_closed = True
         self._notify()
-        if self._open:
-            _logger.warning("left early: %d of %d started jobs have no result", len(self._open), self.started)
+        unfinished = sum(job.result.ended_at is None for job in self._open.values())
+        if unfinished:
+            _logger.warning("left early: %d of %d started jobs have no result", unfinished, self.started)
+        elif self._open:
+            _logger.warning("left early: %d of %d results were not read", len(self._open), self.started)
 
 
 async def _iterate(jobs: Iterable[RunJob] | AsyncIterable[RunJob]) -> AsyncGenerator[RunJob, None]:

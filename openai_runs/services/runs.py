@@ -124,8 +124,8 @@ class RunsService:
     async def find_created(self, thread_id: str, idempotency_key: str, **options: Unpack[RequestOptions]) -> Run | None:
         """Look for a run whose creation was given up: among the thread's newest, for the marker of `create`.
 
-        A request that was given up may arrive later, so look again if the run is not there. Metadata of the run that
-        had no room for the marker hides it.
+        A request that was given up may arrive later, so look again if the run is not there. A run whose metadata had no
+        room for the marker is not found.
 
         Args:
             thread_id: The thread that it was to run on.

@@ -707,7 +707,9 @@ class TestDrain:
         assert batch.stopped_by is None
 
     @pytest.mark.parametrize("way", ["break", "error"])
-    async def test_on_exit(self, session: Session, assistant_id: str, way: str) -> None:
+    async def test_on_exit(
+        self, session: Session, assistant_id: str, way: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """With `on_exit="drain"`, runs in progress are followed to their ends, and their results are in `left`."""
 
         async def use() -> None:
@@ -731,6 +733,7 @@ class TestDrain:
         assert batch.left
         assert all(left.ok and left.text == "Done." for left in batch.left)
         assert len(batch.left) + 1 == batch.started
+        assert f"left early: {len(batch.left)} of {batch.started} results were not read" in caplog.text
 
     @pytest.mark.parametrize("way", ["before", "during", "exit"])
     async def test_on_exit_that_is_cancelled(self, session: Session, assistant_id: str, way: str) -> None:
