@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from openai_runs._wire import dump, load
-    from openai_runs.batch import Batch, BatchResult, RunJob, run_batch
+    from openai_runs.batch import Batch, BatchResult, JobRetries, RunJob, run_batch
     from openai_runs.errors import (
         BadRequestError,
         NotFoundError,
@@ -50,6 +50,7 @@ __all__ = [
     "BadRequestError",
     "Batch",
     "BatchResult",
+    "JobRetries",
     "Message",
     "NotFoundError",
     "OpenAIRunsError",
@@ -86,6 +87,7 @@ _HOMES: Final = {
     "BadRequestError": "openai_runs.errors",
     "Batch": "openai_runs.batch",
     "BatchResult": "openai_runs.batch",
+    "JobRetries": "openai_runs.batch",
     "Message": "openai_runs.models.message",
     "NotFoundError": "openai_runs.errors",
     "OpenAIRunsError": "openai_runs.errors",

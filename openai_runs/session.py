@@ -107,6 +107,11 @@ class Session(anyio.AsyncContextManagerMixin):
     if not TYPE_CHECKING:  # type checkers are to report them
         __getattr__ = missing(SESSION)
 
+    @property
+    def honours_keys(self) -> bool | None:
+        """Whether the endpoint honours idempotency keys; ``None`` before a response has told."""
+        return self._transport.keys.honoured
+
     def __repr__(self) -> str:
         return f"<Session at {self._transport.base_url}>"
 
