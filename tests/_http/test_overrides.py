@@ -70,6 +70,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "messages.list": lambda s, **o: s.messages.list("thread_1", run_id="run_1", **o).page(),
     "messages.delete": lambda s, **o: s.messages.delete(thread_id="thread_1", message_id="msg_1", **o),
     "runs.create": lambda s, **o: s.runs.create("thread_1", assistant_id="a", **o),
+    "runs.find_created": lambda s, **o: s.runs.find_created("thread_1", "key-1", **o),
     "runs.retrieve": lambda s, **o: s.runs.retrieve(**IDS, **o),
     "runs.update": lambda s, **o: s.runs.update(**IDS, metadata={}, **o),
     "runs.list": lambda s, **o: s.runs.list("thread_1", **o).page(),

@@ -160,6 +160,14 @@ class TestLook:
         assert await server.request(repeatable=False, find=True) == "done"
         assert server.log == ["send", "find", "send"]
 
+    @pytest.mark.parametrize(("first", "in_doubt"), [(LOST, True), (answered(500), False)])
+    async def test_a_request_may_come_late(self, first: Exception, in_doubt: bool) -> None:
+        """That nothing is found settles the doubt about an attempt that was answered; one that was not may be late."""
+        server = Server(first, answered(500), answered(429), looks=[None, None, None])
+        with pytest.raises(ResponseError) as caught:
+            await server.request(repeatable=False, find=True)
+        assert (caught.value.status, caught.value.maybe_done) == (429, in_doubt)
+
     @pytest.mark.parametrize("failure", [REFUSED, answered(429)])
     async def test_no_doubt(self, failure: Exception) -> None:
         """After a failure that certainly took no effect, `find` is not called."""
