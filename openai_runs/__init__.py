@@ -32,6 +32,7 @@ from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.models.tool import ToolOutput
+from openai_runs.pacing.rate_limits import RateLimits
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 
@@ -50,6 +51,7 @@ __all__ = [
     "PollingTookOver",
     "ProtocolError",
     "RateLimitError",
+    "RateLimits",
     "ResponseError",
     "Run",
     "RunEnded",
