@@ -104,7 +104,12 @@ class RunRequests:
             self._url = self._transport.url(RUN, thread_id=run.thread_id, run_id=run.id)
             if self._started_by is not None:
                 self._started_by.note_created(run)
-        self._transport.turns.see_run(run)
+        self._settle(run)
+
+    def _settle(self, run: Run) -> None:
+        """Settle the tokens of a run that has ended."""
+        if self._transport.turns.limits_tokens:
+            self._transport.turns.see_run(run)
 
     def find_on_thread(self, thread_id: str) -> None:
         """Look the run up on its thread: that was created together with the run, so it has no other run."""
@@ -126,12 +131,12 @@ class RunRequests:
             self.note(found)
             return found
         run = await self._transport.request("GET", self.url, Run, on_response=on_response, overrides=self._overrides)
-        self._transport.turns.see_run(run)
+        self._settle(run)
         return run
 
-    async def take_poll(self) -> None:
-        """Wait until the session may poll once more."""
-        await self._transport.turns.take(Turn.POLL)
+    async def take_poll(self, *, is_hinted: bool) -> None:
+        """Wait until the session may poll once more; ``is_hinted``: the server has named the time."""
+        await self._transport.turns.take(Turn.HINTED_POLL if is_hinted else Turn.POLL)
 
     async def look(self) -> Run | None:
         """Fetch the run without retries; ``None`` if it cannot be found."""

@@ -15,6 +15,8 @@ from openai_runs.pacing.run_costs import RunCosts
 
 #: Seconds; the longest pause that a server's ``Retry-After`` imposes on the whole session.
 _LONGEST_PAUSE: Final = 120.0
+#: Polls a second at times that no server has named.
+_POLLS: Final = 200.0
 #: Seconds in which nobody had to wait, after which a limit that only 429 responses have set is removed.
 _QUIET: Final = 60.0
 
@@ -27,6 +29,7 @@ class Turn(Enum):
     BEGIN = auto()  #: any other request
     RUN = auto()  #: the tokens of a new run; its request takes another turn
     POLL = auto()  #: a poll of a run that is followed; its request takes another turn
+    HINTED_POLL = auto()  #: the same at a time that the server has named
 
 
 class Taken(NamedTuple):
@@ -49,6 +52,7 @@ class Pace:
     _adaptive: AdaptiveRate = field(factory=AdaptiveRate, init=False)
     _ceiling: dict[str, float] = field(init=False)  # a second, of requests and of tokens
     _windows: dict[tuple[str, float], float] = field(factory=dict, init=False)  # the longest seen, by limit
+    _are_polls_limited: bool = field(default=False, init=False)  # those, too, whose time the server names
     _closed_until: float = field(default=-math.inf, init=False)
     _waited_at: float = field(default=-math.inf, init=False)
 
@@ -73,34 +77,30 @@ class Pace:
     def wait(self, turn: Turn, now: float) -> float:
         """Seconds until this turn may be taken, if nobody else takes one; 0: now."""
         self._set_rates(now)
-        if turn is Turn.POLL:
-            wait = self._polls.wait(1.0, now)
-        elif turn is Turn.RUN:
-            wait = self._tokens.wait(self.costs.estimate, now)
-        else:
-            wait = self._requests.wait(1.0, now) if self._counts(turn) else 0.0
-        return max(wait, self._closed_until - now)
+        wait = self._closed_until - now
+        if turn is Turn.RUN:
+            wait = max(wait, self._tokens.wait(self.costs.estimate, now))
+        elif self._counts(turn):
+            wait = max(wait, self._bucket(turn).wait(1.0, now))
+        return max(wait, 0.0)
 
     def take(self, turn: Turn, now: float) -> Taken:
         """Take a turn."""
-        if turn is Turn.POLL:
-            self._polls.take(1.0, now)
-        elif turn is Turn.RUN:
+        if turn is Turn.RUN:
             self._tokens.take(self.costs.estimate, now)
             return Taken(turn, now, self.costs.estimate)
-        elif self._counts(turn):
-            self._requests.take(1.0, now)
-            self._adaptive.count(now)
+        if self._counts(turn):
+            if (bucket := self._bucket(turn)) is self._requests:
+                self._adaptive.count(now)
+            bucket.take(1.0, now)
         return Taken(turn, now)
 
     def give_back(self, taken: Taken, now: float) -> None:
         """Give back a turn that came to nothing."""
-        if taken.turn is Turn.POLL:
-            self._polls.take(-1.0, now)
-        elif taken.turn is Turn.RUN:
+        if taken.turn is Turn.RUN:
             self._tokens.take(-taken.tokens, now)
         elif self._counts(taken.turn):
-            self._requests.take(-1.0, now)
+            self._bucket(taken.turn).take(-1.0, now)
 
     def note_wait(self, now: float) -> None:
         """Note that somebody has to wait for a turn."""
@@ -154,12 +154,20 @@ class Pace:
         """Charge what a run that has ended used beyond what was charged, or give the rest back."""
         self._tokens.take(self.costs.end(run_id, used), now)
 
+    def _bucket(self, turn: Turn) -> Bucket:
+        return self._polls if turn in (Turn.POLL, Turn.HINTED_POLL) else self._requests
+
     def _counts(self, turn: Turn) -> bool:
-        """Whether the endpoint counts such a request."""
-        return turn is not Turn.READ or self._limits.counts_reads
+        """Whether such a turn counts towards a limit."""
+        if turn is Turn.READ:
+            return self._limits.counts_reads
+        # A server that names times has chosen how often it wants to be asked, unless there is a limit.
+        return turn is not Turn.HINTED_POLL or self._are_polls_limited
 
     def _set_rates(self, now: float) -> None:
-        requests, polls = min(self._ceiling["requests"], self._adaptive.at(now)), self._limits.polls_per_second
+        limits, requests = self._limits, min(self._ceiling["requests"], self._adaptive.at(now))
         self._requests.set_rate(requests, now)
         self._tokens.set_rate(self._ceiling["tokens"], now)
-        self._polls.set_rate(min(polls, requests / 2) if self._limits.counts_reads else polls, now)
+        shared = requests / 2 if limits.counts_reads else math.inf  # the other half is for what polls wait for
+        self._polls.set_rate(min(limits.polls_per_second or _POLLS, shared), now)
+        self._are_polls_limited = limits.polls_per_second is not None or shared != math.inf

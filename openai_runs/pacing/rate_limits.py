@@ -8,7 +8,7 @@ from openai_runs._arguments import check_rate
 
 
 def _rate(_: object, attribute: Any, value: object) -> None:
-    check_rate(f"RateLimits.{attribute.name}", value, none=attribute.name.endswith("_minute"))
+    check_rate(f"RateLimits.{attribute.name}", value, none=attribute.name != "tokens_per_run")
 
 
 @frozen(kw_only=True)
@@ -28,9 +28,10 @@ class RateLimits:
     tokens_per_run: float = field(default=1000.0, validator=_rate)
     #: Whether the endpoint counts ``GET`` requests, which polls are, among the requests a minute.
     counts_reads: bool = field(default=True)
-    #: Polls a second, of all runs that are followed together; while requests are limited and reads count, half of the
-    #: requests at most. It lengthens the delays of `Polling` if more runs are followed than that allows.
-    polls_per_second: float = field(default=50.0, validator=_rate)
+    #: Polls a second, of all runs that are followed together; the more are followed, the longer each waits for its next
+    #: poll. While requests are limited and reads count, polls are half of the requests at most. ``None``: 200, without
+    #: those polls whose time the server names with ``openai-poll-after-ms``.
+    polls_per_second: float | None = field(default=None, validator=_rate)
 
     @counts_reads.validator
     def _check_counts_reads(self, _: object, value: object) -> None:

@@ -24,10 +24,6 @@ class RunCosts:
     _ended: int = field(default=0, init=False)  # runs that the estimate is the mean of
     _open: OrderedDict[str, tuple[float, float]] = field(factory=OrderedDict, init=False)  # tokens charged, and when
 
-    def __len__(self) -> int:
-        """How many runs are charged, and not settled."""
-        return len(self._open)
-
     def start(self, run_id: str, charged: float, now: float) -> None:
         """Note what was charged for a run that has been created."""
         while self._open and next(iter(self._open.values()))[1] <= now - _FORGOTTEN_AFTER:

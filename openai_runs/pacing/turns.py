@@ -17,7 +17,7 @@ from openai_runs.pacing.pace import Pace, Taken, Turn
 from openai_runs.pacing.rate_limits import RateLimits
 
 #: Who comes first; among those of one row, who has come first.
-_ORDER: Final = ((Turn.POLL,), (Turn.RUN,), (Turn.READ, Turn.CONTINUE), (Turn.BEGIN,))
+_ORDER: Final = ((Turn.POLL, Turn.HINTED_POLL), (Turn.RUN,), (Turn.READ, Turn.CONTINUE), (Turn.BEGIN,))
 #: Seconds after which whoever waits is looked at again: the rate may have grown.
 _LOOK_AGAIN: Final = 1.0
 
@@ -39,7 +39,7 @@ class Turns:
     _pace: Pace = field(init=False)
     _lines: dict[Turn, OrderedDict[int, asyncio.Future[Taken]]] = field(init=False)
     _arrived: int = field(default=0, init=False)
-    _waiting: int = field(default=0, init=False)
+    waiting: int = field(default=0, init=False)  #: how many wait
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -47,15 +47,10 @@ class Turns:
         self._lines = {turn: OrderedDict() for turn in Turn}
         self._see_limits()
 
-    @property
-    def waiting(self) -> int:
-        """How many wait for their turn."""
-        return self._waiting
-
     async def take(self, turn: Turn) -> Taken:
         """Wait for a turn, and take it."""
         loop, pace = asyncio.get_running_loop(), self._pace
-        if not self._waiting:
+        if not self.waiting:
             now = loop.time()
             if pace.wait(turn, now) <= 0.0:
                 pace.note_free(now)
@@ -64,7 +59,7 @@ class Turns:
         line, number = self._lines[turn], self._arrived
         waiter: asyncio.Future[Taken] = loop.create_future()
         self._arrived += 1
-        self._waiting += 1
+        self.waiting += 1
         line[number] = waiter
         self._serve()
         try:
@@ -106,7 +101,7 @@ class Turns:
 
     def see_run(self, run: Run) -> None:
         """Note a snapshot of a run: if it has ended, its tokens are known."""
-        if len(self._pace.costs) and run.status.is_terminal:
+        if run.status.is_terminal:
             used = None if run.usage is None else run.usage.total_tokens
             self._pace.settle(run.id, used, asyncio.get_running_loop().time())
             self._serve()
@@ -119,7 +114,7 @@ class Turns:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._waiting:
+        if not self.waiting:
             return
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -140,10 +135,10 @@ class Turns:
                 if wait <= 0.0:
                     return turn
                 soonest = min(soonest, wait)
-        if self._waiting:
+        if self.waiting:
             self._timer = loop.call_later(soonest, self._serve)
         return None
 
     def _leave(self, line: OrderedDict[int, asyncio.Future[Taken]], number: int) -> None:
         if line.pop(number, None) is not None:
-            self._waiting -= 1
+            self.waiting -= 1
