@@ -45,7 +45,7 @@ class AdaptiveRate:
         """Requests a second that may be sent now."""
         if self._rate == math.inf:
             return math.inf
-        age = now - self._since
+        age = max(now - self._since, 0.0)
         if self._growth == 0.0:
             return self._rate * math.pow(2.0, min(age / _DOUBLING, 30.0))
         return self._rate + self._growth * age
@@ -97,6 +97,10 @@ class AdaptiveRate:
         self._refused_at, self._refusals = now, min(self._refusals + 1, 10)
         self._since = now
         return pause
+
+    def hold(self, until: float) -> None:
+        """Do not grow until then."""
+        self._since = max(self._since, until)
 
     def lift(self) -> None:
         """Remove the limit, and forget what was measured: nothing is counted from now on."""

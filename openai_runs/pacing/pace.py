@@ -146,6 +146,7 @@ class Pace:
         pause = pause if asked is None else min(asked, _LONGEST_PAUSE)
         self._closed_until = max(self._closed_until, now + pause)
         self._waited_at = max(self._waited_at, self._closed_until)
+        self._adaptive.hold(self._closed_until)
         self._set_rates(now)
         for bucket in (self._requests, self._tokens):  # what accrues meanwhile would go out in a burst
             bucket.drain(self._closed_until)
