@@ -133,11 +133,12 @@ class Follower:
         """Poll until there is a change to report."""
         while True:
             if self.run is None:
-                await self.before_deadline(self.requests.take_poll(is_hinted=False))
+                await self.before_deadline(self.requests.take_poll(is_idle=True))
                 self.receive(await self.before_deadline(self.requests.retrieve(self._store_hint)))
             elif not self._is_unobserved:
                 await self._sleep(self.polling.delay(self._unchanged, self._hint))
-                await self.before_deadline(self.requests.take_poll(is_hinted=self._hint is not None))
+                is_idle = self._unchanged > 0 and self._hint is None
+                await self.before_deadline(self.requests.take_poll(is_idle=is_idle))
                 await self.refresh()
             if (change := self.observe()) is not None:
                 return change

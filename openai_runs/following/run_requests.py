@@ -134,9 +134,9 @@ class RunRequests:
         self._settle(run)
         return run
 
-    async def take_poll(self, *, is_hinted: bool) -> None:
-        """Wait until the session may poll once more; ``is_hinted``: the server has named the time."""
-        await self._transport.turns.take(Turn.HINTED_POLL if is_hinted else Turn.POLL)
+    async def take_poll(self, *, is_idle: bool) -> None:
+        """Wait until the session may poll once more; ``is_idle``: see `Turn.IDLE_POLL`."""
+        await self._transport.turns.take(Turn.IDLE_POLL if is_idle else Turn.POLL)
 
     async def look(self) -> Run | None:
         """Fetch the run without retries; ``None`` if it cannot be found."""

@@ -15,7 +15,7 @@ from openai_runs.pacing.run_costs import RunCosts
 
 #: Seconds; the longest pause that a server's ``Retry-After`` imposes on the whole session.
 _LONGEST_PAUSE: Final = 120.0
-#: Polls a second at times that no server has named.
+#: Idle polls a second. With the defaults of `Polling`, 1,000 runs that do not change take as many.
 _POLLS: Final = 200.0
 #: Seconds in which nobody had to wait, after which a limit that only 429 responses have set is removed.
 _QUIET: Final = 60.0
@@ -29,7 +29,7 @@ class Turn(Enum):
     BEGIN = auto()  #: any other request
     RUN = auto()  #: the tokens of a new run; its request takes another turn
     POLL = auto()  #: a poll of a run that is followed; its request takes another turn
-    HINTED_POLL = auto()  #: the same at a time that the server has named
+    IDLE_POLL = auto()  #: the same, if the poll before has shown no change, and the server has not named a time
 
 
 class Taken(NamedTuple):
@@ -52,7 +52,7 @@ class Pace:
     _adaptive: AdaptiveRate = field(factory=AdaptiveRate, init=False)
     _ceiling: dict[str, float] = field(init=False)  # a second, of requests and of tokens
     _windows: dict[tuple[str, float], float] = field(factory=dict, init=False)  # the longest seen, by limit
-    _are_polls_limited: bool = field(default=False, init=False)  # those, too, whose time the server names
+    _are_polls_limited: bool = field(default=False, init=False)  # those, too, that are not idle
     _closed_until: float = field(default=-math.inf, init=False)
     _waited_at: float = field(default=-math.inf, init=False)
 
@@ -156,14 +156,14 @@ class Pace:
         self._tokens.take(self.costs.end(run_id, used), now)
 
     def _bucket(self, turn: Turn) -> Bucket:
-        return self._polls if turn in (Turn.POLL, Turn.HINTED_POLL) else self._requests
+        return self._polls if turn in (Turn.IDLE_POLL, Turn.POLL) else self._requests
 
     def _counts(self, turn: Turn) -> bool:
         """Whether such a turn counts towards a limit."""
         if turn is Turn.READ:
             return self._limits.counts_reads
-        # A server that names times has chosen how often it wants to be asked, unless there is a limit.
-        return turn is not Turn.HINTED_POLL or self._are_polls_limited
+        # Others are as few as the runs' changes, or as many as the server wants.
+        return turn is not Turn.POLL or self._are_polls_limited
 
     def _set_rates(self, now: float) -> None:
         limits, requests = self._limits, min(self._ceiling["requests"], self._adaptive.at(now))

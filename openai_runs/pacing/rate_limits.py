@@ -29,8 +29,8 @@ class RateLimits:
     #: Whether the endpoint counts ``GET`` requests, which polls are, among the requests a minute.
     counts_reads: bool = field(default=True)
     #: Polls a second, of all runs that are followed together; the more are followed, the longer each waits for its next
-    #: poll. While requests are limited and reads count, polls are half of the requests at most. ``None``: 200, without
-    #: those polls whose time the server names with ``openai-poll-after-ms``.
+    #: poll. While requests are limited and reads count, polls are half of the requests at most. ``None``: 200, of those
+    #: polls only that come after one that has shown no change, and has not said when to poll again.
     polls_per_second: float | None = field(default=None, validator=_rate)
 
     @counts_reads.validator

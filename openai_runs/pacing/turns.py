@@ -17,7 +17,7 @@ from openai_runs.pacing.pace import Pace, Taken, Turn
 from openai_runs.pacing.rate_limits import RateLimits
 
 #: Who comes first; among those of one row, who has come first.
-_ORDER: Final = ((Turn.POLL, Turn.HINTED_POLL), (Turn.RUN,), (Turn.READ, Turn.CONTINUE), (Turn.BEGIN,))
+_ORDER: Final = ((Turn.IDLE_POLL, Turn.POLL), (Turn.RUN,), (Turn.READ, Turn.CONTINUE), (Turn.BEGIN,))
 #: Seconds after which whoever waits is looked at again: the rate may have grown.
 _LOOK_AGAIN: Final = 1.0
 

@@ -1,6 +1,7 @@
 """An event loop whose time is a number: whoever waits only for time to pass does not wait."""
 
 import asyncio
+import heapq
 
 
 class ClockLoop(asyncio.SelectorEventLoop):
@@ -14,6 +15,9 @@ class ClockLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def _run_once(self) -> None:
+        while self._scheduled and self._scheduled[0].cancelled():
+            heapq.heappop(self._scheduled)._scheduled = False
+            self._timer_cancelled_count -= 1
         if not self._ready and self._scheduled:
             self._now = max(self._now, self._scheduled[0].when())
         super()._run_once()
