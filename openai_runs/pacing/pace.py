@@ -13,8 +13,8 @@ from openai_runs.pacing.rate_headers import read_allowance
 from openai_runs.pacing.rate_limits import RateLimits
 from openai_runs.pacing.run_costs import RunCosts
 
-#: Seconds; the longest pause that a server's ``Retry-After`` imposes on the whole session.
-_LONGEST_PAUSE: Final = 120.0
+#: Seconds; the longest pause that a server's ``Retry-After`` imposes on the whole session: as with polls, a minute.
+_LONGEST_PAUSE: Final = 60.0
 #: Idle polls a second. With the defaults of `Polling`, 1,000 runs that do not change take as many.
 _POLLS: Final = 200.0
 #: Seconds in which nobody had to wait, after which a limit that only 429 responses have set is removed.

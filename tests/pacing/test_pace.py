@@ -134,7 +134,7 @@ def test_a_refusal_closes_the_session(asked: float | None, rate: float | None) -
     for number in range(300):
         pace.take(Turn.BEGIN, number / 10)
     pace.note_refusal(29.95, asked, 30)
-    pause = 1.0 if asked is None else min(asked, 120.0)
+    pause = 1.0 if asked is None else min(asked, 60.0)
     for turn in Turn:
         assert pace.wait(turn, 30) >= pause - 1e-9
     times = sent(pace, Turn.BEGIN, 30, pause + 30)

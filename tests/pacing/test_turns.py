@@ -160,6 +160,12 @@ class TestResponses:
         await turns.take(Turn.BEGIN)
         assert not turns.is_active
 
+    async def test_a_refusal_for_good(self) -> None:
+        """A 429 response that says that repeating is of no use slows nobody."""
+        turns = Turns(RateLimits())
+        turns.note_response(None, 429, {"x-should-retry": "false"}, 5.0)
+        assert not turns.is_active
+
     async def test_headers_set_limits(self) -> None:
         """Headers of any response make requests and runs take turns."""
         turns = Turns(RateLimits())
