@@ -10,9 +10,11 @@ from attrs import define, field
 
 #: Seconds over which the rate of requests is measured.
 _MEASURED: Final = 10.0
-#: Seconds after a refusal until the rate is again what it was; or in which it grows by half of the limit, if that is
-#: known: what was measured may be much less, if there was little to send.
+#: Seconds after a refusal until the rate is again what it was.
 _RECOVERY: Final = 30.0
+#: Seconds in which it grows by half of the limit, if that is known. It is sooner there again, since the limit need not be
+#: found out; and what was measured may be little, if there was little to send.
+_RECOVERY_TO_LIMIT: Final = 10.0
 #: Requests a second after the first refusal, if nothing has been measured yet.
 _FIRST: Final = 1.0
 #: Seconds in which that doubles until the endpoint refuses again.
@@ -91,8 +93,8 @@ class AdaptiveRate:
                 self._rate, self._growth = _FIRST, 0.0
             else:
                 was = max(was, 2 * _LOWEST)
-                highest = was if ceiling == math.inf else ceiling
-                self._rate, self._growth = was / 2, highest / 2 / _RECOVERY
+                self._rate = was / 2
+                self._growth = was / 2 / _RECOVERY if ceiling == math.inf else ceiling / 2 / _RECOVERY_TO_LIMIT
         pause = min(2.0**self._refusals, _LONGEST_PAUSE)
         self._refused_at, self._refusals = now, min(self._refusals + 1, 10)
         self._since = now

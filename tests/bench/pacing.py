@@ -143,10 +143,28 @@ def show(title: str, headings: list[str], rows: list[list[str]]) -> None:
     Console(width=130).print(table)
 
 
+async def longest_stall() -> float:
+    """Seconds for which this process did not run, until cancelled: what it could not send then is lost."""
+    longest = 0.0
+    try:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.02)
+            longest = max(longest, time.monotonic() - began)
+    except asyncio.CancelledError:
+        return longest
+
+
 async def main(seconds: float, runs: int) -> None:
+    stall = asyncio.create_task(longest_stall())
     rows = await asyncio.gather(*(measure(case, seconds) for case in CASES))
+    stall.cancel()
     headings = ["bound by", "completed", "allowed", "of it", "after a minute", "429", "polls a job", "failed"]
-    show(f"{REQUESTS} requests and {TOKENS} tokens a minute, {seconds:.0f} s", headings, list(rows))
+    show(
+        f"{REQUESTS} requests and {TOKENS} tokens a minute, {seconds:.0f} s; longest stall {await stall:.1f} s",
+        headings,
+        list(rows),
+    )
     open_runs = [await follow(runs, 10_000, 60.0), await follow(runs, 50, 60.0), await follow(50, 50, 30.0)]
     headings = ["open runs", "bound", "polls/s", "most", "noticed after", "at most", "runs / bound"]
     show("polls of runs that are followed", headings, open_runs)

@@ -44,7 +44,7 @@ def test_below_a_known_limit() -> None:
     adaptive = busy(2)
     adaptive.refuse(59.9, 60, 60.0)
     assert adaptive.at(60) == pytest.approx(1, rel=0.1)
-    assert adaptive.at(90) == pytest.approx(31, rel=0.1)
+    assert adaptive.at(70) == pytest.approx(31, rel=0.1)
     adaptive = busy(100)
     adaptive.refuse(59.9, 60, 30.0)
     assert adaptive.at(60) == 15
