@@ -12,8 +12,8 @@ from attrs import define, field
 _MEASURED: Final = 10.0
 #: Seconds after a refusal until the rate is again what it was.
 _RECOVERY: Final = 30.0
-#: Seconds in which it grows by half of the limit, if that is known. It is sooner there again, since the limit need not be
-#: found out; and what was measured may be little, if there was little to send.
+#: Seconds in which it grows by half of the limit, if that is known. Nothing has to be found out then; and what was
+#: measured may be little, if there was little to send.
 _RECOVERY_TO_LIMIT: Final = 10.0
 #: Requests a second after the first refusal, if nothing has been measured yet.
 _FIRST: Final = 1.0

@@ -9,7 +9,7 @@ from attrs import define, field
 
 from openai_runs.pacing.adaptive_rate import AdaptiveRate
 from openai_runs.pacing.bucket import Bucket
-from openai_runs.pacing.rate_headers import read_allowance
+from openai_runs.pacing.rate_headers import Allowance, read_allowance
 from openai_runs.pacing.rate_limits import RateLimits
 from openai_runs.pacing.run_costs import RunCosts
 
@@ -51,7 +51,7 @@ class Pace:
     _polls: Bucket = field(factory=Bucket, init=False)
     _adaptive: AdaptiveRate = field(factory=AdaptiveRate, init=False)
     _ceiling: dict[str, float] = field(init=False)  # a second, of requests and of tokens
-    _windows: dict[tuple[str, float], float] = field(factory=dict, init=False)  # the longest seen, by limit
+    _said: dict[str, Allowance] = field(factory=dict, init=False)  # by the latest headers, with the longest window
     _are_polls_limited: bool = field(default=False, init=False)  # those, too, that are not idle
     _closed_until: float = field(default=-math.inf, init=False)
     _waited_at: float = field(default=-math.inf, init=False)
@@ -111,28 +111,26 @@ class Pace:
         if self._adaptive.is_limited and now - self._waited_at > _QUIET:
             self._adaptive.lift()
 
-    def note_response(self, sent_at: float, headers: Mapping[str, str], now: float) -> None:
-        """Learn from a response that is not a refusal.
-
-        Args:
-            sent_at: When its request was sent.
-            headers: Its headers.
-            now: The time.
-        """
-        self._adaptive.accept(sent_at)
-        for what, bucket, said in (
+    def note_headers(self, headers: Mapping[str, str], now: float) -> None:
+        """Learn from the headers of a response what the endpoint allows."""
+        for what, bucket, ours in (
             ("requests", self._requests, self._limits.requests_per_minute),
             ("tokens", self._tokens, self._limits.tokens_per_minute),
         ):
-            allowance = read_allowance(headers, what)
-            if allowance is None:
+            said = read_allowance(headers, what)
+            if said is None:
                 continue
-            window = max(allowance.window, self._windows.get((what, allowance.limit), 0.0))
-            self._windows = {key: kept for key, kept in self._windows.items() if key[0] != what}
-            self._windows[what, allowance.limit] = window
-            self._ceiling[what] = min((said or math.inf) / 60, allowance.limit / window)
+            before = self._said.get(what, said)
+            if before.limit == said.limit:  # for how long it is shows only after much has been used
+                said = said._replace(window=max(before.window, said.window))
+            self._said[what] = said
+            self._ceiling[what] = min((ours or math.inf) / 60, said.limit / said.window)
             self._set_rates(now)
-            bucket.lower(allowance.remaining, now)
+            bucket.lower(said.remaining, now)
+
+    def note_success(self, sent_at: float) -> None:
+        """Note that a request was not refused, and when it was sent."""
+        self._adaptive.accept(sent_at)
 
     def note_refusal(self, sent_at: float, asked: float | None, now: float) -> None:
         """Learn from a 429 response: nothing is sent for a while, and then less.

@@ -86,13 +86,14 @@ class Turns:
             asked: Seconds that it asks to wait.
         """
         now = asyncio.get_running_loop().time()
+        self._pace.note_headers(headers, now)
         # Requests without a turn were sent before there were turns: only the first refusal among them counts.
         sent_at = taken.at if taken is not None else -1.0
         # Where repeating is of no use, as when the quota is used up, waiting is not either.
         if status == 429 and headers.get("x-should-retry") != "false":
             self._pace.note_refusal(sent_at, asked, now)
         else:
-            self._pace.note_response(sent_at, headers, now)
+            self._pace.note_success(sent_at)
         self._see_limits()
         self._serve()
 

@@ -107,11 +107,11 @@ def test_the_lower_limit_holds() -> None:
     """Of the caller's limit and the endpoint's, the lower one holds; and so does what the endpoint says is left."""
     headers = {"x-ratelimit-limit-requests": "300", "x-ratelimit-limit-tokens": "180000"}
     pace = Pace(MINUTE)
-    pace.note_response(0, headers, 0)
+    pace.note_headers(headers, 0)
     assert len(sent(pace, Turn.BEGIN, 10, 60)) == pytest.approx(305, abs=2)
     assert len(sent(pace, Turn.RUN, 10, 60)) == pytest.approx(90, abs=2)
     pace = Pace(RateLimits())
-    pace.note_response(0, {**headers, "x-ratelimit-remaining-requests": "0"}, 0)
+    pace.note_headers({**headers, "x-ratelimit-remaining-requests": "0"}, 0)
     assert (pace.limits_requests, pace.limits_tokens) == (True, True)
     assert pace.wait(Turn.BEGIN, 0) == pytest.approx(0.2)
 
@@ -120,10 +120,10 @@ def test_a_longer_window_is_remembered() -> None:
     """Once a limit has turned out to be for more than a minute, it stays that; another limit is for a minute."""
     pace = Pace(RateLimits())
     said = {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "0"}
-    pace.note_response(0, {**said, "x-ratelimit-reset-requests": "5m0s"}, 0)
-    pace.note_response(0, {**said, "x-ratelimit-reset-requests": "1s"}, 0)
+    pace.note_headers({**said, "x-ratelimit-reset-requests": "5m0s"}, 0)
+    pace.note_headers({**said, "x-ratelimit-reset-requests": "1s"}, 0)
     assert pace.wait(Turn.BEGIN, 0) == pytest.approx(5)
-    pace.note_response(0, {**said, "x-ratelimit-limit-requests": "120"}, 0)
+    pace.note_headers({**said, "x-ratelimit-limit-requests": "120"}, 0)
     assert pace.wait(Turn.BEGIN, 0) == pytest.approx(0.5)
 
 

@@ -172,6 +172,9 @@ class TestResponses:
         turns.note_response(None, 200, {"x-ratelimit-limit-requests": "60", "x-ratelimit-limit-tokens": "60"}, None)
         assert turns.is_active
         assert turns.limits_tokens
+        turns = Turns(RateLimits())
+        turns.note_response(None, 429, {"x-ratelimit-limit-tokens": "60", "x-should-retry": "false"}, None)
+        assert (turns.is_active, turns.limits_tokens) == (False, True)
 
     async def test_what_a_run_used_counts(self) -> None:
         """A run that ends below what was charged lets the next one go at once; one that goes on settles nothing."""
