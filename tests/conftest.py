@@ -11,6 +11,7 @@ from hypothesis import settings
 from openai_runs.backends.scripted import ScriptedBackend
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.thread import Thread
+from openai_runs.pacing.pace import Pace
 from openai_runs.server import LocalServer
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
@@ -38,6 +39,12 @@ def _no_backoff() -> Iterator[None]:
     """Repeated requests do not wait; how long they would is tested as a value."""
     with stamina.set_testing(True, attempts=100, cap=True):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a session after a 429 response; `tests/pacing/` tests that with a clock of its own."""
+    monkeypatch.setattr(Pace, "note_refusal", lambda *_: None)
 
 
 @pytest.fixture

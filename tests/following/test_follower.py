@@ -33,6 +33,8 @@ from openai_runs.models.assistant import Assistant
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
 from openai_runs.models.tool import ToolOutput
+from openai_runs.pacing.pace import Taken, Turn
+from openai_runs.pacing.turns import Turns
 from openai_runs.server import LocalServer
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
@@ -1028,3 +1030,18 @@ async def test_a_thousand_runs() -> None:
     assert [run.status for run in done] == ["completed"] * 1000
     assert len({run.id for run in done}) == made == 1000
     assert asyncio.all_tasks() == before
+
+
+async def test_polls_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each poll waits for the session's turn, also the first one, and says whether the server has named its time."""
+    taken, take = [], Turns.take
+
+    async def recorded(turns: Turns, turn: Turn) -> Taken:
+        taken.append(turn)
+        return await take(turns, turn)
+
+    monkeypatch.setattr(Turns, "take", recorded)
+    story = [seen("queued"), seen("queued"), seen("queued", hint="20"), seen("queued"), seen("completed")]
+    async with Stub(*story) as stub, stub.session() as session:
+        await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=QUICK)
+    assert taken == [Turn.IDLE_POLL, Turn.POLL, Turn.IDLE_POLL, Turn.POLL, Turn.IDLE_POLL]
