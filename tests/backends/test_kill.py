@@ -14,6 +14,7 @@ from openai_runs.following.polling import Polling
 from openai_runs.session import Session
 from tests.backends.model_stub import ModelStub, stream
 from tests.backends.streams import chat_answer, responses_answer
+from tests.serving import unmeasured
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +24,7 @@ QUICK = Polling(first=0.001, longest=0.01)
 @asynccontextmanager
 async def served(kind: str, stub: ModelStub, store: Path) -> AsyncGenerator[tuple[Session, Process]]:
     command = [sys.executable, "-m", "tests.backends.serving", kind, stub.url, str(store)]
-    async with await anyio.open_process(command, stderr=None) as process:
+    async with await anyio.open_process(command, stderr=None, env=unmeasured()) as process:
         try:
             assert process.stdout is not None
             url = (await BufferedByteReceiveStream(process.stdout).receive_until(b"\n", 1000)).decode().strip()
