@@ -1000,6 +1000,7 @@ class TestLeaving:
             assert stub.connections == 1
 
 
+@pytest.mark.timeout(180)
 async def test_a_thousand_runs() -> None:
     """A thousand runs with tool calls, followed at once in one session: all complete, nothing is left behind."""
     made = 0
