@@ -639,12 +639,12 @@ class TestDeadline:
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """The last look and the cancelling after it have a few seconds together."""
-        monkeypatch.setattr("openai_runs.following.leaving._CANCEL_TIMEOUT", 0.05)
+        monkeypatch.setattr("openai_runs.following.leaving._CANCEL_TIMEOUT", 0.5)
         async with Stub(seen("queued"), NEVER, NEVER, NEVER) as stub, stub.session() as session:
             with pytest.raises(RunDeadlineError):
                 await session.runs.complete(**IDS, deadline=0.1, polling=QUICK, on_exit="cancel")
         assert [request.method for request in stub.requests] == ["GET", "GET", "GET", "POST"]
-        assert "could not be cancelled within 0.05 s" in caplog.text
+        assert "could not be cancelled within 0.5 s" in caplog.text
 
     async def test_of_a_deadline_that_is_kept(self, world: World, toolbox: Toolbox) -> None:
         """A run that ends before the deadline is returned."""
