@@ -616,7 +616,7 @@ class TestDeadline:
         """A run that has completed when the deadline passes is completed, and is not cancelled."""
         story = [seen("queued"), NEVER, seen("completed")]
         async with Stub(*story) as stub, stub.session() as session:
-            done = await session.runs.complete(**IDS, deadline=0.1, polling=QUICK, on_exit=on_exit)
+            done = await session.runs.complete(**IDS, deadline=0.5, polling=QUICK, on_exit=on_exit)
         assert done.status == "completed"
         assert len(stub.requests) == 3
 
@@ -624,14 +624,14 @@ class TestDeadline:
         """The error has the snapshot of the last look."""
         async with Stub(seen("queued"), NEVER, seen("in_progress")) as stub, stub.session() as session:
             with pytest.raises(RunDeadlineError, match="its latest status was in_progress") as caught:
-                await session.runs.complete(**IDS, deadline=0.1, polling=QUICK)
+                await session.runs.complete(**IDS, deadline=0.5, polling=QUICK)
         assert caught.value.run.status == "in_progress"
 
     async def test_the_last_look_fails(self) -> None:
         """If the last look fails, the deadline's error is raised all the same, and says so; nothing is repeated."""
         async with Stub(seen("queued"), NEVER, error(503)) as stub, stub.session() as session:
             with pytest.raises(RunDeadlineError) as caught:
-                await session.runs.complete(**IDS, deadline=0.1, polling=QUICK)
+                await session.runs.complete(**IDS, deadline=0.5, polling=QUICK)
         assert caught.value.__notes__[0].startswith("A last look at the run failed: GET /v1/threads")
         assert len(stub.requests) == 3
 
@@ -642,7 +642,7 @@ class TestDeadline:
         monkeypatch.setattr("openai_runs.following.leaving._CANCEL_TIMEOUT", 0.5)
         async with Stub(seen("queued"), NEVER, NEVER, NEVER) as stub, stub.session() as session:
             with pytest.raises(RunDeadlineError):
-                await session.runs.complete(**IDS, deadline=0.1, polling=QUICK, on_exit="cancel")
+                await session.runs.complete(**IDS, deadline=0.5, polling=QUICK, on_exit="cancel")
         assert [request.method for request in stub.requests] == ["GET", "GET", "GET", "POST"]
         assert "could not be cancelled within 0.5 s" in caplog.text
 
