@@ -2,10 +2,12 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from typing import Any
 
 import pytest
 import stamina
+from aiohttp import web_app
 from hypothesis import settings
 
 from openai_runs.backends.scripted import ScriptedBackend
@@ -21,6 +23,24 @@ from tests.weather import WEATHER
 settings.register_profile("quick", deadline=None, max_examples=25)
 settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("quick")  # unless there is --hypothesis-profile=thorough
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """What a worker of pytest-xdist says of a test goes to the main process as UTF-8, whatever the test has printed."""
+    return _in_utf_8((yield))
+
+
+def _in_utf_8(data: Any) -> Any:
+    """The same with each half of a surrogate pair written as an escape."""
+    match data:
+        case str():
+            return data.encode(errors="backslashreplace").decode()
+        case dict():
+            return {_in_utf_8(key): _in_utf_8(value) for key, value in data.items()}
+        case list() | tuple():
+            return type(data)(map(_in_utf_8, data))
+    return data
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +87,9 @@ def _tidy(request: pytest.FixtureRequest) -> None:
 def _nothing_unclosed() -> Iterator[None]:
     """A transport or coroutine left open says so when it is collected, and that warning is an error."""
     yield
+    # aiohttp remembers the last thousand applications, and with them their tasks: every `all_tasks` would see them.
+    for function in vars(web_app).values():
+        getattr(function, "cache_clear", int)()
     gc.collect()
     gc.freeze()  # what lives on, modules and caches above all, has been looked at; this halves the suite's time
 
