@@ -73,7 +73,7 @@ def answers(data: bytes) -> None:
     first, *lines = head.decode(errors="surrogateescape").split("\n")  # as aiohttp reads headers
     words = [*first.split(" "), "", "", ""]
     status = int(words[0]) % 500 + 100 if words[0].isascii() and words[0].isdigit() and len(words[0]) < 9 else 200
-    method = words[1] or "GET"
+    method = "GET" if words[1] == "GET" else "POST"
     _, into = chosen(words[2].encode(errors="replace"), MODELS)
     headers = CIMultiDict((name, value.strip()) for name, colon, value in (x.partition(":") for x in lines) if colon)
     for strict in (True, False):
