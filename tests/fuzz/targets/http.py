@@ -32,7 +32,7 @@ def sse(data: bytes) -> None:
     """
     random = Random(crc32(data))
     cuts = [[data], cut(data, [random.randrange(len(data) + 1) for _ in range(5)])]
-    cuts.append([*(data[at : at + 1] for at in range(min(len(data), 300))), data[300:]])
+    cuts.append([*(data[at : at + 1] for at in range(min(len(data), 100))), data[100:]])
     frames = by_the_book(data)
     for chunks in cuts:
         assert frames_of(*chunks) == frames
