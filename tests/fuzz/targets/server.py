@@ -7,7 +7,7 @@ import anyio
 from multidict import MultiDict
 from yarl import URL
 
-from openai_runs.backends import Say
+from openai_runs.backends import Call, Say
 from openai_runs.engine import ApiError
 from openai_runs.models.run import Run
 from openai_runs.server import validation
@@ -58,7 +58,7 @@ async def _update_run(w: World, body: dict[str, Any]) -> Any:
 
 
 async def _submit(w: World, body: dict[str, Any]) -> Any:
-    run = await w.start("Hi", tools=[WEATHER], tool_choice="required")
+    run = await w.until("run.requires_action", await w.start("Hi", tools=[WEATHER]))
     return await w.engine.runs.submit_tool_outputs("", run.thread_id, run.id, body["tool_outputs"])
 
 
@@ -105,7 +105,8 @@ def _checked(read: Callable[[], Any]) -> Any:
 
 
 async def _carry_out(operation: _Operation, body: dict[str, Any]) -> None:
-    async with world([[Say("Fine.")]]) as w:
+    script = [[Call("get_weather", id="call_001")], [Say("Fine.")]]
+    async with world(script if operation is _submit else script[1:]) as w:
         try:
             made = conform(await operation(w, body))
         except ApiError as error:
@@ -195,7 +196,9 @@ def _body_seeds() -> Iterator[bytes]:
     yield with_head("CreateThreadRequest", line({"messages": [message], "tool_resources": resources}))
     yield with_head("CreateRunRequest", line(run))
     yield with_head("CreateThreadAndRunRequest", line({"assistant_id": "a", "thread": {"messages": [message]}}))
-    yield with_head("SubmitToolOutputsRunRequest", line({"tool_outputs": [{"tool_call_id": "call_1", "output": "x"}]}))
+    yield with_head(
+        "SubmitToolOutputsRunRequest", line({"tool_outputs": [{"tool_call_id": "call_001", "output": "x"}]})
+    )
 
 
 def _query_seeds() -> Iterator[bytes]:
