@@ -32,7 +32,7 @@ def arguments() -> argparse.Namespace:
 
 
 def search(target: Target, folder: Path, options: argparse.Namespace) -> Iterator[str]:
-    """Run one target; yields the cells of its row."""
+    """Run one target; yields the cells of its row, the last of them a line for each find."""
     corpus, finds = folder / target.name / "corpus", folder / target.name / "finds"
     for each in (corpus, finds):
         each.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def search(target: Target, folder: Path, options: argparse.Namespace) -> Iterato
     command = [sys.executable, "-m", "tests.fuzz.campaign", target.name, str(corpus), str(finds)]
     command += [*limits, f"-seed={options.seed}", "-print_final_stats=1"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    found = sorted(path.name for path in finds.iterdir())
+    found = sorted(map(str, finds.iterdir()))
     if done.returncode and not found:
         console.print(done.stderr[-2000:], markup=False, highlight=False)
         found = ["it ended early"]
@@ -67,16 +67,17 @@ def main() -> None:
             TARGETS[name].check(options.input.read_bytes())
         return
     table = Table("target", "inputs", "a second", "edges reached", "corpus", "finds")
-    finds = 0
+    finds: list[str] = []
     for name in names:
         with console.status(f"{name}, {options.seconds} s"):
             row = list(search(TARGETS[name], options.folder, options))
-        table.add_row(name, *row, style="red" if row[-1] else "")
-        finds += len(row[-1].splitlines())
+        found = row.pop().splitlines()
+        table.add_row(name, *row, str(len(found)), style="red" if found else "")
+        finds += [f"--target {name} --input {path}" for path in found]
     console.print(table)
-    if finds:
-        console.print(f"Each find is a file {options.folder}/TARGET/finds/NAME; --target TARGET --input FILE shows it.")
-    raise SystemExit(f"{finds} finds" if finds else 0)
+    for find in finds:  # the arguments that show it
+        console.print(find, highlight=False, markup=False, soft_wrap=True)
+    raise SystemExit(f"{len(finds)} finds" if finds else 0)
 
 
 main()

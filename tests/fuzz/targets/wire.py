@@ -113,7 +113,8 @@ def parameters(data: bytes) -> None:
         if params == written and not str(refusal).startswith(("unknown parameter", "missing parameter")):
             assert not _is_valid(written, schema), f"the server takes what the client refuses: {refusal}"
         return
-    assert params != written or equal(_wire.decode(sent), written)
+    read = _wire.decode(sent)
+    assert params != written or equal(read, written)
 
 
 def _is_valid(body: Any, schema: str) -> bool:
