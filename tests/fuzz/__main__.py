@@ -32,22 +32,25 @@ def arguments() -> argparse.Namespace:
 
 
 def search(target: Target, folder: Path, options: argparse.Namespace) -> Iterator[str]:
-    """Run one target; yields the cells of its row, the last of them a line for each find."""
+    """Run one target; yields the cells of its row, the last of them a line for each find.
+
+    Raises:
+        SystemExit: atheris is not installed, or has ended without a find.
+    """
     corpus, finds = folder / target.name / "corpus", folder / target.name / "finds"
     for each in (corpus, finds):
         each.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(target.seeds):
         (corpus / f"seed-{number}").write_bytes(seed)
-    for old in finds.iterdir():
-        old.unlink()
+    for old in finds.iterdir():  # tried again: what is not mended is found again
+        old.replace(corpus / f"find-{old.name}")
     limits = (f"-max_total_time={options.seconds}", f"-timeout={_LONGEST_TIME}", f"-max_len={_LONGEST_INPUT}")
     command = [sys.executable, "-m", "tests.fuzz.campaign", target.name, str(corpus), str(finds)]
     command += [*limits, f"-seed={options.seed}", "-print_final_stats=1"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     found = sorted(map(str, finds.iterdir()))
     if done.returncode and not found:
-        console.print(done.stderr[-2000:], markup=False, highlight=False)
-        found = ["it ended early"]
+        raise SystemExit(f"{target.name} ended early: {done.stderr[-2000:]}")
     yield last(r"executed_units: (\d+)", done.stderr)
     yield last(r"exec_per_sec: +(\d+)", done.stderr)
     yield last(r"cov: (\d+)", done.stderr)
