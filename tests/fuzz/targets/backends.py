@@ -23,7 +23,7 @@ from openai_runs.backends.model_backend import (
 from openai_runs.backends.responses_stream import ResponsesStream
 from openai_runs.backends.stream_reading import StreamError
 from openai_runs.errors import ProtocolError
-from openai_runs.models.message import MessageStatus
+from openai_runs.models.message import Message, MessageStatus, RefusalContent
 from openai_runs.models.run import RunStatus
 from tests._http.sse_by_the_book import cut
 from tests.backends.streams import (
@@ -37,7 +37,7 @@ from tests.backends.streams import (
     without,
 )
 from tests.engine.world import TIME, WEATHER, conform, world
-from tests.fuzz.target import Target
+from tests.fuzz.target import Target, chosen, first_line, with_head
 
 _NewReader = Callable[[], Any]
 _CALLS: Final = [("get_weather", '{"city": "Oslo"}'), ("get_time", "")]
@@ -103,11 +103,14 @@ async def _live(backend: ModelBackend) -> None:
         for stored in (run, *messages, *steps):
             assert _wire.load(_wire.encode(stored), type(stored)) == stored
             conform(stored)
-        answer = "".join(message.text for message in messages if message.run_id == run.id)
-        deltas = "".join(w.said(run.id))
-        assert all(part in deltas for part in answer.split("\n\n"))
+        answers = [message for message in messages if message.run_id == run.id]
+        assert "".join(map(_words, answers)) == "".join(w.said(run.id))
         if run.pending_tool_calls:
             await w.answer(run)
+
+
+def _words(message: Message) -> str:
+    return "".join(part.refusal if isinstance(part, RefusalContent) else part.text.value for part in message.content)
 
 
 def _check(new_reader: _NewReader, data: bytes) -> None:
@@ -117,24 +120,38 @@ def _check(new_reader: _NewReader, data: bytes) -> None:
         return
     _check_events(events, failure)
     random = Random(crc32(data))
-    chunks = cut(data, [random.randrange(len(data) + 1) for _ in range(4)])
-    assert _told(new_reader(), chunks)[0] == events
-    anyio.run(_live, _Endpoint(new_reader, data))
+    again, same_failure = _told(new_reader(), cut(data, [random.randrange(len(data) + 1) for _ in range(4)]))
+    assert (again, str(same_failure)) == (events, str(failure))
 
 
 def chat(data: bytes) -> None:
-    """Any stream is an answer or a `StreamError`, the same however it is cut, and no run is left without an end.
+    """Any stream is an answer or a `StreamError` that says why, the same however it is cut.
 
-    A call begins with its name and has it once, `Finished` comes once and last. A run with that answer ends as failed,
-    completed or incomplete, or waits for its tools; all objects and events of it are the API's, and can be stored and
-    loaded again.
+    A call begins with its name and has it once; `Finished` comes once, and last.
     """
-    _check(lambda: ChatStream(100, source="chat"), data)
+    _check(_READERS["chat"], data)
 
 
 def responses(data: bytes) -> None:
     """As for `chat`, with the events of the Responses API."""
-    _check(lambda: ResponsesStream(100, source="responses"), data)
+    _check(_READERS["responses"], data)
+
+
+def runs(data: bytes) -> None:
+    """Whatever an endpoint streams, a run on it comes to an end, or waits for its tools.
+
+    It has failed, with a reason, or is completed or incomplete; no message is left in progress. All its objects and
+    events are what the API's document says, and can be stored and loaded again; its text is that of its events.
+    """
+    head, stream = first_line(data)
+    _, new_reader = chosen(head, _READERS)
+    anyio.run(_live, _Endpoint(new_reader, stream))
+
+
+_READERS: Final[dict[str, _NewReader]] = {
+    "chat": lambda: ChatStream(100, source="chat"),
+    "responses": lambda: ResponsesStream(100, source="responses"),
+}
 
 
 def _chat_seeds() -> Iterator[bytes]:
@@ -177,4 +194,13 @@ def _responses_seeds() -> Iterator[bytes]:
     yield from (b"".join(wire(answer)) for answer in answers)
 
 
-TARGETS = (Target("chat", chat, _chat_seeds), Target("responses", responses, _responses_seeds))
+def _run_seeds() -> Iterator[bytes]:
+    yield from (with_head("chat", stream) for stream in _chat_seeds())
+    yield from (with_head("responses", stream) for stream in _responses_seeds())
+
+
+TARGETS = (
+    Target("chat", chat, _chat_seeds),
+    Target("responses", responses, _responses_seeds),
+    Target("runs", runs, _run_seeds),
+)

@@ -51,15 +51,19 @@ def events(data: bytes) -> None:
     An error is what the server sent, as an error event, or a `ProtocolError`. Messages and steps merge whatever the
     deltas are, or say that they do not fit; what has merged can be dumped and loaded.
     """
+    anyio.run(_follow, data)
+
+
+async def _follow(data: bytes) -> None:
     random = Random(crc32(data))
-    whole = anyio.run(_read, [data], False)
-    assert whole == anyio.run(_read, cut(data, [random.randrange(len(data) + 1) for _ in range(4)]), False)
-    strictly = anyio.run(_read, [data], True)
-    assert strictly[0] == whole[0][: len(strictly[0])]
-    _merge(whole[0])
+    told, problem = await _read([data])
+    assert (told, problem) == await _read(cut(data, [random.randrange(len(data) + 1) for _ in range(4)]))
+    strictly, _ = await _read([data], strict=True)
+    assert strictly == told[: len(strictly)]
+    _merge(told)
 
 
-async def _read(chunks: list[bytes], strict: bool) -> tuple[list[Any], str]:
+async def _read(chunks: list[bytes], *, strict: bool = False) -> tuple[list[Any], str]:
     """The events of a stream, and the error that ended it."""
     response: Any = _Response(chunks)
     stream = EventStream(ByteStream(response, Reader(str(_URL), Secrets(), strict=strict), _URL, 0.0))
