@@ -73,7 +73,9 @@ async def _read(chunks: list[bytes], *, strict: bool = False) -> tuple[list[Any]
         while (frames := await stream.next_frames(follower)) is not None:
             for frame in frames:
                 told.append(stream.payload(frame))
-                assert told[-1] is None or isinstance(told[-1], Model | UnknownEvent)
+                if stream.done:
+                    return told, ""
+                assert isinstance(told[-1], Model | UnknownEvent)
     except (ProtocolError, ResponseError) as error:
         return told, str(error)
     return told, ""
