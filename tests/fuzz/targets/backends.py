@@ -167,6 +167,7 @@ def _chat_seeds() -> Iterator[bytes]:
         [chunk({"reasoning_details": [{"index": 0, "type": "a", "text": "b"}]}), *chat_answer("", _CALLS)],
         [chunk({}, "stop", choices=[{"message": {"content": "whole", "tool_calls": []}, "finish_reason": "stop"}])],
         [chunk({}, error={"message": "context length exceeded", "code": 400})],
+        [chunk({}, error={"message": "no", "code": [None], "type": {}})],
     ]
     yield from (b"".join(wire(answer)) for answer in answers)
 
