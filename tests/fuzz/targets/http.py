@@ -117,6 +117,12 @@ def delays(data: bytes) -> None:
     assert polling.first * 0.01 <= polling.delay(3, hint) <= 3600
 
 
+def _stream_seeds() -> Iterator[bytes]:
+    yield from event_streams()
+    for end in (b"\r\n", b"\r"):
+        yield b"\xef\xbb\xbfevent: a\ndata: 1\n\ndata: 2\ndata\n\n: hm\n\n".replace(b"\n", end)
+
+
 def _answer_seeds() -> Iterator[bytes]:
     for schema, body in objects():
         yield f"200 POST {schema}\nContent-Type: application/json\n\n{line(body)}".encode()
@@ -138,7 +144,7 @@ def _delay_seeds() -> Iterator[bytes]:
 
 
 TARGETS = (
-    Target("sse", sse, event_streams),
+    Target("sse", sse, _stream_seeds),
     Target("answers", answers, _answer_seeds),
     Target("delays", delays, _delay_seeds),
 )

@@ -133,6 +133,8 @@ def _is_valid(body: Any, schema: str) -> bool:
 def _model_seeds() -> Iterator[bytes]:
     for schema, body in objects():
         yield with_head(schema, line(body))
+    times = {"created_at": "2026-08-26T00:00:00Z", "started_at": 1_756_000_000_000, "expires_at": 1.5}
+    yield with_head("RunObject", line({"id": "run_1", "thread_id": "thread_1", "status": "queued", **times}))
 
 
 def _parameter_seeds() -> Iterator[bytes]:
