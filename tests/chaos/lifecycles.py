@@ -119,10 +119,13 @@ class Lifecycle:
         self.max_retries = chance.choice((0, 1, 2, 2, 4))
         may_stall: Callable[[str, str], bool] = lambda method, path: True  # noqa: E731  # one of several, and shorter than a function
         if chance.random() < 0.15:
-            # A deadline covers no request that is sent before following begins, and none that cancels the run.
+            # A deadline covers no request that is sent before following begins, and none that cancels the run; nor the
+            # caller's own submissions between two polls, which may look at the run as a poll does.
             self.options |= {"deadline": 0.15, "on_exit": "leave"}
-            covers_start = self.mode == "stream"
-            may_stall = lambda method, path: covers_start if path.endswith("/runs") else method == "GET"  # noqa: E731  # one of several, and shorter than a function
+            covers_start, is_by_hand = self.mode == "stream", self.mode == "polled by hand"
+            may_stall = lambda method, path: (  # noqa: E731  # one of several
+                covers_start if path.endswith("/runs") else method == "GET" and not is_by_hand
+            )
         self.network = FaultyNetwork(self.name, may_stall=may_stall)
 
     @property
