@@ -159,19 +159,24 @@ def _survey(path: Path) -> _Survey:
 
 def _facts(line: bytes) -> tuple[str, bool] | None:
     """A result's key, and whether the job has failed; ``None`` if the line is no result."""
-    try:
-        value: Any = _wire.decode(line)
-    except ProtocolError:
-        return None
-    match value:
+    match _value(line):
         case {"key": str(key), "status": "completed" | "failed" as status}:
             return key, status == "failed"
     return None
 
 
+def _value(line: bytes) -> Any:
+    """A line's JSON; ``None`` if it is none."""
+    try:
+        return _wire.decode(line)
+    except ProtocolError:
+        return None
+
+
 def _is_torn(line: bytes) -> bool:
     """Whether this is the beginning of a line, or what a file system has put in its place when the power failed."""
-    return line.startswith(_BEGINNING) or _BEGINNING.startswith(line) or not line.strip(b"\0")
+    begins_like_ours = line.startswith(_BEGINNING) or _BEGINNING.startswith(line)
+    return not line.strip(b"\0") or (begins_like_ours and _value(line) is None)
 
 
 def _remove_failed(path: Path) -> None:
