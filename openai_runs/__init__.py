@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from openai_runs.models.run_step import RunStep
     from openai_runs.models.thread import Thread
     from openai_runs.models.tool import ToolOutput
+    from openai_runs.pacing.rate_limits import RateLimits
     from openai_runs.session import Session
     from openai_runs.toolbox import Toolbox
 
@@ -58,6 +59,7 @@ __all__ = [
     "PollingTookOver",
     "ProtocolError",
     "RateLimitError",
+    "RateLimits",
     "ResponseError",
     "Run",
     "RunEnded",
@@ -95,6 +97,7 @@ _HOMES: Final = {
     "PollingTookOver": "openai_runs.events",
     "ProtocolError": "openai_runs.errors",
     "RateLimitError": "openai_runs.errors",
+    "RateLimits": "openai_runs.pacing.rate_limits",
     "ResponseError": "openai_runs.errors",
     "Run": "openai_runs.models.run",
     "RunEnded": "openai_runs.events",

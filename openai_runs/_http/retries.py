@@ -217,12 +217,15 @@ def _asks_for_retry(error: Failure) -> bool:
 
 def server_delay(error: Exception) -> float | None:
     """Seconds that the server asks to wait, from ``retry-after-ms`` or ``retry-after`` (seconds or an HTTP date)."""
-    if not isinstance(error, ResponseError):
-        return None
-    milliseconds = _parse_number(error.headers.get("retry-after-ms"))
+    return asked_delay(error.headers) if isinstance(error, ResponseError) else None
+
+
+def asked_delay(headers: Mapping[str, str]) -> float | None:
+    """The same from the headers of a response."""
+    milliseconds = _parse_number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
-    text = error.headers.get("retry-after")
+    text = headers.get("retry-after")
     seconds = _parse_number(text)
     if seconds is not None or text is None:
         return seconds

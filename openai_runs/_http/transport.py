@@ -24,11 +24,14 @@ from openai_runs._http.key_support import KeySupport
 from openai_runs._http.overrides import Overrides, checked_header
 from openai_runs._http.redaction import Secrets
 from openai_runs._http.response import MAX_BODY, Reader, Response
-from openai_runs._http.retries import FAILURES, Failure, OwnError, Retry
+from openai_runs._http.retries import FAILURES, Failure, OwnError, Retry, asked_delay
 from openai_runs._wire.paths import ASSISTANTS
 from openai_runs.errors import TransportError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.page import Page
+from openai_runs.pacing.rate_headers import is_limited
+from openai_runs.pacing.rate_limits import RateLimits
+from openai_runs.pacing.turns import Turns, turn_of
 
 T = TypeVar("T")
 ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
@@ -58,6 +61,7 @@ class Transport:
         max_retries: int,
         max_connections: int,
         strict: bool = True,
+        rate_limits: RateLimits | None = None,
     ) -> None:
         self._addresses = Addresses(base_url, query)
         # The content type is sent with every request, as in the API's documentation: aiohttp would send
@@ -85,6 +89,7 @@ class Transport:
         self._fresh: str | Exception = ""  # what the latest renewal gave
         self._not_open = "this Session is not open: use it in `async with`"
         self.keys: Final = KeySupport(self._ask_for_keys)  #: whether the endpoint honours idempotency keys
+        self.turns: Final = Turns(rate_limits or RateLimits())  #: who may send next, while the endpoint has limits
 
     def __repr__(self) -> str:
         return f"<Transport to {self.base_url}>"
@@ -334,17 +339,26 @@ class Transport:
             raise RuntimeError(self._not_open)
         if token is not None:
             headers = {**(headers or {}), "Authorization": f"Bearer {token}"}
-        response = await http.request(
-            method,
-            url,
-            data=data,
-            headers=headers,
-            allow_redirects=False,  # a response must not decide where the key is sent
-            proxy=self._proxy,
-            timeout=timeout,
-            middlewares=(_without_auto_retry,) if method == "DELETE" else None,
-        )
+        # Here, and not around retries: what is repeated takes a turn like any other request.
+        turn = await self.turns.take(turn_of(method, url.path)) if self.turns.is_active else None
+        try:
+            response = await http.request(
+                method,
+                url,
+                data=data,
+                headers=headers,
+                allow_redirects=False,  # a response must not decide where the key is sent
+                proxy=self._proxy,
+                timeout=timeout,
+                middlewares=(_without_auto_retry,) if method == "DELETE" else None,
+            )
+        except _NOT_SENT:
+            if turn is not None:
+                self.turns.give_back(turn)
+            raise
         self.keys.learn(response.headers, is_certain=False)
+        if turn is not None or response.status == 429 or is_limited(response.headers):
+            self.turns.note_response(turn, response.status, response.headers, asked_delay(response.headers))
         return response
 
     def _result(self, response: Response, into: type[T], method: str, url: URL, on_response: OnResponse | None) -> T:

@@ -131,9 +131,12 @@ class Follower:
         """Poll until there is a change to report."""
         while True:
             if self.run is None:
+                await self.before_deadline(self.requests.take_poll(is_idle=True))
                 self.receive(await self.before_deadline(self.requests.retrieve(self._store_hint)))
             elif not self._is_unobserved:
                 await self._sleep(self.polling.delay(self._unchanged, self._hint))
+                is_idle = self._unchanged > 0 and self._hint is None
+                await self.before_deadline(self.requests.take_poll(is_idle=is_idle))
                 await self.refresh()
             if (change := self.observe()) is not None:
                 return change
@@ -152,7 +155,7 @@ class Follower:
         self.run = run
         self._is_unobserved = True
         self._is_current = is_current
-        self.requests.learn_address(run)
+        self.requests.note(run)
 
     def observe(self) -> StatusChanged | None:
         """Compare the latest snapshot with the one observed before it.

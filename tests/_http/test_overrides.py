@@ -171,8 +171,8 @@ def test_numbers_in_queries() -> None:
 async def test_timeout() -> None:
     """The timeout is seconds of silence, of this request only; the error says which."""
     async with Stub(NEVER, reply(RUN)) as stub, stub.session(max_retries=0) as session:
-        with pytest.raises(TransportError, match=r"nothing came for 0\.1 s"):
-            await session.runs.retrieve(**IDS, timeout=0.1)
+        with pytest.raises(TransportError, match=r"nothing came for 0\.5 s"):
+            await session.runs.retrieve(**IDS, timeout=0.5)
         assert (await session.runs.retrieve(**IDS)).id == "run_1"
 
 

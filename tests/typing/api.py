@@ -12,6 +12,7 @@ from openai_runs import (
     JobRetries,
     Message,
     Polling,
+    RateLimits,
     Run,
     RunEnded,
     RunEvent,
@@ -174,6 +175,12 @@ async def following(session: Session, run: Run) -> None:
     session.runs.follow(run, deadline="soon")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await session.runs.complete(run, timeout=60)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     Polling(0.1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def limits() -> None:
+    Session(rate_limits=RateLimits(requests_per_minute=600, tokens_per_minute=90_000, counts_reads=False))
+    Session(rate_limits=600)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    RateLimits(600)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 async def batches(session: Session, stream: AsyncIterator[RunJob]) -> None:
