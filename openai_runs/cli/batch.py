@@ -20,6 +20,7 @@ from openai_runs.batch.running import Batch, run_batch
 from openai_runs.batch.saving import Saved, save_results, with_keys
 from openai_runs.cli.endpoint_option import BaseUrl
 from openai_runs.cli.terminal import errors, run
+from openai_runs.pacing import RateLimits
 from openai_runs.session import Session
 
 #: The exit codes beside 0.
@@ -34,6 +35,8 @@ _REPORT_EVERY: Final = 30.0
 @frozen(kw_only=True)
 class _Options:
     workers: int
+    rpm: float | None
+    tpm: float | None
     deadline: float | None
     budget_tokens: int | None
 
@@ -50,6 +53,12 @@ def run_jobs(
     ] = None,
     base_url: BaseUrl = None,
     workers: Annotated[int, typer.Option(min=1, help="How many runs may be in progress at once.")] = 8,
+    rpm: Annotated[
+        float | None, typer.Option(min=0.001, help="Requests a minute, polls included. Unset: what the endpoint says.")
+    ] = None,
+    tpm: Annotated[
+        float | None, typer.Option(min=0.001, help="Tokens a minute. Unset: what the endpoint says.")
+    ] = None,
     budget_tokens: Annotated[
         int | None, typer.Option(min=1, help="Start no more runs once so many tokens are used.")
     ] = None,
@@ -71,12 +80,13 @@ def run_jobs(
     except ValueError as error:
         raise typer.BadParameter(f"--message: {error}") from None
     file = JobFile(path=jobs, assistant_id=assistant, template=template)
-    options = _Options(workers=workers, deadline=deadline, budget_tokens=budget_tokens)
+    options = _Options(workers=workers, rpm=rpm, tpm=tpm, deadline=deadline, budget_tokens=budget_tokens)
     run(_run(file, out, retry_failed, base_url, options), refused=_REFUSED, interrupted=_STOPPED)
 
 
 async def _run(file: JobFile, out: Path, retry_failed: bool, base_url: str | None, options: _Options) -> None:
-    async with Session(base_url) as session:
+    limits = RateLimits(requests_per_minute=options.rpm, tokens_per_minute=options.tpm)
+    async with Session(base_url, rate_limits=limits) as session:
         if file.assistant_id is not None:
             # With a wrong URL, key or assistant each job would fail.
             await session.assistants.retrieve(file.assistant_id)

@@ -37,7 +37,7 @@ def csv(tmp_path: Path) -> Path:
 
 
 def test_a_line_is_a_job(jsonl: Path) -> None:
-    """Without a template, a line is a `RunJob` with its parameters; its own assistant wins, and a message comes last."""
+    """Without a template, a line is a `RunJob` with its parameters; its assistant wins, and a message comes last."""
     lines = [
         {"key": "a", "message": "one"},
         {"key": 2, "assistant_id": "asst_own", "thread": {"messages": [user("zero")], "metadata": {"k": "v"}}},

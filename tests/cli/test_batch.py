@@ -23,7 +23,9 @@ from openai_runs.backends.scripted import Fail, Say, ScriptedBackend, Wait
 from openai_runs.batch.result_files import ResultFile
 from openai_runs.cli import batch as command
 from openai_runs.models.run import Run
+from openai_runs.pacing import RateLimits
 from openai_runs.server import LocalServer
+from openai_runs.session import Session
 from openai_runs.stores.memory import MemoryStore
 from tests.cli.commands import run
 
@@ -35,7 +37,7 @@ class Endpoint:
     portal: anyio.from_thread.BlockingPortal
     gate: anyio.Event  #: until it is set, runs whose message has ``wait`` in it do not end
     waiting: threading.Semaphore = field(factory=lambda: threading.Semaphore(0))  #: released by each that waits
-    failure: Fail = Fail("invalid_prompt")
+    failure: Fail | Say = field(factory=lambda: Fail("invalid_prompt"))
     asked: Counter[str] = field(factory=Counter)  #: model calls, by the message
     store: MemoryStore = field(factory=MemoryStore)
     server: Any = None
@@ -61,7 +63,7 @@ class Endpoint:
         """The runs that the server has, by their status."""
 
         async def count() -> Counter[str]:
-            return Counter([record.item.status async for record in self.store.everything(Run)])
+            return Counter([record.value.status async for record in self.store.everything(Run)])
 
         return self.portal.call(count)
 
@@ -171,6 +173,20 @@ def test_a_budget(endpoint: Endpoint, files: Files) -> None:
     assert endpoint.asked == {"one": 1, "two": 1, "three": 1}
 
 
+def test_limits(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are the session's."""
+    sessions: list[dict[str, Any]] = []
+
+    def session(*arguments: Any, **options: Any) -> Session:
+        sessions.append(options)
+        return Session(*arguments, **options)
+
+    monkeypatch.setattr(command, "Session", session)
+    files.write("one")
+    files.run("--rpm", 60_000, "--tpm", 1e6)
+    assert sessions == [{"rate_limits": RateLimits(requests_per_minute=60_000, tokens_per_minute=1e6)}]
+
+
 def test_in_a_terminal(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     """There the progress is a bar."""
     terminal = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
@@ -242,6 +258,7 @@ def test_nothing_can_be_started(endpoint: Endpoint, files: Files, monkeypatch: p
     """A wrong template, assistant, file or endpoint is found before the first job; the exit code is 2."""
     files.write("one")
     assert "'{' cannot be read" in " ".join(files.run("--message", "{", exit_code=2).split())
+    assert "RateLimits.tokens_per_minute must be a finite number" in files.run("--tpm", "inf", exit_code=2)
     assert "No assistant found" in files.run("--assistant", "asst_none", exit_code=2)
     assert "Is the server running" in files.run("--base-url", "http://127.0.0.1:1/v1", exit_code=2)
     assert "is no result" in run("batch", "run", files.jobs, "--out", files.jobs, exit_code=2)
