@@ -31,6 +31,7 @@ class ResultFile:
     """An open file of results."""
 
     done: frozenset[str]  #: the keys of the jobs that it had results of when it was opened
+    failed: frozenset[str]  #: of these, the jobs that have failed
     _file: FileIO
     _batch: "_BatchId"
 
@@ -85,7 +86,7 @@ def open_results(path: Path, *, retry_failed: bool = False) -> Generator[ResultF
             if survey.lacks_newline:
                 file.write(b"\n")
             try:
-                yield ResultFile(frozenset(survey.done), file, batch)
+                yield ResultFile(frozenset(survey.done), frozenset(survey.failed), file, batch)
             finally:
                 os.fsync(file.fileno())
 

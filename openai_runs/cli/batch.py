@@ -138,7 +138,7 @@ class _FileBatch:
         self._summarize(batch, is_stopped)
         if is_stopped:
             return _STOPPED
-        return _FAILED if self.saved.failed or self.bad_lines else 0
+        return _FAILED if self.saved.failed or self.results.failed or self.bad_lines else 0
 
     async def _save(self, batch: Batch) -> None:
         retries = JobRetries()
@@ -176,7 +176,8 @@ class _FileBatch:
             "completed": self.saved.completed,
             "failed": self.saved.failed.total(),
             "lines that are no jobs": self.bad_lines,
-            "done before": len(self.results.done),
+            "completed before": len(self.results.done - self.results.failed),
+            "failed before": len(self.results.failed),
             "tokens": batch.progress.tokens,
         }
         errors.print(", ".join(f"{what}: {count:,}" for what, count in counts.items() if count or what == "completed"))

@@ -81,7 +81,7 @@ def test_it_goes_on_where_it_was(path: Path) -> None:
         results.write(completed("a"))
         results.write(failed("b"))
     with open_results(path) as results:
-        assert results.done == {"a", "b"}
+        assert (results.done, results.failed) == ({"a", "b"}, {"b"})
         results.write(completed("c"))
     assert keys(path) == ["a", "b", "c"]
 

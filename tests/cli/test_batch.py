@@ -147,8 +147,9 @@ def test_failures_and_bad_lines(endpoint: Endpoint, files: Files) -> None:
     assert "1 RunFailedError" in output
     assert files.results() == {"job 0": "Re: one", "job 1": None, "job 2": "Re: two", "5": "Re: three"}
     asked = Counter(endpoint.asked)
+    files.write("one", "fail", "two")
     output = files.run(exit_code=1)
-    assert "completed: 0, lines that are no jobs: 1, done before: 4" in output
+    assert "completed: 0, completed before: 3, failed before: 1" in output
     assert endpoint.asked == asked
 
 
@@ -157,7 +158,7 @@ def test_failed_jobs_once_more(endpoint: Endpoint, files: Files) -> None:
     files.write("one", "fail")
     files.run(exit_code=1)
     endpoint.failure = Say("Better.")
-    assert "done before: 1" in files.run("--retry-failed")
+    assert "completed before: 1" in files.run("--retry-failed")
     assert files.results() == {"job 0": "Re: one", "job 1": "Better."}
     assert endpoint.asked == {"one": 1, "fail": 2}
 
