@@ -140,6 +140,16 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Atheris searches for inputs that break a promise: ``-- --target sse --seconds 60``; all targets without it.
+
+    It begins where the last search ended, in ``.nox/fuzz/``. ``-- --target sse --input FILE`` shows a find.
+    """
+    install(session, "fuzz")
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measures beside their peers and floors, on this machine."""
     install(session, "bench")

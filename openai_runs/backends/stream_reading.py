@@ -67,7 +67,8 @@ def is_out_of_credit(*codes: object) -> bool:
 def reported_error(error: Any) -> StreamError:
     """Make the exception for an error in a stream, which is an object or text."""
     fields: Mapping[str, Any] = error if isinstance(error, dict) else {"message": error}
-    message, code, type = str(fields.get("message") or "no reason given"), fields.get("code"), fields.get("type")
+    message = str(fields.get("message") or "no reason given")
+    code, type = (found if isinstance(found := fields.get(name), str | int) else None for name in ("code", "type"))
     if is_too_long(message, code, type):
         return StreamError(message, "invalid_prompt", retryable=False, too_long=True)
     if is_out_of_credit(code, type):

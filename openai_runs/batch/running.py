@@ -4,6 +4,7 @@ The `Schedule` decides which job is next, `JobRetries` which is tried again, `At
 """
 
 import logging
+import math
 import random
 import time
 from asyncio import CancelledError
@@ -145,7 +146,10 @@ class Batch:
                 while not self._schedule.is_idle:
                     while (index := self._schedule.start(anyio.current_time())) is not None:
                         tasks.start_soon(self._run, self._open[index])
-                    with anyio.move_on_at(self._schedule.next_due):
+                    if (due := self._schedule.next_due) == math.inf:  # a scope costs more than the rest
+                        await self._changed.wait()
+                        continue
+                    with anyio.move_on_at(due):
                         await self._changed.wait()
 
     async def _read_source(self) -> None:

@@ -413,7 +413,7 @@ class _ActiveRuns:
         fate = self.attempts.pop(0) if self.attempts else "done"
         match fate:
             case "refused":
-                raise REFUSED
+                raise TransportError("refused", maybe_done=False)
             case "lost":
                 raise TransportError("lost on the way there")
             case "held up":
@@ -437,7 +437,7 @@ class _ActiveRuns:
 
     async def find(self) -> str | None:
         if self.looks and not self.looks.pop(0):
-            raise REFUSED
+            raise TransportError("refused", maybe_done=False)
         return self.runs[0] if self.runs else None
 
 
@@ -456,7 +456,7 @@ class _Keyed(_ActiveRuns):
 
     async def ask(self, _: Any) -> None:
         if self.looks and not self.looks.pop(0):
-            raise REFUSED
+            raise TransportError("refused", maybe_done=False)
         self.keys.honoured = self.honours
 
 
