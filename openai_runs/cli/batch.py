@@ -20,8 +20,10 @@ from openai_runs.batch.running import Batch, run_batch
 from openai_runs.batch.saving import Saved, save_results, with_keys
 from openai_runs.cli.endpoint_option import BaseUrl
 from openai_runs.cli.terminal import errors, run
+from openai_runs.cli.toolbox_option import Tools, load_toolbox
 from openai_runs.pacing import RateLimits
 from openai_runs.session import Session
+from openai_runs.toolbox import Toolbox
 
 #: The exit codes beside 0.
 _FAILED: Final = 1
@@ -37,8 +39,9 @@ class _Options:
     workers: int
     rpm: float | None
     tpm: float | None
-    deadline: float | None
     budget_tokens: int | None
+    deadline: float | None
+    toolbox: Toolbox | None
 
 
 def run_jobs(
@@ -65,6 +68,7 @@ def run_jobs(
     deadline: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds for each attempt of a job. Unset: none.")
     ] = None,
+    tools: Tools = None,
     retry_failed: Annotated[bool, typer.Option(help="Run jobs again whose result in --out is a failure.")] = False,
 ) -> None:
     """Run the jobs of a file, and write one result a job.
@@ -80,7 +84,14 @@ def run_jobs(
     except ValueError as error:
         raise typer.BadParameter(f"--message: {error}") from None
     file = JobFile(path=jobs, assistant_id=assistant, template=template)
-    options = _Options(workers=workers, rpm=rpm, tpm=tpm, deadline=deadline, budget_tokens=budget_tokens)
+    options = _Options(
+        workers=workers,
+        rpm=rpm,
+        tpm=tpm,
+        budget_tokens=budget_tokens,
+        deadline=deadline,
+        toolbox=None if tools is None else load_toolbox(tools),
+    )
     run(_run(file, out, retry_failed, base_url, options), refused=_REFUSED, interrupted=_STOPPED)
 
 
@@ -119,6 +130,7 @@ class _FileBatch:
                     self.session,
                     with_keys(jobs, self.results),
                     workers=self.options.workers,
+                    toolbox=self.options.toolbox,
                     deadline=self.options.deadline,
                     budget_tokens=self.options.budget_tokens,
                     total=total,

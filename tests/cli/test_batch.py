@@ -19,7 +19,7 @@ import pytest
 from attrs import define, field
 from rich.console import Console
 
-from openai_runs.backends.scripted import Fail, Say, ScriptedBackend, Wait
+from openai_runs.backends.scripted import Call, Fail, Say, ScriptedBackend, Wait
 from openai_runs.batch.result_files import ResultFile
 from openai_runs.cli import batch as command
 from openai_runs.models.run import Run
@@ -43,11 +43,13 @@ class Endpoint:
     server: Any = None
 
     def turn(self, request: Any) -> Any:
-        text = request.items[-1].text
+        text = request.items[0].text
         self.asked[text] += 1
         if "wait" in text and not self.gate.is_set():
             self.waiting.release()
             return [Wait(self.gate), Say("Late.")]
+        if "look up" in text and not request.rounds:
+            return Call("get_weather", {"city": "Oslo"})
         return self.failure if "fail" in text else Say(f"Re: {text}")
 
     def wait_for_runs(self, count: int) -> None:
@@ -186,6 +188,14 @@ def test_limits(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatc
     files.write("one")
     files.run("--rpm", 60_000, "--tpm", 1e6)
     assert sessions == [{"rate_limits": RateLimits(requests_per_minute=60_000, tokens_per_minute=1e6)}]
+
+
+def test_tools(endpoint: Endpoint, files: Files) -> None:
+    """Tool calls are answered by the toolbox that --tools names."""
+    files.write("look up")
+    files.run("--tools", "openai_runs.cli.walkthrough:toolbox")
+    assert files.results() == {"job 0": "Re: look up"}
+    assert "--tools: there is no json:toolbox" in files.run("--tools", "json:toolbox", exit_code=2)
 
 
 def test_in_a_terminal(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
