@@ -5,6 +5,7 @@ import logging
 import tempfile
 from collections import Counter
 from pathlib import Path
+from unittest.mock import patch
 
 import anyio
 import stamina
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from openai_runs.pacing.pace import Pace
 from tests.chaos.cancelling import WAYS, cancelling
 from tests.chaos.killed import KilledBatch
 from tests.chaos.lifecycles import SOUND, Verdict, live
@@ -48,7 +50,12 @@ def show(title: str, counts: Counter[str], bad: set[str]) -> None:
 
 
 def live_all(names: list[str]) -> list[str]:
-    with progress() as bar, stamina.set_testing(True, attempts=100, cap=True):  # no backoff
+    # No backoff, and no pause after a 429: there are hundreds of them.
+    with (
+        progress() as bar,
+        stamina.set_testing(True, attempts=100, cap=True),
+        patch.object(Pace, "note_refusal", lambda *_: None),
+    ):
         task = bar.add_task("lifecycles", total=len(names))
 
         def note(name: str, verdicts: list[Verdict]) -> None:

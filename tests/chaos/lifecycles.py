@@ -283,12 +283,9 @@ class Lifecycle:
             {**self._params(job, thread_id), **({} if thread_id is None else {"thread_id": thread_id})}
             for job, thread_id in threads.items()
         ]
-        options = {
-            **self.options,
-            "toolbox": self.tools.toolbox(),
-            "retries": None,
-        }  # as the other modes: one run a job
-        async with run_batch(session, jobs, workers=2, **options) as results:
+        options = {**self.options, "toolbox": self.tools.toolbox()}
+        # As in the other modes: one run a job. Its answer would be fetched with patience only if it were tried again.
+        async with run_batch(session, jobs, workers=2, retries=None, fetch_messages=False, **options) as results:
             async for result in results:
                 one = seen[result.job["metadata"]["job"]]
                 assert not one.is_over, f"two results for {one.job}"
