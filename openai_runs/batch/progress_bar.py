@@ -56,12 +56,12 @@ class _Bar(Progress):
     def get_renderables(self) -> Iterable[RenderableType]:
         for shown in self.task_ids:  # the one; none yet while the base class's `__init__` draws
             progress = self._batch.progress
-            self.update(shown, total=progress.total, completed=progress.done, facts=_facts(progress))
+            self.update(shown, total=progress.total, completed=progress.done, facts=facts(progress))
         return super().get_renderables()
 
 
-def _facts(progress: BatchProgress) -> str:
-    """What stands beside the bar."""
+def facts(progress: BatchProgress) -> str:
+    """What stands beside the bar, as rich's markup; also for a line of its own where there is no terminal."""
     done = f"{progress.done:,}" if progress.total is None else f"{progress.done:,}/{progress.total:,}"
     parts = [
         done,

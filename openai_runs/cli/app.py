@@ -5,6 +5,7 @@ from typing import Annotated, Final
 import typer
 
 from openai_runs import __version__
+from openai_runs.cli.batch import run_jobs
 from openai_runs.cli.check import check
 from openai_runs.cli.demo import demo
 from openai_runs.cli.export_objects import export
@@ -26,6 +27,9 @@ app.command(context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(serve)  # a 
 app.command("import")(import_)
 app.command()(export)
 app.command()(check)
+batch_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run many jobs.")
+batch_app.command("run", context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(run_jobs)
+app.add_typer(batch_app, name="batch")
 runs_app: Final = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Manage runs in the store of a stopped server."
 )

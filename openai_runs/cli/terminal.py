@@ -24,29 +24,34 @@ console: Final = _Output(highlight=False, soft_wrap=True)
 errors: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def refuse(text: str) -> NoReturn:
-    """Print an error, and exit with 1."""
+def refuse(text: str, exit_code: int = 1) -> NoReturn:
+    """Print an error, and exit."""
     errors.print(f"[red]{escape(text)}[/]")
-    raise typer.Exit(1)
+    raise typer.Exit(exit_code)
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run a command's coroutine; an error of the library or the system becomes a sentence, Ctrl-C exit code 130.
+def run(work: Coroutine[Any, Any, None], *, refused: int = 1, interrupted: int = 130) -> None:
+    """Run a command's coroutine; an error of the library or the system becomes a sentence.
 
     If whoever reads the output has stopped reading, as `head` does, the command ends, and that is no error.
+
+    Args:
+        work: What to run.
+        refused: The exit code after an error.
+        interrupted: The exit code after Ctrl-C.
     """
     try:
         asyncio.run(work)
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(interrupted) from None
     except BrokenPipeError:
         # At its end Python writes out what is still buffered, and would print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit from None
     except TransportError as error:
-        refuse(_connection_problem(error))
+        refuse(_connection_problem(error), refused)
     except (OpenAIRunsError, OSError, ValueError) as error:
-        refuse(str(error))
+        refuse(str(error), refused)
 
 
 def _connection_problem(error: TransportError) -> str:

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import typer
 
+from openai_runs.cli import terminal
 from tests.cli.commands import run, run_in_thread
 from tests.cli.saved import left_unfinished
 from tests.stores.faulty import damage
@@ -28,3 +30,15 @@ async def test_a_damaged_store_is_a_sentence_too(tmp_path: Path):
     output = await run_in_thread("export", "--store", tmp_path / "runs.db", exit_code=1)
     assert "damaged" in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(("options", "code"), [({}, 130), ({"interrupted": 3}, 3)])
+def test_ctrl_c(options: dict[str, int], code: int) -> None:
+    """It ends a command without a traceback; the exit code is the shells' one, unless the command has its own."""
+
+    async def work() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(typer.Exit) as ended:
+        terminal.run(work(), **options)
+    assert ended.value.exit_code == code

@@ -1,0 +1,239 @@
+"""`ResultFile`: results as JSON lines, appended as jobs end; and which jobs a file has results of.
+
+A line is written at once, so a killed process loses none, and at most the last one is torn. The file is synchronized
+with the disk when it is closed: if the power fails before, lines of the last half minute may be missing, and their jobs
+are run again.
+"""
+
+import hashlib
+import os
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from io import FileIO
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Final
+
+from attrs import define, field
+
+from openai_runs import _wire
+from openai_runs.batch.jobs import BatchResult
+from openai_runs.errors import ProtocolError
+
+#: How each line begins. A file that begins otherwise was not written here, and is left alone.
+_BEGINNING: Final = b'{"key":"'
+#: The length of a batch's ID, in characters.
+_ID_LENGTH: Final = 32
+
+
+@define(eq=False)
+class ResultFile:
+    """An open file of results."""
+
+    done: frozenset[str]  #: the keys of the jobs that it had results of when it was opened
+    failed: frozenset[str]  #: of these, the jobs that have failed
+    _file: FileIO
+    _batch: "_BatchId"
+
+    def write(self, result: BatchResult) -> None:
+        """Append a result.
+
+        Raises:
+            OSError: The disk is full, say. A torn line is removed when the file is opened the next time.
+        """
+        rest = memoryview(result_line(result))
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def idempotency_key(self, key: str) -> str:
+        """The idempotency key of the job with this key: the same one in all processes until one calls `settle`.
+
+        So the process after a killed one gets the runs that were in progress, where the endpoint honours such keys.
+        """
+        self._batch.is_settled = False
+        return hashlib.sha256(f"{self._batch.id} {key}".encode("utf-8", "surrogatepass")).hexdigest()
+
+    def settle(self) -> None:
+        """Note that a later process has nothing to take over: all jobs have results, or their runs were cancelled."""
+        self._batch.is_settled = True
+
+
+@contextmanager
+def open_results(path: Path, *, retry_failed: bool = False) -> Generator[ResultFile]:
+    """Open a file of results, to append to it; it is created if it does not exist.
+
+    A file of the same name with ``.batch`` at its end keeps other processes away, and has what idempotency keys are
+    made of. It is removed when there is nothing for the next process to take over, and stays otherwise.
+
+    Args:
+        path: The file.
+        retry_failed: Whether to remove the results of jobs that have failed, so that they are run again.
+
+    Raises:
+        OSError: The file cannot be read or written.
+        ValueError: It has a line that is no result, or another process writes to it. It was not changed.
+    """
+    with _open_batch(path) as batch:
+        survey = _survey(path)
+        if survey.is_new:
+            batch.renew()  # with the keys of a batch whose results were deleted, it would get the same ones
+        if survey.failed and retry_failed:
+            batch.renew()  # likewise
+            _remove_failed(path)
+            survey = _survey(path)
+        with path.open("ab", buffering=0) as file:
+            file.truncate(survey.size)
+            if survey.lacks_newline:
+                file.write(b"\n")
+            try:
+                yield ResultFile(frozenset(survey.done), frozenset(survey.failed), file, batch)
+            finally:
+                os.fsync(file.fileno())
+
+
+def result_line(result: BatchResult) -> bytes:
+    """A result as a line of JSON."""
+    run, usage, error = result.run, result.usage, result.error
+    text = _wire.encode_plain(
+        {
+            "key": result.key,
+            "status": "completed" if result.ok else "failed",
+            "text": result.text,
+            "usage": usage
+            and {
+                "prompt_tokens": usage.prompt_tokens,
+                "completion_tokens": usage.completion_tokens,
+                "total_tokens": usage.total_tokens,
+            },
+            "attempts": result.attempts,
+            "error": error
+            and {
+                "type": type(error).__name__,
+                "message": str(error),
+                "maybe_done": getattr(error, "maybe_done", False),
+            },
+            "run_id": run and run.id,
+            "thread_id": run.thread_id if run else result.job.get("thread_id"),
+            "started_at": result.started_at and result.started_at.isoformat(timespec="milliseconds"),
+            "ended_at": result.ended_at and result.ended_at.isoformat(timespec="milliseconds"),
+        }
+    )
+    return text + b"\n"
+
+
+@define
+class _Survey:
+    """What is in a file."""
+
+    is_new: bool = False
+    done: set[str] = field(factory=set)
+    failed: set[str] = field(factory=set)
+    size: int = 0  # in bytes, without a torn line at the end
+    lacks_newline: bool = False
+
+
+def _survey(path: Path) -> _Survey:
+    """Look through a file."""
+    if not path.exists():
+        return _Survey(is_new=True)
+    if not path.is_file():
+        raise ValueError(f"{path} is no file: the results have to be read again when the batch goes on")
+    survey = _Survey()
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            facts = _facts(line)
+            survey.lacks_newline = not line.endswith(b"\n")
+            if facts is None:
+                if survey.lacks_newline and _is_torn(line):
+                    survey.lacks_newline = False
+                    break
+                raise ValueError(
+                    f"line {number} of {path} is no result: results are appended only to a file that has nothing else"
+                )
+            survey.size += len(line)
+            key, has_failed = facts
+            survey.done.add(key)
+            if has_failed:
+                survey.failed.add(key)
+    return survey
+
+
+def _facts(line: bytes) -> tuple[str, bool] | None:
+    """A result's key, and whether the job has failed; ``None`` if the line is no result."""
+    match _value(line):
+        case {"key": str(key), "status": "completed" | "failed" as status}:
+            return key, status == "failed"
+    return None
+
+
+def _value(line: bytes) -> Any:
+    """A line's JSON; ``None`` if it is none."""
+    try:
+        return _wire.decode(line)
+    except ProtocolError:
+        return None
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether this is the beginning of a line, or what a file system has put in its place when the power failed."""
+    begins_like_ours = line.startswith(_BEGINNING) or _BEGINNING.startswith(line)
+    return not line.strip(b"\0") or (begins_like_ours and _value(line) is None)
+
+
+def _remove_failed(path: Path) -> None:
+    """Rewrite a file without the results of failed jobs and a torn line: all of that, or nothing."""
+    new = path.with_name(f"{path.name}.new")
+    with path.open("rb") as old, new.open("wb") as file:
+        for line in old:
+            if (facts := _facts(line)) is not None and not facts[1]:
+                file.write(line.removesuffix(b"\n") + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+@define
+class _BatchId:
+    """What the idempotency keys of a batch are made of, in a file that holds a lock."""
+
+    _file: FileIO
+    id: str = ""
+    is_settled: bool = True  # whether the next process has nothing to take over
+
+    def load(self) -> None:
+        """Take the ID that another process has left, or a new one."""
+        self.id = self._file.read().decode("ascii", "replace")
+        self.is_settled = len(self.id) != _ID_LENGTH
+        if self.is_settled:
+            self.renew()
+
+    def renew(self) -> None:
+        """Take a new one."""
+        self.id = token_hex(_ID_LENGTH // 2)
+        self.is_settled = True
+        self._file.truncate(0)
+        self._file.write(self.id.encode())
+        os.fsync(self._file.fileno())
+
+
+@contextmanager
+def _open_batch(results: Path) -> Generator[_BatchId]:
+    path = results.with_name(f"{results.name}.batch")
+    with path.open("a+b", buffering=0) as file:
+        with suppress(ImportError):  # Windows has no such locks
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"another process writes to {results}: wait for its end, or write to another file"
+                ) from None
+        file.seek(0)
+        batch = _BatchId(file)
+        try:
+            batch.load()
+            yield batch
+        finally:
+            if batch.is_settled:
+                path.unlink()

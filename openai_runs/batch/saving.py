@@ -1,0 +1,58 @@
+"""`save_results`: writes the results of a batch to a file, and counts them."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import cast
+
+from attrs import define, field
+
+from openai_runs.batch.jobs import BatchResult, RunJob
+from openai_runs.batch.result_files import ResultFile
+from openai_runs.batch.running import Batch
+
+
+@define
+class Saved:
+    """What `save_results` has written."""
+
+    completed: int = 0  #: jobs
+    failed: Counter[str] = field(factory=Counter)  #: jobs, by the class of their error
+    #: Jobs that failed for a while, and were not tried again because the batch was stopped. They have no line, so the
+    #: next process runs them.
+    postponed: int = 0
+
+    @property
+    def written(self) -> int:
+        """Lines."""
+        return self.completed + self.failed.total()
+
+
+def with_keys(jobs: Iterator[RunJob], file: ResultFile) -> Iterator[RunJob]:
+    """Give jobs that have none the idempotency keys with which the next process gets their runs."""
+    for job in jobs:
+        yield cast(RunJob, {"idempotency_key": file.idempotency_key(job["key"]), **job})
+
+
+async def save_results(
+    batch: Batch, file: ResultFile, saved: Saved, *, would_repeat: Callable[[BatchResult], bool]
+) -> None:
+    """Write results as jobs end, until the batch is over.
+
+    Args:
+        batch: What to read.
+        file: Where to write.
+        saved: Is updated.
+        would_repeat: Whether a failed job would have been tried again, had the batch not been stopped.
+
+    Raises:
+        OSError: A line cannot be written.
+    """
+    async for result in batch:
+        if batch.stopped_by is not None and would_repeat(result):
+            saved.postponed += 1
+            continue
+        file.write(result)
+        if result.error is None:
+            saved.completed += 1
+        else:
+            saved.failed[type(result.error).__name__] += 1

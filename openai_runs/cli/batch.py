@@ -1,0 +1,210 @@
+"""The command `openai-runs batch run`."""
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Final
+
+import anyio
+import typer
+from attrs import define, field, frozen
+from rich.markup import escape
+
+from openai_runs.batch.job_files import BadLine, JobFile
+from openai_runs.batch.message_template import MessageTemplate
+from openai_runs.batch.progress_bar import facts, progress_bar
+from openai_runs.batch.repeating import JobRetries
+from openai_runs.batch.result_files import ResultFile, open_results
+from openai_runs.batch.running import Batch, run_batch
+from openai_runs.batch.saving import Saved, save_results, with_keys
+from openai_runs.cli.endpoint_option import BaseUrl
+from openai_runs.cli.terminal import errors, run
+from openai_runs.cli.toolbox_option import Tools, load_toolbox
+from openai_runs.pacing import RateLimits
+from openai_runs.session import Session
+from openai_runs.toolbox import Toolbox
+
+#: The exit codes beside 0.
+_FAILED: Final = 1
+_REFUSED: Final = 2
+_STOPPED: Final = 3
+
+#: Seconds between two lines about the progress, where there is no terminal.
+_REPORT_EVERY: Final = 30.0
+
+
+@frozen(kw_only=True)
+class _Options:
+    workers: int
+    rpm: float | None
+    tpm: float | None
+    budget_tokens: int | None
+    deadline: float | None
+    toolbox: Toolbox | None
+
+
+def run_jobs(
+    jobs: Annotated[
+        Path, typer.Argument(help="The jobs: JSON lines, or CSV if the name ends in .csv.", exists=True, dir_okay=False)
+    ],
+    out: Annotated[Path, typer.Option(help="The file of results, as JSON lines; jobs that it has are left out.")],
+    assistant: Annotated[str | None, typer.Option(help="The ID of the assistant of jobs that name none.")] = None,
+    message: Annotated[
+        str | None,
+        typer.Option(help='The user\'s message, with fields or columns of a line: "Summarise: {text}".'),
+    ] = None,
+    base_url: BaseUrl = None,
+    workers: Annotated[int, typer.Option(min=1, help="How many runs may be in progress at once.")] = 8,
+    rpm: Annotated[
+        float | None, typer.Option(min=0.001, help="Requests a minute, polls included. Unset: what the endpoint says.")
+    ] = None,
+    tpm: Annotated[
+        float | None, typer.Option(min=0.001, help="Tokens a minute. Unset: what the endpoint says.")
+    ] = None,
+    budget_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Start no more runs once so many tokens are used.")
+    ] = None,
+    deadline: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds for each attempt of a job. Unset: none.")
+    ] = None,
+    tools: Tools = None,
+    retry_failed: Annotated[bool, typer.Option(help="Run jobs again whose result in --out is a failure.")] = False,
+) -> None:
+    """Run the jobs of a file, and write one result a job.
+
+    Started again, it goes on with the jobs that have no result in --out yet. Ctrl-C lets the runs in progress end, and
+    starts no others; a second one cancels them. Each option can also be given as an environment variable.
+
+    The exit code is 0 if all jobs have completed, 1 if some have failed or a line is no job, 2 if no job could be
+    started, and 3 if the batch was stopped before its end.
+    """
+    try:
+        template = None if message is None else MessageTemplate.parse(message)
+    except ValueError as error:
+        raise typer.BadParameter(f"--message: {error}") from None
+    file = JobFile(path=jobs, assistant_id=assistant, template=template)
+    options = _Options(
+        workers=workers,
+        rpm=rpm,
+        tpm=tpm,
+        budget_tokens=budget_tokens,
+        deadline=deadline,
+        toolbox=None if tools is None else load_toolbox(tools),
+    )
+    run(_run(file, out, retry_failed, base_url, options), refused=_REFUSED, interrupted=_STOPPED)
+
+
+async def _run(file: JobFile, out: Path, retry_failed: bool, base_url: str | None, options: _Options) -> None:
+    limits = RateLimits(requests_per_minute=options.rpm, tokens_per_minute=options.tpm)
+    async with Session(base_url, rate_limits=limits) as session:
+        if file.assistant_id is not None:
+            # With a wrong URL, key or assistant each job would fail.
+            await session.assistants.retrieve(file.assistant_id)
+        with open_results(out, retry_failed=retry_failed) as results:
+            exit_code = await _FileBatch(session, file, results, options).run()
+    raise typer.Exit(exit_code)
+
+
+@define
+class _FileBatch:
+    """A batch from a file into a file."""
+
+    session: Session
+    file: JobFile
+    results: ResultFile
+    options: _Options
+    bad_lines: int = 0
+    saved: Saved = field(factory=Saved)
+    is_broken_off: bool = False  # whether runs in progress are cancelled
+
+    async def run(self) -> int:
+        """Run the jobs until all have ended, or something stops them; returns the exit code."""
+        total = None
+        if self.file.path.is_file():  # a pipe can be read only once
+            total = sum(1 for _ in self.file.read(self._show, done=self.results.done))
+        jobs = self.file.read(self._show if total is None else _ignore, done=self.results.done)
+        with anyio.CancelScope() as scope, anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with (
+                run_batch(
+                    self.session,
+                    with_keys(jobs, self.results),
+                    workers=self.options.workers,
+                    toolbox=self.options.toolbox,
+                    deadline=self.options.deadline,
+                    budget_tokens=self.options.budget_tokens,
+                    total=total,
+                ) as batch,
+                anyio.create_task_group() as tasks,
+            ):
+                tasks.start_soon(self._stop_on_signals, signals, batch, scope)
+                if not errors.is_terminal:
+                    tasks.start_soon(_report, batch)
+                await self._save(batch)
+                tasks.cancel_scope.cancel()
+        is_stopped = self.is_broken_off or batch.stopped_by is not None
+        if total is not None:
+            is_stopped = total > self.saved.written
+        if self.is_broken_off or not is_stopped:
+            self.results.settle()
+        self._summarize(batch, is_stopped)
+        if is_stopped:
+            return _STOPPED
+        return _FAILED if self.saved.failed or self.results.failed or self.bad_lines else 0
+
+    async def _save(self, batch: Batch) -> None:
+        retries = JobRetries()
+        try:
+            with progress_bar(batch, "jobs", console=errors) if errors.is_terminal else nullcontext():
+                await save_results(
+                    batch,
+                    self.results,
+                    self.saved,
+                    would_repeat=lambda result: retries.should_repeat(
+                        result, keys_honoured=bool(self.session.honours_keys)
+                    ),
+                )
+        except (OSError, ValueError) as error:  # a full disk, say, or a pipe that is no CSV
+            self.is_broken_off = True
+            errors.print(f"[red]{escape(str(error))}[/]")
+
+    async def _stop_on_signals(
+        self, signals: AsyncIterator[signal.Signals], batch: Batch, scope: anyio.CancelScope
+    ) -> None:
+        await anext(signals)
+        batch.drain()
+        errors.print("no more runs are started, and those in progress are waited for; Ctrl-C again cancels them")
+        await anext(signals)
+        errors.print("cancelling the runs in progress")
+        self.is_broken_off = True
+        scope.cancel()
+
+    def _show(self, line: BadLine) -> None:
+        self.bad_lines += 1
+        errors.print(f"[red]{escape(str(line))}[/]")
+
+    def _summarize(self, batch: Batch, is_stopped: bool) -> None:
+        counts = {
+            "completed": self.saved.completed,
+            "failed": self.saved.failed.total(),
+            "lines that are no jobs": self.bad_lines,
+            "completed before": len(self.results.done - self.results.failed),
+            "failed before": len(self.results.failed),
+            "tokens": batch.progress.tokens,
+        }
+        errors.print(", ".join(f"{what}: {count:,}" for what, count in counts.items() if count or what == "completed"))
+        for kind, count in self.saved.failed.most_common():
+            errors.print(f"[red]{count:,} {kind}[/]")
+        if is_stopped:
+            why = "the token budget is used up" if batch.stopped_by == "budget" else "it was stopped"
+            errors.print(f"[yellow]not all jobs have results, because {why}; started again, it goes on[/]")
+
+
+def _ignore(_: BadLine) -> None:
+    """For lines that were shown already."""
+
+
+async def _report(batch: Batch) -> None:
+    while True:
+        errors.print(facts(batch.progress))
+        await anyio.sleep(_REPORT_EVERY)

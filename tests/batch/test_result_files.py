@@ -1,0 +1,200 @@
+"""`ResultFile`: results as JSON lines; what a killed process leaves behind."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from openai_runs.batch.jobs import BatchResult
+from openai_runs.batch.result_files import open_results, result_line
+from openai_runs.errors import TransportError
+from openai_runs.models.run import Run, RunStatus, Usage
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+RUN = Run(id="run_1", created_at=NOON, thread_id="thread_1", assistant_id="asst_1", status=RunStatus.COMPLETED)
+
+
+def completed(key: str) -> BatchResult:
+    return BatchResult(0, {"assistant_id": "asst_1"}, RUN, key=key)
+
+
+def failed(key: str) -> BatchResult:
+    return BatchResult(0, {"assistant_id": "asst_1"}, None, TransportError("no answer"), key=key)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.jsonl"
+
+
+def keys(path: Path) -> list[str]:
+    return [json.loads(line)["key"] for line in path.read_bytes().splitlines()]
+
+
+def test_a_line_has_all_that_is_known() -> None:
+    """A completed job, and one whose run could not be started; both have the same fields."""
+    result = BatchResult(
+        3,
+        {"assistant_id": "asst_1"},
+        RUN,
+        key="ä",
+        text="Two\nlines",
+        usage=Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3),
+        attempts=2,
+        started_at=NOON,
+        ended_at=NOON,
+    )
+    line = result_line(result)
+    assert line.count(b"\n") == 1
+    assert json.loads(line) == {
+        "key": "ä",
+        "status": "completed",
+        "text": "Two\nlines",
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+        "attempts": 2,
+        "error": None,
+        "run_id": "run_1",
+        "thread_id": "thread_1",
+        "started_at": "2026-05-01T12:00:00.000+00:00",
+        "ended_at": "2026-05-01T12:00:00.000+00:00",
+    }
+    job = {"assistant_id": "asst_1", "thread_id": "thread_2"}
+    assert json.loads(result_line(BatchResult(0, job, None, TransportError("no answer"), key="b"))) == {
+        "key": "b",
+        "status": "failed",
+        "text": None,
+        "usage": None,
+        "attempts": 0,
+        "error": {"type": "TransportError", "message": "no answer", "maybe_done": True},
+        "run_id": None,
+        "thread_id": "thread_2",
+        "started_at": None,
+        "ended_at": None,
+    }
+
+
+def test_it_goes_on_where_it_was(path: Path) -> None:
+    """Opened again, it knows the keys that it has, and lines are appended."""
+    with open_results(path) as results:
+        assert results.done == set()
+        results.write(completed("a"))
+        results.write(failed("b"))
+    with open_results(path) as results:
+        assert (results.done, results.failed) == ({"a", "b"}, {"b"})
+        results.write(completed("c"))
+    assert keys(path) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("size", [1, 5, 8, 60])
+def test_a_torn_line_is_removed(path: Path, size: int) -> None:
+    """What a killed process has written of its last line is cut off, and its job is run again."""
+    whole = result_line(completed("a"))
+    path.write_bytes(whole + result_line(completed("b"))[:size])
+    with open_results(path) as results:
+        assert results.done == {"a"}
+        assert path.read_bytes() == whole
+
+
+def test_what_a_power_failure_leaves(path: Path) -> None:
+    """File systems may put zeros where nothing was written yet."""
+    whole = result_line(completed("a"))
+    path.write_bytes(whole + bytes(100))
+    with open_results(path) as results:
+        assert results.done == {"a"}
+    assert path.read_bytes() == whole
+
+
+def test_a_whole_line_without_its_end_is_kept(path: Path) -> None:
+    """A result without a line feed, as an editor may leave it, is a result."""
+    path.write_bytes(result_line(completed("a"))[:-1])
+    with open_results(path) as results:
+        assert results.done == {"a"}
+        results.write(completed("b"))
+    assert keys(path) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["hello", '{"key": "a", "message": "x"}', '{"key":"a","message":"x"}', "\n", "[]\n", '{"key":"a"}\n', "{}"],
+)
+def test_another_file_is_left_alone(path: Path, content: str) -> None:
+    """A file that has something else is not changed, nor is anything left beside it."""
+    before = result_line(completed("z")).decode() + content
+    path.write_text(before)
+    with pytest.raises(ValueError, match=r"line 2 of .*results.jsonl is no result"), open_results(path):
+        pass
+    assert path.read_text() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    """The file is read again when the batch goes on, so a device or a folder is refused."""
+    (tmp_path / "results").mkdir()
+    with pytest.raises(ValueError, match="is no file"), open_results(tmp_path / "results"):
+        pass
+
+
+def test_failed_jobs_are_run_again_if_wanted(path: Path) -> None:
+    """Their results are removed, and with them what a killed process has left."""
+    with open_results(path) as results:
+        results.write(failed("a"))
+        results.write(completed("b"))
+        results.write(failed("c"))
+    with path.open("ab") as file:
+        file.write(b'{"key":"d')
+    with open_results(path, retry_failed=True) as results:
+        assert results.done == {"b"}
+        assert keys(path) == ["b"]
+        results.write(completed("a"))
+    with open_results(path, retry_failed=True) as results:
+        assert results.done == {"a", "b"}
+    assert keys(path) == ["b", "a"]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_one_process_writes(path: Path) -> None:
+    """A second one is refused, and does not disturb the first."""
+    with open_results(path) as results:
+        with pytest.raises(ValueError, match="another process writes to"), open_results(path):
+            pass
+        results.write(completed("a"))
+    with open_results(path) as results:
+        assert results.done == {"a"}
+
+
+def begun(path: Path, *, settle: bool = False, retry_failed: bool = False) -> str:
+    """Open a file and start a job; its idempotency key."""
+    with open_results(path, retry_failed=retry_failed) as results:
+        key = results.idempotency_key("a")
+        if settle:
+            results.settle()
+        return key
+
+
+def test_idempotency_keys_outlive_the_process(path: Path) -> None:
+    """The process after a killed or stopped one makes the same keys, until nothing is left to take over."""
+    key = begun(path)
+    assert begun(path) == key
+    with open_results(path) as results:  # which starts nothing, so nothing changes
+        assert results.idempotency_key("a") != results.idempotency_key("b")
+    with open_results(path):
+        pass
+    assert begun(path, settle=True) == key
+    assert not path.with_name("results.jsonl.batch").exists()
+    assert begun(path) != key
+
+
+def test_idempotency_keys_of_a_new_beginning(path: Path) -> None:
+    """Whoever deletes the results, or wants failed jobs again, gets other runs; so do those whose ID was torn."""
+    key = begun(path)
+    path.unlink()
+    other = begun(path)
+    assert other != key
+    with open_results(path) as results:
+        results.write(failed("a"))
+    assert begun(path) == other
+    newer = begun(path, retry_failed=True)
+    assert newer != other
+    path.with_name("results.jsonl.batch").write_text("torn")
+    assert begun(path) != newer

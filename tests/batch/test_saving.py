@@ -1,0 +1,72 @@
+"""`save_results`: the results of a batch into a file."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from openai_runs.backends.scripted import Fail, Say, ScriptedBackend
+from openai_runs.batch import JobRetries, RunJob, run_batch
+from openai_runs.batch.result_files import open_results
+from openai_runs.batch.saving import Saved, save_results, with_keys
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def backend() -> ScriptedBackend:
+    def turn(request):
+        said = request.items[-1].text
+        return {"busy": Fail("rate_limit_exceeded"), "bad": Fail("invalid_prompt")}.get(said, Say("Yes."))
+
+    return ScriptedBackend(turn)
+
+
+def job(assistant, text: str) -> RunJob:
+    thread = {"messages": [{"role": "user", "content": text}]}
+    return RunJob(key=text, assistant_id=assistant.id, thread=thread)
+
+
+async def test_results_are_written_and_counted(session, assistant, tmp_path: Path):
+    """Each has a line, and failures are counted by their kind."""
+    path, saved = tmp_path / "results.jsonl", Saved()
+    jobs = [job(assistant, text) for text in ("one", "bad", "two", "busy")]
+    with open_results(path) as results:
+        async with run_batch(session, with_keys(iter(jobs), results), retries=None) as batch:
+            await save_results(batch, results, saved, would_repeat=lambda _: True)
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    assert {(line["key"], line["status"], line["text"]) for line in lines} == {
+        ("one", "completed", "Yes."),
+        ("two", "completed", "Yes."),
+        ("bad", "failed", None),
+        ("busy", "failed", None),
+    }
+    assert saved == Saved(completed=2, failed={"RunFailedError": 2})
+    assert saved.written == 4
+
+
+async def test_a_job_that_waits_for_its_repetition(session, assistant, tmp_path: Path):
+    """If the batch is stopped meanwhile, it has no line, so that the next process tries it again."""
+    path, saved, retries = tmp_path / "results.jsonl", Saved(), JobRetries(first=3600, longest=3600)
+
+    def would_repeat(result):
+        return retries.should_repeat(result, keys_honoured=True)
+
+    jobs = [job(assistant, "busy"), job(assistant, "bad")]
+    with open_results(path) as results:
+        async with run_batch(session, jobs, workers=1, retries=retries) as batch:
+            first = await anext(batch)  # the second job: the first one waits
+            assert first.key == "bad"
+            results.write(first)
+            batch.drain()
+            await save_results(batch, results, saved, would_repeat=would_repeat)
+    assert [json.loads(line)["key"] for line in path.read_bytes().splitlines()] == ["bad"]
+    assert saved == Saved(postponed=1)
+
+
+async def test_keys_are_given_to_jobs(tmp_path: Path):
+    """A job that has an idempotency key of its own keeps it."""
+    with open_results(tmp_path / "results.jsonl") as results:
+        jobs = [RunJob(key="a", assistant_id="x"), RunJob(key="b", assistant_id="x", idempotency_key="mine")]
+        keys = [job["idempotency_key"] for job in with_keys(iter(jobs), results)]
+        assert keys == [results.idempotency_key("a"), "mine"]

@@ -1,0 +1,342 @@
+"""`openai-runs batch run`: in this process, and as one that is interrupted and killed."""
+
+import errno
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.from_thread
+import pytest
+from attrs import define, field
+from rich.console import Console
+
+from openai_runs.backends.scripted import Call, Fail, Say, ScriptedBackend, Wait
+from openai_runs.batch.result_files import ResultFile
+from openai_runs.cli import batch as command
+from openai_runs.models.run import Run
+from openai_runs.pacing import RateLimits
+from openai_runs.server import LocalServer
+from openai_runs.session import Session
+from openai_runs.stores.memory import MemoryStore
+from tests.cli.commands import run
+
+
+@define
+class Endpoint:
+    """A server in a thread of its own, so that a command may have the main thread, where signals arrive."""
+
+    portal: anyio.from_thread.BlockingPortal
+    gate: anyio.Event  #: until it is set, runs whose message has ``wait`` in it do not end
+    waiting: threading.Semaphore = field(factory=lambda: threading.Semaphore(0))  #: released by each that waits
+    failure: Fail | Say = field(factory=lambda: Fail("invalid_prompt"))
+    asked: Counter[str] = field(factory=Counter)  #: model calls, by the message
+    store: MemoryStore = field(factory=MemoryStore)
+    server: Any = None
+
+    def turn(self, request: Any) -> Any:
+        text = request.items[0].text
+        self.asked[text] += 1
+        if "wait" in text and not self.gate.is_set():
+            self.waiting.release()
+            return [Wait(self.gate), Say("Late.")]
+        if "look up" in text and not request.rounds:
+            return Call("get_weather", {"city": "Oslo"})
+        return self.failure if "fail" in text else Say(f"Re: {text}")
+
+    def wait_for_runs(self, count: int) -> None:
+        """Return when so many more runs wait."""
+        for _ in range(count):
+            assert self.waiting.acquire(timeout=20)
+
+    async def add_assistant(self) -> str:
+        async with self.server.session() as session:
+            return (await session.assistants.create(model="m")).id
+
+    def statuses(self) -> Counter[str]:
+        """The runs that the server has, by their status."""
+
+        async def count() -> Counter[str]:
+            return Counter([record.value.status async for record in self.store.everything(Run)])
+
+        return self.portal.call(count)
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    with anyio.from_thread.start_blocking_portal() as portal:
+        endpoint = Endpoint(portal, portal.call(anyio.Event))
+        endpoint.server = LocalServer(backend=ScriptedBackend(endpoint.turn), store=endpoint.store)
+        with portal.wrap_async_context_manager(endpoint.server):
+            monkeypatch.setenv("OPENAI_BASE_URL", endpoint.server.url)
+            monkeypatch.setenv("OPENAI_RUNS_ASSISTANT", portal.call(endpoint.add_assistant))
+            yield endpoint
+            portal.call(endpoint.gate.set)
+
+
+@define
+class Files:
+    """The file of jobs and that of results."""
+
+    jobs: Path
+    out: Path
+
+    def write(self, *messages: str) -> None:
+        """Write a job for each message."""
+        lines = [json.dumps({"key": f"job {number}", "message": text}) for number, text in enumerate(messages)]
+        self.jobs.write_text("\n".join(lines))
+
+    def run(self, *options: object, exit_code: int = 0) -> str:
+        """Run the command to its end; its output."""
+        return run("batch", "run", self.jobs, "--out", self.out, *options, exit_code=exit_code)
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        """Start the command as a process."""
+        arguments = ["batch", "run", str(self.jobs), "--out", str(self.out), *options]
+        return subprocess.Popen(
+            [sys.executable, "-m", "openai_runs", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def results(self) -> dict[str, str | None]:
+        """The texts of the results, by their keys; none is there twice."""
+        lines = [json.loads(line) for line in self.out.read_bytes().splitlines()]
+        found = {line["key"]: line["text"] for line in lines}
+        assert len(found) == len(lines)
+        return found
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path / "jobs.jsonl", tmp_path / "results.jsonl")
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> None:
+    """Read what a process says up to a line with this text."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"the process has not said: {text}")
+
+
+def test_all_jobs_have_a_result(endpoint: Endpoint, files: Files) -> None:
+    """A table with a template, and an assistant from the environment; the exit code is 0, and nothing is left over."""
+    files.jobs = files.jobs.with_suffix(".csv")
+    files.jobs.write_text("key,text\na,one\nb,two\n")
+    output = files.run("--message", "Say {text}!")
+    assert files.results() == {"a": "Re: Say one!", "b": "Re: Say two!"}
+    assert "0/2, 0.0/s" in output
+    assert "completed: 2, tokens: " in output
+    assert sorted(files.out.parent.iterdir()) == sorted([files.jobs, files.out])
+
+
+def test_failures_and_bad_lines(endpoint: Endpoint, files: Files) -> None:
+    """They are named and stop nothing; the exit code is 1, and the next start leaves the failures alone."""
+    files.write("one", "fail", "two")
+    with files.jobs.open("a") as file:
+        file.write('\n[red]\n{"message": "three"}\n')
+    output = files.run(exit_code=1)
+    assert "line 4: not JSON: " in output
+    assert "completed: 3, failed: 1, lines that are no jobs: 1, tokens: " in output
+    assert "1 RunFailedError" in output
+    assert files.results() == {"job 0": "Re: one", "job 1": None, "job 2": "Re: two", "5": "Re: three"}
+    asked = Counter(endpoint.asked)
+    files.write("one", "fail", "two")
+    output = files.run(exit_code=1)
+    assert "completed: 0, completed before: 3, failed before: 1" in output
+    assert endpoint.asked == asked
+
+
+def test_failed_jobs_once_more(endpoint: Endpoint, files: Files) -> None:
+    """With --retry-failed they get new runs, and the others none."""
+    files.write("one", "fail")
+    files.run(exit_code=1)
+    endpoint.failure = Say("Better.")
+    assert "completed before: 1" in files.run("--retry-failed")
+    assert files.results() == {"job 0": "Re: one", "job 1": "Better."}
+    assert endpoint.asked == {"one": 1, "fail": 2}
+
+
+def test_a_budget(endpoint: Endpoint, files: Files) -> None:
+    """When it is used up, the exit code is 3; started again, it goes on."""
+    files.write("one", "two", "three")
+    output = files.run("--workers", 1, "--budget-tokens", 1, exit_code=3)
+    assert "not all jobs have results, because the token budget is used up; started again, it goes on" in output
+    assert files.results() == {"job 0": "Re: one"}
+    files.run()
+    assert files.results() == {"job 0": "Re: one", "job 1": "Re: two", "job 2": "Re: three"}
+    assert endpoint.asked == {"one": 1, "two": 1, "three": 1}
+
+
+def test_limits(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are the session's."""
+    sessions: list[dict[str, Any]] = []
+
+    def session(*arguments: Any, **options: Any) -> Session:
+        sessions.append(options)
+        return Session(*arguments, **options)
+
+    monkeypatch.setattr(command, "Session", session)
+    files.write("one")
+    files.run("--rpm", 60_000, "--tpm", 1e6)
+    assert sessions == [{"rate_limits": RateLimits(requests_per_minute=60_000, tokens_per_minute=1e6)}]
+
+
+def test_tools(endpoint: Endpoint, files: Files) -> None:
+    """Tool calls are answered by the toolbox that --tools names."""
+    files.write("look up")
+    files.run("--tools", "openai_runs.cli.walkthrough:toolbox")
+    assert files.results() == {"job 0": "Re: look up"}
+    assert "--tools: there is no json:toolbox" in files.run("--tools", "json:toolbox", exit_code=2)
+
+
+def test_in_a_terminal(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the progress is a bar."""
+    terminal = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+    monkeypatch.setattr(command, "errors", terminal)
+    files.write("one")
+    files.run()
+    drawn = terminal.file.getvalue()  # type: ignore[attr-defined]  # it is a StringIO
+    assert "jobs ━━" in drawn
+    assert " 1/1, " in drawn
+
+
+def test_lines_about_the_progress(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no terminal, a line is printed now and then."""
+    monkeypatch.setattr(command, "_REPORT_EVERY", 0.01)
+    files.write("wait")
+
+    def open_gate() -> None:
+        endpoint.wait_for_runs(1)
+        endpoint.portal.call(endpoint.gate.set)
+
+    helper = threading.Thread(target=open_gate)
+    helper.start()
+    assert "0/1, 1 in flight, " in files.run()
+    helper.join()
+
+
+def test_jobs_from_a_pipe(endpoint: Endpoint, files: Files) -> None:
+    """They are read once, so their number is not known; lines that are no jobs are named as they come."""
+    os.mkfifo(files.jobs)
+    content = '{"message": "one"}\nnonsense\n{"message": "two"}\n'
+    writer = threading.Thread(target=files.jobs.write_text, args=[content])
+    writer.start()
+    output = files.run(exit_code=1)
+    writer.join()
+    assert "line 2: not JSON" in output
+    assert "0, 0.0/s" in output
+    assert files.results() == {"1": "Re: one", "3": "Re: two"}
+
+
+def test_a_pipe_that_is_no_table(endpoint: Endpoint, files: Files) -> None:
+    """What is found when the batch runs already ends it, and the error says what it was."""
+    files.jobs = files.jobs.with_suffix(".csv")
+    os.mkfifo(files.jobs)
+    writer = threading.Thread(target=files.jobs.write_text, args=["text\n"])
+    writer.start()
+    assert "has no column message" in files.run(exit_code=3)
+    writer.join()
+
+
+def test_a_full_disk(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result that cannot be written ends the batch, and runs in progress are cancelled."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    files.write("one", "wait")
+    with monkeypatch.context() as patched:
+        patched.setattr(ResultFile, "write", fail)
+        output = files.run(exit_code=3)
+    assert "No space left on device" in output
+    assert files.results() == {}
+    assert endpoint.statuses() == {"completed": 1, "cancelled": 1}
+    endpoint.portal.call(endpoint.gate.set)
+    files.run()
+    assert files.results() == {"job 0": "Re: one", "job 1": "Re: wait"}
+
+
+def test_nothing_can_be_started(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong template, assistant, file or endpoint is found before the first job; the exit code is 2."""
+    files.write("one")
+    assert "'{' cannot be read" in " ".join(files.run("--message", "{", exit_code=2).split())
+    assert "RateLimits.tokens_per_minute must be a finite number" in files.run("--tpm", "inf", exit_code=2)
+    assert "No assistant found" in files.run("--assistant", "asst_none", exit_code=2)
+    assert "Is the server running" in files.run("--base-url", "http://127.0.0.1:1/v1", exit_code=2)
+    assert "is no result" in run("batch", "run", files.jobs, "--out", files.jobs, exit_code=2)
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    assert "no endpoint" in files.run(exit_code=2)
+    assert list(files.jobs.parent.iterdir()) == [files.jobs]
+
+
+def test_jobs_with_assistants_of_their_own(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --assistant, each line names one."""
+    assistant = os.environ["OPENAI_RUNS_ASSISTANT"]
+    monkeypatch.delenv("OPENAI_RUNS_ASSISTANT")
+    files.jobs.write_text(json.dumps({"key": "a", "assistant_id": assistant, "message": "one"}))
+    files.run()
+    assert files.results() == {"a": "Re: one"}
+
+
+def test_ctrl_c_once(endpoint: Endpoint, files: Files) -> None:
+    """Runs in progress end and have results, and no others are started; the exit code is 3, and it can go on."""
+    files.write("wait 0", "wait 1", "wait 2", "wait 3")
+    with files.start("--workers", "2") as process:
+        endpoint.wait_for_runs(2)
+        process.send_signal(signal.SIGINT)
+        read_until(process, "no more runs are started")
+        endpoint.portal.call(endpoint.gate.set)
+        _, output = process.communicate(timeout=20)
+    assert process.returncode == 3
+    assert "not all jobs have results, because it was stopped; started again, it goes on" in output
+    assert files.results() == {"job 0": "Late.", "job 1": "Late."}
+    files.run()
+    assert files.results() == {"job 0": "Late.", "job 1": "Late.", "job 2": "Re: wait 2", "job 3": "Re: wait 3"}
+    assert endpoint.statuses() == {"completed": 4}
+
+
+def test_ctrl_c_twice(endpoint: Endpoint, files: Files) -> None:
+    """Runs in progress are cancelled, and their jobs get new ones the next time."""
+    files.write("one", "wait", "two")
+    with files.start("--workers", "1") as process:
+        endpoint.wait_for_runs(1)
+        process.send_signal(signal.SIGINT)
+        read_until(process, "no more runs are started")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode == 3
+    assert files.results() == {"job 0": "Re: one"}
+    assert endpoint.statuses() == {"completed": 1, "cancelled": 1}
+    endpoint.portal.call(endpoint.gate.set)
+    files.run()
+    assert files.results() == {"job 0": "Re: one", "job 1": "Re: wait", "job 2": "Re: two"}
+
+
+def test_kill_minus_9(endpoint: Endpoint, files: Files) -> None:
+    """The next start has a result of each job, none twice; and what was in progress has its run, and no second one."""
+    files.write("one", "two", "wait 2", "wait 3", "three")
+    with files.start("--workers", "3") as process:
+        endpoint.wait_for_runs(2)
+        process.kill()
+    with files.out.open("ab") as file:
+        file.write(b'{"key":"job 4","sta')  # what a kill in the middle of writing leaves
+    endpoint.portal.call(endpoint.gate.set)
+    files.run()
+    assert files.results() == {
+        "job 0": "Re: one",
+        "job 1": "Re: two",
+        "job 2": "Late.",
+        "job 3": "Late.",
+        "job 4": "Re: three",
+    }
+    assert endpoint.statuses() == {"completed": 5}
+    assert endpoint.asked == dict.fromkeys(["one", "two", "wait 2", "wait 3", "three"], 1)
