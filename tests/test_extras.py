@@ -39,6 +39,14 @@ import openai_runs.server
     assert run.stderr.splitlines()[-1] == f"openai_runs.errors.MissingExtraError: {missing[0]}"
 
 
+def test_durable_batches():
+    """They need an extra of their own, which the rest of `openai_runs.batch` does not."""
+    run = bare("import openai_runs.batch\nimport openai_runs.batch.durable", packages=("dbos", "sqlalchemy"))
+    last = run.stderr.splitlines()[-1]
+    assert last.startswith("openai_runs.errors.MissingExtraError: sqlalchemy is not installed")
+    assert "openai_runs[durable]" in last
+
+
 @pytest.mark.parametrize("missing", ["typer", "jsonschema_rs"])
 def test_the_command_line(missing):
     """A sentence and no traceback, also for who has got typer from elsewhere: many programs bring it."""

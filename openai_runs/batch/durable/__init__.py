@@ -1,0 +1,9 @@
+"""Batches that outlive the process: the extra ``durable``."""
+
+from openai_runs._extras import needs
+
+with needs("durable"):
+    from openai_runs.batch.durable.batches import DurableBatch, DurableBatches
+    from openai_runs.batch.durable.job_table import Progress
+
+__all__ = ["DurableBatch", "DurableBatches", "Progress"]

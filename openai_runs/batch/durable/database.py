@@ -1,0 +1,150 @@
+"""`Database`: where durable batches are kept, an SQLite file or a PostgreSQL database, and the tables in it.
+
+What is executed, by whom, and how far it has got is in the tables of DBOS, in the same database. Here are the batches
+and their jobs. All of it is synchronous, since DBOS is: call it in a thread.
+"""
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec, TypeVar
+
+import anyio
+import anyio.to_thread
+import sqlalchemy as sa
+import stamina
+from attrs import field, frozen
+from dbos import DBOS
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_metadata: Final = sa.MetaData()
+
+BATCHES: Final = sa.Table(
+    "openai_runs_batches",
+    _metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, unique=True),  # the caller's; NULL for a batch that is known by its ID
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("total", sa.Integer),  # how many jobs there are; NULL while jobs are still being added
+)
+
+JOBS: Final = sa.Table(
+    "openai_runs_jobs",
+    _metadata,
+    # The order in which jobs are started, over all batches: those of a lost worker come before those that wait.
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("batch_id", sa.Text, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("workflow_id", sa.Text, nullable=False),  # which runs the job; several jobs of one thread have the same
+    sa.Column("job", sa.Text, nullable=False),  # JSON
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),  # how often a worker has taken it
+    sa.Column("state", sa.Text, nullable=False, server_default="waiting"),
+    sa.Column("run", sa.Text),  # JSON, the latest snapshot
+    sa.Column("error", sa.Text),  # JSON
+    sa.Column("tokens", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("ended_at", sa.Float),  # seconds since 1970, by the database's clock
+    sa.UniqueConstraint("batch_id", "position"),
+    sa.Index("openai_runs_jobs_ended", "batch_id", "ended_at"),
+    sa.Index("openai_runs_jobs_state", "batch_id", "state", "tokens"),
+    sa.Index("openai_runs_jobs_workflow", "workflow_id", "seq"),
+)
+
+#: Threads that jobs name, and the workflow that runs their jobs one after another.
+CHAINS: Final = sa.Table(
+    "openai_runs_chains",
+    _metadata,
+    sa.Column("batch_id", sa.Text, primary_key=True),
+    sa.Column("thread_id", sa.Text, primary_key=True),
+    sa.Column("workflow_id", sa.Text, nullable=False),
+    sa.Column("is_open", sa.Boolean, nullable=False),  # whether jobs can still be added to that workflow
+)
+
+
+@frozen
+class Database:
+    """An SQLite file, or a PostgreSQL database."""
+
+    url: str  #: as DBOS takes it
+    engine: sa.Engine = field(repr=False)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is an SQLite file, for one working process at a time."""
+        return self.engine.dialect.name == "sqlite"
+
+    @property
+    def now(self) -> sa.ColumnElement[float]:
+        """The time by the database's clock, in seconds since 1970: all machines have the same one."""
+        text = "(julianday('now') - 2440587.5) * 86400.0" if self.is_sqlite else "EXTRACT(epoch FROM clock_timestamp())"
+        return sa.literal_column(text, sa.Float)
+
+    def create_tables(self) -> None:
+        """Create the tables that are missing: DBOS's and ours. Several processes may do so at once."""
+        DBOS.migrate(self.url)
+
+        def create() -> None:
+            with self.engine.begin() as connection:
+                if not self.is_sqlite:  # two processes that create the same table at once would fail
+                    connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('openai_runs_tables'))"))
+                _metadata.create_all(connection)
+
+        self.persist(create)
+
+    def persist(self, work: Callable[[], T]) -> T:
+        """Do some work in the database, again and again while it cannot be reached or is busy.
+
+        Args:
+            work: One transaction, which may be repeated although it took effect.
+        """
+        waits: Any = {"attempts": None, "timeout": None, "wait_initial": 0.05, "wait_max": 2.0}
+        for attempt in stamina.retry_context(on=is_passing, **waits):
+            with attempt:
+                return work()
+        raise AssertionError  # for the type checker: there is no last attempt
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do some work with the database in a thread, to its end even if the caller is cancelled."""
+    return await anyio.to_thread.run_sync(functools.partial(work, *args, **kwargs))
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether a database's error may pass: it was restarted, say, or another process is writing."""
+    return isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+
+
+def open_database(store: str | os.PathLike[str]) -> Database:
+    """The database for the path of an SQLite file or a URL; nothing is connected yet.
+
+    Raises:
+        ValueError: It is the URL of neither.
+    """
+    text = os.fspath(store)
+    if "://" not in text:
+        text = f"sqlite:///{text}"
+    url = sa.make_url(text)
+    kind = url.get_backend_name()
+    if kind == "sqlite" and url.database not in (None, "", ":memory:"):
+        return Database(text, _sqlite_engine(url))
+    if kind != "postgresql":
+        raise ValueError(f"a store is the path of a file, or a URL with sqlite:// or postgresql://: got {store!r}")
+    url = url.set(drivername="postgresql+psycopg")
+    # Of a connection that was idle while the database was restarted nobody knows before it is used.
+    engine = sa.create_engine(url, pool_size=8, max_overflow=0, pool_timeout=600, pool_pre_ping=True)
+    return Database(url.render_as_string(hide_password=False), engine)
+
+
+def _sqlite_engine(url: sa.URL) -> sa.Engine:
+    # Few connections: writers of one file wait for each other anyway, and in this queue they wait without polling.
+    engine = sa.create_engine(url, pool_size=2, max_overflow=0, pool_timeout=3600)
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: object) -> None:
+        connection.isolation_level = "IMMEDIATE"  # as DBOS needs it: a transaction that reads first may write later
+        for setting in ("busy_timeout = 30000", "foreign_keys = ON", "journal_mode = WAL", "synchronous = FULL"):
+            connection.execute(f"PRAGMA {setting}").close()
+
+    return engine

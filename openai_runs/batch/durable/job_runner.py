@@ -1,0 +1,191 @@
+"""`JobRunner`: runs the jobs of one workflow, in order: create thread and run, follow the run, record how it ended.
+
+Thread and run are created in steps whose outcome is stored, so that a worker which takes over knows them. Whoever dies
+between a request and the storing of its outcome has left a run that nobody knows: therefore the idempotency key is the
+job's ID, and a job that was taken before is searched for before its run is created.
+
+Following is stored only with the run's end. It can be repeated at any time, since the server knows how far the run is.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
+
+import anyio
+from attrs import define, field
+
+from openai_runs._finishing import finish
+from openai_runs._supervision import supervise
+from openai_runs.batch.durable.database import in_thread
+from openai_runs.batch.durable.job_table import JobTable, TakenJob
+from openai_runs.batch.durable.outcomes import Outcome, dump_error, load_error
+from openai_runs.errors import OpenAIRunsError, RateLimitError, RunError, ServerError, TransportError
+from openai_runs.following.polling import Polling
+from openai_runs.models.run import Run
+from openai_runs.services.runs import MARKER
+from openai_runs.session import Session
+from openai_runs.toolbox import Toolbox
+
+_logger = logging.getLogger("openai_runs.batch")
+T = TypeVar("T")
+
+#: Seconds for cancelling a run whose job was cancelled.
+_CANCEL_TIMEOUT: Final = 5.0
+#: What a job has beside the parameters of its run.
+_NOT_OF_RUN: Final = frozenset({"key", "thread_id", "thread", "tool_resources"})
+
+
+class Steps(Protocol):
+    """Runs steps of a workflow, and returns stored outcomes of those that a worker before has finished."""
+
+    async def run(self, name: str, step: Callable[[], Awaitable[Any]], *, preemptible: bool = False) -> Any:
+        """Run a step, or return its stored outcome, which is JSON."""
+
+
+@define(eq=False)
+class JobRunner:
+    """Runs jobs against one session."""
+
+    _session: Session
+    _table: JobTable
+    _toolbox: Toolbox | None
+    _polling: Polling
+    #: Set when this process stops working: the runs are left to whoever takes over.
+    is_leaving: bool = field(default=False, init=False)
+    #: Called when a job's end was recorded.
+    on_recorded: Callable[[], None] = field(default=lambda: None, kw_only=True)
+
+    async def run(self, workflow_id: str, steps: Steps) -> None:
+        """Run the jobs of a workflow, one after another."""
+        latest = -1
+        while True:
+            while (job := await in_thread(self._table.take, workflow_id, latest)) is not None:
+                latest = job.seq
+                await self._run_job(job, steps)
+            if await in_thread(self._table.close_chain, workflow_id, latest):
+                return
+
+    async def _run_job(self, job: TakenJob, steps: Steps) -> None:
+        """Run a job. Of one that was run before, the steps have stored outcomes; what is skipped here are requests."""
+        thread_id: str | None = job.params.get("thread_id")
+        thread: dict[str, Any] = {"id": thread_id}
+        if thread_id is None:
+            thread = await steps.run("thread", partial(self._attempt, job, partial(self._create_thread, job)))
+        started: Run | None = None
+
+        async def create() -> str:
+            nonlocal started
+            started = await self._create_run(job, thread["id"])
+            return started.id
+
+        run = thread if "error" in thread else await steps.run("create", partial(self._attempt, job, create))
+
+        async def end() -> dict[str, Any]:
+            if not job.has_ended:
+                if "error" in run:
+                    outcome = Outcome(error=load_error(run["error"], None))
+                else:
+                    outcome = await self._follow(started, thread["id"], run["id"])
+                await in_thread(self._table.record, job.seq, outcome)
+                self.on_recorded()
+            return {}
+
+        try:
+            await steps.run("end", end, preemptible=True)
+        except BaseException:  # cancelled, in one of several ways; or the job has another worker now
+            if not self.is_leaving and "id" in run:
+                await finish(self._cancel_if_cancelled(job, thread["id"], run["id"]))
+            raise
+
+    async def _attempt(self, job: TakenJob, create: Callable[[], Awaitable[str]]) -> dict[str, Any]:
+        """Create something, unless the job was cancelled: its ID, or why that failed, as JSON."""
+        if job.has_ended:
+            return {}
+        made, error = await _guarded(create)
+        return {"id": made} if error is None else {"error": dump_error(error)}
+
+    async def _create_thread(self, job: TakenJob) -> str:
+        async def create() -> str:
+            params = job.params.get("thread") or {}
+            resources = job.params.get("tool_resources")
+            if resources is not None:
+                params = {"tool_resources": resources, **params}
+            return (await self._session.threads.create(idempotency_key=f"{job.id}-thread", **params)).id
+
+        # After a lost response an empty thread more is no harm: nothing ever runs on it.
+        return await self._through_outages(create)
+
+    async def _create_run(self, job: TakenJob, thread_id: str) -> Run:
+        params = {name: value for name, value in job.params.items() if name not in _NOT_OF_RUN}
+        key = params.setdefault("idempotency_key", job.id)
+        may_exist = job.attempts > 1
+
+        async def create() -> Run:
+            nonlocal may_exist
+            if may_exist and (found := await self._find_run(job, thread_id, key)) is not None:
+                return found
+            may_exist = True
+            return await self._session.runs.create(thread_id, **params)
+
+        return await self._through_outages(create)
+
+    async def _find_run(self, job: TakenJob, thread_id: str, key: str) -> Run | None:
+        """The job's run, if an earlier attempt has created it; needed where the endpoint honours no keys."""
+        page = await self._session.runs.list(thread_id).page()
+        if "thread_id" not in job.params:  # the thread was created for this job: it has no other run
+            return next(iter(page.data), None)
+        return next((run for run in page.data if (run.metadata or {}).get(MARKER) == key), None)
+
+    async def _through_outages(self, request: Callable[[], Awaitable[T]]) -> T:
+        """Send a request; while the endpoint cannot be reached, repeat it for up to `Polling.outage` seconds."""
+        began, failures = anyio.current_time(), 0
+        while True:
+            try:
+                return await request()
+            except (TransportError, ServerError, RateLimitError) as error:
+                if anyio.current_time() - began >= self._polling.outage:
+                    raise
+                _logger.warning("a job of a durable batch cannot be started yet: %s", error)
+            await anyio.sleep(self._polling.delay(failures))
+            failures += 1
+
+    async def _follow(self, run: Run | None, thread_id: str, run_id: str) -> Outcome:
+        """Follow a run to its end, and answer its tool calls."""
+
+        async def complete() -> Run:
+            options: Any = {"toolbox": self._toolbox, "polling": self._polling}
+            if run is not None:
+                return await self._session.runs.complete(run, **options)
+            return await self._session.runs.complete(thread_id=thread_id, run_id=run_id, **options)
+
+        ended, error = await _guarded(complete)
+        return Outcome(error.run if isinstance(error, RunError) else ended or run, error)
+
+    async def _cancel_if_cancelled(self, job: TakenJob, thread_id: str, run_id: str) -> None:
+        """Cancel the run of a job that was cancelled; one whose job has another worker is that one's."""
+        if not await in_thread(self._table.is_cancelled, job.seq):
+            return
+        with anyio.move_on_after(_CANCEL_TIMEOUT):
+            try:
+                await self._session.runs.cancel(thread_id=thread_id, run_id=run_id)
+            except OpenAIRunsError as error:
+                _logger.warning("run %s could not be cancelled: %s", run_id, error)
+
+
+async def _guarded(work: Callable[[], Awaitable[T]]) -> tuple[T | None, Exception | None]:
+    """Do some work in a task of its own: what it returns, or what it raises, which is the job's and nobody else's."""
+    made: T | None = None
+    failure: Exception | None = None
+
+    async def do() -> None:
+        nonlocal made
+        made = await work()
+
+    def failed(error: BaseException) -> None:
+        nonlocal failure
+        failure = error if isinstance(error, Exception) else RuntimeError(f"the job failed: {type(error).__name__}")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(supervise, failed, do)
+    return made, failure

@@ -1,0 +1,82 @@
+"""How a job has ended, as JSON: snapshots of runs as the API writes them, errors as their class, text and facts."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from attrs import frozen
+
+from openai_runs import _wire, errors
+from openai_runs.errors import OpenAIRunsError, RunError
+from openai_runs.models.run import Run
+
+#: Facts of errors that are not kept: the run is kept by itself, and a tool call stands in its run's steps.
+_NOT_KEPT: Final = frozenset({"run", "tool_call"})
+
+
+@frozen
+class Outcome:
+    """How a job has ended."""
+
+    run: Run | None = None  #: the latest snapshot
+    error: Exception | None = None  #: why it did not complete
+
+    @property
+    def state(self) -> str:
+        """``completed`` or ``failed``."""
+        return "completed" if self.error is None else "failed"
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the run has used."""
+        return 0 if self.run is None or self.run.usage is None else self.run.usage.total_tokens or 0
+
+    def columns(self) -> dict[str, Any]:
+        """The values of the columns in which it is kept."""
+        run = None if self.run is None else _wire.encode(self.run).decode()
+        error = None if self.error is None else json.dumps(dump_error(self.error))
+        return {"state": self.state, "run": run, "error": error, "tokens": self.tokens}
+
+
+def load_outcome(run: str | None, error: str | None) -> Outcome:
+    """Read an outcome from its columns."""
+    snapshot = None if run is None else _wire.load(run, Run, strict=False)
+    return Outcome(snapshot, None if error is None else load_error(json.loads(error), snapshot))
+
+
+def dump_error(error: Exception) -> dict[str, Any]:
+    """An error as JSON, without what is no JSON."""
+    state = {name: value for name, value in vars(error).items() if name not in _NOT_KEPT and _is_json(value)}
+    return {"class": type(error).__name__, "text": _text_of(error), "state": state}
+
+
+def load_error(data: Mapping[str, Any], run: Run | None) -> Exception:
+    """The error; one of a class that is not this library's becomes an `OpenAIRunsError` that names the class."""
+    cls = getattr(errors, data["class"], None)
+    if not (isinstance(cls, type) and issubclass(cls, OpenAIRunsError)) or (issubclass(cls, RunError) and run is None):
+        return OpenAIRunsError(f"{data['class']}: {data['text']}")
+    error: OpenAIRunsError = cls.__new__(cls)  # their constructors have each their own arguments
+    error.args = (data["text"],)
+    vars(error).update(data["state"])
+    if isinstance(error, RunError) and run is not None:
+        error.run = run
+    return error
+
+
+def _is_json(value: Any) -> bool:
+    match value:
+        case None | bool() | int() | float() | str():
+            return True
+        case dict():
+            return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
+        case list() | tuple():
+            return all(map(_is_json, value))
+        case _:
+            return False
+
+
+def _text_of(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception as problem:  # `__str__` is the caller's code as well
+        return f"(its text cannot be read: {type(problem).__name__})"
