@@ -5,5 +5,6 @@ from openai_runs._extras import needs
 with needs("durable"):
     from openai_runs.batch.durable.batches import DurableBatch, DurableBatches
     from openai_runs.batch.durable.job_table import Progress
+    from openai_runs.batch.durable.work import work
 
-__all__ = ["DurableBatch", "DurableBatches", "Progress"]
+__all__ = ["DurableBatch", "DurableBatches", "Progress", "work"]

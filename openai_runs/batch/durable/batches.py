@@ -11,11 +11,12 @@ from attrs import define, field
 from openai_runs import _wire
 from openai_runs._arguments import check_count
 from openai_runs.batch.durable.database import Database, in_thread, open_database
-from openai_runs.batch.durable.execution import Queue, executing
+from openai_runs.batch.durable.execution import Queue, executing, new_executor_id
 from openai_runs.batch.durable.file_lock import only_one
 from openai_runs.batch.durable.job_runner import JobRunner
 from openai_runs.batch.durable.job_table import JobTable, Progress
 from openai_runs.batch.durable.outcomes import load_outcome
+from openai_runs.batch.durable.workers import executing_among_others
 from openai_runs.batch.running import BatchResult, RunJob
 from openai_runs.errors import OpenAIRunsError
 from openai_runs.following.polling import Polling
@@ -119,14 +120,17 @@ class DurableBatches:
             store: The path of an SQLite file, or a URL that begins with ``postgresql://``. What is missing is created.
             session: Where to run. Without one, this process adds jobs and reads results, and others run them.
             toolbox: Answers tool calls.
-            workers: How many jobs this process may run at once, at least 1.
-            at_once: How many jobs all processes may run at once; ``None`` for no limit. The last one to open decides.
+            workers: How many jobs a process may run at once, at least 1. This limit and the next are those of the
+                database: if processes open it with different ones, the latest hold for all.
+            at_once: How many jobs all processes together may run at once; ``None`` for no limit.
             polling: How often each run is polled, and for how long an unreachable endpoint is tolerated.
 
         Raises:
             MissingExtraError: The extra ``durable`` is not installed.
             ValueError: An argument is out of range, or ``store`` is the URL of something else.
             RuntimeError: Another process runs the jobs of this SQLite file; or this process runs DBOS already.
+            WorkerLostError: With PostgreSQL: this process could not show for several seconds that it is alive. What is
+                inside ``async with`` is cancelled, and others take its jobs over.
         """
         check_count("workers", workers, least=1)
         if at_once is not None:
@@ -144,7 +148,9 @@ class DurableBatches:
                 await in_thread(queue.limit, workers, at_once)
                 if database.is_sqlite:
                     await in_thread(queue.hand_over, None)  # nobody else runs them, as the lock says
-                await stack.enter_async_context(executing(database, runner))
+                    await stack.enter_async_context(executing(database, runner, new_executor_id()))
+                else:
+                    await stack.enter_async_context(executing_among_others(database, queue, runner))
             yield batches
 
     async def submit(self, jobs: Iterable[RunJob] | AsyncIterable[RunJob], *, name: str | None = None) -> DurableBatch:

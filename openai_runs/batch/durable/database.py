@@ -4,9 +4,9 @@ What is executed, by whom, and how far it has got is in the tables of DBOS, in t
 and their jobs. All of it is synchronous, since DBOS is: call it in a thread.
 """
 
-import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
 import anyio
@@ -63,6 +63,25 @@ CHAINS: Final = sa.Table(
 )
 
 
+#: Processes that run jobs, where there may be several.
+WORKERS: Final = sa.Table(
+    "openai_runs_workers",
+    _metadata,
+    sa.Column("executor_id", sa.Text, primary_key=True),
+    sa.Column("beat_at", sa.Float, nullable=False),  # the latest sign of life, by the database's clock
+    sa.Column("is_lost", sa.Boolean, nullable=False),  # for good: the process has to begin anew, under a new ID
+)
+
+#: For PostgreSQL: how long a connection may be silent. Without them, a dead network is noticed after many minutes.
+_CONNECT_ARGS: Final = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds
+}
+
+
 @frozen
 class Database:
     """An SQLite file, or a PostgreSQL database."""
@@ -76,6 +95,11 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     @property
+    def connect_args(self) -> Mapping[str, int]:
+        """Arguments of each connection."""
+        return {} if self.is_sqlite else _CONNECT_ARGS
+
+    @property
     def now(self) -> sa.ColumnElement[float]:
         """The time by the database's clock, in seconds since 1970: all machines have the same one."""
         text = "(julianday('now') - 2440587.5) * 86400.0" if self.is_sqlite else "EXTRACT(epoch FROM clock_timestamp())"
@@ -83,7 +107,7 @@ class Database:
 
     def create_tables(self) -> None:
         """Create the tables that are missing: DBOS's and ours. Several processes may do so at once."""
-        DBOS.migrate(self.url)
+        self.persist(partial(DBOS.migrate, self.url))
 
         def create() -> None:
             with self.engine.begin() as connection:
@@ -108,7 +132,7 @@ class Database:
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Do some work with the database in a thread, to its end even if the caller is cancelled."""
-    return await anyio.to_thread.run_sync(functools.partial(work, *args, **kwargs))
+    return await anyio.to_thread.run_sync(partial(work, *args, **kwargs))
 
 
 def is_passing(error: Exception) -> bool:
@@ -133,7 +157,9 @@ def open_database(store: str | os.PathLike[str]) -> Database:
         raise ValueError(f"a store is the path of a file, or a URL with sqlite:// or postgresql://: got {store!r}")
     url = url.set(drivername="postgresql+psycopg")
     # Of a connection that was idle while the database was restarted nobody knows before it is used.
-    engine = sa.create_engine(url, pool_size=8, max_overflow=0, pool_timeout=600, pool_pre_ping=True)
+    engine = sa.create_engine(
+        url, pool_size=4, max_overflow=0, pool_timeout=600, pool_pre_ping=True, connect_args=dict(_CONNECT_ARGS)
+    )
     return Database(url.render_as_string(hide_password=False), engine)
 
 

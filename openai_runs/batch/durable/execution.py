@@ -38,7 +38,7 @@ _JSON: Final = DBOSPortableJSONSerializer()
 
 
 @define(eq=False)
-class _Execution:
+class Execution:
     """What runs in this process."""
 
     runner: JobRunner
@@ -58,18 +58,22 @@ class _Execution:
         finally:
             self.running.discard(task)
 
-    async def stop(self) -> None:
-        """Stop all workflows, whose jobs stay where they are; let those end that are at their end."""
+    def halt(self) -> None:
+        """Stop all workflows, whose jobs stay where they are, and begin no more."""
         self.runner.is_leaving = True
-        for task in (running := list(self.running)):
+        for task in self.running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Stop all workflows, and wait for that; let those end that are at their end."""
+        self.halt()
+        await asyncio.gather(*self.running, return_exceptions=True)
         with anyio.move_on_after(_ENDING):
             await asyncio.gather(*self.ending, return_exceptions=True)
 
 
 #: DBOS finds workflows by name, and there is one DBOS in a process; so there is one of these.
-_execution: _Execution | None = None
+_execution: Execution | None = None
 
 
 class _Steps:
@@ -85,7 +89,7 @@ class _Steps:
 
 
 async def _run_here(workflow_id: str | None) -> None:
-    if _execution is None or workflow_id is None:
+    if _execution is None or _execution.runner.is_leaving or workflow_id is None:
         raise asyncio.CancelledError  # it was taken from the queue while the process stops; somebody takes it over
     await _execution.run(workflow_id)
 
@@ -170,19 +174,24 @@ def _options(workflow_id: str, place: int) -> EnqueueOptions:
     }
 
 
+def new_executor_id() -> str:
+    """An ID that no executor had before."""
+    return f"executor-{uuid4().hex}"
+
+
 @asynccontextmanager
-async def executing(database: Database, runner: JobRunner) -> AsyncGenerator[str]:
-    """Run workflows in this process; yields the ID of its executor.
+async def executing(database: Database, runner: JobRunner, executor_id: str) -> AsyncGenerator[Execution]:
+    """Run workflows in this process.
 
     Args:
         database: Where the workflows are.
         runner: Runs their jobs.
+        executor_id: A new one: what an executor has left behind is recognized by its ID.
 
     Raises:
         RuntimeError: DBOS is running in this process already.
     """
     global _execution  # noqa: PLW0603  # as DBOS is
-    executor_id = f"executor-{uuid4().hex}"
     dbos = DBOS(
         config={
             "name": _APPLICATION,
@@ -192,15 +201,17 @@ async def executing(database: Database, runner: JobRunner) -> AsyncGenerator[str
             "executor_id": executor_id,
             "serializer": _JSON,
             "log_level": "ERROR",  # of each workflow that stops with the process it would warn
+            "sys_db_pool_size": 8,  # several workers have to fit into the 100 connections of a PostgreSQL
+            "db_engine_kwargs": {"connect_args": dict(database.connect_args)},
         }
     )
     if DBOS.executor_id != executor_id:  # it was there, and the configuration was ignored
         raise RuntimeError("there is one DBOS in a process, and this one runs it already: use a process of its own")
-    execution = _execution = _Execution(runner)
+    execution = _execution = Execution(runner)
     loop = asyncio.get_running_loop()
     try:
         dbos.launch()  # here, and not in a thread: it adopts the event loop
-        yield executor_id
+        yield execution
     finally:
         _execution = None
         with anyio.CancelScope(shield=True):

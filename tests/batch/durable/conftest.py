@@ -1,5 +1,6 @@
 """A database in a file, with its tables."""
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from openai_runs.batch.durable.database import Database, open_database
 from openai_runs.batch.durable.job_table import JobTable
+from tests.postgres import Postgres, postgres
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +37,32 @@ def database(store: Path) -> Iterator[Database]:
 @pytest.fixture
 def table(database: Database) -> JobTable:
     return JobTable(database)
+
+
+@pytest.fixture(scope="session")
+def server_of_databases() -> Iterator[Postgres]:
+    """PostgreSQL with a database ``empty`` that has all tables, to be copied."""
+    with postgres() as server:
+        server.execute("CREATE DATABASE empty")
+        database = open_database(server.url("empty"))
+        database.create_tables()
+        database.engine.dispose()
+        yield server
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def postgres_url(server_of_databases: Postgres) -> str:
+    """A database of its own."""
+    name = f"test_{next(_numbers)}"
+    server_of_databases.execute(f"CREATE DATABASE {name} TEMPLATE empty")
+    return server_of_databases.url(name)
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[Database]:
+    database = open_database(postgres_url)
+    yield database
+    database.engine.dispose()

@@ -66,7 +66,7 @@ async def test_stopping():
         await asyncio.to_thread(lambda: None)  # DBOS stores that it has ended
         ended.append(id)
 
-    running = execution._Execution(Runner())  # type: ignore[arg-type]  # a double
+    running = execution.Execution(Runner())  # type: ignore[arg-type]  # a double
     tasks = [asyncio.create_task(workflow(id)) for id in ("short", "long")]
     await began.wait()
     await running.stop()
