@@ -129,8 +129,9 @@ class Queue:
         if self._database.is_sqlite:
             for workflow_id, place in workflows:
                 self._client.enqueue_in_transaction(connection, _options(workflow_id, place))
-            return
-        connection.execute(_ENQUEUE, [{"id": workflow_id, "place": place} for workflow_id, place in workflows])
+        elif workflows:
+            ids, places = zip(*workflows, strict=True)
+            connection.execute(_ENQUEUE, {"ids": list(ids), "places": list(places)})
 
     def hand_over(self, executors: Sequence[str] | None) -> int:
         """Put the workflows of lost executors back into the queue, where they come first; how many there were.
@@ -155,10 +156,11 @@ class Queue:
             self._client.cancel_workflows(list(workflow_ids[start : start + 1000]))
 
 
-#: One call of the function that DBOS has in the database; many times in one round trip.
+#: Calls of the function that DBOS has in the database, all in one statement.
 _ENQUEUE: Final = sa.text(
-    "SELECT dbos.enqueue_workflow(workflow_name => :workflow, queue_name => :queue, workflow_id => :id, "
-    "app_version => :version, priority => :place, application_name => :application)"
+    "SELECT count(dbos.enqueue_workflow(workflow_name => :workflow, queue_name => :queue, workflow_id => id, "
+    "app_version => :version, priority => place, application_name => :application)) "
+    "FROM unnest(CAST(:ids AS text[]), CAST(:places AS integer[])) AS jobs (id, place)"
 ).bindparams(workflow=_WORKFLOW, queue=_QUEUE, version=_VERSION, application=_APPLICATION)
 
 
