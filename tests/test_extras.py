@@ -19,7 +19,8 @@ def bare(code: str, *, packages: tuple[str, ...] = ("aiosqlite", "jsonschema_rs"
 
 def test_what_needs_no_extra():
     """The client, and the engine with a store in memory."""
-    run = bare("import openai_runs, openai_runs.engine, openai_runs.relay")
+    packages = ("aiosqlite", "dbos", "jsonschema_rs", "rich", "sqlalchemy", "typer")
+    run = bare("import openai_runs, openai_runs.engine, openai_runs.relay", packages=packages)
     assert (run.returncode, run.stderr) == (0, "")
 
 

@@ -87,7 +87,7 @@ class Wire:
     async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await source.read(65536):
-                while self.is_cut:  # silent, as a dead network is
+                while self.is_cut:  # noqa: ASYNC110  # silent, as a dead network is
                     await anyio.sleep(0.05)
                 target.write(data)
                 await target.drain()
@@ -256,7 +256,7 @@ class Trial:
 
 
 def _owners(url: str) -> list[tuple[str, float | None]]:
-    """Workflows that have begun, with the age of their owner's last sign of life; ``None`` if they wait for an owner."""
+    """Workflows that have begun, with the age of their owner's last sign of life, or ``None`` if they wait for one."""
     with psycopg.connect(url) as connection:
         rows = connection.execute(
             "SELECT s.workflow_uuid, CASE WHEN s.status = 'PENDING' THEN "

@@ -123,11 +123,7 @@ class Database:
         Args:
             work: One transaction, which may be repeated although it took effect.
         """
-        waits: Any = {"attempts": None, "timeout": None, "wait_initial": 0.05, "wait_max": 2.0}
-        for attempt in stamina.retry_context(on=is_passing, **waits):
-            with attempt:
-                return work()
-        raise AssertionError  # for the type checker: there is no last attempt
+        return _again_and_again(work)
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -138,6 +134,11 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 def is_passing(error: Exception) -> bool:
     """Whether a database's error may pass: it was restarted, say, or another process is writing."""
     return isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+
+
+_again_and_again: Final = stamina.RetryingCaller(attempts=None, timeout=None, wait_initial=0.05, wait_max=2.0).on(
+    is_passing
+)
 
 
 def open_database(store: str | os.PathLike[str]) -> Database:

@@ -129,9 +129,9 @@ class Queue:
         if self._database.is_sqlite:
             for workflow_id, place in workflows:
                 self._client.enqueue_in_transaction(connection, _options(workflow_id, place))
-        elif workflows:
-            ids, places = zip(*workflows, strict=True)
-            connection.execute(_ENQUEUE, {"ids": list(ids), "places": list(places)})
+        else:
+            ids, places = [id for id, _ in workflows], [place for _, place in workflows]
+            connection.execute(_ENQUEUE, {"ids": ids, "places": places})
 
     def hand_over(self, executors: Sequence[str] | None) -> int:
         """Put the workflows of lost executors back into the queue, where they come first; how many there were.

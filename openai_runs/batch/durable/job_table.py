@@ -136,7 +136,8 @@ class JobTable:
                     )
             if not rows:
                 return
-            added = connection.execute(sa.insert(JOBS).returning(JOBS.c.seq, JOBS.c.position, JOBS.c.workflow_id), rows)
+            returned = JOBS.c.seq, JOBS.c.position, JOBS.c.workflow_id
+            added = connection.execute(sa.insert(JOBS).returning(*returned, sort_by_parameter_order=True), rows)
             enqueue(connection, [(row.workflow_id, row.seq) for row in added if _is_first(batch_id, row)])
 
         self._write(add)

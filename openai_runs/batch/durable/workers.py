@@ -7,8 +7,10 @@ that, by its own clock; and if it was stopped itself, such as by a debugger or a
 
 import logging
 import time
+from asyncio import CancelledError
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import anyio
@@ -98,6 +100,8 @@ class Heart:
     _executor_id: str
     _halt: Callable[[], None]  # stops the worker's jobs at once
     _scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
+    #: Threads of its own: the jobs' may all be waiting.
+    _threads: anyio.CapacityLimiter = field(factory=lambda: anyio.CapacityLimiter(2), init=False)
     _beat_at: float = field(init=False)
     reason: str | None = field(default=None, init=False)  #: why the worker was stopped
 
@@ -109,8 +113,8 @@ class Heart:
         while True:
             sent = clock()
             # Given up with the worker: a thread that waits for a dead network cannot be.
-            alive = await anyio.to_thread.run_sync(self._table.beat, self._executor_id, abandon_on_cancel=True)
-            if not alive:
+            beat = partial(self._table.beat, self._executor_id)
+            if not await anyio.to_thread.run_sync(beat, abandon_on_cancel=True, limiter=self._threads):
                 self._stop("the other workers have taken its jobs over")
                 return
             self._beat_at = sent
@@ -126,7 +130,7 @@ class Heart:
         """Look every two seconds for workers that are lost."""
         while True:
             try:
-                await anyio.to_thread.run_sync(self._table.reap, abandon_on_cancel=True)
+                await anyio.to_thread.run_sync(self._table.reap, abandon_on_cancel=True, limiter=self._threads)
             except sa.exc.DBAPIError as error:  # the database is away; the heart decides what that means
                 _logger.debug("lost workers cannot be looked for: %s", error)
             await anyio.sleep(BEAT)
@@ -150,7 +154,9 @@ class Heart:
             try:
                 with self._scope:
                     yield
-            except Exception as error:  # raised outside the task group, which would wrap it in an exception group
+            except (CancelledError, GeneratorExit):
+                raise
+            except BaseException as error:  # raised outside the task group, which would wrap it in an exception group
                 failure = error
             finally:
                 tasks.cancel_scope.cancel()

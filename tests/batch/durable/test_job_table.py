@@ -11,6 +11,11 @@ from openai_runs.batch.durable.outcomes import Outcome
 from openai_runs.errors import TransportError
 
 
+@pytest.fixture(params=["database", "postgres_database"], ids=["SQLite", "PostgreSQL"])
+def table(request: pytest.FixtureRequest) -> JobTable:
+    return JobTable(request.getfixturevalue(request.param))
+
+
 def add(table: JobTable, batch: str, first: int, jobs: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
     """Add jobs; the workflows that were enqueued for them, with their places."""
     enqueued: list[tuple[str, int]] = []

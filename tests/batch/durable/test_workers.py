@@ -174,16 +174,17 @@ class TestHeart:
         assert "for 100 seconds" in await self.stop(heart)
         never.set()
 
-    async def test_an_error_inside(self):
+    @pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, asyncio.CancelledError])
+    async def test_an_error_inside(self, error: type[BaseException]):
         """What is raised inside is raised as it is, and reaping goes on though the database was away once."""
         beats = Beats(lambda: True)
 
         async def fail() -> None:
             async with Heart(beats, "w", lambda: None).beating():  # type: ignore[arg-type]  # a double
                 await asyncio.to_thread(beats.reaped.wait)
-                raise ZeroDivisionError
+                raise error
 
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(error):
             await fail()
 
     async def test_an_error_while_it_stops(self):
