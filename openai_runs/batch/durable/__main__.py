@@ -7,11 +7,13 @@ and other workers take its jobs over at once.
 import argparse
 import logging
 import signal
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import anyio
 
+from openai_runs.batch.durable.shared_limits import SharedLimits
 from openai_runs.batch.durable.work import work
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
@@ -48,10 +50,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tools", metavar="MODULE:NAME", help="a Toolbox, which answers tool calls")
     parser.add_argument("--workers", type=int, default=8, help="jobs that this process runs at once")
     parser.add_argument("--at-once", type=int, help="jobs that all processes together run at once")
+    parser.add_argument("--rpm", type=float, help="runs that all processes together start in a minute")
+    parser.add_argument("--tpm", type=float, help="tokens that all processes together use in a minute")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO)
     toolbox = None if options.tools is None else load_toolbox(options.tools)
-    anyio.run(lambda: run(options.store, toolbox=toolbox, workers=options.workers, at_once=options.at_once))
+    limits = SharedLimits(runs_per_minute=options.rpm, tokens_per_minute=options.tpm)
+    program = partial(run, options.store, toolbox=toolbox, workers=options.workers, at_once=options.at_once)
+    anyio.run(partial(program, limits=limits))
 
 
 if __name__ == "__main__":

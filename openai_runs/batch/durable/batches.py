@@ -16,6 +16,7 @@ from openai_runs.batch.durable.file_lock import only_one
 from openai_runs.batch.durable.job_runner import JobRunner
 from openai_runs.batch.durable.job_table import JobTable, Progress
 from openai_runs.batch.durable.outcomes import load_outcome
+from openai_runs.batch.durable.shared_limits import SharedLimits, SharedPace
 from openai_runs.batch.durable.workers import executing_among_others
 from openai_runs.batch.running import BatchResult, RunJob
 from openai_runs.errors import OpenAIRunsError
@@ -109,6 +110,7 @@ class DurableBatches:
         toolbox: Toolbox | None = None,
         workers: int = 8,
         at_once: int | None = None,
+        limits: SharedLimits | None = None,
         polling: Polling = Polling(),
     ) -> AsyncGenerator[Self, None]:
         """Open the batches of a database, and run their jobs if there is a session: ``async with``.
@@ -123,6 +125,7 @@ class DurableBatches:
             workers: How many jobs a process may run at once, at least 1. This limit and the next are those of the
                 database: if processes open it with different ones, the latest hold for all.
             at_once: How many jobs all processes together may run at once; ``None`` for no limit.
+            limits: How many runs and tokens a minute all processes together may use; the latest hold for all, too.
             polling: How often each run is polled, and for how long an unreachable endpoint is tolerated.
 
         Raises:
@@ -144,8 +147,10 @@ class DurableBatches:
             table, queue = JobTable(database), Queue(database)
             batches = cls(database, table, queue)
             if session is not None:
-                runner = JobRunner(session, table, toolbox, polling, on_recorded=batches._note_recorded)
                 await in_thread(queue.limit, workers, at_once)
+                pace = await in_thread(SharedPace.of, database, limits or SharedLimits())
+                note = batches._note_recorded
+                runner = JobRunner(session, table, toolbox, polling, pace=pace, on_recorded=note)
                 if database.is_sqlite:
                     await in_thread(queue.hand_over, None)  # nobody else runs them, as the lock says
                     await stack.enter_async_context(executing(database, runner, new_executor_id()))

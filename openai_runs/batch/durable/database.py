@@ -72,6 +72,17 @@ WORKERS: Final = sa.Table(
     sa.Column("is_lost", sa.Boolean, nullable=False),  # for good: the process has to begin anew, under a new ID
 )
 
+#: What all workers together may use in a time, as token buckets.
+BUCKETS: Final = sa.Table(
+    "openai_runs_buckets",
+    _metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("rate", sa.Float, nullable=False),  # a second
+    sa.Column("level", sa.Float, nullable=False),  # below 0: what was taken in advance
+    sa.Column("at", sa.Float, nullable=False),  # when that was the level
+    sa.Column("amount", sa.Float, nullable=False),  # what a run is expected to use
+)
+
 #: For PostgreSQL: how long a connection may be silent. Without them, a dead network is noticed after many minutes.
 _CONNECT_ARGS: Final = {
     "connect_timeout": 5,
@@ -111,11 +122,15 @@ class Database:
 
         def create() -> None:
             with self.engine.begin() as connection:
-                if not self.is_sqlite:  # two processes that create the same table at once would fail
-                    connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('openai_runs_tables'))"))
+                self.lock(connection, "tables")  # two processes that create the same table at once would fail
                 _metadata.create_all(connection)
 
         self.persist(create)
+
+    def lock(self, connection: sa.Connection, what: str) -> None:
+        """Let no other process do the same until the transaction ends; SQLite has one writer anyway."""
+        if not self.is_sqlite:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"openai_runs_{what}"))))
 
     def persist(self, work: Callable[[], T]) -> T:
         """Do some work in the database, again and again while it cannot be reached or is busy.

@@ -1,6 +1,5 @@
 """`only_one`: at most one process at a time; the operating system lets go of the lock when the process ends."""
 
-import fcntl
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ def only_one(path: str) -> Generator[None]:
     Raises:
         RuntimeError: Another process has the lock.
     """
+    import fcntl  # there is none on Windows, where only PostgreSQL is a store
+
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:

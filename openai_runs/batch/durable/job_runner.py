@@ -20,6 +20,7 @@ from openai_runs._supervision import supervise
 from openai_runs.batch.durable.database import in_thread
 from openai_runs.batch.durable.job_table import JobTable, TakenJob
 from openai_runs.batch.durable.outcomes import Outcome, dump_error, load_error
+from openai_runs.batch.durable.shared_limits import SharedPace
 from openai_runs.errors import OpenAIRunsError, RateLimitError, RunError, ServerError, TransportError
 from openai_runs.following.polling import Polling
 from openai_runs.models.run import Run
@@ -51,6 +52,7 @@ class JobRunner:
     _table: JobTable
     _toolbox: Toolbox | None
     _polling: Polling
+    _pace: SharedPace | None = field(default=None, kw_only=True)
     #: Set when this process stops working: the runs are left to whoever takes over.
     is_leaving: bool = field(default=False, init=False)
     #: Called when a job's end was recorded.
@@ -89,6 +91,8 @@ class JobRunner:
                     outcome = await self._follow(started, thread["id"], run["id"])
                 await in_thread(self._table.record, job.seq, outcome)
                 self.on_recorded()
+                if self._pace is not None and outcome.run is not None:
+                    await in_thread(self._pace.end, outcome.tokens)
             return {}
 
         try:
@@ -119,12 +123,15 @@ class JobRunner:
     async def _create_run(self, job: TakenJob, thread_id: str) -> Run:
         params = {name: value for name, value in job.params.items() if name not in _NOT_OF_RUN}
         key = params.setdefault("idempotency_key", job.id)
-        may_exist = job.attempts > 1
+        may_exist, has_turn = job.attempts > 1, False
 
         async def create() -> Run:
-            nonlocal may_exist
+            nonlocal may_exist, has_turn
             if may_exist and (found := await self._find_run(job, thread_id, key)) is not None:
                 return found
+            if self._pace is not None and not has_turn:
+                has_turn = True
+                await anyio.sleep(await in_thread(self._pace.begin))
             may_exist = True
             return await self._session.runs.create(thread_id, **params)
 

@@ -7,6 +7,7 @@ from typing import NoReturn
 import anyio
 
 from openai_runs.batch.durable.batches import DurableBatches
+from openai_runs.batch.durable.shared_limits import SharedLimits
 from openai_runs.errors import WorkerLostError
 from openai_runs.following.polling import Polling
 from openai_runs.session import Session
@@ -22,6 +23,7 @@ async def work(
     toolbox: Toolbox | None = None,
     workers: int = 8,
     at_once: int | None = None,
+    limits: SharedLimits | None = None,
     polling: Polling = Polling(),
 ) -> NoReturn:
     """Run jobs until cancelled, whoever submits them. A worker that is lost to the others begins anew.
@@ -32,6 +34,7 @@ async def work(
         toolbox: Answers tool calls. All workers of a database need the same tools.
         workers: How many jobs this process may run at once.
         at_once: How many jobs all processes may run at once.
+        limits: How many runs and tokens a minute all processes together may use.
         polling: How often each run is polled.
 
     Raises:
@@ -40,7 +43,7 @@ async def work(
     while True:
         try:
             async with DurableBatches.open(
-                store, session, toolbox=toolbox, workers=workers, at_once=at_once, polling=polling
+                store, session, toolbox=toolbox, workers=workers, at_once=at_once, limits=limits, polling=polling
             ):
                 await anyio.sleep_forever()
         except WorkerLostError as error:

@@ -33,6 +33,7 @@ LOST: Final = 10.0
 _STOPS: Final = 7.0
 #: Seconds for which lost workers are remembered: what one takes from the queue when it wakes is handed over, too.
 _REMEMBERED: Final = 24 * 3600.0
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # elsewhere than on Linux, the next best
 #: Seconds between two looks at the clock.
 _LOOK: Final = 0.25
 
@@ -168,7 +169,7 @@ class Heart:
 
 def clock() -> float:
     """Seconds that go on while the process, or the machine, is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.clock_gettime(_CLOCK)
 
 
 @asynccontextmanager

@@ -28,10 +28,15 @@ def store(empty_store: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def database(store: Path) -> Iterator[Database]:
+def sqlite_database(store: Path) -> Iterator[Database]:
     database = open_database(store)
     yield database
     database.engine.dispose()
+
+
+@pytest.fixture
+def database(sqlite_database: Database) -> Database:
+    return sqlite_database
 
 
 @pytest.fixture

@@ -246,6 +246,28 @@ class TestOutcomes:
         assert ended.run is not None
 
 
+async def test_limits(session: Session, table: JobTable, assistant_id: str):
+    """A job waits for its turn before its run is started, once; what the run has used is charged."""
+    told: list[object] = []
+
+    class Pace:
+        def begin(self) -> float:
+            told.append("begin")
+            return 0.0
+
+        def end(self, tokens: int) -> None:
+            told.append(tokens)
+
+    first, second = add(table, {"assistant_id": assistant_id}, {"assistant_id": "asst_none"})
+    jobs = JobRunner(session, table, None, QUICK, pace=Pace())  # type: ignore[arg-type]  # a double
+    await jobs.run(first, StoredSteps())
+    await jobs.run(second, StoredSteps())
+    run = outcome(table, first).run
+    assert run is not None
+    assert run.usage is not None
+    assert told == ["begin", run.usage.total_tokens, "begin"]
+
+
 class TestOutages:
     async def test_it_passes(self, table: JobTable):
         """While the endpoint cannot be reached, starting is repeated; a run whose response was lost is found."""
