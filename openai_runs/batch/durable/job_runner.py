@@ -65,6 +65,8 @@ class JobRunner:
             while (job := await in_thread(self._table.take, workflow_id, latest)) is not None:
                 latest = job.seq
                 await self._run_job(job, steps)
+                if job.params.get("thread_id") is None:  # it has a thread, and so a workflow, of its own
+                    return
             if await in_thread(self._table.close_chain, workflow_id, latest):
                 return
 
