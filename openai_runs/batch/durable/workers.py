@@ -162,7 +162,8 @@ class Heart:
             finally:
                 tasks.cancel_scope.cancel()
         if self.reason is not None:
-            raise WorkerLostError(f"this worker stopped: {self.reason}; open the batches again to go on") from failure
+            lost = WorkerLostError(f"this worker stopped: {self.reason}; open the batches again to go on")
+            lost.__cause__, failure = failure, lost
         if failure is not None:
             raise failure
 
