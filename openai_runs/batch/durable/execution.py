@@ -31,7 +31,7 @@ _VERSION: Final = "1"
 _QUEUE: Final = "openai_runs_jobs"
 _WORKFLOW: Final = "openai_runs_run_jobs"
 #: Seconds between two looks into the queue.
-_QUEUE_POLLING: Final = 0.1
+_QUEUE_POLLING: Final = 0.2
 #: Seconds for workflows to end whose jobs have ended, when the process stops.
 _ENDING: Final = 2.0
 _JSON: Final = DBOSPortableJSONSerializer()
