@@ -140,7 +140,7 @@ class DurableBatches:
             check_count("at_once", at_once, least=workers)
         database = open_database(store)
         async with AsyncExitStack() as stack:
-            stack.callback(database.engine.dispose)
+            stack.callback(database.close)
             if session is not None and database.is_sqlite:
                 stack.enter_context(only_one(f"{database.engine.url.database}-worker"))
             await in_thread(database.create_tables)

@@ -5,6 +5,7 @@ and their jobs. All of it is synchronous, since DBOS is: call it in a thread.
 """
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
@@ -99,6 +100,7 @@ class Database:
 
     url: str  #: as DBOS takes it
     engine: sa.Engine = field(repr=False)
+    _is_given_up: threading.Event = field(factory=threading.Event, init=False, repr=False, eq=False)
 
     @property
     def is_sqlite(self) -> bool:
@@ -138,12 +140,21 @@ class Database:
         Args:
             work: One transaction, which may be repeated although it took effect.
         """
-        return _again_and_again(work)
+        return _again_and_again.on(lambda error: is_passing(error) and not self._is_given_up.is_set())(work)
+
+    def close(self) -> None:
+        """Close the connections. Threads that still try to reach the database give up."""
+        self._is_given_up.set()
+        self.engine.dispose()
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do some work with the database in a thread, to its end even if the caller is cancelled."""
-    return await anyio.to_thread.run_sync(partial(work, *args, **kwargs))
+    """Do some work with the database in a thread.
+
+    A caller that is cancelled does not wait for the database, which may be away. The work goes on, so it has to be such
+    that it may be done although nobody knows, and be done again.
+    """
+    return await anyio.to_thread.run_sync(partial(work, *args, **kwargs), abandon_on_cancel=True)
 
 
 def is_passing(error: Exception) -> bool:
@@ -151,9 +162,7 @@ def is_passing(error: Exception) -> bool:
     return isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
 
-_again_and_again: Final = stamina.RetryingCaller(attempts=None, timeout=None, wait_initial=0.05, wait_max=2.0).on(
-    is_passing
-)
+_again_and_again: Final = stamina.RetryingCaller(attempts=None, timeout=None, wait_initial=0.05, wait_max=2.0)
 
 
 def open_database(store: str | os.PathLike[str]) -> Database:

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from attrs import define, field
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions, WorkflowSerializationFormat
 
+from openai_runs._finishing import finish
 from openai_runs.batch.durable.database import Database, in_thread
 from openai_runs.batch.durable.job_runner import JobRunner
 
@@ -219,5 +220,5 @@ async def executing(database: Database, runner: JobRunner, executor_id: str) -> 
         with anyio.CancelScope(shield=True):
             await execution.stop()
             # In a thread: DBOS waits for its own threads, and these may wait for the event loop.
-            await in_thread(DBOS.destroy)
+            await finish(in_thread(DBOS.destroy))
         loop.set_default_executor(ThreadPoolExecutor())  # instead of DBOS's, which is shut down

@@ -18,6 +18,7 @@ import anyio.to_thread
 import sqlalchemy as sa
 from attrs import define, field
 
+from openai_runs._finishing import finish
 from openai_runs.batch.durable.database import WORKERS, Database, in_thread
 from openai_runs.batch.durable.execution import Queue, executing, new_executor_id
 from openai_runs.batch.durable.job_runner import JobRunner
@@ -191,4 +192,4 @@ async def executing_among_others(database: Database, queue: Queue, runner: JobRu
             yield
     finally:
         with anyio.CancelScope(shield=True):
-            await in_thread(table.leave, executor_id)
+            await finish(in_thread(table.leave, executor_id))

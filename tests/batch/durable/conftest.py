@@ -18,7 +18,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("durable") / "empty.db"
     database = open_database(path)
     database.create_tables()
-    database.engine.dispose()
+    database.close()
     return path
 
 
@@ -31,7 +31,7 @@ def store(empty_store: Path, tmp_path: Path) -> Path:
 def sqlite_database(store: Path) -> Iterator[Database]:
     database = open_database(store)
     yield database
-    database.engine.dispose()
+    database.close()
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def server_of_databases() -> Iterator[Postgres]:
         server.execute("CREATE DATABASE empty")
         database = open_database(server.url("empty"))
         database.create_tables()
-        database.engine.dispose()
+        database.close()
         yield server
 
 
@@ -70,4 +70,4 @@ def postgres_url(server_of_databases: Postgres) -> str:
 def postgres_database(postgres_url: str) -> Iterator[Database]:
     database = open_database(postgres_url)
     yield database
-    database.engine.dispose()
+    database.close()

@@ -49,7 +49,7 @@ async def test_from_start_to_end(store: Path, session: Session, assistant_id: st
         yield {"assistant_id": assistant_id, "instructions": "fail"}
 
     caplog.set_level(logging.WARNING)
-    async with DurableBatches.open(store, session, workers=4, **QUICK) as batches:
+    async with DurableBatches.open(store, session, workers=16, **QUICK) as batches:
         batch = await batches.submit(jobs(), name="all")
         results = await collect(batch)
         progress = await batch.progress()

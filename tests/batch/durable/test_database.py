@@ -1,14 +1,19 @@
 """`Database`: which stores there are, and that work in one goes on when it comes back."""
 
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from openai_runs.batch.durable.database import Database, is_passing, open_database
+from openai_runs.batch.durable.database import Database, in_thread, is_passing, open_database
+
+pytestmark = pytest.mark.anyio
 
 
 def test_which_stores_there_are(tmp_path: Path):
@@ -65,3 +70,26 @@ def test_what_passes():
     assert is_passing(DBAPIError("", {}, cause, connection_invalidated=True))
     assert not is_passing(IntegrityError("", {}, cause))
     assert not is_passing(ValueError())
+
+
+async def test_cancellation_gets_out(database: Database):
+    """Whoever waits for a database that is away can be cancelled; its thread gives up when the database is closed."""
+    ended, tried = threading.Event(), threading.Event()
+
+    def work() -> None:
+        tried.set()
+        raise OperationalError("", {}, sqlite3.OperationalError("away"))
+
+    def persist() -> None:
+        try:
+            database.persist(work)
+        finally:
+            ended.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(in_thread, persist)
+        await anyio.to_thread.run_sync(tried.wait)
+        tasks.cancel_scope.cancel()
+    assert not ended.is_set()
+    database.close()
+    await anyio.to_thread.run_sync(ended.wait)
