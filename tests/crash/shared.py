@@ -259,10 +259,10 @@ def _owners(url: str) -> list[tuple[str, float | None]]:
     """Workflows that have begun, with the age of their owner's last sign of life, or ``None`` if they wait for one."""
     with psycopg.connect(url) as connection:
         rows = connection.execute(
-            "SELECT s.workflow_uuid, CASE WHEN s.status = 'PENDING' THEN "
-            "extract(epoch FROM clock_timestamp())::float - w.beat_at END "
+            "SELECT s.workflow_uuid, CASE WHEN s.status = 'PENDING' THEN extract(epoch FROM clock_timestamp())::float "
+            "- greatest(w.beat_at, CASE WHEN w.is_lost THEN s.started_at_epoch_ms / 1000.0 END) END "
             "FROM dbos.workflow_status s JOIN openai_runs_workers w USING (executor_id) "
-            "WHERE s.status IN ('PENDING', 'ENQUEUED')"
+            "WHERE s.status IN ('PENDING', 'ENQUEUED')"  # one that is lost may still take some when it wakes
         )
         return [(row[0], row[1]) for row in rows.fetchall()]
 
