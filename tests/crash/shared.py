@@ -193,8 +193,8 @@ class Trial:
                 rows = await anyio.to_thread.run_sync(_owners, url)
             except psycopg.Error:  # it is being restarted
                 continue
-            for workflow_id, age in rows:
-                if age is None or age > 4:  # two signs of life are missing; or it is back in the queue
+            for workflow_id, age, is_lost in rows:
+                if age is None or is_lost or age > 4:  # back in the queue; or two signs of life are missing
                     self._orphans.setdefault(workflow_id, time.monotonic() - (age or 0))
                 elif workflow_id in self._orphans:
                     self.takeovers.append(time.monotonic() - self._orphans.pop(workflow_id))
@@ -255,16 +255,19 @@ class Trial:
                 self.faults.append(f"{self.counts[what]} {what}")
 
 
-def _owners(url: str) -> list[tuple[str, float | None]]:
-    """Workflows that have begun, with the age of their owner's last sign of life, or ``None`` if they wait for one."""
+def _owners(url: str) -> list[tuple[str, float | None, bool]]:
+    """Workflows that have begun; how old their owner's last sign of life is, ``None`` if they have none; if it is lost.
+
+    Of a workflow that a lost worker has taken when it woke, the age is counted from then.
+    """
     with psycopg.connect(url) as connection:
         rows = connection.execute(
             "SELECT s.workflow_uuid, CASE WHEN s.status = 'PENDING' THEN extract(epoch FROM clock_timestamp())::float "
-            "- greatest(w.beat_at, CASE WHEN w.is_lost THEN s.started_at_epoch_ms / 1000.0 END) END "
+            "- greatest(w.beat_at, CASE WHEN w.is_lost THEN s.started_at_epoch_ms / 1000.0 END) END, w.is_lost "
             "FROM dbos.workflow_status s JOIN openai_runs_workers w USING (executor_id) "
-            "WHERE s.status IN ('PENDING', 'ENQUEUED')"  # one that is lost may still take some when it wakes
+            "WHERE s.status IN ('PENDING', 'ENQUEUED')"
         )
-        return [(row[0], row[1]) for row in rows.fetchall()]
+        return [(row[0], row[1], row[2]) for row in rows.fetchall()]
 
 
 @contextmanager
