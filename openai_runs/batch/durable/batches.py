@@ -3,7 +3,7 @@
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import anyio
 from attrs import define, field
@@ -24,6 +24,9 @@ from openai_runs.following.polling import Polling
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 
+_Texts: TypeAlias = list[str]  # in the classes below, `list` is a method
+_Threads: TypeAlias = list[str | None]
+
 #: Jobs that are stored at a time.
 _ADDED: Final = 500
 #: Results that are read at a time.
@@ -39,12 +42,13 @@ class DurableBatch:
     """A batch of jobs in a database. Returned by `DurableBatches.submit` and `DurableBatches.find`."""
 
     id: str  #: unique; with it, or with its name, another process finds the batch
+    name: str | None  #: the caller's
     _table: JobTable
     _queue: Queue
     _recorded: list[anyio.Event]
 
     def __repr__(self) -> str:
-        return f"<DurableBatch {self.id}>"
+        return f"<DurableBatch {self.id}>" if self.name is None else f"<DurableBatch {self.name!r}, {self.id}>"
 
     async def progress(self) -> Progress:
         """How far the batch has got."""
@@ -78,6 +82,17 @@ class DurableBatch:
         """End all jobs that have not ended: those that wait never start; the runs of the others are cancelled."""
         workflows = await in_thread(self._table.cancel, self.id)
         await in_thread(self._queue.cancel, workflows)
+
+    async def delete(self) -> None:
+        """Delete the batch, with its results, from the database; threads and runs stay on their endpoint.
+
+        Raises:
+            RuntimeError: Not all of its jobs have ended: cancel it first.
+        """
+        if not await in_thread(self._table.is_over, self.id):
+            raise RuntimeError(f"{self!r} cannot be deleted: not all of its jobs have ended. Cancel it first")
+        await in_thread(self._queue.delete, await in_thread(self._table.workflows, self.id))
+        await in_thread(self._table.delete, self.id)
 
     async def _wait(self, seconds: float) -> None:
         """Wait for a time, or until a job has ended in this process."""
@@ -176,7 +191,7 @@ class DurableBatches:
         if isinstance(jobs, str | Mapping) or not isinstance(jobs, Iterable | AsyncIterable):
             raise TypeError(f"jobs must be an iterable or async iterable of RunJob: got {jobs!r}")
         batch_id = await in_thread(self._table.begin_batch, name)
-        added, chunk, threads = 0, list[str](), list[str | None]()
+        added, chunk, threads = 0, _Texts(), _Threads()
 
         async def add() -> None:
             nonlocal added
@@ -192,7 +207,11 @@ class DurableBatches:
                 await add()
         await add()
         await in_thread(self._table.end_adding, batch_id, added)
-        return self._batch(batch_id)
+        return self._batch(batch_id, name)
+
+    async def list(self) -> "list[DurableBatch]":
+        """All batches, the latest first."""
+        return [self._batch(*row) for row in await in_thread(self._table.batches)]
 
     async def find(self, name_or_id: str) -> DurableBatch:
         """The batch with a name or ID.
@@ -200,12 +219,12 @@ class DurableBatches:
         Raises:
             LookupError: There is none.
         """
-        if (batch_id := await in_thread(self._table.find_batch, name_or_id)) is None:
+        if (row := await in_thread(self._table.find_batch, name_or_id)) is None:
             raise LookupError(f"there is no batch {name_or_id!r} in {self!r}")
-        return self._batch(batch_id)
+        return self._batch(*row)
 
-    def _batch(self, batch_id: str) -> DurableBatch:
-        return DurableBatch(batch_id, self._table, self._queue, self._recorded)
+    def _batch(self, batch_id: str, name: str | None) -> DurableBatch:
+        return DurableBatch(batch_id, name, self._table, self._queue, self._recorded)
 
     def _note_recorded(self) -> None:
         self._recorded[0].set()

@@ -7,7 +7,7 @@ it: workflows run in the same loop as the caller's session and tools.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -153,8 +153,18 @@ class Queue:
 
     def cancel(self, workflow_ids: Sequence[str]) -> None:
         """Cancel workflows: those that wait never start, the others stop within seconds."""
-        for start in range(0, len(workflow_ids), 1000):
-            self._client.cancel_workflows(list(workflow_ids[start : start + 1000]))
+        for some in _in_pieces(workflow_ids):
+            self._client.cancel_workflows(some)
+
+    def delete(self, workflow_ids: Sequence[str]) -> None:
+        """Delete what is stored of workflows that have ended."""
+        for some in _in_pieces(workflow_ids):
+            self._client.delete_workflows(some)
+
+
+def _in_pieces(ids: Sequence[str]) -> Iterator[list[str]]:
+    """IDs, so many at a time that they fit into a statement."""
+    return (list(ids[start : start + 1000]) for start in range(0, len(ids), 1000))
 
 
 #: Calls of the function that DBOS has in the database, all in one statement.

@@ -66,10 +66,17 @@ class JobTable:
 
     database: Database
 
-    def find_batch(self, name_or_id: str) -> str | None:
-        """The ID of the batch with this name or ID; ``None`` if there is none."""
-        query = sa.select(BATCHES.c.id).where(sa.or_(BATCHES.c.name == name_or_id, BATCHES.c.id == name_or_id))
-        return self._read(lambda connection: connection.execute(query).scalar())
+    def batches(self) -> list[tuple[str, str | None]]:
+        """The IDs and names of all batches, the latest first."""
+        query = sa.select(BATCHES.c.id, BATCHES.c.name).order_by(BATCHES.c.created_at.desc())
+        return self._read(lambda connection: [(row.id, row.name) for row in connection.execute(query)])
+
+    def find_batch(self, name_or_id: str) -> tuple[str, str | None] | None:
+        """The ID and name of the batch with this name or ID; ``None`` if there is none."""
+        is_this = sa.or_(BATCHES.c.name == name_or_id, BATCHES.c.id == name_or_id)
+        query = sa.select(BATCHES.c.id, BATCHES.c.name).where(is_this)
+        row = self._read(lambda connection: connection.execute(query).first())
+        return None if row is None else (row.id, row.name)
 
     def begin_batch(self, name: str | None) -> str:
         """The ID of the batch with this name, which is added if there is none."""
@@ -218,6 +225,21 @@ class JobTable:
             return workflows
 
         return self._write(cancel)
+
+    def workflows(self, batch_id: str) -> list[str]:
+        """The workflows that run the jobs of a batch."""
+        query = sa.select(JOBS.c.workflow_id).where(JOBS.c.batch_id == batch_id).distinct()
+        return self._read(lambda connection: list(connection.execute(query).scalars()))
+
+    def delete(self, batch_id: str) -> None:
+        """Delete a batch with its jobs."""
+
+        def delete(connection: sa.Connection) -> None:
+            for table in (JOBS, CHAINS):
+                connection.execute(table.delete().where(table.c.batch_id == batch_id))
+            connection.execute(BATCHES.delete().where(BATCHES.c.id == batch_id))
+
+        self._write(delete)
 
     def is_cancelled(self, seq: int) -> bool:
         """Whether a job was cancelled."""

@@ -150,6 +150,21 @@ async def test_adding_from_elsewhere(store: Path, session: Session, assistant_id
         assert repr(client) == f"<DurableBatches in sqlite:///{store}>"
 
 
+async def test_deleting(store: Path):
+    """A batch can be deleted once it is over; then its name is free."""
+    async with DurableBatches.open(store) as batches:
+        batch = await batches.submit([{"assistant_id": "a"}], name="x")
+        unnamed = await batches.submit([])
+        assert repr(batch) == f"<DurableBatch 'x', {batch.id}>"
+        with pytest.raises(RuntimeError, match="Cancel it first"):
+            await batch.delete()
+        assert [(one.id, one.name) for one in await batches.list()] == [(unnamed.id, None), (batch.id, "x")]
+        await batch.cancel()
+        await batch.delete()
+        assert [one.id for one in await batches.list()] == [unnamed.id]
+        assert (await batches.submit([], name="x")).id != batch.id
+
+
 async def test_more_than_is_stored_at_a_time(store: Path, monkeypatch: pytest.MonkeyPatch):
     """Jobs are stored in pieces, and each is there once."""
     monkeypatch.setattr("openai_runs.batch.durable.batches._ADDED", 2)
@@ -185,4 +200,4 @@ class TestMisuse:
                 await batches.find("x")
             batch = await batches.submit([], name="none")
             assert await collect(batch) == []
-            assert repr(batch) == f"<DurableBatch {batch.id}>"
+            assert repr(await batches.submit([])).startswith("<DurableBatch batch_")

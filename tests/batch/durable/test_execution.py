@@ -41,6 +41,8 @@ def test_the_queue(database: Database):
         "b": "CANCELLED",
         "c": "ENQUEUED",
     }
+    queue.delete(["b", "c"])
+    assert states(database).keys() == {"a"}
 
 
 async def test_taken_while_the_process_stops():

@@ -39,9 +39,10 @@ def test_batches(table: JobTable):
     """A name means one batch, and without one each is new; both are found by their ID."""
     named = table.begin_batch("x")
     assert table.begin_batch("x") == named
-    assert table.find_batch("x") == table.find_batch(named) == named
+    assert table.find_batch("x") == table.find_batch(named) == (named, "x")
     assert table.begin_batch(None) != (unnamed := table.begin_batch(None))
-    assert table.find_batch(unnamed) == unnamed
+    assert table.find_batch(unnamed) == (unnamed, None)
+    assert set(table.batches()) >= {(named, "x"), (unnamed, None)}
     assert table.find_batch("y") is None
 
 
@@ -125,6 +126,19 @@ class TestThreads:
         """Nobody can add to its workflow, so that ends."""
         ((workflow, seq),) = add(table, table.begin_batch(None), 0, jobs(1))
         assert table.close_chain(workflow, seq)
+
+
+def test_deleting(table: JobTable):
+    """Nothing is left of a batch, and all of another one."""
+    batch, other = table.begin_batch("x"), table.begin_batch("y")
+    for id in (batch, other):
+        add(table, id, 0, [{"thread_id": "t"}, {"thread_id": "t"}, {}])
+    assert sorted(table.workflows(batch)) == [f"{batch}-0", f"{batch}-2"]
+    table.delete(batch)
+    assert table.find_batch("x") is None
+    assert table.workflows(batch) == []
+    assert table.progress(other).added == 3
+    assert len(add(table, table.begin_batch("x"), 0, [{"thread_id": "t"}])) == 1
 
 
 def test_cancelling(table: JobTable):
