@@ -16,13 +16,15 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 #: The Python that runs nox: always there, so it measures coverage.
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = list(dict.fromkeys([*nox.project.python_versions(PYPROJECT), HERE]))
-#: What a newer Python changes first: hints, attrs, signatures, tasks and timeouts. The other rooms' tests run on HERE.
-ROOMS_ELSEWHERE = [f"tests/{room}" for room in ("_wire", "batch", "following", "models", "services", "toolbox")]
+#: A worker for each core. Each begins with its share in order, so that a file's tests stay together; who is done first
+#: takes over from the other.
+ON_ALL_CORES = ["--numprocesses=auto", "--dist=worksteal"]
 REPORTS = Path(".nox/reports")  # what pytest did, as JUnit XML, a file a session
 DIST = Path("dist")
 
 
 def install(session: nox.Session, group: str) -> None:
+    session.env["PYTHONDONTWRITEBYTECODE"] = None  # tests start a hundred processes; compiling is half of such a start
     session.install("-e", ".[server,durable]", *nox.project.dependency_groups(PYPROJECT, group))
 
 
@@ -58,16 +60,16 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """All tests with coverage on one Python, and some rooms of them on each other that is supported and installed.
+    """All tests on each Python that is supported and installed; on the one that runs nox with coverage.
 
-    Arguments after ``--`` go to pytest: ``nox -s tests -- tests`` runs all tests on each.
+    Arguments after ``--`` go to pytest, which then runs in one process and measures no coverage.
     """
     install(session, "tests")
     if session.posargs or session.python != HERE:
-        session.run("pytest", junit(session), *(session.posargs or ROOMS_ELSEWHERE))
+        session.run("pytest", junit(session), *(session.posargs or ON_ALL_CORES))
         return
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", junit(session))
+    session.run("coverage", "run", "-m", "pytest", junit(session), *ON_ALL_CORES)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
 
@@ -136,6 +138,16 @@ def chaos(session: nox.Session) -> None:
     """A faulty network, a killed server, cancellation everywhere: ``-- --lifecycles 10000 --seed N --kills 5``."""
     session.install("-e", ".[server]")
     session.run("python", "-m", "tests.chaos", *session.posargs)
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Atheris searches for inputs that break a promise: ``-- --target sse --seconds 60``; all targets without it.
+
+    It begins where the last search ended, in ``.nox/fuzz/``. ``-- --target sse --input FILE`` shows a find.
+    """
+    install(session, "fuzz")
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
 
 
 @nox.session(default=False)

@@ -73,12 +73,9 @@ _EVENT_FOR: Final[Mapping[RunStatus, type[StatusChanged]]] = {
 class RunLifecycle:
     """Turns the snapshots of one run into events, each change once."""
 
+    #: Whether a terminal snapshot has been observed, and so `RunEnded` been returned.
+    has_ended: bool = field(default=False, init=False)
     _latest: tuple[RunStatus, object] | None = field(default=None, init=False)  # status and round
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether a terminal snapshot has been observed, and so `RunEnded` been returned."""
-        return self._latest is not None and self._latest[0].is_terminal
 
     def observe(self, run: Run, round: object = None) -> StatusChanged | None:
         """Compare a snapshot with the previous one.
@@ -96,7 +93,7 @@ class RunLifecycle:
         if latest == self._latest:
             return None
         previous = self._latest and self._latest[0]
-        self._latest = latest
+        self._latest, self.has_ended = latest, run.status.is_terminal
         if previous and previous in REACHABLE and run.status in REACHABLE and run.status not in REACHABLE[previous]:
             # Reported anyway: a server that reads from a stale replica is no reason to stop following the run.
             _logger.warning(

@@ -11,6 +11,7 @@ from openai_runs._arguments import check_count, check_seconds
 from openai_runs._habits import SESSION, missing
 from openai_runs._http.response import SHUTDOWN
 from openai_runs._http.transport import ApiKey, Transport
+from openai_runs.pacing.rate_limits import RateLimits
 from openai_runs.services.assistants import AssistantsService
 from openai_runs.services.messages import MessagesService
 from openai_runs.services.run_steps import RunStepsService
@@ -44,6 +45,7 @@ class Session(anyio.AsyncContextManagerMixin):
         max_retries: int = 2,
         max_connections: int = 100,
         strict: bool = False,
+        rate_limits: RateLimits | None = None,
     ) -> None:
         """Configure a session; it opens no connection yet.
 
@@ -65,6 +67,8 @@ class Session(anyio.AsyncContextManagerMixin):
             max_connections: How many requests may be in progress at once; further ones wait.
             strict: Whether a response that does not fit the API raises a `ProtocolError`. By default, oddities of the
                 server are read as well as they can be and logged, each kind once; see `Model`.
+            rate_limits: What the endpoint allows. Default: what its ``x-ratelimit-*`` headers say. With or without
+                limits, a 429 response slows all tasks of the session for a while.
 
         Raises:
             TypeError: An argument has the wrong type.
@@ -78,6 +82,8 @@ class Session(anyio.AsyncContextManagerMixin):
         check_count("max_retries", max_retries, least=0)
         check_count("max_connections", max_connections, least=1)
         check_seconds("timeout", timeout)
+        if not isinstance(rate_limits, RateLimits | None):
+            raise TypeError(f"rate_limits must be a RateLimits: got {type(rate_limits).__name__}")
         for name, value in (("default_headers", default_headers), ("default_query", default_query)):
             if value is not None and not isinstance(value, Mapping):
                 raise TypeError(f"{name} must be a dict: got {type(value).__name__}")
@@ -97,6 +103,7 @@ class Session(anyio.AsyncContextManagerMixin):
             max_retries=max_retries,
             max_connections=max_connections,
             strict=strict,
+            rate_limits=rate_limits,
         )
         self.assistants: Final = AssistantsService(self._transport)
         self.threads: Final = ThreadsService(self._transport)
@@ -106,6 +113,11 @@ class Session(anyio.AsyncContextManagerMixin):
 
     if not TYPE_CHECKING:  # type checkers are to report them
         __getattr__ = missing(SESSION)
+
+    @property
+    def honours_keys(self) -> bool | None:
+        """Whether the endpoint honours idempotency keys; ``None`` before a response has told."""
+        return self._transport.keys.honoured
 
     def __repr__(self) -> str:
         return f"<Session at {self._transport.base_url}>"

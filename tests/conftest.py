@@ -2,15 +2,18 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from typing import Any
 
 import pytest
 import stamina
+from aiohttp import web_app
 from hypothesis import settings
 
 from openai_runs.backends.scripted import ScriptedBackend
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.thread import Thread
+from openai_runs.pacing.pace import Pace
 from openai_runs.server import LocalServer
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
@@ -20,6 +23,24 @@ from tests.weather import WEATHER
 settings.register_profile("quick", deadline=None, max_examples=25)
 settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("quick")  # unless there is --hypothesis-profile=thorough
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """What a worker of pytest-xdist says of a test goes to the main process as UTF-8, whatever the test has printed."""
+    return _in_utf_8((yield))
+
+
+def _in_utf_8(data: Any) -> Any:
+    """The same with each half of a surrogate pair written as an escape."""
+    match data:
+        case str():
+            return data.encode(errors="backslashreplace").decode()
+        case dict():
+            return {_in_utf_8(key): _in_utf_8(value) for key, value in data.items()}
+        case list() | tuple():
+            return type(data)(map(_in_utf_8, data))
+    return data
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +59,12 @@ def _no_backoff() -> Iterator[None]:
     """Repeated requests do not wait; how long they would is tested as a value."""
     with stamina.set_testing(True, attempts=100, cap=True):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a session after a 429 response; `tests/pacing/` tests that with a clock of its own."""
+    monkeypatch.setattr(Pace, "note_refusal", lambda *_: None)
 
 
 @pytest.fixture
@@ -60,6 +87,9 @@ def _tidy(request: pytest.FixtureRequest) -> None:
 def _nothing_unclosed() -> Iterator[None]:
     """A transport or coroutine left open says so when it is collected, and that warning is an error."""
     yield
+    # aiohttp remembers the last thousand applications, and with them their tasks: every `all_tasks` would see them.
+    for function in vars(web_app).values():
+        getattr(function, "cache_clear", int)()
     gc.collect()
     gc.freeze()  # what lives on, modules and caches above all, has been looked at; this halves the suite's time
 

@@ -1,5 +1,6 @@
 """``openai-runs serve`` as a process of its own, as its users have it."""
 
+import os
 import re
 import socket
 import subprocess
@@ -34,6 +35,11 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def unmeasured() -> dict[str, str]:
+    """The environment of a process that is to be killed: coverage could not be saved there, so none is measured."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+
+
 @define
 class Server:
     """The same on a fixed port, to be killed and started again."""
@@ -49,7 +55,10 @@ class Server:
     def start(self) -> None:
         arguments = ["serve", "--store", str(self.store), "--port", str(self.port), "--no-access-log"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "openai_runs", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [sys.executable, "-m", "openai_runs", *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=unmeasured(),
         )
 
     def kill(self) -> None:

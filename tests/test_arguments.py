@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from openai_runs._arguments import check_count, check_seconds
+from openai_runs._arguments import check_count, check_rate, check_seconds
 
 
 @pytest.mark.parametrize("value", [1, 2, 10**30, True])
@@ -36,6 +36,12 @@ def test_what_is_no_count(value, error, message):
 def test_seconds(value):
     """Any real number above 0 passes."""
     check_seconds("deadline", value)
+
+
+def test_rates():
+    """Any finite number above 0 passes, and ``None`` where it is allowed."""
+    check_rate("rate", 0.5)
+    check_rate("rate", None, none=True)
 
 
 def test_seconds_that_only_some_take():

@@ -1,5 +1,6 @@
 """The top level: what it offers, and what it costs to import."""
 
+import ast
 import importlib
 import pkgutil
 import subprocess
@@ -14,14 +15,16 @@ MODULES = sorted(
     name for _, name, _ in pkgutil.walk_packages(openai_runs.__path__, "openai_runs.") if not name.endswith("__main__")
 )
 
-#: What only a server, the command line, a first retry or a first tool needs.
+#: What only a server, the command line, a batch, a first retry or a first tool needs.
 LATE = {
     "aiosqlite",
     "docstring_parser",
     "jsonschema_rs",
     "openai_runs.backends",
+    "openai_runs.batch",
     "openai_runs.cli",
     "openai_runs.engine",
+    "openai_runs.models.delta",
     "openai_runs.server",
     "openai_runs.stores",
     "rich",
@@ -36,12 +39,31 @@ def test_all_is_sorted_and_complete():
     assert list(names) == sorted(set(names))
     for name in names:
         assert getattr(openai_runs, name) is not None
-    public = {
-        name
-        for name, value in vars(openai_runs).items()
-        if not name.startswith("_") and not isinstance(value, type(sys))
+    assert set(names) <= set(dir(openai_runs))
+
+
+def test_names_are_where_type_checkers_see_them():
+    """A name that loads when it is used is the one that the module imports for type checkers."""
+    tree = ast.parse(Path(openai_runs.__file__).read_text("utf-8"))
+    imported = {
+        alias.name: node.module
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
     }
-    assert public <= set(names)
+    assert imported == openai_runs._HOMES
+    assert set(openai_runs.__all__) == {*imported, "__version__"}
+
+
+def test_modules_are_attributes():
+    """`import openai_runs` is enough to write `openai_runs.errors.RunError`; a misspelt name is an `AttributeError`."""
+    code = "import openai_runs as o; print(o.errors.__name__, hasattr(o, 'erors'), 'Run' in dir(o))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["openai_runs.errors", "False", "True"]
+    with pytest.raises(AttributeError, match="has no attribute 'Sesion'"):
+        openai_runs.Sesion  # type: ignore[attr-defined]  # noqa: B018  # the misspelling is the test
 
 
 def test_the_changelog_knows_this_version():
@@ -61,7 +83,10 @@ def test_every_module_keeps_its_word(name):
 
 
 def test_import_is_cheap():
-    """`import openai_runs` loads neither the server nor anything that only a part of the programs needs."""
-    code = "import sys, openai_runs; print(*sorted(sys.modules))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert LATE.isdisjoint(run.stdout.split())
+    """`Session` loads neither the server nor anything that only a part of the programs needs."""
+    code = "import sys, openai_runs; {}; print(*sorted(sys.modules))"
+    for use in ("openai_runs", "openai_runs.Session"):
+        run = subprocess.run([sys.executable, "-c", code.format(use)], capture_output=True, text=True, check=True)
+        loaded = run.stdout.split()
+        assert LATE.isdisjoint(loaded)
+        assert ("aiohttp" in loaded) == (use == "openai_runs.Session")

@@ -105,6 +105,16 @@ class TestArguments:
         assert repr(Session(base_url, "sk-secret-key")) == "<Session at http://host/v1>"
 
 
+class TestKeys:
+    @pytest.mark.parametrize(("headers", "honoured"), [({"idempotency_key_supported": "true"}, True), ({}, False)])
+    async def test_whether_they_are_honoured(self, headers: dict[str, str], honoured: bool) -> None:
+        """A session knows from the first response whether the endpoint honours idempotency keys."""
+        async with Stub(reply(THREAD, 200, **headers)) as stub, stub.session() as session:
+            assert session.honours_keys is None
+            await session.threads.retrieve("thread_1")
+            assert session.honours_keys is honoured
+
+
 class TestOpening:
     async def test_never_opened(self) -> None:
         """Forgetting `async with` raises an error that says so, for requests, lists and followers."""

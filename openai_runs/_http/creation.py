@@ -6,12 +6,17 @@ from typing import Any, Generic, TypeVar
 from attrs import define, field
 from yarl import URL
 
+from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.overrides import Overrides, further, with_key
-from openai_runs._http.transport import ByteStream, Transport
+from openai_runs._http.retries import may_be_done
+from openai_runs._http.transport import Transport
 from openai_runs._wire.idempotency import check_key, new_key
-from openai_runs.errors import ConflictError
+from openai_runs.errors import ConflictError, OpenAIRunsError
+from openai_runs.models.run import Run
+from openai_runs.pacing.pace import Taken, Turn
 
 T = TypeVar("T")
+CreatedT = TypeVar("CreatedT")
 
 
 def _own_or_new(key: str | None) -> str:
@@ -36,9 +41,19 @@ class Creation(Generic[T]):
     _key: str = field(converter=_own_or_new)
     _overrides: Overrides | None = None
     _search: Callable[[], Awaitable[T | None]] | None = field(default=None, kw_only=True)
+    _charged: Taken | None = field(default=None, init=False)  # the turn of a run that is being created
 
     async def send(self) -> T:
         """Create the object."""
+        created = await (self._charging(self._send) if self._is_paced else self._send())
+        self.note_created(created)
+        return created
+
+    async def stream(self) -> ByteStream | T:
+        """Create the object, whose events are streamed; see `Transport.stream`."""
+        return await (self._charging(self._stream) if self._is_paced else self._stream())
+
+    async def _send(self) -> T:
         return await self._transport.request(
             "POST",
             self._url,
@@ -50,8 +65,7 @@ class Creation(Generic[T]):
             overrides=with_key(self._overrides, self._key),
         )
 
-    async def stream(self) -> ByteStream | T:
-        """Create the object, whose events are streamed; see `Transport.stream`."""
+    async def _stream(self) -> ByteStream | T:
         return await self._transport.stream(
             self._url,
             self._into,
@@ -60,6 +74,27 @@ class Creation(Generic[T]):
             find=self._search,
             overrides=with_key(self._overrides, self._key),
         )
+
+    @property
+    def _is_paced(self) -> bool:
+        """Whether it has to wait until the limit of tokens allows another run."""
+        return self._into is Run and self._transport.turns.limits_tokens
+
+    async def _charging(self, create: Callable[[], Awaitable[CreatedT]]) -> CreatedT:
+        """Create a run, which is charged once, however often its request is sent."""
+        self._charged = charged = await self._transport.turns.take(Turn.RUN)
+        try:
+            return await create()
+        except OpenAIRunsError as error:
+            if not may_be_done(error):
+                self._transport.turns.give_back(charged)
+            raise
+
+    def note_created(self, created: object) -> None:
+        """Note the object's first snapshot: what was charged for a run is settled when its end is seen."""
+        if self._charged is not None and isinstance(created, Run):
+            self._transport.turns.start_run(created, self._charged)
+            self._charged = None
 
     @property
     def can_find(self) -> bool:

@@ -4,7 +4,6 @@ Whatever a server says goes through `Secrets.snippet` on its way into a message,
 hides before it cuts. Should somebody cut first, half a key remains, which `Secrets.hide` recognizes by its beginning.
 """
 
-import html
 import json
 import re
 from base64 import b64encode, urlsafe_b64encode
@@ -115,6 +114,8 @@ def _secret_values(named: Mapping[str, str]) -> Iterable[str]:
 
 def _forms(secrets: Iterable[str]) -> set[str]:
     """The secrets as they are, and as they are written in URLs, JSON, HTML, Python and base64."""
+    import html  # here, since it loads the names of all characters
+
     forms: set[str] = set()
     for secret in secrets:
         if len(secret) < _MIN_LENGTH:

@@ -61,6 +61,7 @@ class Retry(Generic[T]):
     _is_in_doubt: bool = field(default=False, init=False)  # an attempt may have taken effect
     _is_over: bool = field(default=False, init=False)  # the doubt cannot be settled
     _maybe_done: Failure | None = field(default=None, init=False)  #: the latest failure that may have taken effect
+    _maybe_late: Failure | None = field(default=None, init=False)  # an attempt without a response: it may be under way
 
     def __attrs_post_init__(self) -> None:
         self._record(self.failure)
@@ -97,8 +98,9 @@ class Retry(Generic[T]):
             # Out of attempts, or refused, perhaps because an earlier attempt took effect after we looked.
             if (found := await self._find()) is not None:
                 return found
-            if self.find is None and self._maybe_done is not None:
-                cast_doubt(error, self._maybe_done)
+            # That nothing was found settles the doubt about attempts that were answered, and no other.
+            if (doubt := self._maybe_done if self.find is None else self._maybe_late) is not None:
+                cast_doubt(error, doubt)
             raise
         raise AssertionError("unreachable: the last attempt returns or raises")  # pragma: no cover
 
@@ -140,6 +142,8 @@ class Retry(Generic[T]):
             self._is_in_doubt = self._is_in_doubt or not _asks_for_retry(failure)
             if not self.changes_nothing:
                 self._maybe_done = failure
+                if isinstance(failure, TransportError):
+                    self._maybe_late = failure
 
     async def _find(self) -> T | None:
         """The result of an attempt that took effect although its response was lost."""
@@ -213,12 +217,15 @@ def _asks_for_retry(error: Failure) -> bool:
 
 def server_delay(error: Exception) -> float | None:
     """Seconds that the server asks to wait, from ``retry-after-ms`` or ``retry-after`` (seconds or an HTTP date)."""
-    if not isinstance(error, ResponseError):
-        return None
-    milliseconds = _parse_number(error.headers.get("retry-after-ms"))
+    return asked_delay(error.headers) if isinstance(error, ResponseError) else None
+
+
+def asked_delay(headers: Mapping[str, str]) -> float | None:
+    """The same from the headers of a response."""
+    milliseconds = _parse_number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
-    text = error.headers.get("retry-after")
+    text = headers.get("retry-after")
     seconds = _parse_number(text)
     if seconds is not None or text is None:
         return seconds

@@ -1,4 +1,6 @@
-"""Sends requests; the client's only user of aiohttp. `response` reads responses, `retries` decides what is repeated.
+"""Sends requests. `response` reads responses, `byte_stream` streamed ones, and `retries` decides what is repeated.
+
+With `byte_stream`, this is the client's only user of aiohttp.
 
 Services say what to send, and which model to make of the response; nothing else here depends on the API's objects.
 """
@@ -12,21 +14,24 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import aiohttp
 import anyio
-from attrs import define, field
 from multidict import CIMultiDict
 from yarl import URL
 
 from openai_runs import _wire
 from openai_runs._http.addresses import Addresses, below
+from openai_runs._http.byte_stream import BROKEN, ByteStream, describe
 from openai_runs._http.key_support import KeySupport
 from openai_runs._http.overrides import Overrides, checked_header
 from openai_runs._http.redaction import Secrets
 from openai_runs._http.response import MAX_BODY, Reader, Response
-from openai_runs._http.retries import FAILURES, Failure, OwnError, Retry
+from openai_runs._http.retries import FAILURES, Failure, OwnError, Retry, asked_delay
 from openai_runs._wire.paths import ASSISTANTS
-from openai_runs.errors import ResponseError, TransportError
+from openai_runs.errors import TransportError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.page import Page
+from openai_runs.pacing.rate_headers import is_limited
+from openai_runs.pacing.rate_limits import RateLimits
+from openai_runs.pacing.turns import Turns, turn_of
 
 T = TypeVar("T")
 ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
@@ -39,7 +44,6 @@ _NOT_SENT: Final = (
     aiohttp.ClientHttpProxyError,
     aiohttp.InvalidURL,
 )
-_BROKEN: Final = (aiohttp.ClientError, OSError)  # TimeoutError is an OSError
 _NO_KEY: Final = "Raised by api_key(); the request was not sent."
 
 
@@ -57,6 +61,7 @@ class Transport:
         max_retries: int,
         max_connections: int,
         strict: bool = True,
+        rate_limits: RateLimits | None = None,
     ) -> None:
         self._addresses = Addresses(base_url, query)
         # The content type is sent with every request, as in the API's documentation: aiohttp would send
@@ -84,6 +89,7 @@ class Transport:
         self._fresh: str | Exception = ""  # what the latest renewal gave
         self._not_open = "this Session is not open: use it in `async with`"
         self.keys: Final = KeySupport(self._ask_for_keys)  #: whether the endpoint honours idempotency keys
+        self.turns: Final = Turns(rate_limits or RateLimits())  #: who may send next, while the endpoint has limits
 
     def __repr__(self) -> str:
         return f"<Transport to {self.base_url}>"
@@ -219,7 +225,7 @@ class Transport:
         try:
             http_response = await self._begin(method, url, data, overrides)
             response = await _read(http_response)
-        except _BROKEN as error:
+        except BROKEN as error:
             lost = error
         else:
             return self._result(response, into, method, url, on_response)
@@ -236,7 +242,7 @@ class Transport:
         keys: KeySupport | None = None,
         find: Callable[[], Awaitable[T | None]] | None = None,
         overrides: Overrides | None = None,
-    ) -> "ByteStream | T":
+    ) -> ByteStream | T:
         """Send a request for a stream, with retries. See `request`.
 
         Returns:
@@ -251,12 +257,12 @@ class Transport:
         except (*FAILURES, OwnError) as error:
             failure = error
         again = partial(self._open, method, url, into, data, overrides)
-        retry = partial(Retry["ByteStream | T"], again, find=find, repeatable=False, keys=keys, overrides=overrides)
+        retry = partial(Retry[ByteStream | T], again, find=find, repeatable=False, keys=keys, overrides=overrides)
         return await self._again(retry, failure, changes_nothing=method == "GET")
 
     async def open(
         self, url: URL, into: type[T], *, body: Any = None, overrides: Overrides | None = None
-    ) -> "ByteStream | T":
+    ) -> ByteStream | T:
         """Send a request for a stream once. See `stream`."""
         if overrides is not None:
             url, body = overrides.url(url), overrides.merged(body)
@@ -268,7 +274,7 @@ class Transport:
 
     async def _open(
         self, method: str, url: URL, into: type[T], data: bytes | None, overrides: Overrides | None
-    ) -> "ByteStream | T":
+    ) -> ByteStream | T:
         http_response = None
         try:
             http_response = await self._begin(method, url, data, overrides, {"Accept": "text/event-stream"})
@@ -277,7 +283,7 @@ class Transport:
                 self.keys.learn(http_response.headers, is_certain=True)
                 return ByteStream(http_response, self._reader, url, self._seconds(overrides))
             response = await _read(http_response)
-        except _BROKEN as error:
+        except BROKEN as error:
             lost = error
         else:
             return self._result(response, into, method, url, None)
@@ -333,17 +339,26 @@ class Transport:
             raise RuntimeError(self._not_open)
         if token is not None:
             headers = {**(headers or {}), "Authorization": f"Bearer {token}"}
-        response = await http.request(
-            method,
-            url,
-            data=data,
-            headers=headers,
-            allow_redirects=False,  # a response must not decide where the key is sent
-            proxy=self._proxy,
-            timeout=timeout,
-            middlewares=(_without_auto_retry,) if method == "DELETE" else None,
-        )
+        # Here, and not around retries: what is repeated takes a turn like any other request.
+        turn = await self.turns.take(turn_of(method, url.path)) if self.turns.is_active else None
+        try:
+            response = await http.request(
+                method,
+                url,
+                data=data,
+                headers=headers,
+                allow_redirects=False,  # a response must not decide where the key is sent
+                proxy=self._proxy,
+                timeout=timeout,
+                middlewares=(_without_auto_retry,) if method == "DELETE" else None,
+            )
+        except _NOT_SENT:
+            if turn is not None:
+                self.turns.give_back(turn)
+            raise
         self.keys.learn(response.headers, is_certain=False)
+        if turn is not None or response.status == 429 or is_limited(response.headers):
+            self.turns.note_response(turn, response.status, response.headers, asked_delay(response.headers))
         return response
 
     def _result(self, response: Response, into: type[T], method: str, url: URL, on_response: OnResponse | None) -> T:
@@ -400,60 +415,12 @@ class Transport:
     ) -> TransportError:
         sent = response or (error if isinstance(error, aiohttp.ClientResponseError) else None)
         reader = self._reader.of_request(sent.request_info.headers if sent is not None else {}, url)
-        problem = _describe(error, self._seconds(overrides))
+        problem = describe(error, self._seconds(overrides))
         lost = reader.no_response(problem, method, url, maybe_done=not isinstance(error, _NOT_SENT))
         # No cause, if that has the key: such as aiohttp's errors that hold the request, or quote the server.
         if not isinstance(error, aiohttp.ClientResponseError) and not reader.secrets.is_in(error):
             lost.__cause__ = error
         return lost
-
-
-@define
-class ByteStream:
-    """The body of a streamed response. The receiver has to close it."""
-
-    _response: aiohttp.ClientResponse
-    _reader: Reader
-    _url: URL
-    _timeout: float  # for messages
-    lost: str | None = field(default=None, init=False)  #: how the connection broke, if it did
-    timed_out: bool = field(default=False, init=False)  #: whether it counts as broken because nothing came
-
-    async def read(self, timeout: float = math.inf) -> bytes:
-        """The next bytes, as soon as there are any; none at the end, or if the connection broke: then `lost` is set.
-
-        Args:
-            timeout: Seconds after which the connection counts as broken, if that is sooner than by its own limit.
-        """
-        try:
-            if timeout == math.inf:  # a scope costs as much as the read
-                return await self._response.content.readany()
-            with anyio.fail_after(timeout):
-                return await self._response.content.readany()
-        except _BROKEN as error:
-            self.timed_out = isinstance(error, TimeoutError)
-            is_ours = type(error) is TimeoutError
-            problem = f"nothing came for {timeout} s" if is_ours else _describe(error, self._timeout)
-            self.lost = self.reader.broken(problem, self._url)
-            return b""
-
-    @property
-    def strict(self) -> bool:
-        """How to read models in it; see `_wire.load`."""
-        return self._reader.strict
-
-    @property
-    def reader(self) -> Reader:
-        """Makes the errors for what the stream says."""
-        return self._reader.of_request(self._response.request_info.headers, self._url)
-
-    def refusal(self, data: bytes) -> ResponseError:
-        """The error for the data of an ``error`` event."""
-        return self.reader.refusal_in_stream(self._url, self._response.headers, data)
-
-    def close(self) -> None:
-        """Close the connection, unless the response is complete."""
-        self._response.close()
 
 
 async def _call(new_token: Callable[[], Awaitable[str]]) -> str:
@@ -505,10 +472,3 @@ async def _read(response: aiohttp.ClientResponse) -> Response:
         response.close()
         raise
     return Response(response.status, response.headers, b"".join(pieces), response.request_info.headers)
-
-
-def _describe(error: Exception, timeout: float) -> str:
-    if isinstance(error, aiohttp.SocketTimeoutError):
-        return f"nothing came for {timeout} s"
-    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-    return " ".join(text.split()) or type(error).__name__

@@ -41,4 +41,5 @@ def encode_plain(plain: Any) -> bytes:
     try:
         return msgspec.json.encode(plain)
     except UnicodeEncodeError:  # half a surrogate pair, which must be escaped
-        return json.dumps(plain, separators=(",", ":")).encode()
+        text = json.dumps(msgspec.to_builtins(plain, str_keys=True))  # everything else as above
+        return json.dumps(json.loads(text, parse_constant=lambda _: None), separators=(",", ":")).encode()

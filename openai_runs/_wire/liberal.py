@@ -25,8 +25,6 @@ from openai_runs._wire.hints import (
     without_none,
 )
 from openai_runs._wire.loading import Load
-from openai_runs.models.delta import TextDelta
-from openai_runs.models.message import Text
 from openai_runs.models.model import NEEDED, NO_EXTRA, Unknown
 from openai_runs.models.open_enum import OpenEnum
 
@@ -194,8 +192,8 @@ class LiberalReader:
             return Reading(self.read(hint, raw, place, notes), is_odd=False)
         if raw.__class__ is not str:
             return None
-        if hint in (Text, TextDelta):  # as in a request; losing what was said would be worse than any oddity
-            return Reading(hint(value=raw, absent=frozenset({"annotations"})), is_odd=True)
+        if is_model(hint):
+            return _read_alone(hint, raw)
         return _read_iso_time(raw) if hint is datetime else None
 
     def _read_items(self, item: Any, raw: Any, place: str, notes: Notes) -> Reading | None:
@@ -225,6 +223,16 @@ class LiberalReader:
         by_type, other = members_by_type(union)
         member = by_type.get(tag if tag.__class__ is str else "", other)  # never none: any object is an `Unknown`
         return Reading(self.read(member, raw, place, notes), is_odd=False)
+
+
+def _read_alone(model: Any, raw: str) -> Reading | None:
+    """Read a text that stands in place of an object with it; losing it would be worse than any oddity."""
+    names = [each.name for each in attrs.fields(model) if each.metadata.get("may_stand_alone")]
+    if not names:
+        return None
+    (name,) = names
+    absent = {each.name for each in attrs.fields(model) if not each.inherited} - {name}
+    return Reading(model(**{name: raw}, absent=frozenset(absent)), is_odd=True)
 
 
 def _read_iso_time(text: str) -> Reading | None:

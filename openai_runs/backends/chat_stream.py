@@ -63,7 +63,7 @@ _THOUGHT_TEXTS: Final = ("reasoning_content", "reasoning")
 _DETAILS: Final = "reasoning_details"
 #: Where Gemini has the signatures of its thoughts: in calls, and in messages.
 _SIGNATURE: Final = "extra_content"
-_THOUGHT_NAMES: Final = (*_THOUGHT_TEXTS, _DETAILS, _SIGNATURE)
+_THOUGHT_NAMES: Final = frozenset({*_THOUGHT_TEXTS, _DETAILS, _SIGNATURE})
 
 
 @define
@@ -114,11 +114,12 @@ class ChatStream:
         if not choices:  # the last chunk only has the usage; some have nothing at all
             return []
         choice = mapping(choices[0], "a choice")
-        reason = text(choice.get("finish_reason"), "a reason").lower()
+        reason = text(choice.get("finish_reason"), "a reason")
         events = self._read_delta(mapping(choice.get("delta"), "a delta"), is_last=bool(reason))
-        events += self._read_message(mapping(choice.get("message"), "a message"))
+        if message := mapping(choice.get("message"), "a message"):
+            events += self._read_message(message)
         if reason:
-            self._reason = self._finish_reason(reason)
+            self._reason = self._finish_reason(reason.lower())
         return events
 
     def _finish_reason(self, reason: str) -> FinishReason:
@@ -178,7 +179,8 @@ class ChatStream:
             events.append(TextChunk(content))
         if refusal := text(delta.get("refusal"), "a refusal"):
             events.append(RefusalChunk(refusal))
-        self._keep_thoughts(delta)
+        if not _THOUGHT_NAMES.isdisjoint(delta):
+            self._keep_thoughts(delta)
         for part in array(delta.get("tool_calls"), "tool calls"):
             events += self._read_tool_call(mapping(part, "a tool call"))
         return events

@@ -5,11 +5,11 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Final, Protocol
 
 import anyio
-from attrs import define
 
+from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.overrides import Overrides
 from openai_runs._http.sse import Decoder, Frame
-from openai_runs._http.transport import ApiKey, ByteStream, Transport
+from openai_runs._http.transport import ApiKey, Transport
 from openai_runs.backends.model_backend import BackendEvent, Detached
 from openai_runs.backends.stream_reading import CutError, StreamError
 
@@ -110,13 +110,14 @@ class Endpoint:
                 for event in _read_whole(opened, reader):
                     yield event
                 return
-            silence = _Silence(patience, self._timeout)
-            async with aclosing(_read_frames(opened, reader, silence)) as chunks:
+            is_silent = True
+            async with aclosing(_read_frames(opened, reader)) as chunks:
                 async for frames in chunks:
-                    for name, data in frames:
-                        for event in reader.feed(name, data):
-                            silence.hear(event)
-                            yield event
+                    for event in _feed(reader, frames):
+                        if is_silent and not isinstance(event, Detached):
+                            is_silent = False
+                            opened.limit_silence(self._timeout)
+                        yield event
                     if reader.is_done:
                         break
             for event in reader.end():
@@ -144,23 +145,15 @@ def _read_whole(response: Mapping[str, Any], reader: Reader) -> Iterator[Backend
     yield from reader.end()
 
 
-@define
-class _Silence:
-    """How long the endpoint may be silent now."""
-
-    limit: float  #: seconds
-    _after_first_word: float
-
-    def hear(self, event: BackendEvent) -> None:
-        """Note that an event has come."""
-        if not isinstance(event, Detached):
-            self.limit = self._after_first_word
+def _feed(reader: Reader, frames: list[Frame]) -> Iterator[BackendEvent]:
+    for name, data in frames:
+        yield from reader.feed(name, data)
 
 
-async def _read_frames(opened: ByteStream, reader: Reader, silence: _Silence) -> AsyncGenerator[list[Frame]]:
+async def _read_frames(opened: ByteStream, reader: Reader) -> AsyncGenerator[list[Frame]]:
     """The frames of each chunk; raises `CutError` if the connection is lost before the response is complete."""
     decoder = Decoder()
-    while chunk := await opened.read(silence.limit):
+    while chunk := await opened.read():
         yield decoder.feed(chunk)
     if opened.lost is None:
         yield decoder.end()

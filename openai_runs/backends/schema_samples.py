@@ -34,6 +34,8 @@ _FORMAT_SAMPLES: Final = {
     "ipv6": "2001:db8::1",
     "uri": "https://example.com/",
     "uuid": "12345678-1234-4234-8234-123456789012",
+    "decimal": "1.5",  # msgspec's name for Python's
+    "base64": "dGV4dA==",  # a `contentEncoding`
 }
 
 
@@ -117,6 +119,7 @@ _IS_WELL_FORMED: Final[Mapping[str, Callable[[Any], bool]]] = {
     "type": lambda value: isinstance(value, str | list),
     "$ref": lambda value: isinstance(value, str),
     "format": lambda value: isinstance(value, str),
+    "contentEncoding": lambda value: isinstance(value, str),
     "properties": lambda value: isinstance(value, Mapping),
     "required": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
     "multipleOf": lambda value: _is_number(value) and value > 0,
@@ -246,7 +249,7 @@ def _any_number(schema: _Schema, *, step: float | None) -> float:
 
 
 def _text(schema: _Schema, root: _Sample, name: str) -> str:
-    kind = schema.get("format", "")
+    kind = schema.get("format") or schema.get("contentEncoding", "")
     at_least: int = schema.get("minLength", 0)
     at_most: int = schema.get("maxLength", _MAX_LENGTH)
 

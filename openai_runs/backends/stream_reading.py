@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from attrs import define, field
 
@@ -10,6 +10,7 @@ from openai_runs import _wire
 from openai_runs.backends.model_backend import BackendEvent, ToolCallChunk, UsageReport
 from openai_runs.errors import ProtocolError, snippet
 
+T = TypeVar("T")
 Code: TypeAlias = Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
 
 
@@ -66,7 +67,8 @@ def is_out_of_credit(*codes: object) -> bool:
 def reported_error(error: Any) -> StreamError:
     """Make the exception for an error in a stream, which is an object or text."""
     fields: Mapping[str, Any] = error if isinstance(error, dict) else {"message": error}
-    message, code, type = str(fields.get("message") or "no reason given"), fields.get("code"), fields.get("type")
+    message = str(fields.get("message") or "no reason given")
+    code, type = (found if isinstance(found := fields.get(name), str | int) else None for name in ("code", "type"))
     if is_too_long(message, code, type):
         return StreamError(message, "invalid_prompt", retryable=False, too_long=True)
     if is_out_of_credit(code, type):
@@ -95,7 +97,7 @@ def text(value: Any, what: str) -> str:
     Raises:
         StreamError: The value has another type.
     """
-    return _expect(value, str, what) or ""
+    return "" if value is None else _expect(value, str, what)
 
 
 def mapping(value: Any, what: str) -> Mapping[str, Any]:
@@ -104,7 +106,7 @@ def mapping(value: Any, what: str) -> Mapping[str, Any]:
     Raises:
         StreamError: The value has another type.
     """
-    return _expect(value, dict, what) or {}
+    return {} if value is None else _expect(value, dict, what)
 
 
 def array(value: Any, what: str) -> Sequence[Any]:
@@ -113,11 +115,11 @@ def array(value: Any, what: str) -> Sequence[Any]:
     Raises:
         StreamError: The value has another type.
     """
-    return _expect(value, list, what) or []
+    return [] if value is None else _expect(value, list, what)
 
 
-def _expect(value: Any, kind: type, what: str) -> Any:
-    if value is not None and not isinstance(value, kind):
+def _expect(value: Any, kind: type[T], what: str) -> T:
+    if not isinstance(value, kind):
         raise StreamError(f"the endpoint sent {what} of the wrong type: {value!r:.100}", retryable=False)
     return value
 

@@ -1,257 +1,225 @@
-"""Runs a batch of jobs with a fixed number of workers; yields one result per job, as each finishes, failed or not."""
+"""`run_batch`: runs any number of jobs, some at a time; yields one result per job, failed or not.
+
+The `Schedule` decides which job is next, `JobRetries` which is tried again, `Attempts` tries it; here are the tasks.
+"""
 
 import logging
 import math
+import random
+import time
 from asyncio import CancelledError
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sized
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from functools import partial
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self, final
+from typing import Any, Final, Literal, NoReturn, Self, TypeAlias, final
 
 import anyio
 import anyio.lowlevel
-from anyio.streams.memory import MemoryObjectSendStream
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from openai_runs._arguments import check_count, check_seconds
-from openai_runs._finishing import finish
 from openai_runs._supervision import supervise
-from openai_runs._wire.idempotency import new_key
-from openai_runs.errors import OpenAIRunsError, RunDeadlineError, RunError, TransportError
-from openai_runs.following.options import OnExit, check_on_exit
+from openai_runs.batch.attempt import Attempts, OpenJob, as_exception
+from openai_runs.batch.jobs import BatchResult, RunJob
+from openai_runs.batch.progress import BatchProgress, RecentRate, seconds_left
+from openai_runs.batch.repeating import JobRetries
+from openai_runs.batch.schedule import Schedule
+from openai_runs.following.options import OnExit
 from openai_runs.following.polling import Polling
-from openai_runs.models.run import Run, RunCreateParams, RunStatus
-from openai_runs.models.thread import ThreadCreateParams
-from openai_runs.models.tool import ToolResources, ToolResourcesParams
-from openai_runs.services.runs import MARKER
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 
 _logger = logging.getLogger("openai_runs.batch")
 
-#: Seconds that a request that starts a run may still take once the batch is left.
-_START_GRACE: Final = 5.0
-#: Seconds between two looks for a run whose start was given up.
-_LOOK_EVERY: Final = 0.25
+BatchOnExit: TypeAlias = Literal["cancel", "leave", "drain"]
+
+#: How many jobs are open at most, for each worker, unless the caller says so.
+_WINDOW_PER_WORKER: Final = 10
 
 
-class RunJob(RunCreateParams, total=False):
-    """The parameters of one run.
-
-    With ``thread_id``, those of `RunCreateParams`: the run is started on that thread. Without it, those of
-    `ThreadRunCreateParams`: the run is started on a new thread.
-    """
-
-    #: A key of your own for the job: with it, a repetition of the job starts no second run, also in another batch or
-    #: process, where the endpoint honours idempotency keys. See `RunsService.create`.
-    idempotency_key: str
-    thread_id: str
-    thread: ThreadCreateParams
-    tool_resources: ToolResources | ToolResourcesParams | None
-
-
-@frozen
-class BatchResult:
-    """The result of one job."""
-
-    index: int  #: the job's position in the source, from 0
-    job: RunJob
-    run: Run | None = None  #: the latest snapshot; ``None`` if the run could not be started
-    error: Exception | None = None  #: why the job did not succeed
-
-    @property
-    def ok(self) -> bool:
-        """Whether the run completed."""
-        return self.error is None and self.run is not None and self.run.status is RunStatus.COMPLETED
-
-
-@define(repr=False)
+@define(repr=False, eq=False)
 class Batch:
-    """An async iterator over results, in the order in which jobs finish. Returned by `run_batch`."""
+    """An async iterator over results, in the order in which jobs end, or in that of their source.
+
+    Returned by `run_batch`.
+    """
 
     _session: Session
     _jobs: AsyncIterator[RunJob]
-    _results: AsyncIterator[BatchResult]
-    _toolbox: Toolbox | None
-    _deadline: float | None
-    _polling: Polling
-    _on_exit: OnExit
-    started: int = field(default=0, init=False)  #: jobs taken from the source
+    _schedule: Schedule
+    _attempts: Attempts
+    _retries: JobRetries | None
+    _budget: int | None
+    _total: int | None
     finished: int = field(default=0, init=False)  #: results returned by the iteration
-    _pending: dict[int, BatchResult] = field(factory=dict, init=False)  # started, result not returned yet
-    _source_lock: anyio.Lock = field(factory=anyio.Lock, init=False)
-    _exhausted: bool = field(default=False, init=False)
-    _failure: Exception | None = field(default=None, init=False)
-    _starting: set[anyio.CancelScope] = field(factory=set, init=False)
+    #: Why no more jobs are taken from the source, which may have some: ``"budget"`` if the tokens of ``budget_tokens``
+    #: are used up, ``"drain"`` after `drain`. ``None`` otherwise.
+    stopped_by: Literal["budget", "drain"] | None = field(default=None, init=False)
+    _open: dict[int, OpenJob] = field(factory=dict, init=False)  # taken, result not returned yet
+    _failure: Exception | None = field(default=None, init=False)  # of the source
+    _is_closed: bool = field(default=False, init=False)
+    _done: int = field(default=0, init=False)
+    _failed: int = field(default=0, init=False)
+    _tokens: int = field(default=0, init=False)
+    _rate: RecentRate = field(factory=lambda: RecentRate(time.monotonic()), init=False)
+    _changed: anyio.Event = field(factory=anyio.Event, init=False)
+
+    @property
+    def started(self) -> int:
+        """How many jobs were taken from the source."""
+        return self._schedule.taken
 
     @property
     def left(self) -> tuple[BatchResult, ...]:
-        """Jobs that were started and whose results the iteration has not returned; after leaving early, the unfinished.
+        """Jobs that were taken and whose results the iteration has not returned; after leaving early, the unfinished.
 
-        Each ``run`` is the latest snapshot: its ID is enough to follow it again with `RunsService.follow`.
+        Each ``run`` is the latest snapshot: its ID is enough to follow it again with `RunsService.follow`. A job that
+        was never started has no run, and 0 ``attempts``.
         """
-        return tuple(self._pending.values())
+        return tuple(job.result for job in self._open.values())
+
+    @property
+    def progress(self) -> BatchProgress:
+        """How far the batch has come; cheap, and may be read from another thread."""
+        rate = self._rate.per_second(time.monotonic())
+        return BatchProgress(
+            total=self._total,
+            taken=self._schedule.taken,
+            done=self._done,
+            failed=self._failed,
+            in_flight=self._schedule.running,
+            waiting=self._schedule.waiting,
+            tokens=self._tokens,
+            rate=rate,
+            seconds_left=seconds_left(self._total, self._done, rate),
+        )
 
     def __repr__(self) -> str:
         return f"<Batch at {self._session}: {self.finished} finished of {self.started} started>"
+
+    def drain(self) -> None:
+        """Take no more jobs from the source, and start no more runs; the iteration yields the rest, and ends.
+
+        The rest are the jobs whose runs are in progress, and those that have ended or wait to be tried again; for the
+        latter, the latest attempt is the result. Jobs that were taken and not started are in `left`. Call it in the
+        event loop's thread, such as from a signal handler of the loop's.
+        """
+        self._stop("drain")
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> BatchResult:
-        try:
-            result = await anext(self._results, None)
-        except anyio.ClosedResourceError:
-            raise RuntimeError("this batch is closed: iterate over its results inside `async with`") from None
-        if result is not None:
-            del self._pending[result.index]
-            self.finished += 1
-            return result
+        await anyio.lowlevel.checkpoint()
+        while True:
+            if self._is_closed:
+                raise RuntimeError("this batch is closed: iterate over its results inside `async with`")
+            if (index := self._schedule.hand_out()) is not None:
+                self.finished += 1
+                self._notify()
+                return self._open.pop(index).result
+            if self._schedule.is_over:
+                break
+            await self._changed.wait()
         if self._failure is not None:
             raise self._failure
         raise StopAsyncIteration
 
-    async def _run_workers(
-        self, workers: int, results: MemoryObjectSendStream[BatchResult], scope: anyio.CancelScope
-    ) -> None:
-        """Run all jobs; cancelling ``scope`` stops the workers."""
+    def _notify(self) -> None:
+        """Wake all who wait for a change, to look whether it concerns them."""
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def _run_jobs(self, scope: anyio.CancelScope) -> None:
+        """Run all jobs; cancelling ``scope`` stops them."""
 
         def failed(error: BaseException) -> None:
-            # The source's own, or a bug of ours. Raised by the iteration, once the jobs in progress are finished.
-            self._exhausted, self._failure = True, self._failure or _as_exception(error, "the source of the jobs")
+            # Raised by the iteration, once the jobs that were taken have ended.
+            self._failure = as_exception(error, "the source of the jobs")
+            self._schedule.is_exhausted = True
+            self._notify()
 
         with scope:
-            async with results, anyio.create_task_group() as tasks:
-                for _ in range(workers):
-                    tasks.start_soon(supervise, failed, partial(self._worker, results))
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(supervise, failed, self._read_source)
+                while not self._schedule.is_idle:
+                    while (index := self._schedule.start(anyio.current_time())) is not None:
+                        tasks.start_soon(self._run, self._open[index])
+                    if (due := self._schedule.next_due) == math.inf:  # a scope costs more than the rest
+                        await self._changed.wait()
+                        continue
+                    with anyio.move_on_at(due):
+                        await self._changed.wait()
 
-    async def _worker(self, results: MemoryObjectSendStream[BatchResult]) -> None:
-        while (started := await self._take_job()) is not None:
-            result = self._pending[started.index] = await self._run(started)
-            await results.send(result)
-
-    async def _take_job(self) -> BatchResult | None:
-        async with self._source_lock:  # an async generator refuses concurrent calls
-            if self._exhausted:
-                return None
+    async def _read_source(self) -> None:
+        while not self._schedule.is_stopped:
+            if not self._schedule.can_take:
+                await self._changed.wait()
+                continue
             try:
                 job = await anext(self._jobs)
             except StopAsyncIteration:
-                self._exhausted = True
-                return None
-            started = self._pending[self.started] = BatchResult(self.started, job)
-            self.started += 1
-            return started
+                self._schedule.is_exhausted = True
+                break
+            given: Any = job
+            facts = given if isinstance(given, Mapping) else {}  # another one is refused when it is started
+            thread_id, key = facts.get("thread_id"), facts.get("key")
+            index = self._schedule.add(thread_id if isinstance(thread_id, str) else None)
+            self._open[index] = OpenJob(BatchResult(index, job, key=key if isinstance(key, str) else None))
+            self._notify()
+        self._notify()
 
-    async def _run(self, started: BatchResult) -> BatchResult:
-        """Run a job in a task of its own: whatever happens in it is its result, and nobody else's."""
-        result = started
+    async def _run(self, job: OpenJob) -> None:
+        """Try a job. It is a task of its own, in which nothing awaits after the attempt."""
+        await self._attempts.make(job)
+        self._tokens += job.end()
+        index = job.result.index
+        if (delay := self._delay(job.result)) is not None:
+            self._schedule.repeat(index, anyio.current_time() + delay)
+        else:
+            self._schedule.finish(index)
+            self._count(job)
+        if self._budget is not None and self._tokens >= self._budget:
+            self._stop("budget")
+        self._notify()
 
-        async def work() -> None:
-            nonlocal result
-            result = await self._run_job(started)
+    def _delay(self, result: BatchResult) -> float | None:
+        """Seconds until a job is tried again; ``None`` if it has ended."""
+        if self._retries is None or self._schedule.is_stopped or result.error is None:
+            return None
+        if not self._retries.should_repeat(result, keys_honoured=bool(self._session.honours_keys)):
+            return None
+        return self._retries.delay(result, random.random())  # noqa: S311  # spreads repetitions
 
-        def failed(error: BaseException) -> None:
-            nonlocal result
-            latest = self._pending[started.index]
-            run = error.run if isinstance(error, RunError) else latest.run
-            result = evolve(latest, run=run, error=_as_exception(error, "the job"))
+    def _count(self, job: OpenJob) -> None:
+        job.note(ended_at=datetime.now(UTC))
+        self._done += 1
+        self._failed += not job.result.ok
+        self._rate.add(time.monotonic())
 
-        async with anyio.create_task_group() as group:
-            group.start_soon(supervise, failed, work)
-        return result
+    def _stop(self, reason: Literal["budget", "drain"]) -> None:
+        if self._schedule.is_stopped or self._schedule.is_idle:
+            return
+        self.stopped_by = reason
+        for index in self._schedule.stop():
+            self._count(self._open[index])
+        self._notify()
 
-    async def _run_job(self, started: BatchResult) -> BatchResult:
-        ends_at = math.inf if self._deadline is None else anyio.current_time() + self._deadline
-        run: Run | None = None
-        # Shielded, and not stopped at the deadline itself: cancelling the request could leave a run on the server whose
-        # ID is lost.
-        with anyio.CancelScope(shield=True, deadline=ends_at + _START_GRACE) as scope:
-            self._starting.add(scope)
-            try:
-                run = await self._start(started.job)
-            finally:
-                self._starting.remove(scope)
-        if run is None:
-            await anyio.lowlevel.checkpoint()  # raises if the batch was left, and the start took too long for that
-            raise TransportError(
-                f"the run did not start within the deadline of {self._deadline} s: the endpoint sent no response",
-                maybe_done=True,
-            )
-        self._pending[started.index] = evolve(started, run=run)
-        try:
-            run = await self._session.runs.complete(
-                run,
-                toolbox=self._toolbox,
-                deadline=None if self._deadline is None else max(ends_at - anyio.current_time(), 0.0),
-                polling=self._polling,
-                on_exit=self._on_exit,
-            )
-        except RunDeadlineError as error:  # its text has the seconds that the start has left
-            raise RunDeadlineError(
-                f"run {run.id} did not end within the deadline of {self._deadline} s, its start included; its latest "
-                f"status was {error.run.status}",
-                run=error.run,
-                maybe_done=error.maybe_done,
-            ) from error
-        return evolve(started, run=run)
+    async def _run_out(self) -> None:
+        """Wait until the runs in progress have ended; no others are started."""
+        self.drain()
+        while not self._schedule.is_idle:
+            await self._changed.wait()
 
-    def _limit_starts(self) -> None:
-        """Give the requests that are starting runs a last `_START_GRACE` seconds, to learn the runs' IDs."""
-        for scope in self._starting:
-            scope.deadline = min(scope.deadline, anyio.current_time() + _START_GRACE)
-
-    async def _start(self, job: RunJob) -> Run:
-        params: dict[str, Any] = dict(job)
-        if "thread_id" not in params:
-            return await self._session.threads.create_and_run(**params)
-        thread_id = params.pop("thread_id")
-        marker = _mark(params)
-        try:
-            return await self._session.runs.create(thread_id, **params)
-        except CancelledError:
-            if marker is not None and self._on_exit == "cancel":
-                await finish(self._cancel_late(thread_id, marker))
-            raise
-
-    async def _cancel_late(self, thread_id: str, marker: str) -> None:
-        """Cancel a run whose start was given up: the request may arrive late, so the run is looked for repeatedly."""
-        with anyio.move_on_after(_START_GRACE) as scope:
-            try:
-                while (run := await self._find(thread_id, marker)) is None:  # noqa: ASYNC110  # it is on the server
-                    await anyio.sleep(_LOOK_EVERY)
-                if not run.status.is_terminal:
-                    await self._session.runs.cancel(run)
-            except OpenAIRunsError as error:
-                _logger.warning("the run that was being started on %s could not be cancelled: %s", thread_id, error)
-        if scope.cancelled_caught:
-            _logger.warning("the run that was being started on %s was not found; it may be active", thread_id)
-
-    async def _find(self, thread_id: str, marker: str) -> Run | None:
-        page = await self._session.runs.list(thread_id).page()
-        return next((run for run in page.data if (run.metadata or {}).get(MARKER) == marker), None)
-
-
-def _mark(params: dict[str, Any]) -> str | None:
-    """Set the key by which a run is found whose start was given up; ``None`` if there is no room for it as a marker."""
-    if params.get("idempotency_key") is None:
-        params["idempotency_key"] = new_key()
-    metadata = params.get("metadata") or {}
-    if not isinstance(metadata, Mapping) or len(metadata.keys() - {MARKER}) >= 16:
-        return None
-    marker: str = params["idempotency_key"]
-    return marker
-
-
-def _as_exception(error: BaseException, what: str) -> Exception:
-    """An error that may be stored, and raised without being taken for the reader's own cancellation."""
-    if isinstance(error, Exception):
-        return error
-    text = "was cancelled by code that it called" if isinstance(error, CancelledError) else "failed"
-    wrapped = RuntimeError(f"{what} {text}: {type(error).__name__}")
-    wrapped.__cause__ = error
-    return wrapped
+    def _close(self) -> None:
+        self._is_closed = True
+        self._notify()
+        unfinished = sum(job.result.ended_at is None for job in self._open.values())
+        if unfinished:
+            _logger.warning("left early: %d of %d started jobs have no result", unfinished, self.started)
+        elif self._open:
+            _logger.warning("left early: %d of %d results were not read", len(self._open), self.started)
 
 
 async def _iterate(jobs: Iterable[RunJob] | AsyncIterable[RunJob]) -> AsyncGenerator[RunJob, None]:
@@ -271,25 +239,44 @@ def run_batch(
     toolbox: Toolbox | None = None,
     deadline: float | None = None,
     polling: Polling = Polling(),
-    on_exit: OnExit = "cancel",
+    on_exit: BatchOnExit = "cancel",
+    ordered: bool = False,
+    window: int | None = None,
+    retries: JobRetries | None = JobRetries(),
+    budget_tokens: int | None = None,
+    fetch_messages: bool = True,
+    total: int | None = None,
 ) -> AbstractAsyncContextManager[Batch]:
-    """Run many jobs, at most ``workers`` at a time, and yield one result per job as it finishes.
+    """Run many jobs, at most ``workers`` at a time, and yield one result per job as it ends.
 
     Whatever happens to a job is its result: a failed run, a refused request, wrong parameters, or any other exception
     gives a result with an ``error``. Only cancellation stops the batch. Jobs are taken from the source only when a
     worker is free, and workers wait until results are read: memory use does not grow with the number of jobs. If the
-    source itself raises, the jobs in progress are finished first, then the iteration raises that error.
+    source itself raises, the jobs that were taken are run first, then the iteration raises that error.
+
+    Jobs that name the same ``thread_id`` run one after another, in the order of the source, since a thread has at most
+    one active run.
 
     Args:
         session: Where to run; at most its ``max_connections`` requests are in progress at once.
         jobs: What to run. A synchronous iterable is advanced on the event loop, so it should not block.
         workers: How many runs may be in progress at once, at least 1.
         toolbox: Answers tool calls.
-        deadline: Seconds for each job, from its start. The request that starts a run may take five seconds more, to
-            learn the run's ID, without which the run cannot be cancelled.
+        deadline: Seconds for each attempt of a job, from its start. The request that starts a run may take five seconds
+            more, to learn the run's ID, without which the run cannot be cancelled.
         polling: How often each run is polled.
-        on_exit: What to do with runs in progress when the batch is left early: ``"cancel"`` them, or ``"leave"`` them
-            running. `Batch.left` lists them either way.
+        on_exit: What to do with runs in progress when the batch is left early: ``"cancel"`` them, ``"leave"`` them
+            running, or ``"drain"``: follow them to their ends, and start no others. If draining is cancelled, so are
+            the runs. `Batch.left` lists them in any case.
+        ordered: Whether results come in the order of the source.
+        window: How many jobs may be open at once, at least ``workers`` and by default ten times as many: those in
+            progress, those that wait for their thread or to be tried again, and those that have ended before their
+            turn. If the window is full, no job is taken from the source.
+        retries: Which jobs are tried again, and when; ``None`` for none.
+        budget_tokens: Once the runs that have ended have used so many tokens, no more runs are started, as after
+            `Batch.drain`. Runs in progress then exceed the budget.
+        fetch_messages: Whether to fetch the answer of each completed run, one request per job.
+        total: How many jobs there are, for `Batch.progress`. By default the length of ``jobs``, if it has one.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -300,14 +287,33 @@ def run_batch(
 
             async with run_batch(session, jobs, workers=32, toolbox=toolbox) as results:
                 async for result in results:
-                    print(result.index, result.run and result.run.status, result.error)
+                    print(result.key, result.text, result.error)
     """
     if isinstance(jobs, str | Mapping) or not isinstance(jobs, Iterable | AsyncIterable):
         raise TypeError(f"jobs must be an iterable or async iterable of RunJob: got {jobs!r}")
     check_count("workers", workers, least=1)
     check_seconds("deadline", deadline, zero=True, none=True)
-    check_on_exit(on_exit)
-    return _UnopenedBatch(_open(session, jobs, workers, toolbox, deadline, polling, on_exit))
+    if on_exit not in ("cancel", "leave", "drain"):
+        raise ValueError(f"on_exit must be 'cancel', 'leave' or 'drain': got {on_exit!r}")
+    if window is None:
+        window = workers * _WINDOW_PER_WORKER
+    check_count("window", window, least=workers)
+    if retries is not None and not isinstance(retries, JobRetries):
+        raise TypeError(f"retries must be a JobRetries or None: got {retries!r}")
+    if budget_tokens is not None:
+        check_count("budget_tokens", budget_tokens, least=1)
+    if total is None and isinstance(jobs, Sized):
+        total = len(jobs)
+    elif total is not None:
+        check_count("total", total, least=0)
+
+    def batch(source: AsyncIterator[RunJob]) -> Batch:
+        at_exit: OnExit = "leave" if on_exit == "leave" else "cancel"
+        attempts = Attempts(session, toolbox, deadline, polling, at_exit, fetch_messages)
+        schedule = Schedule(workers, window, ordered)
+        return Batch(session, source, schedule, attempts, retries, budget_tokens, total)
+
+    return _UnopenedBatch(_open(jobs, batch, drains=on_exit == "drain"))
 
 
 @final
@@ -336,36 +342,31 @@ class _UnopenedBatch(AbstractAsyncContextManager[Batch]):
 
 @asynccontextmanager
 async def _open(
-    session: Session,
-    jobs: Iterable[RunJob] | AsyncIterable[RunJob],
-    workers: int,
-    toolbox: Toolbox | None,
-    deadline: float | None,
-    polling: Polling,
-    on_exit: OnExit,
+    jobs: Iterable[RunJob] | AsyncIterable[RunJob], make: Callable[[AsyncIterator[RunJob]], Batch], *, drains: bool
 ) -> AsyncGenerator[Batch, None]:
-    send, receive = anyio.create_memory_object_stream[BatchResult](0)
     failure: BaseException | None = None
-    async with aclosing(_iterate(jobs)) as source, receive:
-        batch = Batch(session, source, receive, toolbox, deadline, polling, on_exit)
+    async with aclosing(_iterate(jobs)) as source:
+        batch = make(source)
         try:
             async with anyio.create_task_group() as tasks:
                 # Not the group's own scope: that also contains the caller's task, in which a failed asyncio.TaskGroup
                 # (on Python 3.11 and 3.12) leaves a cancellation uncounted, so that ours would be taken for the
                 # caller's.
                 work = anyio.CancelScope()
-                tasks.start_soon(batch._run_workers, workers, send, work)  # noqa: SLF001  # same module
+                tasks.start_soon(batch._run_jobs, work)  # noqa: SLF001  # same module
                 try:
-                    yield batch
-                except (CancelledError, GeneratorExit):
-                    raise
-                except BaseException as error:
-                    failure = error  # raised outside the task group, which would wrap it in an exception group
+                    try:
+                        yield batch
+                    except (CancelledError, GeneratorExit):
+                        raise
+                    except BaseException as error:
+                        failure = error  # raised outside the task group, which would wrap it in an exception group
+                    if drains and isinstance(failure, Exception | None):
+                        await batch._run_out()  # noqa: SLF001  # same module
                 finally:
-                    batch._limit_starts()  # noqa: SLF001  # same module
+                    batch._attempts.limit_starts()  # noqa: SLF001  # same module
                     work.cancel()
         finally:
-            if batch.left:
-                _logger.warning("left early: %d of %d started jobs have no result", len(batch.left), batch.started)
+            batch._close()  # noqa: SLF001  # same module
     if failure is not None:
         raise failure

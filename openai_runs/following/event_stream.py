@@ -7,8 +7,8 @@ from typing import Any, Final, TypeVar
 import anyio
 
 from openai_runs import _wire
+from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.sse import Decoder, Frame
-from openai_runs._http.transport import ByteStream
 from openai_runs.errors import ProtocolError
 from openai_runs.events import UnknownEvent
 from openai_runs.following.follower import Follower
@@ -63,10 +63,14 @@ class EventStream:
         if self.done or self._has_ended:
             await self._drain_and_close()
             return None
-        chunk = await self._next_chunk(follower)
+        # Few layers: this is done for each piece of text that a model writes.
+        rounds = follower.rounds
+        is_over = rounds.pending_action is not None or rounds.has_ended
+        until = self._done_by() if is_over else follower.reads_until
+        chunk = await (self._read() if until == math.inf else self._read_until(until, None if is_over else follower))
         self._frames_before += len(self._frames)
         if chunk:
-            self._frames = [_named(frame) for frame in self._decoder.feed(chunk)]
+            self._frames = [_named(frame) if frame[0] == b"message" else frame for frame in self._decoder.feed(chunk)]
         else:
             self._has_ended = True
             # A truncated last frame means that the connection broke, not that the server sent invalid JSON.
@@ -75,20 +79,22 @@ class EventStream:
             follower.check_queued()
         return self._frames
 
-    async def _next_chunk(self, follower: Follower) -> bytes:
-        """The next bytes, within the time that there is; none at the end of the stream."""
-        is_over = follower.rounds.pending_action is not None or follower.has_reported_end
-        if not is_over:
-            until = follower.reads_until
-        elif self._closes_at == math.inf:
-            until = self._closes_at = anyio.current_time() + _DONE_TIMEOUT
-        else:
-            until = self._closes_at
-        if until == math.inf:
-            return await self._read()
+    def _done_by(self) -> float:
+        """Until when to wait for ``done``, from the first wait on."""
+        if self._closes_at == math.inf:
+            self._closes_at = anyio.current_time() + _DONE_TIMEOUT
+        return self._closes_at
+
+    async def _read_until(self, until: float, follower: Follower | None) -> bytes:
+        """The next bytes; none at the end of the stream, or when the time is over.
+
+        Args:
+            until: When it is.
+            follower: Checks what that means for the run, if the run is not over.
+        """
         with anyio.move_on_at(until):
             return await self._read()
-        if not is_over:
+        if follower is not None:
             follower.check_time()
         # Nothing more is to come, or nothing at all came: then polling finds out about the run.
         self._stream.lost = self._stream.lost or "no event came for too long"

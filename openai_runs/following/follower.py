@@ -51,6 +51,8 @@ class Follower:
     on_exit: OnExit = field(default="leave", kw_only=True)
     rounds: Rounds = field(init=False)
     leaving: Leaving = field(init=False)
+    #: When the wait for a stream's next bytes ends: at the deadline, or once the run is stuck. Read for each of them.
+    reads_until: float = field(default=math.inf, init=False)
     _is_unobserved: bool = field(init=False)  # whether `observe` has yet to see the latest snapshot
     _is_current: bool = field(default=True, init=False)  # whether the latest snapshot is of a poll or a stream
     _unchanged: int = field(default=0, init=False)  # how many snapshots in a row were unchanged
@@ -105,11 +107,6 @@ class Follower:
         """Whether the run's end has been reported; a terminal snapshot may have arrived before that."""
         return self.rounds.has_ended
 
-    @property
-    def reads_until(self) -> float:
-        """When the wait for a stream's next bytes ends: at the deadline, or once the run is stuck."""
-        return min(self._ends_at, self._stuck_at)
-
     def start_clock(self) -> None:
         """Start counting towards the deadline; later calls change nothing."""
         if self._began:
@@ -120,6 +117,7 @@ class Follower:
             self._ends_at = now + self.deadline
         if self.polling.queued_timeout is not None:
             self._stuck_at = now + self.polling.queued_timeout
+        self.reads_until = min(self._ends_at, self._stuck_at)
 
     async def start(self, request: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Send the request that starts or continues the run."""
@@ -133,9 +131,12 @@ class Follower:
         """Poll until there is a change to report."""
         while True:
             if self.run is None:
+                await self.before_deadline(self.requests.take_poll(is_idle=True))
                 self.receive(await self.before_deadline(self.requests.retrieve(self._store_hint)))
             elif not self._is_unobserved:
                 await self._sleep(self.polling.delay(self._unchanged, self._hint))
+                is_idle = self._unchanged > 0 and self._hint is None
+                await self.before_deadline(self.requests.take_poll(is_idle=is_idle))
                 await self.refresh()
             if (change := self.observe()) is not None:
                 return change
@@ -154,7 +155,7 @@ class Follower:
         self.run = run
         self._is_unobserved = True
         self._is_current = is_current
-        self.requests.learn_address(run)
+        self.requests.note(run)
 
     def observe(self) -> StatusChanged | None:
         """Compare the latest snapshot with the one observed before it.
@@ -180,6 +181,7 @@ class Follower:
             self._stuck_at = math.inf
         elif change.previous is not None:  # the first snapshot counts from the start of the clock
             self._stuck_at = anyio.current_time() + timeout
+        self.reads_until = min(self._ends_at, self._stuck_at)
         return change
 
     def check_time(self) -> None:
@@ -321,7 +323,7 @@ class Follower:
 
     async def leave(self, read_on: ReadOn | None = None) -> None:
         """Stop following: cancel the run if ``on_exit`` says so, unless it has ended."""
-        self._ends_at = self._stuck_at = math.inf
+        self._ends_at = self._stuck_at = self.reads_until = math.inf
         await self.leaving.leave(self.run, self.receive, read_on)
 
     async def _sleep(self, seconds: float, *, maybe_done: bool = False) -> None:

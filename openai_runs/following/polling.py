@@ -27,6 +27,9 @@ class Polling:
     A hint counts as at least 0.02 seconds, and as at most a minute, or ``longest`` if that is more. The same bounds
     hold for the ``Retry-After`` of a poll that failed: it lengthens the delay, and the run is polled again within
     ``outage`` and the deadline, however long the server asks to wait.
+
+    These are the delays of one run. If a session follows more runs than it may poll, each waits longer: with N runs at
+    most N / `RateLimits.polls_per_second` seconds more.
     """
 
     first: float = field(default=0.25, validator=_seconds)

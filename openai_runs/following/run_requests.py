@@ -6,10 +6,11 @@ from typing import Any, Final, Self, TypeAlias
 from attrs import define, field
 from yarl import URL
 
+from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.creation import Creation
 from openai_runs._http.overrides import Overrides
 from openai_runs._http.pages import ItemT, Listing
-from openai_runs._http.transport import ByteStream, OnResponse, Transport
+from openai_runs._http.transport import OnResponse, Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import MESSAGES, RUN, RUNS, STEPS, ids_of
 from openai_runs.errors import BadRequestError, TransportError
@@ -19,6 +20,7 @@ from openai_runs.models.page import ListParams, MessageListParams, Page
 from openai_runs.models.run import Run, RunStatus, ToolOutputsSubmitParams
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.tool import ToolOutput, ToolOutputParam
+from openai_runs.pacing.pace import Turn
 
 ToolOutputs: TypeAlias = Sequence[ToolOutput | ToolOutputParam]
 #: Looks up whether a request whose response was lost took effect: the run if it did.
@@ -39,6 +41,7 @@ class RunRequests:
     _url: URL | None = None
     _find: FindRun | None = field(default=None, init=False)  # finds a run whose URL is not known
     _creation: Creation[Run] | None = field(default=None, init=False)
+    _started_by: Creation[Run] | None = field(default=None, init=False)  # the same, whatever finds the run
     submissions: Submissions = field(factory=Submissions, kw_only=True)
     _overrides: Overrides | None = field(default=None, alias="overrides", kw_only=True)
 
@@ -69,7 +72,8 @@ class RunRequests:
 
     def found_by(self, creation: Creation[Run]) -> Self:
         """These requests, for a run that is being started: after a lost response, its creation finds it."""
-        self._creation, self._find = creation, creation.find
+        self._creation = self._started_by = creation
+        self._find = creation.find
         return self
 
     @property
@@ -95,10 +99,18 @@ class RunRequests:
             return self._url is not None or self._find is not None
         return self._creation.can_find
 
-    def learn_address(self, run: Run) -> None:
-        """Remember the URL of the run in a snapshot."""
+    def note(self, run: Run) -> None:
+        """Note a snapshot: the run's URL, and its tokens if it has ended."""
         if self._url is None:
             self._url = self._transport.url(RUN, thread_id=run.thread_id, run_id=run.id)
+            if self._started_by is not None:
+                self._started_by.note_created(run)
+        self._settle(run)
+
+    def _settle(self, run: Run) -> None:
+        """Settle the tokens of a run that has ended."""
+        if self._transport.turns.limits_tokens:
+            self._transport.turns.see_run(run)
 
     def find_on_thread(self, thread_id: str) -> None:
         """Look the run up on its thread: that was created together with the run, so it has no other run."""
@@ -117,9 +129,15 @@ class RunRequests:
     async def retrieve(self, on_response: OnResponse | None = None) -> Run:
         """See `RunsService.retrieve`."""
         if self._url is None and self._find is not None and (found := await self._find()) is not None:
-            self.learn_address(found)
+            self.note(found)
             return found
-        return await self._transport.request("GET", self.url, Run, on_response=on_response, overrides=self._overrides)
+        run = await self._transport.request("GET", self.url, Run, on_response=on_response, overrides=self._overrides)
+        self._settle(run)
+        return run
+
+    async def take_poll(self, *, is_idle: bool) -> None:
+        """Wait until the session may poll once more; ``is_idle``: see `Turn.IDLE_POLL`."""
+        await self._transport.turns.take(Turn.IDLE_POLL if is_idle else Turn.POLL)
 
     async def look(self) -> Run | None:
         """Fetch the run without retries; ``None`` if it cannot be found."""

@@ -8,8 +8,8 @@ from typing import Any, Self
 import anyio
 
 from openai_runs import _wire
+from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.sse import Frame
-from openai_runs._http.transport import ByteStream
 from openai_runs.errors import ProtocolError, RunDeadlineError, TransportError
 from openai_runs.events import (
     ActionRequired,
@@ -249,16 +249,16 @@ class RunStream(anyio.AsyncContextManagerMixin):
 
     def _decode_frames(self, stream: EventStream, frames: list[Frame]) -> Iterator[StreamEvent]:
         """Decode frames lazily, so that `messages` and `steps` are never ahead of the events."""
-        with self._redacted:
-            for frame in frames:
-                if frame[0] == MESSAGE_DELTA and (text := read_text_delta(frame[1])) is not None:
-                    delta, index, value = text
-                    self._transcript.add_text(delta.id, index, value)
-                    yield delta
-                else:
+        for frame in frames:
+            if frame[0] == MESSAGE_DELTA and (text := read_text_delta(frame[1])) is not None:
+                delta, index, value = text
+                self._transcript.add_text(delta.id, index, value)
+                yield delta
+            else:
+                with self._redacted:
                     yield from self._decode_frame(stream, frame)
-                    if stream.done:
-                        return
+                if stream.done:
+                    return
 
     def _decode_frame(self, stream: EventStream, frame: Frame) -> Iterable[StreamEvent]:
         """Decode one frame, and update the run's state."""

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from attrs import field, frozen
 
 from openai_runs.models.message import MessageRole
-from openai_runs.models.model import NEEDED, Model, Unknown
+from openai_runs.models.model import ALONE, NEEDED, Model, Unknown
 
 
 @frozen(kw_only=True, repr=False)
@@ -52,7 +52,7 @@ AnnotationDelta: TypeAlias = FileCitationDelta | FilePathDelta | Unknown
 class TextDelta(Model):
     """The next piece of a text, and annotations of passages in it."""
 
-    value: str | None = None
+    value: str | None = field(default=None, metadata=ALONE)
     annotations: tuple[AnnotationDelta, ...] = ()
 
 

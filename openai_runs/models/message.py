@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Required, TypeAlias, TypedDict
 from attrs import field, frozen
 
 from openai_runs.models.limits import METADATA, Items
-from openai_runs.models.model import NEEDED, Model, Unknown
+from openai_runs.models.model import ALONE, NEEDED, Model, Unknown
 from openai_runs.models.open_enum import OpenEnum
 from openai_runs.models.tool import CodeInterpreterTool, FileSearchTool
 
@@ -68,7 +68,7 @@ Annotation: TypeAlias = FileCitation | FilePath | Unknown
 class Text(Model):
     """A text, and annotations of passages in it."""
 
-    value: str
+    value: str = field(metadata=ALONE)
     annotations: tuple[Annotation, ...] = ()
 
 

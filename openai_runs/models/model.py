@@ -37,6 +37,8 @@ NO_EXTRA: Final = _NoExtra()
 
 #: Metadata of a field without which a run cannot be followed: a server that leaves it out is not speaking the API.
 NEEDED: Final = MappingProxyType({"is_needed": True})
+#: Metadata of a text that some servers send alone, in place of the object that it is a field of.
+ALONE: Final = MappingProxyType({"may_stand_alone": True})
 
 
 @frozen(kw_only=True, repr=False)

@@ -116,11 +116,29 @@ class RunsService:
 
         async def search() -> Run | None:
             newest = self._transport.url(RUNS, thread_id=thread_id)
-            page = await self._transport.send("GET", newest, Page[Run], overrides=further(overrides))
-            return next((run for run in page.data if (run.metadata or {}).get(MARKER) == key), None)
+            return _marked(await self._transport.send("GET", newest, Page[Run], overrides=further(overrides)), key)
 
         find = search if has_marker else None
         return Creation(self._transport, url, Run, {**body, **streaming}, key, without_body(overrides), search=find)
+
+    async def find_created(self, thread_id: str, idempotency_key: str, **options: Unpack[RequestOptions]) -> Run | None:
+        """Look for a run whose creation was given up: among the thread's newest, for the marker of `create`.
+
+        A request that was given up may arrive later, so look again if the run is not there. A run whose metadata had no
+        room for the marker is not found.
+
+        Args:
+            thread_id: The thread that it was to run on.
+            idempotency_key: The key that was passed to `create`.
+            **options: See `RequestOptions`.
+
+        Raises:
+            NotFoundError: There is no such thread.
+
+        Source: Assistants v2 API, operation ``listRuns``.
+        """
+        newest, overrides = self._transport.url(RUNS, thread_id=thread_id), overrides_of(options)
+        return _marked(await self._transport.request("GET", newest, Page[Run], overrides=overrides), idempotency_key)
 
     async def retrieve(
         self,
@@ -374,6 +392,10 @@ class RunsService:
         self, run: Run | None, thread_id: str | None, run_id: str | None, overrides: Overrides | None = None
     ) -> RunRequests:
         return RunRequests.of(self._transport, run, thread_id, run_id, self._submissions, overrides)
+
+
+def _marked(page: Page[Run], key: str) -> Run | None:
+    return next((run for run in page.data if (run.metadata or {}).get(MARKER) == key), None)
 
 
 def _waiting(run: Run | None) -> Run | None:

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from openai_runs.errors import TransportError
+from openai_runs.errors import BadRequestError, TransportError
 from openai_runs.following.polling import Polling
+from openai_runs.pacing import RateLimits
+from openai_runs.pacing.pace import Pace
 from openai_runs.services.runs import MARKER
 from tests.following.story import CREATED, EMPTY, framed, run, stream
 from tests.stub import CUT, Reply, Stub, error, reply
@@ -111,3 +113,88 @@ async def test_keys_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
         async with opening(session, new_thread=False, idempotency_key="k") as events:
             assert (await events.until_done()).id == "run_1"
         assert stub.requests[0].json["metadata"] == {MARKER: "k"}
+
+
+class TestTokens:
+    """What a new run is charged while tokens are limited."""
+
+    LIMITS = RateLimits(tokens_per_minute=600_000)
+    ENDED = run("completed", usage={"prompt_tokens": 300, "completion_tokens": 100, "total_tokens": 400})
+
+    @staticmethod
+    def pace(session: Any) -> Pace:
+        pace = session._transport.turns._pace
+        assert isinstance(pace, Pace)
+        return pace
+
+    @pytest.fixture
+    def charges(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """What is charged, and given back."""
+        charges: list[float] = []
+        take, give_back, settle = Pace.take, Pace.give_back, Pace.settle
+
+        def recorded_take(pace: Pace, turn: Any, now: float) -> Any:
+            taken = take(pace, turn, now)
+            charges.extend([taken.tokens] if taken.tokens else [])
+            return taken
+
+        def recorded_give_back(pace: Pace, taken: Any, now: float) -> None:
+            charges.extend([-taken.tokens] if taken.tokens else [])
+            give_back(pace, taken, now)
+
+        def recorded_settle(pace: Pace, run_id: str, used: float | None, now: float) -> None:
+            before = pace.costs._open.get(run_id)
+            settle(pace, run_id, used, now)
+            charges.extend([used - before[0]] if before and used is not None else [])
+
+        monkeypatch.setattr(Pace, "take", recorded_take)
+        monkeypatch.setattr(Pace, "give_back", recorded_give_back)
+        monkeypatch.setattr(Pace, "settle", recorded_settle)
+        return charges
+
+    @pytest.mark.parametrize("new_thread", [False, True])
+    @pytest.mark.parametrize("how", ["retrieve", "complete", "stream", "no stream"])
+    async def test_settled(self, charges: list[float], new_thread: bool, how: str) -> None:
+        """A run is charged the guess when it is created, and the rest is given back when its end is seen, however."""
+        started = [("thread.run.created", run("queued")), ("thread.run.completed", self.ENDED)]
+        if new_thread:
+            started.insert(0, ("thread.created", {"id": "thread_1", "object": "thread", "created_at": 0}))
+        replies = (
+            [stream(*framed(*started))] if how == "stream" else [reply(run("queued")), reply(self.ENDED), EMPTY, EMPTY]
+        )
+        async with Stub(*replies) as stub, stub.session(rate_limits=self.LIMITS) as session:
+            if "stream" in how:
+                async with opening(session, new_thread) as events:
+                    await events.until_done()
+            else:
+                service = session.threads.create_and_run if new_thread else session.runs.create
+                created = await service(*([] if new_thread else ["thread_1"]), assistant_id="asst_1")
+                if how == "retrieve":
+                    await session.runs.retrieve(created)
+                else:
+                    await session.runs.complete(created, polling=QUICK)
+            assert self.pace(session).costs.estimate == 400
+        assert charges == [1000, -600]
+
+    async def test_charged_once(self, charges: list[float]) -> None:
+        """However often the request is sent, the run is charged once; one that is refused is not charged."""
+        replies = error(503), error(503), reply(run("queued")), error(400)
+        async with Stub(*replies) as stub, stub.session(rate_limits=self.LIMITS) as session:
+            await session.threads.create_and_run(assistant_id="asst_1")
+            with pytest.raises(BadRequestError):
+                await session.threads.create_and_run(assistant_id="asst_1")
+        assert charges == [1000, 1000, -1000]
+
+    async def test_in_doubt(self, charges: list[float]) -> None:
+        """A run that may have been started stays charged."""
+        async with Stub(CUT) as stub, stub.session(rate_limits=self.LIMITS, max_retries=0) as session:
+            with pytest.raises(TransportError):
+                await session.threads.create_and_run(assistant_id="asst_1")
+        assert charges == [1000]
+
+    async def test_other_objects(self, charges: list[float]) -> None:
+        """Only runs use tokens."""
+        thread = {"id": "thread_1", "object": "thread", "created_at": 0, "metadata": {}, "tool_resources": None}
+        async with Stub(reply(thread)) as stub, stub.session(rate_limits=self.LIMITS) as session:
+            await session.threads.create()
+        assert charges == []

@@ -70,6 +70,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "messages.list": lambda s, **o: s.messages.list("thread_1", run_id="run_1", **o).page(),
     "messages.delete": lambda s, **o: s.messages.delete(thread_id="thread_1", message_id="msg_1", **o),
     "runs.create": lambda s, **o: s.runs.create("thread_1", assistant_id="a", **o),
+    "runs.find_created": lambda s, **o: s.runs.find_created("thread_1", "key-1", **o),
     "runs.retrieve": lambda s, **o: s.runs.retrieve(**IDS, **o),
     "runs.update": lambda s, **o: s.runs.update(**IDS, metadata={}, **o),
     "runs.list": lambda s, **o: s.runs.list("thread_1", **o).page(),
@@ -170,8 +171,8 @@ def test_numbers_in_queries() -> None:
 async def test_timeout() -> None:
     """The timeout is seconds of silence, of this request only; the error says which."""
     async with Stub(NEVER, reply(RUN)) as stub, stub.session(max_retries=0) as session:
-        with pytest.raises(TransportError, match=r"nothing came for 0\.1 s"):
-            await session.runs.retrieve(**IDS, timeout=0.1)
+        with pytest.raises(TransportError, match=r"nothing came for 0\.5 s"):
+            await session.runs.retrieve(**IDS, timeout=0.5)
         assert (await session.runs.retrieve(**IDS)).id == "run_1"
 
 

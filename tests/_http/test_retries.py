@@ -160,6 +160,14 @@ class TestLook:
         assert await server.request(repeatable=False, find=True) == "done"
         assert server.log == ["send", "find", "send"]
 
+    @pytest.mark.parametrize(("first", "in_doubt"), [(LOST, True), (answered(500), False)])
+    async def test_a_request_may_come_late(self, first: Exception, in_doubt: bool) -> None:
+        """That nothing is found settles the doubt about an attempt that was answered; one that was not may be late."""
+        server = Server(first, answered(500), answered(429), looks=[None, None, None])
+        with pytest.raises(ResponseError) as caught:
+            await server.request(repeatable=False, find=True)
+        assert (caught.value.status, caught.value.maybe_done) == (429, in_doubt)
+
     @pytest.mark.parametrize("failure", [REFUSED, answered(429)])
     async def test_no_doubt(self, failure: Exception) -> None:
         """After a failure that certainly took no effect, `find` is not called."""
@@ -405,7 +413,7 @@ class _ActiveRuns:
         fate = self.attempts.pop(0) if self.attempts else "done"
         match fate:
             case "refused":
-                raise REFUSED
+                raise TransportError("refused", maybe_done=False)
             case "lost":
                 raise TransportError("lost on the way there")
             case "held up":
@@ -429,7 +437,7 @@ class _ActiveRuns:
 
     async def find(self) -> str | None:
         if self.looks and not self.looks.pop(0):
-            raise REFUSED
+            raise TransportError("refused", maybe_done=False)
         return self.runs[0] if self.runs else None
 
 
@@ -448,7 +456,7 @@ class _Keyed(_ActiveRuns):
 
     async def ask(self, _: Any) -> None:
         if self.looks and not self.looks.pop(0):
-            raise REFUSED
+            raise TransportError("refused", maybe_done=False)
         self.keys.honoured = self.honours
 
 

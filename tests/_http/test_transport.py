@@ -39,6 +39,9 @@ from openai_runs.errors import (
 )
 from openai_runs.following.polling import Polling
 from openai_runs.following.streaming import RunStream
+from openai_runs.pacing import RateLimits
+from openai_runs.pacing.pace import Pace, Taken, Turn
+from openai_runs.pacing.turns import Turns
 from openai_runs.session import Session
 from tests.following.story import CREATED, EMPTY, IDS, framed, run, stream
 from tests.samples import EXAMPLES
@@ -1173,3 +1176,63 @@ def test_addresses_are_values() -> None:
     url = endpoint.url("/threads/{thread_id}", thread_id="a b")
     assert url == URL("http://host/threads/a%20b", encoded=True)
     assert str(endpoint.below(url, "runs")) == "http://host/threads/a%20b/runs"
+
+
+class TestTurns:
+    """What is sent while the endpoint has limits; `tests/pacing/` has the limits themselves."""
+
+    @pytest.fixture
+    def taken(self, monkeypatch: pytest.MonkeyPatch) -> list[Turn]:
+        """The turns that are taken."""
+        taken, take = [], Turns.take
+
+        async def recorded(turns: Turns, turn: Turn) -> Taken:
+            taken.append(turn)
+            return await take(turns, turn)
+
+        monkeypatch.setattr(Turns, "take", recorded)
+        return taken
+
+    async def test_without_limits(self, taken: list[Turn]) -> None:
+        """A session whose endpoint has no limits takes no turns."""
+        async with Stub(reply(RUN)) as stub:
+            await retrieve(stub)
+        assert taken == []
+
+    async def test_limits_in_headers(self, taken: list[Turn]) -> None:
+        """Once a response has said that there are limits, every attempt takes a turn."""
+        limited = reply(THREAD, x_ratelimit_limit_requests="60000", x_ratelimit_remaining_requests="100")
+        replies = limited, error(500), reply(RUN), reply(RUN), reply(THREAD)
+        async with Stub(*replies) as stub, stub.session() as session:
+            await session.threads.create()
+            await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
+            await session.runs.cancel(thread_id="thread_1", run_id="run_1")
+            await session.threads.update("thread_1", metadata={})
+        assert taken == [Turn.READ, Turn.READ, Turn.CONTINUE, Turn.BEGIN]
+
+    async def test_a_refusal_concerns_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A 429 response is noted for the whole session, with the seconds that it asks to wait; others are not."""
+        refusals: list[float | None] = []
+        monkeypatch.setattr(Pace, "note_refusal", lambda pace, sent_at, asked, now: refusals.append(asked))
+        replies = error(429, retry_after="7"), error(503, retry_after="9"), error(429), reply(RUN)
+        async with Stub(*replies) as stub:
+            await retrieve(stub, max_retries=3)
+        assert refusals == [7.0, None]
+
+    async def test_what_was_not_sent_does_not_count(self, taken: list[Turn]) -> None:
+        """A request that certainly was not sent gives its turn back, so that the next one does not wait."""
+        async with Stub() as stub:
+            session = stub.session(rate_limits=RateLimits(requests_per_minute=1), max_retries=0)
+        async with session:
+            for _ in range(3):
+                with pytest.raises(TransportError):
+                    await session.threads.create()
+        assert taken == [Turn.BEGIN] * 3
+
+    async def test_unreachable_without_limits(self) -> None:
+        """Without limits there is nothing to give back."""
+        async with Stub() as stub:
+            session = stub.session(max_retries=0)
+        async with session:
+            with pytest.raises(TransportError):
+                await session.threads.create()

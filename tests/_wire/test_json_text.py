@@ -1,5 +1,8 @@
 """JSON text: what is read, what is written, what is no JSON."""
 
+import math
+from datetime import UTC, datetime
+
 import pytest
 
 from openai_runs._wire.json_text import decode, encode_plain
@@ -24,6 +27,19 @@ def test_nested_too_deeply():
 def test_what_is_written_is_read(value):
     """Half a surrogate pair is escaped, since UTF-8 has no bytes for it."""
     assert decode(encode_plain(value)) == value
+
+
+def test_both_ways_of_writing_agree():
+    """Half a surrogate pair beside them changes nothing for numbers that JSON does not have, keys and other types."""
+    value = {
+        "a": [math.nan, -math.inf, 0.1, 2**70, "é"],
+        1: b"x",
+        "b": (1, None),
+        "c": datetime(2026, 8, 26, tzinfo=UTC),
+    }
+    plain, escaped = decode(encode_plain(value)), decode(encode_plain({**value, "d": "\ud800"}))
+    assert {**plain, "d": "\ud800"} == escaped
+    assert plain["a"][:2] == [None, None]
 
 
 def test_no_space_is_wasted():

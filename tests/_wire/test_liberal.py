@@ -2,11 +2,9 @@
 
 import json
 import logging
-import math
 import re
 from collections import OrderedDict
 from datetime import UTC, datetime
-from typing import Any
 
 import attrs
 import pytest
@@ -25,7 +23,7 @@ from openai_runs.models.run_step import CalledFunction, RunStep, RunStepStatus
 from openai_runs.models.thread import Thread
 from openai_runs.models.tool import CodeInterpreterTool, Function, FunctionTool, ToolResources
 from tests.samples import EXAMPLES, MODELS
-from tests.strategies import bodies, damaged, json_values
+from tests.strategies import bodies, damaged, equal, json_values
 
 RUN = json.loads((EXAMPLES / "objects/RunObject.json").read_text())
 MESSAGE = json.loads((EXAMPLES / "objects/MessageObject.json").read_text())
@@ -295,18 +293,6 @@ def test_what_fits_is_not_logged(caplog):
 
 unhurried = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 _needed = re.compile(r".* @ \$(\..*)?\.(id|thread_id|status|data|function|name|arguments)$|.* @ \$$", re.DOTALL).match
-
-
-def equal(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same; numbers as near as times are kept."""
-    match one, other:
-        case dict(), dict():
-            return one.keys() == other.keys() and all(equal(value, other[name]) for name, value in one.items())
-        case list(), list():
-            return len(one) == len(other) and all(map(equal, one, other))
-        case (int() | float(), float()) | (float(), int() | float()):
-            return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-3)
-    return bool(one == other)
 
 
 def tried(body, into, *, strict):

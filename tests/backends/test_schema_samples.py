@@ -52,6 +52,8 @@ SHARED = {
         ({"minimum": 5}, 6.0),
         ({"maximum": 5}, 4.0),
         ({"type": "string", "format": "date"}, "2026-01-31"),
+        ({"type": "string", "format": "decimal"}, "1.5"),
+        ({"type": "string", "contentEncoding": "base64"}, "dGV4dA=="),
         ({"type": "string", "minLength": 6, "maxLength": 7}, "textxx"),
         ({"type": "string", "maxLength": 2}, "te"),
         (SHARED, {"x": "xxx"}),
@@ -115,7 +117,17 @@ def test_a_schema_without_end_is_limited():
 
 
 KEYWORDS = ["type", "$ref", "format", "properties", "required", "enum", "allOf", "anyOf", "items", "prefixItems"]
-MORE_KEYWORDS = ["minimum", "maximum", "multipleOf", "minItems", "maxItems", "minLength", "minProperties", "a"]
+MORE_KEYWORDS = [
+    "minimum",
+    "maximum",
+    "multipleOf",
+    "minItems",
+    "maxItems",
+    "minLength",
+    "minProperties",
+    "a",
+    "contentEncoding",
+]
 VALUES = [
     "object",
     "array",

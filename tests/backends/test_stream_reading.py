@@ -57,6 +57,7 @@ def test_other_errors_are_not_taken_for_a_long_conversation(message: str) -> Non
         ({"message": "No.", "code": 400}, "invalid_prompt", False, False),
         ({"message": "Bad image.", "code": "invalid_image_url"}, "invalid_prompt", False, False),
         ({"code": "whatever"}, "server_error", True, False),
+        ({"message": "No.", "code": [400], "type": {}}, "server_error", True, False),
     ],
 )
 def test_errors_in_a_stream(error: Any, code: str, retryable: bool, too_long: bool) -> None:

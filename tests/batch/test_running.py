@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from openai_runs import load
 from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.backends.scripted import Fail, Say, ScriptedBackend, Turn, Wait
-from openai_runs.batch import Batch, BatchResult, RunJob, run_batch
+from openai_runs.batch import Batch, BatchResult, JobRetries, RunJob, run_batch
+from openai_runs.batch.attempt import OpenJob
 from openai_runs.errors import (
     BadRequestError,
     NotFoundError,
+    RateLimitError,
     RunActionRequiredError,
     RunDeadlineError,
     RunFailedError,
@@ -47,6 +49,8 @@ from tests.stub import NEVER, Reply, Request, Stub, error, reply
 pytestmark = pytest.mark.anyio
 
 QUICK = Polling(first=0.001, longest=0.01)
+#: A run for each job and no other requests, as doubles of a session have it.
+ONCE: Any = {"retries": None, "fetch_messages": False}
 RUN = json.loads((EXAMPLES / "objects/RunObject.json").read_text())
 
 
@@ -167,7 +171,7 @@ class TestResults:
             {"assistant_id": assistant_id, "max_completion_tokens": 256, "instructions": "x"},
             {"assistant_id": assistant_id, "instructions": "wait"},
         ]
-        async with run_batch(session, jobs, workers=3, deadline=0.7, polling=QUICK) as batch:
+        async with run_batch(session, jobs, workers=3, deadline=0.7, polling=QUICK, retries=None) as batch:
             results = await collect(batch)
         assert [type(result.error) for result in results] == [
             type(None),
@@ -198,7 +202,7 @@ class TestResults:
             {"assistant_id": assistant_id, "instructions": "fail"},
             {"assistant_id": "asst_none"},
         ]
-        async with run_batch(session, jobs, polling=QUICK) as batch:
+        async with run_batch(session, jobs, polling=QUICK, retries=None) as batch:
             for result in await collect(batch):
                 again = pickle.loads(pickle.dumps(result))
                 assert (again.index, again.job, again.run, str(again.error)) == (
@@ -276,7 +280,7 @@ class TestResults:
         jobs: list[RunJob] = [{"assistant_id": assistant_id}] * 3
         async with (
             Session(server.url, api_key) as session,
-            run_batch(OddSession(), jobs, workers=1, polling=QUICK) as batch,  # type: ignore[arg-type]  # a double of a session
+            run_batch(OddSession(), jobs, workers=1, polling=QUICK, **ONCE) as batch,  # type: ignore[arg-type]  # a double of a session
         ):
             first, *others = await collect(batch)
         assert isinstance(first.error, Exception)
@@ -468,7 +472,11 @@ class TestSources:
             ([], {"workers": 0}, ValueError, "workers must be at least 1: got 0"),
             ([], {"workers": "8"}, TypeError, "workers must be a whole number: got '8'"),
             ([], {"deadline": -1}, ValueError, "deadline must be at least 0 seconds: got -1"),
-            ([], {"on_exit": "stop"}, ValueError, "on_exit must be 'leave' or 'cancel': got 'stop'"),
+            ([], {"workers": 4, "window": 3}, ValueError, "window must be at least 4: got 3"),
+            ([], {"retries": 3}, TypeError, "retries must be a JobRetries or None: got 3"),
+            ([], {"budget_tokens": 0}, ValueError, "budget_tokens must be at least 1: got 0"),
+            ([], {"total": -1}, ValueError, "total must be at least 0: got -1"),
+            ([], {"on_exit": "stop"}, ValueError, "on_exit must be 'cancel', 'leave' or 'drain': got 'stop'"),
             (None, {}, TypeError, "jobs must be an iterable or async iterable of RunJob: got None"),
             ({"assistant_id": "a"}, {}, TypeError, "jobs must be an iterable or async iterable of RunJob"),
         ],
@@ -503,7 +511,7 @@ class TestDeadline:
             runs = Runs()
 
         jobs: list[RunJob] = [{"assistant_id": "a", "thread_id": "t"}]
-        async with run_batch(FakeSession(), jobs, deadline=100) as batch:  # type: ignore[arg-type]  # a double of a session
+        async with run_batch(FakeSession(), jobs, deadline=100, **ONCE) as batch:  # type: ignore[arg-type]  # a double of a session
             (result,) = await collect(batch)
         monkeypatch.setattr(loop, "time", time)
         assert 0 < left[0] <= 70
@@ -535,7 +543,7 @@ class TestDeadline:
 
     async def test_a_start_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without a response, the job fails at its deadline, and the error says that a run may have been started."""
-        monkeypatch.setattr("openai_runs.batch.running._START_GRACE", 0.01)
+        monkeypatch.setattr("openai_runs.batch.attempt._START_GRACE", 0.01)
         async with (
             Stub(NEVER) as stub,
             stub.session() as session,
@@ -561,6 +569,241 @@ class TestMisuse:
         """Wrong arguments are refused by the call, before `async with`."""
         with pytest.raises(ValueError, match="workers must be at least 1: got 0"):
             run_batch(session, [], workers=0)
+
+
+class TestOrder:
+    async def test_of_the_source(self, session: Session, assistant_id: str) -> None:
+        """With `ordered`, results come in the order of the source, and jobs still run side by side."""
+        jobs: list[RunJob] = [{"assistant_id": assistant_id, "instructions": "wait"}]
+        jobs += [{"assistant_id": assistant_id}] * 5
+        async with run_batch(session, jobs, workers=2, deadline=0.5, polling=QUICK, ordered=True) as batch:
+            results = [result async for result in batch]
+        assert [result.index for result in results] == list(range(6))
+        assert [result.ok for result in results] == [False] + [True] * 5
+
+    async def test_a_full_window(self) -> None:
+        """While the first job takes its time, no more jobs are taken than the window has room for."""
+        stub = Stub(lambda request: reply(RUN | {"status": "queued" if b"slow" in request.body else "completed"}))
+        jobs: list[RunJob] = [{"assistant_id": "slow"}, *([{"assistant_id": "a"}] * 20)]
+        options: Any = {**ONCE, "polling": Polling(first=1000, longest=1000), "on_exit": "leave"}
+        async with (
+            stub,
+            stub.session() as session,
+            run_batch(session, jobs, workers=3, window=7, ordered=True, **options) as batch,
+        ):
+            while batch.progress.done < 6:  # there is no event
+                await anyio.lowlevel.checkpoint()
+            for _ in range(50):
+                await anyio.lowlevel.checkpoint()
+            assert batch.started == len(batch.left) == 7
+
+
+class TestBudget:
+    """Once the tokens of `budget_tokens` are used, no run is started; whatever was started has its result."""
+
+    async def test_used_up(self) -> None:
+        usage = {"prompt_tokens": 60, "completion_tokens": 40, "total_tokens": 100}
+        taken = 0
+
+        def jobs() -> Iterator[RunJob]:
+            nonlocal taken
+            for _ in range(60):
+                taken += 1
+                yield {"assistant_id": "a"}
+
+        async with (
+            Stub(lambda request: reply(RUN | {"status": "completed", "usage": usage})) as stub,
+            stub.session() as session,
+            run_batch(session, jobs(), workers=2, budget_tokens=1000, **ONCE) as batch,
+        ):
+            results = [result async for result in batch]
+        assert 10 <= len(results) == taken <= 12
+        assert batch.stopped_by == "budget"
+        assert batch.progress.tokens == 100 * len(results)
+        assert batch.left == ()
+
+    async def test_on_one_thread(self) -> None:
+        """Jobs that were taken and wait for their thread are not started; a failed run is not followed by another."""
+        usage = {"prompt_tokens": 60, "completion_tokens": 40, "total_tokens": 100}
+        failed = {"status": "failed", "usage": usage, "last_error": {"code": "server_error", "message": "m"}}
+        jobs: list[RunJob] = [{"assistant_id": "a", "thread_id": "t", "key": str(number)} for number in range(5)]
+        async with (
+            Stub(lambda request: reply(RUN | failed)) as stub,
+            stub.session() as session,
+            run_batch(session, jobs, workers=2, budget_tokens=100) as batch,
+        ):
+            (result,) = [result async for result in batch]
+        assert isinstance(result.error, RunFailedError)
+        assert (result.key, result.attempts) == ("0", 1)
+        assert [(left.key, left.attempts, left.started_at) for left in batch.left] == [
+            (str(number), 0, None) for number in range(1, 5)
+        ]
+
+    async def test_not_used_up(self, session: Session, assistant_id: str) -> None:
+        """A batch that ends within its budget was not stopped."""
+        async with run_batch(session, [{"assistant_id": assistant_id}], budget_tokens=10**9, polling=QUICK) as batch:
+            await collect(batch)
+        assert batch.stopped_by is None
+
+
+class TestDrain:
+    """`drain` starts no more runs; the iteration yields what was started, and ends."""
+
+    async def test_in_the_middle(self, session: Session, assistant_id: str) -> None:
+        def jobs() -> Iterator[RunJob]:
+            while True:
+                yield {"assistant_id": assistant_id}
+
+        async with run_batch(session, jobs(), workers=3, polling=QUICK) as batch:
+            results = [await anext(batch) for _ in range(4)]
+            batch.drain()
+            batch.drain()
+            results += [result async for result in batch]
+            assert batch.stopped_by == "drain"
+            assert batch.left == ()
+        assert len(results) == batch.started <= 7
+        assert all(result.ok for result in results)
+
+    async def test_while_the_source_hangs(self, session: Session, assistant_id: str) -> None:
+        """A source that has no more for now does not hold the end up; what it still gives is in `left`."""
+        go_on = asyncio.Event()
+
+        async def jobs() -> AsyncIterator[RunJob]:
+            yield {"assistant_id": assistant_id}
+            await go_on.wait()
+            yield {"assistant_id": assistant_id, "key": "late"}
+            await anyio.sleep_forever()
+
+        async with run_batch(session, jobs(), polling=QUICK) as batch:
+            assert (await anext(batch)).ok
+            batch.drain()
+            assert await anext(batch, None) is None
+            go_on.set()
+            while batch.started < 2:  # there is no event
+                await anyio.lowlevel.checkpoint()
+        assert [(left.key, left.attempts) for left in batch.left] == [("late", 0)]
+
+    async def test_while_one_waits_to_be_repeated(self) -> None:
+        """A job that waits for its next attempt has the latest one's result."""
+        async with (
+            Stub(lambda request: error(429)) as stub,
+            stub.session(max_retries=0) as session,
+            run_batch(session, [{"assistant_id": "a"}], retries=JobRetries(first=1000, longest=1000)) as batch,
+        ):
+            while not batch.progress.waiting or not stub.requests:  # there is no event
+                await anyio.lowlevel.checkpoint()
+            assert batch.left[0].attempts == 1
+            batch.drain()
+            (result,) = [result async for result in batch]
+        assert isinstance(result.error, RateLimitError)
+        assert result.ended_at is not None
+        assert (batch.progress.done, batch.progress.failed) == (1, 1)
+
+    async def test_with_nothing_to_do(self, session: Session) -> None:
+        """Draining a batch that has ended changes nothing."""
+        async with run_batch(session, []) as batch:
+            await collect(batch)
+            batch.drain()
+        assert batch.stopped_by is None
+
+    @pytest.mark.parametrize("way", ["break", "error"])
+    async def test_on_exit(
+        self, session: Session, assistant_id: str, way: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """With `on_exit="drain"`, runs in progress are followed to their ends, and their results are in `left`."""
+
+        async def use() -> None:
+            async with run_batch(session, jobs(), workers=3, polling=QUICK, on_exit="drain") as batch:
+                batches.append(batch)
+                await anext(batch)
+                if way == "error":
+                    raise ZeroDivisionError
+
+        def jobs() -> Iterator[RunJob]:
+            while True:
+                yield {"assistant_id": assistant_id}
+
+        batches: list[Batch] = []
+        if way == "error":
+            with pytest.raises(ZeroDivisionError):
+                await use()
+        else:
+            await use()
+        (batch,) = batches
+        assert batch.left
+        assert all(left.ok and left.text == "Done." for left in batch.left)
+        assert len(batch.left) + 1 == batch.started
+        assert f"left early: {len(batch.left)} of {batch.started} results were not read" in caplog.text
+
+    @pytest.mark.parametrize("way", ["before", "during", "exit"])
+    async def test_on_exit_that_is_cancelled(self, session: Session, assistant_id: str, way: str) -> None:
+        """Cancellation gets out, and the end of the process does; then the runs in progress are cancelled."""
+        batches: list[Batch] = []
+        in_progress = asyncio.Event()
+
+        async def use() -> None:
+            job: RunJob = {"assistant_id": assistant_id, "instructions": "wait"}
+            async with run_batch(session, [job], polling=QUICK, on_exit="drain") as batch:
+                batches.append(batch)
+                while not batch.left or batch.left[0].run is None:  # there is no event
+                    await anyio.lowlevel.checkpoint()
+                in_progress.set()
+                if way == "exit":
+                    raise SystemExit(3)
+                if way == "before":
+                    await anyio.sleep_forever()
+
+        if way == "exit":
+            with pytest.raises(SystemExit):
+                await use()
+        else:
+            task = asyncio.create_task(use())
+            await in_progress.wait()
+            for _ in range(20):
+                await anyio.lowlevel.checkpoint()
+            assert not task.done()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        (left,) = batches[0].left
+        assert (await session.runs.retrieve(left.run)).status in ("cancelling", "cancelled")
+
+
+class TestProgress:
+    async def test_counts(self, session: Session, assistant_id: str) -> None:
+        """What was taken has ended, runs, or waits; tokens are those of the results."""
+        thread = await session.threads.create()
+        jobs: list[RunJob] = [
+            {"assistant_id": assistant_id},
+            {"assistant_id": "asst_none"},
+            {"assistant_id": assistant_id, "thread_id": thread.id},
+            {"assistant_id": assistant_id, "thread_id": thread.id},
+        ]
+        async with run_batch(session, jobs, workers=4, polling=QUICK) as batch:
+            assert (batch.progress.total, batch.progress.done, batch.progress.seconds_left) == (4, 0, None)
+            tokens = 0
+            async for result in batch:
+                tokens += result.usage.total_tokens if result.usage else 0
+                now = batch.progress
+                assert now.done + now.in_flight + now.waiting == now.taken
+                assert now.tokens >= tokens
+        now = batch.progress
+        assert (now.taken, now.done, now.failed, now.in_flight, now.waiting) == (4, 4, 1, 0, 0)
+        assert now.tokens == tokens > 0
+        assert now.rate > 0
+        assert now.seconds_left == 0
+
+    @pytest.mark.parametrize(("total", "expected"), [(None, None), (7, 7)])
+    async def test_total(self, session: Session, total: int | None, expected: int | None) -> None:
+        """A source without a length has the total that the caller knows."""
+        async with run_batch(session, iter([]), total=total) as batch:
+            assert batch.progress.total == expected
+
+    async def test_read_by_a_bar(self, session: Session, assistant_id: str) -> None:
+        """Another thread may read it, as progress bars do."""
+        async with run_batch(session, [{"assistant_id": assistant_id}], polling=QUICK) as batch:
+            assert (await anyio.to_thread.run_sync(lambda: batch.progress)).total == 1
+            await collect(batch)
 
 
 class TestAtOnce:
@@ -596,7 +839,7 @@ class TestAtOnce:
 
         async def main() -> list[BatchResult]:
             jobs: list[Any] = [{"assistant_id": "a", "thread_id": str(n)} for n in range(count)]
-            async with run_batch(FakeSession(), jobs, workers=workers) as batch:  # type: ignore[arg-type]  # a double of a session
+            async with run_batch(FakeSession(), jobs, workers=workers, **ONCE) as batch:  # type: ignore[arg-type]  # a double of a session
                 return await collect(batch)
 
         results = anyio.run(main)
@@ -728,7 +971,7 @@ class TestLeaving:
 
     async def test_while_a_start_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A start that takes too long is abandoned; its job is in `left`."""
-        monkeypatch.setattr("openai_runs.batch.running._START_GRACE", 0.03)
+        monkeypatch.setattr("openai_runs.batch.attempt._START_GRACE", 0.03)
         async with Stub(NEVER) as stub, stub.session() as session:
             async with run_batch(session, [{"assistant_id": "a"}]) as batch:
                 await stub.requested(1)
@@ -753,8 +996,8 @@ class TestLeaving:
         text: str,
     ) -> None:
         """A run on a known thread whose start was abandoned is looked for until it is found, and cancelled."""
-        monkeypatch.setattr("openai_runs.batch.running._START_GRACE", 0.1)
-        monkeypatch.setattr("openai_runs.batch.running._LOOK_EVERY", 0.001)
+        monkeypatch.setattr("openai_runs.batch.attempt._START_GRACE", 0.1)
+        monkeypatch.setattr("openai_runs.batch.attempt._LOOK_EVERY", 0.001)
         run = RUN | {"status": "queued", "metadata": {MARKER: "m"}}
         left = list(looks)
 
@@ -790,13 +1033,12 @@ class TestLeaving:
         """Results that were ready and not read are in `left`."""
         ready, all_ready, run_job = 0, anyio.Event(), Batch._run
 
-        async def run(batch: Batch, started: BatchResult) -> BatchResult:
+        async def run(batch: Batch, job: OpenJob) -> None:
             nonlocal ready
-            result = await run_job(batch, started)
+            await run_job(batch, job)
             ready += 1
             if ready == len(jobs):
                 all_ready.set()
-            return result
 
         monkeypatch.setattr(Batch, "_run", run)
         jobs: list[Any] = [

@@ -70,7 +70,7 @@ async def measure(runs: int, in_flight: int, console: Console) -> None:
                 began, server_cpu, own_cpu = time.perf_counter(), cpu(server.process.pid), time.process_time()
                 with Progress(console=console, transient=True) as progress:
                     task = progress.add_task("scripted runs", total=runs)
-                    async with run_batch(session, jobs, workers=in_flight) as results:
+                    async with run_batch(session, jobs, workers=in_flight, fetch_messages=False) as results:
                         async for result in results:
                             failed += not result.ok
                             progress.advance(task)

@@ -55,10 +55,13 @@ class Cancelling:
         findings.points = await self._attempt(operation, way, None, findings)
         findings.chosen = set(range(first, findings.points + 1, step))
         for point in sorted(findings.chosen):
+            reached = 0
             for _ in range(_ATTEMPTS):
-                await self._attempt(operation, way, point, findings)
+                reached = max(reached, await self._attempt(operation, way, point, findings))
                 if point in findings.hit:
                     break
+            if reached < point:  # how often it polls depends on the time, and only the first attempt polled so often
+                findings.chosen.remove(point)
             if findings.problems and one_problem:
                 break
         return findings

@@ -34,8 +34,6 @@ SOUND = (
     "raised, the run is known",
     "raised, nothing was started",
 )
-#: A second run, of a request that came after the client had looked for its run.
-LATE = "run twice, a request was late"
 #: A server whose clients ask again at once.
 AT_ONCE = PollHint(shortest=0.001, share=0.0, max_rate=1e9)
 #: Seconds beyond a deadline, and for what has none: far more than is needed, far less than for ever.
@@ -285,7 +283,12 @@ class Lifecycle:
             {**self._params(job, thread_id), **({} if thread_id is None else {"thread_id": thread_id})}
             for job, thread_id in threads.items()
         ]
-        async with run_batch(session, jobs, workers=2, toolbox=self.tools.toolbox(), **self.options) as results:
+        options = {
+            **self.options,
+            "toolbox": self.tools.toolbox(),
+            "retries": None,
+        }  # as the other modes: one run a job
+        async with run_batch(session, jobs, workers=2, **options) as results:
             async for result in results:
                 one = seen[result.job["metadata"]["job"]]
                 assert not one.is_over, f"two results for {one.job}"
@@ -296,8 +299,7 @@ class Lifecycle:
     async def _judge(self, seen: Seen, runs: list[Run]) -> Verdict:
         calls = {key: count for key, count in self.tools.calls.items() if key.startswith(f"{seen.job}/")}
         if len(runs) > 1:
-            kind = LATE if self.network.chosen["late"] + self.network.chosen["very late"] else "run twice"
-            return Verdict(kind, f"{seen.job}: {[run.id for run in runs]}")
+            return Verdict("run twice", f"{seen.job}: {[run.id for run in runs]}")
         if any(count > 1 for count in calls.values()):
             return Verdict("tool called twice", f"{seen.job}: {calls}")
         if problem := _bad_sequence(seen):

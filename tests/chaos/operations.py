@@ -153,6 +153,7 @@ _request("messages.list", Scene.ended, lambda s, run: _all(s.session.messages.li
 _request("messages.delete", Scene.message, lambda s, message: s.session.messages.delete(message))
 _request("runs.create", Scene.thread, lambda s, t: s.session.runs.create(t.id, assistant_id=s.assistant_id))
 _request("runs.retrieve", Scene.run, lambda s, run: s.session.runs.retrieve(run))
+_request("runs.find_created", Scene.run, lambda s, run: s.session.runs.find_created(run.thread_id, "k"))
 _request("runs.update", Scene.run, lambda s, run: s.session.runs.update(run, metadata={}))
 _request("runs.list", Scene.run, lambda s, run: _all(s.session.runs.list(run.thread_id)))
 _request("runs.cancel", Scene.waiting, lambda s, run: s.session.runs.cancel(run))

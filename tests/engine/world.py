@@ -91,7 +91,7 @@ class World:
         deltas = [
             e.data["delta"]["content"][0] for id, e in self.events if (id, e.name[7:]) == (run_id, "message.delta")
         ]
-        return [delta["text"]["value"] if delta["type"] == "text" else delta["refusal"] for delta in deltas]
+        return [delta["text"].get("value", "") if delta["type"] == "text" else delta["refusal"] for delta in deltas]
 
     async def until(self, name: str, run: Run | None = None, times: int = 1) -> Any:
         """Wait for an event, and return its object."""

@@ -33,6 +33,8 @@ from openai_runs.models.assistant import Assistant
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
 from openai_runs.models.tool import ToolOutput
+from openai_runs.pacing.pace import Taken, Turn
+from openai_runs.pacing.turns import Turns
 from openai_runs.server import LocalServer
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
@@ -616,7 +618,7 @@ class TestDeadline:
         """A run that has completed when the deadline passes is completed, and is not cancelled."""
         story = [seen("queued"), NEVER, seen("completed")]
         async with Stub(*story) as stub, stub.session() as session:
-            done = await session.runs.complete(**IDS, deadline=0.1, polling=QUICK, on_exit=on_exit)
+            done = await session.runs.complete(**IDS, deadline=0.5, polling=QUICK, on_exit=on_exit)
         assert done.status == "completed"
         assert len(stub.requests) == 3
 
@@ -624,14 +626,14 @@ class TestDeadline:
         """The error has the snapshot of the last look."""
         async with Stub(seen("queued"), NEVER, seen("in_progress")) as stub, stub.session() as session:
             with pytest.raises(RunDeadlineError, match="its latest status was in_progress") as caught:
-                await session.runs.complete(**IDS, deadline=0.1, polling=QUICK)
+                await session.runs.complete(**IDS, deadline=0.5, polling=QUICK)
         assert caught.value.run.status == "in_progress"
 
     async def test_the_last_look_fails(self) -> None:
         """If the last look fails, the deadline's error is raised all the same, and says so; nothing is repeated."""
         async with Stub(seen("queued"), NEVER, error(503)) as stub, stub.session() as session:
             with pytest.raises(RunDeadlineError) as caught:
-                await session.runs.complete(**IDS, deadline=0.1, polling=QUICK)
+                await session.runs.complete(**IDS, deadline=0.5, polling=QUICK)
         assert caught.value.__notes__[0].startswith("A last look at the run failed: GET /v1/threads")
         assert len(stub.requests) == 3
 
@@ -639,12 +641,12 @@ class TestDeadline:
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """The last look and the cancelling after it have a few seconds together."""
-        monkeypatch.setattr("openai_runs.following.leaving._CANCEL_TIMEOUT", 0.05)
+        monkeypatch.setattr("openai_runs.following.leaving._CANCEL_TIMEOUT", 0.5)
         async with Stub(seen("queued"), NEVER, NEVER, NEVER) as stub, stub.session() as session:
             with pytest.raises(RunDeadlineError):
-                await session.runs.complete(**IDS, deadline=0.1, polling=QUICK, on_exit="cancel")
+                await session.runs.complete(**IDS, deadline=0.5, polling=QUICK, on_exit="cancel")
         assert [request.method for request in stub.requests] == ["GET", "GET", "GET", "POST"]
-        assert "could not be cancelled within 0.05 s" in caplog.text
+        assert "could not be cancelled within 0.5 s" in caplog.text
 
     async def test_of_a_deadline_that_is_kept(self, world: World, toolbox: Toolbox) -> None:
         """A run that ends before the deadline is returned."""
@@ -783,7 +785,7 @@ class TestPolling:
         async with Stub(*story) as stub, stub.session() as session:
             with pytest.raises(RateLimitError):
                 await session.runs.complete(**IDS, polling=Polling(first=1, longest=1, outage=100), deadline=1000)
-        assert waits == [1, 60, 1, 60, 40]
+        assert waits == pytest.approx([1, 60, 1, 60, 40])
 
     async def test_a_tiny_hint(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A server cannot make a follower poll without a pause."""
@@ -1000,6 +1002,7 @@ class TestLeaving:
             assert stub.connections == 1
 
 
+@pytest.mark.timeout(180)
 async def test_a_thousand_runs() -> None:
     """A thousand runs with tool calls, followed at once in one session: all complete, nothing is left behind."""
     made = 0
@@ -1028,3 +1031,18 @@ async def test_a_thousand_runs() -> None:
     assert [run.status for run in done] == ["completed"] * 1000
     assert len({run.id for run in done}) == made == 1000
     assert asyncio.all_tasks() == before
+
+
+async def test_polls_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each poll waits for the session's turn, also the first one, and says whether the server has named its time."""
+    taken, take = [], Turns.take
+
+    async def recorded(turns: Turns, turn: Turn) -> Taken:
+        taken.append(turn)
+        return await take(turns, turn)
+
+    monkeypatch.setattr(Turns, "take", recorded)
+    story = [seen("queued"), seen("queued"), seen("queued", hint="20"), seen("queued"), seen("completed")]
+    async with Stub(*story) as stub, stub.session() as session:
+        await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=QUICK)
+    assert taken == [Turn.IDLE_POLL, Turn.POLL, Turn.IDLE_POLL, Turn.POLL, Turn.IDLE_POLL]

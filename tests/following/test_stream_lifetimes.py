@@ -13,9 +13,9 @@ import pytest
 from attrs import define
 from yarl import URL
 
+from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.redaction import Secrets
 from openai_runs._http.response import Reader
-from openai_runs._http.transport import ByteStream
 from openai_runs._wire import load
 from openai_runs.errors import (
     BadRequestError,

@@ -11,9 +11,9 @@ import pytest
 from yarl import URL
 
 from openai_runs import dump, load
+from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.redaction import Secrets
 from openai_runs._http.response import Reader
-from openai_runs._http.transport import ByteStream
 from openai_runs._wire import liberal
 from openai_runs.errors import ProtocolError
 from openai_runs.following.event_stream import EventStream

@@ -125,6 +125,16 @@ async def test_the_marker(session: Session, assistant: Assistant, thread: Thread
         assert run.metadata.get(MARKER) != "old"
 
 
+async def test_find_created(session: Session, assistant: Assistant, thread: Thread) -> None:
+    """A run is found again by the key that it was created with, and by no other."""
+    assert await session.runs.find_created(thread.id, "job-1") is None
+    run = await session.runs.create(thread.id, assistant_id=assistant.id, idempotency_key="job-1")
+    assert (await session.runs.find_created(thread.id, "job-1")).id == run.id
+    assert await session.runs.find_created(thread.id, "job-2", timeout=5) is None
+    with pytest.raises(NotFoundError):
+        await session.runs.find_created("thread_none", "job-1")
+
+
 async def test_retrieve_and_update(session: Session, waiting: Run) -> None:
     """A run is retrieved by the object or by its two IDs."""
     assert await session.runs.retrieve(waiting) == waiting

@@ -28,6 +28,7 @@ from openai_runs.stores import sqlite_schema as schema
 from openai_runs.stores.records import Change, Delete, PageQuery, Record, RunState, Unreadable
 from openai_runs.stores.sqlite import SQLiteStore
 from tests.samples import MODELS
+from tests.serving import unmeasured
 from tests.stores.faulty import damage, damage_page_of
 from tests.stores.objects import message, run, state, step, thread
 from tests.strategies import bodies
@@ -662,7 +663,7 @@ async def test_errors_are_not_wrapped(path: Path):
 def commit_until_killed(path: Path, lines: int) -> list[str]:
     """Have a process commit to a store, and kill it when it has reported so many commits."""
     program = [sys.executable, "-m", "tests.stores.committer", str(path)]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=unmeasured()) as process:
         assert process.stdout is not None
         reported = list(itertools.islice(process.stdout, lines))
         process.kill()

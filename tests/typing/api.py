@@ -10,8 +10,10 @@ from openai_runs import (
     ActionRequired,
     Assistant,
     BatchResult,
+    JobRetries,
     Message,
     Polling,
+    RateLimits,
     Run,
     RunEnded,
     RunEvent,
@@ -28,7 +30,9 @@ from openai_runs import (
     load,
     run_batch,
 )
+from openai_runs.batch import BatchProgress
 from openai_runs.batch.durable import DurableBatch, DurableBatches, Progress, work
+from openai_runs.batch.progress_bar import progress_bar
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.page import Page
 from openai_runs.models.request_options import RequestOptions
@@ -167,6 +171,7 @@ async def following(session: Session, run: Run) -> None:
                     assert_type(event.run, Run)
                 case ToolOutputsSubmitted(outputs=outputs):
                     assert_type(outputs, tuple[ToolOutput, ...])
+    assert_type(await session.runs.find_created("thread_1", "job-1"), Run | None)
     assert_type(await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=Polling(first=0.1)), Run)
     session.runs.follow(run, on_exit="stop")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     session.runs.follow(run, deadline="soon")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -174,19 +179,36 @@ async def following(session: Session, run: Run) -> None:
     Polling(0.1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
+def limits() -> None:
+    Session(rate_limits=RateLimits(requests_per_minute=600, tokens_per_minute=90_000, counts_reads=False))
+    Session(rate_limits=600)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    RateLimits(600)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
 async def batches(session: Session, stream: AsyncIterator[RunJob]) -> None:
     jobs: list[RunJob] = [
         {"assistant_id": "a", "thread_id": "thread_1", "tools": toolbox},
-        {"assistant_id": "a", "thread_id": "thread_1", "idempotency_key": "job-1"},
+        {"assistant_id": "a", "thread_id": "thread_1", "idempotency_key": "job-1", "key": "doc-1"},
         {"assistant_id": "a", "thread": {"messages": [{"role": "user", "content": "hi"}]}},
     ]
     async with run_batch(session, jobs, workers=2, toolbox=toolbox) as results:
         async for result in results:
             assert_type(result, BatchResult)
             assert_type(result.run, Run | None)
+            assert_type(result.text, str | None)
+            assert_type(result.messages, tuple[Message, ...])
+        assert_type(results.progress, BatchProgress)
         assert_type(results.left, tuple[BatchResult, ...])
     async with run_batch(session, (job for job in jobs)), run_batch(session, stream):
         pass
+    async with run_batch(
+        session, jobs, ordered=True, window=50, retries=JobRetries(attempts=2), budget_tokens=1000, on_exit="drain"
+    ) as results:
+        with progress_bar(results, "documents"):
+            results.drain()
+    run_batch(session, jobs, retries=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    run_batch(session, jobs, on_exit="stop")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    run_batch(session, [{"assistant_id": "a", "key": 1}])  # type: ignore[typeddict-item]  # pyright: ignore[reportArgumentType]
     async for _ in run_batch(session, jobs):  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
         pass
     await run_batch(session, jobs)  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]

@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, Final, Self, TypeAlias
 
 import anyio
@@ -18,7 +19,7 @@ from openai_runs.batch.durable.job_table import JobTable, Progress
 from openai_runs.batch.durable.outcomes import load_outcome
 from openai_runs.batch.durable.shared_limits import SharedLimits, SharedPace
 from openai_runs.batch.durable.workers import executing_among_others
-from openai_runs.batch.running import BatchResult, RunJob
+from openai_runs.batch.jobs import BatchResult, RunJob, join_texts
 from openai_runs.errors import OpenAIRunsError
 from openai_runs.following.polling import Polling
 from openai_runs.session import Session
@@ -126,6 +127,7 @@ class DurableBatches:
         workers: int = 8,
         at_once: int | None = None,
         limits: SharedLimits | None = None,
+        fetch_messages: bool = True,
         polling: Polling = Polling(),
     ) -> AsyncGenerator[Self, None]:
         """Open the batches of a database, and run their jobs if there is a session: ``async with``.
@@ -141,6 +143,7 @@ class DurableBatches:
                 database: if processes open it with different ones, the latest hold for all.
             at_once: How many jobs all processes together may run at once; ``None`` for no limit.
             limits: How many runs and tokens a minute all processes together may use; the latest hold for all, too.
+            fetch_messages: Whether the worker fetches the answer of each run, in one more request.
             polling: How often each run is polled, and for how long an unreachable endpoint is tolerated.
 
         Raises:
@@ -164,8 +167,15 @@ class DurableBatches:
             if session is not None:
                 await in_thread(queue.limit, workers, at_once)
                 pace = await in_thread(SharedPace.of, database, limits or SharedLimits())
-                note = batches._note_recorded
-                runner = JobRunner(session, table, toolbox, polling, pace=pace, on_recorded=note)
+                runner = JobRunner(
+                    session,
+                    table,
+                    toolbox,
+                    polling,
+                    fetch_messages=fetch_messages,
+                    pace=pace,
+                    on_recorded=batches._note_recorded,
+                )
                 if database.is_sqlite:
                     await in_thread(queue.hand_over, None)  # nobody else runs them, as the lock says
                     await stack.enter_async_context(executing(database, runner, new_executor_id()))
@@ -252,7 +262,22 @@ def _mark(marks: bytearray, position: int) -> None:
 
 
 def _result(row: Any) -> BatchResult:
-    outcome = load_outcome(row.run, row.error)
+    outcome = load_outcome(row.run, row.error, row.messages)
     job: Any = _wire.decode(row.job)
-    error = OpenAIRunsError("the job was cancelled with its batch") if row.state == "cancelled" else outcome.error
-    return BatchResult(row.position, job, outcome.run, error)
+    return BatchResult(
+        row.position,
+        job,
+        outcome.run,
+        OpenAIRunsError("the job was cancelled with its batch") if row.state == "cancelled" else outcome.error,
+        key=job.get("key"),
+        text=None if outcome.messages is None else join_texts(outcome.messages),
+        messages=outcome.messages or (),
+        usage=None if outcome.run is None else outcome.run.usage,
+        attempts=int(row.attempts > 0),
+        started_at=_time(row.started_at),
+        ended_at=_time(row.ended_at),
+    )
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

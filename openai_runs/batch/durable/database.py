@@ -45,8 +45,10 @@ JOBS: Final = sa.Table(
     sa.Column("state", sa.Text, nullable=False, server_default="waiting"),
     sa.Column("run", sa.Text),  # JSON, the latest snapshot
     sa.Column("error", sa.Text),  # JSON
+    sa.Column("messages", sa.Text),  # JSON, the assistant's
     sa.Column("tokens", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("ended_at", sa.Float),  # seconds since 1970, by the database's clock
+    sa.Column("started_at", sa.Float),  # when a worker took it first; seconds since 1970, by the database's clock
+    sa.Column("ended_at", sa.Float),
     sa.UniqueConstraint("batch_id", "position"),
     sa.Index("openai_runs_jobs_ended", "batch_id", "ended_at"),
     sa.Index("openai_runs_jobs_state", "batch_id", "state", "tokens"),

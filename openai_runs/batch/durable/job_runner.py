@@ -17,6 +17,7 @@ from attrs import define, field
 
 from openai_runs._finishing import finish
 from openai_runs._supervision import supervise
+from openai_runs.batch.attempt import as_exception, fetch_answer
 from openai_runs.batch.durable.database import in_thread
 from openai_runs.batch.durable.job_table import JobTable, TakenJob
 from openai_runs.batch.durable.outcomes import Outcome, dump_error, load_error
@@ -24,7 +25,6 @@ from openai_runs.batch.durable.shared_limits import SharedPace
 from openai_runs.errors import OpenAIRunsError, RateLimitError, RunError, ServerError, TransportError
 from openai_runs.following.polling import Polling
 from openai_runs.models.run import Run
-from openai_runs.services.runs import MARKER
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 
@@ -52,6 +52,7 @@ class JobRunner:
     _table: JobTable
     _toolbox: Toolbox | None
     _polling: Polling
+    _fetch_messages: bool = field(default=True, kw_only=True)
     _pace: SharedPace | None = field(default=None, kw_only=True)
     #: Set when this process stops working: the runs are left to whoever takes over.
     is_leaving: bool = field(default=False, init=False)
@@ -141,10 +142,10 @@ class JobRunner:
 
     async def _find_run(self, job: TakenJob, thread_id: str, key: str) -> Run | None:
         """The job's run, if an earlier attempt has created it; needed where the endpoint honours no keys."""
-        page = await self._session.runs.list(thread_id).page()
-        if "thread_id" not in job.params:  # the thread was created for this job: it has no other run
-            return next(iter(page.data), None)
-        return next((run for run in page.data if (run.metadata or {}).get(MARKER) == key), None)
+        if job.params.get("thread_id") is not None:
+            return await self._session.runs.find_created(thread_id, key)
+        page = await self._session.runs.list(thread_id).page()  # created for this job: it has no other run
+        return next(iter(page.data), None)
 
     async def _through_outages(self, request: Callable[[], Awaitable[T]]) -> T:
         """Send a request; while the endpoint cannot be reached, repeat it for up to `Polling.outage` seconds."""
@@ -155,7 +156,7 @@ class JobRunner:
             except (TransportError, ServerError, RateLimitError) as error:
                 if anyio.current_time() - began >= self._polling.outage:
                     raise
-                _logger.warning("a job of a durable batch cannot be started yet: %s", error)
+                _logger.warning("a job of a durable batch has to wait: %s", error)
             await anyio.sleep(self._polling.delay(failures))
             failures += 1
 
@@ -169,7 +170,10 @@ class JobRunner:
             return await self._session.runs.complete(thread_id=thread_id, run_id=run_id, **options)
 
         ended, error = await _guarded(complete)
-        return Outcome(error.run if isinstance(error, RunError) else ended or run, error)
+        if ended is None or not self._fetch_messages:
+            return Outcome(error.run if isinstance(error, RunError) else ended or run, error)
+        messages, error = await _guarded(partial(self._through_outages, partial(fetch_answer, self._session, ended)))
+        return Outcome(ended, error, messages)
 
     async def _cancel_if_cancelled(self, job: TakenJob, thread_id: str, run_id: str) -> None:
         """Cancel the run of a job that was cancelled; one whose job has another worker is that one's."""
@@ -193,7 +197,7 @@ async def _guarded(work: Callable[[], Awaitable[T]]) -> tuple[T | None, Exceptio
 
     def failed(error: BaseException) -> None:
         nonlocal failure
-        failure = error if isinstance(error, Exception) else RuntimeError(f"the job failed: {type(error).__name__}")
+        failure = as_exception(error, "the job")
 
     async with anyio.create_task_group() as group:
         group.start_soon(supervise, failed, do)

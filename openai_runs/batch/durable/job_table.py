@@ -188,7 +188,11 @@ class JobTable:
             row = connection.execute(
                 JOBS.update()
                 .where(JOBS.c.seq == next_one)
-                .values(attempts=JOBS.c.attempts + 1, state=sa.case((is_waiting, "running"), else_=JOBS.c.state))
+                .values(
+                    attempts=JOBS.c.attempts + 1,
+                    state=sa.case((is_waiting, "running"), else_=JOBS.c.state),
+                    started_at=sa.func.coalesce(JOBS.c.started_at, self.database.now),
+                )
                 .returning(JOBS)
             ).first()
             if row is None:
@@ -289,9 +293,7 @@ class JobTable:
 
     def rows(self, batch_id: str, positions: Sequence[int]) -> dict[int, Any]:
         """The rows of jobs with their outcome, by position."""
-        query = sa.select(JOBS.c.position, JOBS.c.job, JOBS.c.state, JOBS.c.run, JOBS.c.error).where(
-            JOBS.c.batch_id == batch_id, JOBS.c.position.in_(positions)
-        )
+        query = sa.select(JOBS).where(JOBS.c.batch_id == batch_id, JOBS.c.position.in_(positions))
         return self._read(lambda connection: {row.position: row for row in connection.execute(query)})
 
     def _insert(self, table: sa.Table) -> Any:

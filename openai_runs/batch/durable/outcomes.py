@@ -8,6 +8,7 @@ from attrs import frozen
 
 from openai_runs import _wire, errors
 from openai_runs.errors import OpenAIRunsError, RunError
+from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 
 #: Facts of errors that are not kept: the run is kept by itself, and a tool call stands in its run's steps.
@@ -20,6 +21,7 @@ class Outcome:
 
     run: Run | None = None  #: the latest snapshot
     error: Exception | None = None  #: why it did not complete
+    messages: tuple[Message, ...] | None = None  #: the assistant's, if they were fetched
 
     @property
     def state(self) -> str:
@@ -35,13 +37,17 @@ class Outcome:
         """The values of the columns in which it is kept."""
         run = None if self.run is None else _wire.encode(self.run).decode()
         error = None if self.error is None else json.dumps(dump_error(self.error))
-        return {"state": self.state, "run": run, "error": error, "tokens": self.tokens}
+        messages = None if self.messages is None else _wire.encode(self.messages).decode()
+        return {"state": self.state, "run": run, "error": error, "messages": messages, "tokens": self.tokens}
 
 
-def load_outcome(run: str | None, error: str | None) -> Outcome:
+def load_outcome(run: str | None, error: str | None, messages: str | None) -> Outcome:
     """Read an outcome from its columns."""
     snapshot = None if run is None else _wire.load(run, Run, strict=False)
-    return Outcome(snapshot, None if error is None else load_error(json.loads(error), snapshot))
+    why = None if error is None else load_error(json.loads(error), snapshot)
+    if messages is None:
+        return Outcome(snapshot, why)
+    return Outcome(snapshot, why, tuple(_wire.load(message, Message, strict=False) for message in json.loads(messages)))
 
 
 def dump_error(error: Exception) -> dict[str, Any]:

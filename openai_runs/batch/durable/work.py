@@ -24,6 +24,7 @@ async def work(
     workers: int = 8,
     at_once: int | None = None,
     limits: SharedLimits | None = None,
+    fetch_messages: bool = True,
     polling: Polling = Polling(),
 ) -> NoReturn:
     """Run jobs until cancelled, whoever submits them. A worker that is lost to the others begins anew.
@@ -35,6 +36,7 @@ async def work(
         workers: How many jobs this process may run at once.
         at_once: How many jobs all processes may run at once.
         limits: How many runs and tokens a minute all processes together may use.
+        fetch_messages: Whether to fetch the answer of each run, in one more request.
         polling: How often each run is polled.
 
     Raises:
@@ -43,7 +45,14 @@ async def work(
     while True:
         try:
             async with DurableBatches.open(
-                store, session, toolbox=toolbox, workers=workers, at_once=at_once, limits=limits, polling=polling
+                store,
+                session,
+                toolbox=toolbox,
+                workers=workers,
+                at_once=at_once,
+                limits=limits,
+                fetch_messages=fetch_messages,
+                polling=polling,
             ):
                 await anyio.sleep_forever()
         except WorkerLostError as error:

@@ -45,7 +45,7 @@ async def test_from_start_to_end(store: Path, session: Session, assistant_id: st
 
     async def jobs() -> AsyncIterator[RunJob]:
         for n in range(30):
-            yield {"assistant_id": assistant_id, "metadata": {"n": str(n)}}
+            yield {"assistant_id": assistant_id, "metadata": {"n": str(n)}, "key": f"job {n}"}
         yield {"assistant_id": assistant_id, "instructions": "fail"}
 
     caplog.set_level(logging.WARNING)
@@ -56,6 +56,10 @@ async def test_from_start_to_end(store: Path, session: Session, assistant_id: st
         assert [result.index for result in results] == list(range(31))
         assert [result.run.metadata["n"] for result in results[:30]] == [str(n) for n in range(30)]
         assert [result.ok for result in results] == [True] * 30 + [False]
+        assert [(result.key, result.text) for result in results[:30]] == [(f"job {n}", "Hi.") for n in range(30)]
+        assert (results[30].key, results[30].text, results[30].messages) == (None, None, ())
+        assert all(result.attempts == 1 and result.usage == result.run.usage for result in results)
+        assert all(result.started_at < result.ended_at for result in results)
         assert isinstance(results[30].error, RunFailedError)
         assert results[30].job == {"assistant_id": assistant_id, "instructions": "fail"}
         assert (progress.total, progress.completed, progress.failed, progress.is_over) == (31, 30, 1, True)
@@ -101,9 +105,9 @@ async def test_one_thread(store: Path, session: Session, assistant_id: str):
         }
         for n in range(5)
     ]
-    async with DurableBatches.open(store, session, **QUICK) as batches:
+    async with DurableBatches.open(store, session, fetch_messages=False, **QUICK) as batches:
         results = await collect(await batches.submit(jobs))
-    assert all(result.ok for result in results)
+    assert all(result.ok and result.text is None for result in results)
     messages = [message async for message in session.messages.list(thread.id, order="asc")]
     assert [message.text for message in messages if message.role == "user"] == list("01234")
 
@@ -135,6 +139,7 @@ async def test_cancelling(store: Path, server: LocalServer, session: Session, as
         await batch.cancel()
         results = await collect(batch)
         assert [str(result.error) for result in results] == ["the job was cancelled with its batch"] * 5
+        assert [result.attempts for result in results] == [1, 0, 0, 0, 0]
         async for event in session.runs.follow(runs[0], **QUICK):
             status = event.status
         assert status == "cancelled"

@@ -13,7 +13,14 @@ from openai_runs.backends.scripted import Fail, Say, ScriptedBackend, Wait
 from openai_runs.batch.durable.job_runner import JobRunner
 from openai_runs.batch.durable.job_table import JobTable
 from openai_runs.batch.durable.outcomes import Outcome, load_outcome
-from openai_runs.errors import BadRequestError, OpenAIRunsError, RunFailedError, ServerError, ToolError
+from openai_runs.errors import (
+    BadRequestError,
+    OpenAIRunsError,
+    PermissionDeniedError,
+    RunFailedError,
+    ServerError,
+    ToolError,
+)
 from openai_runs.models.run import Run
 from openai_runs.server import LocalServer
 from tests.samples import EXAMPLES
@@ -74,7 +81,7 @@ def add(table: JobTable, *jobs: dict[str, Any]) -> list[str]:
 
 def outcome(table: JobTable, workflow: str, position: int = 0) -> Outcome:
     row = table.rows(workflow.rpartition("-")[0], [position])[position]
-    return load_outcome(row.run, row.error)
+    return load_outcome(row.run, row.error, row.messages)
 
 
 def runner(session: Session, table: JobTable, toolbox: Toolbox | None = None, **polling: Any) -> JobRunner:
@@ -227,7 +234,7 @@ class TestOutcomes:
         (workflow,) = add(table, {"assistant_id": "a", "thread_id": "t"})
         async with Session("http://127.0.0.1:9", api_key) as session:
             await runner(session, table).run(workflow, StoredSteps())
-        assert "the job failed: CancelledError" in str(outcome(table, workflow).error)
+        assert "the job was cancelled by code that it called: CancelledError" in str(outcome(table, workflow).error)
 
     async def test_a_tool_error(self, table: JobTable):
         """A tool's error is the job's; the snapshot of the run is kept with it."""
@@ -268,6 +275,24 @@ async def test_limits(session: Session, table: JobTable, assistant_id: str):
     assert told == ["begin", run.usage.total_tokens, "begin"]
 
 
+async def test_messages_that_cannot_be_fetched(table: JobTable):
+    """The run has completed; the job has not, and its error says why."""
+
+    def answer(request: Request) -> Reply:
+        if request.path.endswith("/messages"):
+            return error(403)
+        return reply(RUN | {"status": "completed"})
+
+    (workflow,) = add(table, {"assistant_id": "a", "thread_id": "t"})
+    async with Stub(answer) as stub, stub.session() as session:
+        await runner(session, table).run(workflow, StoredSteps())
+    ended = outcome(table, workflow)
+    assert isinstance(ended.error, PermissionDeniedError)
+    assert ended.run is not None
+    assert ended.run.status == "completed"
+    assert ended.messages is None
+
+
 class TestOutages:
     async def test_it_passes(self, table: JobTable):
         """While the endpoint cannot be reached, starting is repeated; a run whose response was lost is found."""
@@ -279,6 +304,8 @@ class TestOutages:
                     failed.add(request.path)
                     return error(503)
                 return reply(THREAD)
+            if request.path.endswith("/messages"):
+                return reply({"object": "list", "data": []})
             runs = [RUN] if len(failed) == 2 else []
             is_list = request.path.endswith("/runs")
             return reply({"object": "list", "data": runs} if is_list else RUN | {"status": "completed"})

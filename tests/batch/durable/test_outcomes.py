@@ -14,10 +14,14 @@ from openai_runs.errors import (
     ToolError,
     TransportError,
 )
+from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from tests.samples import EXAMPLES
 
 RUN = load(json.loads((EXAMPLES / "objects/RunObject.json").read_text()), Run, strict=False)
+
+
+MESSAGE = load(json.loads((EXAMPLES / "objects/MessageObject.json").read_text()), Message, strict=False)
 
 
 class OddError(Exception):
@@ -27,10 +31,10 @@ class OddError(Exception):
 
 def test_a_completed_run():
     """The run is as it was, and its tokens are counted."""
-    columns = Outcome(RUN).columns()
+    columns = Outcome(RUN, None, (MESSAGE,)).columns()
     assert columns["state"] == "completed"
     assert columns["tokens"] == (RUN.usage.total_tokens if RUN.usage else 0)
-    assert load_outcome(columns["run"], columns["error"]) == Outcome(RUN)
+    assert load_outcome(columns["run"], columns["error"], columns["messages"]) == Outcome(RUN, None, (MESSAGE,))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +52,7 @@ def test_an_error_of_ours(error: OpenAIRunsError):
     """An error has its class, its text and its facts again, the run among them."""
     columns = Outcome(RUN, error).columns()
     assert columns["state"] == "failed"
-    again = load_outcome(columns["run"], columns["error"]).error
+    again = load_outcome(columns["run"], columns["error"], columns["messages"]).error
     assert type(again) is type(error)
     assert str(again) == str(error)
     assert {**vars(again)} == {name: value for name, value in vars(error).items() if name != "tool_call"}

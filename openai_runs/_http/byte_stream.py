@@ -1,0 +1,75 @@
+"""`ByteStream`: the body of a streamed response, read as it comes, and how a broken connection is told."""
+
+import math
+from typing import Final
+
+import aiohttp
+from attrs import define, field
+from yarl import URL
+
+from openai_runs._http.response import Reader
+from openai_runs.errors import ResponseError
+
+#: What aiohttp raises when a connection breaks; TimeoutError is an OSError.
+BROKEN: Final = (aiohttp.ClientError, OSError)
+
+
+@define
+class ByteStream:
+    """The body of a streamed response. The receiver has to close it."""
+
+    _response: aiohttp.ClientResponse
+    _reader: Reader
+    _url: URL
+    _timeout: float  # seconds of silence after which aiohttp gives up; for messages
+    lost: str | None = field(default=None, init=False)  #: how the connection broke, if it did
+    timed_out: bool = field(default=False, init=False)  #: whether it counts as broken because nothing came
+
+    async def read(self) -> bytes:
+        """The next bytes, as soon as there are any; none at the end, or if the connection broke: then `lost` is set."""
+        try:
+            return await self._response.content.readany()
+        except BROKEN as error:
+            self.timed_out = isinstance(error, TimeoutError)
+            self.lost = self.reader.broken(describe(error, self._timeout), self._url)
+            return b""
+
+    def limit_silence(self, seconds: float) -> None:
+        """Give up, from now on, when nothing comes for so long. The limit of the request is replaced."""
+        self._timeout = seconds
+        connection = self._response.connection
+        if connection is not None and connection.protocol is not None:  # otherwise all of it is here
+            # aiohttp's own timer: a scope around each read would cost as much as the read.
+            connection.protocol.read_timeout = None if seconds == math.inf else seconds
+            connection.protocol.start_timeout()
+
+    @property
+    def strict(self) -> bool:
+        """How to read models in it; see `_wire.load`."""
+        return self._reader.strict
+
+    @property
+    def reader(self) -> Reader:
+        """Makes the errors for what the stream says."""
+        return self._reader.of_request(self._response.request_info.headers, self._url)
+
+    def refusal(self, data: bytes) -> ResponseError:
+        """The error for the data of an ``error`` event."""
+        return self.reader.refusal_in_stream(self._url, self._response.headers, data)
+
+    def close(self) -> None:
+        """Close the connection, unless the response is complete."""
+        self._response.close()
+
+
+def describe(error: Exception, timeout: float) -> str:
+    """Say how a connection broke.
+
+    Args:
+        error: One of `BROKEN`.
+        timeout: Seconds of silence that were allowed.
+    """
+    if isinstance(error, aiohttp.SocketTimeoutError):
+        return f"nothing came for {timeout} s"
+    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return " ".join(text.split()) or type(error).__name__

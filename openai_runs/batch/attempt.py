@@ -1,0 +1,208 @@
+"""`Attempts`: one attempt of a job: start its run, follow it to its end, fetch the answer.
+
+Whatever happens to a job, whoever raises it, is noted in its result. Which job is tried when is decided elsewhere.
+"""
+
+import logging
+import math
+from asyncio import CancelledError
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+import anyio
+import anyio.lowlevel
+from attrs import define, evolve, field
+
+from openai_runs._finishing import finish
+from openai_runs._supervision import supervise
+from openai_runs._wire.idempotency import new_key
+from openai_runs.batch.jobs import BatchResult, add_usage, join_texts
+from openai_runs.batch.repeating import key_of_run
+from openai_runs.errors import OpenAIRunsError, RunDeadlineError, RunError, RunFailedError, TransportError
+from openai_runs.following.options import OnExit
+from openai_runs.following.polling import Polling
+from openai_runs.models.message import Message, MessageRole
+from openai_runs.models.run import Run, RunStatus
+from openai_runs.session import Session
+from openai_runs.toolbox import Toolbox
+
+_logger = logging.getLogger("openai_runs.batch")
+
+#: Seconds that a request that starts a run may still take once the batch is left.
+_START_GRACE: Final = 5.0
+#: Seconds between two looks for a run whose start was given up.
+_LOOK_EVERY: Final = 0.25
+
+
+@define(eq=False)
+class OpenJob:
+    """A job that was taken from the source, and whose result has not been handed out."""
+
+    result: BatchResult  #: as far as it is known
+    _key: Any = field(default=None, init=False)  # the idempotency key of its first run
+    _failed_runs: int = field(default=0, init=False)
+    _counted: str | None = field(default=None, init=False)  # the run whose tokens are in the result already
+
+    def note(self, **changes: Any) -> None:
+        """Change the result."""
+        self.result = evolve(self.result, **changes)
+
+    def begin(self) -> None:
+        """Note that an attempt begins."""
+        result = self.result
+        run = result.run if _has_completed(result.run) else None
+        started_at = result.started_at or datetime.now(UTC)
+        self.note(run=run, error=None, attempts=result.attempts + 1, started_at=started_at)
+
+    def end(self) -> int:
+        """Note that an attempt has ended.
+
+        Returns:
+            The tokens that it has used.
+        """
+        run = self.result.run
+        self._failed_runs += isinstance(self.result.error, RunFailedError)
+        if run is None or run.usage is None or run.id == self._counted:
+            return 0
+        self._counted = run.id
+        self.note(usage=add_usage(self.result.usage, run.usage))
+        return run.usage.total_tokens
+
+    def run_params(self) -> dict[str, Any]:
+        """The parameters of the job's next run, with an idempotency key."""
+        params: dict[str, Any] = dict(self.result.job)
+        label = params.pop("key", "")
+        if not isinstance(label, str):
+            raise TypeError(f"the key of a job must be a string: got {label!r}; nothing was sent")
+        if self._key is None:
+            own = params.get("idempotency_key")
+            self._key = new_key() if own is None else own
+        return {**params, "idempotency_key": key_of_run(self._key, self._failed_runs)}
+
+
+@define(eq=False)
+class Attempts:
+    """Makes attempts, all of them alike."""
+
+    _session: Session
+    _toolbox: Toolbox | None
+    _deadline: float | None
+    _polling: Polling
+    _on_exit: OnExit
+    _fetch_messages: bool
+    _starting: set[anyio.CancelScope] = field(factory=set, init=False)
+
+    async def make(self, job: OpenJob) -> None:
+        """Make one attempt of a job, and note in its result what it comes to.
+
+        It must run in a task of its own, and what follows it there must not await: see `supervise`.
+        """
+
+        def failed(error: BaseException) -> None:
+            run = error.run if isinstance(error, RunError) else job.result.run
+            job.note(run=run, error=as_exception(error, "the job"))
+
+        job.begin()
+        await supervise(failed, partial(self._make, job))
+
+    def limit_starts(self) -> None:
+        """Give the requests that are starting runs a last `_START_GRACE` seconds, to learn the runs' IDs."""
+        for scope in self._starting:
+            scope.deadline = min(scope.deadline, anyio.current_time() + _START_GRACE)
+
+    async def _make(self, job: OpenJob) -> None:
+        run = job.result.run
+        if run is None:
+            run = await self._complete(job)
+            job.note(run=run)
+        if self._fetch_messages:
+            messages = await fetch_answer(self._session, run)
+            job.note(messages=messages, text=join_texts(messages))
+
+    async def _complete(self, job: OpenJob) -> Run:
+        """Start a run, and follow it to its end."""
+        ends_at = math.inf if self._deadline is None else anyio.current_time() + self._deadline
+        run: Run | None = None
+        # Shielded, and not stopped at the deadline itself: cancelling the request could leave a run on the server whose
+        # ID is lost.
+        with anyio.CancelScope(shield=True, deadline=ends_at + _START_GRACE) as scope:
+            self._starting.add(scope)
+            try:
+                run = await self._start(job.run_params())
+            finally:
+                self._starting.remove(scope)
+        if run is None:
+            await anyio.lowlevel.checkpoint()  # raises if the batch was left, and the start took too long for that
+            raise TransportError(
+                f"the run did not start within the deadline of {self._deadline} s: the endpoint sent no response",
+                maybe_done=True,
+            )
+        job.note(run=run)
+        try:
+            return await self._session.runs.complete(
+                run,
+                toolbox=self._toolbox,
+                deadline=None if self._deadline is None else max(ends_at - anyio.current_time(), 0.0),
+                polling=self._polling,
+                on_exit=self._on_exit,
+            )
+        except RunDeadlineError as error:  # its text has the seconds that the start has left
+            raise RunDeadlineError(
+                f"run {run.id} did not end within the deadline of {self._deadline} s, its start included; its latest "
+                f"status was {error.run.status}",
+                run=error.run,
+                maybe_done=error.maybe_done,
+            ) from error
+
+    async def _start(self, params: dict[str, Any]) -> Run:
+        if "thread_id" not in params:
+            return await self._session.threads.create_and_run(**params)
+        thread_id = params.pop("thread_id")
+        try:
+            return await self._session.runs.create(thread_id, **params)
+        except CancelledError:
+            if self._on_exit == "cancel":
+                await finish(self._cancel_late(thread_id, params["idempotency_key"]))
+            raise
+
+    async def _cancel_late(self, thread_id: str, key: str) -> None:
+        """Cancel a run whose start was given up: the request may arrive late, so the run is looked for repeatedly."""
+        runs = self._session.runs
+        with anyio.move_on_after(_START_GRACE) as scope:
+            try:
+                while (run := await runs.find_created(thread_id, key)) is None:  # noqa: ASYNC110  # it is on the server
+                    await anyio.sleep(_LOOK_EVERY)
+                if not run.status.is_terminal:
+                    await runs.cancel(run)
+            except OpenAIRunsError as error:
+                _logger.warning("the run that was being started on %s could not be cancelled: %s", thread_id, error)
+        if scope.cancelled_caught:
+            _logger.warning("the run that was being started on %s was not found; it may be active", thread_id)
+
+
+async def fetch_answer(session: Session, run: Run) -> tuple[Message, ...]:
+    """The assistant's messages of a run, oldest first."""
+    listed = session.messages.list(run.thread_id, run_id=run.id, order="asc", limit=100)
+    # Some endpoints ignore `run_id`, and send all messages of the thread.
+    return tuple(
+        [
+            message
+            async for message in listed
+            if message.role is MessageRole.ASSISTANT and message.run_id in (run.id, None)
+        ]
+    )
+
+
+def as_exception(error: BaseException, what: str) -> Exception:
+    """An error that may be stored, and raised without being taken for the reader's own cancellation."""
+    if isinstance(error, Exception):
+        return error
+    text = "was cancelled by code that it called" if isinstance(error, CancelledError) else "failed"
+    wrapped = RuntimeError(f"{what} {text}: {type(error).__name__}")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _has_completed(run: Run | None) -> bool:
+    return run is not None and run.status is RunStatus.COMPLETED

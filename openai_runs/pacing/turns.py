@@ -1,0 +1,146 @@
+"""`Turns`: whatever a session sends waits here for its turn, in order of arrival.
+
+What goes on with work that has begun comes before what begins new work: a cancellation does not wait behind thousands
+of new runs, and a run's end is seen before the next one is started. Polls, which would otherwise keep new work from
+beginning, take half of the requests at most.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import define, field
+
+from openai_runs.models.run import Run
+from openai_runs.pacing.pace import Pace, Taken, Turn
+from openai_runs.pacing.rate_limits import RateLimits
+
+#: Who comes first; among those of one row, who has come first.
+_ORDER: Final = ((Turn.IDLE_POLL, Turn.POLL), (Turn.RUN,), (Turn.READ, Turn.CONTINUE), (Turn.BEGIN,))
+#: Seconds after which whoever waits is looked at again: the rate may have grown.
+_LOOK_AGAIN: Final = 1.0
+
+
+def turn_of(method: str, path: str) -> Turn:
+    """The turn that a request takes."""
+    if method == "GET":
+        return Turn.READ
+    return Turn.CONTINUE if path.endswith(("/cancel", "/submit_tool_outputs")) else Turn.BEGIN
+
+
+@define
+class Turns:
+    """The turns of one session."""
+
+    _limits: RateLimits
+    is_active: bool = field(init=False)  #: whether requests have to take turns
+    limits_tokens: bool = field(init=False)  #: whether new runs have to
+    _pace: Pace = field(init=False)
+    _lines: dict[Turn, OrderedDict[int, asyncio.Future[Taken]]] = field(init=False)
+    _arrived: int = field(default=0, init=False)
+    waiting: int = field(default=0, init=False)  #: how many wait
+    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._pace = Pace(self._limits)
+        self._lines = {turn: OrderedDict() for turn in Turn}
+        self._see_limits()
+
+    async def take(self, turn: Turn) -> Taken:
+        """Wait for a turn, and take it."""
+        loop, pace = asyncio.get_running_loop(), self._pace
+        if not self.waiting:
+            now = loop.time()
+            if pace.wait(turn, now) <= 0.0:
+                pace.note_free(now)
+                self._see_limits()
+                return pace.take(turn, now)
+        line, number = self._lines[turn], self._arrived
+        waiter: asyncio.Future[Taken] = loop.create_future()
+        self._arrived += 1
+        self.waiting += 1
+        line[number] = waiter
+        self._serve()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():  # the turn and the cancellation came together
+                pace.give_back(waiter.result(), loop.time())
+            self._leave(line, number)
+            self._serve()
+            raise
+
+    def give_back(self, taken: Taken) -> None:
+        """Give back a turn that came to nothing, for the next one."""
+        self._pace.give_back(taken, asyncio.get_running_loop().time())
+        self._serve()
+
+    def note_response(self, taken: Taken | None, status: int, headers: Mapping[str, str], asked: float | None) -> None:
+        """Learn from the head of a response.
+
+        Args:
+            taken: The turn of its request, if that had to take one.
+            status: Its status.
+            headers: Its headers.
+            asked: Seconds that it asks to wait.
+        """
+        now = asyncio.get_running_loop().time()
+        self._pace.note_headers(headers, now)
+        # Requests without a turn were sent before there were turns: only the first refusal among them counts.
+        sent_at = taken.at if taken is not None else -1.0
+        # Where repeating is of no use, as when the quota is used up, waiting is not either.
+        if status == 429 and headers.get("x-should-retry") != "false":
+            self._pace.note_refusal(sent_at, asked, now)
+        else:
+            self._pace.note_success(sent_at)
+        self._see_limits()
+        self._serve()
+
+    def start_run(self, run: Run, taken: Taken) -> None:
+        """Note that a run was created that had taken a turn."""
+        self._pace.costs.start(run.id, taken.tokens, asyncio.get_running_loop().time())
+
+    def see_run(self, run: Run) -> None:
+        """Note a snapshot of a run: if it has ended, its tokens are known."""
+        if run.status.is_terminal:
+            used = None if run.usage is None else run.usage.total_tokens
+            self._pace.settle(run.id, used, asyncio.get_running_loop().time())
+            self._serve()
+
+    def _see_limits(self) -> None:
+        self.is_active, self.limits_tokens = self._pace.limits_requests, self._pace.limits_tokens
+
+    def _serve(self) -> None:
+        """Let all go whose turn it is, and set a timer for the next one."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self.waiting:
+            return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._pace.note_wait(now)
+        while (turn := self._next(loop, now)) is not None:
+            line = self._lines[turn]
+            number, waiter = next(iter(line.items()))
+            self._leave(line, number)
+            if not waiter.cancelled():
+                waiter.set_result(self._pace.take(turn, now))
+
+    def _next(self, loop: asyncio.AbstractEventLoop, now: float) -> Turn | None:
+        """The line whose first may go now."""
+        soonest = _LOOK_AGAIN
+        for row in _ORDER:
+            for _, turn in sorted((next(iter(line)), turn) for turn in row if (line := self._lines[turn])):
+                wait = self._pace.wait(turn, now)
+                if wait <= 0.0:
+                    return turn
+                soonest = min(soonest, wait)
+        if self.waiting:
+            self._timer = loop.call_later(soonest, self._serve)
+        return None
+
+    def _leave(self, line: OrderedDict[int, asyncio.Future[Taken]], number: int) -> None:
+        if line.pop(number, None) is not None:
+            self.waiting -= 1

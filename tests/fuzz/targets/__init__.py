@@ -1,0 +1,10 @@
+"""All targets, by name."""
+
+from typing import Final
+
+from tests.fuzz.target import Target
+from tests.fuzz.targets import backends, cli, following, http, server, tools, wire
+
+TARGETS: Final[dict[str, Target]] = {
+    target.name: target for module in (http, wire, following, server, tools, backends, cli) for target in module.TARGETS
+}
