@@ -20,6 +20,7 @@ from openai_runs.batch.durable.outcomes import load_outcome
 from openai_runs.batch.durable.shared_limits import SharedLimits, SharedPace
 from openai_runs.batch.durable.workers import executing_among_others
 from openai_runs.batch.jobs import BatchResult, RunJob, join_texts
+from openai_runs.batch.repeating import JobRetries
 from openai_runs.errors import OpenAIRunsError
 from openai_runs.following.polling import Polling
 from openai_runs.session import Session
@@ -127,6 +128,7 @@ class DurableBatches:
         workers: int = 8,
         at_once: int | None = None,
         limits: SharedLimits | None = None,
+        retries: JobRetries = JobRetries(),
         fetch_messages: bool = True,
         polling: Polling = Polling(),
     ) -> AsyncGenerator[Self, None]:
@@ -143,6 +145,7 @@ class DurableBatches:
                 database: if processes open it with different ones, the latest hold for all.
             at_once: How many jobs all processes together may run at once; ``None`` for no limit.
             limits: How many runs and tokens a minute all processes together may use; the latest hold for all, too.
+            retries: Which jobs are tried again, and when. A job that waits for that counts as running.
             fetch_messages: Whether the worker fetches the answer of each run, in one more request.
             polling: How often each run is polled, and for how long an unreachable endpoint is tolerated.
 
@@ -172,6 +175,7 @@ class DurableBatches:
                     table,
                     toolbox,
                     polling,
+                    retries=retries,
                     fetch_messages=fetch_messages,
                     pace=pace,
                     on_recorded=batches._note_recorded,
@@ -262,7 +266,7 @@ def _mark(marks: bytearray, position: int) -> None:
 
 
 def _result(row: Any) -> BatchResult:
-    outcome = load_outcome(row.run, row.error, row.messages)
+    outcome = load_outcome(row)
     job: Any = _wire.decode(row.job)
     return BatchResult(
         row.position,
@@ -272,8 +276,8 @@ def _result(row: Any) -> BatchResult:
         key=job.get("key"),
         text=None if outcome.messages is None else join_texts(outcome.messages),
         messages=outcome.messages or (),
-        usage=None if outcome.run is None else outcome.run.usage,
-        attempts=int(row.attempts > 0),
+        usage=outcome.usage,
+        attempts=outcome.tries or int(row.attempts > 0),
         started_at=_time(row.started_at),
         ended_at=_time(row.ended_at),
     )

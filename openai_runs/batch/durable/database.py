@@ -46,6 +46,8 @@ JOBS: Final = sa.Table(
     sa.Column("run", sa.Text),  # JSON, the latest snapshot
     sa.Column("error", sa.Text),  # JSON
     sa.Column("messages", sa.Text),  # JSON, the assistant's
+    sa.Column("usage", sa.Text),  # JSON, of all tries
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
     sa.Column("tokens", sa.Integer, nullable=False, server_default="0"),
     sa.Column("started_at", sa.Float),  # when a worker took it first; seconds since 1970, by the database's clock
     sa.Column("ended_at", sa.Float),

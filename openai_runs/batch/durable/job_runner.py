@@ -8,13 +8,15 @@ Following is stored only with the run's end. It can be repeated at any time, sin
 """
 
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import anyio
-from attrs import define, field
+from attrs import define, evolve, field
 
+from openai_runs import _wire
 from openai_runs._finishing import finish
 from openai_runs._supervision import supervise
 from openai_runs.batch.attempt import as_exception, fetch_answer
@@ -22,9 +24,18 @@ from openai_runs.batch.durable.database import in_thread
 from openai_runs.batch.durable.job_table import JobTable, TakenJob
 from openai_runs.batch.durable.outcomes import Outcome, dump_error, load_error
 from openai_runs.batch.durable.shared_limits import SharedPace
-from openai_runs.errors import OpenAIRunsError, RateLimitError, RunError, ServerError, TransportError
+from openai_runs.batch.jobs import BatchResult, add_usage
+from openai_runs.batch.repeating import JobRetries, key_of_run
+from openai_runs.errors import (
+    OpenAIRunsError,
+    RateLimitError,
+    RunError,
+    RunFailedError,
+    ServerError,
+    TransportError,
+)
 from openai_runs.following.polling import Polling
-from openai_runs.models.run import Run
+from openai_runs.models.run import Run, RunStatus, Usage
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 
@@ -44,6 +55,20 @@ class Steps(Protocol):
         """Run a step, or return its stored outcome, which is JSON."""
 
 
+@define
+class _Tries:
+    """How often a job was tried."""
+
+    number: int = 0
+    failed: int = 0  #: of these, with a run that has failed
+    usage: str | None = None  #: JSON: the tokens of all of them
+
+    @property
+    def total(self) -> Usage | None:
+        """The tokens of all of them."""
+        return None if self.usage is None else _wire.load(self.usage, Usage, strict=False)
+
+
 @define(eq=False)
 class JobRunner:
     """Runs jobs against one session."""
@@ -52,6 +77,7 @@ class JobRunner:
     _table: JobTable
     _toolbox: Toolbox | None
     _polling: Polling
+    _retries: JobRetries = field(default=JobRetries(), kw_only=True)
     _fetch_messages: bool = field(default=True, kw_only=True)
     _pace: SharedPace | None = field(default=None, kw_only=True)
     #: Set when this process stops working: the runs are left to whoever takes over.
@@ -73,37 +99,64 @@ class JobRunner:
 
     async def _run_job(self, job: TakenJob, steps: Steps) -> None:
         """Run a job. Of one that was run before, the steps have stored outcomes; what is skipped here are requests."""
-        thread_id: str | None = job.params.get("thread_id")
-        thread: dict[str, Any] = {"id": thread_id}
-        if thread_id is None:
-            thread = await steps.run("thread", partial(self._attempt, job, partial(self._create_thread, job)))
+        thread: dict[str, Any] = {"id": job.params.get("thread_id")}
+        tries = _Tries()
+        while True:
+            tries.number += 1
+            if thread.get("id") is None:
+                thread = await steps.run("thread", partial(self._attempt, job, partial(self._create_thread, job)))
+            ended = await self._try(job, thread, tries, steps)
+            if (delay := ended.get("repeat_after")) is None:
+                return
+            tries.failed += ended["has_failed"]
+            tries.usage = ended["usage"]
+            await anyio.sleep(delay)
+
+    async def _try(self, job: TakenJob, thread: dict[str, Any], tries: "_Tries", steps: Steps) -> dict[str, Any]:
+        """Run a job once: what there is to know for running it again; nothing if it has ended."""
         started: Run | None = None
 
         async def create() -> str:
             nonlocal started
-            started = await self._create_run(job, thread["id"])
+            started = await self._create_run(job, thread["id"], tries.failed)
             return started.id
 
-        run = thread if "error" in thread else await steps.run("create", partial(self._attempt, job, create))
-
         async def end() -> dict[str, Any]:
-            if not job.has_ended:
-                if "error" in run:
-                    outcome = Outcome(error=load_error(run["error"], None))
-                else:
-                    outcome = await self._follow(started, thread["id"], run["id"])
-                await in_thread(self._table.record, job.seq, outcome)
-                self.on_recorded()
-                if self._pace is not None and outcome.run is not None:
-                    await in_thread(self._pace.end, outcome.tokens)
+            if job.has_ended:
+                return {}
+            if "error" in run:
+                outcome = Outcome(error=load_error(run["error"], None))
+            else:
+                outcome = await self._follow(started, thread["id"], run["id"])
+            outcome = evolve(outcome, tries=tries.number, usage=add_usage(tries.total, outcome.own_usage))
+            if self._pace is not None and outcome.run is not None:
+                await in_thread(self._pace.end, 0 if outcome.own_usage is None else outcome.own_usage.total_tokens)
+            if (delay := self._delay(job, outcome)) is not None:
+                has_failed = isinstance(outcome.error, RunFailedError)
+                return {"repeat_after": delay, "has_failed": has_failed, "usage": outcome.columns()["usage"]}
+            await in_thread(self._table.record, job.seq, outcome)
+            self.on_recorded()
             return {}
 
+        run: dict[str, Any] = {}
         try:
-            await steps.run("end", end, preemptible=True)
+            run = thread if "error" in thread else await steps.run("create", partial(self._attempt, job, create))
+            ended: dict[str, Any] = await steps.run("end", end, preemptible=True)
+            return ended
         except BaseException:  # cancelled, in one of several ways; or the job has another worker now
-            if not self.is_leaving and "id" in run:
-                await finish(self._cancel_if_cancelled(job, thread["id"], run["id"]))
+            run_id = run.get("id") if started is None else started.id
+            if not self.is_leaving and run_id is not None:
+                await finish(self._cancel_if_cancelled(job, thread["id"], run_id))
             raise
+
+    def _delay(self, job: TakenJob, outcome: Outcome) -> float | None:
+        """Seconds after which a job is tried again; ``None`` if it has ended."""
+        params: Any = job.params
+        result = BatchResult(0, params, outcome.run, outcome.error, attempts=outcome.tries)
+        is_done = outcome.run is not None and outcome.run.status is RunStatus.COMPLETED  # only its answer is missing
+        if is_done or not self._retries.should_repeat(result, keys_honoured=bool(self._session.honours_keys)):
+            return None
+        return self._retries.delay(result, random.random())  # noqa: S311  # no secret
 
     async def _attempt(self, job: TakenJob, create: Callable[[], Awaitable[str]]) -> dict[str, Any]:
         """Create something, unless the job was cancelled: its ID, or why that failed, as JSON."""
@@ -123,14 +176,14 @@ class JobRunner:
         # After a lost response an empty thread more is no harm: nothing ever runs on it.
         return await self._through_outages(create)
 
-    async def _create_run(self, job: TakenJob, thread_id: str) -> Run:
+    async def _create_run(self, job: TakenJob, thread_id: str, failed: int) -> Run:
         params = {name: value for name, value in job.params.items() if name not in _NOT_OF_RUN}
-        key = params.setdefault("idempotency_key", job.id)
+        key = params["idempotency_key"] = key_of_run(params.get("idempotency_key") or job.id, failed)
         may_exist, has_turn = job.attempts > 1, False
 
         async def create() -> Run:
             nonlocal may_exist, has_turn
-            if may_exist and (found := await self._find_run(job, thread_id, key)) is not None:
+            if may_exist and (found := await self._find_run(job, thread_id, key, failed)) is not None:
                 return found
             if self._pace is not None and not has_turn:
                 has_turn = True
@@ -140,9 +193,9 @@ class JobRunner:
 
         return await self._through_outages(create)
 
-    async def _find_run(self, job: TakenJob, thread_id: str, key: str) -> Run | None:
-        """The job's run, if an earlier attempt has created it; needed where the endpoint honours no keys."""
-        if job.params.get("thread_id") is not None:
+    async def _find_run(self, job: TakenJob, thread_id: str, key: str, failed: int) -> Run | None:
+        """The job's run, if it was created before; needed where the endpoint honours no keys."""
+        if job.params.get("thread_id") is not None or failed:
             return await self._session.runs.find_created(thread_id, key)
         page = await self._session.runs.list(thread_id).page()  # created for this job: it has no other run
         return next(iter(page.data), None)

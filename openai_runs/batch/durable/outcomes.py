@@ -9,7 +9,7 @@ from attrs import frozen
 from openai_runs import _wire, errors
 from openai_runs.errors import OpenAIRunsError, RunError
 from openai_runs.models.message import Message
-from openai_runs.models.run import Run
+from openai_runs.models.run import Run, Usage
 
 #: Facts of errors that are not kept: the run is kept by itself, and a tool call stands in its run's steps.
 _NOT_KEPT: Final = frozenset({"run", "tool_call"})
@@ -22,6 +22,8 @@ class Outcome:
     run: Run | None = None  #: the latest snapshot
     error: Exception | None = None  #: why it did not complete
     messages: tuple[Message, ...] | None = None  #: the assistant's, if they were fetched
+    usage: Usage | None = None  #: the tokens of all tries
+    tries: int = 0  #: how often the job was tried
 
     @property
     def state(self) -> str:
@@ -29,25 +31,38 @@ class Outcome:
         return "completed" if self.error is None else "failed"
 
     @property
-    def tokens(self) -> int:
-        """How many tokens the run has used."""
-        return 0 if self.run is None or self.run.usage is None else self.run.usage.total_tokens or 0
+    def own_usage(self) -> Usage | None:
+        """The tokens of the latest run."""
+        return None if self.run is None else self.run.usage
 
     def columns(self) -> dict[str, Any]:
         """The values of the columns in which it is kept."""
-        run = None if self.run is None else _wire.encode(self.run).decode()
-        error = None if self.error is None else json.dumps(dump_error(self.error))
-        messages = None if self.messages is None else _wire.encode(self.messages).decode()
-        return {"state": self.state, "run": run, "error": error, "messages": messages, "tokens": self.tokens}
+        return {
+            "state": self.state,
+            "run": _encode(self.run),
+            "error": None if self.error is None else json.dumps(dump_error(self.error)),
+            "messages": _encode(self.messages),
+            "usage": _encode(self.usage),
+            "tries": self.tries,
+            "tokens": 0 if self.usage is None else self.usage.total_tokens,
+        }
 
 
-def load_outcome(run: str | None, error: str | None, messages: str | None) -> Outcome:
+def _encode(value: object) -> str | None:
+    return None if value is None else _wire.encode(value).decode()
+
+
+def load_outcome(row: Any) -> Outcome:
     """Read an outcome from its columns."""
-    snapshot = None if run is None else _wire.load(run, Run, strict=False)
-    why = None if error is None else load_error(json.loads(error), snapshot)
-    if messages is None:
-        return Outcome(snapshot, why)
-    return Outcome(snapshot, why, tuple(_wire.load(message, Message, strict=False) for message in json.loads(messages)))
+    run = None if row.run is None else _wire.load(row.run, Run, strict=False)
+    answer = None if row.messages is None else json.loads(row.messages)
+    return Outcome(
+        run,
+        None if row.error is None else load_error(json.loads(row.error), run),
+        None if answer is None else tuple(_wire.load(message, Message, strict=False) for message in answer),
+        None if row.usage is None else _wire.load(row.usage, Usage, strict=False),
+        row.tries,
+    )
 
 
 def dump_error(error: Exception) -> dict[str, Any]:

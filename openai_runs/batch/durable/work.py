@@ -8,6 +8,7 @@ import anyio
 
 from openai_runs.batch.durable.batches import DurableBatches
 from openai_runs.batch.durable.shared_limits import SharedLimits
+from openai_runs.batch.repeating import JobRetries
 from openai_runs.errors import WorkerLostError
 from openai_runs.following.polling import Polling
 from openai_runs.session import Session
@@ -24,6 +25,7 @@ async def work(
     workers: int = 8,
     at_once: int | None = None,
     limits: SharedLimits | None = None,
+    retries: JobRetries = JobRetries(),
     fetch_messages: bool = True,
     polling: Polling = Polling(),
 ) -> NoReturn:
@@ -36,6 +38,7 @@ async def work(
         workers: How many jobs this process may run at once.
         at_once: How many jobs all processes may run at once.
         limits: How many runs and tokens a minute all processes together may use.
+        retries: Which jobs are tried again, and when.
         fetch_messages: Whether to fetch the answer of each run, in one more request.
         polling: How often each run is polled.
 
@@ -51,6 +54,7 @@ async def work(
                 workers=workers,
                 at_once=at_once,
                 limits=limits,
+                retries=retries,
                 fetch_messages=fetch_messages,
                 polling=polling,
             ):

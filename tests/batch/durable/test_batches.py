@@ -9,7 +9,7 @@ from typing import Any
 import anyio.lowlevel
 import pytest
 
-from openai_runs import BatchResult, Polling, RunJob, Session, Toolbox
+from openai_runs import BatchResult, JobRetries, Polling, RunJob, Session, Toolbox
 from openai_runs.backends.scripted import Fail, Say, ScriptedBackend, Wait
 from openai_runs.batch.durable import DurableBatch, DurableBatches
 from openai_runs.batch.durable.file_lock import only_one
@@ -19,7 +19,8 @@ from openai_runs.server import LocalServer
 
 pytestmark = pytest.mark.anyio
 
-QUICK: dict[str, Any] = {"polling": Polling(first=0.001, longest=0.05)}
+POLLING = Polling(first=0.001, longest=0.05)
+QUICK: dict[str, Any] = {"polling": POLLING, "retries": JobRetries(attempts=1)}
 
 
 @pytest.fixture
@@ -140,7 +141,7 @@ async def test_cancelling(store: Path, server: LocalServer, session: Session, as
         results = await collect(batch)
         assert [str(result.error) for result in results] == ["the job was cancelled with its batch"] * 5
         assert [result.attempts for result in results] == [1, 0, 0, 0, 0]
-        async for event in session.runs.follow(runs[0], **QUICK):
+        async for event in session.runs.follow(runs[0], polling=POLLING):
             status = event.status
         assert status == "cancelled"
         assert (await batch.progress()).cancelled == 5

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openai_runs import Polling, Session, Toolbox
+from openai_runs import JobRetries, Polling, Session, Toolbox
 from openai_runs.backends.scripted import Fail, Say, ScriptedBackend, Wait
 from openai_runs.batch.durable.job_runner import JobRunner
 from openai_runs.batch.durable.job_table import JobTable
@@ -23,6 +23,7 @@ from openai_runs.errors import (
 )
 from openai_runs.models.run import Run
 from openai_runs.server import LocalServer
+from openai_runs.services.runs import MARKER
 from tests.samples import EXAMPLES
 from tests.stub import Reply, Request, Stub, error, reply
 
@@ -38,26 +39,30 @@ class Died(BaseException):
 
 
 class StoredSteps:
-    """Stores outcomes of steps, as DBOS does; the worker dies around the step that is named."""
+    """Stores outcomes of steps, as DBOS does; the worker dies once around each step of the name that is given."""
 
     def __init__(self) -> None:
         self.outcomes: dict[int, str] = {}
         self.dies: tuple[str, str] | None = None
         self.number = 0
+        self.died: set[int] = set()
         self.is_ending = asyncio.Event()
 
     async def run(self, name: str, step: Callable[[], Awaitable[Any]], *, preemptible: bool = False) -> Any:
         self.number += 1
         if (stored := self.outcomes.get(self.number)) is None:
-            if self.dies == (name, "before"):
-                raise Died
+            self._die(name, "before")
             if preemptible:
                 self.is_ending.set()
             outcome = json.dumps(await step())
-            if self.dies == (name, "after"):
-                raise Died
+            self._die(name, "after")
             stored = self.outcomes[self.number] = outcome
         return json.loads(stored)
+
+    def _die(self, *moment: str) -> None:
+        if self.dies == moment and self.number not in self.died:
+            self.died.add(self.number)
+            raise Died
 
 
 @pytest.fixture
@@ -81,11 +86,12 @@ def add(table: JobTable, *jobs: dict[str, Any]) -> list[str]:
 
 def outcome(table: JobTable, workflow: str, position: int = 0) -> Outcome:
     row = table.rows(workflow.rpartition("-")[0], [position])[position]
-    return load_outcome(row.run, row.error, row.messages)
+    return load_outcome(row)
 
 
 def runner(session: Session, table: JobTable, toolbox: Toolbox | None = None, **polling: Any) -> JobRunner:
-    return JobRunner(session, table, toolbox, Polling(**{"first": 0.001, "longest": 0.01, **polling}))
+    once = JobRetries(attempts=1)
+    return JobRunner(session, table, toolbox, Polling(**{"first": 0.001, "longest": 0.01, **polling}), retries=once)
 
 
 async def all_runs(server: LocalServer) -> list[Run]:
@@ -293,6 +299,82 @@ async def test_messages_that_cannot_be_fetched(table: JobTable):
     assert ended.messages is None
 
 
+class TestRepeating:
+    """A run that failed for a while is followed by another one, also if the worker dies meanwhile."""
+
+    @pytest.fixture
+    def backend(self) -> ScriptedBackend:
+        failures = 2
+
+        def fail_twice(_: object) -> Fail | Say:
+            nonlocal failures
+            failures -= 1
+            return Fail("rate_limit_exceeded") if failures >= 0 else Say("Hi.")
+
+        return ScriptedBackend(fail_twice)
+
+    def jobs(self, session: Session, table: JobTable, attempts: int = 4) -> JobRunner:
+        return JobRunner(session, table, None, QUICK, retries=JobRetries(attempts=attempts, first=0))
+
+    @pytest.mark.parametrize("moment", [None, ("create", "after"), ("end", "after")], ids=str)
+    @pytest.mark.parametrize("honours_keys", [True, False], ids=["keys", "no keys"])
+    async def test_until_it_completes(
+        self,
+        server: LocalServer,
+        session: Session,
+        table: JobTable,
+        assistant_id: str,
+        moment: tuple[str, str] | None,
+        honours_keys: bool,
+        request: pytest.FixtureRequest,
+    ):
+        """Each try has one run with a key of its own; the tokens of all are counted."""
+        if not honours_keys:
+            request.getfixturevalue("keyless")
+        (workflow,) = add(table, {"assistant_id": assistant_id, "idempotency_key": "mine"})
+        steps = StoredSteps()
+        steps.dies = moment
+        for _ in range(3 if moment else 0):  # in each try
+            with pytest.raises(Died):
+                await self.jobs(session, table).run(workflow, steps)
+            steps.number = 0
+        await self.jobs(session, table).run(workflow, steps)
+        runs = await all_runs(server)
+        ended = outcome(table, workflow)
+        assert ended.error is None
+        assert ended.tries == 3
+        assert sorted(run.status for run in runs) == ["completed", "failed", "failed"]
+        assert {(run.metadata or {})[MARKER] for run in runs} == {"mine", "mine.attempt-2", "mine.attempt-3"}
+        assert ended.usage is not None
+        assert ended.usage.total_tokens == sum(run.usage.total_tokens for run in runs if run.usage)
+
+    async def test_not_too_often(self, server: LocalServer, session: Session, table: JobTable, assistant_id: str):
+        """After the last attempt, the latest failure is the result."""
+        (workflow,) = add(table, {"assistant_id": assistant_id})
+        await self.jobs(session, table, attempts=2).run(workflow, StoredSteps())
+        ended = outcome(table, workflow)
+        assert isinstance(ended.error, RunFailedError)
+        assert (ended.tries, len(await all_runs(server))) == (2, 2)
+
+    async def test_a_thread_that_is_refused(self, table: JobTable):
+        """What was refused leaves no doubt, and is sent again."""
+        left = [error(429), reply(THREAD)]
+
+        def answer(request: Request) -> Reply:
+            if request.path.endswith("/threads"):
+                return left.pop(0)
+            is_list = request.path.endswith("/messages")
+            return reply({"object": "list", "data": []} if is_list else RUN | {"status": "completed"})
+
+        (workflow,) = add(table, {"assistant_id": "a"})
+        async with Stub(answer) as stub, stub.session(max_retries=0) as session:
+            jobs = JobRunner(
+                session, table, None, Polling(first=0.001, outage=0.0), retries=JobRetries(attempts=2, first=0)
+            )
+            await jobs.run(workflow, StoredSteps())
+        assert (outcome(table, workflow).error, outcome(table, workflow).tries) == (None, 2)
+
+
 class TestOutages:
     async def test_it_passes(self, table: JobTable):
         """While the endpoint cannot be reached, starting is repeated; a run whose response was lost is found."""
@@ -350,6 +432,23 @@ class TestCancelling:
             assert events[-1] == "cancelled"
         else:
             assert not run.status.is_terminal
+
+    async def test_while_it_starts(self, server: LocalServer, session: Session, table: JobTable, waiting: str):
+        """A run whose start is not stored, since the job was cancelled meanwhile, is cancelled, too."""
+
+        class CancelledSteps(StoredSteps):
+            def _die(self, *moment: str) -> None:
+                if moment == ("create", "after"):
+                    table.cancel(waiting.rpartition("-")[0])
+                super()._die(*moment)
+
+        steps = CancelledSteps()
+        steps.dies = ("create", "after")
+        with pytest.raises(Died):
+            await runner(session, table).run(waiting, steps)
+        (run,) = await all_runs(server)
+        events = [event.status async for event in session.runs.follow(run, polling=QUICK)]
+        assert events[-1] == "cancelled"
 
     async def test_a_run_that_has_ended(self, table: JobTable, caplog: pytest.LogCaptureFixture):
         """That its run cannot be cancelled is logged, and nothing more."""

@@ -1,6 +1,7 @@
 """Outcomes of jobs survive as JSON: what another process reads is what this one would have given."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,13 +16,16 @@ from openai_runs.errors import (
     TransportError,
 )
 from openai_runs.models.message import Message
-from openai_runs.models.run import Run
+from openai_runs.models.run import Run, Usage
 from tests.samples import EXAMPLES
 
 RUN = load(json.loads((EXAMPLES / "objects/RunObject.json").read_text()), Run, strict=False)
 
 
 MESSAGE = load(json.loads((EXAMPLES / "objects/MessageObject.json").read_text()), Message, strict=False)
+
+
+USAGE = Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3)
 
 
 class OddError(Exception):
@@ -31,10 +35,11 @@ class OddError(Exception):
 
 def test_a_completed_run():
     """The run is as it was, and its tokens are counted."""
-    columns = Outcome(RUN, None, (MESSAGE,)).columns()
+    outcome = Outcome(RUN, None, (MESSAGE,), USAGE, 2)
+    columns = outcome.columns()
     assert columns["state"] == "completed"
-    assert columns["tokens"] == (RUN.usage.total_tokens if RUN.usage else 0)
-    assert load_outcome(columns["run"], columns["error"], columns["messages"]) == Outcome(RUN, None, (MESSAGE,))
+    assert columns["tokens"] == 3
+    assert load_outcome(SimpleNamespace(**columns)) == outcome
 
 
 @pytest.mark.parametrize(
@@ -52,7 +57,7 @@ def test_an_error_of_ours(error: OpenAIRunsError):
     """An error has its class, its text and its facts again, the run among them."""
     columns = Outcome(RUN, error).columns()
     assert columns["state"] == "failed"
-    again = load_outcome(columns["run"], columns["error"], columns["messages"]).error
+    again = load_outcome(SimpleNamespace(**columns)).error
     assert type(again) is type(error)
     assert str(again) == str(error)
     assert {**vars(again)} == {name: value for name, value in vars(error).items() if name != "tool_call"}
