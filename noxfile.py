@@ -25,7 +25,7 @@ DIST = Path("dist")
 
 def install(session: nox.Session, group: str) -> None:
     session.env["PYTHONDONTWRITEBYTECODE"] = None  # tests start a hundred processes; compiling is half of such a start
-    session.install("-e", ".[server]", *nox.project.dependency_groups(PYPROJECT, group))
+    session.install("-e", ".[server,durable]", *nox.project.dependency_groups(PYPROJECT, group))
 
 
 def junit(session: nox.Session) -> str:
@@ -127,9 +127,10 @@ def live(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def crash(session: nox.Session) -> None:
-    """``kill -9`` the server 200 times under 50 active runs, or as ``-- --kills N --active N`` says."""
-    session.install("-e", ".[server]")
+    """``kill -9`` the server 200 times under 50 active runs, or as ``-- --kills N --active N`` says; then a program."""
+    session.install("-e", ".[server,durable]")
     session.run("python", "-m", "tests.crash", *session.posargs)
+    session.run("python", "-m", "tests.crash.durable")
 
 
 @nox.session(default=False)

@@ -42,6 +42,7 @@ __all__ = [
     "TransportError",
     "UnknownCursorError",
     "UnsupportedEndpointError",
+    "WorkerLostError",
 ]
 
 
@@ -313,6 +314,13 @@ class UnknownCursorError(StoreError, LookupError):
 
 class MissingExtraError(OpenAIRunsError, ModuleNotFoundError):
     """A package is not installed that comes with an extra. For whoever installs; the message says what to do."""
+
+
+class WorkerLostError(OpenAIRunsError):
+    """A worker of durable batches could not show that it is alive, and has stopped: others have its jobs.
+
+    For whoever runs the worker: it was stopped for too long, or cannot reach its database. Open the batches again.
+    """
 
 
 def run_error(run: "Run") -> RunError:

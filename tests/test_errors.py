@@ -31,6 +31,7 @@ from openai_runs.errors import (
     ToolError,
     TransportError,
     UnsupportedEndpointError,
+    WorkerLostError,
     response_error_class,
     run_error,
     snippet,
@@ -57,6 +58,7 @@ def test_all_are_ours():
         BackendError,
         StoreError,
         MissingExtraError,
+        WorkerLostError,
     }
     assert {cls for cls in classes if cls.__bases__[0] is OpenAIRunsError} == branches
     assert issubclass(UnsupportedEndpointError, NotFoundError)

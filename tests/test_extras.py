@@ -19,7 +19,8 @@ def bare(code: str, *, packages: tuple[str, ...] = ("aiosqlite", "jsonschema_rs"
 
 def test_what_needs_no_extra():
     """The client, and the engine with a store in memory."""
-    run = bare("import openai_runs, openai_runs.engine, openai_runs.relay")
+    packages = ("aiosqlite", "dbos", "jsonschema_rs", "rich", "sqlalchemy", "typer")
+    run = bare("import openai_runs, openai_runs.engine, openai_runs.relay", packages=packages)
     assert (run.returncode, run.stderr) == (0, "")
 
 
@@ -37,6 +38,14 @@ import openai_runs.server
     missing = [SENTENCE.format(package) for package in ("jsonschema_rs", "jsonschema_rs", "aiosqlite")]
     assert run.stdout.splitlines() == missing
     assert run.stderr.splitlines()[-1] == f"openai_runs.errors.MissingExtraError: {missing[0]}"
+
+
+def test_durable_batches():
+    """They need an extra of their own, which the rest of `openai_runs.batch` does not."""
+    run = bare("import openai_runs.batch\nimport openai_runs.batch.durable", packages=("dbos", "sqlalchemy"))
+    last = run.stderr.splitlines()[-1]
+    assert last.startswith("openai_runs.errors.MissingExtraError: sqlalchemy is not installed")
+    assert "openai_runs[durable]" in last
 
 
 @pytest.mark.parametrize("missing", ["typer", "jsonschema_rs"])

@@ -117,7 +117,7 @@ class Attempts:
             run = await self._complete(job)
             job.note(run=run)
         if self._fetch_messages:
-            messages = await self._fetch(run)
+            messages = await fetch_answer(self._session, run)
             job.note(messages=messages, text=join_texts(messages))
 
     async def _complete(self, job: OpenJob) -> Run:
@@ -180,17 +180,18 @@ class Attempts:
         if scope.cancelled_caught:
             _logger.warning("the run that was being started on %s was not found; it may be active", thread_id)
 
-    async def _fetch(self, run: Run) -> tuple[Message, ...]:
-        """The assistant's messages of a run, oldest first."""
-        listed = self._session.messages.list(run.thread_id, run_id=run.id, order="asc", limit=100)
-        # Some endpoints ignore `run_id`, and send all messages of the thread.
-        return tuple(
-            [
-                message
-                async for message in listed
-                if message.role is MessageRole.ASSISTANT and message.run_id in (run.id, None)
-            ]
-        )
+
+async def fetch_answer(session: Session, run: Run) -> tuple[Message, ...]:
+    """The assistant's messages of a run, oldest first."""
+    listed = session.messages.list(run.thread_id, run_id=run.id, order="asc", limit=100)
+    # Some endpoints ignore `run_id`, and send all messages of the thread.
+    return tuple(
+        [
+            message
+            async for message in listed
+            if message.role is MessageRole.ASSISTANT and message.run_id in (run.id, None)
+        ]
+    )
 
 
 def as_exception(error: BaseException, what: str) -> Exception:

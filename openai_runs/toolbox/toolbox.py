@@ -25,6 +25,7 @@ from openai_runs.errors import ToolError, snippet
 from openai_runs.models.limits import NAME
 from openai_runs.models.model import Model, Unknown
 from openai_runs.models.tool import Function, FunctionTool, FunctionToolCall, ToolOutput, ToolSource
+from openai_runs.toolbox.current_call import begin_call
 from openai_runs.toolbox.json_models import decode_json_model, encode_json_model
 from openai_runs.toolbox.memory import Failure, Key, Memory, Outcome, key_of
 from openai_runs.toolbox.signature import is_function, plain_function, read_signature
@@ -270,6 +271,7 @@ class Toolbox(ToolSource):
         active = _active_toolboxes.get()
         async with nullcontext() if self in active else self._limiter:  # a nested call already holds a slot
             _active_toolboxes.set((*active, self))  # in this call's own task only
+            begin_call(key)
             # The tool has a task of its own, and the timeout is not in it. A tool can leave a cancellation in its task
             # that Python 3.11 and 3.12 do not count. If the timeout cancelled the same task, that would then look like
             # a cancellation by the caller.

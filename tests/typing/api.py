@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
+from pathlib import Path
 from typing import assert_type
 
 from openai_runs import (
@@ -30,6 +31,7 @@ from openai_runs import (
     run_batch,
 )
 from openai_runs.batch import BatchProgress
+from openai_runs.batch.durable import DurableBatch, DurableBatches, Progress, work
 from openai_runs.batch.progress_bar import progress_bar
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.page import Page
@@ -213,3 +215,18 @@ async def batches(session: Session, stream: AsyncIterator[RunJob]) -> None:
     RunJob(thread_id="thread_1")  # type: ignore[typeddict-item]  # pyright: ignore[reportCallIssue]
     run_batch(session, [{"assistant": "a"}])  # type: ignore[typeddict-item,typeddict-unknown-key]  # pyright: ignore[reportArgumentType]
     run_batch(session, jobs, 3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def durable_batches(session: Session, jobs: list[RunJob]) -> None:
+    async with DurableBatches.open("batches.db", session, toolbox=toolbox, workers=4, at_once=8) as batches:
+        assert_type(batches, DurableBatches)
+        batch = await batches.submit(jobs, name="x")
+        assert_type(batch, DurableBatch)
+        async for result in batch.results():
+            assert_type(result, BatchResult)
+        assert_type(await (await batches.find("x")).progress(), Progress)
+        await batch.cancel()
+    async with DurableBatches.open(Path("batches.db")) as batches:
+        await batches.submit([{"assistant": "a"}])  # type: ignore[typeddict-item,typeddict-unknown-key]  # pyright: ignore[reportArgumentType]
+        await batches.submit(jobs, "x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await work("postgresql://db", session, toolbox=toolbox)

@@ -1,0 +1,257 @@
+"""`JobRunner`: runs the jobs of one workflow, in order: create thread and run, follow the run, record how it ended.
+
+Thread and run are created in steps whose outcome is stored, so that a worker which takes over knows them. Whoever dies
+between a request and the storing of its outcome has left a run that nobody knows: therefore the idempotency key is the
+job's ID, and a job that was taken before is searched for before its run is created.
+
+Following is stored only with the run's end. It can be repeated at any time, since the server knows how far the run is.
+"""
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
+
+import anyio
+from attrs import define, evolve, field
+
+from openai_runs import _wire
+from openai_runs._finishing import finish
+from openai_runs._supervision import supervise
+from openai_runs.batch.attempt import as_exception, fetch_answer
+from openai_runs.batch.durable.database import in_thread
+from openai_runs.batch.durable.job_table import JobTable, TakenJob
+from openai_runs.batch.durable.outcomes import Outcome, dump_error, load_error
+from openai_runs.batch.durable.shared_limits import SharedPace
+from openai_runs.batch.jobs import BatchResult, add_usage
+from openai_runs.batch.repeating import JobRetries, key_of_run
+from openai_runs.errors import (
+    OpenAIRunsError,
+    RateLimitError,
+    RunError,
+    RunFailedError,
+    ServerError,
+    TransportError,
+)
+from openai_runs.following.polling import Polling
+from openai_runs.models.run import Run, RunStatus, Usage
+from openai_runs.session import Session
+from openai_runs.toolbox import Toolbox
+
+_logger = logging.getLogger("openai_runs.batch")
+T = TypeVar("T")
+
+#: Seconds for cancelling a run whose job was cancelled.
+_CANCEL_TIMEOUT: Final = 5.0
+#: What a job has beside the parameters of its run.
+_NOT_OF_RUN: Final = frozenset({"key", "thread_id", "thread", "tool_resources"})
+
+
+class Steps(Protocol):
+    """Runs steps of a workflow, and returns stored outcomes of those that a worker before has finished."""
+
+    async def run(self, name: str, step: Callable[[], Awaitable[Any]], *, preemptible: bool = False) -> Any:
+        """Run a step, or return its stored outcome, which is JSON."""
+
+
+@define
+class _Tries:
+    """How often a job was tried."""
+
+    number: int = 0
+    failed: int = 0  #: of these, with a run that has failed
+    usage: str | None = None  #: JSON: the tokens of all of them
+
+    @property
+    def total(self) -> Usage | None:
+        """The tokens of all of them."""
+        return None if self.usage is None else _wire.load(self.usage, Usage, strict=False)
+
+
+@define(eq=False)
+class JobRunner:
+    """Runs jobs against one session."""
+
+    _session: Session
+    _table: JobTable
+    _toolbox: Toolbox | None
+    _polling: Polling
+    _retries: JobRetries = field(default=JobRetries(), kw_only=True)
+    _fetch_messages: bool = field(default=True, kw_only=True)
+    _pace: SharedPace | None = field(default=None, kw_only=True)
+    #: Set when this process stops working: the runs are left to whoever takes over.
+    is_leaving: bool = field(default=False, init=False)
+    #: Called when a job's end was recorded.
+    on_recorded: Callable[[], None] = field(default=lambda: None, kw_only=True)
+
+    async def run(self, workflow_id: str, steps: Steps) -> None:
+        """Run the jobs of a workflow, one after another."""
+        latest = -1
+        while True:
+            while (job := await in_thread(self._table.take, workflow_id, latest)) is not None:
+                latest = job.seq
+                await self._run_job(job, steps)
+                if job.params.get("thread_id") is None:  # it has a thread, and so a workflow, of its own
+                    return
+            if await in_thread(self._table.close_chain, workflow_id, latest):
+                return
+
+    async def _run_job(self, job: TakenJob, steps: Steps) -> None:
+        """Run a job. Of one that was run before, the steps have stored outcomes; what is skipped here are requests."""
+        thread: dict[str, Any] = {"id": job.params.get("thread_id")}
+        tries = _Tries()
+        while True:
+            tries.number += 1
+            if thread.get("id") is None:
+                thread = await steps.run("thread", partial(self._attempt, job, partial(self._create_thread, job)))
+            ended = await self._try(job, thread, tries, steps)
+            if (delay := ended.get("repeat_after")) is None:
+                return
+            tries.failed += ended["has_failed"]
+            tries.usage = ended["usage"]
+            await anyio.sleep(delay)
+
+    async def _try(self, job: TakenJob, thread: dict[str, Any], tries: "_Tries", steps: Steps) -> dict[str, Any]:
+        """Run a job once: what there is to know for running it again; nothing if it has ended."""
+        started: Run | None = None
+
+        async def create() -> str:
+            nonlocal started
+            started = await self._create_run(job, thread["id"], tries.failed)
+            return started.id
+
+        async def end() -> dict[str, Any]:
+            if job.has_ended:
+                return {}
+            if "error" in run:
+                outcome = Outcome(error=load_error(run["error"], None))
+            else:
+                outcome = await self._follow(started, thread["id"], run["id"])
+            outcome = evolve(outcome, tries=tries.number, usage=add_usage(tries.total, outcome.own_usage))
+            if self._pace is not None and outcome.run is not None:
+                await in_thread(self._pace.end, 0 if outcome.own_usage is None else outcome.own_usage.total_tokens)
+            if (delay := self._delay(job, outcome)) is not None:
+                has_failed = isinstance(outcome.error, RunFailedError)
+                return {"repeat_after": delay, "has_failed": has_failed, "usage": outcome.columns()["usage"]}
+            await in_thread(self._table.record, job.seq, outcome)
+            self.on_recorded()
+            return {}
+
+        run: dict[str, Any] = {}
+        try:
+            run = thread if "error" in thread else await steps.run("create", partial(self._attempt, job, create))
+            ended: dict[str, Any] = await steps.run("end", end, preemptible=True)
+            return ended
+        except BaseException:  # cancelled, in one of several ways; or the job has another worker now
+            run_id = run.get("id") if started is None else started.id
+            if not self.is_leaving and run_id is not None:
+                await finish(self._cancel_if_cancelled(job, thread["id"], run_id))
+            raise
+
+    def _delay(self, job: TakenJob, outcome: Outcome) -> float | None:
+        """Seconds after which a job is tried again; ``None`` if it has ended."""
+        params: Any = job.params
+        result = BatchResult(0, params, outcome.run, outcome.error, attempts=outcome.tries)
+        is_done = outcome.run is not None and outcome.run.status is RunStatus.COMPLETED  # only its answer is missing
+        if is_done or not self._retries.should_repeat(result, keys_honoured=bool(self._session.honours_keys)):
+            return None
+        return self._retries.delay(result, random.random())  # noqa: S311  # no secret
+
+    async def _attempt(self, job: TakenJob, create: Callable[[], Awaitable[str]]) -> dict[str, Any]:
+        """Create something, unless the job was cancelled: its ID, or why that failed, as JSON."""
+        if job.has_ended:
+            return {}
+        made, error = await _guarded(create)
+        return {"id": made} if error is None else {"error": dump_error(error)}
+
+    async def _create_thread(self, job: TakenJob) -> str:
+        async def create() -> str:
+            params = job.params.get("thread") or {}
+            resources = job.params.get("tool_resources")
+            if resources is not None:
+                params = {"tool_resources": resources, **params}
+            return (await self._session.threads.create(idempotency_key=f"{job.id}-thread", **params)).id
+
+        # After a lost response an empty thread more is no harm: nothing ever runs on it.
+        return await self._through_outages(create)
+
+    async def _create_run(self, job: TakenJob, thread_id: str, failed: int) -> Run:
+        params = {name: value for name, value in job.params.items() if name not in _NOT_OF_RUN}
+        key = params["idempotency_key"] = key_of_run(params.get("idempotency_key") or job.id, failed)
+        may_exist, has_turn = job.attempts > 1, False
+
+        async def create() -> Run:
+            nonlocal may_exist, has_turn
+            if may_exist and (found := await self._find_run(job, thread_id, key, failed)) is not None:
+                return found
+            if self._pace is not None and not has_turn:
+                has_turn = True
+                await anyio.sleep(await in_thread(self._pace.begin))
+            may_exist = True
+            return await self._session.runs.create(thread_id, **params)
+
+        return await self._through_outages(create)
+
+    async def _find_run(self, job: TakenJob, thread_id: str, key: str, failed: int) -> Run | None:
+        """The job's run, if it was created before; needed where the endpoint honours no keys."""
+        if job.params.get("thread_id") is not None or failed:
+            return await self._session.runs.find_created(thread_id, key)
+        page = await self._session.runs.list(thread_id).page()  # created for this job: it has no other run
+        return next(iter(page.data), None)
+
+    async def _through_outages(self, request: Callable[[], Awaitable[T]]) -> T:
+        """Send a request; while the endpoint cannot be reached, repeat it for up to `Polling.outage` seconds."""
+        began, failures = anyio.current_time(), 0
+        while True:
+            try:
+                return await request()
+            except (TransportError, ServerError, RateLimitError) as error:
+                if anyio.current_time() - began >= self._polling.outage:
+                    raise
+                _logger.warning("a job of a durable batch has to wait: %s", error)
+            await anyio.sleep(self._polling.delay(failures))
+            failures += 1
+
+    async def _follow(self, run: Run | None, thread_id: str, run_id: str) -> Outcome:
+        """Follow a run to its end, and answer its tool calls."""
+
+        async def complete() -> Run:
+            options: Any = {"toolbox": self._toolbox, "polling": self._polling}
+            if run is not None:
+                return await self._session.runs.complete(run, **options)
+            return await self._session.runs.complete(thread_id=thread_id, run_id=run_id, **options)
+
+        ended, error = await _guarded(complete)
+        if ended is None or not self._fetch_messages:
+            return Outcome(error.run if isinstance(error, RunError) else ended or run, error)
+        messages, error = await _guarded(partial(self._through_outages, partial(fetch_answer, self._session, ended)))
+        return Outcome(ended, error, messages)
+
+    async def _cancel_if_cancelled(self, job: TakenJob, thread_id: str, run_id: str) -> None:
+        """Cancel the run of a job that was cancelled; one whose job has another worker is that one's."""
+        if not await in_thread(self._table.is_cancelled, job.seq):
+            return
+        with anyio.move_on_after(_CANCEL_TIMEOUT):
+            try:
+                await self._session.runs.cancel(thread_id=thread_id, run_id=run_id)
+            except OpenAIRunsError as error:
+                _logger.warning("run %s could not be cancelled: %s", run_id, error)
+
+
+async def _guarded(work: Callable[[], Awaitable[T]]) -> tuple[T | None, Exception | None]:
+    """Do some work in a task of its own: what it returns, or what it raises, which is the job's and nobody else's."""
+    made: T | None = None
+    failure: Exception | None = None
+
+    async def do() -> None:
+        nonlocal made
+        made = await work()
+
+    def failed(error: BaseException) -> None:
+        nonlocal failure
+        failure = as_exception(error, "the job")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(supervise, failed, do)
+    return made, failure

