@@ -76,6 +76,12 @@ class JobFile:
                 yield job
 
     @property
+    def batch_name(self) -> str:
+        """The name of a durable batch of these jobs: the same one for the same file and assistant."""
+        path = str(self.path.resolve())
+        return path if self.assistant_id is None else f"{path} {self.assistant_id}"
+
+    @property
     def _is_csv(self) -> bool:
         return self.path.suffix.lower() == ".csv"
 

@@ -2,18 +2,26 @@
 
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from typing import Protocol
 
 from openai_runs._extras import needs
 from openai_runs.batch.progress import BatchProgress
-from openai_runs.batch.running import Batch
 
 with needs("server"):
     from rich.console import Console, RenderableType
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 
+class HasProgress(Protocol):
+    """A `Batch`, or a durable one that is watched."""
+
+    @property
+    def progress(self) -> BatchProgress:
+        """How far it has come."""
+
+
 @contextmanager
-def progress_bar(batch: Batch, description: str = "runs", *, console: Console | None = None) -> Generator[None]:
+def progress_bar(batch: HasProgress, description: str = "runs", *, console: Console | None = None) -> Generator[None]:
     """Show the progress of a batch while the block runs, ten times a second.
 
     In a terminal it is one line; in a notebook it needs ``ipywidgets``; elsewhere the last state is printed at the end.
@@ -41,7 +49,7 @@ def progress_bar(batch: Batch, description: str = "runs", *, console: Console | 
 class _Bar(Progress):
     """Reads the batch's progress each time it is drawn, from a thread of rich's."""
 
-    def __init__(self, batch: Batch, description: str, console: Console | None) -> None:
+    def __init__(self, batch: HasProgress, description: str, console: Console | None) -> None:
         super().__init__(
             SpinnerColumn(finished_text=""),
             TextColumn("{task.description}"),

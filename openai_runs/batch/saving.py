@@ -21,6 +21,13 @@ class Saved:
     #: next process runs them.
     postponed: int = 0
 
+    def add(self, result: BatchResult) -> None:
+        """Count a result that was written."""
+        if result.error is None:
+            self.completed += 1
+        else:
+            self.failed[type(result.error).__name__] += 1
+
     @property
     def written(self) -> int:
         """Lines."""
@@ -52,7 +59,4 @@ async def save_results(
             saved.postponed += 1
             continue
         file.write(result)
-        if result.error is None:
-            saved.completed += 1
-        else:
-            saved.failed[type(result.error).__name__] += 1
+        saved.add(result)

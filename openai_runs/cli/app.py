@@ -5,7 +5,7 @@ from typing import Annotated, Final
 import typer
 
 from openai_runs import __version__
-from openai_runs.cli.batch import run_jobs
+from openai_runs.cli.batch_run import run_jobs
 from openai_runs.cli.check import check
 from openai_runs.cli.demo import demo
 from openai_runs.cli.export_objects import export

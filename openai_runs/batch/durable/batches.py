@@ -56,15 +56,18 @@ class DurableBatch:
         """How far the batch has got."""
         return await in_thread(self._table.progress, self.id)
 
-    async def results(self) -> AsyncGenerator[BatchResult, None]:
+    async def results(self, *, until: anyio.Event | None = None) -> AsyncGenerator[BatchResult, None]:
         """The result of each job once, as jobs end, until all have.
 
         Each call begins anew, with the jobs that have ended before. It waits for jobs that are still being added, and
         for workers: without any, for ever.
+
+        Args:
+            until: Once it is set, the results of the jobs that have ended are the last ones.
         """
         seen, latest, failures = bytearray(), 0.0, 0
         while True:
-            is_over = await in_thread(self._table.is_over, self.id)
+            is_over = (until is not None and until.is_set()) or await in_thread(self._table.is_over, self.id)
             # Whatever was committed late is found at the end, when all of it is looked through once more.
             ended = await in_thread(self._table.ended_since, self.id, 0.0 if is_over else latest - _OVERLAP)
             new = [position for position, _ in ended if not _is_marked(seen, position)]
@@ -113,6 +116,7 @@ class DurableBatches:
     _table: JobTable
     _queue: Queue
     _recorded: list[anyio.Event] = field(factory=lambda: [anyio.Event()], init=False)
+    _runner: JobRunner | None = field(default=None, init=False)
 
     def __repr__(self) -> str:
         return f"<DurableBatches in {self._database.engine.url!r}>"  # SQLAlchemy hides the password
@@ -170,7 +174,7 @@ class DurableBatches:
             if session is not None:
                 await in_thread(queue.limit, workers, at_once)
                 pace = await in_thread(SharedPace.of, database, limits or SharedLimits())
-                runner = JobRunner(
+                runner = batches._runner = JobRunner(
                     session,
                     table,
                     toolbox,
@@ -222,6 +226,15 @@ class DurableBatches:
         await add()
         await in_thread(self._table.end_adding, batch_id, added)
         return self._batch(batch_id, name)
+
+    async def drain(self) -> None:
+        """Begin no more jobs in this process, and return when those that it runs have ended.
+
+        The others go on when the database is opened again, or with another process once this one has left. A job that
+        waits to be tried again is one that runs.
+        """
+        if self._runner is not None:
+            await self._runner.drain()
 
     async def list(self) -> "list[DurableBatch]":
         """All batches, the latest first."""

@@ -82,6 +82,9 @@ class JobRunner:
     _pace: SharedPace | None = field(default=None, kw_only=True)
     #: Set when this process stops working: the runs are left to whoever takes over.
     is_leaving: bool = field(default=False, init=False)
+    _is_draining: bool = field(default=False, init=False)
+    #: The workflows whose jobs run here, and what tells that the present one has ended.
+    _running: dict[str, anyio.Event] = field(factory=dict, init=False)
     #: Called when a job's end was recorded.
     on_recorded: Callable[[], None] = field(default=lambda: None, kw_only=True)
 
@@ -89,13 +92,31 @@ class JobRunner:
         """Run the jobs of a workflow, one after another."""
         latest = -1
         while True:
-            while (job := await in_thread(self._table.take, workflow_id, latest)) is not None:
+            while (job := await self._run_next(workflow_id, latest, steps)) is not None:
                 latest = job.seq
-                await self._run_job(job, steps)
                 if job.params.get("thread_id") is None:  # it has a thread, and so a workflow, of its own
                     return
             if await in_thread(self._table.close_chain, workflow_id, latest):
                 return
+
+    async def drain(self) -> None:
+        """Begin no more jobs, and wait until those that run here have ended."""
+        self._is_draining = True
+        while self._running:
+            await next(iter(self._running.values())).wait()
+
+    async def _run_next(self, workflow_id: str, after: int, steps: Steps) -> TakenJob | None:
+        """Run the next job of a workflow; ``None`` if there is none after the job ``after``."""
+        if self._is_draining:
+            await anyio.sleep_forever()  # until this process stops: then somebody takes the workflow over
+        ended = self._running[workflow_id] = anyio.Event()
+        try:
+            if (job := await in_thread(self._table.take, workflow_id, after)) is not None:
+                await self._run_job(job, steps)
+            return job
+        finally:
+            self._running.pop(workflow_id, None)
+            ended.set()
 
     async def _run_job(self, job: TakenJob, steps: Steps) -> None:
         """Run a job. Of one that was run before, the steps have stored outcomes; what is skipped here are requests."""

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from typing import NoReturn
 
 import anyio
 
@@ -28,7 +27,8 @@ async def work(
     retries: JobRetries = JobRetries(),
     fetch_messages: bool = True,
     polling: Polling = Polling(),
-) -> NoReturn:
+    draining: anyio.Event | None = None,
+) -> None:
     """Run jobs until cancelled, whoever submits them. A worker that is lost to the others begins anew.
 
     Args:
@@ -41,10 +41,12 @@ async def work(
         retries: Which jobs are tried again, and when.
         fetch_messages: Whether to fetch the answer of each run, in one more request.
         polling: How often each run is polled.
+        draining: Once it is set, no more jobs are begun, and this returns when those that run here have ended.
 
     Raises:
         MissingExtraError, ValueError, RuntimeError: As `DurableBatches.open`.
     """
+    draining = anyio.Event() if draining is None else draining
     while True:
         try:
             async with DurableBatches.open(
@@ -57,7 +59,9 @@ async def work(
                 retries=retries,
                 fetch_messages=fetch_messages,
                 polling=polling,
-            ):
-                await anyio.sleep_forever()
+            ) as batches:
+                await draining.wait()
+                await batches.drain()
+                return
         except WorkerLostError as error:
             _logger.warning("beginning anew: %s", error)

@@ -4,7 +4,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import anyio
 import typer
@@ -13,25 +13,18 @@ from rich.markup import escape
 
 from openai_runs.batch.job_files import BadLine, JobFile
 from openai_runs.batch.message_template import MessageTemplate
-from openai_runs.batch.progress_bar import facts, progress_bar
+from openai_runs.batch.progress_bar import progress_bar
 from openai_runs.batch.repeating import JobRetries
 from openai_runs.batch.result_files import ResultFile, open_results
 from openai_runs.batch.running import Batch, run_batch
 from openai_runs.batch.saving import Saved, save_results, with_keys
+from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, report, say_incomplete, show_bad_line, summarize
 from openai_runs.cli.endpoint_option import BaseUrl
 from openai_runs.cli.terminal import errors, run
 from openai_runs.cli.toolbox_option import Tools, load_toolbox
 from openai_runs.pacing import RateLimits
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
-
-#: The exit codes beside 0.
-_FAILED: Final = 1
-_REFUSED: Final = 2
-_STOPPED: Final = 3
-
-#: Seconds between two lines about the progress, where there is no terminal.
-_REPORT_EVERY: Final = 30.0
 
 
 @frozen(kw_only=True)
@@ -92,7 +85,7 @@ def run_jobs(
         deadline=deadline,
         toolbox=None if tools is None else load_toolbox(tools),
     )
-    run(_run(file, out, retry_failed, base_url, options), refused=_REFUSED, interrupted=_STOPPED)
+    run(_run(file, out, retry_failed, base_url, options), refused=REFUSED, interrupted=STOPPED)
 
 
 async def _run(file: JobFile, out: Path, retry_failed: bool, base_url: str | None, options: _Options) -> None:
@@ -139,7 +132,7 @@ class _FileBatch:
             ):
                 tasks.start_soon(self._stop_on_signals, signals, batch, scope)
                 if not errors.is_terminal:
-                    tasks.start_soon(_report, batch)
+                    tasks.start_soon(report, batch)
                 await self._save(batch)
                 tasks.cancel_scope.cancel()
         is_stopped = self.is_broken_off or batch.stopped_by is not None
@@ -149,8 +142,8 @@ class _FileBatch:
             self.results.settle()
         self._summarize(batch, is_stopped)
         if is_stopped:
-            return _STOPPED
-        return _FAILED if self.saved.failed or self.results.failed or self.bad_lines else 0
+            return STOPPED
+        return FAILED if self.saved.failed or self.results.failed or self.bad_lines else 0
 
     async def _save(self, batch: Batch) -> None:
         retries = JobRetries()
@@ -181,30 +174,14 @@ class _FileBatch:
 
     def _show(self, line: BadLine) -> None:
         self.bad_lines += 1
-        errors.print(f"[red]{escape(str(line))}[/]")
+        show_bad_line(line)
 
     def _summarize(self, batch: Batch, is_stopped: bool) -> None:
-        counts = {
-            "completed": self.saved.completed,
-            "failed": self.saved.failed.total(),
-            "lines that are no jobs": self.bad_lines,
-            "completed before": len(self.results.done - self.results.failed),
-            "failed before": len(self.results.failed),
-            "tokens": batch.progress.tokens,
-        }
-        errors.print(", ".join(f"{what}: {count:,}" for what, count in counts.items() if count or what == "completed"))
-        for kind, count in self.saved.failed.most_common():
-            errors.print(f"[red]{count:,} {kind}[/]")
+        summarize(self.saved, self.results, bad_lines=self.bad_lines, tokens=batch.progress.tokens)
         if is_stopped:
             why = "the token budget is used up" if batch.stopped_by == "budget" else "it was stopped"
-            errors.print(f"[yellow]not all jobs have results, because {why}; started again, it goes on[/]")
+            say_incomplete(why)
 
 
 def _ignore(_: BadLine) -> None:
     """For lines that were shown already."""
-
-
-async def _report(batch: Batch) -> None:
-    while True:
-        errors.print(facts(batch.progress))
-        await anyio.sleep(_REPORT_EVERY)

@@ -21,7 +21,8 @@ from rich.console import Console
 
 from openai_runs.backends.scripted import Call, Fail, Say, ScriptedBackend, Wait
 from openai_runs.batch.result_files import ResultFile
-from openai_runs.cli import batch as command
+from openai_runs.cli import batch_output
+from openai_runs.cli import batch_run as command
 from openai_runs.models.run import Run
 from openai_runs.pacing import RateLimits
 from openai_runs.server import LocalServer
@@ -211,7 +212,7 @@ def test_in_a_terminal(endpoint: Endpoint, files: Files, monkeypatch: pytest.Mon
 
 def test_lines_about_the_progress(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no terminal, a line is printed now and then."""
-    monkeypatch.setattr(command, "_REPORT_EVERY", 0.01)
+    monkeypatch.setattr(batch_output, "_REPORT_EVERY", 0.01)
     files.write("wait")
 
     def open_gate() -> None:
