@@ -5,7 +5,11 @@ from typing import Annotated, Final
 import typer
 
 from openai_runs import __version__
+from openai_runs.cli.batch_cancel import cancel
+from openai_runs.cli.batch_results import results
 from openai_runs.cli.batch_run import run_jobs
+from openai_runs.cli.batch_status import status
+from openai_runs.cli.batch_work import work_on_jobs
 from openai_runs.cli.check import check
 from openai_runs.cli.demo import demo
 from openai_runs.cli.export_objects import export
@@ -29,6 +33,10 @@ app.command()(export)
 app.command()(check)
 batch_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run many jobs.")
 batch_app.command("run", context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(run_jobs)
+batch_app.command()(status)
+batch_app.command()(results)
+batch_app.command()(cancel)
+batch_app.command("work", context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(work_on_jobs)
 app.add_typer(batch_app, name="batch")
 runs_app: Final = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Manage runs in the store of a stopped server."

@@ -19,6 +19,8 @@ from openai_runs.batch.result_files import ResultFile, open_results
 from openai_runs.batch.running import Batch, run_batch
 from openai_runs.batch.saving import Saved, save_results, with_keys
 from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, report, say_incomplete, show_bad_line, summarize
+from openai_runs.cli.batch_run_durable import DurableFileBatch, DurableOptions
+from openai_runs.cli.durable_options import AtOnce, check_at_once
 from openai_runs.cli.endpoint_option import BaseUrl
 from openai_runs.cli.terminal import errors, run
 from openai_runs.cli.toolbox_option import Tools, load_toolbox
@@ -63,11 +65,24 @@ def run_jobs(
     ] = None,
     tools: Tools = None,
     retry_failed: Annotated[bool, typer.Option(help="Run jobs again whose result in --out is a failure.")] = False,
+    durable: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep the batch in this store: an SQLite file, or a URL with postgresql://.", metavar="STORE"
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The batch's name in the store. Unset: made of the file's path and --assistant.")
+    ] = None,
+    at_once: AtOnce = None,
 ) -> None:
     """Run the jobs of a file, and write one result a job.
 
     Started again, it goes on with the jobs that have no result in --out yet. Ctrl-C lets the runs in progress end, and
     starts no others; a second one cancels them. Each option can also be given as an environment variable.
+
+    With --durable it goes on from the store, whatever happened to the process; a second Ctrl-C leaves the runs to the
+    next start; and --rpm, --tpm and --at-once hold for all processes that work on the store, runs instead of requests.
 
     The exit code is 0 if all jobs have completed, 1 if some have failed or a line is no job, 2 if no job could be
     started, and 3 if the batch was stopped before its end.
@@ -77,6 +92,28 @@ def run_jobs(
     except ValueError as error:
         raise typer.BadParameter(f"--message: {error}") from None
     file = JobFile(path=jobs, assistant_id=assistant, template=template)
+    if durable is not None:
+        for option, value in (("--budget-tokens", budget_tokens), ("--deadline", deadline)):
+            if value is not None:
+                raise typer.BadParameter(f"{option} is not for --durable")
+        if retry_failed:
+            raise typer.BadParameter("--retry-failed is not for --durable: run them under another --name")
+        if name is None and not jobs.is_file():
+            raise typer.BadParameter("--durable needs a --name for jobs from a pipe")
+        check_at_once(workers, at_once)
+        durable_options = DurableOptions(
+            store=durable,
+            name=name or file.batch_name,
+            workers=workers,
+            at_once=at_once,
+            rpm=rpm,
+            tpm=tpm,
+            toolbox=None if tools is None else load_toolbox(tools),
+        )
+        run(_run_durable(file, out, base_url, durable_options), refused=REFUSED, interrupted=STOPPED)
+        return
+    if name is not None or at_once is not None:
+        raise typer.BadParameter("--name and --at-once are for --durable only")
     options = _Options(
         workers=workers,
         rpm=rpm,
@@ -96,6 +133,17 @@ async def _run(file: JobFile, out: Path, retry_failed: bool, base_url: str | Non
             await session.assistants.retrieve(file.assistant_id)
         with open_results(out, retry_failed=retry_failed) as results:
             exit_code = await _FileBatch(session, file, results, options).run()
+    raise typer.Exit(exit_code)
+
+
+async def _run_durable(file: JobFile, out: Path, base_url: str | None, options: DurableOptions) -> None:
+    import openai_runs.batch.durable  # noqa: F401  # if its extra is missing, nothing is written
+
+    async with Session(base_url) as session:
+        if file.assistant_id is not None:
+            await session.assistants.retrieve(file.assistant_id)  # as above
+        with open_results(out) as results:
+            exit_code = await DurableFileBatch(session, file, results, options).run()
     raise typer.Exit(exit_code)
 
 

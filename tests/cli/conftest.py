@@ -1,9 +1,43 @@
 """Commands see no endpoint and no keys of whoever runs the tests."""
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import anyio.from_thread
 import pytest
+
+from openai_runs.backends.scripted import ScriptedBackend
+from openai_runs.server import LocalServer
+from tests.batch.durable.conftest import empty_store  # noqa: F401  # a fixture
+from tests.cli.batches import Endpoint, Files
 
 
 @pytest.fixture(autouse=True)
 def _no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_RUNS_KEYS"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    with anyio.from_thread.start_blocking_portal() as portal:
+        endpoint = Endpoint(portal, portal.call(anyio.Event))
+        endpoint.server = LocalServer(backend=ScriptedBackend(endpoint.turn), store=endpoint.store)
+        with portal.wrap_async_context_manager(endpoint.server):
+            monkeypatch.setenv("OPENAI_BASE_URL", endpoint.server.url)
+            monkeypatch.setenv("OPENAI_RUNS_ASSISTANT", portal.call(endpoint.add_assistant))
+            yield endpoint
+            portal.call(endpoint.gate.set)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path / "jobs.jsonl", tmp_path / "results.jsonl")
+
+
+@pytest.fixture
+def batches(empty_store: Path, tmp_path: Path) -> Path:  # noqa: F811  # the fixture
+    """A store of durable batches, with its tables."""
+    return Path(shutil.copy(empty_store, tmp_path / "batches.db"))

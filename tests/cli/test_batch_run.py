@@ -5,127 +5,21 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.from_thread
 import pytest
-from attrs import define, field
 from rich.console import Console
 
-from openai_runs.backends.scripted import Call, Fail, Say, ScriptedBackend, Wait
+from openai_runs.backends.scripted import Say
 from openai_runs.batch.result_files import ResultFile
 from openai_runs.cli import batch_output
 from openai_runs.cli import batch_run as command
-from openai_runs.models.run import Run
 from openai_runs.pacing import RateLimits
-from openai_runs.server import LocalServer
 from openai_runs.session import Session
-from openai_runs.stores.memory import MemoryStore
+from tests.cli.batches import Endpoint, Files, read_until
 from tests.cli.commands import run
-
-
-@define
-class Endpoint:
-    """A server in a thread of its own, so that a command may have the main thread, where signals arrive."""
-
-    portal: anyio.from_thread.BlockingPortal
-    gate: anyio.Event  #: until it is set, runs whose message has ``wait`` in it do not end
-    waiting: threading.Semaphore = field(factory=lambda: threading.Semaphore(0))  #: released by each that waits
-    failure: Fail | Say = field(factory=lambda: Fail("invalid_prompt"))
-    asked: Counter[str] = field(factory=Counter)  #: model calls, by the message
-    store: MemoryStore = field(factory=MemoryStore)
-    server: Any = None
-
-    def turn(self, request: Any) -> Any:
-        text = request.items[0].text
-        self.asked[text] += 1
-        if "wait" in text and not self.gate.is_set():
-            self.waiting.release()
-            return [Wait(self.gate), Say("Late.")]
-        if "look up" in text and not request.rounds:
-            return Call("get_weather", {"city": "Oslo"})
-        return self.failure if "fail" in text else Say(f"Re: {text}")
-
-    def wait_for_runs(self, count: int) -> None:
-        """Return when so many more runs wait."""
-        for _ in range(count):
-            assert self.waiting.acquire(timeout=20)
-
-    async def add_assistant(self) -> str:
-        async with self.server.session() as session:
-            return (await session.assistants.create(model="m")).id
-
-    def statuses(self) -> Counter[str]:
-        """The runs that the server has, by their status."""
-
-        async def count() -> Counter[str]:
-            return Counter([record.value.status async for record in self.store.everything(Run)])
-
-        return self.portal.call(count)
-
-
-@pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    with anyio.from_thread.start_blocking_portal() as portal:
-        endpoint = Endpoint(portal, portal.call(anyio.Event))
-        endpoint.server = LocalServer(backend=ScriptedBackend(endpoint.turn), store=endpoint.store)
-        with portal.wrap_async_context_manager(endpoint.server):
-            monkeypatch.setenv("OPENAI_BASE_URL", endpoint.server.url)
-            monkeypatch.setenv("OPENAI_RUNS_ASSISTANT", portal.call(endpoint.add_assistant))
-            yield endpoint
-            portal.call(endpoint.gate.set)
-
-
-@define
-class Files:
-    """The file of jobs and that of results."""
-
-    jobs: Path
-    out: Path
-
-    def write(self, *messages: str) -> None:
-        """Write a job for each message."""
-        lines = [json.dumps({"key": f"job {number}", "message": text}) for number, text in enumerate(messages)]
-        self.jobs.write_text("\n".join(lines))
-
-    def run(self, *options: object, exit_code: int = 0) -> str:
-        """Run the command to its end; its output."""
-        return run("batch", "run", self.jobs, "--out", self.out, *options, exit_code=exit_code)
-
-    def start(self, *options: str) -> subprocess.Popen[str]:
-        """Start the command as a process."""
-        arguments = ["batch", "run", str(self.jobs), "--out", str(self.out), *options]
-        return subprocess.Popen(
-            [sys.executable, "-m", "openai_runs", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def results(self) -> dict[str, str | None]:
-        """The texts of the results, by their keys; none is there twice."""
-        lines = [json.loads(line) for line in self.out.read_bytes().splitlines()]
-        found = {line["key"]: line["text"] for line in lines}
-        assert len(found) == len(lines)
-        return found
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path / "jobs.jsonl", tmp_path / "results.jsonl")
-
-
-def read_until(process: subprocess.Popen[str], text: str) -> None:
-    """Read what a process says up to a line with this text."""
-    assert process.stderr is not None
-    for line in process.stderr:
-        if text in line:
-            return
-    raise AssertionError(f"the process has not said: {text}")
 
 
 def test_all_jobs_have_a_result(endpoint: Endpoint, files: Files) -> None:

@@ -1,0 +1,131 @@
+"""`openai-runs batch run --durable`: the jobs of a file as a durable batch, and its results into a file."""
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import anyio
+from attrs import define, field, frozen
+from rich.markup import escape
+
+from openai_runs.batch.job_files import BadLine, JobFile
+from openai_runs.batch.progress_bar import progress_bar
+from openai_runs.batch.result_files import ResultFile
+from openai_runs.batch.saving import Saved
+from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, report, say_incomplete, show_bad_line, summarize
+from openai_runs.cli.terminal import errors, refuse
+from openai_runs.errors import OpenAIRunsError, WorkerLostError
+from openai_runs.session import Session
+from openai_runs.toolbox import Toolbox
+
+if TYPE_CHECKING:
+    from openai_runs.batch.durable import DurableBatch, DurableBatches
+
+
+@frozen(kw_only=True)
+class DurableOptions:
+    """How a durable batch is run, as the command line has it."""
+
+    store: str
+    name: str
+    workers: int
+    at_once: int | None
+    rpm: float | None
+    tpm: float | None
+    toolbox: Toolbox | None
+
+
+@define
+class DurableFileBatch:
+    """A durable batch from a file into a file."""
+
+    session: Session
+    file: JobFile
+    results: ResultFile
+    options: DurableOptions
+    bad_lines: int = 0
+    tokens: int = 0
+    saved: Saved = field(factory=Saved)
+    is_over: bool = False
+    failure: Exception | None = None  # why nothing could be started
+    _drained: anyio.Event = field(factory=anyio.Event, init=False)
+    _adding: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
+
+    async def run(self) -> int:
+        """Run the jobs until all have ended, or something stops them; returns the exit code."""
+        from openai_runs.batch.durable import DurableBatches, SharedLimits
+
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            try:
+                async with DurableBatches.open(
+                    self.options.store,
+                    self.session,
+                    toolbox=self.options.toolbox,
+                    workers=self.options.workers,
+                    at_once=self.options.at_once,
+                    limits=SharedLimits(runs_per_minute=self.options.rpm, tokens_per_minute=self.options.tpm),
+                ) as batches:
+                    await self._work(batches, signals)
+            except WorkerLostError as error:
+                errors.print(f"[red]{escape(str(error))}[/]")
+            except RuntimeError as error:  # another process runs the jobs of this file
+                refuse(str(error), REFUSED)
+        if self.failure is not None:
+            raise self.failure
+        summarize(self.saved, self.results, bad_lines=self.bad_lines, tokens=self.tokens)
+        if not self.is_over:
+            say_incomplete("it was stopped")
+            return STOPPED
+        return FAILED if self.saved.failed or self.results.failed or self.bad_lines else 0
+
+    async def _work(self, batches: "DurableBatches", signals: AsyncIterator[signal.Signals]) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._stop_on_signals, signals, batches, tasks.cancel_scope)
+            batch: DurableBatch | None = None
+            try:
+                with self._adding:
+                    batch = await batches.submit(self.file.read(self._show), name=self.options.name)
+            except (OpenAIRunsError, OSError, ValueError) as error:
+                self.failure = error  # raised outside the task group, which would wrap it in an exception group
+            else:
+                await (self._drained.wait() if batch is None else self._save(batch))
+            tasks.cancel_scope.cancel()
+
+    async def _save(self, batch: "DurableBatch") -> None:
+        from openai_runs.batch.durable.watching import WatchedProgress, write_results
+
+        watched = await WatchedProgress.of(batch)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watched.watch)
+            if not errors.is_terminal:
+                tasks.start_soon(report, watched)
+            try:
+                with progress_bar(watched, "jobs", console=errors) if errors.is_terminal else nullcontext():
+                    await write_results(batch, self.results, self.saved, until=self._drained)
+                    await watched.look()
+                self.is_over = (await batch.progress()).is_over
+            except OSError as error:  # a full disk, say
+                errors.print(f"[red]{escape(str(error))}[/]")
+            tasks.cancel_scope.cancel()
+        self.tokens = watched.progress.tokens
+
+    async def _stop_on_signals(
+        self, signals: AsyncIterator[signal.Signals], batches: "DurableBatches", scope: anyio.CancelScope
+    ) -> None:
+        async with anyio.create_task_group() as tasks:
+            await anext(signals)
+            self._adding.cancel()
+            tasks.start_soon(self._drain, batches)
+            errors.print("no more runs are started, and those in progress are waited for; Ctrl-C again leaves them")
+            await anext(signals)
+            errors.print("leaving the runs in progress")
+            scope.cancel()
+
+    async def _drain(self, batches: "DurableBatches") -> None:
+        await batches.drain()
+        self._drained.set()
+
+    def _show(self, line: BadLine) -> None:
+        self.bad_lines += 1
+        show_bad_line(line)

@@ -1,0 +1,63 @@
+"""The arguments and options of commands that use durable batches, and how they open the store."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+
+import anyio
+import typer
+
+from openai_runs.cli.batch_output import REFUSED
+from openai_runs.cli.terminal import refuse
+
+if TYPE_CHECKING:
+    from openai_runs.batch.durable import DurableBatch, DurableBatches
+
+Store: TypeAlias = Annotated[
+    str, typer.Argument(help="The store of durable batches: an SQLite file, or a URL with postgresql://.")
+]
+Name: TypeAlias = Annotated[str, typer.Argument(help="The batch's name or ID, as `batch status` lists them.")]
+AtOnce: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, help="How many runs all processes together have in progress. Unset: no limit.")
+]
+
+#: Seconds after which a database counts as unreachable for commands that somebody waits for.
+_REACHED_WITHIN: Final = 20.0
+
+
+def check_store(store: str) -> None:
+    """Refuse a file that does not exist, since opening the store would create it."""
+    if "://" not in store and not Path(store).exists():
+        raise typer.BadParameter(f"there is no store {store}; `openai-runs batch run --durable {store}` makes one")
+
+
+def check_at_once(workers: int, at_once: int | None) -> None:
+    """Refuse a limit of all processes that one of them may exceed."""
+    if at_once is not None and at_once < workers:
+        raise typer.BadParameter(f"--at-once must be at least --workers: got {at_once} and {workers}")
+
+
+@asynccontextmanager
+async def open_batches(store: str) -> AsyncGenerator["DurableBatches"]:
+    """Open a store without running its jobs; one that cannot be reached is refused."""
+    from openai_runs.batch.durable import DurableBatches
+
+    async with AsyncExitStack() as stack:
+        # Without a session nothing that is opened here has a cancel scope, which would have to end within this one.
+        with anyio.move_on_after(_REACHED_WITHIN) as opening:
+            batches = await stack.enter_async_context(DurableBatches.open(store))
+        if opening.cancelled_caught:
+            refuse(
+                f"the database has not answered for {_REACHED_WITHIN:.0f} seconds: is it running, and is this its URL?",
+                REFUSED,
+            )
+        yield batches
+
+
+async def find_batch(batches: "DurableBatches", name: str) -> "DurableBatch":
+    """The batch with a name or ID; one that does not exist is refused."""
+    try:
+        return await batches.find(name)
+    except LookupError:
+        refuse(f"there is no batch {name}; `openai-runs batch status STORE` lists them", REFUSED)
