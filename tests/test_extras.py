@@ -56,6 +56,16 @@ def test_the_command_line(missing):
     assert (run.returncode, run.stdout, run.stderr) == (1, "", SENTENCE.format(missing) + "\n")
 
 
+@pytest.mark.parametrize("command", ["status", "work"])
+def test_commands_for_durable_batches(command: str):
+    """They say so in a sentence; the other commands do not need the extra."""
+    code = f"sys.argv[1:] = ['batch', {command!r}, 'postgresql://db']; from openai_runs.__main__ import main; main()"
+    run = bare(code, packages=("dbos", "sqlalchemy"))
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr
+    assert "sqlalchemy is not installed; it comes with pip install 'openai_runs[durable]'" in run.stderr
+
+
 def test_a_bug_of_ours():
     """A missing module of the library itself is not blamed on an extra."""
     run = bare("from openai_runs._extras import needs\nwith needs('server'): import openai_runs.nothing")

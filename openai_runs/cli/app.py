@@ -9,6 +9,7 @@ from openai_runs.cli.batch_cancel import cancel
 from openai_runs.cli.batch_results import results
 from openai_runs.cli.batch_run import run_jobs
 from openai_runs.cli.batch_status import status
+from openai_runs.cli.batch_submit import submit
 from openai_runs.cli.batch_work import work_on_jobs
 from openai_runs.cli.check import check
 from openai_runs.cli.demo import demo
@@ -33,6 +34,7 @@ app.command()(export)
 app.command()(check)
 batch_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run many jobs.")
 batch_app.command("run", context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(run_jobs)
+batch_app.command(context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(submit)
 batch_app.command()(status)
 batch_app.command()(results)
 batch_app.command()(cancel)

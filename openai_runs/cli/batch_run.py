@@ -12,7 +12,6 @@ from attrs import define, field, frozen
 from rich.markup import escape
 
 from openai_runs.batch.job_files import BadLine, JobFile
-from openai_runs.batch.message_template import MessageTemplate
 from openai_runs.batch.progress_bar import progress_bar
 from openai_runs.batch.repeating import JobRetries
 from openai_runs.batch.result_files import ResultFile, open_results
@@ -20,8 +19,9 @@ from openai_runs.batch.running import Batch, run_batch
 from openai_runs.batch.saving import Saved, save_results, with_keys
 from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, report, say_incomplete, show_bad_line, summarize
 from openai_runs.cli.batch_run_durable import DurableFileBatch, DurableOptions
-from openai_runs.cli.durable_options import AtOnce, check_at_once
+from openai_runs.cli.durable_options import AtOnce, BatchName, check_at_once, check_name
 from openai_runs.cli.endpoint_option import BaseUrl
+from openai_runs.cli.job_options import Assistant, Jobs, Message, parse_message
 from openai_runs.cli.terminal import errors, run
 from openai_runs.cli.toolbox_option import Tools, load_toolbox
 from openai_runs.pacing import RateLimits
@@ -40,15 +40,10 @@ class _Options:
 
 
 def run_jobs(
-    jobs: Annotated[
-        Path, typer.Argument(help="The jobs: JSON lines, or CSV if the name ends in .csv.", exists=True, dir_okay=False)
-    ],
+    jobs: Jobs,
     out: Annotated[Path, typer.Option(help="The file of results, as JSON lines; jobs that it has are left out.")],
-    assistant: Annotated[str | None, typer.Option(help="The ID of the assistant of jobs that name none.")] = None,
-    message: Annotated[
-        str | None,
-        typer.Option(help='The user\'s message, with fields or columns of a line: "Summarise: {text}".'),
-    ] = None,
+    assistant: Assistant = None,
+    message: Message = None,
     base_url: BaseUrl = None,
     workers: Annotated[int, typer.Option(min=1, help="How many runs may be in progress at once.")] = 8,
     rpm: Annotated[
@@ -71,9 +66,7 @@ def run_jobs(
             help="Keep the batch in this store: an SQLite file, or a URL with postgresql://.", metavar="STORE"
         ),
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="The batch's name in the store. Unset: made of the file's path and --assistant.")
-    ] = None,
+    name: BatchName = None,
     at_once: AtOnce = None,
 ) -> None:
     """Run the jobs of a file, and write one result a job.
@@ -87,19 +80,14 @@ def run_jobs(
     The exit code is 0 if all jobs have completed, 1 if some have failed or a line is no job, 2 if no job could be
     started, and 3 if the batch was stopped before its end.
     """
-    try:
-        template = None if message is None else MessageTemplate.parse(message)
-    except ValueError as error:
-        raise typer.BadParameter(f"--message: {error}") from None
-    file = JobFile(path=jobs, assistant_id=assistant, template=template)
+    file = JobFile(path=jobs, assistant_id=assistant, template=parse_message(message))
     if durable is not None:
         for option, value in (("--budget-tokens", budget_tokens), ("--deadline", deadline)):
             if value is not None:
                 raise typer.BadParameter(f"{option} is not for --durable")
         if retry_failed:
             raise typer.BadParameter("--retry-failed is not for --durable: run them under another --name")
-        if name is None and not jobs.is_file():
-            raise typer.BadParameter("--durable needs a --name for jobs from a pipe")
+        check_name(name, jobs)
         check_at_once(workers, at_once)
         durable_options = DurableOptions(
             store=durable,

@@ -21,6 +21,9 @@ Name: TypeAlias = Annotated[str, typer.Argument(help="The batch's name or ID, as
 AtOnce: TypeAlias = Annotated[
     int | None, typer.Option(min=1, help="How many runs all processes together have in progress. Unset: no limit.")
 ]
+BatchName: TypeAlias = Annotated[
+    str | None, typer.Option(help="The batch's name in the store. Unset: made of the file's path and --assistant.")
+]
 
 #: Seconds after which a database counts as unreachable for commands that somebody waits for.
 _REACHED_WITHIN: Final = 20.0
@@ -30,6 +33,12 @@ def check_store(store: str) -> None:
     """Refuse a file that does not exist, since opening the store would create it."""
     if "://" not in store and not Path(store).exists():
         raise typer.BadParameter(f"there is no store {store}; `openai-runs batch run --durable {store}` makes one")
+
+
+def check_name(name: str | None, jobs: Path) -> None:
+    """Refuse jobs from a pipe without a name: its path is another one each time."""
+    if name is None and not jobs.is_file():
+        raise typer.BadParameter("a durable batch needs a --name for jobs from a pipe")
 
 
 def check_at_once(workers: int, at_once: int | None) -> None:

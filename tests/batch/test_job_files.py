@@ -182,3 +182,11 @@ def test_a_table_without_its_columns(csv: Path, content: str, template: str | No
     """No row could be a job, so the file is refused."""
     with pytest.raises(ValueError, match=problem):
         read(csv, content, template, assistant_id="asst_1")
+
+
+def test_the_name_of_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made of the file's whole path and the assistant."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("jobs.jsonl")
+    assert JobFile(path=path).batch_name == f"{tmp_path}/jobs.jsonl"
+    assert JobFile(path=path, assistant_id="asst_1").batch_name == f"{tmp_path}/jobs.jsonl asst_1"

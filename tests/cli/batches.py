@@ -1,4 +1,4 @@
-"""What tests of the commands for batches share: an endpoint, files of jobs and results, and how processes are stopped."""
+"""What tests of the commands for batches share: an endpoint, files of jobs and results, processes that are stopped."""
 
 import json
 import subprocess

@@ -35,7 +35,6 @@ def test_all_jobs_have_a_result(endpoint: Endpoint, files: Files, batches: Path)
     files.write("one", "two", "look up")
     files.run("--durable", batches, "--tools", "openai_runs.cli.walkthrough:toolbox")
     assert files.results() == {"job 0": "Re: one", "job 1": "Re: two", "job 2": "Re: look up"}
-    assert "completed: 0, completed before: 3, tokens: " in files.run("--durable", batches)
     assert endpoint.statuses() == {"completed": 3}
     name = f"{files.jobs} {os.environ['OPENAI_RUNS_ASSISTANT']}"
     assert f"{name}: 3/3, 3 completed, " in run("batch", "status", batches)
@@ -51,9 +50,8 @@ def test_failures_and_bad_lines(endpoint: Endpoint, files: Files, batches: Path)
     assert "completed: 1, failed: 1, lines that are no jobs: 1, tokens: " in output
     assert files.results() == {"job 0": "Re: one", "job 1": None}
     endpoint.failure = Say("Better.")
-    files.write("one", "fail")
-    assert "failed before: 1" in files.run("--durable", batches, exit_code=1)
     files.out.unlink()
+    files.write("one", "fail")
     files.run("--durable", batches, "--name", "again", "--workers", 2, "--at-once", 4, "--rpm", 6e4, "--tpm", 6e6)
     assert files.results() == {"job 0": "Re: one", "job 1": "Better."}
 
@@ -61,10 +59,10 @@ def test_failures_and_bad_lines(endpoint: Endpoint, files: Files, batches: Path)
 def test_other_jobs(endpoint: Endpoint, files: Files, batches: Path) -> None:
     """A name stands for the same jobs; the exit code is 2, and the results are left alone."""
     files.write("one")
-    files.run("--durable", batches)
+    run("batch", "submit", files.jobs, batches)
     files.write("two")
     assert "was begun with other jobs" in files.run("--durable", batches, exit_code=2)
-    assert files.results() == {"job 0": "Re: one"}
+    assert files.results() == {}
 
 
 def test_what_does_not_go_together(endpoint: Endpoint, files: Files, batches: Path) -> None:
@@ -77,7 +75,7 @@ def test_what_does_not_go_together(endpoint: Endpoint, files: Files, batches: Pa
     assert "are for --durable only" in files.run("--at-once", 9, exit_code=2)
     os.mkfifo(pipe := files.jobs.with_name("pipe"))
     output = run("batch", "run", pipe, "--out", files.out, "--durable", batches, exit_code=2)
-    assert "--durable needs a --name" in output
+    assert "needs a --name for jobs from a pipe" in output
 
 
 def test_a_store_that_is_in_use(endpoint: Endpoint, files: Files, batches: Path) -> None:
@@ -87,30 +85,22 @@ def test_a_store_that_is_in_use(endpoint: Endpoint, files: Files, batches: Path)
         assert "another process runs the jobs" in files.run("--durable", batches, exit_code=2)
 
 
-def test_jobs_with_assistants_of_their_own(
-    endpoint: Endpoint, files: Files, batches: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without --assistant, each line names one."""
+def test_in_a_terminal(endpoint: Endpoint, files: Files, batches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the progress is a bar. (Here the line names its assistant, and the command none.)"""
     assistant = os.environ["OPENAI_RUNS_ASSISTANT"]
     monkeypatch.delenv("OPENAI_RUNS_ASSISTANT")
-    files.jobs.write_text(json.dumps({"key": "a", "assistant_id": assistant, "message": "one"}))
-    files.run("--durable", batches)
-    assert files.results() == {"a": "Re: one"}
-
-
-def test_in_a_terminal(endpoint: Endpoint, files: Files, batches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There the progress is a bar."""
     terminal = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
     monkeypatch.setattr(command, "errors", terminal)
-    files.write("one")
+    files.jobs.write_text(json.dumps({"key": "a", "assistant_id": assistant, "message": "one"}))
     files.run("--durable", batches)
     drawn = terminal.file.getvalue()  # type: ignore[attr-defined]  # it is a StringIO
     assert "jobs ━━" in drawn
     assert " 1/1, " in drawn
+    assert files.results() == {"a": "Re: one"}
 
 
 def test_a_full_disk(endpoint: Endpoint, files: Files, batches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A result that cannot be written ends the process; the next one writes it."""
+    """A result that cannot be written ends the process; the store has it."""
 
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -119,15 +109,14 @@ def test_a_full_disk(endpoint: Endpoint, files: Files, batches: Path, monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr(ResultFile, "write", fail)
         assert "No space left on device" in files.run("--durable", batches, exit_code=3)
-    files.run("--durable", batches)
+    run("batch", "results", batches, f"{files.jobs} {os.environ['OPENAI_RUNS_ASSISTANT']}", "--out", files.out)
     assert files.results() == {"job 0": "Re: one"}
-    assert endpoint.asked == {"one": 1}
 
 
 def test_ctrl_c_while_jobs_are_added(
     endpoint: Endpoint, files: Files, batches: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No more are added; the exit code is 3, and the next start adds the others."""
+    """No more are added, and the exit code is 3."""
 
     async def submit(*_: object, **__: object) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
@@ -138,8 +127,7 @@ def test_ctrl_c_while_jobs_are_added(
         patched.setattr(DurableBatches, "submit", submit)
         output = files.run("--durable", batches, exit_code=3)
     assert "not all jobs have results, because it was stopped; started again, it goes on" in output
-    files.run("--durable", batches)
-    assert files.results() == {"job 0": "Re: one"}
+    assert files.results() == {}
 
 
 def test_a_worker_that_is_lost(
@@ -160,7 +148,7 @@ def test_a_worker_that_is_lost(
 
 
 def test_ctrl_c_once(endpoint: Endpoint, files: Files, batches: Path) -> None:
-    """Runs in progress end and have results, and no others are started; the exit code is 3, and it can go on."""
+    """Runs in progress end and have results, and no others are started; the exit code is 3."""
     files.write("wait 0", "wait 1", "wait 2", "wait 3")
     with files.start("--workers", "2", "--durable", str(batches)) as process:
         endpoint.wait_for_runs(2)
@@ -171,14 +159,12 @@ def test_ctrl_c_once(endpoint: Endpoint, files: Files, batches: Path) -> None:
     assert process.returncode == 3
     assert "not all jobs have results, because it was stopped; started again, it goes on" in output
     assert files.results() == {"job 0": "Late.", "job 1": "Late."}
-    assert sum(endpoint.asked.values()) == 2
-    files.run("--durable", batches)
-    assert files.results() == {"job 0": "Late.", "job 1": "Late.", "job 2": "Re: wait 2", "job 3": "Re: wait 3"}
-    assert endpoint.statuses() == {"completed": 4}
+    assert endpoint.statuses() == {"completed": 2}
+    assert "2/4, 2 completed, 2 waiting" in run("batch", "status", batches)
 
 
 def test_ctrl_c_twice(endpoint: Endpoint, files: Files, batches: Path) -> None:
-    """Runs in progress go on, and the next start follows them further."""
+    """Runs in progress go on; the exit code is 3."""
     files.write("one", "wait", "two")
     with files.start("--workers", "1", "--durable", str(batches)) as process:
         endpoint.wait_for_runs(1)
@@ -187,11 +173,8 @@ def test_ctrl_c_twice(endpoint: Endpoint, files: Files, batches: Path) -> None:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
     assert process.returncode == 3
+    assert files.results() == {"job 0": "Re: one"}
     assert endpoint.statuses() == {"completed": 1, "in_progress": 1}
-    endpoint.portal.call(endpoint.gate.set)
-    files.run("--durable", batches)
-    assert files.results() == {"job 0": "Re: one", "job 1": "Late.", "job 2": "Re: two"}
-    assert endpoint.statuses() == {"completed": 3}
 
 
 def test_kill_minus_9(endpoint: Endpoint, files: Files, batches: Path) -> None:

@@ -207,3 +207,36 @@ class TestMisuse:
             batch = await batches.submit([], name="none")
             assert await collect(batch) == []
             assert repr(await batches.submit([])).startswith("<DurableBatch batch_")
+
+
+class TestDraining:
+    async def test_jobs_that_run(self, store: Path):
+        """They end, and no others are begun, on their threads either; opened again, the others run."""
+        gate, asked = anyio.Event(), anyio.Event()
+
+        def turn(request: Any) -> Any:
+            asked.set()
+            return [Wait(gate), Say("Hi.")]
+
+        async with LocalServer(backend=ScriptedBackend(turn)) as server, server.session() as session:
+            assistant, thread = await session.assistants.create(model="m"), await session.threads.create()
+            jobs: list[RunJob] = [{"assistant_id": assistant.id, "thread_id": thread.id}] * 2
+            jobs += [{"assistant_id": assistant.id}] * 2
+            async with DurableBatches.open(store, session, workers=1, **QUICK) as batches:
+                batch = await batches.submit(jobs, name="all")
+                await asked.wait()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(batches.drain)
+                    await anyio.lowlevel.checkpoint()
+                    gate.set()
+                assert (await batch.progress()).completed == 1
+                over = anyio.Event()
+                over.set()
+                assert [result.index async for result in batch.results(until=over)] == [0]
+            async with DurableBatches.open(store, session, workers=2, **QUICK) as batches:
+                assert [result.text for result in await collect(await batches.find("all"))] == ["Hi."] * 4
+
+    async def test_nothing_runs_here(self, store: Path):
+        """Without a session there is nothing to wait for."""
+        async with DurableBatches.open(store) as batches:
+            await batches.drain()

@@ -1,12 +1,14 @@
-"""`work`: a worker that is lost begins anew, and only cancellation stops it."""
+"""`work`: a worker that is lost begins anew, and works until it is cancelled or drained."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from openai_runs import Session
 from openai_runs.batch.durable import DurableBatches, work
 from openai_runs.errors import WorkerLostError
 
@@ -33,3 +35,10 @@ async def test_beginning_anew(monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
     assert opened[0] == opened[1]
     assert (opened[0]["store"], opened[0]["workers"], opened[0]["at_once"]) == ("postgresql://db", 3, 9)
     assert "beginning anew: this worker stopped" in caplog.text
+
+
+async def test_draining(store: Path, session: Session):
+    """It returns, since nothing runs."""
+    draining = anyio.Event()
+    draining.set()
+    await work(store, session, draining=draining)
