@@ -75,16 +75,16 @@ def run_jobs(
     starts no others; a second one cancels them. Each option can also be given as an environment variable.
 
     With --durable it goes on from the store, whatever happened to the process; a second Ctrl-C leaves the runs to the
-    next start; and --rpm, --tpm and --at-once hold for all processes that work on the store, runs instead of requests.
+    next start; --rpm, in runs instead of requests, --tpm and --at-once hold for all processes that work on the store;
+    and --budget-tokens is the batch's, over all starts.
 
     The exit code is 0 if all jobs have completed, 1 if some have failed or a line is no job, 2 if no job could be
     started, and 3 if the batch was stopped before its end.
     """
     file = JobFile(path=jobs, assistant_id=assistant, template=parse_message(message))
     if durable is not None:
-        for option, value in (("--budget-tokens", budget_tokens), ("--deadline", deadline)):
-            if value is not None:
-                raise typer.BadParameter(f"{option} is not for --durable")
+        if deadline is not None:
+            raise typer.BadParameter("--deadline is not for --durable")
         if retry_failed:
             raise typer.BadParameter("--retry-failed is not for --durable: run them under another --name")
         check_name(name, jobs)
@@ -96,6 +96,7 @@ def run_jobs(
             at_once=at_once,
             rpm=rpm,
             tpm=tpm,
+            budget_tokens=budget_tokens,
             toolbox=None if tools is None else load_toolbox(tools),
         )
         run(_run_durable(file, out, base_url, durable_options), refused=REFUSED, interrupted=STOPPED)

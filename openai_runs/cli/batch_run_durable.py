@@ -21,6 +21,7 @@ from openai_runs.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from openai_runs.batch.durable import DurableBatch, DurableBatches
+    from openai_runs.batch.durable.watching import WatchedProgress
 
 
 @frozen(kw_only=True)
@@ -33,6 +34,7 @@ class DurableOptions:
     at_once: int | None
     rpm: float | None
     tpm: float | None
+    budget_tokens: int | None
     toolbox: Toolbox | None
 
 
@@ -48,6 +50,7 @@ class DurableFileBatch:
     tokens: int = 0
     saved: Saved = field(factory=Saved)
     is_over: bool = False
+    why_stopped: str = "it was stopped"
     failure: Exception | None = None  # why nothing could be started
     _drained: anyio.Event = field(factory=anyio.Event, init=False)
     _adding: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
@@ -75,7 +78,7 @@ class DurableFileBatch:
             raise self.failure
         summarize(self.saved, self.results, bad_lines=self.bad_lines, tokens=self.tokens)
         if not self.is_over:
-            say_incomplete("it was stopped")
+            say_incomplete(self.why_stopped)
             return STOPPED
         return FAILED if self.saved.failed or self.results.failed or self.bad_lines else 0
 
@@ -89,15 +92,15 @@ class DurableFileBatch:
             except (OpenAIRunsError, OSError, ValueError) as error:
                 self.failure = error  # raised outside the task group, which would wrap it in an exception group
             else:
-                await (self._drained.wait() if batch is None else self._save(batch))
+                await (self._drained.wait() if batch is None else self._save(batch, batches))
             tasks.cancel_scope.cancel()
 
-    async def _save(self, batch: "DurableBatch") -> None:
+    async def _save(self, batch: "DurableBatch", batches: "DurableBatches") -> None:
         from openai_runs.batch.durable.watching import WatchedProgress, write_results
 
         watched = await WatchedProgress.of(batch)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watched.watch)
+            tasks.start_soon(self._watch, watched, batches)
             if not errors.is_terminal:
                 tasks.start_soon(report, watched)
             try:
@@ -109,6 +112,13 @@ class DurableFileBatch:
                 errors.print(f"[red]{escape(str(error))}[/]")
             tasks.cancel_scope.cancel()
         self.tokens = watched.progress.tokens
+
+    async def _watch(self, watched: "WatchedProgress", batches: "DurableBatches") -> None:
+        await watched.watch(budget_tokens=self.options.budget_tokens)
+        self.why_stopped = "the token budget is used up"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._drain, batches)
+            await watched.watch()
 
     async def _stop_on_signals(
         self, signals: AsyncIterator[signal.Signals], batches: "DurableBatches", scope: anyio.CancelScope

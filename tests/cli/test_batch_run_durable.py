@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from openai_runs.backends.scripted import Say
-from openai_runs.batch.durable import DurableBatches
+from openai_runs.batch.durable import DurableBatches, watching
 from openai_runs.batch.durable.file_lock import only_one
 from openai_runs.batch.result_files import ResultFile
 from openai_runs.cli import batch_run_durable as command
@@ -68,7 +68,7 @@ def test_other_jobs(endpoint: Endpoint, files: Files, batches: Path) -> None:
 def test_what_does_not_go_together(endpoint: Endpoint, files: Files, batches: Path) -> None:
     """What would have no effect is refused by its name."""
     files.write("one")
-    for options in (["--budget-tokens", 9], ["--deadline", 9], ["--retry-failed"]):
+    for options in (["--deadline", 9], ["--retry-failed"]):
         assert f"{options[0]} is not for --durable" in files.run("--durable", batches, *options, exit_code=2)
     assert "--at-once must be at least" in files.run("--durable", batches, "--at-once", 7, exit_code=2)
     assert "are for --durable only" in files.run("--name", "x", exit_code=2)
@@ -128,6 +128,16 @@ def test_ctrl_c_while_jobs_are_added(
         output = files.run("--durable", batches, exit_code=3)
     assert "not all jobs have results, because it was stopped; started again, it goes on" in output
     assert files.results() == {}
+
+
+def test_a_budget(endpoint: Endpoint, files: Files, batches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the batch has used it up, runs in progress end, and no others are started; the exit code is 3."""
+    monkeypatch.setattr(watching, "_LOOK", 0.01)
+    files.write(*map(str, range(50)))
+    output = files.run("--durable", batches, "--workers", 1, "--budget-tokens", 1, exit_code=3)
+    assert "not all jobs have results, because the token budget is used up; started again, it goes on" in output
+    assert 1 <= len(files.results()) < 50
+    assert endpoint.statuses() == {"completed": len(files.results())}
 
 
 def test_a_worker_that_is_lost(

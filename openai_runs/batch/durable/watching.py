@@ -31,9 +31,9 @@ class WatchedProgress:
         """The progress so far; the rate is counted from now."""
         return cls(as_batch_progress(await batch.progress(), 0.0), batch)
 
-    async def watch(self) -> None:
-        """Look at the progress every second, until cancelled."""
-        while True:
+    async def watch(self, *, budget_tokens: int | None = None) -> None:
+        """Look at the progress every second, until cancelled or until the batch has used so many tokens."""
+        while budget_tokens is None or self.progress.tokens < budget_tokens:
             await anyio.sleep(_LOOK)
             await self.look()
 
