@@ -82,7 +82,20 @@ def run_jobs(
     started, and 3 if the batch was stopped before its end.
     """
     file = JobFile(path=jobs, assistant_id=assistant, template=parse_message(message))
-    if durable is not None:
+    toolbox = None if tools is None else load_toolbox(tools)
+    if durable is None:
+        if name is not None or at_once is not None:
+            raise typer.BadParameter("--name and --at-once are for --durable only")
+        options = _Options(
+            workers=workers,
+            rpm=rpm,
+            tpm=tpm,
+            budget_tokens=budget_tokens,
+            deadline=deadline,
+            toolbox=toolbox,
+        )
+        run(_run(file, out, retry_failed, base_url, options), refused=REFUSED, interrupted=STOPPED)
+    else:
         if deadline is not None:
             raise typer.BadParameter("--deadline is not for --durable")
         if retry_failed:
@@ -97,21 +110,9 @@ def run_jobs(
             rpm=rpm,
             tpm=tpm,
             budget_tokens=budget_tokens,
-            toolbox=None if tools is None else load_toolbox(tools),
+            toolbox=toolbox,
         )
         run(_run_durable(file, out, base_url, durable_options), refused=REFUSED, interrupted=STOPPED)
-        return
-    if name is not None or at_once is not None:
-        raise typer.BadParameter("--name and --at-once are for --durable only")
-    options = _Options(
-        workers=workers,
-        rpm=rpm,
-        tpm=tpm,
-        budget_tokens=budget_tokens,
-        deadline=deadline,
-        toolbox=None if tools is None else load_toolbox(tools),
-    )
-    run(_run(file, out, retry_failed, base_url, options), refused=REFUSED, interrupted=STOPPED)
 
 
 async def _run(file: JobFile, out: Path, retry_failed: bool, base_url: str | None, options: _Options) -> None:

@@ -55,6 +55,7 @@ def work_on_jobs(
     check_at_once(workers, at_once)
     toolbox = None if tools is None else load_toolbox(tools)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("dbos").setLevel(logging.WARNING)
     options = _Options(toolbox=toolbox, workers=workers, at_once=at_once, rpm=rpm, tpm=tpm)
     run(_work(store, base_url, options), refused=REFUSED)
 

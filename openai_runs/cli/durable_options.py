@@ -25,8 +25,9 @@ BatchName: TypeAlias = Annotated[
     str | None, typer.Option(help="The batch's name in the store. Unset: made of the file's path and --assistant.")
 ]
 
-#: Seconds after which a database counts as unreachable for commands that somebody waits for.
-_REACHED_WITHIN: Final = 20.0
+#: Seconds after which a database counts as unreachable for commands that somebody waits for. A busy one may take half
+#: of that for creating all tables.
+_REACHED_WITHIN: Final = 60.0
 
 
 def check_store(store: str) -> None:

@@ -16,6 +16,8 @@ def test_no_such_store(tmp_path: Path) -> None:
         assert "there is no store" in output
     assert list(tmp_path.iterdir()) == []
     assert "got 'mysql://db'" in run("batch", "status", "mysql://db", exit_code=2)
+    (text := tmp_path / "notes.txt").write_text("This is a text." * 9)
+    assert "cannot be used as a store: file is not a database" in run("batch", "status", text, exit_code=2)
 
 
 def test_no_such_batch(batches: Path) -> None:

@@ -155,7 +155,7 @@ class DurableBatches:
 
         Raises:
             MissingExtraError: The extra ``durable`` is not installed.
-            ValueError: An argument is out of range, or ``store`` is the URL of something else.
+            ValueError: An argument is out of range, or ``store`` is something else, or cannot be used.
             RuntimeError: Another process runs the jobs of this SQLite file; or this process runs DBOS already.
             WorkerLostError: With PostgreSQL: this process could not show for several seconds that it is alive. What is
                 inside ``async with`` is cancelled, and others take its jobs over.

@@ -123,15 +123,22 @@ class Database:
         return sa.literal_column(text, sa.Float)
 
     def create_tables(self) -> None:
-        """Create the tables that are missing: DBOS's and ours. Several processes may do so at once."""
-        self.persist(partial(DBOS.migrate, self.url))
+        """Create the tables that are missing: DBOS's and ours. Several processes may do so at once.
+
+        Raises:
+            ValueError: It cannot be used: a file is no database, say, or the user may not create tables.
+        """
 
         def create() -> None:
             with self.engine.begin() as connection:
                 self.lock(connection, "tables")  # two processes that create the same table at once would fail
                 _metadata.create_all(connection)
 
-        self.persist(create)
+        try:
+            self.persist(partial(DBOS.migrate, self.url))
+            self.persist(create)
+        except DBAPIError as error:
+            raise ValueError(f"{self.engine.url!r} cannot be used as a store: {error.orig}") from error
 
     def lock(self, connection: sa.Connection, what: str) -> None:
         """Let no other process do the same until the transaction ends; SQLite has one writer anyway."""

@@ -24,7 +24,7 @@ class WatchedProgress:
 
     progress: BatchProgress  #: the latest
     _batch: DurableBatch
-    _rate: RecentRate = field(factory=lambda: RecentRate(anyio.current_time()))
+    _rate: RecentRate = field(factory=lambda: RecentRate(anyio.current_time()), init=False)
 
     @classmethod
     async def of(cls, batch: DurableBatch) -> "WatchedProgress":

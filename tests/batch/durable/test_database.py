@@ -93,3 +93,13 @@ async def test_cancellation_gets_out(database: Database):
     assert not ended.is_set()
     database.close()
     await anyio.to_thread.run_sync(ended.wait)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path):
+    """The error names it, and it is left alone."""
+    (path := tmp_path / "notes.txt").write_text("This is a text." * 9)
+    database = open_database(path)
+    with pytest.raises(ValueError, match=r"notes\.txt cannot be used as a store: file is not a database"):
+        database.create_tables()
+    database.close()
+    assert path.read_text() == "This is a text." * 9
