@@ -103,6 +103,8 @@ class Attempts:
             run = error.run if isinstance(error, RunError) else job.result.run
             job.note(run=run, error=as_exception(error, "the job"))
 
+        # The batch may have been left since this task was made. A shielded start would not notice.
+        await anyio.lowlevel.checkpoint_if_cancelled()
         job.begin()
         await supervise(failed, partial(self._make, job))
 

@@ -144,7 +144,8 @@ class Batch:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(supervise, failed, self._read_source)
                 while not self._schedule.is_idle:
-                    while (index := self._schedule.start(anyio.current_time())) is not None:
+                    # Whoever was woken together with the cancellation goes on until its next wait.
+                    while not scope.cancel_called and (index := self._schedule.start(anyio.current_time())) is not None:
                         tasks.start_soon(self._run, self._open[index])
                     if (due := self._schedule.next_due) == math.inf:  # a scope costs more than the rest
                         await self._changed.wait()

@@ -940,6 +940,46 @@ class TestLeaving:
             pass
 
     @pytest.mark.parametrize("on_exit", ["cancel", "leave"])
+    @pytest.mark.parametrize("way", ["break", "scope"])
+    async def test_no_start_afterwards(self, way: str, on_exit: Any) -> None:
+        """Once a batch is left, no run is started: not by a worker that has just become free, nor by a new task."""
+        started, is_left = 0, False
+
+        class Threads:
+            async def create_and_run(self, **params: Any) -> Run:
+                nonlocal started
+                assert not is_left
+                started += 1
+                await anyio.lowlevel.checkpoint()
+                return load(RUN | {"id": str(started), "status": "queued"}, Run)
+
+        class Runs:
+            async def complete(self, run: Run, **options: Any) -> Run:
+                await go_on.wait()
+                return load(RUN | {"id": run.id, "status": "completed"}, Run)
+
+        class FakeSession:
+            threads = Threads()
+            runs = Runs()
+
+        for ticks in range(12):  # wherever the workers are when it is left
+            started, is_left, go_on = 0, False, anyio.Event()
+            jobs: list[Any] = [{"assistant_id": "a"}] * 60
+            with anyio.CancelScope() as scope:
+                async with run_batch(FakeSession(), jobs, workers=8, on_exit=on_exit, **ONCE) as batch:  # type: ignore[arg-type]  # a double of a session
+                    await anyio.wait_all_tasks_blocked()
+                    go_on.set()
+                    async for _ in batch:
+                        for _ in range(ticks):
+                            await asyncio.sleep(0)
+                        is_left = True
+                        if way == "scope":
+                            scope.cancel()
+                        break
+            assert all(result.run is not None for result in batch.left if result.attempts)
+            assert started == sum(result.attempts for result in batch.left) + batch.finished
+
+    @pytest.mark.parametrize("on_exit", ["cancel", "leave"])
     async def test_while_runs_are_started(self, on_exit: Any) -> None:
         """On leaving, a run that is being started is waited for: its ID is known then, and `on_exit` applies."""
         run = RUN | {"status": "in_progress"}
