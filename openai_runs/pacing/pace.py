@@ -90,7 +90,8 @@ class Pace:
             self._tokens.take(self.costs.estimate, now)
             return Taken(turn, now, self.costs.estimate)
         if self._counts(turn):
-            if (bucket := self._bucket(turn)) is self._requests:
+            # Only while all that count take turns: a rate that was measured in part is too low.
+            if (bucket := self._bucket(turn)) is self._requests and self.limits_requests:
                 self._adaptive.count(now)
             bucket.take(1.0, now)
         return Taken(turn, now)
@@ -144,7 +145,7 @@ class Pace:
         pause = pause if asked is None else min(asked, _LONGEST_PAUSE)
         self._closed_until = max(self._closed_until, now + pause)
         self._waited_at = max(self._waited_at, self._closed_until)
-        self._adaptive.hold(self._closed_until)
+        self._adaptive.hold(now, self._closed_until)
         self._set_rates(now)
         for bucket in (self._requests, self._tokens):  # what accrues meanwhile would go out in a burst
             bucket.drain(self._closed_until)

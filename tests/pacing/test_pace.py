@@ -137,10 +137,28 @@ def test_a_refusal_closes_the_session(asked: float | None, rate: float | None) -
     pause = 1.0 if asked is None else min(asked, 60.0)
     for turn in Turn:
         assert pace.wait(turn, 30) >= pause - 1e-9
-    times = sent(pace, Turn.BEGIN, 30, pause + 30)
+    times = sent(pace, Turn.BEGIN, 30, pause + 6)
     assert times[0] >= 30 + pause - 1e-9
     assert all(later - earlier > 0.09 for earlier, later in pairwise(times))
     assert len([time for time in times if time < 30 + pause + 5]) <= 5 * 10 * 0.6
+
+
+def test_a_late_refusal_keeps_what_has_grown() -> None:
+    """A 429 response to an older request makes a pause if it asks for one; the rate is afterwards what it was."""
+    pace = Pace(MINUTE)
+    sent(pace, Turn.BEGIN, 0, 60)
+    pace.note_refusal(59.9, None, 60)
+    assert len(sent(pace, Turn.BEGIN, 66, 2)) > 15
+    pace.note_refusal(59.95, 10.0, 68)
+    assert len(sent(pace, Turn.BEGIN, 68, 12)) > 15
+
+
+def test_only_a_whole_rate_is_measured() -> None:
+    """Requests that take turns while others need none are not the session's rate."""
+    pace = Pace(RateLimits())
+    pace.take(Turn.BEGIN, 0)
+    pace.note_refusal(9, None, 10)
+    assert len(sent(pace, Turn.BEGIN, 11, 10)) > 50
 
 
 def test_a_refusal_is_forgotten() -> None:

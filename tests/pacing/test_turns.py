@@ -160,6 +160,28 @@ class TestResponses:
         await turns.take(Turn.BEGIN)
         assert not turns.is_active
 
+    async def test_refusals_far_apart(self) -> None:
+        """After a limit went away, or idle time, the next refusal costs no more than the first one did."""
+
+        async def hundred(taken: Taken | None) -> float:
+            turns.note_response(taken, 429, {}, None)
+            began = now()
+            for _ in range(100):
+                turns.note_response(await turns.take(Turn.BEGIN), 200, {}, None)
+            return now() - began
+
+        turns = Turns(RateLimits())
+        first = await hundred(None)
+        await anyio.sleep(200)
+        await turns.take(Turn.BEGIN)
+        assert not turns.is_active
+        await anyio.sleep(100)
+        assert await hundred(None) == pytest.approx(first)
+        await anyio.sleep(40)
+        taken = await turns.take(Turn.BEGIN)
+        assert turns.is_active
+        assert await hundred(taken) == pytest.approx(first, rel=0.1)
+
     async def test_a_refusal_for_good(self) -> None:
         """A 429 response that says that repeating is of no use slows nobody."""
         turns = Turns(RateLimits())
