@@ -134,14 +134,14 @@ class TestResponses:
         """After one 429 response, nobody sends until it allows that, and then one after another."""
         turns, began, times = Turns(RateLimits()), now(), []
         assert not turns.is_active
-        turns.note_response(None, 429, {}, 5.0)
+        turns.note_refusal(None, {}, 5.0)
         assert turns.is_active
-        turns.note_response(None, 429, {}, None)
+        turns.note_refusal(None, {}, None)
 
         async def one() -> None:
             taken = await turns.take(Turn.BEGIN)
             times.append(now() - began)
-            turns.note_response(taken, 200, {}, None)
+            turns.note_response(taken, {})
 
         async with anyio.create_task_group() as group:
             for _ in range(20):
@@ -154,7 +154,7 @@ class TestResponses:
     async def test_the_limit_goes_away(self) -> None:
         """After a quiet minute, a session that was refused once pays nothing any more."""
         turns = Turns(RateLimits())
-        turns.note_response(None, 429, {}, 1.0)
+        turns.note_refusal(None, {}, 1.0)
         await turns.take(Turn.BEGIN)
         await anyio.sleep(61)
         await turns.take(Turn.BEGIN)
@@ -164,10 +164,10 @@ class TestResponses:
         """After a limit went away, or idle time, the next refusal costs no more than the first one did."""
 
         async def hundred(taken: Taken | None) -> float:
-            turns.note_response(taken, 429, {}, None)
+            turns.note_refusal(taken, {}, None)
             began = now()
             for _ in range(100):
-                turns.note_response(await turns.take(Turn.BEGIN), 200, {}, None)
+                turns.note_response(await turns.take(Turn.BEGIN), {})
             return now() - began
 
         turns = Turns(RateLimits())
@@ -185,17 +185,17 @@ class TestResponses:
     async def test_a_refusal_for_good(self) -> None:
         """A 429 response that says that repeating is of no use slows nobody."""
         turns = Turns(RateLimits())
-        turns.note_response(None, 429, {"x-should-retry": "false"}, 5.0)
+        turns.note_refusal(None, {}, 5.0, is_final=True)
         assert not turns.is_active
 
     async def test_headers_set_limits(self) -> None:
         """Headers of any response make requests and runs take turns."""
         turns = Turns(RateLimits())
-        turns.note_response(None, 200, {"x-ratelimit-limit-requests": "60", "x-ratelimit-limit-tokens": "60"}, None)
+        turns.note_response(None, {"x-ratelimit-limit-requests": "60", "x-ratelimit-limit-tokens": "60"})
         assert turns.is_active
         assert turns.limits_tokens
         turns = Turns(RateLimits())
-        turns.note_response(None, 429, {"x-ratelimit-limit-tokens": "60", "x-should-retry": "false"}, None)
+        turns.note_refusal(None, {"x-ratelimit-limit-tokens": "60"}, None, is_final=True)
         assert (turns.is_active, turns.limits_tokens) == (False, True)
 
     async def test_what_a_run_used_counts(self) -> None:
@@ -252,9 +252,10 @@ class Batch:
         while True:
             taken = await self.turns.take(turn) if self.turns.is_active else None
             wait = self.endpoint.refuses(tokens)
-            self.turns.note_response(taken, 200 if wait is None else 429, {}, wait)
             if wait is None:
+                self.turns.note_response(taken, {})
                 return
+            self.turns.note_refusal(taken, {}, wait)
             await anyio.sleep(wait)
 
     async def work(self) -> None:
