@@ -123,8 +123,24 @@ def test_a_longer_window_is_remembered() -> None:
     pace.note_headers({**said, "x-ratelimit-reset-requests": "5m0s"}, 0)
     pace.note_headers({**said, "x-ratelimit-reset-requests": "1s"}, 0)
     assert pace.wait(Turn.BEGIN, 0) == pytest.approx(5)
-    pace.note_headers({**said, "x-ratelimit-limit-requests": "120"}, 0)
-    assert pace.wait(Turn.BEGIN, 0) == pytest.approx(0.5)
+    pace.note_headers({**said, "x-ratelimit-limit-requests": "120"}, 61)
+    assert pace.wait(Turn.BEGIN, 61) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("turn", [Turn.BEGIN, Turn.RUN])
+def test_limits_of_several_models(turn: Turn) -> None:
+    """While responses name different limits, the lowest holds; once it is not named any more, another."""
+    what = "requests" if turn is Turn.BEGIN else "tokens"
+    pace, name = Pace(RateLimits(tokens_per_run=1)), f"x-ratelimit-limit-{what}"
+    for second in range(60):
+        for limit in ("60", "6000"):
+            pace.note_headers({name: limit}, second)
+            assert len(sent(pace, turn, second, 1)) <= 2
+    pace.note_headers({name: "6000"}, 121)
+    assert len(sent(pace, turn, 121, 10)) > 900
+    for limit in range(1, 1000):  # an endpoint that makes them up
+        pace.note_headers({name: str(limit)}, 122)
+    assert len(sent(pace, turn, 200, 10)) > 100
 
 
 @given(asked=st.none() | st.floats(0.01, 1e6), rate=st.sampled_from([None, 600.0]))
