@@ -36,6 +36,7 @@ from openai_runs.errors import (
 )
 from openai_runs.following.polling import Polling
 from openai_runs.models.run import Run
+from openai_runs.pacing.sending import told
 from openai_runs.server import LocalServer
 from openai_runs.services.runs import MARKER
 from openai_runs.session import Session
@@ -396,6 +397,21 @@ class TestSources:
                 assert batch.started == taken
                 assert batch.finished == seen
         assert seen == 60
+
+    async def test_the_rest(self, session: Session, assistant_id: str) -> None:
+        """A generator that the caller holds stays open when the batch is left: the rest of the jobs is still there."""
+
+        async def numbered() -> AsyncIterator[RunJob]:
+            for number in range(10):
+                yield {"assistant_id": assistant_id, "key": str(number)}
+
+        jobs = numbered()
+        async with run_batch(session, jobs, workers=1, polling=QUICK) as batch:
+            await anext(batch)
+        started = batch.started
+        async with run_batch(session, jobs, workers=1, polling=QUICK) as batch:
+            keys = [result.key async for result in batch]
+        assert keys == [str(number) for number in range(started, 10)]
 
     @pytest.mark.parametrize("asynchronous", [False, True])
     async def test_one_that_raises(self, session: Session, assistant_id: str, asynchronous: bool) -> None:
@@ -948,6 +964,9 @@ class TestLeaving:
         class Threads:
             async def create_and_run(self, **params: Any) -> Run:
                 nonlocal started
+                sending = told.get()
+                assert sending is not None
+                await sending.begin()  # as a session does
                 assert not is_left
                 started += 1
                 await anyio.lowlevel.checkpoint()
