@@ -125,12 +125,29 @@ class TestABatch:
         assert [result.attempts for result in ended] == [1] * 12
         assert timed.times[-1] > 8
 
-    async def test_deadlines_do_not_count_refusals(self) -> None:
+    @pytest.mark.parametrize("limits", [RateLimits(), RateLimits(tokens_per_minute=60)])
+    async def test_deadlines_do_not_count_refusals(self, limits: RateLimits) -> None:
         """Nor does it while the session has to wait after a 429 response, which leaves no doubt."""
         replies = iter([error(429, retry_after="30"), reply(RUN)])
         async with (
             Stub(lambda request: next(replies)) as stub,
-            stub.session() as session,
+            stub.session(rate_limits=limits) as session,
+            run_batch(session, self.jobs(1), deadline=3, fetch_messages=False) as results,
+        ):
+            (result,) = [result async for result in results]
+        assert (result.error, result.attempts) == (None, 1)
+
+    async def test_deadlines_do_not_count_a_new_token(self) -> None:
+        """Nor while a request whose token was refused waits for the turn of its second attempt."""
+        keys = iter(["token-one", "token-two"])
+
+        async def api_key() -> str:
+            return next(keys)
+
+        replies = iter([error(401), reply(RUN)])
+        async with (
+            Stub(lambda request: next(replies)) as stub,
+            stub.session(api_key=api_key, rate_limits=a_minute(6)) as session,
             run_batch(session, self.jobs(1), deadline=3, fetch_messages=False) as results,
         ):
             (result,) = [result async for result in results]
@@ -227,6 +244,17 @@ class TestCharges:
             began = now()
             await session.threads.create_and_run(assistant_id="a")
         assert now() == pytest.approx(began)
+
+    async def test_refused(self) -> None:
+        """So does one that was refused and is not repeated, or was cancelled in the pause after it."""
+        replies = iter([error(429, retry_after="5"), error(429, retry_after="30"), reply(RUN)])
+        limits = RateLimits(tokens_per_minute=60, tokens_per_run=60)
+        async with Stub(lambda request: next(replies)) as stub, stub.session(rate_limits=limits) as session:
+            with anyio.move_on_after(10):
+                await session.threads.create_and_run(assistant_id="a")
+            began = now()
+            await session.threads.create_and_run(assistant_id="a")
+        assert now() - began < 30
 
     async def test_cancelled_on_its_way(self) -> None:
         """A run that may have been started stays charged."""

@@ -129,6 +129,21 @@ class TestCancellation:
         assert turns.waiting == 0
 
 
+class TestClosing:
+    async def test_all_go_on(self) -> None:
+        """Once it is closed, nobody waits, whatever for; those who are being cancelled are passed over."""
+        turns, began = Turns(RateLimits(requests_per_minute=1, tokens_per_minute=1)), now()
+        for turn in (Turn.BEGIN, Turn.RUN):
+            await turns.take(turn)
+        tasks = [asyncio.create_task(turns.take(turn)) for turn in (Turn.BEGIN, Turn.RUN, Turn.BEGIN)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        turns.close()
+        results = await asyncio.gather(*tasks, turns.take(Turn.RUN), return_exceptions=True)
+        assert [type(result) for result in results] == [asyncio.CancelledError, Taken, Taken, Taken]
+        assert (now(), turns.waiting) == (began, 0)
+
+
 class TestResponses:
     async def test_a_refusal_slows_all(self) -> None:
         """After one 429 response, nobody sends until it allows that, and then one after another."""
