@@ -11,6 +11,7 @@ import pytest
 
 from openai_runs import RateLimits, RunJob, Session, run_batch
 from openai_runs.errors import RateLimitError
+from openai_runs.following.polling import Polling
 from tests.pacing.clock import NetworkClockLoop
 from tests.samples import EXAMPLES
 from tests.stub import NEVER, Reply, Request, Stub, error, reply
@@ -100,6 +101,27 @@ class TestARefusal:
         async with Stub(timed) as stub, stub.session() as session:
             await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
         assert timed.times == [0, pytest.approx(21, abs=0.1)]
+
+
+class TestFollowing:
+    async def test_an_outage_does_not_count_turns(self) -> None:
+        """An outage counts from when a request was sent: waiting for its turn is none."""
+        replies = iter([reply(RUN | {"status": "queued"}), error(500), error(500), reply(RUN)])
+
+        def answer(request: Request) -> Reply:
+            return reply(THREAD) if request.method == "POST" else next(replies)
+
+        async with (
+            Stub(answer) as stub,
+            stub.session(max_retries=0, rate_limits=a_minute(10)) as session,
+            anyio.create_task_group() as others,
+        ):
+            for _ in range(50):
+                others.start_soon(session.threads.create)
+            polling = Polling(first=0.1, longest=0.1, outage=10)
+            run = await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=polling)
+            others.cancel_scope.cancel()
+        assert run.status == "completed"
 
 
 class TestABatch:
