@@ -56,6 +56,11 @@ class OpenJob:
         started_at = result.started_at or datetime.now(UTC)
         self.note(run=run, error=None, attempts=result.attempts + 1, started_at=started_at)
 
+    def take_back(self) -> None:
+        """Note that the attempt that had begun was cancelled before anything was sent."""
+        attempts = self.result.attempts - 1
+        self.note(attempts=attempts, started_at=self.result.started_at if attempts else None)
+
     def end(self) -> int:
         """Note that an attempt has ended.
 
@@ -132,6 +137,10 @@ class Attempts:
             try:
                 with tell(start):
                     run = await self._start(job.run_params(), start)
+            except CancelledError:
+                if not start.is_under_way:
+                    job.take_back()
+                raise
             finally:
                 self._starting.remove(start)
         if run is None:

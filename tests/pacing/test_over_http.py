@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from openai_runs import RateLimits, RunJob, Session, run_batch
+from openai_runs import JobRetries, RateLimits, RunJob, Session, run_batch
 from openai_runs.errors import RateLimitError
 from openai_runs.following.polling import Polling
 from tests.pacing.clock import NetworkClockLoop
@@ -201,7 +201,20 @@ class TestABatch:
             assert now() == left_at
             assert len(stub.requests) == 1
             assert session._transport.turns.waiting == 0
-        assert [result.run for result in results.left] == [None] * 5
+        unstarted = [(result.run, result.attempts, result.started_at) for result in results.left]
+        assert unstarted == [(None, 0, None)] * 5
+
+    async def test_leaving_while_it_waits_again(self) -> None:
+        """An attempt that was made before counts."""
+        async with (
+            Stub(lambda request: error(503)) as stub,
+            stub.session(rate_limits=a_minute(6), max_retries=0) as session,
+            run_batch(session, self.jobs(1), retries=JobRetries(first=0)) as results,
+        ):
+            await anyio.sleep(5)
+        (left,) = results.left
+        assert (left.run, left.attempts, len(stub.requests)) == (None, 1, 1)
+        assert left.started_at is not None
 
 
 class TestClosing:
