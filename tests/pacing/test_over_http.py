@@ -94,13 +94,16 @@ class TestARefusal:
         assert timed.times == [0] * 4
         assert result.attempts == 1
 
-    async def test_a_body_that_is_cut_off(self) -> None:
-        """The head alone makes the pause, too."""
-        replies = iter([error(429, retry_after="20").cut(3), reply(RUN)])
+    @pytest.mark.parametrize(
+        ("head", "pause"), [({"retry_after": "20"}, 21), ({"retry_after": "20", "x_should_retry": "false"}, 0)]
+    )
+    async def test_a_body_that_is_cut_off(self, head: dict[str, str], pause: float) -> None:
+        """The head alone decides about the pause, too."""
+        replies = iter([error(429, **head).cut(3), reply(RUN)])
         timed = Timed(lambda request: next(replies))
         async with Stub(timed) as stub, stub.session() as session:
             await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
-        assert timed.times == [0, pytest.approx(21, abs=0.1)]
+        assert timed.times == [0, pytest.approx(pause, abs=0.1)]
 
 
 class TestFollowing:
@@ -239,6 +242,21 @@ class TestClosing:
             await anyio.wait_all_tasks_blocked()
             assert len(stub.requests) == 1
         assert ends == [(pytest.approx(0.5), "this Session is closed")] * 4
+
+    async def test_while_it_asks_for_a_token(self) -> None:
+        """Nor is anything sent if the session is closed while the api_key function is at work."""
+
+        async def api_key() -> str:
+            await anyio.sleep(5)
+            return "key"
+
+        async with Stub(answer) as stub:
+            async with stub.session(api_key=api_key) as session:
+                creating = asyncio.create_task(session.threads.create())
+                await anyio.sleep(1)
+            with pytest.raises(RuntimeError, match="this Session is closed"):
+                await creating
+        assert stub.requests == []
 
     async def test_opened_again(self) -> None:
         """A session that is opened again holds back as before."""
