@@ -339,8 +339,6 @@ class Transport:
             raise RuntimeError(self._not_open)
         # Here, and not around retries: what is repeated takes a turn like any other request.
         turn = await self.turns.take(turn_of(method, url.path)) if self.turns.is_active else None
-        if self._http is not http:  # closed meanwhile
-            raise RuntimeError(self._not_open)
         try:
             if new_token is not None:  # asked for only now: it must not grow old while it waits for the turn
                 headers = {**(headers or {}), "Authorization": f"Bearer {await new_token()}"}
@@ -349,6 +347,8 @@ class Transport:
         except BaseException:  # cancellation, too: nothing was sent
             self._give_back(turn)
             raise
+        if self._http is not http:  # closed meanwhile
+            raise RuntimeError(self._not_open)
         try:
             response = await http.request(
                 method,
@@ -372,12 +372,12 @@ class Transport:
         if turn is not None:
             self.turns.give_back(turn)
 
-    def _note_refusal(self, turn: Taken | None, headers: Mapping[str, str], error: ResponseError | None) -> None:
-        """Slow the session down after a 429 response, unless its body, if it came, says that waiting is of no use."""
-        asked = asked_delay(headers)
-        self.turns.note_refusal(turn, headers, asked, is_final=error is not None and is_final(error))
-        if error is not None and (sending := told.get()) is not None:
-            sending.settle()
+    def _note_refusal(self, turn: Taken | None, response: Response, method: str, url: URL) -> ResponseError:
+        """Slow the session down after a 429 response, unless that says that waiting is of no use; its error."""
+        refusal = self._reader.refusal(response, method, url)
+        headers = response.headers
+        self.turns.note_refusal(turn, headers, asked_delay(headers), is_final=is_final(refusal))
+        return refusal
 
     def _result(
         self,
@@ -389,8 +389,9 @@ class Transport:
         on_response: OnResponse | None,
     ) -> T:
         if response.status == 429:
-            refusal = self._reader.refusal(response, method, url)
-            self._note_refusal(turn, response.headers, refusal)
+            refusal = self._note_refusal(turn, response, method, url)
+            if (sending := told.get()) is not None:
+                sending.settle()
             raise refusal
         if on_response is not None and 200 <= response.status < 300:
             on_response(response)
@@ -415,8 +416,9 @@ class Transport:
         url: URL,
         overrides: Overrides | None,
     ) -> TransportError:
-        if response is not None and response.status == 429:
-            self._note_refusal(turn, response.headers, None)
+        if response is not None and response.status == 429:  # its head came, and is enough
+            head = Response(429, response.headers, b"", response.request_info.headers)
+            self._note_refusal(turn, head, method, url)
         sent = response or (error if isinstance(error, aiohttp.ClientResponseError) else None)
         reader = self._reader.of_request(sent.request_info.headers if sent is not None else {}, url)
         problem = describe(error, self._seconds(overrides))

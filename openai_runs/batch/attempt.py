@@ -41,6 +41,7 @@ class OpenJob:
     """A job that was taken from the source, and whose result has not been handed out."""
 
     result: BatchResult  #: as far as it is known
+    _before: BatchResult = field(init=False)  # before the latest attempt
     _key: Any = field(default=None, init=False)  # the idempotency key of its first run
     _failed_runs: int = field(default=0, init=False)
     _counted: str | None = field(default=None, init=False)  # the run whose tokens are in the result already
@@ -51,10 +52,14 @@ class OpenJob:
 
     def begin(self) -> None:
         """Note that an attempt begins."""
-        result = self.result
+        self._before = result = self.result
         run = result.run if _has_completed(result.run) else None
         started_at = result.started_at or datetime.now(UTC)
         self.note(run=run, error=None, attempts=result.attempts + 1, started_at=started_at)
+
+    def take_back(self) -> None:
+        """Note that the attempt that had begun was cancelled before anything was sent."""
+        self.result = self._before
 
     def end(self) -> int:
         """Note that an attempt has ended.
@@ -104,8 +109,6 @@ class Attempts:
             run = error.run if isinstance(error, RunError) else job.result.run
             job.note(run=run, error=as_exception(error, "the job"))
 
-        # The batch may have been left since this task was made. A shielded start would not notice.
-        await anyio.lowlevel.checkpoint_if_cancelled()
         job.begin()
         await supervise(failed, partial(self._make, job))
 
@@ -132,6 +135,10 @@ class Attempts:
             try:
                 with tell(start):
                     run = await self._start(job.run_params(), start)
+            except CancelledError:
+                if not start.is_under_way:
+                    job.take_back()
+                raise
             finally:
                 self._starting.remove(start)
         if run is None:
@@ -213,11 +220,12 @@ class _Start:
         self._count()
 
     async def begin(self) -> None:
-        # It may have been cancelled when its turn had just come, which the shield would hide.
+        # The batch may have been left since this task was made, or its turn has come; the shield would hide that.
         await anyio.lowlevel.checkpoint_if_cancelled()
         self._count()
         self.is_under_way = self.scope.shield = True
-        self.scope.deadline = self.ends_at + _START_GRACE
+        if self._deadline is not None:
+            self.scope.deadline = self.ends_at + _START_GRACE
 
     def settle(self) -> None:
         self.is_under_way = self.scope.shield = False

@@ -145,6 +145,11 @@ class RunRequests:
         self._settle(run)
         return run
 
+    @property
+    def take_turns(self) -> bool:
+        """Whether requests have to wait for their turns, which is no delay of the endpoint's."""
+        return self._transport.turns.is_active
+
     async def take_poll(self, *, is_idle: bool) -> None:
         """Wait until the session may poll once more; ``is_idle``: see `Turn.IDLE_POLL`."""
         await self._transport.turns.take(Turn.IDLE_POLL if is_idle else Turn.POLL)

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, Protocol
 
+import anyio
+from attrs import define, field
+
 #: Who is to be told about the requests of the current task; nobody, as a rule.
 told: Final[ContextVar["Sending | None"]] = ContextVar("told", default=None)
 
@@ -20,6 +23,22 @@ class Sending(Protocol):
 
     def settle(self) -> None:
         """It was refused without any effect; if it is repeated, it takes another turn."""
+
+
+@define
+class FirstSent:
+    """When a request was first sent."""
+
+    at: float  #: the time; before it was sent, when somebody began to make it
+    _is_sent: bool = field(default=False, init=False)
+
+    async def begin(self) -> None:
+        """Note the time, unless it was sent before."""
+        if not self._is_sent:
+            self._is_sent, self.at = True, anyio.current_time()
+
+    def settle(self) -> None:
+        """It was sent all the same."""
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
-from openai_runs import RateLimits, RunJob, Session, run_batch
+from openai_runs import JobRetries, RateLimits, RunJob, Session, run_batch
 from openai_runs.errors import RateLimitError
+from openai_runs.following.polling import Polling
 from tests.pacing.clock import NetworkClockLoop
 from tests.samples import EXAMPLES
 from tests.stub import NEVER, Reply, Request, Stub, error, reply
@@ -93,13 +94,37 @@ class TestARefusal:
         assert timed.times == [0] * 4
         assert result.attempts == 1
 
-    async def test_a_body_that_is_cut_off(self) -> None:
-        """The head alone makes the pause, too."""
-        replies = iter([error(429, retry_after="20").cut(3), reply(RUN)])
+    @pytest.mark.parametrize(
+        ("head", "pause"), [({"retry_after": "20"}, 21), ({"retry_after": "20", "x_should_retry": "false"}, 0)]
+    )
+    async def test_a_body_that_is_cut_off(self, head: dict[str, str], pause: float) -> None:
+        """The head alone decides about the pause, too."""
+        replies = iter([error(429, **head).cut(3), reply(RUN)])
         timed = Timed(lambda request: next(replies))
         async with Stub(timed) as stub, stub.session() as session:
             await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
-        assert timed.times == [0, pytest.approx(21, abs=0.1)]
+        assert timed.times == [0, pytest.approx(pause, abs=0.1)]
+
+
+class TestFollowing:
+    async def test_an_outage_does_not_count_turns(self) -> None:
+        """An outage counts from when a request was sent: waiting for its turn is none."""
+        replies = iter([reply(RUN | {"status": "queued"}), error(500), error(500), reply(RUN)])
+
+        def answer(request: Request) -> Reply:
+            return reply(THREAD) if request.method == "POST" else next(replies)
+
+        async with (
+            Stub(answer) as stub,
+            stub.session(max_retries=0, rate_limits=a_minute(10)) as session,
+            anyio.create_task_group() as others,
+        ):
+            for _ in range(50):
+                others.start_soon(session.threads.create)
+            polling = Polling(first=0.1, longest=0.1, outage=10)
+            run = await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=polling)
+            others.cancel_scope.cancel()
+        assert run.status == "completed"
 
 
 class TestABatch:
@@ -179,7 +204,20 @@ class TestABatch:
             assert now() == left_at
             assert len(stub.requests) == 1
             assert session._transport.turns.waiting == 0
-        assert [result.run for result in results.left] == [None] * 5
+        unstarted = [(result.run, result.attempts, result.started_at) for result in results.left]
+        assert unstarted == [(None, 0, None)] * 5
+
+    async def test_leaving_while_it_waits_again(self) -> None:
+        """An attempt that was made before counts."""
+        async with (
+            Stub(lambda request: error(503)) as stub,
+            stub.session(rate_limits=a_minute(6), max_retries=0) as session,
+            run_batch(session, self.jobs(1), retries=JobRetries(first=0)) as results,
+        ):
+            await anyio.sleep(5)
+        (left,) = results.left
+        assert (left.run, left.attempts, len(stub.requests)) == (None, 1, 1)
+        assert left.started_at is not None
 
 
 class TestClosing:
@@ -204,6 +242,21 @@ class TestClosing:
             await anyio.wait_all_tasks_blocked()
             assert len(stub.requests) == 1
         assert ends == [(pytest.approx(0.5), "this Session is closed")] * 4
+
+    async def test_while_it_asks_for_a_token(self) -> None:
+        """Nor is anything sent if the session is closed while the api_key function is at work."""
+
+        async def api_key() -> str:
+            await anyio.sleep(5)
+            return "key"
+
+        async with Stub(answer) as stub:
+            async with stub.session(api_key=api_key) as session:
+                creating = asyncio.create_task(session.threads.create())
+                await anyio.sleep(1)
+            with pytest.raises(RuntimeError, match="this Session is closed"):
+                await creating
+        assert stub.requests == []
 
     async def test_opened_again(self) -> None:
         """A session that is opened again holds back as before."""

@@ -2,7 +2,10 @@
 
 from contextlib import suppress
 
-from openai_runs.pacing.sending import tell, told
+import anyio
+import pytest
+
+from openai_runs.pacing.sending import FirstSent, tell, told
 
 
 class Told:
@@ -11,6 +14,19 @@ class Told:
 
     def settle(self) -> None:
         """Nothing to note."""
+
+
+@pytest.mark.anyio
+async def test_when_it_was_first_sent() -> None:
+    """What counts is the first time; before it was sent, what the maker says."""
+    sent = FirstSent(1.0)
+    assert sent.at == 1.0
+    began = anyio.current_time()
+    await sent.begin()
+    sent.settle()
+    await anyio.sleep(5)
+    await sent.begin()
+    assert sent.at == began
 
 
 def test_only_in_the_block() -> None:
