@@ -22,7 +22,6 @@ SEVERAL = {
     "following/event_stream.py": ["following/test_streaming.py", "following/test_stream_lifetimes.py"],
     "following/leaving.py": ["following/test_follower.py", "following/test_stream_lifetimes.py"],
     "following/run_requests.py": ["services/test_never_twice.py", "following/test_follower.py"],
-    "_http/redaction.py": ["_http/test_transport.py"],
 }
 
 

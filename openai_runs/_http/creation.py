@@ -14,6 +14,7 @@ from openai_runs._wire.idempotency import check_key, new_key
 from openai_runs.errors import ConflictError, OpenAIRunsError
 from openai_runs.models.run import Run
 from openai_runs.pacing.pace import Taken, Turn
+from openai_runs.pacing.sending import Sending, tell, told
 
 T = TypeVar("T")
 CreatedT = TypeVar("CreatedT")
@@ -24,6 +25,24 @@ def _own_or_new(key: str | None) -> str:
         return new_key()
     check_key(key)
     return key
+
+
+@define
+class _ChargedSending:
+    """Knows whether a run that was charged may have been started."""
+
+    _outer: Sending | None  # is told, too
+    is_under_way: bool = field(default=False, init=False)
+
+    async def begin(self) -> None:
+        if self._outer is not None:
+            await self._outer.begin()
+        self.is_under_way = True
+
+    def settle(self) -> None:
+        if self._outer is not None:
+            self._outer.settle()
+        self.is_under_way = False
 
 
 @define
@@ -83,10 +102,13 @@ class Creation(Generic[T]):
     async def _charging(self, create: Callable[[], Awaitable[CreatedT]]) -> CreatedT:
         """Create a run, which is charged once, however often its request is sent."""
         self._charged = charged = await self._transport.turns.take(Turn.RUN)
+        sending = _ChargedSending(told.get())
         try:
-            return await create()
-        except OpenAIRunsError as error:
-            if not may_be_done(error):
+            with tell(sending):
+                return await create()
+        except BaseException as error:
+            was_refused = isinstance(error, OpenAIRunsError) and not may_be_done(error)
+            if was_refused or not sending.is_under_way:  # such as one that was cancelled while it waited
                 self._transport.turns.give_back(charged)
             raise
 

@@ -31,6 +31,8 @@ FAILURES: Final = (TransportError, ResponseError, ProtocolError)
 _MAX_SERVER_DELAY: Final = 120.0
 #: Seconds; a server that asks for a shorter delay would be asked again in a tight loop.
 _MIN_SERVER_DELAY: Final = 0.02
+# A 429 means either a rate limit or used-up credit. Waiting only helps against the first.
+_NO_CREDIT: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 
 
 class OwnError(Exception):
@@ -195,14 +197,28 @@ def is_outage(error: Exception) -> bool:
     """Whether the same request may succeed later, however long the server asks to wait."""
     if isinstance(error, ProtocolError):  # not JSON: a proxy's page; an API that is another one stays another one
         return error.status is not None and not error.paths
+    if is_final(error):
+        return False
     if isinstance(error, TransportError):
-        return not isinstance(error.__cause__, ssl.SSLError)  # a bad certificate stays bad
+        return True
     if not isinstance(error, ResponseError) or error.status is None:
         return False
+    return _asks_for_retry(error) or error.status in (408, 409, 429) or error.status >= 500
+
+
+def is_final(error: Exception) -> bool:
+    """Whether it is said, or certain, that the same request will not succeed later, whatever the kind of error."""
+    if isinstance(error, TransportError):
+        return isinstance(error.__cause__, ssl.SSLError)  # a bad certificate stays bad
+    if not isinstance(error, ResponseError):
+        return False
     should_retry = error.headers.get("x-should-retry")
-    if should_retry in ("true", "false"):
-        return should_retry == "true"
-    return error.status in (408, 409, 429) or error.status >= 500
+    return should_retry == "false" or (should_retry != "true" and is_out_of_credit(error.code, error.type))
+
+
+def is_out_of_credit(*codes: object) -> bool:
+    """Whether a 429 means used-up credit, by its code or type, so that waiting does not help."""
+    return any(code in _NO_CREDIT for code in codes)
 
 
 def may_be_done(error: Exception) -> bool:

@@ -9,7 +9,6 @@ import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from inspect import isawaitable
 from typing import Any, Final, TypeAlias, TypeVar
 
 import aiohttp
@@ -24,13 +23,16 @@ from openai_runs._http.key_support import KeySupport
 from openai_runs._http.overrides import Overrides, checked_header
 from openai_runs._http.redaction import Secrets
 from openai_runs._http.response import MAX_BODY, Reader, Response
-from openai_runs._http.retries import FAILURES, Failure, OwnError, Retry, asked_delay
+from openai_runs._http.retries import FAILURES, Failure, OwnError, Retry, asked_delay, is_final
+from openai_runs._http.tokens import RequestToken, Tokens, checked_key
 from openai_runs._wire.paths import ASSISTANTS
-from openai_runs.errors import TransportError
+from openai_runs.errors import ResponseError, TransportError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.page import Page
+from openai_runs.pacing.pace import Taken
 from openai_runs.pacing.rate_headers import is_limited
 from openai_runs.pacing.rate_limits import RateLimits
+from openai_runs.pacing.sending import told
 from openai_runs.pacing.turns import Turns, turn_of
 
 T = TypeVar("T")
@@ -44,7 +46,6 @@ _NOT_SENT: Final = (
     aiohttp.ClientHttpProxyError,
     aiohttp.InvalidURL,
 )
-_NO_KEY: Final = "Raised by api_key(); the request was not sent."
 
 
 class Transport:
@@ -67,16 +68,17 @@ class Transport:
         # The content type is sent with every request, as in the API's documentation: aiohttp would send
         # application/octet-stream with an empty body.
         self._headers = CIMultiDict({"Accept": "application/json", "Content-Type": "application/json"})
-        self._new_token: Callable[[], Awaitable[str]] | None = None
+        new_token: Callable[[], Awaitable[str]] | None = None
         if isinstance(api_key, str):
-            self._headers["Authorization"] = f"Bearer {_checked_key('api_key', api_key)}"
+            self._headers["Authorization"] = f"Bearer {checked_key('api_key', api_key)}"
         elif callable(api_key):
-            self._new_token = api_key if "authorization" not in map(str.lower, headers) else None
+            new_token = api_key if "authorization" not in map(str.lower, headers) else None
         elif api_key is not None:
             raise TypeError(f"api_key must be a string or an async function: got {type(api_key).__name__}")
         for name, value in headers.items():  # these win, whatever the case of their names
             self._headers[name] = checked_header("default_headers", name, value)
         self._secrets = Secrets(self._headers, query)
+        self._tokens = None if new_token is None else Tokens(new_token, self._secrets)
         self._reader = Reader(self._addresses.base, self._secrets, strict)
         self._timeout = timeout
         self._client_timeout = _client_timeout(timeout)
@@ -84,9 +86,6 @@ class Transport:
         self._max_connections = max_connections
         self._http: aiohttp.ClientSession | None = None
         self._proxy: str | None = None
-        self._renewing = anyio.Lock()
-        self._renewals = 0
-        self._fresh: str | Exception = ""  # what the latest renewal gave
         self._not_open = "this Session is not open: use it in `async with`"
         self.keys: Final = KeySupport(self._ask_for_keys)  #: whether the endpoint honours idempotency keys
         self.turns: Final = Turns(rate_limits or RateLimits())  #: who may send next, while the endpoint has limits
@@ -113,6 +112,7 @@ class Transport:
         self._proxy = self._addresses.proxy()
         if self._proxy is not None:
             self._secrets.add({"proxy-authorization": URL(self._proxy).password or ""})
+        self.turns.open()
         self._http = http = aiohttp.ClientSession(
             headers=self._headers,
             connector=aiohttp.TCPConnector(limit=self._max_connections),
@@ -122,6 +122,7 @@ class Transport:
             yield
         finally:
             self._http, self._not_open = None, "this Session is closed"
+            self.turns.close()
             # Shielded: closing takes no time, and a cancellation here would leave sockets open.
             with anyio.CancelScope(shield=True):
                 await http.close()
@@ -221,16 +222,16 @@ class Transport:
         on_response: OnResponse | None,
         overrides: Overrides | None,
     ) -> T:
-        http_response = None
+        http_response = turn = None
         try:
-            http_response = await self._begin(method, url, data, overrides)
+            http_response, turn = await self._begin(method, url, data, overrides)
             response = await _read(http_response)
         except BROKEN as error:
             lost = error
         else:
-            return self._result(response, into, method, url, on_response)
+            return self._result(response, turn, into, method, url, on_response)
         # Outside the `except` block: `__context__` would keep aiohttp's error, which has the request and its key.
-        raise self._no_response(lost, http_response, method, url, overrides)
+        raise self._no_response(lost, http_response, turn, method, url, overrides)
 
     async def stream(
         self,
@@ -275,9 +276,9 @@ class Transport:
     async def _open(
         self, method: str, url: URL, into: type[T], data: bytes | None, overrides: Overrides | None
     ) -> ByteStream | T:
-        http_response = None
+        http_response = turn = None
         try:
-            http_response = await self._begin(method, url, data, overrides, {"Accept": "text/event-stream"})
+            http_response, turn = await self._begin(method, url, data, overrides, {"Accept": "text/event-stream"})
             content_type = http_response.headers.get("Content-Type", "text/event-stream").lower()
             if http_response.status == 200 and content_type.startswith("text/event-stream"):
                 self.keys.learn(http_response.headers, is_certain=True)
@@ -286,8 +287,9 @@ class Transport:
         except BROKEN as error:
             lost = error
         else:
-            return self._result(response, into, method, url, None)
-        raise self._no_response(lost, http_response, method, url, overrides)  # outside the `except` block, as in `send`
+            return self._result(response, turn, into, method, url, None)
+        # Outside the `except` block, as in `_send`.
+        raise self._no_response(lost, http_response, turn, method, url, overrides)
 
     async def _begin(
         self,
@@ -296,34 +298,32 @@ class Transport:
         data: bytes | None,
         overrides: Overrides | None,
         headers: dict[str, str] | None = None,
-    ) -> aiohttp.ClientResponse:
+    ) -> tuple[aiohttp.ClientResponse, Taken | None]:
         """Send a request, and wait for the head of the response.
+
+        Returns:
+            The response, and the turn that the request took, if it had to. A 429 is noted once its body was read.
 
         Raises:
             OwnError: The caller's ``api_key`` function failed.
             AuthenticationError: The token is refused, and so is a fresh one, or there is none.
         """
-        new_token, timeout = self._new_token, self._client_timeout
+        tokens, timeout = self._tokens, self._client_timeout
         if overrides is not None:
             headers = {**(headers or {}), **overrides.headers}
-            new_token = None if overrides.has_key else new_token
+            tokens = None if overrides.has_key else tokens
             timeout = timeout if overrides.timeout is None else _client_timeout(overrides.timeout)
-        if new_token is None:  # all headers are set once, on aiohttp's session
+        if tokens is None:  # all headers are set once, on aiohttp's session
             return await self._head(method, url, data, timeout, headers)
-        renewals = self._renewals
-        token = await self._token(new_token)
-        response = await self._head(method, url, data, timeout, headers, token)
+        token = RequestToken(tokens)
+        response, turn = await self._head(method, url, data, timeout, headers, token.first)
         if response.status != 401:
-            return response
+            return response, turn
         # It may have expired early. A request that is refused like this took no effect, so any is repeated once.
         refusal = self._reader.refusal(await _read(response), method, url)
-        fresh = await self._renewed(new_token, renewals)
-        if isinstance(fresh, Exception):
-            refusal.add_note(f"For a fresh token, api_key() raised {type(fresh).__name__}.")
-            raise refusal from fresh
-        if fresh == token:
-            raise refusal
-        return await self._head(method, url, data, timeout, headers, fresh)
+        if (sending := told.get()) is not None:
+            sending.settle()
+        return await self._head(method, url, data, timeout, headers, partial(token.second, refusal))
 
     async def _head(
         self,
@@ -332,15 +332,23 @@ class Transport:
         data: bytes | None,
         timeout: aiohttp.ClientTimeout,
         headers: dict[str, str] | None,
-        token: str | None = None,
-    ) -> aiohttp.ClientResponse:
+        new_token: Callable[[], Awaitable[str]] | None = None,
+    ) -> tuple[aiohttp.ClientResponse, Taken | None]:
         http = self._http
         if http is None:
             raise RuntimeError(self._not_open)
-        if token is not None:
-            headers = {**(headers or {}), "Authorization": f"Bearer {token}"}
         # Here, and not around retries: what is repeated takes a turn like any other request.
         turn = await self.turns.take(turn_of(method, url.path)) if self.turns.is_active else None
+        try:
+            if new_token is not None:  # asked for only now: it must not grow old while it waits for the turn
+                headers = {**(headers or {}), "Authorization": f"Bearer {await new_token()}"}
+            if (sending := told.get()) is not None:
+                await sending.begin()
+        except BaseException:  # cancellation, too: nothing was sent
+            self._give_back(turn)
+            raise
+        if self._http is not http:  # closed meanwhile
+            raise RuntimeError(self._not_open)
         try:
             response = await http.request(
                 method,
@@ -353,15 +361,38 @@ class Transport:
                 middlewares=(_without_auto_retry,) if method == "DELETE" else None,
             )
         except _NOT_SENT:
-            if turn is not None:
-                self.turns.give_back(turn)
+            self._give_back(turn)
             raise
         self.keys.learn(response.headers, is_certain=False)
-        if turn is not None or response.status == 429 or is_limited(response.headers):
-            self.turns.note_response(turn, response.status, response.headers, asked_delay(response.headers))
-        return response
+        if response.status != 429 and (turn is not None or is_limited(response.headers)):
+            self.turns.note_response(turn, response.headers)
+        return response, turn
 
-    def _result(self, response: Response, into: type[T], method: str, url: URL, on_response: OnResponse | None) -> T:
+    def _give_back(self, turn: Taken | None) -> None:
+        if turn is not None:
+            self.turns.give_back(turn)
+
+    def _note_refusal(self, turn: Taken | None, response: Response, method: str, url: URL) -> ResponseError:
+        """Slow the session down after a 429 response, unless that says that waiting is of no use; its error."""
+        refusal = self._reader.refusal(response, method, url)
+        headers = response.headers
+        self.turns.note_refusal(turn, headers, asked_delay(headers), is_final=is_final(refusal))
+        return refusal
+
+    def _result(
+        self,
+        response: Response,
+        turn: Taken | None,
+        into: type[T],
+        method: str,
+        url: URL,
+        on_response: OnResponse | None,
+    ) -> T:
+        if response.status == 429:
+            refusal = self._note_refusal(turn, response, method, url)
+            if (sending := told.get()) is not None:
+                sending.settle()
+            raise refusal
         if on_response is not None and 200 <= response.status < 300:
             on_response(response)
         model = self._reader.model(response, into, method, url)
@@ -372,35 +403,6 @@ class Transport:
         # Any list would do: this one needs no ID.
         await self.send("GET", self.url(ASSISTANTS, {"limit": 1}), Page[Assistant], overrides=overrides)
 
-    async def _token(self, new_token: Callable[[], Awaitable[str]]) -> str:
-        """Ask the caller's function for a token."""
-        try:
-            token = await _call(new_token)
-        except Exception as error:  # of any kind: it is the caller's, even if it looks like a lost connection
-            if _NO_KEY not in getattr(error, "__notes__", ()):
-                error.add_note(_NO_KEY)
-            raise OwnError(error) from None
-        self._secrets.add_token(token)
-        return token
-
-    async def _renewed(self, new_token: Callable[[], Awaitable[str]], renewals: int) -> str | Exception:
-        """A fresh token for a request that was refused, or what ``api_key`` raised.
-
-        Requests that were sent before it came share one.
-
-        Args:
-            new_token: The caller's function.
-            renewals: How many fresh ones had come when the request was sent.
-        """
-        async with self._renewing:
-            if self._renewals == renewals:
-                try:
-                    self._fresh = await self._token(new_token)
-                except OwnError as error:
-                    self._fresh = error.error
-                self._renewals += 1
-            return self._fresh
-
     def _seconds(self, overrides: Overrides | None) -> float:
         """The timeout of a request."""
         return self._timeout if overrides is None or overrides.timeout is None else overrides.timeout
@@ -409,10 +411,14 @@ class Transport:
         self,
         error: Exception,
         response: aiohttp.ClientResponse | None,
+        turn: Taken | None,
         method: str,
         url: URL,
         overrides: Overrides | None,
     ) -> TransportError:
+        if response is not None and response.status == 429:  # its head came, and is enough
+            head = Response(429, response.headers, b"", response.request_info.headers)
+            self._note_refusal(turn, head, method, url)
         sent = response or (error if isinstance(error, aiohttp.ClientResponseError) else None)
         reader = self._reader.of_request(sent.request_info.headers if sent is not None else {}, url)
         problem = describe(error, self._seconds(overrides))
@@ -421,21 +427,6 @@ class Transport:
         if not isinstance(error, aiohttp.ClientResponseError) and not reader.secrets.is_in(error):
             lost.__cause__ = error
         return lost
-
-
-async def _call(new_token: Callable[[], Awaitable[str]]) -> str:
-    awaitable = new_token()
-    if not isawaitable(awaitable):
-        raise TypeError(f"api_key must be a string or an async function: it returned {type(awaitable).__name__}")
-    return _checked_key("the token that api_key() returned", await awaitable)
-
-
-def _checked_key(name: str, key: Any) -> str:
-    if not isinstance(key, str):
-        raise TypeError(f"{name} must be a string: got {type(key).__name__}")
-    if not key or not key.isprintable() or key != key.strip():
-        raise ValueError(f"{name} must be one line, with no blanks around it; if it was read from a file, strip() it")
-    return key
 
 
 async def _without_auto_retry(

@@ -16,7 +16,7 @@ import anyio
 from attrs import define, evolve, field
 from yarl import URL
 
-from openai_runs._http.retries import is_transient, server_delay
+from openai_runs._http.retries import is_final, is_transient, server_delay
 from openai_runs._http.transport import ApiKey
 from openai_runs.backends.adaptations import FAILURES, IGNORED_CHOICE, Adaptation, Failure, Prompt, adapted
 from openai_runs.backends.capabilities import Kind, unsupported
@@ -30,7 +30,7 @@ from openai_runs.backends.model_backend import (
     ToolCallChunk,
     Unsupported,
 )
-from openai_runs.backends.stream_reading import CutError, StreamError, is_out_of_credit, is_too_long
+from openai_runs.backends.stream_reading import CutError, StreamError, is_too_long
 from openai_runs.errors import BackendError, ProtocolError, ResponseError, TransportError, snippet
 
 _logger = logging.getLogger("openai_runs.backends")
@@ -256,8 +256,7 @@ def is_prompt_too_long(error: Failure) -> bool:
 def _is_rate_limited(error: Failure) -> bool:
     """Whether the endpoint will respond later; not if the credit is used up, which is a 429 too."""
     if isinstance(error, ResponseError):
-        final = error.headers.get("x-should-retry") == "false" or is_out_of_credit(error.code, error.type)
-        return error.status == 429 and not final
+        return error.status == 429 and not is_final(error)
     return isinstance(error, StreamError) and error.code == "rate_limit_exceeded" and error.retryable
 
 
@@ -268,8 +267,7 @@ def _is_transient(error: Failure) -> bool:
         return False  # the model may still be at work, and a second call would be billed too
     if isinstance(error, ProtocolError):
         return False  # the call was answered, so another one would be billed too
-    # A 429 that reaches this line is final, such as for used-up credit, which `is_transient` does not know.
-    return is_transient(error) and not (isinstance(error, ResponseError) and error.status == 429)
+    return is_transient(error)
 
 
 #: What a 404 may be about, rather than about a wrong base URL.

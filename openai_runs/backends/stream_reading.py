@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 from attrs import define, field
 
 from openai_runs import _wire
+from openai_runs._http.retries import is_out_of_credit
 from openai_runs.backends.model_backend import BackendEvent, ToolCallChunk, UsageReport
 from openai_runs.errors import ProtocolError, snippet
 
@@ -38,8 +39,6 @@ class CutError(StreamError):
     """A response that was cut off."""
 
 
-# A 429 means either a rate limit or used-up credit. Waiting only helps against the first.
-_NO_CREDIT: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _TOO_LONG_CODES: Final = frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"})
 _TOO_LONG_WORDS: Final = re.compile(
     r"context (length|size|window|limit)"  # OpenAI, Azure, vLLM, llama.cpp, Mistral, DeepSeek, Anthropic
@@ -57,11 +56,6 @@ _INVALID: Final = frozenset({"invalid_prompt", "invalid_request_error", "content
 def is_too_long(message: str, *codes: object) -> bool:
     """Whether an error means that the conversation is too long; every server reports it in another way."""
     return any(code in _TOO_LONG_CODES for code in codes) or _TOO_LONG_WORDS.search(message) is not None
-
-
-def is_out_of_credit(*codes: object) -> bool:
-    """Whether a 429 means used-up credit, so that waiting does not help."""
-    return any(code in _NO_CREDIT for code in codes)
 
 
 def reported_error(error: Any) -> StreamError:

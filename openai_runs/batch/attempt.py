@@ -24,6 +24,7 @@ from openai_runs.following.options import OnExit
 from openai_runs.following.polling import Polling
 from openai_runs.models.message import Message, MessageRole
 from openai_runs.models.run import Run, RunStatus
+from openai_runs.pacing.sending import tell
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 
@@ -40,6 +41,7 @@ class OpenJob:
     """A job that was taken from the source, and whose result has not been handed out."""
 
     result: BatchResult  #: as far as it is known
+    _before: BatchResult = field(init=False)  # before the latest attempt
     _key: Any = field(default=None, init=False)  # the idempotency key of its first run
     _failed_runs: int = field(default=0, init=False)
     _counted: str | None = field(default=None, init=False)  # the run whose tokens are in the result already
@@ -50,10 +52,14 @@ class OpenJob:
 
     def begin(self) -> None:
         """Note that an attempt begins."""
-        result = self.result
+        self._before = result = self.result
         run = result.run if _has_completed(result.run) else None
         started_at = result.started_at or datetime.now(UTC)
         self.note(run=run, error=None, attempts=result.attempts + 1, started_at=started_at)
+
+    def take_back(self) -> None:
+        """Note that the attempt that had begun was cancelled before anything was sent."""
+        self.result = self._before
 
     def end(self) -> int:
         """Note that an attempt has ended.
@@ -91,7 +97,7 @@ class Attempts:
     _polling: Polling
     _on_exit: OnExit
     _fetch_messages: bool
-    _starting: set[anyio.CancelScope] = field(factory=set, init=False)
+    _starting: set["_Start"] = field(factory=set, init=False)
 
     async def make(self, job: OpenJob) -> None:
         """Make one attempt of a job, and note in its result what it comes to.
@@ -108,8 +114,8 @@ class Attempts:
 
     def limit_starts(self) -> None:
         """Give the requests that are starting runs a last `_START_GRACE` seconds, to learn the runs' IDs."""
-        for scope in self._starting:
-            scope.deadline = min(scope.deadline, anyio.current_time() + _START_GRACE)
+        for start in self._starting:
+            start.limit(_START_GRACE)
 
     async def _make(self, job: OpenJob) -> None:
         run = job.result.run
@@ -122,16 +128,19 @@ class Attempts:
 
     async def _complete(self, job: OpenJob) -> Run:
         """Start a run, and follow it to its end."""
-        ends_at = math.inf if self._deadline is None else anyio.current_time() + self._deadline
         run: Run | None = None
-        # Shielded, and not stopped at the deadline itself: cancelling the request could leave a run on the server whose
-        # ID is lost.
-        with anyio.CancelScope(shield=True, deadline=ends_at + _START_GRACE) as scope:
-            self._starting.add(scope)
+        start = _Start(self._deadline)
+        with start.scope:
+            self._starting.add(start)
             try:
-                run = await self._start(job.run_params())
+                with tell(start):
+                    run = await self._start(job.run_params(), start)
+            except CancelledError:
+                if not start.is_under_way:
+                    job.take_back()
+                raise
             finally:
-                self._starting.remove(scope)
+                self._starting.remove(start)
         if run is None:
             await anyio.lowlevel.checkpoint()  # raises if the batch was left, and the start took too long for that
             raise TransportError(
@@ -143,7 +152,7 @@ class Attempts:
             return await self._session.runs.complete(
                 run,
                 toolbox=self._toolbox,
-                deadline=None if self._deadline is None else max(ends_at - anyio.current_time(), 0.0),
+                deadline=None if self._deadline is None else max(start.ends_at - anyio.current_time(), 0.0),
                 polling=self._polling,
                 on_exit=self._on_exit,
             )
@@ -155,14 +164,14 @@ class Attempts:
                 maybe_done=error.maybe_done,
             ) from error
 
-    async def _start(self, params: dict[str, Any]) -> Run:
+    async def _start(self, params: dict[str, Any], start: "_Start") -> Run:
         if "thread_id" not in params:
             return await self._session.threads.create_and_run(**params)
         thread_id = params.pop("thread_id")
         try:
             return await self._session.runs.create(thread_id, **params)
         except CancelledError:
-            if self._on_exit == "cancel":
+            if self._on_exit == "cancel" and start.is_under_way:
                 await finish(self._cancel_late(thread_id, params["idempotency_key"]))
             raise
 
@@ -192,6 +201,42 @@ async def fetch_answer(session: Session, run: Run) -> tuple[Message, ...]:
             if message.role is MessageRole.ASSISTANT and message.run_id in (run.id, None)
         ]
     )
+
+
+@define(eq=False)
+class _Start:
+    """The start of a run, which can be cancelled while its request waits for its turn, and not when that was sent.
+
+    A request that was sent is shielded, and not stopped at the deadline itself: cancelling it could leave a run on the
+    server whose ID is lost.
+    """
+
+    _deadline: float | None
+    scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
+    is_under_way: bool = field(default=False, init=False)  #: whether the run may have been started
+    ends_at: float = field(default=math.inf, init=False)  #: the deadline, which counts from when the request was sent
+
+    def __attrs_post_init__(self) -> None:
+        self._count()
+
+    async def begin(self) -> None:
+        # The batch may have been left since this task was made, or its turn has come; the shield would hide that.
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        self._count()
+        self.is_under_way = self.scope.shield = True
+        if self._deadline is not None:
+            self.scope.deadline = self.ends_at + _START_GRACE
+
+    def settle(self) -> None:
+        self.is_under_way = self.scope.shield = False
+        self.scope.deadline = math.inf
+
+    def limit(self, seconds: float) -> None:
+        """Go on for so long at most."""
+        self.scope.deadline = min(self.scope.deadline, anyio.current_time() + seconds)
+
+    def _count(self) -> None:
+        self.ends_at = math.inf if self._deadline is None else anyio.current_time() + self._deadline
 
 
 def as_exception(error: BaseException, what: str) -> Exception:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from attrs import field, frozen, validators
 
 from openai_runs._arguments import check_count, check_seconds
-from openai_runs._http.retries import may_be_done, server_delay
+from openai_runs._http.retries import is_final, may_be_done, server_delay
 from openai_runs._wire.idempotency import MAX_LENGTH
 from openai_runs.batch.jobs import BatchResult
 from openai_runs.errors import RateLimitError, RunFailedError, ServerError, TransportError
@@ -39,7 +39,8 @@ class JobRetries:
     that is among ``errors`` kept a run from being started, its start is repeated, unless that could start a second one:
     the exception must leave no doubt (``maybe_done``), or the endpoint honour idempotency keys. If the exception kept
     only the messages of a completed run from being fetched, they are fetched again. A run that may still be active is
-    never given up for another one.
+    never given up for another one. Nothing is repeated where that is known to be of no use: after
+    ``x-should-retry: false``, if the account has no credit left, with a bad certificate.
 
     The delay is ``first`` seconds after the first attempt, is multiplied by ``factor`` after each further one, up to
     ``longest`` seconds, and is lengthened at random by up to a half, so that jobs that failed together do not return
@@ -65,7 +66,7 @@ class JobRetries:
             return False
         if isinstance(error, RunFailedError):
             return error.run.last_error is not None and error.run.last_error.code in self.codes
-        if not isinstance(error, self.errors):
+        if not isinstance(error, self.errors) or is_final(error):
             return False
         if run is not None:
             return run.status is RunStatus.COMPLETED

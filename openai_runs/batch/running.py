@@ -144,7 +144,8 @@ class Batch:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(supervise, failed, self._read_source)
                 while not self._schedule.is_idle:
-                    while (index := self._schedule.start(anyio.current_time())) is not None:
+                    # Whoever was woken together with the cancellation goes on until its next wait.
+                    while not scope.cancel_called and (index := self._schedule.start(anyio.current_time())) is not None:
                         tasks.start_soon(self._run, self._open[index])
                     if (due := self._schedule.next_due) == math.inf:  # a scope costs more than the rest
                         await self._changed.wait()
@@ -259,11 +260,14 @@ def run_batch(
 
     Args:
         session: Where to run; at most its ``max_connections`` requests are in progress at once.
-        jobs: What to run. A synchronous iterable is advanced on the event loop, so it should not block.
+        jobs: What to run. A synchronous iterable is advanced on the event loop, so it should not block. A
+            generator is not closed when the batch is left, so that the rest can be taken from it.
         workers: How many runs may be in progress at once, at least 1.
         toolbox: Answers tool calls.
-        deadline: Seconds for each attempt of a job, from its start. The request that starts a run may take five seconds
-            more, to learn the run's ID, without which the run cannot be cancelled.
+        deadline: Seconds for each attempt of a job, from when the request that starts its run is sent. What it waits
+            for before that does not count: its turn (see `RateLimits`), or a 429 response that asks to wait. The
+            request may take five seconds more than the deadline, to learn the run's ID, without which the run cannot
+            be cancelled.
         polling: How often each run is polled.
         on_exit: What to do with runs in progress when the batch is left early: ``"cancel"`` them, ``"leave"`` them
             running, or ``"drain"``: follow them to their ends, and start no others. If draining is cancelled, so are

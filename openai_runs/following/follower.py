@@ -8,6 +8,7 @@ must pass every change on: what the follower has *observed* counts as reported.
 import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ from openai_runs.following.rounds import Rounds
 from openai_runs.following.run_requests import RunRequests
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.tool import ToolOutput
+from openai_runs.pacing.sending import FirstSent, tell
 from openai_runs.toolbox import Toolbox
 
 _logger = logging.getLogger("openai_runs.following")
@@ -252,16 +254,17 @@ class Follower:
         """
         failures, began = 0, math.inf
         while True:
-            sent = anyio.current_time()
+            sent = FirstSent(anyio.current_time())
             try:
-                return await self.before_deadline(request(), maybe_done=maybe_done or doubt is not None)
+                with tell(sent) if self.requests.take_turns else nullcontext():
+                    return await self.before_deadline(request(), maybe_done=maybe_done or doubt is not None)
             except FAILURES as error:
                 if doubt is not None:
                     cast_doubt(error, doubt)
                 elif maybe_done and may_be_done(error):
                     doubt = error
                 now = anyio.current_time()
-                began = min(began, sent)
+                began = min(began, sent.at)
                 left = began + self.polling.outage - now
                 if error is self._passed or not is_outage(error) or left <= 0:
                     raise

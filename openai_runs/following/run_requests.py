@@ -42,7 +42,9 @@ class RunRequests:
     _find: FindRun | None = field(default=None, init=False)  # finds a run whose URL is not known
     _creation: Creation[Run] | None = field(default=None, init=False)
     _started_by: Creation[Run] | None = field(default=None, init=False)  # the same, whatever finds the run
-    submissions: Submissions = field(factory=Submissions, kw_only=True)
+    #: The submissions that are counted for somebody, by the URL of the run.
+    _shared: MutableMapping[URL, Submissions] | None = field(default=None, alias="shared", kw_only=True)
+    _submissions: Submissions | None = field(default=None, init=False)
     _overrides: Overrides | None = field(default=None, alias="overrides", kw_only=True)
 
     @classmethod
@@ -66,15 +68,23 @@ class RunRequests:
             overrides: See `Transport.request`; for all of the requests.
         """
         ids = ids_of(Run, run, thread_id=thread_id, run_id=run_id)
-        url = transport.url(RUN, **ids)
-        submissions = shared.get(url) or shared.setdefault(url, Submissions())
-        return cls(transport, f"run {ids['run_id']}", url, submissions=submissions, overrides=overrides)
+        return cls(transport, f"run {ids['run_id']}", transport.url(RUN, **ids), shared=shared, overrides=overrides)
 
     def found_by(self, creation: Creation[Run]) -> Self:
         """These requests, for a run that is being started: after a lost response, its creation finds it."""
         self._creation = self._started_by = creation
         self._find = creation.find
         return self
+
+    @property
+    def submissions(self) -> Submissions:
+        """Counts the outputs that were accepted; the same for all requests about a run whose URL was given."""
+        if self._submissions is None:  # only now: who polls a run once has no use for it
+            if self._shared is None or self._url is None:
+                self._submissions = Submissions()
+            else:
+                self._submissions = self._shared.get(self._url) or self._shared.setdefault(self._url, Submissions())
+        return self._submissions
 
     @property
     def url(self) -> URL:
@@ -134,6 +144,11 @@ class RunRequests:
         run = await self._transport.request("GET", self.url, Run, on_response=on_response, overrides=self._overrides)
         self._settle(run)
         return run
+
+    @property
+    def take_turns(self) -> bool:
+        """Whether requests have to wait for their turns, which is no delay of the endpoint's."""
+        return self._transport.turns.is_active
 
     async def take_poll(self, *, is_idle: bool) -> None:
         """Wait until the session may poll once more; ``is_idle``: see `Turn.IDLE_POLL`."""

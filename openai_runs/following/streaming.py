@@ -297,8 +297,8 @@ class RunStream(anyio.AsyncContextManagerMixin):
         if not requests.can_be_found:
             raise TransportError(f"{self._poll_reason}; {requests.name} may have been started, but its ID is not known")
         is_known = follower.run is not None
-        if not is_known:
-            await follower.refresh()
+        if not is_known:  # a stream was opened, so a run was started: it must not get lost with a failed look
+            await follower.refresh(TransportError(f"{requests.name}: {self._poll_reason}"))
         if self._stream_just_ended or not (self.run.status.is_terminal or self.run.status is RunStatus.REQUIRES_ACTION):
             yield (PollingTookOver(self.run, self._poll_reason),)
         if self._stream_just_ended and is_known:

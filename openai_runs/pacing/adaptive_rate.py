@@ -19,8 +19,15 @@ _RECOVERY_TO_LIMIT: Final = 10.0
 _FIRST: Final = 1.0
 #: Seconds in which that doubles until the endpoint refuses again.
 _DOUBLING: Final = 2.0
-#: Requests a second; the rate does not fall below that.
+#: Requests a second; the rate does not fall below that, nor is one found out above that.
 _LOWEST: Final = 0.1
+_HIGHEST: Final = 2.0**30
+#: Seconds; after so many without a request, measuring begins anew: a session that had nothing to send is not slow.
+_IDLE: Final = 5.0
+#: A session that sent less than this part of what was allowed was not held back, so its rate is not what the endpoint
+#: bears. While the rate doubles, what is measured lags behind it.
+_USED: Final = 1 / 2
+_USED_WHILE_DOUBLING: Final = 1 / 8
 #: Seconds; the longest pause after refusals in a row that did not say how long to wait.
 _LONGEST_PAUSE: Final = 30.0
 
@@ -49,12 +56,13 @@ class AdaptiveRate:
             return math.inf
         age = max(now - self._since, 0.0)
         if self._growth == 0.0:
-            return self._rate * math.pow(2.0, min(age / _DOUBLING, 30.0))
+            return min(self._rate * math.pow(2.0, min(age / _DOUBLING, 30.0)), _HIGHEST)
         return self._rate + self._growth * age
 
     def count(self, now: float) -> None:
         """Count a request that is sent now."""
-        self._measured_from = min(self._measured_from, now)
+        if now - self._sent_at > _IDLE:
+            self._sent, self._measured_from = 0.0, now
         self._sent = self._sent * math.exp((self._sent_at - now) / _MEASURED) + 1.0
         self._sent_at = now
 
@@ -88,23 +96,35 @@ class AdaptiveRate:
         if sent_at <= self._refused_at:
             return 0.0
         if self._refusals == 0:
-            was = min(self.at(now), self.measured(now), ceiling)
-            if was == math.inf:
-                self._rate, self._growth = _FIRST, 0.0
-            else:
-                was = max(was, 2 * _LOWEST)
-                self._rate = was / 2
-                self._growth = was / 2 / _RECOVERY if ceiling == math.inf else ceiling / 2 / _RECOVERY_TO_LIMIT
+            self._lower(now, ceiling)
         pause = min(2.0**self._refusals, _LONGEST_PAUSE)
         self._refused_at, self._refusals = now, min(self._refusals + 1, 10)
         self._since = now
         return pause
 
-    def hold(self, until: float) -> None:
-        """Do not grow until then."""
-        self._since = max(self._since, until)
+    def hold(self, now: float, until: float) -> None:
+        """Do not grow until then, but keep what has grown."""
+        if until > self._since:
+            self._rate, self._since = self.at(now), until
 
     def lift(self) -> None:
         """Remove the limit, and forget what was measured: nothing is counted from now on."""
         self._rate, self._refused_at, self._refusals = math.inf, -math.inf, 0
-        self._sent, self._measured_from = 0.0, math.inf
+        self._sent, self._sent_at, self._measured_from = 0.0, -math.inf, math.inf
+
+    def _lower(self, now: float, ceiling: float) -> None:
+        allowed, measured = self.at(now), self.measured(now)
+        was = max(min(allowed, measured, ceiling), 2 * _LOWEST)
+        if ceiling != math.inf:
+            self._rate, self._growth = was / 2, ceiling / 2 / _RECOVERY_TO_LIMIT
+        elif was == math.inf:
+            self._rate, self._growth = _FIRST, 0.0
+        elif self._was_used(allowed, measured):
+            self._rate, self._growth = was / 2, was / 2 / _RECOVERY
+        else:  # what the endpoint bears has to be found out again
+            self._rate, self._growth = max(was / 2, min(_FIRST, allowed / 2)), 0.0
+
+    def _was_used(self, allowed: float, measured: float) -> bool:
+        """Whether the session sent about as much as it might."""
+        used = _USED_WHILE_DOUBLING if self._growth == 0.0 else _USED
+        return allowed == math.inf or measured >= allowed * used

@@ -19,6 +19,9 @@ _LONGEST_PAUSE: Final = 60.0
 _POLLS: Final = 200.0
 #: Seconds in which nobody had to wait, after which a limit that only 429 responses have set is removed.
 _QUIET: Final = 60.0
+#: Seconds for which a limit holds that a response has named, while others name another one; and how many hold at once.
+_SAID_LATELY: Final = 60.0
+_MOST_SAID: Final = 16
 
 
 class Turn(Enum):
@@ -41,6 +44,22 @@ class Taken(NamedTuple):
 
 
 @define
+class _Said:
+    """The limits that headers have named lately. There are several where each model has its own."""
+
+    _limits: dict[float, tuple[Allowance, float]] = field(factory=dict, init=False)  # and when, the latest last
+
+    def lowest(self, said: Allowance, now: float) -> float:
+        """Add what is said now; the lowest rate, a second."""
+        before, _ = self._limits.pop(said.limit, (said, now))
+        # For how long a limit is shows only after much has been used.
+        self._limits[said.limit] = said._replace(window=max(before.window, said.window)), now
+        while len(self._limits) > _MOST_SAID or next(iter(self._limits.values()))[1] < now - _SAID_LATELY:
+            del self._limits[next(iter(self._limits))]
+        return min(allowance.limit / allowance.window for allowance, _ in self._limits.values())
+
+
+@define
 class Pace:
     """What the limits of a session leave at a moment."""
 
@@ -51,7 +70,7 @@ class Pace:
     _polls: Bucket = field(factory=Bucket, init=False)
     _adaptive: AdaptiveRate = field(factory=AdaptiveRate, init=False)
     _ceiling: dict[str, float] = field(init=False)  # a second, of requests and of tokens
-    _said: dict[str, Allowance] = field(factory=dict, init=False)  # by the latest headers, with the longest window
+    _said: dict[str, _Said] = field(init=False)  # of requests and of tokens
     _are_polls_limited: bool = field(default=False, init=False)  # those, too, that are not idle
     _closed_until: float = field(default=-math.inf, init=False)
     _waited_at: float = field(default=-math.inf, init=False)
@@ -63,6 +82,7 @@ class Pace:
             "requests": (limits.requests_per_minute or math.inf) / 60,
             "tokens": (limits.tokens_per_minute or math.inf) / 60,
         }
+        self._said = {what: _Said() for what in self._ceiling}
 
     @property
     def limits_requests(self) -> bool:
@@ -90,7 +110,8 @@ class Pace:
             self._tokens.take(self.costs.estimate, now)
             return Taken(turn, now, self.costs.estimate)
         if self._counts(turn):
-            if (bucket := self._bucket(turn)) is self._requests:
+            # Only while all that count take turns: a rate that was measured in part is too low.
+            if (bucket := self._bucket(turn)) is self._requests and self.limits_requests:
                 self._adaptive.count(now)
             bucket.take(1.0, now)
         return Taken(turn, now)
@@ -120,11 +141,7 @@ class Pace:
             said = read_allowance(headers, what)
             if said is None:
                 continue
-            before = self._said.get(what, said)
-            if before.limit == said.limit:  # for how long it is shows only after much has been used
-                said = said._replace(window=max(before.window, said.window))
-            self._said[what] = said
-            self._ceiling[what] = min((ours or math.inf) / 60, said.limit / said.window)
+            self._ceiling[what] = min((ours or math.inf) / 60, self._said[what].lowest(said, now))
             self._set_rates(now)
             bucket.lower(said.remaining, now)
 
@@ -144,7 +161,7 @@ class Pace:
         pause = pause if asked is None else min(asked, _LONGEST_PAUSE)
         self._closed_until = max(self._closed_until, now + pause)
         self._waited_at = max(self._waited_at, self._closed_until)
-        self._adaptive.hold(self._closed_until)
+        self._adaptive.hold(now, self._closed_until)
         self._set_rates(now)
         for bucket in (self._requests, self._tokens):  # what accrues meanwhile would go out in a burst
             bucket.drain(self._closed_until)

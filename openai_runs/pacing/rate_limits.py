@@ -15,7 +15,8 @@ def _rate(_: object, attribute: Any, value: object) -> None:
 class RateLimits:
     """What an endpoint allows, for all tasks of one `Session` together: ``Session(rate_limits=RateLimits(…))``.
 
-    A request that has to wait is sent later, and none fails because of it. The limits are kept at any moment, not only
+    A request that has to wait is sent later, and none fails because of it, unless the session is closed meanwhile; the
+    ``deadline`` of a batch's job counts from when its request is sent. The limits are kept at any moment, not only
     over a minute: at most one second's worth goes out at once. Where responses have ``x-ratelimit-*`` headers, the
     lower limit holds.
     """

@@ -41,6 +41,7 @@ class Turns:
     _arrived: int = field(default=0, init=False)
     waiting: int = field(default=0, init=False)  #: how many wait
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    _is_open: bool = field(default=True, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._pace = Pace(self._limits)
@@ -52,6 +53,8 @@ class Turns:
         loop, pace = asyncio.get_running_loop(), self._pace
         if not self.waiting:
             now = loop.time()
+            if not self._is_open:
+                return Taken(turn, now)
             if pace.wait(turn, now) <= 0.0:
                 pace.note_free(now)
                 self._see_limits()
@@ -76,24 +79,47 @@ class Turns:
         self._pace.give_back(taken, asyncio.get_running_loop().time())
         self._serve()
 
-    def note_response(self, taken: Taken | None, status: int, headers: Mapping[str, str], asked: float | None) -> None:
-        """Learn from the head of a response.
+    def open(self) -> None:
+        """Begin to hold back those who have to wait."""
+        self._is_open = True
+
+    def close(self) -> None:
+        """Hold nobody back any more: the session is closed, so whoever waits is to go on, and to fail."""
+        self._is_open = False
+        now = asyncio.get_running_loop().time()
+        for turn, line in self._lines.items():
+            for waiter in line.values():
+                if not waiter.cancelled():
+                    waiter.set_result(Taken(turn, now))
+            line.clear()
+        self.waiting = 0
+        self._serve()
+
+    def note_response(self, taken: Taken | None, headers: Mapping[str, str]) -> None:
+        """Learn from the head of a response that is no refusal. See `note_refusal`."""
+        now = asyncio.get_running_loop().time()
+        self._pace.note_headers(headers, now)
+        self._pace.note_success(_sent_at(taken))
+        self._see_limits()
+        self._serve()
+
+    def note_refusal(
+        self, taken: Taken | None, headers: Mapping[str, str], asked: float | None, *, is_final: bool = False
+    ) -> None:
+        """Learn from a 429 response.
 
         Args:
             taken: The turn of its request, if that had to take one.
-            status: Its status.
             headers: Its headers.
             asked: Seconds that it asks to wait.
+            is_final: Whether repeating is of no use, as when the quota is used up. Then waiting is not either.
         """
+        if is_final:
+            self.note_response(taken, headers)
+            return
         now = asyncio.get_running_loop().time()
         self._pace.note_headers(headers, now)
-        # Requests without a turn were sent before there were turns: only the first refusal among them counts.
-        sent_at = taken.at if taken is not None else -1.0
-        # Where repeating is of no use, as when the quota is used up, waiting is not either.
-        if status == 429 and headers.get("x-should-retry") != "false":
-            self._pace.note_refusal(sent_at, asked, now)
-        else:
-            self._pace.note_success(sent_at)
+        self._pace.note_refusal(_sent_at(taken), asked, now)
         self._see_limits()
         self._serve()
 
@@ -144,3 +170,8 @@ class Turns:
     def _leave(self, line: OrderedDict[int, asyncio.Future[Taken]], number: int) -> None:
         if line.pop(number, None) is not None:
             self.waiting -= 1
+
+
+def _sent_at(taken: Taken | None) -> float:
+    # Requests without a turn were sent before there were turns: only the first refusal among them counts.
+    return -1.0 if taken is None else taken.at

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from openai_runs.errors import BadRequestError, TransportError
+from openai_runs.errors import BadRequestError, ResponseError, TransportError
 from openai_runs.following.polling import Polling
 from openai_runs.pacing import RateLimits
 from openai_runs.pacing.pace import Pace
@@ -113,6 +113,17 @@ async def test_keys_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
         async with opening(session, new_thread=False, idempotency_key="k") as events:
             assert (await events.until_done()).id == "run_1"
         assert stub.requests[0].json["metadata"] == {MARKER: "k"}
+
+
+@pytest.mark.parametrize("refusal", [error(429), error(400)])
+async def test_a_run_that_cannot_be_looked_for(refusal: Reply) -> None:
+    """A stream that broke before its first event was opened, so a run was started: a failed look does not deny it."""
+    async with Stub(beheaded(), refusal) as stub, stub.session(max_retries=0) as session:
+        async with opening(session, new_thread=True, polling=Polling(outage=0.0)) as events:
+            with pytest.raises(ResponseError) as caught:
+                await events.until_done()
+        assert caught.value.maybe_done
+        assert "broke off" in caught.value.__notes__[-1]
 
 
 class TestTokens:

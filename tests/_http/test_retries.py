@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from openai_runs._http.key_support import KeySupport
-from openai_runs._http.retries import OwnError, Retry, is_outage, is_transient, poll_hint, server_delay
+from openai_runs._http.retries import OwnError, Retry, is_final, is_outage, is_transient, poll_hint, server_delay
 from openai_runs.errors import ProtocolError, ResponseError, TransportError
 
 pytestmark = pytest.mark.anyio
@@ -530,6 +530,23 @@ class TestWaiting:
             assert is_outage(failure)
             assert not is_transient(failure)
         assert not is_outage(answered(503, retry_after="121", x_should_retry="false"))
+
+    @pytest.mark.parametrize(
+        ("failure", "lasts"),
+        [
+            (answered(429), False),
+            (answered(429, x_should_retry="false"), True),
+            (ResponseError("no", status=429, code="insufficient_quota"), True),
+            (ResponseError("no", status=429, type="billing_not_active"), True),
+            (ResponseError("no", status=429, code="insufficient_quota", headers={"x-should-retry": "true"}), False),
+            (ZeroDivisionError(), False),
+            (NONSENSE, False),
+        ],
+    )
+    def test_what_will_last(self, failure: Exception, lasts: bool) -> None:
+        """What is said to last is not repeated; a header is nearer to the point than a code."""
+        assert is_final(failure) is lasts
+        assert not (lasts and is_outage(failure))
 
     @pytest.mark.parametrize(
         ("text", "seconds"), [("250", 0.25), ("0", None), ("-5", None), ("soon", None), (None, None), ("1e999", None)]

@@ -905,7 +905,7 @@ class TestSecrets:
 
         async with Stub(answer) as stub, stub.session(api_key=provide) as session:
             slow = session._transport._begin("GET", session._transport.url("/slow"), None, None)
-            response = await slow
+            response, _ = await slow
             for _ in range(20):
                 await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
             body, sent = await response.read(), response.request_info.headers

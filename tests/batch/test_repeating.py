@@ -75,6 +75,21 @@ class TestShouldRepeat:
         assert not retries.should_repeat(result(failed("server_error"), run("failed")), keys_honoured=False)
         assert retries.should_repeat(result(ssl.SSLError()), keys_honoured=False)
 
+    @pytest.mark.parametrize(
+        "error",
+        [
+            RateLimitError("r", status=429, headers={"x-should-retry": "false"}),
+            RateLimitError("r", status=429, code="insufficient_quota"),
+            TransportError("t", maybe_done=False),
+        ],
+        ids=repr,
+    )
+    def test_what_will_last(self, error: Exception) -> None:
+        """No job waits for what does not pass, even if the start left no doubt."""
+        if isinstance(error, TransportError):
+            error.__cause__ = ssl.SSLCertVerificationError()
+        assert not JobRetries().should_repeat(result(error), keys_honoured=True)
+
     def test_in_the_end_not(self) -> None:
         """After so many attempts, the job has its result."""
         again = [JobRetries(attempts=3).should_repeat(result(failed("server_error"), attempts=n), keys_honoured=True)

@@ -36,6 +36,7 @@ from openai_runs.errors import (
 )
 from openai_runs.following.polling import Polling
 from openai_runs.models.run import Run
+from openai_runs.pacing.sending import told
 from openai_runs.server import LocalServer
 from openai_runs.services.runs import MARKER
 from openai_runs.session import Session
@@ -396,6 +397,21 @@ class TestSources:
                 assert batch.started == taken
                 assert batch.finished == seen
         assert seen == 60
+
+    async def test_the_rest(self, session: Session, assistant_id: str) -> None:
+        """A generator that the caller holds stays open when the batch is left: the rest of the jobs is still there."""
+
+        async def numbered() -> AsyncIterator[RunJob]:
+            for number in range(10):
+                yield {"assistant_id": assistant_id, "key": str(number)}
+
+        jobs = numbered()
+        async with run_batch(session, jobs, workers=1, polling=QUICK) as batch:
+            await anext(batch)
+        started = batch.started
+        async with run_batch(session, jobs, workers=1, polling=QUICK) as batch:
+            keys = [result.key async for result in batch]
+        assert keys == [str(number) for number in range(started, 10)]
 
     @pytest.mark.parametrize("asynchronous", [False, True])
     async def test_one_that_raises(self, session: Session, assistant_id: str, asynchronous: bool) -> None:
@@ -938,6 +954,49 @@ class TestLeaving:
         """A batch that is left at once ends without an error."""
         async with run_batch(session, self.jobs(assistant_id)):
             pass
+
+    @pytest.mark.parametrize("on_exit", ["cancel", "leave"])
+    @pytest.mark.parametrize("way", ["break", "scope"])
+    async def test_no_start_afterwards(self, way: str, on_exit: Any) -> None:
+        """Once a batch is left, no run is started: not by a worker that has just become free, nor by a new task."""
+        started, is_left = 0, False
+
+        class Threads:
+            async def create_and_run(self, **params: Any) -> Run:
+                nonlocal started
+                sending = told.get()
+                assert sending is not None
+                await sending.begin()  # as a session does
+                assert not is_left
+                started += 1
+                await anyio.lowlevel.checkpoint()
+                return load(RUN | {"id": str(started), "status": "queued"}, Run)
+
+        class Runs:
+            async def complete(self, run: Run, **options: Any) -> Run:
+                await go_on.wait()
+                return load(RUN | {"id": run.id, "status": "completed"}, Run)
+
+        class FakeSession:
+            threads = Threads()
+            runs = Runs()
+
+        for ticks in range(12):  # wherever the workers are when it is left
+            started, is_left, go_on = 0, False, anyio.Event()
+            jobs: list[Any] = [{"assistant_id": "a"}] * 60
+            with anyio.CancelScope() as scope:
+                async with run_batch(FakeSession(), jobs, workers=8, on_exit=on_exit, **ONCE) as batch:  # type: ignore[arg-type]  # a double of a session
+                    await anyio.wait_all_tasks_blocked()
+                    go_on.set()
+                    async for _ in batch:
+                        for _ in range(ticks):
+                            await asyncio.sleep(0)
+                        is_left = True
+                        if way == "scope":
+                            scope.cancel()
+                        break
+            assert all(result.run is not None for result in batch.left if result.attempts)
+            assert started == sum(result.attempts for result in batch.left) + batch.finished
 
     @pytest.mark.parametrize("on_exit", ["cancel", "leave"])
     async def test_while_runs_are_started(self, on_exit: Any) -> None:

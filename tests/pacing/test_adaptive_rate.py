@@ -103,9 +103,51 @@ def test_held() -> None:
     """During a pause it does not grow."""
     adaptive = busy(20)
     adaptive.refuse(59.9, 60, NONE)
-    adaptive.hold(90)
-    adaptive.hold(80)
+    adaptive.hold(60, 90)
+    adaptive.hold(60, 80)
     assert adaptive.at(60) == adaptive.at(90) < adaptive.at(91)
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_held_after_growth(measured: bool) -> None:
+    """What it has grown to before a pause is what it goes on from; without end it does not grow."""
+    adaptive = busy(20) if measured else AdaptiveRate()
+    adaptive.refuse(59.9, 60, NONE)
+    grown = adaptive.at(90)
+    adaptive.hold(90, 100)
+    assert adaptive.at(95) == adaptive.at(100) == grown < adaptive.at(101)
+    for _ in range(100):
+        now = adaptive._since + 1000.0
+        adaptive.hold(now, now + 60)
+    assert adaptive.is_limited
+
+
+def test_little_to_send() -> None:
+    """A session that did not send what it might has not measured what the endpoint bears: that is found out again."""
+    adaptive = AdaptiveRate()
+    adaptive.refuse(-1, 0, NONE)
+    for tenth in range(100):  # ten seconds of work, then idle
+        adaptive.count(1 + tenth / 10)
+    adaptive.accept(5)
+    adaptive.count(50)
+    adaptive.refuse(50, 50.1, NONE)
+    assert [adaptive.at(50.1 + seconds) for seconds in (0, 2, 8)] == pytest.approx([1, 2, 16])
+    adaptive = busy(20)
+    adaptive.refuse(59.9, 60, NONE)
+    for number in range(40):  # two a second, where ten and more are allowed
+        adaptive.count(61 + number / 2)
+    adaptive.accept(70)
+    adaptive.refuse(80, 80.9, NONE)
+    assert adaptive.at(86.9) == pytest.approx(8 * adaptive.at(80.9))
+    assert adaptive.at(80.9) >= 1
+
+
+def test_back_at_work() -> None:
+    """A pause in which nothing was sent does not lower the rate that is measured afterwards."""
+    adaptive = busy(20)
+    for number in range(20):
+        adaptive.count(100 + number / 20)
+    assert adaptive.measured(101) == pytest.approx(20, rel=0.1)
 
 
 def test_lifted() -> None:

@@ -123,8 +123,24 @@ def test_a_longer_window_is_remembered() -> None:
     pace.note_headers({**said, "x-ratelimit-reset-requests": "5m0s"}, 0)
     pace.note_headers({**said, "x-ratelimit-reset-requests": "1s"}, 0)
     assert pace.wait(Turn.BEGIN, 0) == pytest.approx(5)
-    pace.note_headers({**said, "x-ratelimit-limit-requests": "120"}, 0)
-    assert pace.wait(Turn.BEGIN, 0) == pytest.approx(0.5)
+    pace.note_headers({**said, "x-ratelimit-limit-requests": "120"}, 61)
+    assert pace.wait(Turn.BEGIN, 61) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("turn", [Turn.BEGIN, Turn.RUN])
+def test_limits_of_several_models(turn: Turn) -> None:
+    """While responses name different limits, the lowest holds; once it is not named any more, another."""
+    what = "requests" if turn is Turn.BEGIN else "tokens"
+    pace, name = Pace(RateLimits(tokens_per_run=1)), f"x-ratelimit-limit-{what}"
+    for second in range(60):
+        for limit in ("60", "6000"):
+            pace.note_headers({name: limit}, second)
+            assert len(sent(pace, turn, second, 1)) <= 2
+    pace.note_headers({name: "6000"}, 121)
+    assert len(sent(pace, turn, 121, 10)) > 900
+    for limit in range(1, 1000):  # an endpoint that makes them up
+        pace.note_headers({name: str(limit)}, 122)
+    assert len(sent(pace, turn, 200, 10)) > 100
 
 
 @given(asked=st.none() | st.floats(0.01, 1e6), rate=st.sampled_from([None, 600.0]))
@@ -137,10 +153,28 @@ def test_a_refusal_closes_the_session(asked: float | None, rate: float | None) -
     pause = 1.0 if asked is None else min(asked, 60.0)
     for turn in Turn:
         assert pace.wait(turn, 30) >= pause - 1e-9
-    times = sent(pace, Turn.BEGIN, 30, pause + 30)
+    times = sent(pace, Turn.BEGIN, 30, pause + 6)
     assert times[0] >= 30 + pause - 1e-9
     assert all(later - earlier > 0.09 for earlier, later in pairwise(times))
     assert len([time for time in times if time < 30 + pause + 5]) <= 5 * 10 * 0.6
+
+
+def test_a_late_refusal_keeps_what_has_grown() -> None:
+    """A 429 response to an older request makes a pause if it asks for one; the rate is afterwards what it was."""
+    pace = Pace(MINUTE)
+    sent(pace, Turn.BEGIN, 0, 60)
+    pace.note_refusal(59.9, None, 60)
+    assert len(sent(pace, Turn.BEGIN, 66, 2)) > 15
+    pace.note_refusal(59.95, 10.0, 68)
+    assert len(sent(pace, Turn.BEGIN, 68, 12)) > 15
+
+
+def test_only_a_whole_rate_is_measured() -> None:
+    """Requests that take turns while others need none are not the session's rate."""
+    pace = Pace(RateLimits())
+    pace.take(Turn.BEGIN, 0)
+    pace.note_refusal(9, None, 10)
+    assert len(sent(pace, Turn.BEGIN, 11, 10)) > 50
 
 
 def test_a_refusal_is_forgotten() -> None:

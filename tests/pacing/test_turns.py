@@ -129,19 +129,34 @@ class TestCancellation:
         assert turns.waiting == 0
 
 
+class TestClosing:
+    async def test_all_go_on(self) -> None:
+        """Once it is closed, nobody waits, whatever for; those who are being cancelled are passed over."""
+        turns, began = Turns(RateLimits(requests_per_minute=1, tokens_per_minute=1)), now()
+        for turn in (Turn.BEGIN, Turn.RUN):
+            await turns.take(turn)
+        tasks = [asyncio.create_task(turns.take(turn)) for turn in (Turn.BEGIN, Turn.RUN, Turn.BEGIN)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        turns.close()
+        results = await asyncio.gather(*tasks, turns.take(Turn.RUN), return_exceptions=True)
+        assert [type(result) for result in results] == [asyncio.CancelledError, Taken, Taken, Taken]
+        assert (now(), turns.waiting) == (began, 0)
+
+
 class TestResponses:
     async def test_a_refusal_slows_all(self) -> None:
         """After one 429 response, nobody sends until it allows that, and then one after another."""
         turns, began, times = Turns(RateLimits()), now(), []
         assert not turns.is_active
-        turns.note_response(None, 429, {}, 5.0)
+        turns.note_refusal(None, {}, 5.0)
         assert turns.is_active
-        turns.note_response(None, 429, {}, None)
+        turns.note_refusal(None, {}, None)
 
         async def one() -> None:
             taken = await turns.take(Turn.BEGIN)
             times.append(now() - began)
-            turns.note_response(taken, 200, {}, None)
+            turns.note_response(taken, {})
 
         async with anyio.create_task_group() as group:
             for _ in range(20):
@@ -154,26 +169,48 @@ class TestResponses:
     async def test_the_limit_goes_away(self) -> None:
         """After a quiet minute, a session that was refused once pays nothing any more."""
         turns = Turns(RateLimits())
-        turns.note_response(None, 429, {}, 1.0)
+        turns.note_refusal(None, {}, 1.0)
         await turns.take(Turn.BEGIN)
         await anyio.sleep(61)
         await turns.take(Turn.BEGIN)
         assert not turns.is_active
 
+    async def test_refusals_far_apart(self) -> None:
+        """After a limit went away, or idle time, the next refusal costs no more than the first one did."""
+
+        async def hundred(taken: Taken | None) -> float:
+            turns.note_refusal(taken, {}, None)
+            began = now()
+            for _ in range(100):
+                turns.note_response(await turns.take(Turn.BEGIN), {})
+            return now() - began
+
+        turns = Turns(RateLimits())
+        first = await hundred(None)
+        await anyio.sleep(200)
+        await turns.take(Turn.BEGIN)
+        assert not turns.is_active
+        await anyio.sleep(100)
+        assert await hundred(None) == pytest.approx(first)
+        await anyio.sleep(40)
+        taken = await turns.take(Turn.BEGIN)
+        assert turns.is_active
+        assert await hundred(taken) == pytest.approx(first, rel=0.1)
+
     async def test_a_refusal_for_good(self) -> None:
         """A 429 response that says that repeating is of no use slows nobody."""
         turns = Turns(RateLimits())
-        turns.note_response(None, 429, {"x-should-retry": "false"}, 5.0)
+        turns.note_refusal(None, {}, 5.0, is_final=True)
         assert not turns.is_active
 
     async def test_headers_set_limits(self) -> None:
         """Headers of any response make requests and runs take turns."""
         turns = Turns(RateLimits())
-        turns.note_response(None, 200, {"x-ratelimit-limit-requests": "60", "x-ratelimit-limit-tokens": "60"}, None)
+        turns.note_response(None, {"x-ratelimit-limit-requests": "60", "x-ratelimit-limit-tokens": "60"})
         assert turns.is_active
         assert turns.limits_tokens
         turns = Turns(RateLimits())
-        turns.note_response(None, 429, {"x-ratelimit-limit-tokens": "60", "x-should-retry": "false"}, None)
+        turns.note_refusal(None, {"x-ratelimit-limit-tokens": "60"}, None, is_final=True)
         assert (turns.is_active, turns.limits_tokens) == (False, True)
 
     async def test_what_a_run_used_counts(self) -> None:
@@ -230,9 +267,10 @@ class Batch:
         while True:
             taken = await self.turns.take(turn) if self.turns.is_active else None
             wait = self.endpoint.refuses(tokens)
-            self.turns.note_response(taken, 200 if wait is None else 429, {}, wait)
             if wait is None:
+                self.turns.note_response(taken, {})
                 return
+            self.turns.note_refusal(taken, {}, wait)
             await anyio.sleep(wait)
 
     async def work(self) -> None:
