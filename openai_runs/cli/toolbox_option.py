@@ -26,7 +26,7 @@ def load_toolbox(place: str) -> Toolbox:
         sys.path.insert(0, here)
     try:
         toolbox = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise typer.BadParameter(f"--tools: there is no {place}: {error}") from None
     if not isinstance(toolbox, Toolbox):
         raise typer.BadParameter(f"--tools: {place} is no Toolbox: {toolbox!r}")

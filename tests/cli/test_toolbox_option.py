@@ -33,6 +33,7 @@ def test_a_module_of_this_folder(tmp_path: Path) -> None:
         ("json:toolbox", "no attribute 'toolbox'"),
         ("json", "there is no json"),
         ("", "there is no "),
+        (".tools:toolbox", "there is no .tools:toolbox"),
         ("json:loads", "json:loads is no Toolbox"),
     ],
 )

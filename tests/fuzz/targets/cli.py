@@ -19,10 +19,11 @@ from tests.fuzz.target import Target
 _CODES: Final = {0, 1, 2}
 _URL: Final = re.compile(r"(--[a-z-]+=)?https?://")
 #: Commands that would wait for a network or for Ctrl-C: only their arguments are looked at.
-_WAITING: Final = ("serve", "demo", "follow")
+_BATCH: Final = ("run", "submit", "status", "results", "cancel", "work")
+_WAITING: Final = ("serve", "demo", "follow", *(f"batch_{name}" for name in _BATCH))
 
 
-def _not_run(work: Coroutine[Any, Any, None]) -> None:
+def _not_run(work: Coroutine[Any, Any, None], **_: int) -> None:
     work.close()
 
 
@@ -42,7 +43,7 @@ def cli(data: bytes) -> None:
         for name in _WAITING:
             stack.enter_context(patch(f"openai_runs.cli.{name}.run", _not_run))
         stack.enter_context(patch("openai_runs.cli.serve.gc.set_threshold"))
-        stack.enter_context(patch("openai_runs.cli.serve.logging.basicConfig"))
+        stack.enter_context(patch("openai_runs.cli.serve.logging.basicConfig"))  # the same one everywhere
         stack.enter_context(patch.dict(os.environ, {name: value for name, _, value in pairs}))
         result = CliRunner().invoke(app, arguments)
         assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
@@ -75,6 +76,13 @@ def _cli_seeds() -> Iterator[bytes]:
         "check --store saved.json",
         "runs end run_1 --store saved.json --status cancelled --reason no",
         "runs",
+        "batch run saved.json --out new.jsonl --assistant a --message {text} --rpm 60 --tpm 9e6 --deadline 9",
+        "batch run saved.json --out new.jsonl --durable new.db --name all --at-once 9 $OPENAI_RUNS_BUDGET_TOKENS=9",
+        "batch submit saved.json new.db --assistant a --name all",
+        "batch status saved.json all",
+        "batch results saved.json all --out new.jsonl --wait",
+        "batch cancel saved.json all",
+        "batch work saved.json --workers 2 --at-once 4 --rpm 60 --tpm 1e6 --base-url http://localhost:1",
     ):
         yield "\n".join(arguments.split()).encode()
 
