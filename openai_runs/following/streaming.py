@@ -93,7 +93,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
 
     @property
     def run(self) -> Run:
-        """The latest snapshot.
+        """The latest snapshot; after an error, too, so that the run can be followed further.
 
         Raises:
             RuntimeError: None has arrived yet.

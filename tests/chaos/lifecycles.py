@@ -7,7 +7,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +18,7 @@ from openai_runs.batch import run_batch
 from openai_runs.errors import BadRequestError, OpenAIRunsError, RunDeadlineError, RunError
 from openai_runs.events import ActionRequired, RunEnded, StatusChanged
 from openai_runs.following.polling import Polling
+from openai_runs.following.streaming import RunStream
 from openai_runs.models.delta import MessageDelta
 from openai_runs.models.run import Run
 from openai_runs.server import LocalServer, PollHint
@@ -60,6 +61,11 @@ class Seen:
             self.known = event.run
         if isinstance(event, MessageDelta):
             self.texts[event.id] = self.texts.get(event.id, "") + event.text
+
+    def fail(self, error: Exception, stream: RunStream) -> None:
+        self.error = error
+        with suppress(RuntimeError):  # no snapshot has come
+            self.known = stream.run
 
 
 @frozen
@@ -243,7 +249,7 @@ class Lifecycle:
                     one.note(event)
             one.is_over = True
         except Exception as error:
-            one.error = error
+            one.fail(error, stream)
 
     async def _by_hand(self, session: Session, threads: Any, seen: dict[str, Seen]) -> None:
         (one,) = seen.values()
@@ -262,7 +268,7 @@ class Lifecycle:
                 one.submitting = True
             one.is_over = True
         except Exception as error:
-            one.error = error
+            one.fail(error, stream)
 
     async def _polled_by_hand(self, session: Session, threads: Any, seen: dict[str, Seen]) -> None:
         (one,) = seen.values()
