@@ -39,6 +39,8 @@ SOUND = (
 AT_ONCE = PollHint(shortest=0.001, share=0.0, max_rate=1e9)
 #: Seconds beyond a deadline, and for what has none: far more than is needed, far less than for ever.
 _PATIENCE = 20.0
+#: Seconds that may pass after a deadline: five for one look and one cancellation, and one for a busy machine.
+_AFTER_DEADLINE = 6.0
 #: Seconds of silence after which a session gives up; the deadline must do so where there is one.
 _QUICKLY, _SLOWLY = 0.05, 300.0
 
@@ -154,7 +156,7 @@ class Lifecycle:
                 took = asyncio.get_running_loop().time() - began
                 if limit.cancelled_caught:
                     verdicts.append(Verdict("past its deadline", f"no end within {_PATIENCE} s"))
-                elif self.deadline is not None and self.mode != "batch" and took > self.deadline + _PATIENCE / 4:
+                elif self.deadline is not None and self.mode != "batch" and took > self.deadline + _AFTER_DEADLINE:
                     verdicts.append(Verdict("past its deadline", f"took {took:.2f} s"))
                 if left := await watch.left():
                     verdicts.append(Verdict("task left", repr(left)))
