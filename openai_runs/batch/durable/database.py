@@ -106,6 +106,16 @@ class Database:
     engine: sa.Engine = field(repr=False)
     _is_given_up: threading.Event = field(factory=threading.Event, init=False, repr=False, eq=False)
 
+    def __attrs_post_init__(self) -> None:
+        is_given_up = self._is_given_up  # alone: a listener that holds the database would keep it alive
+
+        def close_late(_: object, record: Any) -> None:
+            # Of a thread that nobody waited for. The pool that it belongs to is gone, and would leave it open.
+            if is_given_up.is_set():
+                record.invalidate()
+
+        sa.event.listen(self.engine, "checkin", close_late)
+
     @property
     def is_sqlite(self) -> bool:
         """Whether it is an SQLite file, for one working process at a time."""

@@ -103,3 +103,20 @@ def test_a_file_that_is_no_database(tmp_path: Path):
         database.create_tables()
     database.close()
     assert path.read_text() == "This is a text." * 9
+
+
+@pytest.mark.parametrize("kind", ["sqlite_database", "postgres_database"])
+def test_a_thread_that_nobody_waited_for(kind: str, request: pytest.FixtureRequest):
+    """What it still had open when the database was closed is closed when it gives it back, and so is what it opens."""
+    database: Database = request.getfixturevalue(kind)
+    closed: list[object] = []
+    sa.event.listen(database.engine, "close", lambda connection, _: closed.append(connection))
+    late = database.engine.connect()
+    (raw,) = [late.connection.dbapi_connection]
+    database.close()
+    assert raw not in closed
+    late.close()
+    assert raw in closed
+    with database.engine.connect() as later:
+        raw = later.connection.dbapi_connection
+    assert raw in closed
