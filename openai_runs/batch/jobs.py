@@ -1,6 +1,6 @@
 """`RunJob` and `BatchResult`: what goes into a batch, and what comes out of it."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from datetime import datetime
 
 from attrs import field, frozen
@@ -51,6 +51,16 @@ class BatchResult:
     def ok(self) -> bool:
         """Whether the run completed, and its messages, if they are wanted, were fetched."""
         return self.error is None and self.run is not None and self.run.status is RunStatus.COMPLETED
+
+
+async def iterate(jobs: Iterable[RunJob] | AsyncIterable[RunJob]) -> AsyncGenerator[RunJob, None]:
+    """The jobs of a source of either kind, which is read no faster than they are taken."""
+    if isinstance(jobs, AsyncIterable):
+        async for job in jobs:
+            yield job
+    else:
+        for job in jobs:
+            yield job
 
 
 def join_texts(messages: Iterable[Message]) -> str:

@@ -21,7 +21,7 @@ from attrs import define, field, frozen
 from openai_runs._arguments import check_count, check_seconds
 from openai_runs._supervision import supervise
 from openai_runs.batch.attempt import Attempts, OpenJob, as_exception
-from openai_runs.batch.jobs import BatchResult, RunJob
+from openai_runs.batch.jobs import BatchResult, RunJob, iterate
 from openai_runs.batch.progress import BatchProgress, RecentRate, seconds_left
 from openai_runs.batch.repeating import JobRetries
 from openai_runs.batch.schedule import Schedule
@@ -223,15 +223,6 @@ class Batch:
             _logger.warning("left early: %d of %d results were not read", len(self._open), self.started)
 
 
-async def _iterate(jobs: Iterable[RunJob] | AsyncIterable[RunJob]) -> AsyncGenerator[RunJob, None]:
-    if isinstance(jobs, AsyncIterable):
-        async for job in jobs:
-            yield job
-    else:
-        for job in jobs:
-            yield job
-
-
 def run_batch(
     session: Session,
     jobs: Iterable[RunJob] | AsyncIterable[RunJob],
@@ -349,7 +340,7 @@ async def _open(
     jobs: Iterable[RunJob] | AsyncIterable[RunJob], make: Callable[[AsyncIterator[RunJob]], Batch], *, drains: bool
 ) -> AsyncGenerator[Batch, None]:
     failure: BaseException | None = None
-    async with aclosing(_iterate(jobs)) as source:
+    async with aclosing(iterate(jobs)) as source:
         batch = make(source)
         try:
             async with anyio.create_task_group() as tasks:

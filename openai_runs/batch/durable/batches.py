@@ -19,7 +19,7 @@ from openai_runs.batch.durable.job_table import JobTable, Progress
 from openai_runs.batch.durable.outcomes import load_outcome
 from openai_runs.batch.durable.shared_limits import SharedLimits, SharedPace
 from openai_runs.batch.durable.workers import executing_among_others
-from openai_runs.batch.jobs import BatchResult, RunJob, join_texts
+from openai_runs.batch.jobs import BatchResult, RunJob, iterate, join_texts
 from openai_runs.batch.repeating import JobRetries
 from openai_runs.errors import OpenAIRunsError
 from openai_runs.following.polling import Polling
@@ -218,7 +218,7 @@ class DurableBatches:
             chunk.clear()
             threads.clear()
 
-        async for job in _iterate(jobs):
+        async for job in iterate(jobs):
             chunk.append(_wire.encode(dict(job)).decode())
             threads.append(job.get("thread_id"))
             if len(chunk) == _ADDED:
@@ -256,15 +256,6 @@ class DurableBatches:
     def _note_recorded(self) -> None:
         self._recorded[0].set()
         self._recorded[0] = anyio.Event()
-
-
-async def _iterate(jobs: Iterable[RunJob] | AsyncIterable[RunJob]) -> AsyncGenerator[RunJob, None]:
-    if isinstance(jobs, AsyncIterable):
-        async for job in jobs:
-            yield job
-    else:
-        for job in jobs:
-            yield job
 
 
 def _is_marked(marks: bytearray, position: int) -> bool:
