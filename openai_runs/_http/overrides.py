@@ -80,7 +80,8 @@ def without_body(overrides: Overrides | None) -> Overrides | None:
 
 def with_key(overrides: Overrides | None, key: str) -> Overrides:
     """The same for a request with an idempotency key, unless the caller has put another one among the headers."""
-    overrides = Overrides() if overrides is None else overrides
+    if overrides is None:  # nearly always
+        return Overrides(headers={HEADER: to_header(key)})
     if any(map(_is_key_header, overrides.headers)):
         return overrides
     return evolve(overrides, headers={HEADER: to_header(key), **overrides.headers})

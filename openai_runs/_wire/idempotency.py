@@ -3,9 +3,9 @@
 Source: draft-ietf-httpapi-idempotency-key-header. The draft names no header for the latter, so that one is ours.
 """
 
+import os
 import re
 from typing import Any, Final
-from uuid import uuid4
 
 HEADER: Final = "Idempotency-Key"
 #: A response header, ``true`` in every response of a server that carries a request with a used key out only once.
@@ -21,7 +21,7 @@ _is_quoted: Final = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*"').f
 
 def new_key() -> str:
     """Make a key that nobody else has."""
-    return str(uuid4())
+    return os.urandom(16).hex()
 
 
 def check_key(key: Any) -> None:

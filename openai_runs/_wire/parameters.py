@@ -173,7 +173,7 @@ def _check_items(item: Any) -> _Check:
     inner = _checker(item)
 
     def check_items(value: Any, where: str) -> None:
-        if isinstance(value, str) or not isinstance(value, Sequence):
+        if type(value) is not list and (isinstance(value, str) or not isinstance(value, Sequence)):
             raise TypeError(_message(where, "must be a list or tuple", value))
         for index, entry in enumerate(value):
             inner(entry, f"{where}[{index}]")
@@ -187,7 +187,7 @@ def _check_typed_dict(kind: Any) -> _Check:
     required: frozenset[str] = kind.__required_keys__
 
     def check_typed_dict(value: Any, where: str) -> None:
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):  # the latter is slow
             raise TypeError(_message(where, "must be a dict", value))
         if not value.keys() <= checkers.keys():  # checked first: a misspelt name explains a missing parameter
             name = next(name for name in value if name not in checkers)

@@ -12,18 +12,18 @@ from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
-from attrs import define, evolve, field
+from attrs import define, field
 
 from openai_runs._finishing import finish
 from openai_runs._supervision import supervise
 from openai_runs._wire.idempotency import new_key
-from openai_runs.batch.jobs import BatchResult, add_usage, join_texts
+from openai_runs.batch.jobs import BatchResult, RunJob, add_usage, has_completed, join_texts
 from openai_runs.batch.repeating import key_of_run
 from openai_runs.errors import OpenAIRunsError, RunDeadlineError, RunError, RunFailedError, TransportError
 from openai_runs.following.options import OnExit
 from openai_runs.following.polling import Polling
 from openai_runs.models.message import Message, MessageRole
-from openai_runs.models.run import Run, RunStatus
+from openai_runs.models.run import Run, Usage
 from openai_runs.pacing.sending import tell
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
@@ -38,28 +38,61 @@ _LOOK_EVERY: Final = 0.25
 
 @define(eq=False)
 class OpenJob:
-    """A job that was taken from the source, and whose result has not been handed out."""
+    """A job that was taken from the source, and whose result has not been handed out. See `BatchResult` for the fields.
 
-    result: BatchResult  #: as far as it is known
-    _before: BatchResult = field(init=False)  # before the latest attempt
+    It is changed in place: a result of its own for each change costs more than the rest of the batch's bookkeeping.
+    """
+
+    index: int
+    job: RunJob
+    key: str | None
+    run: Run | None = field(default=None, init=False)
+    error: Exception | None = field(default=None, init=False)
+    text: str | None = field(default=None, init=False)
+    messages: tuple[Message, ...] = field(default=(), init=False)
+    usage: Usage | None = field(default=None, init=False)
+    attempts: int = field(default=0, init=False)
+    started_at: datetime | None = field(default=None, init=False)
+    ended_at: datetime | None = field(default=None, init=False)
+    # Run, error, attempts and start before the latest attempt.
+    _before: tuple[Run | None, Exception | None, int, datetime | None] = field(init=False)
     _key: Any = field(default=None, init=False)  # the idempotency key of its first run
     _failed_runs: int = field(default=0, init=False)
     _counted: str | None = field(default=None, init=False)  # the run whose tokens are in the result already
 
-    def note(self, **changes: Any) -> None:
-        """Change the result."""
-        self.result = evolve(self.result, **changes)
+    @property
+    def ok(self) -> bool:
+        """See `BatchResult.ok`."""
+        return self.error is None and has_completed(self.run)
+
+    @property
+    def result(self) -> BatchResult:
+        """What is known of it."""
+        return BatchResult(
+            self.index,
+            self.job,
+            self.run,
+            self.error,
+            key=self.key,
+            text=self.text,
+            messages=self.messages,
+            usage=self.usage,
+            attempts=self.attempts,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+        )
 
     def begin(self) -> None:
         """Note that an attempt begins."""
-        self._before = result = self.result
-        run = result.run if _has_completed(result.run) else None
-        started_at = result.started_at or datetime.now(UTC)
-        self.note(run=run, error=None, attempts=result.attempts + 1, started_at=started_at)
+        self._before = self.run, self.error, self.attempts, self.started_at
+        self.run = self.run if has_completed(self.run) else None
+        self.error = None
+        self.attempts += 1
+        self.started_at = self.started_at or datetime.now(UTC)
 
     def take_back(self) -> None:
         """Note that the attempt that had begun was cancelled before anything was sent."""
-        self.result = self._before
+        self.run, self.error, self.attempts, self.started_at = self._before
 
     def end(self) -> int:
         """Note that an attempt has ended.
@@ -67,24 +100,25 @@ class OpenJob:
         Returns:
             The tokens that it has used.
         """
-        run = self.result.run
-        self._failed_runs += isinstance(self.result.error, RunFailedError)
+        run = self.run
+        self._failed_runs += isinstance(self.error, RunFailedError)
         if run is None or run.usage is None or run.id == self._counted:
             return 0
         self._counted = run.id
-        self.note(usage=add_usage(self.result.usage, run.usage))
+        self.usage = add_usage(self.usage, run.usage)
         return run.usage.total_tokens
 
     def run_params(self) -> dict[str, Any]:
         """The parameters of the job's next run, with an idempotency key."""
-        params: dict[str, Any] = dict(self.result.job)
+        params: dict[str, Any] = dict(self.job)
         label = params.pop("key", "")
         if not isinstance(label, str):
             raise TypeError(f"the key of a job must be a string: got {label!r}; nothing was sent")
         if self._key is None:
             own = params.get("idempotency_key")
             self._key = new_key() if own is None else own
-        return {**params, "idempotency_key": key_of_run(self._key, self._failed_runs)}
+        params["idempotency_key"] = key_of_run(self._key, self._failed_runs)
+        return params
 
 
 @define(eq=False)
@@ -106,8 +140,9 @@ class Attempts:
         """
 
         def failed(error: BaseException) -> None:
-            run = error.run if isinstance(error, RunError) else job.result.run
-            job.note(run=run, error=as_exception(error, "the job"))
+            if isinstance(error, RunError):
+                job.run = error.run
+            job.error = as_exception(error, "the job")
 
         job.begin()
         await supervise(failed, partial(self._make, job))
@@ -118,13 +153,12 @@ class Attempts:
             start.limit(_START_GRACE)
 
     async def _make(self, job: OpenJob) -> None:
-        run = job.result.run
+        run = job.run
         if run is None:
-            run = await self._complete(job)
-            job.note(run=run)
+            run = job.run = await self._complete(job)
         if self._fetch_messages:
-            messages = await fetch_answer(self._session, run)
-            job.note(messages=messages, text=join_texts(messages))
+            job.messages = await fetch_answer(self._session, run)
+            job.text = join_texts(job.messages)
 
     async def _complete(self, job: OpenJob) -> Run:
         """Start a run, and follow it to its end."""
@@ -147,7 +181,7 @@ class Attempts:
                 f"the run did not start within the deadline of {self._deadline} s: the endpoint sent no response",
                 maybe_done=True,
             )
-        job.note(run=run)
+        job.run = run
         try:
             return await self._session.runs.complete(
                 run,
@@ -247,7 +281,3 @@ def as_exception(error: BaseException, what: str) -> Exception:
     wrapped = RuntimeError(f"{what} {text}: {type(error).__name__}")
     wrapped.__cause__ = error
     return wrapped
-
-
-def _has_completed(run: Run | None) -> bool:
-    return run is not None and run.status is RunStatus.COMPLETED

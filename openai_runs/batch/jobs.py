@@ -50,7 +50,12 @@ class BatchResult:
     @property
     def ok(self) -> bool:
         """Whether the run completed, and its messages, if they are wanted, were fetched."""
-        return self.error is None and self.run is not None and self.run.status is RunStatus.COMPLETED
+        return self.error is None and has_completed(self.run)
+
+
+def has_completed(run: Run | None) -> bool:
+    """Whether there is a run, and it has completed."""
+    return run is not None and run.status is RunStatus.COMPLETED
 
 
 async def iterate(jobs: Iterable[RunJob] | AsyncIterable[RunJob]) -> AsyncGenerator[RunJob, None]:

@@ -3,6 +3,7 @@
 The `Schedule` decides which job is next, `JobRetries` which is tried again, `Attempts` tries it; here are the tasks.
 """
 
+import asyncio
 import logging
 import math
 import random
@@ -11,6 +12,7 @@ from asyncio import CancelledError
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sized
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, NoReturn, Self, TypeAlias, final
 
@@ -63,7 +65,7 @@ class Batch:
     _failed: int = field(default=0, init=False)
     _tokens: int = field(default=0, init=False)
     _rate: RecentRate = field(factory=lambda: RecentRate(time.monotonic()), init=False)
-    _changed: anyio.Event = field(factory=anyio.Event, init=False)
+    _waiters: list["_Waiter"] = field(factory=list, init=False)
 
     @property
     def started(self) -> int:
@@ -121,15 +123,25 @@ class Batch:
                 return self._open.pop(index).result
             if self._schedule.is_over:
                 break
-            await self._changed.wait()
+            await self._wait(lambda: self._is_closed or self._schedule.has_result or self._schedule.is_over)
         if self._failure is not None:
             raise self._failure
         raise StopAsyncIteration
 
+    async def _wait(self, is_ready: Callable[[], bool]) -> None:
+        """Wait until a change has made this true, which it may no longer be when the wait ends."""
+        waiter = _Waiter(is_ready, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        try:
+            await waiter.woken
+        finally:
+            self._waiters.remove(waiter)
+
     def _notify(self) -> None:
-        """Wake all who wait for a change, to look whether it concerns them."""
-        self._changed.set()
-        self._changed = anyio.Event()
+        """Wake those who have waited for what has changed: each job makes three changes, and each concerns one task."""
+        for waiter in self._waiters:
+            if not waiter.woken.done() and waiter.is_ready():
+                waiter.woken.set_result(None)
 
     async def _run_jobs(self, scope: anyio.CancelScope) -> None:
         """Run all jobs; cancelling ``scope`` stops them."""
@@ -147,16 +159,21 @@ class Batch:
                     # Whoever was woken together with the cancellation goes on until its next wait.
                     while not scope.cancel_called and (index := self._schedule.start(anyio.current_time())) is not None:
                         tasks.start_soon(self._run, self._open[index])
-                    if (due := self._schedule.next_due) == math.inf:  # a scope costs more than the rest
-                        await self._changed.wait()
+                    is_ready = partial(self._is_ready, due := self._schedule.next_due)
+                    if due == math.inf:  # a scope costs more than the rest
+                        await self._wait(is_ready)
                         continue
                     with anyio.move_on_at(due):
-                        await self._changed.wait()
+                        await self._wait(is_ready)
+
+    def _is_ready(self, due: float) -> bool:
+        """Whether there is something to do for who waits until ``due``."""
+        return self._schedule.can_start or self._schedule.is_idle or self._schedule.next_due < due
 
     async def _read_source(self) -> None:
         while not self._schedule.is_stopped:
             if not self._schedule.can_take:
-                await self._changed.wait()
+                await self._wait(lambda: self._schedule.can_take or self._schedule.is_stopped)
                 continue
             try:
                 job = await anext(self._jobs)
@@ -167,7 +184,7 @@ class Batch:
             facts = given if isinstance(given, Mapping) else {}  # another one is refused when it is started
             thread_id, key = facts.get("thread_id"), facts.get("key")
             index = self._schedule.add(thread_id if isinstance(thread_id, str) else None)
-            self._open[index] = OpenJob(BatchResult(index, job, key=key if isinstance(key, str) else None))
+            self._open[index] = OpenJob(index, job, key if isinstance(key, str) else None)
             self._notify()
         self._notify()
 
@@ -175,28 +192,28 @@ class Batch:
         """Try a job. It is a task of its own, in which nothing awaits after the attempt."""
         await self._attempts.make(job)
         self._tokens += job.end()
-        index = job.result.index
-        if (delay := self._delay(job.result)) is not None:
-            self._schedule.repeat(index, anyio.current_time() + delay)
+        if (delay := self._delay(job)) is not None:
+            self._schedule.repeat(job.index, anyio.current_time() + delay)
         else:
-            self._schedule.finish(index)
+            self._schedule.finish(job.index)
             self._count(job)
         if self._budget is not None and self._tokens >= self._budget:
             self._stop("budget")
         self._notify()
 
-    def _delay(self, result: BatchResult) -> float | None:
+    def _delay(self, job: OpenJob) -> float | None:
         """Seconds until a job is tried again; ``None`` if it has ended."""
-        if self._retries is None or self._schedule.is_stopped or result.error is None:
+        if self._retries is None or self._schedule.is_stopped or job.error is None:
             return None
+        result = job.result
         if not self._retries.should_repeat(result, keys_honoured=bool(self._session.honours_keys)):
             return None
         return self._retries.delay(result, random.random())  # noqa: S311  # spreads repetitions
 
     def _count(self, job: OpenJob) -> None:
-        job.note(ended_at=datetime.now(UTC))
+        job.ended_at = datetime.now(UTC)
         self._done += 1
-        self._failed += not job.result.ok
+        self._failed += not job.ok
         self._rate.add(time.monotonic())
 
     def _stop(self, reason: Literal["budget", "drain"]) -> None:
@@ -211,16 +228,22 @@ class Batch:
         """Wait until the runs in progress have ended; no others are started."""
         self.drain()
         while not self._schedule.is_idle:
-            await self._changed.wait()
+            await self._wait(lambda: self._schedule.is_idle)
 
     def _close(self) -> None:
         self._is_closed = True
         self._notify()
-        unfinished = sum(job.result.ended_at is None for job in self._open.values())
+        unfinished = sum(job.ended_at is None for job in self._open.values())
         if unfinished:
             _logger.warning("left early: %d of %d started jobs have no result", unfinished, self.started)
         elif self._open:
             _logger.warning("left early: %d of %d results were not read", len(self._open), self.started)
+
+
+@frozen(eq=False)
+class _Waiter:
+    is_ready: Callable[[], bool]
+    woken: "asyncio.Future[None]"
 
 
 def run_batch(

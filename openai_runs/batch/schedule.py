@@ -24,6 +24,7 @@ class Schedule:
     is_stopped: bool = field(default=False, init=False)  #: whether no job is to be taken or started any more
     _ready: list[int] = field(factory=list, init=False)  # a heap: the earliest job goes first
     _delayed: list[tuple[float, int]] = field(factory=list, init=False)  # a heap: when to repeat which job
+    open: int = field(default=0, init=False)  #: how many jobs are open
     _running: set[int] = field(factory=set, init=False)
     _queues: dict[str, deque[int]] = field(factory=dict, init=False)  # of threads with an open job: who waits for it
     _queued: int = field(default=0, init=False)  # how many jobs wait for their threads
@@ -45,19 +46,25 @@ class Schedule:
         return len(self._running)
 
     @property
-    def open(self) -> int:
-        """How many jobs are open."""
-        return self.waiting + self.running + len(self._ended) + len(self._early)
-
-    @property
     def can_take(self) -> bool:
         """Whether another job is to be taken from the source."""
-        return not self.is_stopped and self.open < self.window and len(self._ready) + self._busy < self.workers
+        is_free = len(self._ready) + len(self._running) + len(self._ended) < self.workers
+        return is_free and self.open < self.window and not self.is_stopped
+
+    @property
+    def can_start(self) -> bool:
+        """Whether `start` has a job, apart from those that wait for the time of their repetition."""
+        return bool(self._ready) and len(self._running) + len(self._ended) < self.workers
+
+    @property
+    def has_result(self) -> bool:
+        """Whether `hand_out` has a job."""
+        return bool(self._ended)
 
     @property
     def is_idle(self) -> bool:
         """Whether no job runs, or ever will."""
-        return (self.is_exhausted or self.is_stopped) and not self.waiting and not self.running
+        return (self.is_exhausted or self.is_stopped) and not self._running and not self.waiting
 
     @property
     def is_over(self) -> bool:
@@ -69,11 +76,6 @@ class Schedule:
         """When the next job is to be repeated; infinity if there is none."""
         return self._delayed[0][0] if self._delayed else math.inf
 
-    @property
-    def _busy(self) -> int:
-        """How many workers run a job, or wait until its result is handed out."""
-        return len(self._running) + len(self._ended)
-
     def add(self, thread: str | None) -> int:
         """Add the next job of the source.
 
@@ -84,6 +86,7 @@ class Schedule:
             The job's position.
         """
         index, self.taken = self.taken, self.taken + 1
+        self.open += 1
         if self.is_stopped:  # it was on its way
             self._skip(index)
             return index
@@ -101,7 +104,7 @@ class Schedule:
         """The job to start now, which counts as running from here on; ``None`` if there is none."""
         while self.next_due <= now:
             heappush(self._ready, heappop(self._delayed)[1])
-        if not self._ready or self._busy >= self.workers:
+        if not self.can_start:
             return None
         index = heappop(self._ready)
         self._repeated.discard(index)
@@ -127,7 +130,10 @@ class Schedule:
 
     def hand_out(self) -> int | None:
         """The job whose result is handed out next, with which it is no longer open; ``None`` if there is none yet."""
-        return self._ended.popleft() if self._ended else None
+        if not self._ended:
+            return None
+        self.open -= 1
+        return self._ended.popleft()
 
     def stop(self) -> tuple[int, ...]:
         """Take and start no more jobs; those that run go on.
@@ -155,6 +161,7 @@ class Schedule:
             self._ended.append(index)
 
     def _skip(self, index: int) -> None:
+        self.open -= 1
         self._threads.pop(index, None)
         if self.ordered:
             self._skipped.add(index)

@@ -152,7 +152,9 @@ class RunRequests:
 
     async def take_poll(self, *, is_idle: bool) -> None:
         """Wait until the session may poll once more; ``is_idle``: see `Turn.IDLE_POLL`."""
-        await self._transport.turns.take(Turn.IDLE_POLL if is_idle else Turn.POLL)
+        turns = self._transport.turns
+        if is_idle or turns.limits_polls:
+            await turns.take(Turn.IDLE_POLL if is_idle else Turn.POLL)
 
     async def look(self) -> Run | None:
         """Fetch the run without retries; ``None`` if it cannot be found."""

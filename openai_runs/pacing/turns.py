@@ -36,6 +36,7 @@ class Turns:
     _limits: RateLimits
     is_active: bool = field(init=False)  #: whether requests have to take turns
     limits_tokens: bool = field(init=False)  #: whether new runs have to
+    limits_polls: bool = field(init=False)  #: whether polls have to that are not idle
     _pace: Pace = field(init=False)
     _lines: dict[Turn, OrderedDict[int, asyncio.Future[Taken]]] = field(init=False)
     _arrived: int = field(default=0, init=False)
@@ -136,6 +137,7 @@ class Turns:
 
     def _see_limits(self) -> None:
         self.is_active, self.limits_tokens = self._pace.limits_requests, self._pace.limits_tokens
+        self.limits_polls = self.is_active or self._limits.polls_per_second is not None
 
     def _serve(self) -> None:
         """Let all go whose turn it is, and set a timer for the next one."""

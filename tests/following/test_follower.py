@@ -34,6 +34,7 @@ from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
 from openai_runs.models.tool import ToolOutput
 from openai_runs.pacing.pace import Taken, Turn
+from openai_runs.pacing.rate_limits import RateLimits
 from openai_runs.pacing.turns import Turns
 from openai_runs.server import LocalServer
 from openai_runs.session import Session
@@ -1034,7 +1035,10 @@ async def test_a_thousand_runs() -> None:
 
 
 async def test_polls_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each poll waits for the session's turn, also the first one, and says whether the server has named its time."""
+    """Each poll waits for the session's turn, also the first one, and says whether the server has named its time.
+
+    One that is not idle does not ask for a turn that nothing limits.
+    """
     taken, take = [], Turns.take
 
     async def recorded(turns: Turns, turn: Turn) -> Taken:
@@ -1043,6 +1047,11 @@ async def test_polls_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Turns, "take", recorded)
     story = [seen("queued"), seen("queued"), seen("queued", hint="20"), seen("queued"), seen("completed")]
-    async with Stub(*story) as stub, stub.session() as session:
-        await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=QUICK)
-    assert taken == [Turn.IDLE_POLL, Turn.POLL, Turn.IDLE_POLL, Turn.POLL, Turn.IDLE_POLL]
+    async with Stub(*story, *story) as stub:
+        async with stub.session(rate_limits=RateLimits(polls_per_second=10_000)) as session:
+            await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=QUICK)
+        assert taken == [Turn.IDLE_POLL, Turn.POLL, Turn.IDLE_POLL, Turn.POLL, Turn.IDLE_POLL]
+        taken.clear()
+        async with stub.session() as session:
+            await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=QUICK)
+        assert taken == [Turn.IDLE_POLL] * 3
