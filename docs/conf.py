@@ -15,6 +15,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "draw_batch",
     "draw_lifecycle",
     "write_capabilities",
     "write_rooms",
