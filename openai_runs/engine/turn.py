@@ -85,6 +85,7 @@ class Turn:
     _ledger: Ledger
     _backend: ModelBackend
     _on_finished: Callable[[RunStatus], None]  # called under the lock, with the run's new status
+    _on_waiting: Callable[[], None]  # called under the lock, once there is only to wait for a completion window
     progress: TurnProgress = field(factory=TurnProgress, init=False)
     _scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
     _is_abandoned: bool = field(default=False, init=False)
@@ -277,9 +278,14 @@ class Turn:
 
     async def _store_handle(self, handle: str) -> None:
         async with self._ledger.lock(self.thread_id):
-            _, state = await self._read()
-            changes: list[Change] = [Record(self.owner, evolve(state, handle=handle))]
-            await self._commit(changes, then=partial(setattr, self, "_handle", handle))
+            run, state = await self._read()
+
+            def note() -> None:
+                self._handle = handle
+                if run.completion_window is not None:
+                    self._on_waiting()
+
+            await self._commit([Record(self.owner, evolve(state, handle=handle))], then=note)
 
     async def _finish(self, error: LastError | None) -> None:
         async with self._ledger.lock(self.thread_id):
@@ -330,7 +336,8 @@ class Turn:
             RunStatus.REQUIRES_ACTION,
             required_action=RequiredAction(submit_tool_outputs=SubmitToolOutputs(tool_calls=calls_draft.pending)),
         )
-        state = evolve(state, steps=(step.id,), step_usage=used, usage=add_usage(state.usage, used), handle=None)
+        state = evolve(state, steps=(step.id,), step_usage=used, usage=add_usage(state.usage, used))
+        state = evolve(state, handle=None, previous=state.handle)
         changes += [Record(self.owner, step), Record(self.owner, run), Record(self.owner, state)]
         asks = ApiEvent("thread.run.requires_action", run)
         await self._commit(changes, *events, asks, then=partial(self._on_finished, run.status))

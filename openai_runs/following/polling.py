@@ -15,6 +15,8 @@ def _seconds(_: object, attribute: Any, value: object) -> None:
 #: Seconds; the bounds of a delay that a server asks for.
 _SHORTEST_HINT: Final = 0.02
 _LONGEST_HINT: Final = 60.0
+#: The longest hint for a run with a completion window, as a share of the window.
+_WINDOW_SHARE: Final = 1 / 60
 
 
 @frozen(kw_only=True)
@@ -24,7 +26,8 @@ class Polling:
     The delay is ``first`` seconds after each change of the run, and is multiplied by ``factor`` after each response
     without a change, up to ``longest`` seconds.
 
-    A hint counts as at least 0.02 seconds, and as at most a minute, or ``longest`` if that is more. The same bounds
+    A hint counts as at least 0.02 seconds, and as at most a minute, or ``longest`` if that is more, or for a run with a
+    ``completion_window`` a sixtieth of that: two minutes of two hours. The same bounds
     hold for the ``Retry-After`` of a poll that failed: it lengthens the delay, and the run is polled again within
     ``outage`` and the deadline, however long the server asks to wait.
 
@@ -36,19 +39,21 @@ class Polling:
     factor: float = field(default=1.5, validator=[validators.ge(1), validators.le(10)])
     longest: float = field(default=5.0, validator=_seconds)
     #: Seconds without interruption that a run may stay ``queued`` before `RunStuckError` is raised. ``None``: no limit.
+    #: There is none for a run with a ``completion_window`` either, which has hours.
     queued_timeout: float | None = field(default=600.0, validator=_seconds)
     #: Seconds without interruption that the endpoint may be unreachable before its error is raised, from when the first
     #: request that failed was sent, retries included. A request in progress is not interrupted.
     outage: float = field(default=60.0, validator=_seconds)
 
-    def delay(self, unchanged: int, hint: float | None = None) -> float:
+    def delay(self, unchanged: int, hint: float | None = None, *, window: float = 0.0) -> float:
         """Seconds until the next poll.
 
         Args:
             unchanged: How many responses in a row showed no change.
             hint: The server's hint, in seconds.
+            window: The run's completion window, in seconds; 0 for a run without one.
         """
         if hint is not None:
-            return min(max(hint, _SHORTEST_HINT), max(_LONGEST_HINT, self.longest))
+            return min(max(hint, _SHORTEST_HINT), max(_LONGEST_HINT, self.longest, window * _WINDOW_SHARE))
         # The exponent is limited too: a run that is polled for days must not overflow a float.
         return min(self.first * self.factor ** min(unchanged, 64), self.longest)
