@@ -61,7 +61,8 @@ class ResponsesBackend(LiveBackend):
             completion_windows: Whether the endpoint serves runs with a ``completion_window``; if not, they are refused.
                 Unset: whether it is OpenAI's own.
             window_share: The time between two polls of a call with a completion window, as a share of that window: by
-                default two minutes of two hours.
+                default two minutes of two hours, and eight of eight. For projects without data retention, OpenAI keeps
+                a response for about ten minutes.
             **options: See `LiveOptions`.
 
         Raises:
