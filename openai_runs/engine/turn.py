@@ -15,6 +15,7 @@ import anyio
 import anyio.lowlevel
 from attrs import define, evolve, field
 
+from openai_runs.backends.capabilities import unserved_window
 from openai_runs.backends.model_backend import (
     AnnotationAdded,
     BackendEvent,
@@ -130,6 +131,9 @@ class Turn:
             return run, state
 
     async def _call_model(self, run: Run, state: RunState) -> LastError | None:
+        # Found when the run was created, unless a server with another backend has taken it over.
+        if (refusal := unserved_window(run.completion_window, self._backend)) is not None:
+            return LastError(code="invalid_prompt", message=refusal.message)
         try:
             request = await self._request(run, state)
         except HistoryTooLargeError as error:

@@ -144,3 +144,15 @@ async def test_the_next_engine_takes_it_up():
         backend.go_on.set()
         for run in runs:
             await w.until("run.completed", run)
+
+
+async def test_a_backend_without_windows_takes_over():
+    """A run with a window fails there, and says why: it is not executed at the standard price."""
+    kept = {"store": MemoryStore(), "clock": ManualClock()}
+    async with world(Delayed(), **kept) as w:
+        run = await w.start("Hi", completion_window="2h")
+        await w.settle()
+    async with world(**kept) as w:
+        failed = await w.until("run.failed", run)
+    assert failed.last_error.code == "invalid_prompt"
+    assert "ScriptedBackend does not serve" in failed.last_error.message
