@@ -30,8 +30,9 @@ class Saved:
             self.failed[type(result.error).__name__] += 1
 
     def add_tokens(self, result: BatchResult) -> None:
-        """Count the tokens of a result, if its job has a completion window."""
-        if (window := result.job.get("completion_window")) is not None and result.usage is not None:
+        """Count the tokens of a result, if its run has a completion window: the endpoint may not know of any."""
+        window = result.run and result.run.completion_window
+        if window is not None and result.usage is not None:
             self.tokens[window] += result.usage.total_tokens
 
     @property

@@ -131,7 +131,7 @@ class Turn:
             return run, state
 
     async def _call_model(self, run: Run, state: RunState) -> LastError | None:
-        # Found when the run was created, unless a server with another backend has taken it over.
+        # Refused when a run is created; here a server with another backend has taken over a run of the one before.
         if (refusal := unserved_window(run.completion_window, self._backend)) is not None:
             return LastError(code="invalid_prompt", message=refusal.message)
         try:

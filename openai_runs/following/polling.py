@@ -26,10 +26,11 @@ class Polling:
     The delay is ``first`` seconds after each change of the run, and is multiplied by ``factor`` after each response
     without a change, up to ``longest`` seconds.
 
-    A hint counts as at least 0.02 seconds, and as at most a minute, or ``longest`` if that is more, or for a run with a
-    ``completion_window`` a sixtieth of that: two minutes of two hours. The same bounds
+    A hint counts as at least 0.02 seconds, and as at most a minute, or ``longest`` if that is more. The same bounds
     hold for the ``Retry-After`` of a poll that failed: it lengthens the delay, and the run is polled again within
     ``outage`` and the deadline, however long the server asks to wait.
+
+    Of a run with a ``completion_window``, a hint may also be a sixtieth of that window: two minutes of two hours.
 
     These are the delays of one run. If a session follows more runs than it may poll, each waits longer: with N runs at
     most N / `RateLimits.polls_per_second` seconds more.
