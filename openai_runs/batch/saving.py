@@ -31,7 +31,7 @@ class Saved:
 
     def add_tokens(self, result: BatchResult) -> None:
         """Count the tokens of a result, if its run has a completion window: the endpoint may not know of any."""
-        window = result.run and result.run.completion_window
+        window = None if result.run is None else result.run.completion_window
         if window is not None and result.usage is not None:
             self.tokens[window] += result.usage.total_tokens
 
