@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from typing import ClassVar, Final, Unpack
 
@@ -74,7 +74,7 @@ class ResponsesBackend(LiveBackend):
         self._window_share = window_share
         if completion_windows is None:
             completion_windows = f".{URL(base_url).host or ''}".endswith(_OPENAI)
-        self.completion_windows = tuple(WINDOW_SECONDS) if completion_windows else ()
+        self.completion_windows: Collection[str] = tuple(WINDOW_SECONDS) if completion_windows else ()
 
     async def abandon(self, handle: str) -> None:
         """Stop a call that goes on at the endpoint."""
