@@ -10,7 +10,7 @@ import typer
 from attrs import frozen
 
 from openai_runs.cli.batch_output import REFUSED
-from openai_runs.cli.durable_options import AtOnce, Store, check_at_once, check_store
+from openai_runs.cli.durable_options import AtOnce, Create, Store, check_at_once
 from openai_runs.cli.endpoint_option import BaseUrl
 from openai_runs.cli.terminal import errors, refuse, run
 from openai_runs.cli.toolbox_option import Tools, load_toolbox
@@ -26,10 +26,12 @@ class _Options:
     at_once: int | None
     rpm: float | None
     tpm: float | None
+    create: bool
 
 
 def work_on_jobs(
     store: Store,
+    create: Create = False,
     base_url: BaseUrl = None,
     tools: Tools = None,
     workers: Annotated[int, typer.Option(min=1, help="How many runs this process has in progress.")] = 8,
@@ -51,12 +53,11 @@ def work_on_jobs(
 
     The exit code is 0 if a signal has stopped it, and 2 if it could not start.
     """
-    check_store(store)
     check_at_once(workers, at_once)
     toolbox = None if tools is None else load_toolbox(tools)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("dbos").setLevel(logging.WARNING)
-    options = _Options(toolbox=toolbox, workers=workers, at_once=at_once, rpm=rpm, tpm=tpm)
+    options = _Options(toolbox=toolbox, workers=workers, at_once=at_once, rpm=rpm, tpm=tpm, create=create)
     run(_work(store, base_url, options), refused=REFUSED)
 
 
@@ -75,6 +76,7 @@ async def _work(store: str, base_url: str | None, options: _Options) -> None:
                     await work(
                         store,
                         session,
+                        create=options.create,
                         toolbox=options.toolbox,
                         workers=options.workers,
                         at_once=options.at_once,

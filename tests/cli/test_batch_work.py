@@ -42,7 +42,7 @@ def test_stopping(endpoint: Endpoint, files: Files, batches: Path) -> None:
 
 def test_it_cannot_start(endpoint: Endpoint, batches: Path, tmp_path: Path) -> None:
     """A wrong store, option or toolbox, and a file that has a worker already; the exit code is 2."""
-    assert "there is no store" in run("batch", "work", tmp_path / "none.db", exit_code=2)
+    assert "there is no such file" in run("batch", "work", tmp_path / "none.db", exit_code=2)
     assert "--at-once must be at least" in run("batch", "work", batches, "--at-once", 7, exit_code=2)
     assert "there is no json:toolbox" in run("batch", "work", batches, "--tools", "json:toolbox", exit_code=2)
     assert "got 'mysql://db'" in run("batch", "work", "mysql://db", exit_code=2)

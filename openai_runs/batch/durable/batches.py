@@ -16,6 +16,7 @@ from openai_runs.batch.durable.execution import Queue, executing, new_executor_i
 from openai_runs.batch.durable.file_lock import only_one
 from openai_runs.batch.durable.job_runner import JobRunner
 from openai_runs.batch.durable.job_table import JobTable, Progress
+from openai_runs.batch.durable.opening import Opening
 from openai_runs.batch.durable.outcomes import load_outcome
 from openai_runs.batch.durable.shared_limits import SharedLimits, SharedPace
 from openai_runs.batch.durable.workers import executing_among_others
@@ -128,6 +129,7 @@ class DurableBatches:
         store: str | os.PathLike[str],
         session: Session | None = None,
         *,
+        create: bool = True,
         toolbox: Toolbox | None = None,
         workers: int = 8,
         at_once: int | None = None,
@@ -142,8 +144,9 @@ class DurableBatches:
         process that is gone. Leaving leaves the jobs where they are: opened again, they go on.
 
         Args:
-            store: The path of an SQLite file, or a URL that begins with ``postgresql://``. What is missing is created.
+            store: The path of an SQLite file, or a URL that begins with ``postgresql://``.
             session: Where to run. Without one, this process adds jobs and reads results, and others run them.
+            create: Whether tables that are missing are created, and an SQLite file. A PostgreSQL database has to exist.
             toolbox: Answers tool calls.
             workers: How many jobs a process may run at once, at least 1. This limit and the next are those of the
                 database: if processes open it with different ones, the latest hold for all.
@@ -155,7 +158,9 @@ class DurableBatches:
 
         Raises:
             MissingExtraError: The extra ``durable`` is not installed.
-            ValueError: An argument is out of range, or ``store`` is something else, or cannot be used.
+            ValueError: An argument is out of range; or ``store`` is something else, or cannot be used: a password is
+                wrong, say, its tables are those of another version, or are missing without ``create``.
+            StoreUnavailableError: The database has not answered for half a minute.
             RuntimeError: Another process runs the jobs of this SQLite file; or this process runs DBOS already.
             WorkerLostError: With PostgreSQL: this process could not show for several seconds that it is alive. What is
                 inside ``async with`` is cancelled, and others take its jobs over.
@@ -166,9 +171,9 @@ class DurableBatches:
         database = open_database(store)
         async with AsyncExitStack() as stack:
             stack.callback(database.close)
+            await in_thread(Opening(database).prepare, create=create)
             if session is not None and database.is_sqlite:
                 stack.enter_context(only_one(f"{database.engine.url.database}-worker"))
-            await in_thread(database.create_tables)
             table, queue = JobTable(database), Queue(database)
             batches = cls(database, table, queue)
             if session is not None:

@@ -11,8 +11,9 @@ from uuid import uuid4
 import sqlalchemy as sa
 from attrs import frozen
 
-from openai_runs.batch.durable.database import BATCHES, CHAINS, JOBS, Database
+from openai_runs.batch.durable.database import Database
 from openai_runs.batch.durable.outcomes import Outcome
+from openai_runs.batch.durable.tables import BATCHES, CHAINS, JOBS
 from openai_runs.errors import snippet
 
 T = TypeVar("T")

@@ -9,7 +9,8 @@ from typing import Any, Final, Self
 import sqlalchemy as sa
 from attrs import define, field, frozen
 
-from openai_runs.batch.durable.database import BUCKETS, Database
+from openai_runs.batch.durable.database import Database
+from openai_runs.batch.durable.tables import BUCKETS
 
 #: Seconds; how much may begin at once is what accrues in them.
 _BURST: Final = 1.0

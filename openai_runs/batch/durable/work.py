@@ -8,7 +8,7 @@ import anyio
 from openai_runs.batch.durable.batches import DurableBatches
 from openai_runs.batch.durable.shared_limits import SharedLimits
 from openai_runs.batch.repeating import JobRetries
-from openai_runs.errors import WorkerLostError
+from openai_runs.errors import StoreUnavailableError, WorkerLostError
 from openai_runs.following.polling import Polling
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
@@ -20,6 +20,7 @@ async def work(
     store: str | os.PathLike[str],
     session: Session,
     *,
+    create: bool = True,
     toolbox: Toolbox | None = None,
     workers: int = 8,
     at_once: int | None = None,
@@ -34,6 +35,7 @@ async def work(
     Args:
         store: As for `DurableBatches.open`, like the other arguments; nearly always a URL of PostgreSQL.
         session: Where to run.
+        create: Whether tables that are missing are created.
         toolbox: Answers tool calls. All workers of a database need the same tools.
         workers: How many jobs this process may run at once.
         at_once: How many jobs all processes may run at once.
@@ -45,13 +47,15 @@ async def work(
 
     Raises:
         MissingExtraError, ValueError, RuntimeError: As `DurableBatches.open`.
+        StoreUnavailableError: The database has not answered at all. One that goes away later is waited for.
     """
-    draining = anyio.Event() if draining is None else draining
-    while True:
+    draining, has_worked = anyio.Event() if draining is None else draining, False
+    while not (has_worked and draining.is_set()):
         try:
             async with DurableBatches.open(
                 store,
                 session,
+                create=create,
                 toolbox=toolbox,
                 workers=workers,
                 at_once=at_once,
@@ -60,8 +64,13 @@ async def work(
                 fetch_messages=fetch_messages,
                 polling=polling,
             ) as batches:
+                has_worked = True
                 await draining.wait()
                 await batches.drain()
                 return
         except WorkerLostError as error:
+            _logger.warning("beginning anew: %s", error)
+        except StoreUnavailableError as error:
+            if not has_worked:
+                raise
             _logger.warning("beginning anew: %s", error)

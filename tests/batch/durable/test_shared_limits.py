@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from attrs import frozen
 
 from openai_runs.batch.durable import SharedLimits
-from openai_runs.batch.durable.database import BUCKETS, Database
+from openai_runs.batch.durable.database import Database
 from openai_runs.batch.durable.shared_limits import SharedPace
+from openai_runs.batch.durable.tables import BUCKETS
 
 
 @frozen
