@@ -246,6 +246,10 @@ class JobTable:
 
         self._write(delete)
 
+    def now(self) -> float:
+        """The time by the database's clock, in seconds since 1970."""
+        return float(self._read(lambda connection: connection.execute(sa.select(self.database.now)).scalar_one()))
+
     def is_cancelled(self, seq: int) -> bool:
         """Whether a job was cancelled."""
         query = sa.select(JOBS.c.state).where(JOBS.c.seq == seq)
