@@ -68,8 +68,8 @@ class Opening:
                     f"{self._database.engine.url!r} has not answered for {_REACHED_WITHIN:.0f} seconds: {reason}. "
                     "Is it running, and is this its URL?"
                 ) from error
-            advice = "its path" if self._database.is_sqlite else "user, password and database, which has to exist"
-            raise self._unusable(f"{reason}. Check {advice}") from error
+            what = "the path" if self._database.is_sqlite else "the URL; the database in it has to exist"
+            raise self._unusable(f"{reason}. Check {what}") from error
 
     def _find_version(self) -> int | None:
         with self._database.engine.connect() as connection:
@@ -110,5 +110,5 @@ def is_refusal(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """What the database has said, in one line."""
-    return " ".join(str(getattr(error, "orig", error)).split()).rstrip(".?")
+    """What the database has said: the first line, since libpq adds questions of its own."""
+    return str(getattr(error, "orig", error)).partition("\n")[0]

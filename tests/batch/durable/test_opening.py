@@ -46,7 +46,7 @@ class TestPostgres:
     def test_a_misspelt_database(self, server_of_databases: Postgres):
         """It is not created, though the user may create databases."""
         text = refused(server_of_databases.url("batchse"))
-        assert 'database "batchse" does not exist. Check user, password and database, which has to exist' in text
+        assert 'database "batchse" does not exist. Check the URL; the database in it has to exist' in text
         with psycopg.connect(server_of_databases.url()) as connection:
             row = connection.execute("SELECT count(*) FROM pg_database WHERE datname = 'batchse'").fetchone()
         assert row == (0,)
@@ -93,7 +93,7 @@ class TestPostgres:
 class TestSQLite:
     def test_no_folder(self, tmp_path: Path):
         """A file that cannot be created is refused at once."""
-        assert "unable to open database file. Check its path" in refused(tmp_path / "none" / "batches.db")
+        assert "unable to open database file. Check the path" in refused(tmp_path / "none" / "batches.db")
 
     def test_no_file(self, tmp_path: Path):
         """A misspelt file is not created by whoever only looks or works."""
