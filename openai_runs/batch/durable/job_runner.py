@@ -19,6 +19,7 @@ from attrs import define, evolve, field
 
 from openai_runs import _wire
 from openai_runs._finishing import finish
+from openai_runs._http.retries import FAILURES, Failure, cast_doubt, may_be_done
 from openai_runs._supervision import supervise
 from openai_runs.batch.attempt import as_exception, fetch_answer, late_end, late_start
 from openai_runs.batch.durable.database import in_thread
@@ -206,23 +207,43 @@ class JobRunner:
         if job.attempts > 1 and (found := await self._through_outages(find)) is not None:
             return found
         await self._pace.begin_run()
-        may_exist = False
+        was_sent, doubt = False, list[Failure]()
 
         async def create() -> Run:
-            nonlocal may_exist
-            if may_exist and (found := await find()) is not None:
+            nonlocal was_sent
+            if was_sent and (found := await find()) is not None:
                 return found
-            may_exist = True
-            with tell(clock):
-                return await self._session.runs.create(thread_id, **params)
+            was_sent = True
+            try:
+                with tell(clock):
+                    return await self._session.runs.create(thread_id, **params)
+            except FAILURES as error:
+                doubt[:] = [error] if may_be_done(error) else doubt
+                raise
 
-        with clock.scope:
-            return await self._through_outages(create)
-        with anyio.move_on_after(_CANCEL_TIMEOUT):  # the request was given up, and may arrive all the same
-            while (late := await self._through_outages(find)) is None:  # noqa: ASYNC110  # it is on the server
-                await anyio.sleep(_LOOK_EVERY)
+        try:
+            with clock.scope:
+                return await self._through_outages(create)
+        except Exception as error:  # whatever it is, wrong parameters too: nothing was started, unless it says so
+            if doubt and isinstance(error, FAILURES):  # such as one of looking for the run
+                cast_doubt(error, doubt[0])
+            if not may_be_done(error):
+                await self._pace.give_back_run()
+            raise
+        if (late := await self._find_late(find)) is not None:
             return late
         raise late_start(self._settings.deadline)
+
+    async def _find_late(self, find: Callable[[], Awaitable[Run | None]]) -> Run | None:
+        """Look for a run whose request was given up, and may arrive all the same."""
+        with anyio.move_on_after(_CANCEL_TIMEOUT):
+            try:
+                while (run := await self._through_outages(find)) is None:  # noqa: ASYNC110  # it is on the server
+                    await anyio.sleep(_LOOK_EVERY)
+                return run
+            except OpenAIRunsError as error:
+                _logger.warning("the run that was being started could not be looked for: %s", error)
+        return None
 
     async def _find_run(self, job: TakenJob, thread_id: str, key: str, failed: int) -> Run | None:
         """The job's run, if it was created before; needed where the endpoint honours no keys."""

@@ -91,6 +91,10 @@ class BucketTable:
         """Take what one run is expected to use: seconds until it may be started."""
         return self._take(BUCKETS.c.name != "requests", 1)
 
+    def give_back_run(self) -> None:
+        """Give back what was taken for a run that was not started."""
+        self._take(BUCKETS.c.name != "requests", -1)
+
     def _take(self, which: sa.ColumnElement[bool], count: int) -> float:
         columns, now = BUCKETS.c, self._database.now
         accrued = columns.level + (now - columns.at) * columns.rate
@@ -148,13 +152,22 @@ class SharedPace:
         if (now := anyio.current_time()) >= self._read_at + _KNOWN:  # another worker may have changed them
             self._read_at = now
             self._rates = await in_thread(self._table.rates)
-        if not self._rates.keys().isdisjoint(("runs", "tokens")):
+        if self._limits_runs:
             await anyio.sleep(await in_thread(self._table.take_run))
+
+    async def give_back_run(self) -> None:
+        """Note that the run was not started."""
+        if self._limits_runs:
+            await in_thread(self._table.give_back_run)
 
     async def end_run(self, tokens: int) -> None:
         """Note how many tokens a run has used."""
         if "tokens" in self._rates:
             await in_thread(self._table.settle, tokens)
+
+    @property
+    def _limits_runs(self) -> bool:
+        return not self._rates.keys().isdisjoint(("runs", "tokens"))
 
     async def begin(self) -> None:
         """Wait until a request may be sent."""

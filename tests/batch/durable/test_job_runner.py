@@ -30,7 +30,7 @@ from openai_runs.models.run import Run
 from openai_runs.server import LocalServer
 from openai_runs.services.runs import MARKER
 from tests.samples import EXAMPLES
-from tests.stub import NEVER, Reply, Request, Stub, error, reply
+from tests.stub import CUT, NEVER, Reply, Request, Stub, error, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -277,6 +277,9 @@ async def test_limits(session: Session, table: JobTable, assistant_id: str):
         async def end_run(self, tokens: int) -> None:
             told.append(tokens)
 
+        async def give_back_run(self) -> None:
+            told.append("no run")
+
         async def begin(self) -> None:
             told.append("request")
 
@@ -293,7 +296,7 @@ async def test_limits(session: Session, table: JobTable, assistant_id: str):
     first_job = told[: told.index(run.usage.total_tokens) + 1]
     assert first_job[:3] == ["request", "run", "request"]  # the thread, and the run on it
     assert set(first_job[3:-2]) == {"request"}  # polls
-    assert told[len(first_job) - 2 :] == ["request", run.usage.total_tokens, "request", "run", "request"]
+    assert told[len(first_job) - 2 :] == ["request", run.usage.total_tokens, "request", "run", "request", "no run"]
 
 
 async def test_messages_that_cannot_be_fetched(table: JobTable):
@@ -412,6 +415,24 @@ class TestOutages:
         posts = [request.path.rpartition("/")[2] for request in stub.requests if request.method == "POST"]
         assert posts == ["threads", "threads", "runs"]
 
+    async def test_a_run_that_cannot_be_looked_for(self, table: JobTable):
+        """That it may have been started stays known, so that no other one is."""
+
+        def answer(request: Request) -> Reply:
+            if request.method == "GET":
+                return error(503)
+            return CUT if request.path.endswith("/runs") else reply(THREAD)
+
+        (workflow,) = add(table, {"assistant_id": "a"})
+        async with Stub(answer) as stub, stub.session(max_retries=0) as session:
+            patience = Polling(first=0.001, longest=0.001, outage=0.05)
+            await runner(session, table, polling=patience, retries=JobRetries(first=0)).run(workflow, StoredSteps())
+        ended = outcome(table, workflow)
+        assert isinstance(ended.error, ServerError)
+        assert ended.error.maybe_done
+        assert [request.path for request in stub.requests if request.method == "POST"][1:] == [stub.requests[1].path]
+        assert stub.requests[-1].method == "GET"
+
     async def test_it_does_not(self, table: JobTable):
         """An outage that is too long is the job's error."""
         (workflow,) = add(table, {"assistant_id": "a"})
@@ -469,9 +490,12 @@ class TestDeadlines:
         await runner(session, table, deadline=0.1).run(waiting, steps)
         assert isinstance(outcome(table, waiting).error, RunDeadlineError)
 
-    @pytest.mark.parametrize("is_found", [True, False], ids=["found", "not found"])
-    async def test_a_start_that_hangs(self, table: JobTable, monkeypatch: pytest.MonkeyPatch, is_found: bool):
-        """A run whose start was given up is looked for; if it is not there, that is in doubt."""
+    @pytest.mark.parametrize("what", ["found", "not found", "refused"])
+    async def test_a_start_that_hangs(
+        self, table: JobTable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+    ):
+        """A run whose start was given up is looked for; if it is not seen, that is in doubt."""
+        is_found = what == "found"
         monkeypatch.setattr(job_runner, "_LOOK_EVERY", 0.001)
         if not is_found:
             monkeypatch.setattr(job_runner, "_CANCEL_TIMEOUT", 0.1)
@@ -485,6 +509,8 @@ class TestDeadlines:
                 return NEVER
             if request.path.endswith("/runs"):
                 looks += 1
+                if what == "refused":
+                    return error(403)
                 return reply({"object": "list", "data": [RUN] if is_found and looks > 1 else []})
             if request.path.endswith("/messages"):
                 return reply({"object": "list", "data": []})
@@ -501,6 +527,7 @@ class TestDeadlines:
             assert isinstance(ended.error, TransportError)
             assert "the run did not start within the deadline of 0.05 s" in str(ended.error)
             assert ended.error.maybe_done
+            assert ("could not be looked for" in caplog.text) is (what == "refused")
 
     async def test_a_request_that_has_to_wait(self, table: JobTable):
         """After a 429 response that asks to wait, nothing has been started, so the time counts anew."""

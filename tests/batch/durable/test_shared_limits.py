@@ -150,6 +150,9 @@ class TestPace:
         await pace.end_run(300)
         await pace.begin_run()
         assert slept == pytest.approx([1.0, 1.0 + 2.0 + 1.1])
+        await pace.give_back_run()
+        await pace.begin_run()
+        assert slept[2] == pytest.approx(slept[1])
 
     async def test_limits_that_come_later(self, database: TimedDatabase, slept: list[float]):
         """A worker that was started without any keeps limits that another one brings, and then takes away."""
@@ -157,6 +160,7 @@ class TestPace:
         pace = SharedPace(table, table.rates())
         await pace.begin_run()
         await pace.end_run(5)
+        await pace.give_back_run()
         await pace.begin()
         assert slept == []
         buckets(database, runs_per_minute=60, requests_per_minute=60)
