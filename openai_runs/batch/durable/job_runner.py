@@ -19,23 +19,21 @@ from attrs import define, evolve, field
 
 from openai_runs import _wire
 from openai_runs._finishing import finish
-from openai_runs._http.retries import FAILURES, Failure, cast_doubt, may_be_done
 from openai_runs._supervision import supervise
-from openai_runs.batch.attempt import as_exception, fetch_answer, late_end, late_start
+from openai_runs.batch.attempt import as_exception, fetch_answer, late_end
 from openai_runs.batch.durable.database import in_thread
 from openai_runs.batch.durable.job_table import JobTable, TakenJob
 from openai_runs.batch.durable.options import WorkSettings
 from openai_runs.batch.durable.outcomes import Outcome, dump_error, load_error
 from openai_runs.batch.durable.shared_limits import SharedPace
+from openai_runs.batch.durable.starting import Start, through_job_outages
 from openai_runs.batch.jobs import BatchResult, add_usage
-from openai_runs.batch.repeating import key_of_run
 from openai_runs.errors import (
     OpenAIRunsError,
     RunDeadlineError,
     RunError,
     RunFailedError,
 )
-from openai_runs.following.outages import through_outages
 from openai_runs.models.run import Run, RunStatus, Usage
 from openai_runs.pacing.sending import tell
 from openai_runs.session import Session
@@ -43,12 +41,8 @@ from openai_runs.session import Session
 _logger = logging.getLogger("openai_runs.batch")
 T = TypeVar("T")
 
-#: Seconds for cancelling a run whose job was cancelled or is late, and for finding one that is only being started.
+#: Seconds for cancelling a run whose job was cancelled, or is late.
 _CANCEL_TIMEOUT: Final = 5.0
-#: Seconds between two looks for it.
-_LOOK_EVERY: Final = 0.25
-#: What a job has beside the parameters of its run.
-_NOT_OF_RUN: Final = frozenset({"key", "thread_id", "thread", "tool_resources"})
 
 
 class Steps(Protocol):
@@ -140,9 +134,9 @@ class JobRunner:
 
         async def create() -> dict[str, Any]:
             nonlocal started
-            clock = _Clock(self._settings.deadline)
-            started = await self._create_run(job, thread["id"], tries.failed, clock)
-            return {"id": started.id, "ends_at": await self._by_database(clock.ends_at)}
+            start = Start(self._session, self._settings, self._pace, job, thread["id"], tries.failed)
+            started = await start.run()
+            return {"id": started.id, "ends_at": await self._by_database(start.ends_at)}
 
         async def end() -> dict[str, Any]:
             if job.has_ended:
@@ -198,62 +192,7 @@ class JobRunner:
             return {"id": (await self._session.threads.create(idempotency_key=f"{job.id}-thread", **params)).id}
 
         # After a lost response an empty thread more is no harm: nothing ever runs on it.
-        return await self._through_outages(create)
-
-    async def _create_run(self, job: TakenJob, thread_id: str, failed: int, clock: "_Clock") -> Run:
-        params = {name: value for name, value in job.params.items() if name not in _NOT_OF_RUN}
-        key = params["idempotency_key"] = key_of_run(params.get("idempotency_key") or job.id, failed)
-        find = partial(self._find_run, job, thread_id, key, failed)
-        if job.attempts > 1 and (found := await self._through_outages(find)) is not None:
-            return found
-        await self._pace.begin_run()
-        was_sent, doubt = False, list[Failure]()
-
-        async def create() -> Run:
-            nonlocal was_sent
-            if was_sent and (found := await find()) is not None:
-                return found
-            was_sent = True
-            try:
-                with tell(clock):
-                    return await self._session.runs.create(thread_id, **params)
-            except FAILURES as error:
-                doubt[:] = [error] if may_be_done(error) else doubt
-                raise
-
-        try:
-            with clock.scope:
-                return await self._through_outages(create)
-        except Exception as error:  # whatever it is, wrong parameters too: nothing was started, unless it says so
-            if doubt and isinstance(error, FAILURES):  # such as one of looking for the run
-                cast_doubt(error, doubt[0])
-            if not may_be_done(error):
-                await self._pace.give_back_run()
-            raise
-        if (late := await self._find_late(find)) is not None:
-            return late
-        raise late_start(self._settings.deadline)
-
-    async def _find_late(self, find: Callable[[], Awaitable[Run | None]]) -> Run | None:
-        """Look for a run whose request was given up, and may arrive all the same."""
-        with anyio.move_on_after(_CANCEL_TIMEOUT):
-            try:
-                while (run := await self._through_outages(find)) is None:  # noqa: ASYNC110  # it is on the server
-                    await anyio.sleep(_LOOK_EVERY)
-                return run
-            except OpenAIRunsError as error:
-                _logger.warning("the run that was being started could not be looked for: %s", error)
-        return None
-
-    async def _find_run(self, job: TakenJob, thread_id: str, key: str, failed: int) -> Run | None:
-        """The job's run, if it was created before; needed where the endpoint honours no keys."""
-        if job.params.get("thread_id") is not None or failed:
-            return await self._session.runs.find_created(thread_id, key)
-        page = await self._session.runs.list(thread_id).page()  # created for this job: it has no other run
-        return next(iter(page.data), None)
-
-    async def _through_outages(self, request: Callable[[], Awaitable[T]]) -> T:
-        return await through_outages(request, self._settings.polling, "a job of a durable batch")
+        return await through_job_outages(create, self._settings)
 
     async def _follow(self, run: Run | None, thread_id: str, created: Mapping[str, Any]) -> Outcome:
         """Follow a run to its end, or to the deadline, and answer its tool calls."""
@@ -275,7 +214,8 @@ class JobRunner:
             return Outcome(error.run, late_end(error, self._settings.deadline))
         if ended is None or not self._settings.fetch_messages:
             return Outcome(error.run if isinstance(error, RunError) else ended or run, error)
-        messages, error = await _guarded(partial(self._through_outages, partial(fetch_answer, self._session, ended)))
+        fetch = partial(fetch_answer, self._session, ended)
+        messages, error = await _guarded(partial(through_job_outages, fetch, self._settings))
         return Outcome(ended, error, messages)
 
     async def _by_database(self, at: float) -> float | None:
@@ -299,22 +239,6 @@ class JobRunner:
                 await self._session.runs.cancel(thread_id=thread_id, run_id=run_id)
             except OpenAIRunsError as error:
                 _logger.warning("run %s could not be cancelled: %s", run_id, error)
-
-
-@define
-class _Clock:
-    """The deadline of an attempt, which counts from when the request is sent that starts its run. It is a `Sending`."""
-
-    _seconds: float | None
-    ends_at: float = field(default=math.inf, init=False)
-    scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)  #: is cancelled at the deadline
-
-    async def begin(self) -> None:
-        if self._seconds is not None:
-            self.ends_at = self.scope.deadline = min(self.ends_at, anyio.current_time() + self._seconds)
-
-    def settle(self) -> None:
-        self.ends_at = self.scope.deadline = math.inf
 
 
 async def _guarded(work: Callable[[], Awaitable[T]]) -> tuple[T | None, Exception | None]:

@@ -10,7 +10,7 @@ import pytest
 
 from openai_runs import JobRetries, Polling, Session, Toolbox
 from openai_runs.backends.scripted import Fail, Say, ScriptedBackend, Wait
-from openai_runs.batch.durable import job_runner
+from openai_runs.batch.durable import starting
 from openai_runs.batch.durable.job_runner import JobRunner
 from openai_runs.batch.durable.job_table import JobTable
 from openai_runs.batch.durable.options import WorkSettings
@@ -496,9 +496,9 @@ class TestDeadlines:
     ):
         """A run whose start was given up is looked for; if it is not seen, that is in doubt."""
         is_found = what == "found"
-        monkeypatch.setattr(job_runner, "_LOOK_EVERY", 0.001)
+        monkeypatch.setattr(starting, "_LOOK_EVERY", 0.001)
         if not is_found:
-            monkeypatch.setattr(job_runner, "_CANCEL_TIMEOUT", 0.1)
+            monkeypatch.setattr(starting, "_FIND_TIMEOUT", 0.1)
         looks = 0
 
         def answer(request: Request) -> Reply:
