@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import anyio.to_thread
 import msgspec
 
+from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.file_search import sqlite_schema as schema
@@ -23,9 +24,11 @@ from openai_runs.file_search.filters import Attributes
 from openai_runs.file_search.ranking import fused, rarity, similarity_scores, telling
 from openai_runs.file_search.search_index import Hit, NewFile, Question, Vectors
 
+with needs("files"):
+    import numpy as np
+
 if TYPE_CHECKING:
     import aiosqlite
-    import numpy as np
     from numpy.typing import NDArray
 
 #: Chunks whose words are looked at more closely, together with what the vectors find.
@@ -170,12 +173,12 @@ class SQLiteIndex:
 
     async def _by_words(self, terms: Sequence[str], stores: str, files: frozenset[int] | None) -> dict[int, float]:
         """The scores of the chunks that share words with the query: how much of it they have."""
-        quoted = ['"' + term.replace('"', '""') + '"' for term in terms]
-        parameters: dict[str, Any] = {"stores": stores, "terms": _json(quoted)}
+        terms = [quoted(term) for term in terms]
+        parameters: dict[str, Any] = {"stores": stores, "terms": _json(terms)}
         [(in_all, here, counts)] = await self._read(schema.COUNTS, parameters)
         found = [
             (rarity(here, having_here), term, having_here, having)
-            for term, (having, having_here) in zip(quoted, msgspec.json.decode(counts), strict=True)
+            for term, (having, having_here) in zip(terms, msgspec.json.decode(counts), strict=True)
         ]
         told = telling([weight for weight, *_ in found])
         found = [one for one in found if one[0] >= told or one[2] <= _CHEAP]
@@ -198,8 +201,6 @@ class SQLiteIndex:
         self, vector: Vectors | None, stores: str, files: frozenset[int] | None
     ) -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
         """All chunks that have a vector, and the cosines of their angles with the query's."""
-        import numpy as np
-
         if vector is None:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         parameters = {"stores": stores, "label": vector.label, "numbers": vector.matrix.shape[1]}
@@ -265,6 +266,11 @@ class SQLiteIndex:
         return await _execute(self._reader, sql, parameters)
 
 
+def quoted(term: str) -> str:
+    """A term as one of FTS5's strings, in which nothing is syntax."""
+    return '"' + term.replace('"', '""') + '"'
+
+
 def _open(db: "aiosqlite.Connection | None") -> "aiosqlite.Connection":
     if db is None:
         raise RuntimeError("the search index is not open: use it in `async with`")
@@ -285,8 +291,6 @@ async def _execute(db: "aiosqlite.Connection | None", sql: str, parameters: Mapp
 
 
 def _cosines(rows: Sequence[Any], query: "NDArray[np.float32]") -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
-    import numpy as np
-
     chunks, cosines = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
     for _, first, data in rows:
         matrix = np.frombuffer(data, "<f4").reshape(-1, len(query))

@@ -323,9 +323,10 @@ async def test_no_query_is_syntax(index, query):
     [(True, False, 0.2, 0.95), (False, True, 0.9, 0.95), (True, True, 0.9, 1.0)],
 )
 async def test_recall(index, words, meaning, paraphrases, keywords):
-    """Answers are among the first five: by words for keywords, by meaning for paraphrases, and for either by both."""
+    """Answers are among the first five: by words for keywords, by meaning for paraphrases, and for all by both."""
     matrix = vectors()
     await fill(index, matrix=matrix if meaning else None)
     found = await measure(index, words=words, meaning=meaning)
     assert found["paraphrase"].five >= paraphrases
     assert found["keywords"].five >= keywords
+    assert found["inflected"].five >= 0.95
