@@ -173,7 +173,8 @@ def _pdf_text(file: BinaryIO) -> str:
             size = 0
             for page in document:
                 with closing(page), closing(page.get_textpage()) as text:
-                    pages.append(text.get_text_range().replace("\r\n", "\n"))
+                    # PDFium writes U+FFFE for a hyphen at the end of a line, which is no part of the word.
+                    pages.append(text.get_text_range().replace("\r\n", "\n").replace("\ufffe", ""))
                 size += len(pages[-1])
                 if size > MOST_TEXT:
                     raise too_much_text()

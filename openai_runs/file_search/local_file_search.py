@@ -10,6 +10,7 @@ from typing import Any, Final, Self, TypedDict
 from attrs import evolve, frozen
 
 from openai_runs._arguments import check_count
+from openai_runs._slices import Work, in_slices
 from openai_runs.errors import BackendError, FileError
 from openai_runs.file_search.chunking import Chunking
 from openai_runs.file_search.embeddings import Embedder
@@ -173,7 +174,7 @@ class LocalFileSearch:
                 if key not in best or best[key].score < hit.score:
                     best[key] = hit
         hits = sorted(best.values(), key=lambda hit: -hit.score)[:limit]
-        return hits if max_tokens is None else _fitted(hits, max_tokens)
+        return hits if max_tokens is None else await in_slices(_fitting(hits, max_tokens))
 
     async def forget(self, store_id: str, file_id: str) -> bool:
         """Remove a file from a vector store; whether it was there.
@@ -218,11 +219,12 @@ class LocalFileSearch:
         return [Vectors(label=self._embedder.label, matrix=matrix[row : row + 1]) for row in range(len(queries))]
 
 
-def _fitted(hits: Sequence[Hit], most: int) -> list[Hit]:
+def _fitting(hits: Sequence[Hit], most: int) -> Work[list[Hit]]:
     """The hits that fit, without gaps: what is left out is worse than what is there."""
     fitted: list[Hit] = []
     left = most
     for hit in hits:
+        yield
         tokens = count(hit.text)
         if tokens > left:
             break

@@ -8,7 +8,7 @@ import math
 import os
 import sqlite3
 from asyncio import Lock
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 #: Chunks whose words are looked at more closely, together with what the vectors find.
 _CANDIDATES: Final = 200
+
+#: Numbers of vectors that are in memory at once, for each search; 16 MB.
+_BATCH: Final = 2**22
 
 #: A word that so many chunks have is looked up, however little it tells.
 _CHEAP: Final = 2000
@@ -152,7 +155,7 @@ class SQLiteIndex:
         files = await self._allowed(question, stores)
         words = await self._by_words(question.terms, stores, files)
         chunks, cosines = await self._by_meaning(question.vector, stores, files)
-        best = fused(words, chunks, similarity_scores(cosines), limit)
+        best = await anyio.to_thread.run_sync(_best, words, chunks, cosines, limit)
         scores = {chunk: score for chunk, score in best if score >= threshold}
         [(rows,)] = await self._read(schema.HITS, {"chunks": _json(list(scores))})
         hits = [
@@ -201,13 +204,17 @@ class SQLiteIndex:
         self, vector: Vectors | None, stores: str, files: frozenset[int] | None
     ) -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
         """All chunks that have a vector, and the cosines of their angles with the query's."""
-        if vector is None:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        parameters = {"stores": stores, "label": vector.label, "numbers": vector.matrix.shape[1]}
-        rows = await self._read(schema.MATRICES, parameters)
-        if files is not None:
-            rows = [row for row in rows if row[0] in files]
-        return await anyio.to_thread.run_sync(_cosines, rows, vector.matrix[0])
+        found = [(np.empty(0, np.int64), np.empty(0, np.float32))]
+        if vector is not None:
+            numbers = vector.matrix.shape[1]
+            parameters = {"stores": stores, "label": vector.label, "numbers": numbers}
+            [(rows,)] = await self._read(schema.WITH_VECTORS, parameters)
+            there = [row for row in msgspec.json.decode(rows) if files is None or row[0] in files]
+            for batch in _batches(there, _BATCH // numbers):
+                matrices = await self._read(schema.MATRICES, {"files": _json(batch)})
+                found.append(await anyio.to_thread.run_sync(_cosines, matrices, vector.matrix[0]))
+        chunks, cosines = zip(*found, strict=True)
+        return np.concatenate(chunks), np.concatenate(cosines)
 
     async def _add(self, file: NewFile, texts: bytes) -> int:
         await self._remove(file.store_id, file.file_id)
@@ -290,9 +297,29 @@ async def _execute(db: "aiosqlite.Connection | None", sql: str, parameters: Mapp
         raise StoreUnavailableError(f"The server's search index is not available: {error}.") from error
 
 
+def _batches(files: Sequence[tuple[int, int]], most: int) -> Iterator[list[int]]:
+    """Groups of files that have at most so many chunks together, or of a single one."""
+    batch: list[int] = []
+    size = 0
+    for file, chunks in files:
+        if batch and size + chunks > most:
+            yield batch
+            batch, size = [], 0
+        batch.append(file)
+        size += chunks
+    if batch:
+        yield batch
+
+
+def _best(
+    words: Mapping[int, float], chunks: "NDArray[np.int64]", cosines: "NDArray[np.float32]", limit: int
+) -> Sequence[tuple[int, float]]:
+    return fused(words, chunks, similarity_scores(cosines), limit)
+
+
 def _cosines(rows: Sequence[Any], query: "NDArray[np.float32]") -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
     chunks, cosines = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    for _, first, data in rows:
+    for first, data in rows:
         matrix = np.frombuffer(data, "<f4").reshape(-1, len(query))
         chunks.append(np.arange(first, first + len(matrix), dtype=np.int64))
         cosines.append(matrix @ query)

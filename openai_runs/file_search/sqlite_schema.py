@@ -134,11 +134,16 @@ RANKS_OF_FILES: Final = _RANKS.format(
     join="""JOIN chunks ON chunks.id = words.rowid AND chunks.file IN (SELECT value FROM json_each(:files))"""
 )
 
-MATRICES: Final = """
-    SELECT files.key, files.first, vectors.matrix FROM files JOIN vectors ON vectors.file = files.key
+#: Which files have vectors of a model, and how many.
+WITH_VECTORS: Final = """
+    SELECT json_group_array(json_array(files.key, files.chunks)) FROM files JOIN vectors ON vectors.file = files.key
     WHERE files.store IN (SELECT value FROM json_each(:stores))
         AND vectors.label = :label AND vectors.numbers = :numbers
-    ORDER BY files.first
+"""
+MATRICES: Final = """
+    SELECT files.first, vectors.matrix FROM json_each(:files) AS wanted
+    JOIN files ON files.key = wanted.value
+    JOIN vectors ON vectors.file = files.key
 """
 
 HITS: Final = """

@@ -126,6 +126,17 @@ async def test_meaning(index):
     assert await ids(index, "", vector=[0, 1], limit=2) == [("file-1", 2), ("file-1", 1)]
 
 
+async def test_vectors_are_read_a_few_files_at_a_time(index, monkeypatch):
+    """However many there are; a file that is larger than what is read at once is read by itself."""
+    monkeypatch.setattr(sqlite_index, "_BATCH", 8)
+    for number, chunks in enumerate([1, 2, 9, 1, 1]):
+        row = [(1 - (number / 5) ** 2) ** 0.5, number / 5]
+        await index.add(file(*["text"] * chunks, id=f"file-{number}", rows=[row] * chunks))
+    assert len(await ids(index, "", vector=[1, 0], limit=50)) == 14
+    assert (await ids(index, "", vector=[0, 1]))[0] == ("file-4", 0)
+    assert list(sqlite_index._batches([(1, 1), (2, 2), (3, 9), (4, 1), (5, 1)], 4)) == [[1, 2], [3], [4, 5]]
+
+
 async def test_vectors_of_another_model(index):
     """They are not compared: such a file is found by its words."""
     await index.add(file("kettle", rows=[[1, 0]], label="old"))
