@@ -10,6 +10,7 @@ from typing import Any, Final, Self, TypedDict
 from attrs import evolve, frozen
 
 from openai_runs._arguments import check_count
+from openai_runs._extras import needs
 from openai_runs._slices import Work, in_slices
 from openai_runs.errors import BackendError, FileError
 from openai_runs.file_search.chunking import Chunking
@@ -19,8 +20,12 @@ from openai_runs.file_search.filters import Attributes, made
 from openai_runs.file_search.search_index import Hit, NewFile, Question, SearchIndex, Vectors, terms_of
 from openai_runs.file_search.tokens import count, shortened
 
+with needs("files"):
+    import numpy as np
+
 _logger = logging.getLogger("openai_runs.file_search")
 
+_EMBEDDED_AT_ONCE: Final = 256  # chunks
 _MOST_RESULTS: Final = 50
 _MOST_QUERIES: Final = 16  # in one search
 _LONGEST_QUERY: Final = 4096  # characters; what follows is not searched for
@@ -113,11 +118,9 @@ class LocalFileSearch:
         vectors = None
         if self._embedder is not None:
             try:
-                # With the name: a chunk from the middle of a text often does not say what it is about.
-                matrix = await self._embedder.embed([f"{filename}\n{chunk}" for chunk in chunks])
+                vectors = await _embedded(chunks, filename, self._embedder)
             except BackendError as error:
                 raise FileError("server_error", f"The file could not be embedded: {error.message}") from error
-            vectors = Vectors(label=self._embedder.label, matrix=matrix)
         size = await self._index.add(
             NewFile(
                 store_id=store_id,
@@ -217,6 +220,18 @@ class LocalFileSearch:
             _logger.warning("searching for words only, since the query has no vector: %s", error.message)
             return [None] * len(queries)
         return [Vectors(label=self._embedder.label, matrix=matrix[row : row + 1]) for row in range(len(queries))]
+
+
+async def _embedded(chunks: Sequence[str], filename: str, embedder: Embedder) -> Vectors:
+    rows = []
+    for first in range(0, len(chunks), _EMBEDDED_AT_ONCE):
+        # With the name: a chunk from the middle of a text often does not say what it is about.
+        texts = [f"{filename}\n{chunk}" for chunk in chunks[first : first + _EMBEDDED_AT_ONCE]]
+        rows.append(await embedder.embed(texts))
+    try:
+        return Vectors(label=embedder.label, matrix=np.concatenate(rows))
+    except ValueError:  # the endpoint has changed its model meanwhile
+        raise BackendError("server_error", "the embedding model's vectors are not all of one length") from None
 
 
 def _fitting(hits: Sequence[Hit], most: int) -> Work[list[Hit]]:

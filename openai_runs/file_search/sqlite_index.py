@@ -232,9 +232,10 @@ class SQLiteIndex:
             "chunks": count,
         }
         [(key,)] = await self._write(schema.NEW_FILE, row)
-        await self._write(schema.NEW_CHUNKS, {"first": first, "file": key, "texts": texts.decode()})
+        await self._write(schema.NEW_CHUNKS, {"first": first, "file": key, "texts": texts})
         await self._write(schema.NEW_WORDS, {"first": first, "last": first + count - 1})
-        size = len(texts)
+        [(bytes_of_text,)] = await self._write(schema.BYTES, {"first": first, "last": first + count - 1})
+        size = int(bytes_of_text)
         if file.vectors is not None:
             matrix = file.vectors.matrix.astype("<f4").tobytes()
             size += len(matrix)

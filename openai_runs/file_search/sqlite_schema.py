@@ -68,8 +68,9 @@ NEW_FILE: Final = """
     VALUES (:store, :id, :filename, :attributes, :first, :chunks) RETURNING key
 """
 NEW_CHUNKS: Final = """
-    INSERT INTO chunks (id, file, text) SELECT :first + key, :file, value FROM json_each(:texts)
+    INSERT INTO chunks (id, file, text) SELECT :first + key, :file, value FROM json_each(CAST(:texts AS TEXT))
 """
+BYTES: Final = "SELECT coalesce(sum(length(CAST(text AS BLOB))), 0) FROM chunks WHERE id BETWEEN :first AND :last"
 NEW_WORDS: Final = """
     INSERT INTO words (rowid, filename, text) SELECT id, filename, text FROM texts WHERE id BETWEEN :first AND :last
 """

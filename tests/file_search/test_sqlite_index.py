@@ -212,7 +212,7 @@ async def test_a_file_is_replaced(index):
 
 async def test_how_many_bytes(index):
     """The size is that of the chunks and of the vectors."""
-    assert await index.add(file("12345", rows=[[1, 0]])) == len('["12345"]') + 8
+    assert await index.add(file("f\u00fcr", "x", rows=[[1, 0], [0, 1]])) == 4 + 1 + 16
 
 
 async def test_all_or_nothing(index, monkeypatch):
