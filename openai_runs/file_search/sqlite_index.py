@@ -187,18 +187,19 @@ class SQLiteIndex:
         found = [one for one in found if one[0] >= told or one[2] <= _CHEAP]
         total = sum(weight for weight, *_ in found)
         weighted = [
-            (term, weight / _rarity_in_fts5(in_all, having))
+            (term, weight, _rarity_in_fts5(in_all, having))
             for weight, term, having_here, having in found
             if having_here
         ]
         if not weighted:
             return {}
-        parameters |= {"terms": _json(weighted), "limit": _CANDIDATES}
+        parameters |= {"terms": _json(weighted), "limit": _CANDIDATES, "total": total}
         if files is None:
             [(rows,)] = await self._read(schema.RANKS, parameters)
         else:
             [(rows,)] = await self._read(schema.RANKS_OF_FILES, {**parameters, "files": _json(list(files))})
-        return {chunk: min(score / total, 1.0) for chunk, score in msgspec.json.decode(rows)}
+        scores: dict[int, float] = dict(msgspec.json.decode(rows))
+        return scores
 
     async def _by_meaning(
         self, vector: Vectors | None, stores: str, files: frozenset[int] | None
