@@ -26,6 +26,7 @@ with needs("files"):
 _logger = logging.getLogger("openai_runs.file_search")
 
 _EMBEDDED_AT_ONCE: Final = 256  # chunks
+_LONGEST_NAME: Final = 255  # characters: each chunk is found by it
 _MOST_RESULTS: Final = 50
 _MOST_QUERIES: Final = 16  # in one search
 _LONGEST_QUERY: Final = 4096  # characters; what follows is not searched for
@@ -104,7 +105,8 @@ class LocalFileSearch:
         Args:
             store_id: The vector store.
             file_id: The file.
-            filename: Its name: what kind of text it is, and words by which it is found.
+            filename: Its name: what kind of text it is, and words by which it is found. Of a long one, the last 255
+                characters count.
             content: The file, or where it is.
             chunking: How its text is cut; by default into 800 tokens, 400 of which overlap.
             attributes: What searches can filter by.
@@ -114,6 +116,7 @@ class LocalFileSearch:
             StoreError: The index cannot take it.
             OSError: There is no file at this path.
         """
+        filename = filename[-_LONGEST_NAME:].encode(errors="replace").decode()  # it may have half a surrogate pair
         chunks = await self._extractor.chunks(content, filename, chunking or Chunking())
         vectors = None
         if self._embedder is not None:

@@ -149,7 +149,7 @@ def test_source_code_and_data_stay_as_they_are():
 
 
 def test_characters_that_cannot_be_stored():
-    """Half a surrogate pair, which UTF-32 could hold in other libraries, and NULs are replaced."""
+    """A NUL, which UTF-16 may have between characters, is replaced."""
     assert text("a\x00b".encode("utf-16")) == "a\ufffdb"
 
 

@@ -74,6 +74,15 @@ async def test_a_file_is_found(words, tmp_path):
     assert await words.search(["vs_1"], "kettle") == []
 
 
+@pytest.mark.parametrize("name", ["", "\0", "half \ud800", "x" * 300_000 + ".html", "../../a b.html"])
+async def test_any_name(words, name):
+    """A file may have any name, however long."""
+    await words.ingest("vs_1", "file-1", name, b"<p>kettle</p>")
+    [hit] = await words.search(["vs_1"], "kettle")
+    assert hit.filename == name[-255:].replace("\ud800", "?")
+    assert hit.text == ("kettle" if name.endswith("html") else "<p>kettle</p>")
+
+
 async def test_chunking(words):
     """A file is cut as asked."""
     text = b"word " * 1000
