@@ -18,6 +18,7 @@ from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import shown_assistant
 from openai_runs.errors import KeyUsedError, StoreUnavailableError
 from openai_runs.models.assistant import Assistant
+from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
@@ -35,10 +36,16 @@ _SWEEP_INTERVAL: Final = 60.0
 _MAX_RECENT: Final = 10_000
 _HASH_STEP: Final = 1024 * 1024  # bytes of a body that are hashed between two breaks
 
-Created: TypeAlias = Assistant | Thread | Message | Run
-CreatedT = TypeVar("CreatedT", Assistant, Thread, Message, Run)
+Created: TypeAlias = Assistant | Thread | Message | Run | File
+CreatedT = TypeVar("CreatedT", Assistant, Thread, Message, Run, File)
 
-_KINDS: Final[dict[str, type[Any]]] = {"assistant": Assistant, "thread": Thread, "message": Message, "run": Run}
+_KINDS: Final[dict[str, type[Any]]] = {
+    "assistant": Assistant,
+    "thread": Thread,
+    "message": Message,
+    "run": Run,
+    "file": File,
+}
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from openai_runs.models.assistant import AssistantCreateParams, AssistantUpdateParams
+from openai_runs.models.file import FileCreateParams, FileListParams
 from openai_runs.models.message import MessageCreateParams, MessageUpdateParams
 from openai_runs.models.page import ListParams, MessageListParams
 from openai_runs.models.run import RunCreateParams, RunUpdateParams, ThreadRunCreateParams
@@ -64,3 +65,11 @@ class ListRequest(ListParams, RequestOptions, total=False):
 
 class MessageListRequest(MessageListParams, RequestOptions, total=False):
     """Keywords of `MessagesService.list`; the options hold for each page."""
+
+
+class FileCreateRequest(FileCreateParams, RequestOptions, total=False):
+    """Keywords of `FilesService.create`."""
+
+
+class FileListRequest(FileListParams, RequestOptions, total=False):
+    """Keywords of `FilesService.list`; the options hold for each page."""

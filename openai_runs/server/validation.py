@@ -204,20 +204,25 @@ def _containers(
         yield path, rules, value
 
 
-def page_query(query: Mapping[str, str]) -> PageQuery:
+def page_query(query: Mapping[str, str], *, most: int = 100, default: int = 20) -> PageQuery:
     """Read the query parameters of a list.
+
+    Args:
+        query: The request's query.
+        most: The highest ``limit``.
+        default: The ``limit`` if the query has none.
 
     Raises:
         ApiError: 400; ``limit`` or ``order`` is invalid.
     """
-    limit = query.get("limit", "20")
+    limit = query.get("limit", str(default))
     if not re.fullmatch("-?[0-9]{1,9}", limit):
         raise validation_errors.wrong_type("limit", "an integer", "a string")
     number = int(limit)
     if number < 1:
         raise validation_errors.below_minimum("limit", number, 1)
-    if number > 100:
-        raise validation_errors.above_maximum("limit", number, 100)
+    if number > most:
+        raise validation_errors.above_maximum("limit", number, most)
     order = _ORDERS.get(query.get("order", "desc"))
     if order is None:
         raise validation_errors.not_one_of("order", query["order"], tuple(_ORDERS))

@@ -13,12 +13,14 @@ from attrs import define, field
 from openai_runs._slices import Work, in_slices, in_slices_if_long
 from openai_runs.errors import HistoryTooLargeError, KeyUsedError, UnknownCursorError
 from openai_runs.models.assistant import Assistant
+from openai_runs.models.file import File
 from openai_runs.models.message import Message, TextContent
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import FunctionStepCall, RunStep, ToolCalls
 from openai_runs.models.thread import Thread
+from openai_runs.stores.file_contents import FileContents, MemoryContents
 from openai_runs.stores.records import MAX_HISTORY, Change, Delete, PageQuery, Record, RunState, Stored, UsedKey
-from openai_runs.stores.store import group_of
+from openai_runs.stores.store import group_of, part_of
 
 T = TypeVar("T", bound=Stored)
 
@@ -56,7 +58,7 @@ class _Index:
 _MAX_DELETED: Final = 10_000
 
 _HISTORY: Final = "history"  # key of the index that `history` reads; it is not paged
-_OF_RUN: Final = "of run "  # and the run's ID: key of the index of a run's messages
+_PART: Final = "part "  # and its name: key of the index of a part of a list
 _IndexKey: TypeAlias = tuple[type[Any] | str, str]
 
 
@@ -65,7 +67,8 @@ class MemoryStore:
     """Keeps objects until the process ends. Engines may use it one after the other: the next one resumes the runs."""
 
     _records: dict[type[Any], dict[str, Record[Any]]] = field(
-        factory=lambda: {kind: {} for kind in (Assistant, Thread, Message, Run, RunStep, RunState, UsedKey)}, init=False
+        factory=lambda: {kind: {} for kind in (Assistant, Thread, Message, Run, RunStep, File, RunState, UsedKey)},
+        init=False,
     )
     _places: dict[tuple[type[Any], str], int] = field(factory=dict, init=False)
     #: The indexes that an object is in: those of its first record. One that is put again stays where it was.
@@ -73,6 +76,7 @@ class MemoryStore:
     _indexes: dict[_IndexKey, _Index] = field(factory=dict, init=False)
     _deleted: OrderedDict[tuple[type[Any], str, str], int] = field(factory=OrderedDict, init=False)
     _next_place: Iterator[int] = field(factory=count, init=False)
+    contents: FileContents = field(factory=MemoryContents, init=False)  #: of the files
 
     async def __aenter__(self) -> Self:
         return self
@@ -106,12 +110,12 @@ class MemoryStore:
         return self._records[kind].get(id)
 
     async def page(
-        self, kind: type[T], group: str, query: PageQuery, *, run_id: str | None = None
+        self, kind: type[T], group: str, query: PageQuery, *, part: str | None = None
     ) -> tuple[Sequence[Record[T]], bool]:
         """Read a page of a list."""
         after = self._cursor(kind, group, "after", query.after)
         before = self._cursor(kind, group, "before", query.before)
-        index = self._indexes.get((kind, group) if run_id is None else (_OF_RUN + run_id, group))
+        index = self._indexes.get((kind, group) if part is None else (_PART + part, group))
         if index is None:
             return [], False
         ids, more = index.page(query.limit, newest_first=query.order == "desc", after=after, before=before)
@@ -236,10 +240,8 @@ def _index_keys_of(record: Record[Any]) -> Sequence[_IndexKey]:
     value = record.value
     group = group_of(record)
     index_keys: list[_IndexKey] = [] if group is None else [(type(value), group)]
-    if isinstance(value, Message):
-        index_keys.append((_HISTORY, value.thread_id))
-        if value.run_id is not None:
-            index_keys.append((_OF_RUN + value.run_id, value.thread_id))
-    elif isinstance(value, RunStep) and value.type == "tool_calls":
+    if group is not None and (part := part_of(record)) is not None:
+        index_keys.append((_PART + part, group))
+    if isinstance(value, Message) or (isinstance(value, RunStep) and value.type == "tool_calls"):
         index_keys.append((_HISTORY, value.thread_id))
     return index_keys

@@ -5,7 +5,6 @@ from typing import Any, TypeAlias, TypeVar
 
 from attrs import define, field
 
-from openai_runs.models.assistant import Assistant
 from openai_runs.models.thread import Thread
 from openai_runs.stores.records import Record, Stored, UsedKey
 
@@ -36,7 +35,7 @@ class RecordCache:
         if isinstance(value, UsedKey):  # as a rule never read, and there is one for each new object
             return
         key = (type(value), value.id)
-        thread_id = "" if isinstance(value, Assistant | Thread) else value.thread_id
+        thread_id = getattr(value, "thread_id", "")
         if (earlier := self._entries.get(key)) is not None:
             thread_id = earlier[2]  # a record that is put again stays in its thread
             self._drop(key)

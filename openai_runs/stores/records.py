@@ -5,6 +5,7 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 from attrs import frozen
 
 from openai_runs.models.assistant import Assistant
+from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.model import Model
 from openai_runs.models.run import Run, Usage
@@ -57,7 +58,7 @@ class UsedKey(Model):
     object_id: str
 
 
-Stored: TypeAlias = Assistant | Thread | Message | Run | RunStep | RunState | UsedKey
+Stored: TypeAlias = Assistant | Thread | Message | Run | RunStep | File | RunState | UsedKey
 StoredT_co = TypeVar("StoredT_co", bound=Stored, covariant=True)
 
 
@@ -95,7 +96,7 @@ Change: TypeAlias = Record[Any] | Delete
 class PageQuery:
     """A page of a list, in order of creation, which is not that of ``created_at``: many objects share a second."""
 
-    limit: int = 20  #: 1 to 100
+    limit: int = 20  #: 1 to 100, of files to 10,000
     order: Literal["asc", "desc"] = "desc"  #: ``desc``: the newest first
     after: str | None = None  #: an object ID: start after it
     before: str | None = None  #: an object ID: stop before it

@@ -14,6 +14,7 @@ from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs.errors import StoreFileError
 from openai_runs.models.assistant import Assistant
+from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
@@ -32,6 +33,7 @@ KINDS: Final[dict[str, type[Any]]] = {
     "message": Message,
     "run": Run,
     "run_step": RunStep,
+    "file": File,
     "run_state": RunState,
     "used_key": UsedKey,
 }
@@ -39,7 +41,8 @@ NAMES: Final = {kind: name for name, kind in KINDS.items()}
 
 APPLICATION_ID: Final = 0x6F72756E  # "orun", in the file's header: identifies the file as ours
 
-#: The SQL from each version of the schema to the next. Never change an entry: files of every version exist.
+#: The SQL from each version of the schema to the next. Never change an entry: files of every version exist. What
+#: ``list`` and ``run_id`` have today is said by `group_of` and `part_of`.
 MIGRATIONS: Final = (
     """
     CREATE TABLE objects (
@@ -156,7 +159,7 @@ def _walk(members: str, low: str, high: str, *, from_the_end: bool = False, inde
 _WAS_STOPPED: Final = "max(number) = :limit OR (max(number) > 1 AND max(bytes) >= :bytes)"
 
 
-def _page(kind: str, *, from_the_end: bool, of_run: bool) -> str:
+def _page(kind: str, *, from_the_end: bool, of_part: bool) -> str:
     """Find the places of two cursors, and the objects between them. A unary plus keeps SQLite from using an index.
 
     The kind is no parameter: SQLite would plan the statement again for each value, because of the partial index.
@@ -169,8 +172,8 @@ def _page(kind: str, *, from_the_end: bool, of_run: bool) -> str:
         )"""
 
     members = f"kind = '{kind}' AND list = :list"
-    if of_run:
-        members = f"run_id = :run_id AND +kind = '{kind}' AND +list = :list"
+    if of_part:
+        members = f"run_id = :part AND +kind = '{kind}' AND +list = :list"
     low = f"CASE WHEN :low IS NULL THEN 0 ELSE {place('low')} END"
     high = f"CASE WHEN :high IS NULL THEN {2**63 - 1} ELSE {place('high')} END"
     return f"""
@@ -179,12 +182,12 @@ def _page(kind: str, *, from_the_end: bool, of_run: bool) -> str:
     """
 
 
-#: By kind, whether to start at the end, and whether to list only messages of one run.
+#: By kind, whether to start at the end, and whether to list only a part.
 PAGES: Final = {
-    (kind, from_the_end, of_run): _page(kind, from_the_end=from_the_end, of_run=of_run)
+    (kind, from_the_end, of_part): _page(kind, from_the_end=from_the_end, of_part=of_part)
     for kind in KINDS
     for from_the_end in (False, True)
-    for of_run in (False, True)
+    for of_part in (False, True)
 }
 
 

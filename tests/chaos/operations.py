@@ -12,6 +12,7 @@ from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.backends.scripted import Say, ScriptedBackend, Turn, Wait, default_turn
 from openai_runs.batch import run_batch
 from openai_runs.events import ActionRequired
+from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
@@ -65,6 +66,9 @@ class Scene:
 
     async def message(self) -> Message:
         return await anext(aiter(self.direct.messages.list((await self.thread()).id)))
+
+    async def file(self) -> File:
+        return await self.direct.files.create(b"some text", purpose="assistants")
 
     async def run(self, text: str = "How is the weather?") -> Run:
         thread = await self.thread(text)
@@ -160,6 +164,11 @@ _request("runs.cancel", Scene.waiting, lambda s, run: s.session.runs.cancel(run)
 _request("runs.submit_tool_outputs", _outputs, lambda s, about: s.session.runs.submit_tool_outputs(*about))
 _request("run_steps.retrieve", _step, lambda s, step: s.session.run_steps.retrieve(step))
 _request("run_steps.list", Scene.ended, lambda s, run: _all(s.session.run_steps.list(run, limit=1)))
+_request("files.create", None, lambda s, _: s.session.files.create(b"some text", purpose="assistants"))
+_request("files.retrieve", Scene.file, lambda s, file: s.session.files.retrieve(file.id))
+_request("files.list", Scene.file, lambda s, _: _all(s.session.files.list(limit=1)))
+_request("files.delete", Scene.file, lambda s, file: s.session.files.delete(file.id))
+_request("files.content", Scene.file, lambda s, file: s.session.files.content(file.id).read())
 
 
 @operation("runs.create, its response lost")
@@ -316,3 +325,21 @@ async def relaying(scene: Scene) -> Work:
             await relay_to(write, events)
 
     return work
+
+
+@operation("files.content, piece by piece")
+async def pieces(scene: Scene) -> Work:
+    file = await scene.file()
+
+    async def work() -> None:
+        async with scene.session.files.content(file.id) as content:
+            async for _ in content:
+                await anyio.lowlevel.checkpoint()
+
+    return work
+
+
+@operation("files.create, its response lost")
+async def upload_again(scene: Scene) -> Work:
+    scene.proxy.plan("POST", "/files", "lose answer")
+    return lambda: scene.session.files.create(b"some text", purpose="assistants")

@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 from openai_runs.services.assistants import AssistantsService
+from openai_runs.services.files import FilesService
 from openai_runs.services.messages import MessagesService
 from openai_runs.services.run_steps import RunStepsService
 from openai_runs.services.runs import RunsService
@@ -39,6 +40,7 @@ def test_every_operation_is_listed() -> None:
         "messages": MessagesService,
         "runs": RunsService,
         "run_steps": RunStepsService,
+        "files": FilesService,
     }
     for service, cls in services.items():
         methods = [name for name, _ in inspect.getmembers(cls, inspect.isfunction) if not name.startswith("_")]

@@ -12,6 +12,7 @@ from openai_runs.models.assistant import (
     Deleted,
 )
 from openai_runs.models.delta import MessageDelta, RunStepDelta
+from openai_runs.models.file import File
 from openai_runs.models.message import Message, MessageCreateParams, MessageUpdateParams
 from openai_runs.models.page import Page
 from openai_runs.models.run import (
@@ -26,19 +27,26 @@ from openai_runs.models.thread import Thread, ThreadCreateParams, ThreadUpdatePa
 
 OPENAPI = Path(__file__).parent / "openapi"
 EXAMPLES = OPENAPI / "examples"
-SCHEMAS: dict[str, Any] = json.loads((OPENAPI / "assistants-v2.json").read_text())["components"]["schemas"]
+SCHEMAS: dict[str, Any] = {
+    name: schema
+    for part in ("files-vector-stores.json", "assistants-v2.json")
+    for name, schema in json.loads((OPENAPI / part).read_text())["components"]["schemas"].items()
+}
 
 MODELS: dict[str, Any] = {
     "AssistantObject": Assistant,
     "DeleteAssistantResponse": Deleted,
+    "DeleteFileResponse": Deleted,
     "DeleteMessageResponse": Deleted,
     "DeleteThreadResponse": Deleted,
     "ListAssistantsResponse": Page[Assistant],
+    "ListFilesResponse": Page[File],
     "ListMessagesResponse": Page[Message],
     "ListRunStepsResponse": Page[RunStep],
     "ListRunsResponse": Page[Run],
     "MessageDeltaObject": MessageDelta,
     "MessageObject": Message,
+    "OpenAIFile": File,
     "RunObject": Run,
     "RunStepDeltaObject": RunStepDelta,
     "RunStepObject": RunStep,

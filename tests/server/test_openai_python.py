@@ -176,3 +176,34 @@ async def test_azures_client(url):
         assistant = await client.beta.assistants.create(model="m")
         run = await client.beta.threads.create_and_run_poll(assistant_id=assistant.id, poll_interval_ms=1)
         assert run.status == "completed"
+
+
+async def test_files(client, tmp_path):
+    """Files are created from whatever the client takes, listed, waited for, read, saved and deleted."""
+    path = tmp_path / "ä b.txt"
+    path.write_bytes(b"some text")
+    expiry = {"anchor": "created_at", "seconds": 3600}
+    with path.open("rb") as opened:
+        made = [
+            await client.files.create(file=opened, purpose="assistants", expires_after=expiry),
+            await client.files.create(file=path, purpose="assistants"),
+            await client.files.create(file=b"some text", purpose="vision"),
+            await client.files.create(file=("named.txt", b"some text", "text/plain"), purpose="user_data"),
+        ]
+    assert [file.filename for file in made] == ["ä b.txt", "ä b.txt", "upload", "named.txt"]
+    assert made[0].expires_at == made[0].created_at + 3600
+    listed = [file async for file in client.files.list(purpose="assistants", order="asc", limit=1)]
+    assert [file.id for file in listed][-2:] == [made[0].id, made[1].id]
+    assert (await client.files.wait_for_processing(made[1].id, poll_interval=0)).status == "processed"
+    assert (await client.files.content(made[0].id)).read() == b"some text"
+    async with client.files.with_streaming_response.content(made[2].id) as response:
+        await response.stream_to_file(tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"some text"
+    for file in made:
+        assert (await client.files.retrieve(file.id)).id == file.id
+        assert (await client.files.delete(file.id)).deleted
+        with pytest.raises(NotFoundError, match="No such File object"):
+            await client.files.retrieve(file.id)
+    with pytest.raises(BadRequestError) as caught:
+        await client.files.create(file=b"x", purpose="sports")
+    assert (caught.value.param, caught.value.code) == ("purpose", "invalid_value")

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from openai_runs.models.assistant import Assistant
+from openai_runs.models.file import File
 from openai_runs.models.message import Message, MessageRole, Text, TextContent
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import CreatedMessage, MessageCreation, RunStep, RunStepStatus, ToolCalls
@@ -37,6 +38,11 @@ def run(id: str, thread_id: str, owner: str = "", **fields: Any) -> Record[Run]:
 
 def state(id: str, thread_id: str, owner: str = "", **fields: Any) -> Record[RunState]:
     return Record(owner, RunState(id=id, thread_id=thread_id, deadline=1.5, **fields))
+
+
+def file(id: str, owner: str = "", **fields: Any) -> Record[File]:
+    needed = {"bytes": 0, "filename": "a.txt", "purpose": "assistants", "status": "processed"}
+    return Record(owner, File(**{"id": id, "created_at": NOW, **needed, **fields}))
 
 
 def used_key(id: str, owner: str = "", **fields: Any) -> Record[UsedKey]:

@@ -67,6 +67,7 @@ async def test_everything_can_be_read(copy: Path):
                 ("Message", 7),
                 ("Run", 4),
                 ("RunStep", 5),
+                ("File", 0),
                 ("RunState", 3),
                 ("UsedKey", 0),
             ]

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from openai_runs.backends import Say
 from openai_runs.errors import HistoryTooLargeError, KeyUsedError, UnknownCursorError
 from openai_runs.models.assistant import Assistant
+from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import CalledFunction, FunctionStepCall, RunStep, ToolCalls
@@ -32,7 +33,7 @@ from tests.stores.objects import assistant, message, run, state, step, thread, u
 
 pytestmark = pytest.mark.anyio
 
-KINDS = (Assistant, Thread, Message, Run, RunStep, RunState, UsedKey)
+KINDS = (Assistant, Thread, Message, Run, RunStep, File, RunState, UsedKey)
 
 
 @pytest.fixture(params=["memory", "sqlite", "sqlite without a cache"])
@@ -276,11 +277,11 @@ async def test_messages_of_a_run(store: Store):
     """Only those that the run wrote; any message of the thread can be a cursor; a run of another thread has none."""
     await store.commit([message("1", "thread_1"), message("2", "thread_1", run_id="r"), message("3", "thread_1")])
     await store.commit([message("4", "thread_1", run_id="r"), message("5", "thread_2", run_id="other")])
-    assert await messages(store, PageQuery(), run_id="r") == (["4", "2"], False)
-    assert await messages(store, PageQuery(after="3"), run_id="r") == (["2"], False)
-    assert await messages(store, PageQuery(limit=1, order="asc"), run_id="r") == (["2"], True)
-    assert await messages(store, PageQuery(), run_id="nobody's") == ([], False)
-    assert await messages(store, PageQuery(), run_id="other") == ([], False)
+    assert await messages(store, PageQuery(), part="r") == (["4", "2"], False)
+    assert await messages(store, PageQuery(after="3"), part="r") == (["2"], False)
+    assert await messages(store, PageQuery(limit=1, order="asc"), part="r") == (["2"], True)
+    assert await messages(store, PageQuery(), part="nobody's") == ([], False)
+    assert await messages(store, PageQuery(), part="other") == ([], False)
 
 
 async def test_cursors_must_be_in_the_list(store: Store):
@@ -561,7 +562,7 @@ class Stores(RuleBasedStateMachine):
 
     def answer(self, store: Store, kind: type[Any], group: str, query: PageQuery, run_id: str | None) -> Any:
         try:
-            records, more = self.runner.run(store.page(kind, group, query, run_id=run_id))
+            records, more = self.runner.run(store.page(kind, group, query, part=run_id))
         except UnknownCursorError as error:
             return error.param
         return list(records), more

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
-from typing import assert_type
+from typing import BinaryIO, assert_type
 
 from openai_runs import (
     ActionRequired,
@@ -34,6 +34,7 @@ from openai_runs.batch import BatchProgress
 from openai_runs.batch.durable import DurableBatch, DurableBatches, Progress, work
 from openai_runs.batch.progress_bar import progress_bar
 from openai_runs.models.assistant import Deleted
+from openai_runs.models.file import File
 from openai_runs.models.page import Page
 from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.run import RunCreateParams
@@ -158,6 +159,26 @@ async def options_of_requests(session: Session, run: Run) -> None:
     await session.runs.retrieve(run, timeout="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await session.runs.retrieve(run, extra_header={})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await session.threads.create(extra_headers=[])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def files(session: Session, opened: BinaryIO, pieces: AsyncIterator[bytes]) -> None:
+    assert_type(await session.files.create(b"x", purpose="assistants"), File)
+    for source in Path("a"), opened, pieces:
+        await session.files.create(source, filename="a", purpose="batch", idempotency_key="k", timeout=5)
+    await session.files.create(b"x", purpose="vision", expires_after={"anchor": "created_at", "seconds": 3600})
+    await session.files.create("a.txt", purpose="vision")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await session.files.create(b"x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await session.files.create(b"x", purpose="sports")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(await session.files.retrieve("file-1"), File)
+    assert_type(await session.files.delete("file-1"), Deleted)
+    async for file in session.files.list(purpose="vision", limit=10_000):
+        assert_type(file, File)
+    session.files.list(before="file-1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert_type(await session.files.content("file-1").read(max_bytes=5), bytes)
+    async with session.files.content("file-1") as content:
+        async for piece in content:
+            assert_type(piece, bytes)
+    await session.files.content("file-1")  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
 
 
 async def following(session: Session, run: Run) -> None:

@@ -53,7 +53,7 @@ class Messages:
     async def list(self, owner: str, thread_id: str, query: PageQuery, run_id: str | None = None) -> Page[Message]:
         """Operation ``listMessages``, of the whole thread or of one run."""
         await self._ledger.find(Thread, owner, thread_id)
-        return await self._ledger.page(Message, thread_id, query, run_id=run_id)
+        return await self._ledger.page(Message, thread_id, query, part=run_id)
 
     async def delete(self, owner: str, thread_id: str, message_id: str) -> Deleted:
         """Operation ``deleteMessage``; also while a run is active, but not the message that it is writing."""
