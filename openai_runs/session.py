@@ -18,6 +18,7 @@ from openai_runs.services.messages import MessagesService
 from openai_runs.services.run_steps import RunStepsService
 from openai_runs.services.runs import RunsService
 from openai_runs.services.threads import ThreadsService
+from openai_runs.services.vector_stores import VectorStoresService
 
 
 class Session(anyio.AsyncContextManagerMixin):
@@ -32,6 +33,7 @@ class Session(anyio.AsyncContextManagerMixin):
         runs: `RunsService`.
         run_steps: `RunStepsService`.
         files: `FilesService`.
+        vector_stores: `VectorStoresService`.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Session(anyio.AsyncContextManagerMixin):
         self.runs: Final = RunsService(self._transport)
         self.run_steps: Final = RunStepsService(self._transport)
         self.files: Final = FilesService(self._transport)
+        self.vector_stores: Final = VectorStoresService(self._transport)
 
     if not TYPE_CHECKING:  # type checkers are to report them
         __getattr__ = missing(SESSION)

@@ -26,7 +26,7 @@ import pytest
 
 from openai_runs._http.pages import Listing
 from openai_runs.errors import ResponseError
-from openai_runs.models.limits import METADATA, NAME, Items, Length, OneOf, Range
+from openai_runs.models.limits import ATTRIBUTES, METADATA, NAME, Items, Length, OneOf, Range
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run, ToolOutputsSubmitParams
 from openai_runs.services.assistants import AssistantsService
@@ -35,6 +35,9 @@ from openai_runs.services.messages import MessagesService
 from openai_runs.services.run_steps import RunStepsService
 from openai_runs.services.runs import RunsService
 from openai_runs.services.threads import ThreadsService
+from openai_runs.services.vector_store_file_batches import VectorStoreFileBatchesService
+from openai_runs.services.vector_store_files import VectorStoreFilesService
+from openai_runs.services.vector_stores import VectorStoresService
 from tests.samples import MODELS, OPENAPI, event_schema
 
 METHODS = {
@@ -66,6 +69,22 @@ METHODS = {
     "retrieveFile": FilesService.retrieve,
     "deleteFile": FilesService.delete,
     "downloadFile": FilesService.content,
+    "listVectorStores": VectorStoresService.list,
+    "createVectorStore": VectorStoresService.create,
+    "getVectorStore": VectorStoresService.retrieve,
+    "modifyVectorStore": VectorStoresService.update,
+    "deleteVectorStore": VectorStoresService.delete,
+    "searchVectorStore": VectorStoresService.search,
+    "listVectorStoreFiles": VectorStoreFilesService.list,
+    "createVectorStoreFile": VectorStoreFilesService.create,
+    "getVectorStoreFile": VectorStoreFilesService.retrieve,
+    "updateVectorStoreFileAttributes": VectorStoreFilesService.update,
+    "deleteVectorStoreFile": VectorStoreFilesService.delete,
+    "retrieveVectorStoreFileContent": VectorStoreFilesService.content,
+    "createVectorStoreFileBatch": VectorStoreFileBatchesService.create,
+    "getVectorStoreFileBatch": VectorStoreFileBatchesService.retrieve,
+    "cancelVectorStoreFileBatch": VectorStoreFileBatchesService.cancel,
+    "listFilesInVectorStoreBatch": VectorStoreFileBatchesService.list_files,
 }
 
 with (OPENAPI / "coverage.csv").open(newline="") as table:
@@ -83,7 +102,7 @@ LEFT_OUT = {
 
 #: The `type` by which each member of a union is known; a choice of a tool has that of the tool.
 TAGS = {
-    match[1]: row["enum_limits"].removeprefix("enum=")
+    match[1]: row["enum_limits"].removeprefix("enum=").partition(";")[0]
     for row in ROWS
     if (match := re.search(r"<(\w+)>\.type$", row["name"]))
 } | {"AssistantsNamedToolChoice": None}
@@ -122,7 +141,7 @@ def fields(cls: Any) -> dict[str, Any]:
 
 def has_tag(cls: Any, tag: str | None) -> bool:
     kind = fields(cls).get("type")
-    return get_args(kind) == (tag,) if get_origin(kind) is Literal else kind is str and tag is None
+    return "|".join(get_args(kind)) == tag if get_origin(kind) is Literal else kind is str and tag is None
 
 
 def walk(hint: Any, path: str) -> list[Any]:
@@ -165,6 +184,8 @@ def is_limited(stated: str, limits: list[Any]) -> bool:
         wanted.append(Items(numbers.get("maxItems"), int(numbers.get("minItems", 0))))
     if "maxLength" in numbers:
         wanted.append(Length(numbers["maxLength"]))
+    if stated.startswith("maxProperties=16"):
+        wanted.append(ATTRIBUTES)
     if stated.startswith("at most 16 pairs"):
         wanted.append(METADATA)
     if stated.startswith("a-z A-Z 0-9"):

@@ -12,7 +12,9 @@ from openai_runs._arguments import check_count, check_seconds
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine.clock import Clock, SystemClock
 from openai_runs.engine.executor import Executor
+from openai_runs.engine.file_index import FileIndex
 from openai_runs.engine.idempotency import Idempotency
+from openai_runs.engine.ingestion import Ingestion
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.resources.assistants import Assistants
 from openai_runs.engine.resources.files import Files
@@ -20,6 +22,10 @@ from openai_runs.engine.resources.messages import Messages
 from openai_runs.engine.resources.run_steps import RunSteps
 from openai_runs.engine.resources.runs import Runs
 from openai_runs.engine.resources.threads import Threads
+from openai_runs.engine.resources.vector_store_file_batches import VectorStoreFileBatches
+from openai_runs.engine.resources.vector_store_files import VectorStoreFiles
+from openai_runs.engine.resources.vector_stores import VectorStores
+from openai_runs.engine.thread_stores import ThreadStores
 from openai_runs.stores.store import Store
 
 #: How many runs execute at once, unless told otherwise.
@@ -60,6 +66,9 @@ class Engine(anyio.AsyncContextManagerMixin):
         runs: Operations on runs.
         run_steps: Operations on run steps.
         files: Operations on files.
+        vector_stores: Operations on vector stores.
+        vector_store_files: Operations on the files in them.
+        vector_store_file_batches: Operations on batches of such files.
         idempotency: Carries requests with idempotency keys out once.
     """
 
@@ -74,6 +83,7 @@ class Engine(anyio.AsyncContextManagerMixin):
         owner_share: int | None = None,
         max_file_bytes: int = MAX_FILE_BYTES,
         max_owner_bytes: int | None = None,
+        index: FileIndex | None = None,
     ) -> None:
         """Create the engine; nothing is started yet.
 
@@ -88,6 +98,8 @@ class Engine(anyio.AsyncContextManagerMixin):
                 that has begun is not interrupted. Unset: half of them, rounded up. An owner alone may have all.
             max_file_bytes: The size of the largest file that can be uploaded.
             max_owner_bytes: How many bytes the files of one owner may have together. Unset: no limit.
+            index: Reads the files in vector stores, and searches in them. Unset: none can be read. It must be open as
+                long as the engine is.
 
         Raises:
             TypeError: An argument has the wrong type.
@@ -113,12 +125,18 @@ class Engine(anyio.AsyncContextManagerMixin):
         self._ledger = Ledger(store, self.clock)
         share = math.ceil(max_active_runs / 2) if owner_share is None else owner_share
         self._executor = Executor(self._ledger, backend, max_active_runs, share)
-        self.assistants: Final = Assistants(self._ledger)
-        self.threads: Final = Threads(self._ledger, self._executor, expires_after)
-        self.messages: Final = Messages(self._ledger, self._executor)
-        self.runs: Final = Runs(self._ledger, self._executor, expires_after)
+        self._ingestion = Ingestion(self._ledger, index)
+        self.files: Final = Files(self._ledger, max_file_bytes, max_owner_bytes, self._ingestion.detach_everywhere)
+        parts = self._ledger, self._ingestion, self.files.find
+        self.vector_stores: Final = VectorStores(*parts)
+        self.vector_store_files: Final = VectorStoreFiles(*parts)
+        self.vector_store_file_batches: Final = VectorStoreFileBatches(*parts)
+        stores = ThreadStores(self._ingestion, self.vector_stores.new, self.files.find)
+        self.assistants: Final = Assistants(self._ledger, stores)
+        self.threads: Final = Threads(self._ledger, self._executor, stores, expires_after)
+        self.messages: Final = Messages(self._ledger, self._executor, stores)
+        self.runs: Final = Runs(self._ledger, self._executor, stores, expires_after)
         self.run_steps: Final = RunSteps(self._ledger)
-        self.files: Final = Files(self._ledger, max_file_bytes, max_owner_bytes)
         self.idempotency: Final = Idempotency(self._ledger)
 
     @asynccontextmanager
@@ -133,6 +151,7 @@ class Engine(anyio.AsyncContextManagerMixin):
                 try:
                     self._ledger.is_open = True
                     await self.files.start(tasks)
+                    await self._ingestion.start(tasks)
                     await self._executor.start(tasks)
                     tasks.start_soon(self.idempotency.sweep)
                     yield self

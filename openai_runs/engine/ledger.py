@@ -27,7 +27,8 @@ from openai_runs.models.page import Page
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import Change, PageQuery, Record, Stored
+from openai_runs.models.vector_store import VectorStore
+from openai_runs.stores.records import Change, PageQuery, Record, Stored, VectorStoreEntry
 from openai_runs.stores.store import Store
 
 _logger = logging.getLogger("openai_runs.engine")
@@ -40,7 +41,7 @@ _SHORTEST_ANSWER: Final = timedelta(seconds=1)  # the API has whole seconds
 T = TypeVar("T", bound=Stored)
 ResultT = TypeVar("ResultT")
 MessageOrRun = TypeVar("MessageOrRun", Message, Run)
-PagedT = TypeVar("PagedT", Assistant, Message, Run, RunStep, File)
+PagedT = TypeVar("PagedT", Assistant, Message, Run, RunStep, File, VectorStore, VectorStoreEntry)
 
 _NAMES: Final[Mapping[type[Any], str]] = {
     Assistant: "assistant",
@@ -49,6 +50,8 @@ _NAMES: Final[Mapping[type[Any], str]] = {
     Run: "run",
     RunStep: "run step",
     File: "file",
+    VectorStore: "vector store",
+    VectorStoreEntry: "file",
 }
 
 

@@ -287,7 +287,7 @@ def _tool_resources(body: Body | None) -> ToolResources | None:
 
 def _refuse_new_vector_stores(resources: Body | None) -> None:
     if resources and (resources.get("file_search") or {}).get("vector_stores"):
-        message = "Vector stores cannot be created here: create one where your files are, and pass 'vector_store_ids'."
+        message = "A vector store cannot be created here, but with an assistant or a thread. Pass 'vector_store_ids'."
         raise ApiError(400, message, param="tool_resources.file_search.vector_stores", code="invalid_value")
 
 

@@ -9,6 +9,15 @@ from openai_runs.models.message import MessageCreateParams, MessageUpdateParams
 from openai_runs.models.page import ListParams, MessageListParams
 from openai_runs.models.run import RunCreateParams, RunUpdateParams, ThreadRunCreateParams
 from openai_runs.models.thread import ThreadCreateParams, ThreadUpdateParams
+from openai_runs.models.vector_store import (
+    VectorStoreCreateParams,
+    VectorStoreFileBatchCreateParams,
+    VectorStoreFileCreateParams,
+    VectorStoreFileListParams,
+    VectorStoreFileUpdateParams,
+    VectorStoreSearchParams,
+    VectorStoreUpdateParams,
+)
 
 
 class RequestOptions(TypedDict, total=False):
@@ -73,3 +82,31 @@ class FileCreateRequest(FileCreateParams, RequestOptions, total=False):
 
 class FileListRequest(FileListParams, RequestOptions, total=False):
     """Keywords of `FilesService.list`; the options hold for each page."""
+
+
+class VectorStoreCreateRequest(VectorStoreCreateParams, RequestOptions, total=False):
+    """Keywords of `VectorStoresService.create`."""
+
+
+class VectorStoreUpdateRequest(VectorStoreUpdateParams, RequestOptions, total=False):
+    """Keywords of `VectorStoresService.update`."""
+
+
+class VectorStoreSearchRequest(VectorStoreSearchParams, RequestOptions, total=False):
+    """Keywords of `VectorStoresService.search`."""
+
+
+class VectorStoreFileCreateRequest(VectorStoreFileCreateParams, RequestOptions, total=False):
+    """Keywords of `VectorStoreFilesService.create`."""
+
+
+class VectorStoreFileUpdateRequest(VectorStoreFileUpdateParams, RequestOptions, total=False):
+    """Keywords of `VectorStoreFilesService.update`."""
+
+
+class VectorStoreFileListRequest(VectorStoreFileListParams, RequestOptions, total=False):
+    """Keywords of `VectorStoreFilesService.list` and `VectorStoreFileBatchesService.list_files`."""
+
+
+class VectorStoreFileBatchCreateRequest(VectorStoreFileBatchCreateParams, RequestOptions, total=False):
+    """Keywords of `VectorStoreFileBatchesService.create`."""

@@ -13,6 +13,7 @@ from multidict import MultiMapping
 
 from openai_runs._slices import Work, at_once, in_slices
 from openai_runs.engine.errors import ApiError
+from openai_runs.models.vector_store import VectorStoreFileStatus
 from openai_runs.server import validation_errors
 from openai_runs.server.document import document, validator
 from openai_runs.stores.records import PageQuery
@@ -227,6 +228,18 @@ def page_query(query: Mapping[str, str], *, most: int = 100, default: int = 20) 
     if order is None:
         raise validation_errors.not_one_of("order", query["order"], tuple(_ORDERS))
     return PageQuery(limit=number, order=order, after=query.get("after") or None, before=query.get("before") or None)
+
+
+def file_status(query: Mapping[str, str]) -> VectorStoreFileStatus | None:
+    """Which files of a vector store a list is to have, as ``filter`` says; ``None``: all of them.
+
+    Raises:
+        ApiError: 400; it is no status.
+    """
+    status = query.get("filter") or None
+    if status is not None and status not in tuple(VectorStoreFileStatus):
+        raise validation_errors.not_one_of("filter", status, tuple(VectorStoreFileStatus))
+    return None if status is None else VectorStoreFileStatus(status)
 
 
 def shows_search_content(query: MultiMapping[str]) -> bool:

@@ -6,20 +6,32 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import count
 from operator import itemgetter
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar, get_args
 
 from attrs import define, field
 
 from openai_runs._slices import Work, in_slices, in_slices_if_long
 from openai_runs.errors import HistoryTooLargeError, KeyUsedError, UnknownCursorError
-from openai_runs.models.assistant import Assistant
-from openai_runs.models.file import File
 from openai_runs.models.message import Message, TextContent
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import FunctionStepCall, RunStep, ToolCalls
 from openai_runs.models.thread import Thread
+from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
 from openai_runs.stores.file_contents import FileContents, MemoryContents
-from openai_runs.stores.records import MAX_HISTORY, Change, Delete, PageQuery, Record, RunState, Stored, UsedKey
+from openai_runs.stores.records import (
+    MAX_HISTORY,
+    BatchFiles,
+    Change,
+    Delete,
+    FileUse,
+    IndexJob,
+    PageQuery,
+    Record,
+    RunState,
+    Stored,
+    UsedKey,
+    VectorStoreEntry,
+)
 from openai_runs.stores.store import group_of, part_of
 
 T = TypeVar("T", bound=Stored)
@@ -67,7 +79,7 @@ class MemoryStore:
     """Keeps objects until the process ends. Engines may use it one after the other: the next one resumes the runs."""
 
     _records: dict[type[Any], dict[str, Record[Any]]] = field(
-        factory=lambda: {kind: {} for kind in (Assistant, Thread, Message, Run, RunStep, File, RunState, UsedKey)},
+        factory=lambda: {kind: {} for kind in get_args(Stored)},
         init=False,
     )
     _places: dict[tuple[type[Any], str], int] = field(factory=dict, init=False)
@@ -188,6 +200,16 @@ class MemoryStore:
                 self._remove_all(RunStep, run_id)
                 if run_id in self._records[RunState]:
                     self._remove(RunState, run_id)
+        if kind is VectorStore:
+            self._remove_within_vector_store(id)
+
+    def _remove_within_vector_store(self, id: str) -> None:
+        self._remove_all(VectorStoreFileBatch, id)
+        self._remove_all(BatchFiles, id)
+        for entry_id in self._remove_all(VectorStoreEntry, id):
+            for kind in (FileUse, IndexJob):
+                if entry_id in self._records[kind]:
+                    self._remove(kind, entry_id)
 
     def _remove_all(self, kind: type[Any], group: str) -> Sequence[str]:
         ids = list(self._indexes[kind, group].ids) if (kind, group) in self._indexes else []

@@ -19,7 +19,8 @@ from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import RunState, UsedKey
+from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
+from openai_runs.stores.records import BatchFiles, FileUse, IndexJob, RunState, UsedKey, VectorStoreEntry
 
 with needs("server"):
     import aiosqlite
@@ -34,6 +35,12 @@ KINDS: Final[dict[str, type[Any]]] = {
     "run": Run,
     "run_step": RunStep,
     "file": File,
+    "vector_store": VectorStore,
+    "vector_store_entry": VectorStoreEntry,
+    "file_batch": VectorStoreFileBatch,
+    "batch_files": BatchFiles,
+    "file_use": FileUse,
+    "index_job": IndexJob,
     "run_state": RunState,
     "used_key": UsedKey,
 }
@@ -101,6 +108,13 @@ _CHANGES: Final = f"""
         DELETE FROM objects WHERE kind = 'run_step'
             AND list IN (SELECT id FROM objects WHERE kind = 'run' AND list = NEW.id);
         DELETE FROM objects WHERE kind IN ('run', 'message') AND list = NEW.id;
+    END;
+
+    CREATE TEMP TRIGGER remove_vector_store INSTEAD OF INSERT ON changes
+    WHEN NEW.body IS NULL AND NEW.kind = 'vector_store' BEGIN
+        DELETE FROM objects WHERE kind IN ('file_use', 'index_job')
+            AND id IN (SELECT id FROM objects WHERE kind = 'vector_store_entry' AND list = NEW.id);
+        DELETE FROM objects WHERE kind IN ('vector_store_entry', 'file_batch', 'batch_files') AND list = NEW.id;
     END;
 """
 

@@ -9,8 +9,20 @@ from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
+from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
 from openai_runs.stores.file_contents import FileContents
-from openai_runs.stores.records import Change, PageQuery, Record, RunState, Stored, Unreadable, UsedKey
+from openai_runs.stores.records import (
+    BatchFiles,
+    Change,
+    FileUse,
+    PageQuery,
+    Record,
+    RunState,
+    Stored,
+    Unreadable,
+    UsedKey,
+    VectorStoreEntry,
+)
 
 T = TypeVar("T", bound=Stored)
 
@@ -59,8 +71,8 @@ class Store(Protocol):
 
         Args:
             kind: What is listed.
-            group: The list's ID: the owner for assistants and files, the thread for messages and runs, the run for run
-                steps; empty for used keys.
+            group: The list's ID, see `group_of`: the owner for assistants and files, the thread for messages and runs,
+                the run for run steps, the vector store for its entries; empty for used keys.
             query: Which page. With ``before`` alone, the last ``limit`` objects before that one. A cursor may be an
                 object that was deleted recently, for clients that delete while paging; not a used key.
             part: Only this part of the list: a run's messages, by its ID, or the files for a purpose; see `part_of`.
@@ -115,12 +127,18 @@ class Store(Protocol):
 def group_of(record: Record[Any]) -> str | None:
     """The ID of the list that an object is in, if it is in one."""
     match record.value:
-        case Assistant() | File():
+        case Assistant() | File() | VectorStore():
             return record.owner
         case Message(thread_id=thread_id) | Run(thread_id=thread_id):
             return thread_id
         case RunStep(run_id=run_id):
             return run_id
+        case VectorStoreEntry(vector_store_id=vector_store_id) | VectorStoreFileBatch(vector_store_id=vector_store_id):
+            return vector_store_id
+        case BatchFiles(vector_store_id=vector_store_id):
+            return vector_store_id
+        case FileUse(file_id=file_id):
+            return file_id
         case UsedKey():
             return ""
         case _:

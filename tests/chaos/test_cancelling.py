@@ -10,6 +10,9 @@ from openai_runs.services.messages import MessagesService
 from openai_runs.services.run_steps import RunStepsService
 from openai_runs.services.runs import RunsService
 from openai_runs.services.threads import ThreadsService
+from openai_runs.services.vector_store_file_batches import VectorStoreFileBatchesService
+from openai_runs.services.vector_store_files import VectorStoreFilesService
+from openai_runs.services.vector_stores import VectorStoresService
 from tests.chaos.cancelling import WAYS, cancelling
 from tests.chaos.operations import OPERATIONS, Operation
 
@@ -41,6 +44,9 @@ def test_every_operation_is_listed() -> None:
         "runs": RunsService,
         "run_steps": RunStepsService,
         "files": FilesService,
+        "vector_stores": VectorStoresService,
+        "vector_stores.files": VectorStoreFilesService,
+        "vector_stores.file_batches": VectorStoreFileBatchesService,
     }
     for service, cls in services.items():
         methods = [name for name, _ in inspect.getmembers(cls, inspect.isfunction) if not name.startswith("_")]

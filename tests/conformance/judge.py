@@ -15,7 +15,7 @@ def _merged(*names: str) -> dict[str, Any]:
     """The parts of the document as one; what several have is the same in each."""
     first, *others = [json.loads((_SAMPLES / name).read_bytes()) for name in names]
     for other in others:
-        first["paths"] |= {path: other["paths"][path] for path in other["paths"] if path.startswith("/files")}
+        first["paths"] |= other["paths"]
         schemas = first["components"]["schemas"]
         first["components"]["schemas"] = other["components"]["schemas"] | schemas
     return first

@@ -50,6 +50,11 @@ _SCHEMAS = {
     "thread.message.delta": "MessageDeltaObject",
     "thread.run.step.delta": "RunStepDeltaObject",
     "file": "OpenAIFile",
+    "vector_store": "VectorStoreObject",
+    "vector_store.file": "VectorStoreFileObject",
+    "vector_store.files_batch": "VectorStoreFileBatchObject",
+    "vector_store.search_results.page": "VectorStoreSearchResultsPage",
+    "vector_store.file_content.page": "VectorStoreFileContentResponse",
 }
 
 

@@ -24,6 +24,19 @@ from openai_runs.models.run import (
 )
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread, ThreadCreateParams, ThreadUpdateParams
+from openai_runs.models.vector_store import (
+    VectorStore,
+    VectorStoreCreateParams,
+    VectorStoreFile,
+    VectorStoreFileBatch,
+    VectorStoreFileBatchCreateParams,
+    VectorStoreFileContent,
+    VectorStoreFileCreateParams,
+    VectorStoreFileUpdateParams,
+    VectorStoreSearchPage,
+    VectorStoreSearchParams,
+    VectorStoreUpdateParams,
+)
 
 OPENAPI = Path(__file__).parent / "openapi"
 EXAMPLES = OPENAPI / "examples"
@@ -39,11 +52,15 @@ MODELS: dict[str, Any] = {
     "DeleteFileResponse": Deleted,
     "DeleteMessageResponse": Deleted,
     "DeleteThreadResponse": Deleted,
+    "DeleteVectorStoreFileResponse": Deleted,
+    "DeleteVectorStoreResponse": Deleted,
     "ListAssistantsResponse": Page[Assistant],
     "ListFilesResponse": Page[File],
     "ListMessagesResponse": Page[Message],
     "ListRunStepsResponse": Page[RunStep],
     "ListRunsResponse": Page[Run],
+    "ListVectorStoreFilesResponse": Page[VectorStoreFile],
+    "ListVectorStoresResponse": Page[VectorStore],
     "MessageDeltaObject": MessageDelta,
     "MessageObject": Message,
     "OpenAIFile": File,
@@ -51,6 +68,11 @@ MODELS: dict[str, Any] = {
     "RunStepDeltaObject": RunStepDelta,
     "RunStepObject": RunStep,
     "ThreadObject": Thread,
+    "VectorStoreFileBatchObject": VectorStoreFileBatch,
+    "VectorStoreFileContentResponse": VectorStoreFileContent,
+    "VectorStoreFileObject": VectorStoreFile,
+    "VectorStoreObject": VectorStore,
+    "VectorStoreSearchResultsPage": VectorStoreSearchPage,
 }
 
 PARAMS: dict[str, Any] = {
@@ -59,11 +81,17 @@ PARAMS: dict[str, Any] = {
     "CreateRunRequest": RunCreateParams,
     "CreateThreadAndRunRequest": ThreadRunCreateParams,
     "CreateThreadRequest": ThreadCreateParams,
+    "CreateVectorStoreFileBatchRequest": VectorStoreFileBatchCreateParams,
+    "CreateVectorStoreFileRequest": VectorStoreFileCreateParams,
+    "CreateVectorStoreRequest": VectorStoreCreateParams,
     "ModifyAssistantRequest": AssistantUpdateParams,
     "ModifyMessageRequest": MessageUpdateParams,
     "ModifyRunRequest": RunUpdateParams,
     "ModifyThreadRequest": ThreadUpdateParams,
     "SubmitToolOutputsRunRequest": ToolOutputsSubmitParams,
+    "UpdateVectorStoreFileAttributesRequest": VectorStoreFileUpdateParams,
+    "UpdateVectorStoreRequest": VectorStoreUpdateParams,
+    "VectorStoreSearchRequest": VectorStoreSearchParams,
 }
 
 #: What a stream's events carry, by the beginning of their names; the longest that fits counts.

@@ -35,7 +35,7 @@ def test_all_operations_are_routed():
     routes = create_app(Engine(store=MemoryStore(), backend=ScriptedBackend())).router.routes()
     found = {(route.method, route.resource.canonical) for route in routes}
     documented = {(method, path) for method, path, _ in OPERATIONS.values()}
-    assert len(documented) == 23 + 5
+    assert len(documented) == 23 + 21
     prefixes = ("", "/v1", "/openai", "/openai/v1")
     assert found == {(method, prefix + path) for method, path in documented for prefix in prefixes} | {
         ("GET", "/healthz")
@@ -250,11 +250,17 @@ async def test_each_owner_sees_its_own(locked):
         assistant = await api("POST", "/assistants", {"model": "m"}, **a)
         thread = await api("POST", "/threads", **a)
         file = await api("POST", "/files", data=form(), **a)
+        store = await api("POST", "/vector_stores", {"file_ids": [file["id"]]}, **a)
+        of_store = f"/vector_stores/{store['id']}"
+        batch = await api("POST", f"{of_store}/file_batches", {"file_ids": [file["id"]]}, **a)
+        of_batch = f"{of_store}/file_batches/{batch['id']}"
+        other = await api("POST", "/vector_stores", **b)
         message = await api("POST", f"/threads/{thread['id']}/messages", {"role": "user", "content": "Hi"}, **a)
         run = await api("POST", f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}, **a)
         assert (await api("GET", "/assistants", **a2))["data"] == [assistant]
         assert (await api("GET", "/assistants", **b))["data"] == []
         assert (await api("GET", "/files", **a2))["data"] == [file]
+        assert [found["id"] for found in (await api("GET", "/vector_stores", **b))["data"]] == [other["id"]]
         for query in "", "?purpose=assistants":
             assert (await api("GET", f"/files{query}", **b))["data"] == []
         of_thread, of_run = f"/threads/{thread['id']}", f"/threads/{thread['id']}/runs/{run['id']}"
@@ -282,6 +288,22 @@ async def test_each_owner_sees_its_own(locked):
             ("GET", f"/files/{file['id']}", None),
             ("GET", f"/files/{file['id']}/content", None),
             ("DELETE", f"/files/{file['id']}", None),
+            ("POST", "/vector_stores", {"file_ids": [file["id"]]}),
+            ("POST", f"/vector_stores/{other['id']}/files", {"file_id": file["id"]}),
+            ("GET", of_store, None),
+            ("POST", of_store, {}),
+            ("DELETE", of_store, None),
+            ("POST", f"{of_store}/search", {"query": "x"}),
+            ("GET", f"{of_store}/files", None),
+            ("POST", f"{of_store}/files", {"file_id": file["id"]}),
+            ("GET", f"{of_store}/files/{file['id']}", None),
+            ("POST", f"{of_store}/files/{file['id']}", {"attributes": {}}),
+            ("DELETE", f"{of_store}/files/{file['id']}", None),
+            ("GET", f"{of_store}/files/{file['id']}/content", None),
+            ("POST", f"{of_store}/file_batches", {"file_ids": [file["id"]]}),
+            ("GET", of_batch, None),
+            ("POST", f"{of_batch}/cancel", None),
+            ("GET", f"{of_batch}/files", None),
         ]:
             error = await api(method, path, body, status=404, **b)
             assert error["error"]["message"].startswith("No ")

@@ -12,6 +12,7 @@ from openai import (
 )
 
 from openai_runs.server import LocalServer
+from tests.engine.index import WordIndex
 from tests.serving import serving
 
 pytestmark = [
@@ -207,3 +208,43 @@ async def test_files(client, tmp_path):
     with pytest.raises(BadRequestError) as caught:
         await client.files.create(file=b"x", purpose="sports")
     assert (caught.value.param, caught.value.code) == ("purpose", "invalid_value")
+
+
+async def test_vector_stores(anyio_backend):
+    """Vector stores, their files and batches, with the client's own waiting."""
+    async with LocalServer(index=WordIndex()) as server, AsyncOpenAI(base_url=server.url, api_key="k") as client:
+        stores = client.vector_stores
+        store = await stores.create(name="Menu", expires_after={"anchor": "last_active_at", "days": 3})
+        wait = {"poll_interval_ms": 1}
+        file = await client.files.create(file=b"blue sky", purpose="assistants")
+        added = await stores.files.create_and_poll(file.id, vector_store_id=store.id, attributes={"a": 1}, **wait)
+        assert (added.status, added.attributes) == ("completed", {"a": 1})
+        batch = await stores.file_batches.upload_and_poll(store.id, files=[b"blue sea", b"red"], **wait)
+        assert (batch.status, batch.file_counts.completed) == ("completed", 2)
+        listed = [
+            found.id async for found in stores.file_batches.list_files(batch.id, vector_store_id=store.id, limit=1)
+        ]
+        assert len(listed) == 2
+        found = await stores.search(store.id, query="blue sea", max_num_results=2)
+        assert [result.content[0].text async for result in found] == ["blue sea", "blue sky"]
+        filtered = stores.search(store.id, query="blue", filters={"type": "eq", "key": "a", "value": 1})
+        assert [result.file_id async for result in filtered] == [file.id]
+        content = [page.text async for page in stores.files.content(file.id, vector_store_id=store.id)]
+        assert content == ["blue sky"]
+        await stores.files.update(file.id, vector_store_id=store.id, attributes={"b": "c"})
+        assert len([entry async for entry in stores.files.list(store.id, filter="completed")]) == 3
+        thread = await client.beta.threads.create(
+            messages=[
+                {
+                    "role": "user",
+                    "content": "Look.",
+                    "attachments": [{"file_id": file.id, "tools": [{"type": "file_search"}]}],
+                }
+            ]
+        )
+        assert len(thread.tool_resources.file_search.vector_store_ids) == 1
+        await stores.files.delete(file.id, vector_store_id=store.id)
+        assert (await stores.update(store.id, name="Other")).file_counts.total == 2
+        assert (await stores.delete(store.id)).deleted
+        with pytest.raises(NotFoundError):
+            await stores.retrieve(store.id)

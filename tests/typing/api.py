@@ -39,6 +39,12 @@ from openai_runs.models.page import Page
 from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.run import RunCreateParams
 from openai_runs.models.tool import CodeInterpreterTool, Function, FunctionTool, FunctionToolCall, Tool
+from openai_runs.models.vector_store import (
+    VectorStore,
+    VectorStoreFile,
+    VectorStoreFileBatch,
+    VectorStoreSearchPage,
+)
 
 toolbox = Toolbox()
 
@@ -179,6 +185,28 @@ async def files(session: Session, opened: BinaryIO, pieces: AsyncIterator[bytes]
         async for piece in content:
             assert_type(piece, bytes)
     await session.files.content("file-1")  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+async def vector_stores(session: Session, pieces: AsyncIterator[bytes]) -> None:
+    store = await session.vector_stores.create(name="n", file_ids=["file-1"], chunking_strategy={"type": "auto"})
+    assert_type(store, VectorStore)
+    await session.vector_stores.create(nmae="n")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert_type(await session.vector_stores.update("vs_1", name=None), VectorStore)
+    page = await session.vector_stores.search("vs_1", query="q", filters={"type": "eq", "key": "a", "value": 1})
+    assert_type(page, VectorStoreSearchPage)
+    await session.vector_stores.search("vs_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    file = await session.vector_stores.files.create_and_poll("vs_1", file_id="file-1", attributes={"a": 1.5, "b": True})
+    assert_type(file, VectorStoreFile)
+    await session.vector_stores.files.create("vs_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert_type(await session.vector_stores.files.upload_and_poll("vs_1", pieces, deadline=60), VectorStoreFile)
+    assert_type(await session.vector_stores.files.retrieve(file), VectorStoreFile)
+    assert_type((await session.vector_stores.files.content(file)).text, str)
+    async for entry in session.vector_stores.files.list("vs_1", filter="failed"):
+        assert_type(entry, VectorStoreFile)
+    session.vector_stores.files.list("vs_1", filter="lost")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    batch = await session.vector_stores.file_batches.upload_and_poll("vs_1", [b"x", Path("a")], polling=Polling())
+    assert_type(batch, VectorStoreFileBatch)
+    assert_type(await session.vector_stores.file_batches.cancel(batch), VectorStoreFileBatch)
 
 
 async def following(session: Session, run: Run) -> None:

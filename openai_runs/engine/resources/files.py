@@ -1,7 +1,7 @@
 """The API's operations on files, on the server's side of `openai_runs.services.files`."""
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -55,6 +55,7 @@ class Files:
     _ledger: Ledger
     max_bytes: int  #: of one file
     _max_owner_bytes: int | None
+    _detach_everywhere: Callable[[str], Awaitable[None]]  # takes a file out of all vector stores
     _used: dict[str, int] = field(factory=dict, init=False)  # bytes by owner, of files and of uploads in progress
     _deadlines: Deadlines = field(init=False)
     _tasks: TaskGroup = field(init=False)
@@ -135,7 +136,7 @@ class Files:
 
     async def retrieve(self, owner: str, file_id: str) -> File:
         """Operation ``retrieveFile``."""
-        return await self._find(owner, file_id)
+        return await self.find(owner, file_id)
 
     async def list(self, owner: str, query: PageQuery, purpose: str | None = None) -> Page[File]:
         """Operation ``listFiles``, of all files or of those for one purpose."""
@@ -143,21 +144,21 @@ class Files:
         return await self._ledger.page(File, owner, query, part=part)
 
     async def delete(self, owner: str, file_id: str) -> Deleted:
-        """Operation ``deleteFile``."""
-        await self._find(owner, file_id)
+        """Operation ``deleteFile``: it is taken out of all vector stores."""
+        await self.find(owner, file_id)
         if not await self._remove(file_id):  # two requests at the same time
             raise _no_such_file(file_id)
         return Deleted(id=file_id, object="file")
 
     async def content(self, owner: str, file_id: str) -> tuple[File, Path | bytes]:
         """Operation ``downloadFile``: the file, and where its content is."""
-        file = await self._find(owner, file_id)
+        file = await self.find(owner, file_id)
         try:
             return file, await self._ledger.store.contents.source(file_id)
         except LookupError:  # it was deleted a moment ago
             raise _no_such_file(file_id) from None
 
-    async def _find(self, owner: str, file_id: str) -> File:
+    async def find(self, owner: str, file_id: str) -> File:
         """Find a file of an owner that has not expired.
 
         Raises:
@@ -177,6 +178,7 @@ class Files:
             record = await self._ledger.store.get(File, file_id)
             if record is None:
                 return False
+            await self._detach_everywhere(file_id)
             await self._ledger.commit([Delete(File, file_id)], then=partial(self._forget, record))
             await self._ledger.store.contents.delete(file_id)
         return True

@@ -27,6 +27,7 @@ from openai_runs.stores.import_export import (
     parse,
 )
 from openai_runs.stores.records import PageQuery
+from tests.engine.index import WordIndex
 from tests.engine.world import WEATHER, World, conform, world
 from tests.fuzz.seeds import examples, line, objects, stored_objects
 from tests.fuzz.target import Target, chosen, first_line, with_head
@@ -75,6 +76,40 @@ async def _submit(w: World, body: dict[str, Any]) -> Any:
     return await w.engine.runs.submit_tool_outputs("", run.thread_id, run.id, body["tool_outputs"])
 
 
+async def _file(w: World) -> str:
+    async with w.engine.files.uploading("") as upload:
+        await upload.write(b"some text")
+        return (await w.engine.files.create("", {"purpose": "assistants"}, "a.txt", upload)).id
+
+
+async def _update_vector_store(w: World, body: dict[str, Any]) -> Any:
+    return await w.engine.vector_stores.update("", (await w.engine.vector_stores.create("", {})).id, body)
+
+
+async def _search(w: World, body: dict[str, Any]) -> Any:
+    store = await w.engine.vector_stores.create("", {"file_ids": [await _file(w)]})
+    return await w.engine.vector_stores.search("", store.id, body)
+
+
+async def _create_entry(w: World, body: dict[str, Any]) -> Any:
+    store = await w.engine.vector_stores.create("", {})
+    return await w.engine.vector_store_files.create("", store.id, {**body, "file_id": await _file(w)})
+
+
+async def _update_entry(w: World, body: dict[str, Any]) -> Any:
+    entry = await _create_entry(w, {})
+    return await w.engine.vector_store_files.update("", entry.vector_store_id, entry.id, body)
+
+
+async def _create_batch(w: World, body: dict[str, Any]) -> Any:
+    store = await w.engine.vector_stores.create("", {})
+    if "files" in body:
+        body = {**body, "files": [{**each, "file_id": await _file(w)} for each in body["files"]]}
+    else:
+        body = {**body, "file_ids": [await _file(w)]}
+    return await w.engine.vector_store_file_batches.create("", store.id, body)
+
+
 _OPERATIONS: Final[dict[str, _Operation]] = {
     "CreateAssistantRequest": lambda w, body: w.engine.assistants.create("", body),
     "CreateMessageRequest": _create_message,
@@ -86,6 +121,12 @@ _OPERATIONS: Final[dict[str, _Operation]] = {
     "ModifyRunRequest": _update_run,
     "ModifyThreadRequest": _update_thread,
     "SubmitToolOutputsRunRequest": _submit,
+    "CreateVectorStoreRequest": lambda w, body: w.engine.vector_stores.create("", body),
+    "UpdateVectorStoreRequest": _update_vector_store,
+    "VectorStoreSearchRequest": _search,
+    "CreateVectorStoreFileRequest": _create_entry,
+    "UpdateVectorStoreFileAttributesRequest": _update_entry,
+    "CreateVectorStoreFileBatchRequest": _create_batch,
 }
 
 
@@ -119,7 +160,7 @@ def _checked(read: Callable[[], Any]) -> Any:
 
 async def _carry_out(operation: _Operation, body: dict[str, Any]) -> None:
     script = [[Call("get_weather", id="call_001")], [Say("Fine.")]]
-    async with world(script if operation is _submit else script[1:]) as w:
+    async with world(script if operation is _submit else script[1:], index=WordIndex()) as w:
         try:
             made = conform(await operation(w, body))
         except ApiError as error:
@@ -246,6 +287,20 @@ def _body_seeds() -> Iterator[bytes]:
         "reasoning_effort": "low",
     }
     yield with_head("CreateMessageRequest", line(message))
+    sizes = {"type": "static", "static": {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 50}}
+    entry = {"file_id": "file-1", "attributes": {"a": 1, "b": True, "c": "d"}, "chunking_strategy": sizes}
+    ranking = {"ranker": "none", "score_threshold": 0.5}
+    one = {"type": "in", "key": "a", "value": [1, "b"]}
+    condition = {"type": "and", "filters": [one, {"type": "or", "filters": [one]}]}
+    expiry = {"anchor": "last_active_at", "days": 3}
+    yield with_head("CreateVectorStoreRequest", line({"name": "n", "expires_after": expiry}))
+    yield with_head("UpdateVectorStoreRequest", line({"name": None, "expires_after": expiry}))
+    yield with_head("CreateVectorStoreFileRequest", line(entry))
+    yield with_head("UpdateVectorStoreFileAttributesRequest", line({"attributes": entry["attributes"]}))
+    yield with_head("CreateVectorStoreFileBatchRequest", line({"files": [entry]}))
+    yield with_head(
+        "VectorStoreSearchRequest", line({"query": ["text"], "filters": condition, "ranking_options": ranking})
+    )
     yield with_head("CreateThreadRequest", line({"messages": [message], "tool_resources": resources}))
     yield with_head("CreateRunRequest", line(run))
     yield with_head("CreateThreadAndRunRequest", line({"assistant_id": "a", "thread": {"messages": [message]}}))
