@@ -254,7 +254,7 @@ async def test_each_owner_sees_its_own(locked):
         of_store = f"/vector_stores/{store['id']}"
         batch = await api("POST", f"{of_store}/file_batches", {"file_ids": [file["id"]]}, **a)
         of_batch = f"{of_store}/file_batches/{batch['id']}"
-        other = await api("POST", "/vector_stores", **b)
+        other = await api("POST", "/vector_stores", {}, **b)
         message = await api("POST", f"/threads/{thread['id']}/messages", {"role": "user", "content": "Hi"}, **a)
         run = await api("POST", f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}, **a)
         assert (await api("GET", "/assistants", **a2))["data"] == [assistant]

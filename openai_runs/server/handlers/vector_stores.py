@@ -12,7 +12,7 @@ from openai_runs.server.validation import page_query
 
 async def create(request: web.Request) -> web.Response:
     """Operation ``createVectorStore``."""
-    body = await read_body(request, "CreateVectorStoreRequest", required=False)
+    body = await read_body(request, "CreateVectorStoreRequest")
     return json_response(await once(request, request.app[ENGINE].vector_stores.create, request[OWNER], body))
 
 

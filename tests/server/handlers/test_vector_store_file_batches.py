@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_life(api: Api, until_completed):
     """A batch is created, retrieved and listed."""
     files = [(await api("POST", "/files", data=form(b"%d" % number)))["id"] for number in range(3)]
-    store = await api("POST", "/vector_stores")
+    store = await api("POST", "/vector_stores", {})
     path = f"/vector_stores/{store['id']}/file_batches"
     made = await api("POST", path, {"file_ids": files, "attributes": {"a": 1}})
     own = f"{path}/{made['id']}"
@@ -31,7 +31,7 @@ async def test_cancel(server: LocalServer, api: Api):
     index = server.engine._ingestion.index
     index.stop()
     files = [(await api("POST", "/files", data=form(b"%d" % number)))["id"] for number in range(3)]
-    store = await api("POST", "/vector_stores")
+    store = await api("POST", "/vector_stores", {})
     path = f"/vector_stores/{store['id']}/file_batches"
     made = await api("POST", path, {"file_ids": files})
     cancelled = await api("POST", f"{path}/{made['id']}/cancel")

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_life(api: Api, until_completed):
     """A file is added, retrieved, changed, listed, shown and taken out."""
     file = await api("POST", "/files", data=form(b"one\ntwo"))
-    store = await api("POST", "/vector_stores")
+    store = await api("POST", "/vector_stores", {})
     path = f"/vector_stores/{store['id']}/files"
     sizes = {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 50}
     body = {"file_id": file["id"], "attributes": {"a": 1.5, "b": True, "c": "d"}}

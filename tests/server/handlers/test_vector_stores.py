@@ -35,8 +35,8 @@ async def test_a_life(api: Api, until_completed):
 
 
 async def test_an_empty_one(api: Api):
-    """The body may be left out; a store without a name has an empty one, since the document has no null there."""
-    made = await api("POST", "/vector_stores")
+    """A store without a name has an empty one, since the document has no null there."""
+    made = await api("POST", "/vector_stores", {})
     assert (made["name"], made["metadata"], made["status"], made["usage_bytes"]) == ("", {}, "completed", 0)
 
 
@@ -99,7 +99,7 @@ async def test_deep_filters(server: LocalServer):
         wrong = {"type": "or", "filters": [wrong]}
     async with ClientSession() as http:
         api = Api(http, server.url)
-        store = await api("POST", "/vector_stores")
+        store = await api("POST", "/vector_stores", {})
         path = f"/vector_stores/{store['id']}/search"
         assert (await api("POST", path, {"query": "x", "filters": condition}))["data"] == []
         await api("POST", path, {"query": "x", "filters": wrong}, status=400)
