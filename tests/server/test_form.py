@@ -115,7 +115,8 @@ async def test_a_connection_that_breaks(server: LocalServer):
 
 
 @pytest.mark.parametrize(
-    ("origin", "status"), [("http://evil.example", 403), ("null", 403), ("http://127.0.0.1:1", 403), (None, 200)]
+    ("origin", "status"),
+    [("http://evil.example", 403), ("null", 403), ("http://127.0.0.1:1", 403), ("http://[", 403), (None, 200)],
 )
 async def test_forms_of_other_sites(server: LocalServer, api: Api, origin: str | None, status: int):
     """A browser sends forms to any server without asking it; ours, without keys, takes none from pages of others."""
