@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from openai_runs.engine.errors import ApiError, not_found
 from openai_runs.engine.fair_queue import FairQueue
@@ -30,6 +30,8 @@ _logger = logging.getLogger("openai_runs.engine")
 
 #: Vector stores for which the index works at once. What concerns one of them is done in order.
 _WORKERS: Final = 2
+
+_STEP: Final = 500  # jobs that are read at a time
 
 _NO_INDEX: Final = VectorStoreFileError(code="server_error", message="This server has no index, and reads no files.")
 _FAILED: Final = VectorStoreFileError(code="server_error", message="The server had an error while it read the file.")
@@ -59,8 +61,12 @@ class Ingestion:
 
     async def start(self, tasks: TaskGroup) -> None:
         """Take up the jobs that are stored, and begin to work."""
-        async for record in self._ledger.store.everything(IndexJob):
-            self.push(record.owner, [record.value])
+        query, more = PageQuery(limit=_STEP, order="asc"), True
+        while more:
+            records, more = await self._ledger.store.page(IndexJob, "", query)
+            for record in records:
+                self.push(record.owner, [record.value])
+                query = evolve(query, after=record.value.id)
         for _ in range(_WORKERS):
             tasks.start_soon(self._work)
 

@@ -19,6 +19,7 @@ from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
 from openai_runs.stores.file_contents import FileContents, MemoryContents
 from openai_runs.stores.records import (
+    INTERNAL,
     MAX_HISTORY,
     BatchFiles,
     Change,
@@ -189,7 +190,7 @@ class MemoryStore:
     def _delete(self, kind: type[Any], id: str) -> None:
         if id not in self._records[kind]:
             return
-        if kind is not UsedKey and (group := self._group(kind, id)) is not None:
+        if kind not in INTERNAL and (group := self._group(kind, id)) is not None:
             self._deleted[kind, group, id] = self._places[kind, id]
             if len(self._deleted) > _MAX_DELETED:
                 self._deleted.popitem(last=False)

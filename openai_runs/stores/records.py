@@ -122,6 +122,8 @@ Stored: TypeAlias = (
     | RunState
     | UsedKey
 )
+#: Kinds that no client pages through. What is deleted of them is no cursor, and takes no cursor's place.
+INTERNAL: Final = (UsedKey, IndexJob, FileUse, BatchFiles)
 StoredT_co = TypeVar("StoredT_co", bound=Stored, covariant=True)
 
 

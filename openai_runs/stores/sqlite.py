@@ -30,6 +30,7 @@ from openai_runs.errors import (
     StoreUnavailableError,
     UnknownCursorError,
 )
+from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.run_step import RunStep
 from openai_runs.stores import sqlite_schema as schema
@@ -375,7 +376,9 @@ class SQLiteStore:
             StoreDataError: Part of it is damaged, or too large.
         """
         names = msgspec.json.encode([schema.NAMES[kind] for kind in kinds]).decode()
-        async for records, _ in self._walk(schema.ROWS_OF_KINDS, kinds=names):
+        # Files have an index: what else is in the store must not delay each start.
+        sql = schema.ROWS_OF_FILES if kinds == (File,) else schema.ROWS_OF_KINDS
+        async for records, _ in self._walk(sql, kinds=names):
             for record in records:
                 yield record
 

@@ -20,7 +20,7 @@ from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
-from openai_runs.stores.records import BatchFiles, FileUse, IndexJob, RunState, UsedKey, VectorStoreEntry
+from openai_runs.stores.records import INTERNAL, BatchFiles, FileUse, IndexJob, RunState, UsedKey, VectorStoreEntry
 
 with needs("server"):
     import aiosqlite
@@ -77,9 +77,12 @@ MIGRATIONS: Final = (
     );
     CREATE UNIQUE INDEX deleted_by_id ON deleted (kind, id, list);
     """,
+    "CREATE INDEX files ON objects (place) WHERE kind = 'file';",  # all are looked through at each start
 )
 
 _MAX_DELETED: Final = 10_000  # deletions: more than a client makes between two pages
+
+_INTERNAL: Final = ", ".join(f"'{NAMES[kind]}'" for kind in INTERNAL)
 
 #: Creates ``changes``, a view whose triggers apply each row that is inserted into it, one after the other. A row
 #: without a body deletes. The view is temporary: it is not in the file.
@@ -97,7 +100,7 @@ _CHANGES: Final = f"""
     CREATE TEMP TRIGGER remove INSTEAD OF INSERT ON changes WHEN NEW.body IS NULL BEGIN
         INSERT OR REPLACE INTO deleted (kind, id, list, place)
             SELECT kind, id, list, place FROM objects
-            WHERE kind = NEW.kind AND id = NEW.id AND list IS NOT NULL AND kind != 'used_key';
+            WHERE kind = NEW.kind AND id = NEW.id AND list IS NOT NULL AND kind NOT IN ({_INTERNAL});
         DELETE FROM deleted WHERE number <= (SELECT max(number) FROM deleted) - {_MAX_DELETED};
         DELETE FROM objects WHERE kind = NEW.kind AND id = NEW.id;
     END;
@@ -215,6 +218,7 @@ def _rows(members: str, index: str = "") -> str:
 
 ROWS_OF_HISTORY: Final = _rows("history = :thread_id")
 ROWS_OF_KINDS: Final = _rows("instr(:kinds, '\"' || kind || '\"')")  # in a JSON array
+ROWS_OF_FILES: Final = _rows("kind = 'file'", "INDEXED BY files")
 ROWS_UNFINISHED: Final = _rows("kind = 'run_state'", "INDEXED BY run_states")
 
 #: Reads only the index, so that a damaged object does not prevent reading the others.

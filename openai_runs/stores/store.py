@@ -15,6 +15,7 @@ from openai_runs.stores.records import (
     BatchFiles,
     Change,
     FileUse,
+    IndexJob,
     PageQuery,
     Record,
     RunState,
@@ -72,7 +73,8 @@ class Store(Protocol):
         Args:
             kind: What is listed.
             group: The list's ID, see `group_of`: the owner for assistants and files, the thread for messages and runs,
-                the run for run steps, the vector store for its entries; empty for used keys.
+                the run for run steps, the vector store for its entries; empty for used keys and for
+                index jobs.
             query: Which page. With ``before`` alone, the last ``limit`` objects before that one. A cursor may be an
                 object that was deleted recently, for clients that delete while paging; not a used key.
             part: Only this part of the list: a run's messages, by its ID, or the files for a purpose; see `part_of`.
@@ -139,7 +141,7 @@ def group_of(record: Record[Any]) -> str | None:
             return vector_store_id
         case FileUse(file_id=file_id):
             return file_id
-        case UsedKey():
+        case UsedKey() | IndexJob():
             return ""
         case _:
             return None

@@ -1,6 +1,6 @@
 """Store files of every version of the schema stay readable: ``samples/stores`` has one of each version.
 
-``schema-1.db`` was made by the first code that wrote this schema, with ``python -m
+Each was made by the first code that wrote this schema, such as ``schema-1.db`` with ``python -m
 tests.stores.test_sqlite_schema_versions tests/samples/stores/schema-1.db``. Never make a file again: when the schema
 changes, add one, made by the code that introduces the new version.
 """
@@ -25,7 +25,7 @@ from tests.engine.world import ALL, WEATHER, conform, world
 
 pytestmark = pytest.mark.anyio
 
-#: Of which the first version of the schema had none.
+#: Of which `make` makes none.
 LATER = (File, VectorStore, VectorStoreEntry, VectorStoreFileBatch, BatchFiles, FileUse, IndexJob)
 
 STORES = Path(__file__).parent.parent / "samples/stores"

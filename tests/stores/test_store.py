@@ -652,6 +652,24 @@ async def test_a_vector_store_takes_all_along(store: Store):
     assert await store.get(IndexJob, "vs_1") == last
 
 
+async def test_what_clients_do_not_page_through(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """However many jobs and uses of files are deleted, clients can page on after an object that they have deleted."""
+    monkeypatch.setattr(store_module, "_MAX_DELETED", 5)
+    await store.commit([*(message(str(n), "thread_1") for n in range(3)), Delete(Message, "1")])
+    await store.commit([record for n in range(4) for record in shelf(f"vs_{n}", "ann", "f1", "f2")])
+    for kind in IndexJob, FileUse, BatchFiles:
+        found = [record.value.id async for record in store.everything(kind)]
+        await store.commit([Delete(kind, id) for id in found])
+    assert await messages(store, PageQuery(after="1", order="asc")) == (["2"], False)
+
+
+async def test_everything_of_one_kind(store: Store):
+    """Files have an index of their own, and come in their order, as all others do."""
+    await store.commit([file("1"), thread("t"), file("2", "bob"), *shelf("vs_1", "", "1"), file("1", filename="b")])
+    assert [record.value.id async for record in store.everything(File)] == ["1", "2"]
+    assert [record.value.id async for record in store.everything(File, Thread)] == ["1", "t", "2"]
+
+
 async def test_lists_of_vector_stores(store: Store):
     """Stores are listed by owner, entries by store, uses by file."""
     await store.commit([*shelf("vs_1", "ann", "f1", "f2"), *shelf("vs_2", "ann", "f1"), *shelf("vs_3", "bob")])
