@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -70,16 +71,20 @@ class Files:
             StoreFileError: The contents of the files cannot be found.
         """
         self._tasks = tasks
-        records = {record.value.id: record async for record in self._ledger.store.everything(File)}
-        lost = await self._ledger.store.contents.sweep(records)
+        found = {
+            record.value.id: (record.owner, record.value.bytes, record.value.expires_at)
+            async for record in self._ledger.store.everything(File)
+        }
+        lost = await self._ledger.store.contents.sweep(found)
         if lost:
             _logger.warning("%d files, such as %s, have lost their contents, and are deleted", len(lost), lost[0])
         for start in range(0, len(lost), _SWEEP_STEP):
             await self._ledger.commit([Delete(File, id) for id in lost[start : start + _SWEEP_STEP]])
         for id in lost:
-            del records[id]
-        for record in records.values():
-            self._note(record)
+            del found[id]
+        for id, (owner, size, expires_at) in found.items():
+            self._used[owner] = self._used.get(owner, 0) + size
+            self._watch(id, expires_at)
         tasks.start_soon(self._deadlines.run)
 
     @asynccontextmanager
@@ -132,7 +137,7 @@ class Files:
             await self._ledger.store.contents.delete(file.id)
             raise
         upload.is_kept = True
-        self._watch(file)
+        self._watch(file.id, file.expires_at)
 
     async def retrieve(self, owner: str, file_id: str) -> File:
         """Operation ``retrieveFile``."""
@@ -183,13 +188,9 @@ class Files:
             await self._ledger.store.contents.delete(file_id)
         return True
 
-    def _note(self, record: Record[File]) -> None:
-        self._used[record.owner] = self._used.get(record.owner, 0) + record.value.bytes
-        self._watch(record.value)
-
-    def _watch(self, file: File) -> None:
-        if file.expires_at is not None:
-            self._deadlines.set(file.id, file.expires_at.timestamp())
+    def _watch(self, file_id: str, expires_at: datetime | None) -> None:
+        if expires_at is not None:
+            self._deadlines.set(file_id, expires_at.timestamp())
 
     def _forget(self, record: Record[File]) -> None:
         self._release(record.owner, record.value.bytes)
