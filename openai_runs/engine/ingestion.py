@@ -15,6 +15,7 @@ import anyio
 from anyio.abc import TaskGroup
 from attrs import define, evolve, field, frozen
 
+from openai_runs._supervision import supervise
 from openai_runs.engine.errors import ApiError, not_found
 from openai_runs.engine.fair_queue import FairQueue
 from openai_runs.engine.file_index import FileIndex, UnusableFileError
@@ -140,10 +141,12 @@ class Ingestion:
                 continue
             jobs = self._jobs[vector_store_id]
             id, (owner, job) = next(iter(jobs.items()))
-            try:
-                await self._carry_out(job)
-            except Exception:  # it must not stop the engine; the job is taken up again at the next start
-                _logger.exception("the index job %s cannot be carried out before the next start", id)
+            failures: list[BaseException] = []
+            async with anyio.create_task_group() as own:  # for `supervise`, which needs a task of its own
+                own.start_soon(supervise, failures.append, partial(self._carry_out, job))
+            for failure in failures:  # it must not stop the engine; the job is stored still
+                text = "the index job %s cannot be carried out before the next start"
+                _logger.error(text, id, exc_info=failure)
             if jobs.get(id) == (owner, job):  # otherwise there is a later one
                 del jobs[id]
             if jobs:

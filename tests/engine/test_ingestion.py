@@ -122,6 +122,17 @@ async def test_what_cannot_be_forgotten(caplog: pytest.LogCaptureFixture):
         assert list(index.passages_of) == [(shelf.id, files[1].id)]
 
 
+async def test_an_index_that_is_cancelled(caplog: pytest.LogCaptureFixture):
+    """An index that raises a cancellation of its own stops neither the engine nor other files."""
+    async with shelves() as (w, index):
+        index.failures[b"bad"] = asyncio.CancelledError()  # type: ignore[assignment]
+        bad, good = await upload(w, "bad"), await upload(w, "good")
+        shelf = await store_of(w, bad, good)
+        await done(w)
+        assert [(await file_now(w, shelf, file)).status for file in (bad, good)] == ["in_progress", "completed"]
+        assert "cannot be carried out before the next start" in caplog.text
+
+
 async def test_taken_out_and_added_again_while_it_is_read():
     """The first reading does not count; the file is read once more, and is there in the end."""
     async with shelves() as (w, index):
