@@ -22,6 +22,10 @@ _COMPLETE: Final = "await session.runs.complete(run)"
 SESSION: Final[Mapping[str, str]] = {
     "beta": "leave it out: session.assistants, session.threads, session.messages, session.runs, session.run_steps",
 }
+FILES: Final[Mapping[str, str]] = {
+    "retrieve_content": "write `await session.files.content(file_id).read()`",
+    "wait_for_processing": "write `await session.files.retrieve(file_id)`, whose `status` tells",
+}
 THREADS: Final[Mapping[str, str]] = {
     "create_and_run_poll": f"write `{_THREAD_CREATE}`, then `{_COMPLETE}`",
     "create_and_run_stream": "write `async with session.threads.stream_run(…) as events`",

@@ -1,4 +1,4 @@
-"""`Session`: one endpoint, its connections, and the five services that use them."""
+"""`Session`: one endpoint, its connections, and the services that use them."""
 
 import os
 from collections.abc import AsyncGenerator, Mapping
@@ -13,10 +13,12 @@ from openai_runs._http.response import SHUTDOWN
 from openai_runs._http.transport import ApiKey, Transport
 from openai_runs.pacing.rate_limits import RateLimits
 from openai_runs.services.assistants import AssistantsService
+from openai_runs.services.files import FilesService
 from openai_runs.services.messages import MessagesService
 from openai_runs.services.run_steps import RunStepsService
 from openai_runs.services.runs import RunsService
 from openai_runs.services.threads import ThreadsService
+from openai_runs.services.vector_stores import VectorStoresService
 
 
 class Session(anyio.AsyncContextManagerMixin):
@@ -30,6 +32,8 @@ class Session(anyio.AsyncContextManagerMixin):
         messages: `MessagesService`.
         runs: `RunsService`.
         run_steps: `RunStepsService`.
+        files: `FilesService`.
+        vector_stores: `VectorStoresService`.
     """
 
     def __init__(
@@ -110,6 +114,8 @@ class Session(anyio.AsyncContextManagerMixin):
         self.messages: Final = MessagesService(self._transport)
         self.runs: Final = RunsService(self._transport)
         self.run_steps: Final = RunStepsService(self._transport)
+        self.files: Final = FilesService(self._transport)
+        self.vector_stores: Final = VectorStoresService(self._transport)
 
     if not TYPE_CHECKING:  # type checkers are to report them
         __getattr__ = missing(SESSION)

@@ -75,10 +75,24 @@ async def read_message(reader: asyncio.StreamReader) -> tuple[str, dict[str, str
         head = await reader.readuntil(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").splitlines()
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines if line)}
+        if headers.get("transfer-encoding") == "chunked":
+            body, raw = await _read_chunks(reader)
+            return first, headers, body, head + raw
         body = await reader.readexactly(int(headers.get("content-length", 0)))
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
     return first, headers, body, head + body
+
+
+async def _read_chunks(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """A body whose length is not told beforehand: what it says, and as it came."""
+    body = raw = b""
+    while True:
+        line = await reader.readuntil(b"\r\n")
+        chunk = await reader.readexactly(int(line, 16) + 2)
+        body, raw = body + chunk[:-2], raw + line + chunk
+        if chunk == b"\r\n":
+            return body, raw
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

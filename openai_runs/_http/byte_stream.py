@@ -7,7 +7,7 @@ import aiohttp
 from attrs import define, field
 from yarl import URL
 
-from openai_runs._http.response import Reader
+from openai_runs._http.response import MAX_BODY, Reader, Response
 from openai_runs.errors import ResponseError
 
 #: What aiohttp raises when a connection breaks; TimeoutError is an OSError.
@@ -31,7 +31,7 @@ class ByteStream:
             return await self._response.content.readany()
         except BROKEN as error:
             self.timed_out = isinstance(error, TimeoutError)
-            self.lost = self.reader.broken(describe(error, self._timeout), self._url)
+            self.lost = self.reader.broken(describe(error, self._timeout), self._response.method, self._url)
             return b""
 
     def limit_silence(self, seconds: float) -> None:
@@ -73,3 +73,21 @@ def describe(error: Exception, timeout: float) -> str:
         return f"nothing came for {timeout} s"
     text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     return " ".join(text.split()) or type(error).__name__
+
+
+async def read_whole(response: aiohttp.ClientResponse) -> Response:
+    """Read the body, but not much more of it than `MAX_BODY` bytes: it may be compressed a thousandfold."""
+    # Not `response.read()`, which decompresses without a limit. Pieces are at most a few hundred kB.
+    content = response.content
+    try:
+        pieces = [await content.readany()]
+        size = len(pieces[0])
+        while size <= MAX_BODY and not content.at_eof():
+            pieces.append(await content.readany())
+            size += len(pieces[-1])
+        if size > MAX_BODY:
+            response.close()
+    except BaseException:  # cancellation, too: the connection cannot be used again
+        response.close()
+        raise
+    return Response(response.status, response.headers, b"".join(pieces), response.request_info.headers)

@@ -10,6 +10,7 @@ from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.overrides import Overrides, further, with_key
 from openai_runs._http.retries import may_be_done
 from openai_runs._http.transport import Transport
+from openai_runs._http.upload import Upload
 from openai_runs._wire.idempotency import check_key, new_key
 from openai_runs.errors import ConflictError, OpenAIRunsError
 from openai_runs.models.run import Run
@@ -51,9 +52,10 @@ class Creation(Generic[T]):
     _transport: Transport
     _url: URL
     _into: type[T]
-    _body: Mapping[str, Any]
+    _body: Mapping[str, Any] | None
     _key: str = field(converter=_own_or_new)
     _overrides: Overrides | None = None
+    _upload: Upload | None = field(default=None, kw_only=True)  # sent in place of a body
     _search: Callable[[], Awaitable[T | None]] | None = field(default=None, kw_only=True)
     _charged: Taken | None = field(default=None, init=False)  # the turn of a run that is being created
 
@@ -73,6 +75,7 @@ class Creation(Generic[T]):
             self._url,
             self._into,
             body=self._body,
+            upload=self._upload,
             repeatable=False,
             keys=self._transport.keys,
             find=self._search,

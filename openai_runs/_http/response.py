@@ -177,9 +177,9 @@ class Reader:
         problem = self.secrets.snippet(problem, _MAX_TEXT)
         return TransportError(f"{method} {url.path} at {self.base}: {problem}; {effect}", maybe_done=maybe_done)
 
-    def broken(self, problem: str, url: URL) -> str:
+    def broken(self, problem: str, method: str, url: URL) -> str:
         """The message for a stream whose connection broke."""
-        return f"POST {url.path} at {self.base} broke off: {self.secrets.snippet(problem, _MAX_TEXT)}"
+        return f"{method} {url.path} at {self.base} broke off: {self.secrets.snippet(problem, _MAX_TEXT)}"
 
     def of_request(self, headers: Mapping[str, str], url: URL) -> Self:
         """The reader for the response to one request, which knows the secrets among its headers and in its query."""

@@ -13,6 +13,7 @@ from attrs import define, field
 
 from openai_runs._http.key_support import KeySupport
 from openai_runs._http.overrides import Overrides, further
+from openai_runs._http.upload import Upload
 from openai_runs.errors import OpenAIRunsError, ProtocolError, ResponseError, TransportError
 
 _logger = logging.getLogger("openai_runs.http")
@@ -36,15 +37,17 @@ _NO_CREDIT: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached
 
 
 class OwnError(Exception):
-    """The caller's own ``api_key`` function failed, so that a request was not sent. It is no failure of the endpoint's.
+    """Something of the caller's own failed, so that a request was not sent. It is no failure of the endpoint's.
 
     Attributes:
-        error: What the function raised, for the caller.
+        error: What it raised, for the caller.
+        what: What failed, for messages: the ``api_key`` function, or reading a file that is uploaded.
     """
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception, what: str = "api_key()") -> None:
         super().__init__(error)
         self.error = error
+        self.what = what
 
 
 @define
@@ -60,6 +63,7 @@ class Retry(Generic[T]):
     #: Whether the endpoint honours the request's idempotency key; ``None`` if it has none.
     keys: KeySupport | None = field(default=None, kw_only=True)
     overrides: Overrides | None = field(default=None, kw_only=True)  #: of the request, for asking about its key
+    upload: Upload | None = field(default=None, kw_only=True)  #: what the request sends, if that is a file
     _is_in_doubt: bool = field(default=False, init=False)  # an attempt may have taken effect
     _is_over: bool = field(default=False, init=False)  # the doubt cannot be settled
     _maybe_done: Failure | None = field(default=None, init=False)  #: the latest failure that may have taken effect
@@ -94,7 +98,7 @@ class Retry(Generic[T]):
         except OwnError as error:
             if self._maybe_done is None:
                 raise
-            failed = f"Repeating it failed, since api_key() raised {type(error.error).__name__}."
+            failed = f"Repeating it failed, since {error.what} raised {type(error.error).__name__}."
             raise _noted(self._maybe_done, failed) from self._maybe_done.__cause__
         except FAILURES as error:
             # Out of attempts, or refused, perhaps because an earlier attempt took effect after we looked.
@@ -108,7 +112,7 @@ class Retry(Generic[T]):
 
     def _should_retry(self, error: Exception) -> bool | float:
         """Whether to retry after ``error``; a number is the delay that the server asks for, in seconds."""
-        if error is not self.failure or self._is_over:
+        if error is not self.failure or self._is_over or (self.upload is not None and self.upload.is_spent):
             return False
         may_have_key = self.keys is not None and self.keys.honoured is not False
         if isinstance(self.failure, ProtocolError) and not self.changes_nothing:

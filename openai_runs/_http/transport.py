@@ -18,13 +18,14 @@ from yarl import URL
 
 from openai_runs import _wire
 from openai_runs._http.addresses import Addresses, below
-from openai_runs._http.byte_stream import BROKEN, ByteStream, describe
+from openai_runs._http.byte_stream import BROKEN, ByteStream, describe, read_whole
 from openai_runs._http.key_support import KeySupport
 from openai_runs._http.overrides import Overrides, checked_header
 from openai_runs._http.redaction import Secrets
-from openai_runs._http.response import MAX_BODY, Reader, Response
+from openai_runs._http.response import Reader, Response
 from openai_runs._http.retries import FAILURES, Failure, OwnError, Retry, asked_delay, is_final
 from openai_runs._http.tokens import RequestToken, Tokens, checked_key
+from openai_runs._http.upload import Upload
 from openai_runs._wire.paths import ASSISTANTS
 from openai_runs.errors import ResponseError, TransportError
 from openai_runs.models.assistant import Assistant
@@ -142,6 +143,7 @@ class Transport:
         into: type[T],
         *,
         body: Any = None,
+        upload: Upload | None = None,
         repeatable: bool = True,
         keys: KeySupport | None = None,
         find: Callable[[], Awaitable[T | None]] | None = None,
@@ -155,6 +157,7 @@ class Transport:
             url: From `url`.
             into: The model to make.
             body: Sent as JSON; may contain models.
+            upload: Sent in place of a body. If it can be sent only once, it is not repeated.
             repeatable: Whether the request is idempotent. If not, it is repeated only if it certainly took no effect.
             keys: Given if the request has an idempotency key: where it is honoured, the request may be repeated, too.
             find: Looks, with `send`, whether a request took effect: the model if it did. Called after a response was
@@ -169,14 +172,25 @@ class Transport:
         """
         if overrides is not None:
             url, body = overrides.url(url), overrides.merged(body)
-        data = None if body is None else _wire.encode(body)
+        data = upload if body is None else _wire.encode(body)
         try:
             return await self._send(method, url, into, data, on_response, overrides)
         except (*FAILURES, OwnError) as error:  # the rare path: only here the retry machinery is set up
             failure = error
         again = partial(self._send, method, url, into, data, on_response, overrides)
-        retry = partial(Retry[T], again, find=find, repeatable=repeatable, keys=keys, overrides=overrides)
+        retry = partial(
+            Retry[T], again, find=find, repeatable=repeatable, keys=keys, overrides=overrides, upload=upload
+        )
         return await self._again(retry, failure, changes_nothing=method == "GET")
+
+    async def repeat(self, get: Callable[[], Awaitable[T]], overrides: Overrides | None) -> T:
+        """Do something that changes nothing, with retries."""
+        try:
+            return await get()
+        except FAILURES as error:
+            failure = error
+        retry = partial(Retry[T], get, find=None, repeatable=True, overrides=overrides)
+        return await self._again(retry, failure, changes_nothing=True)
 
     async def send(
         self,
@@ -218,19 +232,21 @@ class Transport:
         method: str,
         url: URL,
         into: type[T],
-        data: bytes | None,
+        data: bytes | Upload | None,
         on_response: OnResponse | None,
         overrides: Overrides | None,
     ) -> T:
         http_response = turn = None
         try:
             http_response, turn = await self._begin(method, url, data, overrides)
-            response = await _read(http_response)
+            response = await read_whole(http_response)
         except BROKEN as error:
             lost = error
         else:
             return self._result(response, turn, into, method, url, on_response)
         # Outside the `except` block: `__context__` would keep aiohttp's error, which has the request and its key.
+        if isinstance(data, Upload) and data.failure is not None:
+            raise OwnError(data.failure, "reading the file")
         raise self._no_response(lost, http_response, turn, method, url, overrides)
 
     async def stream(
@@ -273,17 +289,38 @@ class Transport:
             own = error.error
         raise own
 
+    async def open_content(self, url: URL, into: type[T], *, overrides: Overrides | None = None) -> ByteStream:
+        """Send a request once for content of whatever type. See `stream`; ``into`` is the model of what has it."""
+        data = None
+        if overrides is not None:
+            url, data = overrides.url(url), _wire.encode(overrides.body) if overrides.body else None
+        try:
+            opened = await self._open("GET", url, into, data, overrides, accept="*/*")
+        except OwnError as error:
+            own = error.error
+        else:
+            assert isinstance(opened, ByteStream)  # noqa: S101  # for the type checker: any type is accepted
+            return opened
+        raise own
+
     async def _open(
-        self, method: str, url: URL, into: type[T], data: bytes | None, overrides: Overrides | None
+        self,
+        method: str,
+        url: URL,
+        into: type[T],
+        data: bytes | None,
+        overrides: Overrides | None,
+        *,
+        accept: str = "text/event-stream",
     ) -> ByteStream | T:
         http_response = turn = None
         try:
-            http_response, turn = await self._begin(method, url, data, overrides, {"Accept": "text/event-stream"})
-            content_type = http_response.headers.get("Content-Type", "text/event-stream").lower()
-            if http_response.status == 200 and content_type.startswith("text/event-stream"):
+            http_response, turn = await self._begin(method, url, data, overrides, {"Accept": accept})
+            content_type = http_response.headers.get("Content-Type", accept).lower()
+            if http_response.status == 200 and (accept == "*/*" or content_type.startswith(accept)):
                 self.keys.learn(http_response.headers, is_certain=True)
                 return ByteStream(http_response, self._reader, url, self._seconds(overrides))
-            response = await _read(http_response)
+            response = await read_whole(http_response)
         except BROKEN as error:
             lost = error
         else:
@@ -295,7 +332,7 @@ class Transport:
         self,
         method: str,
         url: URL,
-        data: bytes | None,
+        data: bytes | Upload | None,
         overrides: Overrides | None,
         headers: dict[str, str] | None = None,
     ) -> tuple[aiohttp.ClientResponse, Taken | None]:
@@ -320,7 +357,9 @@ class Transport:
         if response.status != 401:
             return response, turn
         # It may have expired early. A request that is refused like this took no effect, so any is repeated once.
-        refusal = self._reader.refusal(await _read(response), method, url)
+        refusal = self._reader.refusal(await read_whole(response), method, url)
+        if isinstance(data, Upload) and data.is_spent:
+            raise refusal
         if (sending := told.get()) is not None:
             sending.settle()
         return await self._head(method, url, data, timeout, headers, partial(token.second, refusal))
@@ -329,7 +368,7 @@ class Transport:
         self,
         method: str,
         url: URL,
-        data: bytes | None,
+        data: bytes | Upload | None,
         timeout: aiohttp.ClientTimeout,
         headers: dict[str, str] | None,
         new_token: Callable[[], Awaitable[str]] | None = None,
@@ -339,7 +378,10 @@ class Transport:
             raise RuntimeError(self._not_open)
         # Here, and not around retries: what is repeated takes a turn like any other request.
         turn = await self.turns.take(turn_of(method, url.path)) if self.turns.is_active else None
+        body: Any = data
         try:
+            if isinstance(data, Upload):
+                body, headers = await self._form(data, timeout, headers)
             if new_token is not None:  # asked for only now: it must not grow old while it waits for the turn
                 headers = {**(headers or {}), "Authorization": f"Bearer {await new_token()}"}
             if (sending := told.get()) is not None:
@@ -353,7 +395,7 @@ class Transport:
             response = await http.request(
                 method,
                 url,
-                data=data,
+                data=body,
                 headers=headers,
                 allow_redirects=False,  # a response must not decide where the key is sent
                 proxy=self._proxy,
@@ -367,6 +409,17 @@ class Transport:
         if response.status != 429 and (turn is not None or is_limited(response.headers)):
             self.turns.note_response(turn, response.headers)
         return response, turn
+
+    async def _form(
+        self, upload: Upload, timeout: aiohttp.ClientTimeout, headers: dict[str, str] | None
+    ) -> tuple[aiohttp.MultipartWriter, dict[str, str]]:
+        """The form of an upload, and the headers with its content type, which nobody may replace."""
+        try:
+            form = await upload.form(math.inf if timeout.sock_read is None else timeout.sock_read)
+        except Exception as error:  # of the caller's file
+            raise OwnError(error, "reading the file") from None
+        kept = {name: value for name, value in (headers or {}).items() if name.lower() != "content-type"}
+        return form, {**kept, "Content-Type": form.content_type}
 
     def _give_back(self, turn: Taken | None) -> None:
         if turn is not None:
@@ -445,21 +498,3 @@ def _client_timeout(seconds: float) -> aiohttp.ClientTimeout:
     # No total: it would count the wait for a free connection, which is not the server's delay.
     silence = None if seconds == math.inf else seconds
     return aiohttp.ClientTimeout(total=None, sock_connect=min(seconds, 10.0), sock_read=silence)
-
-
-async def _read(response: aiohttp.ClientResponse) -> Response:
-    """Read the body, but not much more of it than `MAX_BODY` bytes: it may be compressed a thousandfold."""
-    # Not `response.read()`, which decompresses without a limit. Pieces are at most a few hundred kB.
-    content = response.content
-    try:
-        pieces = [await content.readany()]
-        size = len(pieces[0])
-        while size <= MAX_BODY and not content.at_eof():
-            pieces.append(await content.readany())
-            size += len(pieces[-1])
-        if size > MAX_BODY:
-            response.close()
-    except BaseException:  # cancellation, too: the connection cannot be used again
-        response.close()
-        raise
-    return Response(response.status, response.headers, b"".join(pieces), response.request_info.headers)

@@ -18,7 +18,7 @@ def import_(
     store: StoreFile = Path("runs.db"),
     owner: Owner = "",
 ) -> None:
-    """Import saved assistants, threads, messages, runs and steps into a store, with their IDs and times.
+    """Import saved assistants, threads, messages, runs, steps and files into a store, with their IDs and times.
 
     Objects that the store has already are not changed, so importing twice is safe. Unfinished runs become expired,
     because nothing would finish them. Lines that cannot be read are listed, and the others are imported.

@@ -7,7 +7,7 @@ import os
 import signal
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 import typer
@@ -98,6 +98,12 @@ def serve(
         int | None,
         typer.Option(min=1, help="How many of them one owner may have while another one waits. Unset: half of them."),
     ] = None,
+    max_file_mb: Annotated[
+        int | None, typer.Option(min=1, help="The size of the largest file that can be uploaded, in MB. Unset: 512.")
+    ] = None,
+    max_owner_mb: Annotated[
+        int | None, typer.Option(min=0, help="How many MB the files of one owner may have together. Unset: no limit.")
+    ] = None,
     access_log: Annotated[bool, typer.Option(help="Log one line per request.")] = True,
 ) -> None:
     """Serve the Assistants API to Assistants clients of any language, until Ctrl-C or SIGTERM.
@@ -105,6 +111,8 @@ def serve(
     Unfinished runs resume after a restart. Each option can also be given as an environment variable, several values of
     one separated by blanks. Instead of --keys-file, OPENAI_RUNS_KEYS may have the keys, one per line.
     """
+    from openai_runs.engine.engine import MAX_ACTIVE_RUNS, MAX_FILE_BYTES
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)  # the callers log each retry themselves, with its reason
@@ -134,7 +142,14 @@ def serve(
             "[bold yellow]No model is asked: a script makes up every answer (--backend scripted).[/] For a real model, "
             "pass --backend chat or responses with --model-url, or --backend local."
         )
-    run(_serve(store, model_backend, host, port, keys, expires_after, max_active_runs, owner_share, access_log))
+    limits = {
+        "max_file_bytes": MAX_FILE_BYTES if max_file_mb is None else max_file_mb * 2**20,
+        "max_owner_bytes": None if max_owner_mb is None else max_owner_mb * 2**20,
+        "max_active_runs": max_active_runs or MAX_ACTIVE_RUNS,
+        "owner_share": owner_share,
+        "expires_after": expires_after,
+    }
+    run(_serve(store, model_backend, host, port, keys, limits, access_log))
 
 
 def _read_keys(file: Path | None) -> dict[str, str] | None:
@@ -168,12 +183,9 @@ async def _serve(
     host: str,
     port: int,
     keys: dict[str, str] | None,
-    expires_after: float,
-    max_active_runs: int | None,
-    owner_share: int | None,
+    limits: dict[str, Any],
     access_log: bool,
 ) -> None:
-    from openai_runs.engine.engine import MAX_ACTIVE_RUNS
     from openai_runs.server import LocalServer
     from openai_runs.stores.sqlite import SQLiteStore
 
@@ -183,10 +195,8 @@ async def _serve(
         host=host,
         port=port,
         keys=keys,
-        expires_after=expires_after,
-        max_active_runs=max_active_runs or MAX_ACTIVE_RUNS,
-        owner_share=owner_share,
         log_access=access_log,
+        **limits,
     )
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         try:

@@ -12,17 +12,27 @@ from openai_runs._arguments import check_count, check_seconds
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine.clock import Clock, SystemClock
 from openai_runs.engine.executor import Executor
+from openai_runs.engine.file_index import FileIndex
 from openai_runs.engine.idempotency import Idempotency
+from openai_runs.engine.ingestion import Ingestion
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.resources.assistants import Assistants
+from openai_runs.engine.resources.files import Files
 from openai_runs.engine.resources.messages import Messages
 from openai_runs.engine.resources.run_steps import RunSteps
 from openai_runs.engine.resources.runs import Runs
 from openai_runs.engine.resources.threads import Threads
+from openai_runs.engine.resources.vector_store_file_batches import VectorStoreFileBatches
+from openai_runs.engine.resources.vector_store_files import VectorStoreFiles
+from openai_runs.engine.resources.vector_stores import VectorStores
+from openai_runs.engine.thread_stores import ThreadStores
 from openai_runs.stores.store import Store
 
 #: How many runs execute at once, unless told otherwise.
 MAX_ACTIVE_RUNS: Final = 100
+
+#: Bytes of one file, unless told otherwise; the limit of the hosted API.
+MAX_FILE_BYTES: Final = 512 * 1024 * 1024
 
 _MAX_EXPIRES_AFTER: Final = 100 * 365 * 24 * 3600  # seconds; `datetime` ends with the year 9999
 
@@ -41,7 +51,7 @@ async def _run_cancellable_group(*, task_status: TaskStatus[TaskGroup]) -> None:
 class Engine(anyio.AsyncContextManagerMixin):
     """Executes runs, and implements all operations of the API.
 
-    The five resources have a coroutine for each operation of the API. The first argument is always the owner; an
+    The resources have a coroutine for each operation of the API. The first argument is always the owner; an
     owner sees only its own objects. Bodies are JSON objects that are valid by the API's schema; other mistakes in them
     raise `ApiError`.
 
@@ -55,6 +65,10 @@ class Engine(anyio.AsyncContextManagerMixin):
         messages: Operations on messages.
         runs: Operations on runs.
         run_steps: Operations on run steps.
+        files: Operations on files.
+        vector_stores: Operations on vector stores.
+        vector_store_files: Operations on the files in them.
+        vector_store_file_batches: Operations on batches of such files.
         idempotency: Carries requests with idempotency keys out once.
     """
 
@@ -67,6 +81,9 @@ class Engine(anyio.AsyncContextManagerMixin):
         expires_after: float = 600.0,
         max_active_runs: int = MAX_ACTIVE_RUNS,
         owner_share: int | None = None,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        max_owner_bytes: int | None = None,
+        index: FileIndex | None = None,
     ) -> None:
         """Create the engine; nothing is started yet.
 
@@ -79,6 +96,10 @@ class Engine(anyio.AsyncContextManagerMixin):
                 run that waits for tool outputs does not count.
             owner_share: How many of them may be of one owner when another owner's run waits for its place; a model call
                 that has begun is not interrupted. Unset: half of them, rounded up. An owner alone may have all.
+            max_file_bytes: The size of the largest file that can be uploaded.
+            max_owner_bytes: How many bytes the files of one owner may have together. Unset: no limit.
+            index: Reads the files in vector stores, and searches in them. Unset: none can be read. It must be open as
+                long as the engine is.
 
         Raises:
             TypeError: An argument has the wrong type.
@@ -87,6 +108,9 @@ class Engine(anyio.AsyncContextManagerMixin):
         check_count("max_active_runs", max_active_runs, least=1)
         if owner_share is not None:
             check_count("owner_share", owner_share, least=1)
+        check_count("max_file_bytes", max_file_bytes, least=1)
+        if max_owner_bytes is not None:
+            check_count("max_owner_bytes", max_owner_bytes, least=0)
         check_seconds("expires_after", expires_after)
         if expires_after > _MAX_EXPIRES_AFTER:
             raise ValueError(
@@ -101,10 +125,17 @@ class Engine(anyio.AsyncContextManagerMixin):
         self._ledger = Ledger(store, self.clock)
         share = math.ceil(max_active_runs / 2) if owner_share is None else owner_share
         self._executor = Executor(self._ledger, backend, max_active_runs, share)
-        self.assistants: Final = Assistants(self._ledger)
-        self.threads: Final = Threads(self._ledger, self._executor, expires_after)
-        self.messages: Final = Messages(self._ledger, self._executor)
-        self.runs: Final = Runs(self._ledger, self._executor, expires_after)
+        self._ingestion = Ingestion(self._ledger, index)
+        self.files: Final = Files(self._ledger, max_file_bytes, max_owner_bytes, self._ingestion.detach_everywhere)
+        parts = self._ledger, self._ingestion, self.files.find
+        self.vector_stores: Final = VectorStores(*parts)
+        self.vector_store_files: Final = VectorStoreFiles(*parts)
+        self.vector_store_file_batches: Final = VectorStoreFileBatches(*parts)
+        stores = ThreadStores(self._ingestion, self.vector_stores.new, self.files.find)
+        self.assistants: Final = Assistants(self._ledger, stores)
+        self.threads: Final = Threads(self._ledger, self._executor, stores, expires_after)
+        self.messages: Final = Messages(self._ledger, self._executor, stores)
+        self.runs: Final = Runs(self._ledger, self._executor, stores, expires_after)
         self.run_steps: Final = RunSteps(self._ledger)
         self.idempotency: Final = Idempotency(self._ledger)
 
@@ -119,6 +150,8 @@ class Engine(anyio.AsyncContextManagerMixin):
                 tasks: TaskGroup = await outer.start(_run_cancellable_group)
                 try:
                     self._ledger.is_open = True
+                    await self.files.start(tasks)
+                    await self._ingestion.start(tasks)
                     await self._executor.start(tasks)
                     tasks.start_soon(self.idempotency.sweep)
                     yield self

@@ -16,12 +16,15 @@ from openai_runs._slices import Work, in_slices
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import shown_assistant
+from openai_runs.engine.new_vector_stores import shown_vector_store
 from openai_runs.errors import KeyUsedError, StoreUnavailableError
 from openai_runs.models.assistant import Assistant
+from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import Delete, PageQuery, Record, UsedKey
+from openai_runs.models.vector_store import VectorStore, VectorStoreFile, VectorStoreFileBatch
+from openai_runs.stores.records import Delete, PageQuery, Record, UsedKey, VectorStoreEntry
 
 _logger = logging.getLogger("openai_runs.engine")
 
@@ -35,10 +38,23 @@ _SWEEP_INTERVAL: Final = 60.0
 _MAX_RECENT: Final = 10_000
 _HASH_STEP: Final = 1024 * 1024  # bytes of a body that are hashed between two breaks
 
-Created: TypeAlias = Assistant | Thread | Message | Run
-CreatedT = TypeVar("CreatedT", Assistant, Thread, Message, Run)
+Created: TypeAlias = (
+    Assistant | Thread | Message | Run | File | VectorStore | VectorStoreFileBatch | VectorStoreFile | VectorStoreEntry
+)
+CreatedT = TypeVar(
+    "CreatedT", Assistant, Thread, Message, Run, File, VectorStore, VectorStoreFile, VectorStoreFileBatch
+)
 
-_KINDS: Final[dict[str, type[Any]]] = {"assistant": Assistant, "thread": Thread, "message": Message, "run": Run}
+_KINDS: Final[dict[str, type[Any]]] = {
+    "assistant": Assistant,
+    "thread": Thread,
+    "message": Message,
+    "run": Run,
+    "file": File,
+    "vector store": VectorStore,
+    "file in a vector store": VectorStoreEntry,
+    "file batch": VectorStoreFileBatch,
+}
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 
 
@@ -142,7 +158,15 @@ class Idempotency:
         if found is None:
             text = f"The {used.kind} {used.object_id}, which the first request with this idempotency key created, "
             raise ApiError(404, f"{text}has been deleted.")
-        return shown_assistant(found.value) if isinstance(found.value, Assistant) else found.value
+        match found.value:
+            case Assistant():
+                return shown_assistant(found.value)
+            case VectorStore():
+                return shown_vector_store(found.value, self._ledger.clock.now())
+            case VectorStoreEntry():
+                return found.value.file
+            case _:
+                return found.value
 
     def _remember(self, key: IdempotencyKey) -> None:
         self._recent[key.id] = None

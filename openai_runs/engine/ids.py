@@ -8,6 +8,6 @@ _ALPHABET: Final = (string.digits + string.ascii_letters).encode()
 _CHARACTER_OF: Final = bytes(_ALPHABET[byte % len(_ALPHABET)] for byte in range(256))
 
 
-def new_id(prefix: str) -> str:
-    """Make an ID such as ``run_1gB9…``."""
-    return f"{prefix}_{os.urandom(24).translate(_CHARACTER_OF).decode()}"
+def new_id(prefix: str, separator: str = "_") -> str:
+    """Make an ID such as ``run_1gB9…``; those of files have a hyphen."""
+    return f"{prefix}{separator}{os.urandom(24).translate(_CHARACTER_OF).decode()}"

@@ -21,12 +21,14 @@ from openai_runs.engine.errors import ApiError, not_found
 from openai_runs.engine.new_objects import timestamp
 from openai_runs.errors import StoreUnavailableError, UnknownCursorError
 from openai_runs.models.assistant import Assistant
+from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import Change, PageQuery, Record, Stored
+from openai_runs.models.vector_store import VectorStore
+from openai_runs.stores.records import Change, PageQuery, Record, Stored, VectorStoreEntry
 from openai_runs.stores.store import Store
 
 _logger = logging.getLogger("openai_runs.engine")
@@ -39,7 +41,7 @@ _SHORTEST_ANSWER: Final = timedelta(seconds=1)  # the API has whole seconds
 T = TypeVar("T", bound=Stored)
 ResultT = TypeVar("ResultT")
 MessageOrRun = TypeVar("MessageOrRun", Message, Run)
-PagedT = TypeVar("PagedT", Assistant, Message, Run, RunStep)
+PagedT = TypeVar("PagedT", Assistant, Message, Run, RunStep, File, VectorStore, VectorStoreEntry)
 
 _NAMES: Final[Mapping[type[Any], str]] = {
     Assistant: "assistant",
@@ -47,6 +49,9 @@ _NAMES: Final[Mapping[type[Any], str]] = {
     Message: "message",
     Run: "run",
     RunStep: "run step",
+    File: "file",
+    VectorStore: "vector store",
+    VectorStoreEntry: "file",
 }
 
 
@@ -190,16 +195,14 @@ class Ledger:
             raise not_found(_NAMES[kind], id)
         return record
 
-    async def page(
-        self, kind: type[PagedT], group: str, query: PageQuery, *, run_id: str | None = None
-    ) -> Page[PagedT]:
+    async def page(self, kind: type[PagedT], group: str, query: PageQuery, *, part: str | None = None) -> Page[PagedT]:
         """Read a page of a list.
 
         Raises:
             ApiError: 400: a cursor is not in the list. (404 would mean that the list does not exist.)
         """
         try:
-            records, more = await self.store.page(kind, group, query, run_id=run_id)
+            records, more = await self.store.page(kind, group, query, part=part)
         except UnknownCursorError as error:
             id = query.after if error.param == "after" else query.before
             message = f"No {_NAMES[kind]} found with id '{id}' to start '{error.param}'."

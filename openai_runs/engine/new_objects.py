@@ -15,6 +15,7 @@ from openai_runs.engine.ids import new_id
 from openai_runs.errors import ProtocolError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.completion_window import WINDOW_SECONDS
+from openai_runs.models.file import File, FilePurpose, FileStatus
 from openai_runs.models.message import Attachment, Content, Message, MessageRole, MessageStatus, Text, TextContent
 from openai_runs.models.model import Model
 from openai_runs.models.run import Run, RunStatus, TruncationStrategy
@@ -38,6 +39,9 @@ ALL_SHOWN: Final[frozenset[str]] = frozenset()
 # Fields that the API's schema lacks: left out of the JSON while they are null.
 _ASSISTANT_HIDDEN_IF_NONE: Final = frozenset({"reasoning_effort"})
 _RUN_HIDDEN_IF_NONE: Final = frozenset({"reasoning_effort", "tool_resources", "completion_window"})
+_FILE_HIDDEN_IF_NONE: Final = frozenset({"expires_at", "status_details"})
+#: Seconds after which a file for a batch expires, unless the request says otherwise; the API's default.
+_BATCH_FILE_LIFETIME: Final = 30 * 24 * 3600
 _AUTO_TRUNCATION: Final = TruncationStrategy(type="auto", absent=ALL_SHOWN)
 
 
@@ -90,6 +94,24 @@ def shown_assistant(assistant: Assistant) -> Assistant:
         temperature=1.0 if assistant.temperature is None else assistant.temperature,
         top_p=1.0 if assistant.top_p is None else assistant.top_p,
         response_format="auto" if assistant.response_format is None else assistant.response_format,
+    )
+
+
+def new_file(body: Body, filename: str, size: int, now: float) -> File:
+    """Make a file, whose content has ``size`` bytes."""
+    created_at = timestamp(now)
+    lifetime = body.get("expires_after", {}).get("seconds")
+    if lifetime is None and body["purpose"] == FilePurpose.BATCH:
+        lifetime = _BATCH_FILE_LIFETIME
+    return File(
+        id=new_id("file", "-"),
+        bytes=size,
+        created_at=created_at,
+        expires_at=None if lifetime is None else created_at + timedelta(seconds=lifetime),
+        filename=filename,
+        purpose=FilePurpose(body["purpose"]),
+        status=FileStatus.PROCESSED,  # nothing is done to it, so that it can be used at once
+        absent=_FILE_HIDDEN_IF_NONE,
     )
 
 
@@ -281,7 +303,7 @@ def _tool_resources(body: Body | None) -> ToolResources | None:
 
 def _refuse_new_vector_stores(resources: Body | None) -> None:
     if resources and (resources.get("file_search") or {}).get("vector_stores"):
-        message = "Vector stores cannot be created here: create one where your files are, and pass 'vector_store_ids'."
+        message = "A vector store cannot be created here, but with an assistant or a thread. Pass 'vector_store_ids'."
         raise ApiError(400, message, param="tool_resources.file_search.vector_stores", code="invalid_value")
 
 

@@ -5,7 +5,7 @@ anything is sent. Sources: the bounds in the OpenAPI document, and its descripti
 """
 
 import re
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from typing import Final, Protocol
 
 from attrs import frozen
@@ -97,6 +97,25 @@ class _Metadata:
 
 
 @frozen
+class _Attributes:
+    """At most 16 strings, numbers and truth values; keys of at most 64 characters, strings of at most 512."""
+
+    def broken(self, value: object) -> str | None:
+        if not isinstance(value, Mapping):
+            return "must be a dict"
+        if len(value) > 16:
+            return f"must have at most 16 pairs, has {len(value)}"
+        for key, entry in value.items():
+            if not isinstance(key, str) or not isinstance(entry, str | int | float):
+                return f"must map strings to strings, numbers, True or False, has {key!r}: {entry!r}"
+            if len(key) > 64:
+                return f"must have keys of at most 64 characters, {key!r} has {len(key)}"
+            if isinstance(entry, str) and len(entry) > 512:
+                return f"must have strings of at most 512 characters, {key!r} has one of {len(entry)}"
+        return None
+
+
+@frozen
 class _Name:
     """The name of a function or of a JSON schema: at most 64 of ``a-z A-Z 0-9 _ -``."""
 
@@ -107,5 +126,6 @@ class _Name:
 
 
 METADATA: Final = _Metadata()
+ATTRIBUTES: Final = _Attributes()
 NAME: Final = _Name()
 ID: Final = Length(least=1)

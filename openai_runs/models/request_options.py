@@ -4,10 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from openai_runs.models.assistant import AssistantCreateParams, AssistantUpdateParams
+from openai_runs.models.file import FileCreateParams, FileListParams
 from openai_runs.models.message import MessageCreateParams, MessageUpdateParams
 from openai_runs.models.page import ListParams, MessageListParams
 from openai_runs.models.run import RunCreateParams, RunUpdateParams, ThreadRunCreateParams
 from openai_runs.models.thread import ThreadCreateParams, ThreadUpdateParams
+from openai_runs.models.vector_store import (
+    VectorStoreCreateParams,
+    VectorStoreFileBatchCreateParams,
+    VectorStoreFileCreateParams,
+    VectorStoreFileListParams,
+    VectorStoreFileUpdateParams,
+    VectorStoreSearchParams,
+    VectorStoreUpdateParams,
+)
 
 
 class RequestOptions(TypedDict, total=False):
@@ -64,3 +74,39 @@ class ListRequest(ListParams, RequestOptions, total=False):
 
 class MessageListRequest(MessageListParams, RequestOptions, total=False):
     """Keywords of `MessagesService.list`; the options hold for each page."""
+
+
+class FileCreateRequest(FileCreateParams, RequestOptions, total=False):
+    """Keywords of `FilesService.create`."""
+
+
+class FileListRequest(FileListParams, RequestOptions, total=False):
+    """Keywords of `FilesService.list`; the options hold for each page."""
+
+
+class VectorStoreCreateRequest(VectorStoreCreateParams, RequestOptions, total=False):
+    """Keywords of `VectorStoresService.create`."""
+
+
+class VectorStoreUpdateRequest(VectorStoreUpdateParams, RequestOptions, total=False):
+    """Keywords of `VectorStoresService.update`."""
+
+
+class VectorStoreSearchRequest(VectorStoreSearchParams, RequestOptions, total=False):
+    """Keywords of `VectorStoresService.search`."""
+
+
+class VectorStoreFileCreateRequest(VectorStoreFileCreateParams, RequestOptions, total=False):
+    """Keywords of `VectorStoreFilesService.create`."""
+
+
+class VectorStoreFileUpdateRequest(VectorStoreFileUpdateParams, RequestOptions, total=False):
+    """Keywords of `VectorStoreFilesService.update`."""
+
+
+class VectorStoreFileListRequest(VectorStoreFileListParams, RequestOptions, total=False):
+    """Keywords of `VectorStoreFilesService.list` and `VectorStoreFileBatchesService.list_files`."""
+
+
+class VectorStoreFileBatchCreateRequest(VectorStoreFileBatchCreateParams, RequestOptions, total=False):
+    """Keywords of `VectorStoreFileBatchesService.create`."""

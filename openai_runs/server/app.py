@@ -15,7 +15,17 @@ from openai_runs._wire.idempotency import REPLAYED, SUPPORTED
 from openai_runs.engine import ApiError, Engine
 from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server.exchange import ENGINE, IS_REPLAYED, OWNER, POLL_HINT, REQUEST_ID, STARTED
-from openai_runs.server.handlers import assistants, messages, run_steps, runs, threads
+from openai_runs.server.handlers import (
+    assistants,
+    files,
+    messages,
+    run_steps,
+    runs,
+    threads,
+    vector_store_file_batches,
+    vector_store_files,
+    vector_stores,
+)
 from openai_runs.server.keys import Keys
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.server.sse_response import STREAMS, abort_streams
@@ -31,7 +41,17 @@ MAX_BODY: Final = 16 * 1024 * 1024
 _PREFIXES: Final = ("", "/v1", "/openai", "/openai/v1")
 _VERSIONS: Final = frozenset({"v1", "v2"})  # accepted in the header ``OpenAI-Beta``
 # aiohttp tries routes in this order: runs come first, as polling makes them the most frequent requests.
-_ROUTES: Final = (*runs.ROUTES, *run_steps.ROUTES, *messages.ROUTES, *threads.ROUTES, *assistants.ROUTES)
+_ROUTES: Final = (
+    *runs.ROUTES,
+    *run_steps.ROUTES,
+    *messages.ROUTES,
+    *threads.ROUTES,
+    *assistants.ROUTES,
+    *files.ROUTES,
+    *vector_store_files.ROUTES,
+    *vector_store_file_batches.ROUTES,
+    *vector_stores.ROUTES,
+)
 
 
 def create_app(

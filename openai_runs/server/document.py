@@ -15,6 +15,7 @@ from typing import Any, Final
 import jsonschema_rs
 
 from openai_runs.engine.resources.messages import MAX_MESSAGES
+from openai_runs.engine.vector_store_changes import MAX_FILES
 from openai_runs.models.completion_window import WINDOW_SECONDS
 
 #: Content parts of one message. The hosted API named no limit; its other endpoints took up to 500 images at a time.
@@ -23,8 +24,12 @@ MAX_PARTS: Final = 1_000
 MAX_ATTACHMENTS: Final = 1_000
 #: As many as a run may have; only two kinds exist.
 _MAX_ATTACHMENT_TOOLS: Final = 20
-#: As many as a vector store of the hosted API could hold; the document's own number exceeds any request body.
-_MAX_FILES: Final = 10_000
+#: Characters of the name and of the description of a vector store.
+_MAX_NAME: Final = 1_000
+#: Queries of one search.
+_MAX_QUERIES: Final = 20
+#: Conditions that are combined, and values that are compared with.
+_MAX_CONDITIONS: Final = 100
 
 _NAME: Final = {"type": "string", "pattern": "^[a-zA-Z0-9_-]+$", "maxLength": 64}
 
@@ -77,7 +82,13 @@ def add_limits(schemas: dict[str, Any]) -> None:
     attachments["items"]["properties"]["tools"]["maxItems"] = _MAX_ATTACHMENT_TOOLS
     resources = schemas["CreateThreadRequest"]["properties"]["tool_resources"]["anyOf"][0]["properties"]
     store = resources["file_search"]["properties"]["vector_stores"]["items"]
-    store["properties"]["file_ids"]["maxItems"] = _MAX_FILES
+    store["properties"]["file_ids"]["maxItems"] = MAX_FILES
+    schemas["CreateVectorStoreRequest"]["properties"]["name"]["maxLength"] = _MAX_NAME
+    schemas["CreateVectorStoreRequest"]["properties"]["description"]["maxLength"] = _MAX_NAME
+    schemas["UpdateVectorStoreRequest"]["properties"]["name"]["maxLength"] = _MAX_NAME
+    schemas["VectorStoreSearchRequest"]["properties"]["query"]["oneOf"][1]["maxItems"] = _MAX_QUERIES
+    schemas["CompoundFilter"]["properties"]["filters"]["maxItems"] = _MAX_CONDITIONS
+    schemas["ComparisonFilter"]["properties"]["value"]["oneOf"][3]["maxItems"] = _MAX_CONDITIONS
 
 
 def add_parameters(schemas: dict[str, Any]) -> None:

@@ -11,7 +11,12 @@ from openai_runs.engine.idempotency import CreatedT, IdempotencyKey
 from openai_runs.server.exchange import ENGINE, IS_REPLAYED, OWNER
 
 
-async def once(request: web.Request, create: Callable[..., Awaitable[CreatedT]], *arguments: Any) -> CreatedT:
+async def once(
+    request: web.Request,
+    create: Callable[..., Awaitable[CreatedT]],
+    *arguments: Any,
+    content: bytes | None = None,
+) -> CreatedT:
     """Carry out a request that creates something, unless its idempotency key says that this was done before.
 
     Then the request has `IS_REPLAYED`.
@@ -20,6 +25,7 @@ async def once(request: web.Request, create: Callable[..., Awaitable[CreatedT]],
         request: The request. Its body has been read, and is valid.
         create: The engine's operation; it takes a ``key``.
         *arguments: Its other arguments.
+        content: What stands for the body where that was not kept, such as a hash of it.
 
     Returns:
         What was created, just now or by the first request with this key.
@@ -27,7 +33,7 @@ async def once(request: web.Request, create: Callable[..., Awaitable[CreatedT]],
     Raises:
         ApiError: 400: the key is invalid. Or what `Idempotency.once` raises.
     """
-    if (key := await _key_of(request)) is None:
+    if (key := await _key_of(request, content)) is None:
         return await create(*arguments)
 
     async def create_with_key(key: IdempotencyKey) -> CreatedT:
@@ -39,7 +45,7 @@ async def once(request: web.Request, create: Callable[..., Awaitable[CreatedT]],
     return created
 
 
-async def _key_of(request: web.Request) -> IdempotencyKey | None:
+async def _key_of(request: web.Request, content: bytes | None) -> IdempotencyKey | None:
     values = request.headers.getall(HEADER, ())
     if not values:
         return None
@@ -49,4 +55,5 @@ async def _key_of(request: web.Request) -> IdempotencyKey | None:
         raise ApiError(400, text, param=HEADER, code="invalid_value")
     # Each route exists with and without the prefix.
     operation = f"{request.method} {request.path.removeprefix('/v1')}"
-    return await IdempotencyKey.of(key, request[OWNER], operation, await request.read())
+    body = await request.read() if content is None else content
+    return await IdempotencyKey.of(key, request[OWNER], operation, body)

@@ -13,7 +13,8 @@ from openai_runs.backends import ScriptedBackend
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine import Engine
 from openai_runs.engine.clock import Clock
-from openai_runs.engine.engine import MAX_ACTIVE_RUNS
+from openai_runs.engine.engine import MAX_ACTIVE_RUNS, MAX_FILE_BYTES
+from openai_runs.engine.file_index import FileIndex
 from openai_runs.server import access_log
 from openai_runs.server.app import create_app
 from openai_runs.server.dedicated_task import in_dedicated_task
@@ -49,6 +50,9 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         expires_after: float = 600.0,
         max_active_runs: int = MAX_ACTIVE_RUNS,
         owner_share: int | None = None,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        max_owner_bytes: int | None = None,
+        index: FileIndex | None = None,
         clock: Clock | None = None,
         poll_hint: PollHint | None = None,
         log_access: bool = False,
@@ -66,6 +70,9 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             expires_after: Seconds from a run's creation until it expires, waiting for tool outputs included.
             max_active_runs: How many runs execute at once; the others are ``queued``.
             owner_share: How many of them may be of one owner while another one waits. Unset: half, rounded up.
+            max_file_bytes: The size of the largest file that can be uploaded.
+            max_owner_bytes: How many bytes the files of one owner may have together. Unset: no limit.
+            index: Reads the files in vector stores, and searches in them. Unset: none can be read.
             clock: The engine's clock. Unset: the system's.
             poll_hint: How soon clients are told to poll a run again.
             log_access: Whether to write one line per request to the logger ``openai_runs.access``.
@@ -84,6 +91,9 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._expires_after = expires_after
         self._max_active_runs = max_active_runs
         self._owner_share = owner_share
+        self._max_file_bytes = max_file_bytes
+        self._max_owner_bytes = max_owner_bytes
+        self._index = index
         self._clock = clock
         self._poll_hint = PollHint(now=clock.now) if poll_hint is None and clock is not None else poll_hint
         self._access_log = access_log.logger if log_access else None
@@ -135,6 +145,9 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             expires_after=self._expires_after,
             max_active_runs=self._max_active_runs,
             owner_share=self._owner_share,
+            max_file_bytes=self._max_file_bytes,
+            max_owner_bytes=self._max_owner_bytes,
+            index=self._index,
         ) as self.engine:
             app = create_app(self.engine, keys=self._keys, poll_hint=self._poll_hint)
             runner = web.AppRunner(

@@ -13,6 +13,7 @@ from multidict import MultiMapping
 
 from openai_runs._slices import Work, at_once, in_slices
 from openai_runs.engine.errors import ApiError
+from openai_runs.models.vector_store import VectorStoreFileStatus
 from openai_runs.server import validation_errors
 from openai_runs.server.document import document, validator
 from openai_runs.stores.records import PageQuery
@@ -204,24 +205,41 @@ def _containers(
         yield path, rules, value
 
 
-def page_query(query: Mapping[str, str]) -> PageQuery:
+def page_query(query: Mapping[str, str], *, most: int = 100, default: int = 20) -> PageQuery:
     """Read the query parameters of a list.
+
+    Args:
+        query: The request's query.
+        most: The highest ``limit``.
+        default: The ``limit`` if the query has none.
 
     Raises:
         ApiError: 400; ``limit`` or ``order`` is invalid.
     """
-    limit = query.get("limit", "20")
+    limit = query.get("limit", str(default))
     if not re.fullmatch("-?[0-9]{1,9}", limit):
         raise validation_errors.wrong_type("limit", "an integer", "a string")
     number = int(limit)
     if number < 1:
         raise validation_errors.below_minimum("limit", number, 1)
-    if number > 100:
-        raise validation_errors.above_maximum("limit", number, 100)
+    if number > most:
+        raise validation_errors.above_maximum("limit", number, most)
     order = _ORDERS.get(query.get("order", "desc"))
     if order is None:
         raise validation_errors.not_one_of("order", query["order"], tuple(_ORDERS))
     return PageQuery(limit=number, order=order, after=query.get("after") or None, before=query.get("before") or None)
+
+
+def file_status(query: Mapping[str, str]) -> VectorStoreFileStatus | None:
+    """Which files of a vector store a list is to have, as ``filter`` says; ``None``: all of them.
+
+    Raises:
+        ApiError: 400; it is no status.
+    """
+    status = query.get("filter") or None
+    if status is not None and status not in tuple(VectorStoreFileStatus):
+        raise validation_errors.not_one_of("filter", status, tuple(VectorStoreFileStatus))
+    return None if status is None else VectorStoreFileStatus(status)
 
 
 def shows_search_content(query: MultiMapping[str]) -> bool:

@@ -63,6 +63,12 @@ def unknown_parameter(path: Sequence[str | int]) -> ApiError:
     return ApiError(400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
 
 
+def too_long_text(name: str, most: int) -> ApiError:
+    """A text of more than ``most`` bytes, which was not read to its end."""
+    text = f"string too long. Expected a string with maximum length {most}."
+    return ApiError(400, f"Invalid '{name[:64]}': {text}", param=name[:64], code="string_above_max_length")
+
+
 def too_many_items(path: Sequence[str | int], items: Any, most: int) -> ApiError:
     """An array that is too long."""
     name = _dotted(path)

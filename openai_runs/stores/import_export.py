@@ -1,23 +1,28 @@
 """Imports saved objects of the API into a store, and exports a store's objects in the same form."""
 
+import base64
+import binascii
 from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-from attrs import define, evolve, field
+import anyio
+from attrs import define, evolve, field, frozen
 
 from openai_runs import _wire
 from openai_runs.errors import ProtocolError
 from openai_runs.models.assistant import Assistant
+from openai_runs.models.file import File
 from openai_runs.models.message import Message, MessageIncompleteDetails, MessageStatus
+from openai_runs.models.model import Model
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep, RunStepStatus
 from openai_runs.models.thread import Thread
 from openai_runs.stores.records import Record
 from openai_runs.stores.store import Store
 
-ApiObject: TypeAlias = Assistant | Thread | Message | Run | RunStep
+ApiObject: TypeAlias = Assistant | Thread | Message | Run | RunStep | File
 _Found: TypeAlias = dict[tuple[type[ApiObject], str], ApiObject]  # by kind and ID
 
 #: The value of ``object``, and its model.
@@ -27,9 +32,30 @@ _KINDS: Final[dict[str, type[Any]]] = {
     "thread.message": Message,
     "thread.run": Run,
     "thread.run.step": RunStep,
+    "file": File,
 }
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
+_CONTENT: Final = "file.content"
+_PIECE: Final = 3 * 2**18  # bytes of a content in one line, where they take a third more
 _COMMIT_SIZE: Final = 500  # objects: enough to share the cost of a commit, few enough not to block other tasks
+
+
+@frozen(kw_only=True, repr=False)
+class FilePiece(Model):
+    """A part of a file's content, in a line of its own: the API has no object for it."""
+
+    object: str = _CONTENT
+    file_id: str
+    data: str  #: base64
+
+    @property
+    def content(self) -> bytes:
+        """The bytes.
+
+        Raises:
+            ValueError: They are not base64.
+        """
+        return base64.b64decode(self.data, validate=True)
 
 
 @define
@@ -44,7 +70,7 @@ class ImportReport:
     problems: list[str] = field(factory=list)
 
 
-def parse(name: str, data: bytes, report: ImportReport) -> Iterator[ApiObject]:
+def parse(name: str, data: bytes, report: ImportReport) -> Iterator[ApiObject | FilePiece]:
     """Read the objects of one file: a single object, an array, a list of the API, or one of these per line.
 
     Invalid values are skipped, and added to the report's problems with their line.
@@ -52,14 +78,16 @@ def parse(name: str, data: bytes, report: ImportReport) -> Iterator[ApiObject]:
     for line, value in _values(name, data, report):
         for item in _items(value):
             found = item.get("object") if isinstance(item, dict) else None
-            kind = _KINDS.get(found) if isinstance(found, str) else None
+            kind = (FilePiece if found == _CONTENT else _KINDS.get(found)) if isinstance(found, str) else None
             if kind is None:
                 what = f"object {found!r}" if isinstance(item, dict) else type(item).__name__
-                report.problems.append(f"{name}:{line}: not an assistant, thread, message, run or run step: {what}")
+                report.problems.append(
+                    f"{name}:{line}: not an assistant, thread, message, run, run step or file: {what}"
+                )
                 continue
             try:
-                loaded = _unset_defaults(_wire.load(item, kind))
-            except ProtocolError as error:
+                loaded = _checked(_wire.load(item, kind))
+            except (ProtocolError, binascii.Error) as error:
                 report.problems.append(f"{name}:{line}: {error}")
                 continue
             if (bad := _invalid_id(loaded)) is None:
@@ -68,8 +96,14 @@ def parse(name: str, data: bytes, report: ImportReport) -> Iterator[ApiObject]:
                 report.problems.append(f"{name}:{line}: not an ID: {bad!r}")
 
 
-def _unset_defaults(item: ApiObject) -> ApiObject:
-    """Take the hosted API's defaults for unset: it shows them in every assistant, and some models refuse them."""
+def _checked(item: ApiObject | FilePiece) -> ApiObject | FilePiece:
+    """Take the hosted API's defaults for unset: it shows them in every assistant, and some models refuse them.
+
+    Raises:
+        binascii.Error: A part of a content is not base64.
+    """
+    if isinstance(item, FilePiece):
+        _ = item.content
     if not isinstance(item, Assistant):
         return item
     return evolve(
@@ -79,9 +113,9 @@ def _unset_defaults(item: ApiObject) -> ApiObject:
     )
 
 
-def _invalid_id(item: ApiObject) -> str | None:
+def _invalid_id(item: ApiObject | FilePiece) -> str | None:
     """Return an ID by which the object could not be found: an empty one, or one with a lone surrogate, say."""
-    ids = [getattr(item, name, None) for name in ("id", "thread_id", "run_id")]
+    ids = [getattr(item, name, None) for name in ("id", "thread_id", "run_id", "file_id")]
     return next((id for id in ids if id is not None and not (id and id.isprintable())), None)
 
 
@@ -118,7 +152,7 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 async def import_objects(
-    store: Store, objects: Iterable[ApiObject], report: ImportReport, *, owner: str = ""
+    store: Store, objects: Iterable[ApiObject | FilePiece], report: ImportReport, *, owner: str = ""
 ) -> AsyncGenerator[int, None]:
     """Put objects into a store, with their IDs and times. An object whose ID is in the store already is not changed.
 
@@ -132,7 +166,11 @@ async def import_objects(
         How many objects were processed since the last yield.
     """
     found: _Found = {}
+    pieces: dict[str, list[FilePiece]] = {}  # by the file's ID
     for item in objects:
+        if isinstance(item, FilePiece):
+            pieces.setdefault(item.file_id, []).append(item)
+            continue
         found[type(item), item.id] = item  # of several with one ID, the last one
         report.already_present += 1  # all others are subtracted below
     for thread in await _missing_threads(store, found):
@@ -143,7 +181,12 @@ async def import_objects(
     items = _in_order(found.values())
     for start in range(0, len(items), _COMMIT_SIZE):
         some = items[start : start + _COMMIT_SIZE]
-        new = [item for item in some if await others.may_add(item)]
+        new = [
+            item
+            for item in some
+            if await others.may_add(item)
+            and (not isinstance(item, File) or await _keep_content(store, item, pieces.get(item.id, ()), report))
+        ]
         await store.commit([Record(owner, _ended(item)) for item in new])
         for item in new:
             report.added[_NAMES[type(item)]] += 1
@@ -154,15 +197,17 @@ async def import_objects(
     report.problems += others.problems()
 
 
+_PARENTS: Final = (Assistant, Thread, File)
 _SortKey: TypeAlias = tuple[datetime, int, int, datetime, int, int]
 
 
 def _in_order(items: Iterable[ApiObject]) -> Sequence[ApiObject]:
     """Sort objects by their creation, as far as saved objects show it: a store keeps them in the order it gets them.
 
-    Assistants and threads come first, then everything in the threads, by ``created_at``, and within a second as in the
-    files. What belongs to a run stays together, since nothing can be added to a thread while a run is active in it, and
-    a message has the place of the step that created it: files may have all messages first and then all steps.
+    Assistants, threads and files come first, then everything in the threads, by ``created_at``, and within a second as
+    they were read. What belongs to a run stays together, since nothing can be added to a thread while a run is active
+    in it, and a message has the place of the step that created it: files may have all messages first and then all
+    steps.
     """
     numbered = list(enumerate(items))
     starts: dict[str, tuple[datetime, int]] = {}  # of runs
@@ -183,8 +228,8 @@ def _in_order(items: Iterable[ApiObject]) -> Sequence[ApiObject]:
             return (*starts[run_id], 1, *creators[item.id], 1)
         return (*starts[run_id], 0 if isinstance(item, Run) else 1, *own, 0)
 
-    parents = [item for item in numbered if isinstance(item[1], Assistant | Thread)]
-    children = [item for item in numbered if not isinstance(item[1], Assistant | Thread)]
+    parents = [item for item in numbered if isinstance(item[1], _PARENTS)]
+    children = [item for item in numbered if not isinstance(item[1], _PARENTS)]
     return [item for _, item in (*sorted(parents, key=key), *sorted(children, key=key))]
 
 
@@ -194,6 +239,37 @@ def _run_id(item: ApiObject) -> str | None:
             return run_id
         case _:
             return None
+
+
+async def _keep_content(store: Store, file: File, pieces: Sequence[FilePiece], report: ImportReport) -> bool:
+    """Keep the content of a file, if all of it is there, and whether it is."""
+    size = 0
+    async with store.contents.drafting() as draft:
+        for piece in pieces:
+            content = piece.content
+            await draft.write(content)
+            size += len(content)
+        if size == file.bytes:
+            await draft.keep(file.id)
+            return True
+    report.problems.append(f"file {file.id} not imported: of its content there are {size} of {file.bytes} bytes")
+    report.already_present -= 1
+    return False
+
+
+async def _pieces(store: Store, file_id: str) -> AsyncGenerator[FilePiece]:
+    source = await store.contents.source(file_id)
+    if isinstance(source, bytes):
+        for start in range(0, len(source), _PIECE):
+            yield _piece(file_id, source[start : start + _PIECE])
+    else:
+        async with await anyio.open_file(source, "rb") as file:
+            while content := await file.read(_PIECE):
+                yield _piece(file_id, content)
+
+
+def _piece(file_id: str, content: bytes) -> FilePiece:
+    return FilePiece(file_id=file_id, data=base64.b64encode(content).decode())
 
 
 @define
@@ -289,6 +365,9 @@ async def export_objects(store: Store, *, owner: str = "") -> AsyncGenerator[byt
         if record.owner == owner:
             found = True
             yield _wire.encode(record.value) + b"\n"
+            if isinstance(record.value, File):
+                async for piece in _pieces(store, record.value.id):
+                    yield _wire.encode(piece) + b"\n"
         else:
             others.add(record.owner)
     if others and not found:

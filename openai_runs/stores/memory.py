@@ -6,19 +6,34 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import count
 from operator import itemgetter
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar, get_args
 
 from attrs import define, field
 
 from openai_runs._slices import Work, in_slices, in_slices_if_long
 from openai_runs.errors import HistoryTooLargeError, KeyUsedError, UnknownCursorError
-from openai_runs.models.assistant import Assistant
 from openai_runs.models.message import Message, TextContent
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import FunctionStepCall, RunStep, ToolCalls
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import MAX_HISTORY, Change, Delete, PageQuery, Record, RunState, Stored, UsedKey
-from openai_runs.stores.store import group_of
+from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
+from openai_runs.stores.file_contents import FileContents, MemoryContents
+from openai_runs.stores.records import (
+    INTERNAL,
+    MAX_HISTORY,
+    BatchFiles,
+    Change,
+    Delete,
+    FileUse,
+    IndexJob,
+    PageQuery,
+    Record,
+    RunState,
+    Stored,
+    UsedKey,
+    VectorStoreEntry,
+)
+from openai_runs.stores.store import group_of, part_of
 
 T = TypeVar("T", bound=Stored)
 
@@ -56,7 +71,7 @@ class _Index:
 _MAX_DELETED: Final = 10_000
 
 _HISTORY: Final = "history"  # key of the index that `history` reads; it is not paged
-_OF_RUN: Final = "of run "  # and the run's ID: key of the index of a run's messages
+_PART: Final = "part "  # and its name: key of the index of a part of a list
 _IndexKey: TypeAlias = tuple[type[Any] | str, str]
 
 
@@ -65,7 +80,8 @@ class MemoryStore:
     """Keeps objects until the process ends. Engines may use it one after the other: the next one resumes the runs."""
 
     _records: dict[type[Any], dict[str, Record[Any]]] = field(
-        factory=lambda: {kind: {} for kind in (Assistant, Thread, Message, Run, RunStep, RunState, UsedKey)}, init=False
+        factory=lambda: {kind: {} for kind in get_args(Stored)},
+        init=False,
     )
     _places: dict[tuple[type[Any], str], int] = field(factory=dict, init=False)
     #: The indexes that an object is in: those of its first record. One that is put again stays where it was.
@@ -73,6 +89,7 @@ class MemoryStore:
     _indexes: dict[_IndexKey, _Index] = field(factory=dict, init=False)
     _deleted: OrderedDict[tuple[type[Any], str, str], int] = field(factory=OrderedDict, init=False)
     _next_place: Iterator[int] = field(factory=count, init=False)
+    contents: FileContents = field(factory=MemoryContents, init=False)  #: of the files
 
     async def __aenter__(self) -> Self:
         return self
@@ -106,12 +123,12 @@ class MemoryStore:
         return self._records[kind].get(id)
 
     async def page(
-        self, kind: type[T], group: str, query: PageQuery, *, run_id: str | None = None
+        self, kind: type[T], group: str, query: PageQuery, *, part: str | None = None
     ) -> tuple[Sequence[Record[T]], bool]:
         """Read a page of a list."""
         after = self._cursor(kind, group, "after", query.after)
         before = self._cursor(kind, group, "before", query.before)
-        index = self._indexes.get((kind, group) if run_id is None else (_OF_RUN + run_id, group))
+        index = self._indexes.get((kind, group) if part is None else (_PART + part, group))
         if index is None:
             return [], False
         ids, more = index.page(query.limit, newest_first=query.order == "desc", after=after, before=before)
@@ -173,7 +190,7 @@ class MemoryStore:
     def _delete(self, kind: type[Any], id: str) -> None:
         if id not in self._records[kind]:
             return
-        if kind is not UsedKey and (group := self._group(kind, id)) is not None:
+        if kind not in INTERNAL and (group := self._group(kind, id)) is not None:
             self._deleted[kind, group, id] = self._places[kind, id]
             if len(self._deleted) > _MAX_DELETED:
                 self._deleted.popitem(last=False)
@@ -184,6 +201,16 @@ class MemoryStore:
                 self._remove_all(RunStep, run_id)
                 if run_id in self._records[RunState]:
                     self._remove(RunState, run_id)
+        if kind is VectorStore:
+            self._remove_within_vector_store(id)
+
+    def _remove_within_vector_store(self, id: str) -> None:
+        self._remove_all(VectorStoreFileBatch, id)
+        self._remove_all(BatchFiles, id)
+        for entry_id in self._remove_all(VectorStoreEntry, id):
+            for kind in (FileUse, IndexJob):
+                if entry_id in self._records[kind]:
+                    self._remove(kind, entry_id)
 
     def _remove_all(self, kind: type[Any], group: str) -> Sequence[str]:
         ids = list(self._indexes[kind, group].ids) if (kind, group) in self._indexes else []
@@ -236,10 +263,8 @@ def _index_keys_of(record: Record[Any]) -> Sequence[_IndexKey]:
     value = record.value
     group = group_of(record)
     index_keys: list[_IndexKey] = [] if group is None else [(type(value), group)]
-    if isinstance(value, Message):
-        index_keys.append((_HISTORY, value.thread_id))
-        if value.run_id is not None:
-            index_keys.append((_OF_RUN + value.run_id, value.thread_id))
-    elif isinstance(value, RunStep) and value.type == "tool_calls":
+    if group is not None and (part := part_of(record)) is not None:
+        index_keys.append((_PART + part, group))
+    if isinstance(value, Message) or (isinstance(value, RunStep) and value.type == "tool_calls"):
         index_keys.append((_HISTORY, value.thread_id))
     return index_keys

@@ -5,8 +5,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from attrs import define, field
 
-from openai_runs.models.assistant import Assistant
 from openai_runs.models.thread import Thread
+from openai_runs.models.vector_store import VectorStore
 from openai_runs.stores.records import Record, Stored, UsedKey
 
 T = TypeVar("T", bound=Stored)
@@ -15,11 +15,14 @@ _Key: TypeAlias = tuple[type[Any], str]
 
 @define
 class RecordCache:
-    """Records by kind and ID. The least recently used one is dropped first; a thread is dropped with its contents."""
+    """Records by kind and ID. The least recently used one is dropped first.
+
+    A thread, or a vector store, is dropped with its contents.
+    """
 
     max_size: int  #: of all records together, in the unit of `put`
     _entries: OrderedDict[_Key, tuple[Record[Any], int, str]] = field(factory=OrderedDict, init=False)
-    _of_thread: dict[str, set[_Key]] = field(factory=dict, init=False)
+    _within: dict[str, set[_Key]] = field(factory=dict, init=False)  # by the ID of a thread or a vector store
     _size: int = field(default=0, init=False)
 
     def get(self, kind: type[T], id: str) -> Record[T] | None:
@@ -36,34 +39,34 @@ class RecordCache:
         if isinstance(value, UsedKey):  # as a rule never read, and there is one for each new object
             return
         key = (type(value), value.id)
-        thread_id = "" if isinstance(value, Assistant | Thread) else value.thread_id
+        container = getattr(value, "thread_id", "") or getattr(value, "vector_store_id", "")
         if (earlier := self._entries.get(key)) is not None:
-            thread_id = earlier[2]  # a record that is put again stays in its thread
+            container = earlier[2]  # a record that is put again stays where it is
             self._drop(key)
-        self._entries[key] = (record, size, thread_id)
-        self._of_thread.setdefault(thread_id, set()).add(key)
+        self._entries[key] = (record, size, container)
+        self._within.setdefault(container, set()).add(key)
         self._size += size
         while self._size > self.max_size:
             self._drop(next(iter(self._entries)))
 
     def drop(self, kind: type[Any], id: str) -> None:
-        """Remove a record; with a thread, everything in it."""
+        """Remove a record; with a thread or a vector store, everything in it."""
         if (kind, id) in self._entries:
             self._drop((kind, id))
-        if kind is Thread:
-            for key in self._of_thread.pop(id, ()):
+        if kind in (Thread, VectorStore):
+            for key in self._within.pop(id, ()):
                 self._size -= self._entries.pop(key)[1]
 
     def clear(self) -> None:
         """Remove all records."""
         self._entries.clear()
-        self._of_thread.clear()
+        self._within.clear()
         self._size = 0
 
     def _drop(self, key: _Key) -> None:
-        _, size, thread_id = self._entries.pop(key)
+        _, size, container = self._entries.pop(key)
         self._size -= size
-        keys = self._of_thread[thread_id]
+        keys = self._within[container]
         keys.remove(key)
         if not keys:
-            del self._of_thread[thread_id]
+            del self._within[container]

@@ -5,12 +5,14 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 from attrs import frozen
 
 from openai_runs.models.assistant import Assistant
+from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.model import Model
 from openai_runs.models.run import Run, Usage
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.models.tool import ToolResources
+from openai_runs.models.vector_store import VectorStore, VectorStoreFile, VectorStoreFileBatch
 
 NO_USAGE: Final = Usage()
 
@@ -58,7 +60,71 @@ class UsedKey(Model):
     object_id: str
 
 
-Stored: TypeAlias = Assistant | Thread | Message | Run | RunStep | RunState | UsedKey
+@frozen(kw_only=True, repr=False)
+class VectorStoreEntry(Model):
+    """A file in a vector store. The API's object has the ID of the file, which may be in several stores."""
+
+    id: str  #: see `entry_id`
+    vector_store_id: str
+    file: VectorStoreFile  #: as the API shows it
+    batch_ids: tuple[str, ...] = ()  #: of the batches that wait until it is processed
+
+
+@frozen(kw_only=True, repr=False)
+class FileUse(Model):
+    """That a file is in a vector store: the way back from the file, under the ID of the `VectorStoreEntry`."""
+
+    id: str
+    file_id: str
+    vector_store_id: str
+
+
+@frozen(kw_only=True, repr=False)
+class BatchFiles(Model):
+    """The files of a batch, in order. They are not in the batch itself, which changes with each of them."""
+
+    id: str  #: the batch's ID
+    vector_store_id: str
+    file_ids: tuple[str, ...]
+
+
+@frozen(kw_only=True, repr=False)
+class IndexJob(Model):
+    """Work that the index of vector stores has yet to do; deleted when it is done.
+
+    Its ID is that of an entry or of a vector store, so that a later job replaces one that has become pointless.
+    """
+
+    id: str
+    vector_store_id: str
+    file_id: str | None = None  #: unset: all files of a vector store that was deleted
+    is_ingestion: bool = False  #: otherwise the index is to forget
+    number: str  #: of this job: another one under the same ID has another
+
+
+def entry_id(vector_store_id: str, file_id: str) -> str:
+    """The ID under which a store keeps a file of a vector store."""
+    return f"{vector_store_id}/{file_id}"
+
+
+Stored: TypeAlias = (
+    Assistant
+    | Thread
+    | Message
+    | Run
+    | RunStep
+    | File
+    | VectorStore
+    | VectorStoreEntry
+    | VectorStoreFileBatch
+    | BatchFiles
+    | FileUse
+    | IndexJob
+    | RunState
+    | UsedKey
+)
+#: Kinds that no client pages through. What is deleted of them is no cursor, and takes no cursor's place.
+INTERNAL: Final = (UsedKey, IndexJob, FileUse, BatchFiles)
 StoredT_co = TypeVar("StoredT_co", bound=Stored, covariant=True)
 
 
@@ -81,7 +147,10 @@ class Unreadable:
 
 @frozen
 class Delete:
-    """Deletes an object, if it exists; with a thread, its messages, runs, run steps and run states."""
+    """Deletes an object, if it exists; with a thread, its messages, runs, run steps and run states.
+
+    With a vector store go its entries, and what belongs to those: batches, uses of files, and jobs for the index.
+    """
 
     kind: type[Any]
     id: str
@@ -96,7 +165,7 @@ Change: TypeAlias = Record[Any] | Delete
 class PageQuery:
     """A page of a list, in order of creation, which is not that of ``created_at``: many objects share a second."""
 
-    limit: int = 20  #: 1 to 100
+    limit: int = 20  #: 1 to 100, of files to 10,000
     order: Literal["asc", "desc"] = "desc"  #: ``desc``: the newest first
     after: str | None = None  #: an object ID: start after it
     before: str | None = None  #: an object ID: stop before it

@@ -30,9 +30,12 @@ from openai_runs.errors import (
     StoreUnavailableError,
     UnknownCursorError,
 )
+from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.run_step import RunStep
 from openai_runs.stores import sqlite_schema as schema
+from openai_runs.stores.content_folder import ContentFolder
+from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.record_cache import RecordCache
 from openai_runs.stores.records import (
     MAX_HISTORY,
@@ -45,7 +48,7 @@ from openai_runs.stores.records import (
     Stored,
     Unreadable,
 )
-from openai_runs.stores.store import group_of
+from openai_runs.stores.store import group_of, part_of
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -98,7 +101,11 @@ class SQLiteStore:
     """Keeps objects in an SQLite file.
 
     Every group of commits ends with an fsync, so what was committed is on the disk. While the store is open, no other
-    process can open the file, and the newest changes are in a second file (``…-wal``). A closed store is one file.
+    process can open the file, and the newest changes are in a second file (``…-wal``). A closed store is one file, and,
+    once it has files, a folder with their contents beside it (``…-files``).
+
+    Attributes:
+        contents: The contents of the files.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, cache_size: int = 8 * 2**20) -> None:
@@ -110,6 +117,7 @@ class SQLiteStore:
         """
         self._path = Path(path)
         self._cache = RecordCache(cache_size)
+        self.contents: Final[FileContents] = ContentFolder(self._path.with_name(f"{self._path.name}-files"))
         self._db: aiosqlite.Connection | None = None
         self._last_place = 0
         self._encoding = 0  # how many commits are still being encoded
@@ -233,15 +241,15 @@ class SQLiteStore:
         if isinstance(change, Delete):
             return change, (None, schema.NAMES[change.kind], change.id, None, None, None, None), None
         value = change.value
-        history = run_id = None
+        history = None
         if isinstance(value, Message):
-            history, run_id = value.thread_id, value.run_id
+            history = value.thread_id
             if value.thread_id in self._message_counts:
                 self._message_counts[value.thread_id] += 1
         elif isinstance(value, RunStep) and value.type == "tool_calls":
             history = value.thread_id
         kind, list = schema.NAMES[type(value)], group_of(change)
-        columns = (place, kind, value.id, change.owner, list, history, run_id)
+        columns = (place, kind, value.id, change.owner, list, history, part_of(change))
         return change, columns, _wire.encode(value)
 
     async def get(self, kind: type[T], id: str) -> Record[T] | None:
@@ -260,7 +268,7 @@ class SQLiteStore:
         return record
 
     async def page(
-        self, kind: type[T], group: str, query: PageQuery, *, run_id: str | None = None
+        self, kind: type[T], group: str, query: PageQuery, *, part: str | None = None
     ) -> tuple[Sequence[Record[T]], bool]:
         """Read a page of a list.
 
@@ -273,10 +281,10 @@ class SQLiteStore:
         from_the_end = newest_first != (query.before is not None and query.after is None)
         low, high = (query.before, query.after) if newest_first else (query.after, query.before)
         [(low_place, high_place, more, rows)] = await self._execute(
-            schema.PAGES[schema.NAMES[kind], from_the_end, run_id is not None],
+            schema.PAGES[schema.NAMES[kind], from_the_end, part is not None],
             {
                 "list": _bindable(group),
-                "run_id": _bindable(run_id),
+                "part": _bindable(part),
                 "low": _bindable(low),
                 "high": _bindable(high),
                 "limit": query.limit + 1,
@@ -368,7 +376,9 @@ class SQLiteStore:
             StoreDataError: Part of it is damaged, or too large.
         """
         names = msgspec.json.encode([schema.NAMES[kind] for kind in kinds]).decode()
-        async for records, _ in self._walk(schema.ROWS_OF_KINDS, kinds=names):
+        # Files have an index: what else is in the store must not delay each start.
+        sql = schema.ROWS_OF_FILES if kinds == (File,) else schema.ROWS_OF_KINDS
+        async for records, _ in self._walk(sql, kinds=names):
             for record in records:
                 yield record
 

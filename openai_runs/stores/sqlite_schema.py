@@ -14,11 +14,13 @@ from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs.errors import StoreFileError
 from openai_runs.models.assistant import Assistant
+from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import RunState, UsedKey
+from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
+from openai_runs.stores.records import INTERNAL, BatchFiles, FileUse, IndexJob, RunState, UsedKey, VectorStoreEntry
 
 with needs("server"):
     import aiosqlite
@@ -32,6 +34,13 @@ KINDS: Final[dict[str, type[Any]]] = {
     "message": Message,
     "run": Run,
     "run_step": RunStep,
+    "file": File,
+    "vector_store": VectorStore,
+    "vector_store_entry": VectorStoreEntry,
+    "file_batch": VectorStoreFileBatch,
+    "batch_files": BatchFiles,
+    "file_use": FileUse,
+    "index_job": IndexJob,
     "run_state": RunState,
     "used_key": UsedKey,
 }
@@ -39,7 +48,8 @@ NAMES: Final = {kind: name for name, kind in KINDS.items()}
 
 APPLICATION_ID: Final = 0x6F72756E  # "orun", in the file's header: identifies the file as ours
 
-#: The SQL from each version of the schema to the next. Never change an entry: files of every version exist.
+#: The SQL from each version of the schema to the next. Never change an entry: files of every version exist. What
+#: ``list`` and ``run_id`` have today is said by `group_of` and `part_of`.
 MIGRATIONS: Final = (
     """
     CREATE TABLE objects (
@@ -67,9 +77,12 @@ MIGRATIONS: Final = (
     );
     CREATE UNIQUE INDEX deleted_by_id ON deleted (kind, id, list);
     """,
+    "CREATE INDEX files ON objects (place) WHERE kind = 'file';",  # all are looked through at each start
 )
 
 _MAX_DELETED: Final = 10_000  # deletions: more than a client makes between two pages
+
+_INTERNAL: Final = ", ".join(f"'{NAMES[kind]}'" for kind in INTERNAL)
 
 #: Creates ``changes``, a view whose triggers apply each row that is inserted into it, one after the other. A row
 #: without a body deletes. The view is temporary: it is not in the file.
@@ -87,7 +100,7 @@ _CHANGES: Final = f"""
     CREATE TEMP TRIGGER remove INSTEAD OF INSERT ON changes WHEN NEW.body IS NULL BEGIN
         INSERT OR REPLACE INTO deleted (kind, id, list, place)
             SELECT kind, id, list, place FROM objects
-            WHERE kind = NEW.kind AND id = NEW.id AND list IS NOT NULL AND kind != 'used_key';
+            WHERE kind = NEW.kind AND id = NEW.id AND list IS NOT NULL AND kind NOT IN ({_INTERNAL});
         DELETE FROM deleted WHERE number <= (SELECT max(number) FROM deleted) - {_MAX_DELETED};
         DELETE FROM objects WHERE kind = NEW.kind AND id = NEW.id;
     END;
@@ -98,6 +111,13 @@ _CHANGES: Final = f"""
         DELETE FROM objects WHERE kind = 'run_step'
             AND list IN (SELECT id FROM objects WHERE kind = 'run' AND list = NEW.id);
         DELETE FROM objects WHERE kind IN ('run', 'message') AND list = NEW.id;
+    END;
+
+    CREATE TEMP TRIGGER remove_vector_store INSTEAD OF INSERT ON changes
+    WHEN NEW.body IS NULL AND NEW.kind = 'vector_store' BEGIN
+        DELETE FROM objects WHERE kind IN ('file_use', 'index_job')
+            AND id IN (SELECT id FROM objects WHERE kind = 'vector_store_entry' AND list = NEW.id);
+        DELETE FROM objects WHERE kind IN ('vector_store_entry', 'file_batch', 'batch_files') AND list = NEW.id;
     END;
 """
 
@@ -156,7 +176,7 @@ def _walk(members: str, low: str, high: str, *, from_the_end: bool = False, inde
 _WAS_STOPPED: Final = "max(number) = :limit OR (max(number) > 1 AND max(bytes) >= :bytes)"
 
 
-def _page(kind: str, *, from_the_end: bool, of_run: bool) -> str:
+def _page(kind: str, *, from_the_end: bool, of_part: bool) -> str:
     """Find the places of two cursors, and the objects between them. A unary plus keeps SQLite from using an index.
 
     The kind is no parameter: SQLite would plan the statement again for each value, because of the partial index.
@@ -169,8 +189,8 @@ def _page(kind: str, *, from_the_end: bool, of_run: bool) -> str:
         )"""
 
     members = f"kind = '{kind}' AND list = :list"
-    if of_run:
-        members = f"run_id = :run_id AND +kind = '{kind}' AND +list = :list"
+    if of_part:
+        members = f"run_id = :part AND +kind = '{kind}' AND +list = :list"
     low = f"CASE WHEN :low IS NULL THEN 0 ELSE {place('low')} END"
     high = f"CASE WHEN :high IS NULL THEN {2**63 - 1} ELSE {place('high')} END"
     return f"""
@@ -179,12 +199,12 @@ def _page(kind: str, *, from_the_end: bool, of_run: bool) -> str:
     """
 
 
-#: By kind, whether to start at the end, and whether to list only messages of one run.
+#: By kind, whether to start at the end, and whether to list only a part.
 PAGES: Final = {
-    (kind, from_the_end, of_run): _page(kind, from_the_end=from_the_end, of_run=of_run)
+    (kind, from_the_end, of_part): _page(kind, from_the_end=from_the_end, of_part=of_part)
     for kind in KINDS
     for from_the_end in (False, True)
-    for of_run in (False, True)
+    for of_part in (False, True)
 }
 
 
@@ -198,6 +218,7 @@ def _rows(members: str, index: str = "") -> str:
 
 ROWS_OF_HISTORY: Final = _rows("history = :thread_id")
 ROWS_OF_KINDS: Final = _rows("instr(:kinds, '\"' || kind || '\"')")  # in a JSON array
+ROWS_OF_FILES: Final = _rows("kind = 'file'", "INDEXED BY files")
 ROWS_UNFINISHED: Final = _rows("kind = 'run_state'", "INDEXED BY run_states")
 
 #: Reads only the index, so that a damaged object does not prevent reading the others.

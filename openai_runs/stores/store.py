@@ -5,10 +5,25 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from openai_runs.models.assistant import Assistant
+from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
-from openai_runs.stores.records import Change, PageQuery, Record, RunState, Stored, Unreadable, UsedKey
+from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
+from openai_runs.stores.file_contents import FileContents
+from openai_runs.stores.records import (
+    BatchFiles,
+    Change,
+    FileUse,
+    IndexJob,
+    PageQuery,
+    Record,
+    RunState,
+    Stored,
+    Unreadable,
+    UsedKey,
+    VectorStoreEntry,
+)
 
 T = TypeVar("T", bound=Stored)
 
@@ -22,6 +37,11 @@ class Store(Protocol):
     assistant, at the same time: it holds a lock for each. Commits of different threads do run concurrently, and may be
     written in groups.
     """
+
+    @property
+    def contents(self) -> FileContents:
+        """The contents of the files. A file is an object of the store like any other."""
+        ...
 
     async def __aenter__(self) -> Self: ...
 
@@ -46,17 +66,18 @@ class Store(Protocol):
         ...
 
     async def page(
-        self, kind: type[T], group: str, query: PageQuery, *, run_id: str | None = None
+        self, kind: type[T], group: str, query: PageQuery, *, part: str | None = None
     ) -> tuple[Sequence[Record[T]], bool]:
         """Read a page of a list, at a cost that does not grow with the list.
 
         Args:
             kind: What is listed.
-            group: The list's ID: the owner for assistants, the thread for messages and runs, the run for run steps;
-                empty for used keys.
+            group: The list's ID, see `group_of`: the owner for assistants and files, the thread for messages and runs,
+                the run for run steps, the vector store for its entries; empty for used keys and for
+                index jobs.
             query: Which page. With ``before`` alone, the last ``limit`` objects before that one. A cursor may be an
                 object that was deleted recently, for clients that delete while paging; not a used key.
-            run_id: Only messages of this run.
+            part: Only this part of the list: a run's messages, by its ID, or the files for a purpose; see `part_of`.
 
         Returns:
             The objects in the requested order, and whether there are more in the direction of paging. A store that has
@@ -108,13 +129,35 @@ class Store(Protocol):
 def group_of(record: Record[Any]) -> str | None:
     """The ID of the list that an object is in, if it is in one."""
     match record.value:
-        case Assistant():
+        case Assistant() | File() | VectorStore():
             return record.owner
         case Message(thread_id=thread_id) | Run(thread_id=thread_id):
             return thread_id
         case RunStep(run_id=run_id):
             return run_id
-        case UsedKey():
+        case VectorStoreEntry(vector_store_id=vector_store_id) | VectorStoreFileBatch(vector_store_id=vector_store_id):
+            return vector_store_id
+        case BatchFiles(vector_store_id=vector_store_id):
+            return vector_store_id
+        case FileUse(file_id=file_id):
+            return file_id
+        case UsedKey() | IndexJob():
             return ""
         case _:
             return None
+
+
+def part_of(record: Record[Any]) -> str | None:
+    """The part of its list that an object is in, if the list has parts. It never changes."""
+    match record.value:
+        case Message(run_id=run_id):
+            return run_id
+        case File(purpose=purpose):
+            return part_for(record.owner, purpose)
+        case _:
+            return None
+
+
+def part_for(owner: str, purpose: str) -> str:
+    """The part of an owner's files that are for a purpose. The owner is in it, since others have such files, too."""
+    return f"{purpose} of {owner}"

@@ -33,11 +33,23 @@ OBJECTS = {
 }
 
 
+def _of_vector_stores(request: Request, last: str) -> Reply:
+    if last == "search" or last == "content":
+        return reply(SEARCH_PAGE)
+    if request.method == "GET" and last in ("files", "vector_stores"):
+        return reply({"object": "list", "data": [], "has_more": False})
+    return reply(VECTOR_STORE | {"vector_store_id": "vs_1"})
+
+
 def answer(request: Request) -> Reply:
     """What an endpoint sends."""
     kind = request.path.rsplit("/", 2)
     if request.method == "DELETE":
         return reply({"id": "x", "object": "deleted", "deleted": True})
+    if "vector_stores" in request.path:
+        return _of_vector_stores(request, kind[-1])
+    if request.method == "GET" and kind[-1].startswith("file-"):
+        return reply({"id": "file-1", "bytes": 1, "created_at": 1, "filename": "a", "purpose": "p", "status": "s"})
     if request.method == "GET" and not kind[-1].startswith(("run_", "thread_", "msg_", "asst_", "step_")):
         return reply({"object": "list", "data": [], "has_more": False})
     segments = [part for part in request.path.split("/")[2:] if part not in ("cancel", "submit_tool_outputs")]
@@ -52,6 +64,11 @@ async def opened(events: Any) -> None:
 
 
 #: Each method of the services that sends one request.
+IN_STORE = {"vector_store_id": "vs_1", "file_id": "file-1"}
+BATCH = {"vector_store_id": "vs_1", "batch_id": "vsfb_1"}
+VECTOR_STORE = {"id": "vs_1", "created_at": 1, "usage_bytes": 1, "file_counts": {}, "status": "completed"}
+SEARCH_PAGE = {"object": "page", "search_query": ["q"], "data": [], "has_more": False, "next_page": None}
+
 CALLS: dict[str, Callable[..., Any]] = {
     "assistants.create": lambda s, **o: s.assistants.create(model="m", **o),
     "assistants.retrieve": lambda s, **o: s.assistants.retrieve("asst_1", **o),
@@ -80,21 +97,68 @@ CALLS: dict[str, Callable[..., Any]] = {
     "runs.stream_tool_outputs": lambda s, **o: opened(s.runs.stream_tool_outputs(**IDS, tool_outputs=OUTPUTS, **o)),
     "run_steps.retrieve": lambda s, **o: s.run_steps.retrieve(**IDS, step_id="step_1", **o),
     "run_steps.list": lambda s, **o: s.run_steps.list(**IDS, **o).page(),
+    "vector_stores.create": lambda s, **o: s.vector_stores.create(name="n", **o),
+    "vector_stores.retrieve": lambda s, **o: s.vector_stores.retrieve("vs_1", **o),
+    "vector_stores.update": lambda s, **o: s.vector_stores.update("vs_1", name="n", **o),
+    "vector_stores.list": lambda s, **o: s.vector_stores.list(**o).page(),
+    "vector_stores.delete": lambda s, **o: s.vector_stores.delete("vs_1", **o),
+    "vector_stores.search": lambda s, **o: s.vector_stores.search("vs_1", query="q", **o),
+    "vector_stores.files.create": lambda s, **o: s.vector_stores.files.create("vs_1", file_id="f", **o),
+    "vector_stores.files.create_and_poll": lambda s, **o: s.vector_stores.files.create_and_poll(
+        "vs_1", file_id="f", **o
+    ),
+    "vector_stores.files.retrieve": lambda s, **o: s.vector_stores.files.retrieve(**IN_STORE, **o),
+    "vector_stores.files.update": lambda s, **o: s.vector_stores.files.update(**IN_STORE, attributes={}, **o),
+    "vector_stores.files.list": lambda s, **o: s.vector_stores.files.list("vs_1", filter="failed", **o).page(),
+    "vector_stores.files.delete": lambda s, **o: s.vector_stores.files.delete(**IN_STORE, **o),
+    "vector_stores.files.content": lambda s, **o: s.vector_stores.files.content(**IN_STORE, **o),
+    "vector_stores.file_batches.create": lambda s, **o: s.vector_stores.file_batches.create(
+        "vs_1", file_ids=["f"], **o
+    ),
+    "vector_stores.file_batches.create_and_poll": lambda s, **o: s.vector_stores.file_batches.create_and_poll(
+        "vs_1", file_ids=["f"], **o
+    ),
+    "vector_stores.file_batches.retrieve": lambda s, **o: s.vector_stores.file_batches.retrieve(**BATCH, **o),
+    "vector_stores.file_batches.cancel": lambda s, **o: s.vector_stores.file_batches.cancel(**BATCH, **o),
+    "vector_stores.file_batches.list_files": lambda s, **o: s.vector_stores.file_batches.list_files(
+        **BATCH, **o
+    ).page(),
+    "files.retrieve": lambda s, **o: s.files.retrieve("file-1", **o),
+    "files.list": lambda s, **o: s.files.list(purpose="batch", **o).page(),
+    "files.delete": lambda s, **o: s.files.delete("file-1", **o),
+    "files.content": lambda s, **o: s.files.content("file-1", **o).read(),
 }
 
 #: What else the services have: they follow a run by many requests.
-OTHERS = {"runs.follow", "runs.complete"}
+OTHERS = {
+    "runs.follow",
+    "runs.complete",
+    "vector_stores.files.poll",
+    "vector_stores.files.upload_and_poll",
+    "vector_stores.file_batches.poll",
+    "vector_stores.file_batches.upload_and_poll",
+}
+#: Sends a form, which `tests/services/test_files.py` is about.
+FORMS = {"files.create"}
+
+
+NAMES = (
+    *("assistants", "threads", "messages", "runs", "run_steps", "files"),
+    *("vector_stores", "vector_stores.files", "vector_stores.file_batches"),
+)
 
 
 def test_no_method_is_left_out() -> None:
     """Every method of a service is here, and `help` shows the options of those that send one request."""
     session = Session("http://host/v1")
-    for service in ("assistants", "threads", "messages", "runs", "run_steps"):
-        for name, method in inspect.getmembers(getattr(session, service), inspect.isroutine):
+    services = {name: getattr(session, name) for name in NAMES if "." not in name}
+    services |= {name: getattr(session.vector_stores, name.partition(".")[2]) for name in NAMES if "." in name}
+    for service, methods in services.items():
+        for name, method in inspect.getmembers(methods, inspect.isroutine):
             if not name.startswith("_"):
-                assert f"{service}.{name}" in CALLS.keys() | OTHERS
+                assert f"{service}.{name}" in CALLS.keys() | OTHERS | FORMS
                 has_options = RequestOptions.__annotations__.keys() <= inspect.signature(method).parameters.keys()
-                assert has_options == (f"{service}.{name}" in CALLS), name
+                assert has_options == (f"{service}.{name}" not in OTHERS), name
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -18,8 +18,8 @@ import pytest
 import stamina
 from yarl import URL
 
+from openai_runs._http import byte_stream
 from openai_runs._http import response as response_reader
-from openai_runs._http import transport
 from openai_runs._http.response import Response
 from openai_runs._http.transport import Transport
 from openai_runs._wire import dump
@@ -521,7 +521,7 @@ class TestHugeResponses:
 
     @pytest.fixture(autouse=True)
     def megabyte(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for module in (response_reader, transport):
+        for module in (response_reader, byte_stream):
             monkeypatch.setattr(module, "MAX_BODY", 1_000_000)
 
     @pytest.fixture

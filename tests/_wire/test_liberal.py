@@ -292,7 +292,9 @@ def test_what_fits_is_not_logged(caplog):
 # Properties
 
 unhurried = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-_needed = re.compile(r".* @ \$(\..*)?\.(id|thread_id|status|data|function|name|arguments)$|.* @ \$$", re.DOTALL).match
+_needed = re.compile(
+    r".* @ \$(\..*)?\.(id|thread_id|vector_store_id|status|data|function|name|arguments)$|.* @ \$$", re.DOTALL
+).match
 
 
 def tried(body, into, *, strict):

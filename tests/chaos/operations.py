@@ -1,7 +1,7 @@
 """Every public coroutine and iterator of the client, ready to be cancelled at each point where it waits."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -11,11 +11,14 @@ from attrs import define, field, frozen
 from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.backends.scripted import Say, ScriptedBackend, Turn, Wait, default_turn
 from openai_runs.batch import run_batch
+from openai_runs.errors import BadRequestError
 from openai_runs.events import ActionRequired
+from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
 from openai_runs.models.tool import FunctionCall, FunctionToolCall
+from openai_runs.models.vector_store import VectorStore, VectorStoreFile, VectorStoreFileBatch
 from openai_runs.relay import relay_to
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
@@ -66,6 +69,24 @@ class Scene:
     async def message(self) -> Message:
         return await anext(aiter(self.direct.messages.list((await self.thread()).id)))
 
+    async def file(self) -> File:
+        return await self.direct.files.create(b"some text", purpose="assistants")
+
+    async def shelf(self) -> VectorStore:
+        return await self.direct.vector_stores.create()
+
+    async def apart(self) -> tuple[str, str]:
+        """A vector store, and a file that is not in it."""
+        return (await self.shelf()).id, (await self.file()).id
+
+    async def entry(self) -> VectorStoreFile:
+        store_id, file_id = await self.apart()
+        return await self.direct.vector_stores.files.create(store_id, file_id=file_id)
+
+    async def file_batch(self) -> VectorStoreFileBatch:
+        store_id, file_id = await self.apart()
+        return await self.direct.vector_stores.file_batches.create(store_id, file_ids=[file_id])
+
     async def run(self, text: str = "How is the weather?") -> Run:
         thread = await self.thread(text)
         return await self.direct.runs.create(thread.id, assistant_id=self.assistant_id, metadata={"text": text})
@@ -115,6 +136,11 @@ async def _all(events: Any) -> list[Any]:
     return [event async for event in events]
 
 
+async def _cancelled(session: Session, batch: VectorStoreFileBatch) -> None:
+    with suppress(BadRequestError):  # it may have ended before
+        await session.vector_stores.file_batches.cancel(batch)
+
+
 def _request(name: str, prepare: Callable[[Scene], Awaitable[Any]] | None, send: Callable[[Scene, Any], Any]) -> None:
     async def ready(scene: Scene) -> Work:
         about = None if prepare is None else await prepare(scene)
@@ -160,6 +186,67 @@ _request("runs.cancel", Scene.waiting, lambda s, run: s.session.runs.cancel(run)
 _request("runs.submit_tool_outputs", _outputs, lambda s, about: s.session.runs.submit_tool_outputs(*about))
 _request("run_steps.retrieve", _step, lambda s, step: s.session.run_steps.retrieve(step))
 _request("run_steps.list", Scene.ended, lambda s, run: _all(s.session.run_steps.list(run, limit=1)))
+_request("files.create", None, lambda s, _: s.session.files.create(b"some text", purpose="assistants"))
+_request("files.retrieve", Scene.file, lambda s, file: s.session.files.retrieve(file.id))
+_request("files.list", Scene.file, lambda s, _: _all(s.session.files.list(limit=1)))
+_request("files.delete", Scene.file, lambda s, file: s.session.files.delete(file.id))
+_request("files.content", Scene.file, lambda s, file: s.session.files.content(file.id).read())
+
+
+_request("vector_stores.create", None, lambda s, _: s.session.vector_stores.create(name="n"))
+_request("vector_stores.retrieve", Scene.shelf, lambda s, one: s.session.vector_stores.retrieve(one.id))
+_request("vector_stores.update", Scene.shelf, lambda s, one: s.session.vector_stores.update(one.id, name="n"))
+_request("vector_stores.list", Scene.shelf, lambda s, _: _all(s.session.vector_stores.list(limit=1)))
+_request("vector_stores.delete", Scene.shelf, lambda s, one: s.session.vector_stores.delete(one.id))
+_request("vector_stores.search", Scene.shelf, lambda s, one: s.session.vector_stores.search(one.id, query=[]))
+_request(
+    "vector_stores.files.create", Scene.apart, lambda s, a: s.session.vector_stores.files.create(a[0], file_id=a[1])
+)
+_request(
+    "vector_stores.files.create_and_poll",
+    Scene.apart,
+    lambda s, a: s.session.vector_stores.files.create_and_poll(a[0], file_id=a[1], polling=QUICK),
+)
+_request(
+    "vector_stores.files.upload_and_poll",
+    Scene.shelf,
+    lambda s, one: s.session.vector_stores.files.upload_and_poll(one.id, b"some text", polling=QUICK),
+)
+_request("vector_stores.files.poll", Scene.entry, lambda s, one: s.session.vector_stores.files.poll(one, polling=QUICK))
+_request("vector_stores.files.retrieve", Scene.entry, lambda s, one: s.session.vector_stores.files.retrieve(one))
+_request("vector_stores.files.update", Scene.entry, lambda s, a: s.session.vector_stores.files.update(a, attributes={}))
+_request(
+    "vector_stores.files.list", Scene.entry, lambda s, a: _all(s.session.vector_stores.files.list(a.vector_store_id))
+)
+_request("vector_stores.files.delete", Scene.entry, lambda s, one: s.session.vector_stores.files.delete(one))
+_request("vector_stores.files.content", Scene.entry, lambda s, one: s.session.vector_stores.files.content(one))
+_request(
+    "vector_stores.file_batches.create",
+    Scene.apart,
+    lambda s, a: s.session.vector_stores.file_batches.create(a[0], file_ids=[a[1]]),
+)
+_request(
+    "vector_stores.file_batches.create_and_poll",
+    Scene.apart,
+    lambda s, a: s.session.vector_stores.file_batches.create_and_poll(a[0], file_ids=[a[1]], polling=QUICK),
+)
+_request(
+    "vector_stores.file_batches.upload_and_poll",
+    Scene.shelf,
+    lambda s, one: s.session.vector_stores.file_batches.upload_and_poll(one.id, [b"a", b"b"], polling=QUICK),
+)
+_request("vector_stores.file_batches.poll", Scene.file_batch, lambda s, a: s.session.vector_stores.file_batches.poll(a))
+_request(
+    "vector_stores.file_batches.retrieve",
+    Scene.file_batch,
+    lambda s, one: s.session.vector_stores.file_batches.retrieve(one),
+)
+_request("vector_stores.file_batches.cancel", Scene.file_batch, lambda s, one: _cancelled(s.session, one))
+_request(
+    "vector_stores.file_batches.list_files",
+    Scene.file_batch,
+    lambda s, one: _all(s.session.vector_stores.file_batches.list_files(one)),
+)
 
 
 @operation("runs.create, its response lost")
@@ -316,3 +403,21 @@ async def relaying(scene: Scene) -> Work:
             await relay_to(write, events)
 
     return work
+
+
+@operation("files.content, piece by piece")
+async def pieces(scene: Scene) -> Work:
+    file = await scene.file()
+
+    async def work() -> None:
+        async with scene.session.files.content(file.id) as content:
+            async for _ in content:
+                await anyio.lowlevel.checkpoint()
+
+    return work
+
+
+@operation("files.create, its response lost")
+async def upload_again(scene: Scene) -> Work:
+    scene.proxy.plan("POST", "/files", "lose answer")
+    return lambda: scene.session.files.create(b"some text", purpose="assistants")

@@ -5,10 +5,14 @@ import inspect
 import pytest
 
 from openai_runs.services.assistants import AssistantsService
+from openai_runs.services.files import FilesService
 from openai_runs.services.messages import MessagesService
 from openai_runs.services.run_steps import RunStepsService
 from openai_runs.services.runs import RunsService
 from openai_runs.services.threads import ThreadsService
+from openai_runs.services.vector_store_file_batches import VectorStoreFileBatchesService
+from openai_runs.services.vector_store_files import VectorStoreFilesService
+from openai_runs.services.vector_stores import VectorStoresService
 from tests.chaos.cancelling import WAYS, cancelling
 from tests.chaos.operations import OPERATIONS, Operation
 
@@ -39,6 +43,10 @@ def test_every_operation_is_listed() -> None:
         "messages": MessagesService,
         "runs": RunsService,
         "run_steps": RunStepsService,
+        "files": FilesService,
+        "vector_stores": VectorStoresService,
+        "vector_stores.files": VectorStoreFilesService,
+        "vector_stores.file_batches": VectorStoreFileBatchesService,
     }
     for service, cls in services.items():
         methods = [name for name, _ in inspect.getmembers(cls, inspect.isfunction) if not name.startswith("_")]

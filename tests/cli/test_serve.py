@@ -9,6 +9,7 @@ import pytest
 from aiohttp import ClientSession
 
 from openai_runs import Session
+from openai_runs.errors import PermissionDeniedError, ResponseError
 from tests.cli.commands import run
 from tests.serving import serving
 
@@ -148,3 +149,20 @@ async def run_with(number: str, url: str, assistant_id: str, session: Session, h
         await session.runs.retrieve(thread_id=created["thread_id"], run_id=created["id"])
     )
     assert ended.truncation_strategy.last_messages == (int(1e300) if "e" in number else int(number))
+
+
+async def test_limits_of_files(tmp_path: Path):
+    """The operator says how large a file may be, and all files of an owner; contents survive a restart."""
+    store = tmp_path / "runs.db"
+    with serving(store, "--max-file-mb", "1", "--max-owner-mb", "2") as (url, _):
+        async with Session(url, "key") as session:
+            with pytest.raises(ResponseError, match="413: File is too large: at most 1048576 bytes"):
+                await session.files.create(b"x" * 1_048_577, purpose="assistants")
+            made = [await session.files.create(b"x" * 1_048_576, purpose="assistants") for _ in range(2)]
+            with pytest.raises(PermissionDeniedError, match="more than 2097152 bytes together"):
+                await session.files.create(b"x", purpose="assistants")
+    with serving(store, OPENAI_RUNS_MAX_OWNER_MB="2") as (url, _):
+        async with Session(url, "key") as session:
+            assert len(await session.files.content(made[0].id).read()) == 1_048_576
+            with pytest.raises(PermissionDeniedError):
+                await session.files.create(b"x", purpose="assistants")

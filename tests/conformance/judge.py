@@ -8,7 +8,20 @@ from typing import Any
 
 import jsonschema_rs
 
-DOCUMENT = json.loads((Path(__file__).parent.parent / "samples/openapi/assistants-v2.json").read_bytes())
+_SAMPLES = Path(__file__).parent.parent / "samples/openapi"
+
+
+def _merged(*names: str) -> dict[str, Any]:
+    """The parts of the document as one; what several have is the same in each."""
+    first, *others = [json.loads((_SAMPLES / name).read_bytes()) for name in names]
+    for other in others:
+        first["paths"] |= other["paths"]
+        schemas = first["components"]["schemas"]
+        first["components"]["schemas"] = other["components"]["schemas"] | schemas
+    return first
+
+
+DOCUMENT = _merged("assistants-v2.json", "files-vector-stores.json")
 
 OPERATIONS = {
     operation["operationId"]: (method.upper(), path, operation)

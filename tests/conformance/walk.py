@@ -13,11 +13,12 @@ import tempfile
 from typing import Any
 
 import anyio
-from aiohttp import ClientSession
+from aiohttp import ClientSession, FormData
 
 from openai_runs.server import LocalServer
 from openai_runs.server.document import add_limits
 from tests.conformance.judge import DOCUMENT, OPERATIONS
+from tests.engine.index import WordIndex
 
 #: What is no failure, and why.
 EXCLUDED = [
@@ -41,11 +42,23 @@ async def first(http: ClientSession, url: str) -> str:
                 return str(data[0]["id"])
 
 
+async def shelf(http: ClientSession, url: str) -> dict[str, str]:
+    """A vector store with a file, and a batch of it."""
+    form = FormData({"purpose": "assistants"})
+    form.add_field("file", b"some text", filename="a.txt")
+    async with http.post(f"{url}/files", data=form) as response:
+        file_id = str((await response.json())["id"])
+    store = await made(http, url, "/vector_stores", {"file_ids": [file_id]})
+    batch = await made(http, url, f"/vector_stores/{store['id']}/file_batches", {"file_ids": [file_id]})
+    return {"file_id": file_id, "vector_store_id": store["id"], "batch_id": batch["id"]}
+
+
 async def document(url: str) -> dict[str, Any]:
     """The document, with objects that are really there beside any other string."""
     described = copy.deepcopy(DOCUMENT)
     add_limits(described["components"]["schemas"])
     async with ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as http:
+        file_id = {"type": "string", "enum": [(await shelf(http, url))["file_id"]]}
         assistant = await made(http, url, "/assistants", {"model": "m", "tools": [TOOL]})
         for name, (method, path, _) in OPERATIONS.items():
             message = {"role": "user", "content": "Hi"}
@@ -56,6 +69,8 @@ async def document(url: str) -> dict[str, Any]:
                 ids["thread_id"] = (await made(http, url, "/threads", {}))["id"]
             if "{message_id}" in path:
                 ids["message_id"] = await first(http, f"{url}/threads/{run['thread_id']}/messages")
+            if "{file_id}" in path or "{vector_store_id}" in path:
+                ids |= await shelf(http, url)
             if "{step_id}" in path:
                 ids["step_id"] = await first(http, f"{url}/threads/{run['thread_id']}/runs/{run['id']}/steps")
             if method == "DELETE":
@@ -64,13 +79,20 @@ async def document(url: str) -> dict[str, Any]:
                 if parameter["in"] == "path" and parameter["name"] in ids:
                     parameter["schema"] = {"type": "string", "enum": [ids[parameter["name"]], "other/one"]}
                 if parameter["name"] == "limit":
-                    parameter["schema"] |= {"minimum": 1, "maximum": 100}
+                    parameter["schema"] |= {"minimum": 1, "maximum": 10_000 if name == "listFiles" else 100}
     for operations in described["paths"].values():
         for operation in operations.values():
             body = operation.get("requestBody") if isinstance(operation, dict) else None
             if body is not None and not body.get("required"):  # then `null` counts as none, which the document lacks
                 content = body["content"]["application/json"]
                 content["schema"] = {"anyOf": [content["schema"], {"type": "null"}]}
+    content = described["paths"]["/files/{file_id}/content"]["get"]["responses"]["200"]["content"]
+    content["application/octet-stream"] = content.pop("application/json")  # which no content of a file need be
+    described["components"]["schemas"]["OpenAIFile"]["properties"]["purpose"]["enum"].append("evals")  # it may be made
+    schemas = described["components"]["schemas"]
+    schemas["CreateVectorStoreFileRequest"]["properties"]["file_id"] = file_id
+    for schema in ("CreateVectorStoreRequest", "CreateVectorStoreFileBatchRequest"):
+        schemas[schema]["properties"]["file_ids"]["items"] = file_id
     for schema in ("CreateRunRequest", "CreateThreadAndRunRequest"):
         properties = described["components"]["schemas"][schema]["properties"]
         properties["assistant_id"] = {"type": "string", "enum": [assistant["id"]]}
@@ -79,7 +101,7 @@ async def document(url: str) -> dict[str, Any]:
 
 
 async def walk(options: list[str]) -> int:
-    async with LocalServer(keys={KEY: "walker"}) as server:
+    async with LocalServer(keys={KEY: "walker"}, index=WordIndex()) as server:
         with tempfile.TemporaryDirectory() as folder:
             path = anyio.Path(folder, "openapi.json")
             await path.write_text(json.dumps(await document(server.url)))

@@ -8,7 +8,7 @@ import pytest
 from openai_runs import relay
 from openai_runs._http import redaction, retries, sse
 from openai_runs.backends import endpoint
-from openai_runs.engine import engine
+from openai_runs.engine import engine, new_vector_stores
 from openai_runs.engine.resources import messages, runs
 from openai_runs.following import event_stream, leaving
 from openai_runs.following.polling import Polling
@@ -27,6 +27,10 @@ MB = 2**20
     [
         ("security.md", "the value has at least eight characters", redaction._MIN_LENGTH, 8),
         ("security.md", "a request body, also when it is compressed | 16 MB", app.MAX_BODY, 16 * MB),
+        ("security.md", "an uploaded file | 512 MB", engine.MAX_FILE_BYTES, 512 * MB),
+        ("explanation/differences.md", "| the largest file | 512 MB | 512 MB,", engine.MAX_FILE_BYTES, 512 * MB),
+        ("how-to/run-as-a-service.md", "may have 512 MB each", engine.MAX_FILE_BYTES, 512 * MB),
+        ("how-to/vector-stores.md", "expires after seven days", new_vector_stores.THREAD_STORE_DAYS, 7),
         ("security.md", "nesting of a request body | 128 levels", validation.MAX_DEPTH, 128),
         ("security.md", "together | 512 kB", runs._MAX_OUTPUT_BYTES, 512 * 1024),
         (
@@ -73,7 +77,9 @@ def test_the_end_of_a_stream_without_done():
 
 
 def test_runs_at_once():
-    """The engine, `LocalServer` and the command line have one default."""
+    """The engine, `LocalServer` and the command line have one default; so has the size of files."""
     defaults = {inspect.signature(cls).parameters["max_active_runs"].default for cls in (engine.Engine, LocalServer)}
     assert defaults == {engine.MAX_ACTIVE_RUNS} == {100}
+    sizes = {inspect.signature(cls).parameters["max_file_bytes"].default for cls in (engine.Engine, LocalServer)}
+    assert sizes == {engine.MAX_FILE_BYTES}
     assert "Unset: 100." in " ".join(run("serve", "--help").replace("│", " ").split())

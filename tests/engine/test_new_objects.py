@@ -162,14 +162,15 @@ async def test_many_tools():
 
 
 async def test_new_vector_stores_are_refused():
-    """The engine cannot create them, and must not ignore them silently."""
+    """They come with an assistant or a thread; elsewhere they must not be ignored silently."""
     async with world() as w:
         resources = {"file_search": {"vector_stores": [{"file_ids": ["file"]}]}}
+        assistant, thread = await assistant_of(w), await w.engine.threads.create("", {})
         with pytest.raises(ApiError, match="cannot be created here") as caught:
-            await w.engine.assistants.create("", {"model": "m", "tool_resources": resources})
+            await w.engine.assistants.update("", assistant.id, {"tool_resources": resources})
         assert caught.value.param == "tool_resources.file_search.vector_stores"
         with pytest.raises(ApiError, match="cannot be created here"):
-            await w.engine.threads.create("", {"tool_resources": resources})
+            await w.engine.threads.update("", thread.id, {"tool_resources": resources})
 
 
 @pytest.mark.parametrize(

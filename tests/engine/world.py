@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -21,8 +20,9 @@ from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.stores import MemoryStore, PageQuery
 from openai_runs.stores.store import Store
+from tests import samples
 
-SCHEMAS = _wire.decode((Path(__file__).parent.parent / "samples/openapi/assistants-v2.json").read_bytes())["components"]
+SCHEMAS = {"schemas": samples.SCHEMAS}
 ALL = PageQuery(limit=100, order="asc")
 
 
@@ -49,6 +49,12 @@ _SCHEMAS = {
     "thread.run.step": "RunStepObject",
     "thread.message.delta": "MessageDeltaObject",
     "thread.run.step.delta": "RunStepDeltaObject",
+    "file": "OpenAIFile",
+    "vector_store": "VectorStoreObject",
+    "vector_store.file": "VectorStoreFileObject",
+    "vector_store.files_batch": "VectorStoreFileBatchObject",
+    "vector_store.search_results.page": "VectorStoreSearchResultsPage",
+    "vector_store.file_content.page": "VectorStoreFileContentResponse",
 }
 
 

@@ -12,6 +12,7 @@ from openai_runs.models.assistant import (
     Deleted,
 )
 from openai_runs.models.delta import MessageDelta, RunStepDelta
+from openai_runs.models.file import File
 from openai_runs.models.message import Message, MessageCreateParams, MessageUpdateParams
 from openai_runs.models.page import Page
 from openai_runs.models.run import (
@@ -23,26 +24,55 @@ from openai_runs.models.run import (
 )
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread, ThreadCreateParams, ThreadUpdateParams
+from openai_runs.models.vector_store import (
+    VectorStore,
+    VectorStoreCreateParams,
+    VectorStoreFile,
+    VectorStoreFileBatch,
+    VectorStoreFileBatchCreateParams,
+    VectorStoreFileContent,
+    VectorStoreFileCreateParams,
+    VectorStoreFileUpdateParams,
+    VectorStoreSearchPage,
+    VectorStoreSearchParams,
+    VectorStoreUpdateParams,
+)
 
 OPENAPI = Path(__file__).parent / "openapi"
 EXAMPLES = OPENAPI / "examples"
-SCHEMAS: dict[str, Any] = json.loads((OPENAPI / "assistants-v2.json").read_text())["components"]["schemas"]
+SCHEMAS: dict[str, Any] = {
+    name: schema
+    for part in ("files-vector-stores.json", "assistants-v2.json")
+    for name, schema in json.loads((OPENAPI / part).read_text())["components"]["schemas"].items()
+}
 
 MODELS: dict[str, Any] = {
     "AssistantObject": Assistant,
     "DeleteAssistantResponse": Deleted,
+    "DeleteFileResponse": Deleted,
     "DeleteMessageResponse": Deleted,
     "DeleteThreadResponse": Deleted,
+    "DeleteVectorStoreFileResponse": Deleted,
+    "DeleteVectorStoreResponse": Deleted,
     "ListAssistantsResponse": Page[Assistant],
+    "ListFilesResponse": Page[File],
     "ListMessagesResponse": Page[Message],
     "ListRunStepsResponse": Page[RunStep],
     "ListRunsResponse": Page[Run],
+    "ListVectorStoreFilesResponse": Page[VectorStoreFile],
+    "ListVectorStoresResponse": Page[VectorStore],
     "MessageDeltaObject": MessageDelta,
     "MessageObject": Message,
+    "OpenAIFile": File,
     "RunObject": Run,
     "RunStepDeltaObject": RunStepDelta,
     "RunStepObject": RunStep,
     "ThreadObject": Thread,
+    "VectorStoreFileBatchObject": VectorStoreFileBatch,
+    "VectorStoreFileContentResponse": VectorStoreFileContent,
+    "VectorStoreFileObject": VectorStoreFile,
+    "VectorStoreObject": VectorStore,
+    "VectorStoreSearchResultsPage": VectorStoreSearchPage,
 }
 
 PARAMS: dict[str, Any] = {
@@ -51,11 +81,17 @@ PARAMS: dict[str, Any] = {
     "CreateRunRequest": RunCreateParams,
     "CreateThreadAndRunRequest": ThreadRunCreateParams,
     "CreateThreadRequest": ThreadCreateParams,
+    "CreateVectorStoreFileBatchRequest": VectorStoreFileBatchCreateParams,
+    "CreateVectorStoreFileRequest": VectorStoreFileCreateParams,
+    "CreateVectorStoreRequest": VectorStoreCreateParams,
     "ModifyAssistantRequest": AssistantUpdateParams,
     "ModifyMessageRequest": MessageUpdateParams,
     "ModifyRunRequest": RunUpdateParams,
     "ModifyThreadRequest": ThreadUpdateParams,
     "SubmitToolOutputsRunRequest": ToolOutputsSubmitParams,
+    "UpdateVectorStoreFileAttributesRequest": VectorStoreFileUpdateParams,
+    "UpdateVectorStoreRequest": VectorStoreUpdateParams,
+    "VectorStoreSearchRequest": VectorStoreSearchParams,
 }
 
 #: What a stream's events carry, by the beginning of their names; the longest that fits counts.

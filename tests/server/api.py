@@ -1,13 +1,24 @@
 """A plain HTTP client that checks each response against the published OpenAPI document."""
 
+from io import BytesIO
 from typing import Any
 
-from aiohttp import ClientSession
+from aiohttp import ClientSession, FormData
 from attrs import frozen
 from multidict import CIMultiDictProxy
 from yarl import URL
 
 from tests.conformance.judge import assert_conforms
+
+
+def form(content: bytes = b"some text", filename: str = "a.txt", **fields: str) -> FormData:
+    """The form of an upload. In a field's name, ``__`` stands for brackets: ``expires_after__seconds``."""
+    data = FormData(quote_fields=False)  # names as browsers write them
+    for name, value in {"purpose": "assistants", **fields}.items():
+        first, *others = name.split("__")
+        data.add_field("".join([first, *(f"[{other}]" for other in others)]), value)
+    data.add_field("file", BytesIO(content), filename=filename)
+    return data
 
 
 @frozen

@@ -12,7 +12,7 @@ from openai_runs.engine import ApiError, Engine
 from openai_runs.server import LocalServer, app, create_app
 from openai_runs.stores import MemoryStore
 from tests.conformance.judge import OPERATIONS
-from tests.server.api import Api
+from tests.server.api import Api, form
 from tests.server.raw_http import HEAD, send_raw
 
 pytestmark = pytest.mark.anyio
@@ -31,11 +31,11 @@ def bearer(key):
 
 
 def test_all_operations_are_routed():
-    """The routes are the document's 23 operations, with and without /v1 and /openai, and /healthz."""
+    """The routes are the document's operations, with and without /v1 and /openai, and /healthz."""
     routes = create_app(Engine(store=MemoryStore(), backend=ScriptedBackend())).router.routes()
     found = {(route.method, route.resource.canonical) for route in routes}
     documented = {(method, path) for method, path, _ in OPERATIONS.values()}
-    assert len(documented) == 23
+    assert len(documented) == 23 + 21
     prefixes = ("", "/v1", "/openai", "/openai/v1")
     assert found == {(method, prefix + path) for method, path in documented for prefix in prefixes} | {
         ("GET", "/healthz")
@@ -249,10 +249,20 @@ async def test_each_owner_sees_its_own(locked):
         a, a2, b = bearer("sk-a"), bearer("sk-a2"), bearer("sk-b")
         assistant = await api("POST", "/assistants", {"model": "m"}, **a)
         thread = await api("POST", "/threads", **a)
+        file = await api("POST", "/files", data=form(), **a)
+        store = await api("POST", "/vector_stores", {"file_ids": [file["id"]]}, **a)
+        of_store = f"/vector_stores/{store['id']}"
+        batch = await api("POST", f"{of_store}/file_batches", {"file_ids": [file["id"]]}, **a)
+        of_batch = f"{of_store}/file_batches/{batch['id']}"
+        other = await api("POST", "/vector_stores", {}, **b)
         message = await api("POST", f"/threads/{thread['id']}/messages", {"role": "user", "content": "Hi"}, **a)
         run = await api("POST", f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]}, **a)
         assert (await api("GET", "/assistants", **a2))["data"] == [assistant]
         assert (await api("GET", "/assistants", **b))["data"] == []
+        assert (await api("GET", "/files", **a2))["data"] == [file]
+        assert [found["id"] for found in (await api("GET", "/vector_stores", **b))["data"]] == [other["id"]]
+        for query in "", "?purpose=assistants":
+            assert (await api("GET", f"/files{query}", **b))["data"] == []
         of_thread, of_run = f"/threads/{thread['id']}", f"/threads/{thread['id']}/runs/{run['id']}"
         for method, path, body in [
             ("GET", f"/assistants/{assistant['id']}", None),
@@ -275,6 +285,25 @@ async def test_each_owner_sees_its_own(locked):
             ("GET", f"{of_run}/steps", None),
             ("GET", f"{of_run}/steps/step_1", None),
             ("POST", "/threads/runs", {"assistant_id": assistant["id"]}),
+            ("GET", f"/files/{file['id']}", None),
+            ("GET", f"/files/{file['id']}/content", None),
+            ("DELETE", f"/files/{file['id']}", None),
+            ("POST", "/vector_stores", {"file_ids": [file["id"]]}),
+            ("POST", f"/vector_stores/{other['id']}/files", {"file_id": file["id"]}),
+            ("GET", of_store, None),
+            ("POST", of_store, {}),
+            ("DELETE", of_store, None),
+            ("POST", f"{of_store}/search", {"query": "x"}),
+            ("GET", f"{of_store}/files", None),
+            ("POST", f"{of_store}/files", {"file_id": file["id"]}),
+            ("GET", f"{of_store}/files/{file['id']}", None),
+            ("POST", f"{of_store}/files/{file['id']}", {"attributes": {}}),
+            ("DELETE", f"{of_store}/files/{file['id']}", None),
+            ("GET", f"{of_store}/files/{file['id']}/content", None),
+            ("POST", f"{of_store}/file_batches", {"file_ids": [file["id"]]}),
+            ("GET", of_batch, None),
+            ("POST", f"{of_batch}/cancel", None),
+            ("GET", f"{of_batch}/files", None),
         ]:
             error = await api(method, path, body, status=404, **b)
             assert error["error"]["message"].startswith("No ")

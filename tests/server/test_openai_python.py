@@ -12,6 +12,7 @@ from openai import (
 )
 
 from openai_runs.server import LocalServer
+from tests.engine.index import WordIndex
 from tests.serving import serving
 
 pytestmark = [
@@ -176,3 +177,74 @@ async def test_azures_client(url):
         assistant = await client.beta.assistants.create(model="m")
         run = await client.beta.threads.create_and_run_poll(assistant_id=assistant.id, poll_interval_ms=1)
         assert run.status == "completed"
+
+
+async def test_files(client, tmp_path):
+    """Files are created from whatever the client takes, listed, waited for, read, saved and deleted."""
+    path = tmp_path / "ä b.txt"
+    path.write_bytes(b"some text")
+    expiry = {"anchor": "created_at", "seconds": 3600}
+    with path.open("rb") as opened:
+        made = [
+            await client.files.create(file=opened, purpose="assistants", expires_after=expiry),
+            await client.files.create(file=path, purpose="assistants"),
+            await client.files.create(file=b"some text", purpose="vision"),
+            await client.files.create(file=("named.txt", b"some text", "text/plain"), purpose="user_data"),
+        ]
+    assert [file.filename for file in made] == ["ä b.txt", "ä b.txt", "upload", "named.txt"]
+    assert made[0].expires_at == made[0].created_at + 3600
+    listed = [file async for file in client.files.list(purpose="assistants", order="asc", limit=1)]
+    assert [file.id for file in listed][-2:] == [made[0].id, made[1].id]
+    assert (await client.files.wait_for_processing(made[1].id, poll_interval=0)).status == "processed"
+    assert (await client.files.content(made[0].id)).read() == b"some text"
+    async with client.files.with_streaming_response.content(made[2].id) as response:
+        await response.stream_to_file(tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"some text"
+    for file in made:
+        assert (await client.files.retrieve(file.id)).id == file.id
+        assert (await client.files.delete(file.id)).deleted
+        with pytest.raises(NotFoundError, match="No such File object"):
+            await client.files.retrieve(file.id)
+    with pytest.raises(BadRequestError) as caught:
+        await client.files.create(file=b"x", purpose="sports")
+    assert (caught.value.param, caught.value.code) == ("purpose", "invalid_value")
+
+
+async def test_vector_stores(anyio_backend):
+    """Vector stores, their files and batches, with the client's own waiting."""
+    async with LocalServer(index=WordIndex()) as server, AsyncOpenAI(base_url=server.url, api_key="k") as client:
+        stores = client.vector_stores
+        store = await stores.create(name="Menu", expires_after={"anchor": "last_active_at", "days": 3})
+        wait = {"poll_interval_ms": 1}
+        file = await client.files.create(file=b"blue sky", purpose="assistants")
+        added = await stores.files.create_and_poll(file.id, vector_store_id=store.id, attributes={"a": 1}, **wait)
+        assert (added.status, added.attributes) == ("completed", {"a": 1})
+        batch = await stores.file_batches.upload_and_poll(store.id, files=[b"blue sea", b"red"], **wait)
+        assert (batch.status, batch.file_counts.completed) == ("completed", 2)
+        listed = [
+            found.id async for found in stores.file_batches.list_files(batch.id, vector_store_id=store.id, limit=1)
+        ]
+        assert len(listed) == 2
+        found = await stores.search(store.id, query="blue sea", max_num_results=2)
+        assert [result.content[0].text async for result in found] == ["blue sea", "blue sky"]
+        filtered = stores.search(store.id, query="blue", filters={"type": "eq", "key": "a", "value": 1})
+        assert [result.file_id async for result in filtered] == [file.id]
+        content = [page.text async for page in stores.files.content(file.id, vector_store_id=store.id)]
+        assert content == ["blue sky"]
+        await stores.files.update(file.id, vector_store_id=store.id, attributes={"b": "c"})
+        assert len([entry async for entry in stores.files.list(store.id, filter="completed")]) == 3
+        thread = await client.beta.threads.create(
+            messages=[
+                {
+                    "role": "user",
+                    "content": "Look.",
+                    "attachments": [{"file_id": file.id, "tools": [{"type": "file_search"}]}],
+                }
+            ]
+        )
+        assert len(thread.tool_resources.file_search.vector_store_ids) == 1
+        await stores.files.delete(file.id, vector_store_id=store.id)
+        assert (await stores.update(store.id, name="Other")).file_counts.total == 2
+        assert (await stores.delete(store.id)).deleted
+        with pytest.raises(NotFoundError):
+            await stores.retrieve(store.id)

@@ -104,10 +104,10 @@ class DamagedStore(MemoryStore):
             raise self.error
         return found
 
-    async def page(self, kind, group, query, *, run_id=None):
+    async def page(self, kind, group, query, *, part=None):
         if kind in self.reading and group in self.hurt:
             raise self.error
-        return await super().page(kind, group, query, run_id=run_id)
+        return await super().page(kind, group, query, part=part)
 
     async def history(self, thread_id, *, last_messages=None, besides_run=""):
         if besides_run in self.hurt and "history" in self.reading:

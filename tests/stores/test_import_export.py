@@ -16,6 +16,7 @@ from openai_runs import _wire
 from openai_runs.backends import Call, Say
 from openai_runs.engine import ApiError
 from openai_runs.models.assistant import Assistant
+from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
@@ -99,7 +100,14 @@ async def test_objects_keep_their_ids_and_times(text: str):
     store = MemoryStore()
     report = await bring(store, text)
     assert report.problems == []
-    assert report.added == {"assistant": 1, "thread": 1, "thread.message": 2, "thread.run": 0, "thread.run.step": 0}
+    assert report.added == {
+        "assistant": 1,
+        "thread": 1,
+        "thread.message": 2,
+        "thread.run": 0,
+        "thread.run.step": 0,
+        "file": 0,
+    }
     assert await ids(store, Message, "thread_1") == ["msg_1", "msg_2"]
     record = await store.get(Thread, "thread_1")
     assert record is not None
@@ -338,3 +346,80 @@ def test_a_conversation_is_the_same_after_export_and_import(kind: str, turns: An
 def as_imported(record: Record[Any]) -> Any:
     """An object in full, or the ID of one that was saved unfinished and is expired now."""
     return record.value if record.value.status == "completed" else record.value.id
+
+
+# Files
+
+
+FILE = {
+    "id": "file-1",
+    "object": "file",
+    "created_at": 98,
+    "bytes": 9,
+    "filename": "a.txt",
+    "purpose": "assistants",
+    "status": "processed",
+}
+PIECES = [{"object": "file.content", "file_id": "file-1", "data": data} for data in ("c29tZSA=", "dGV4dA==")]
+
+
+async def content(store: Store, id: str) -> bytes:
+    source = await store.contents.source(id)
+    return source if isinstance(source, bytes) else source.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_files_come_with_their_contents(tmp_path: Path, kind: str):
+    """What is exported has the contents, in pieces of bounded size, and is imported again."""
+    large, empty = bytes(range(256)) * 10_000, b""
+    source = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "runs.db")
+    async with source:
+        for id, data in {"file-1": large, "file-2": empty}.items():
+            async with source.contents.drafting() as draft:
+                await draft.write(data)
+                await draft.keep(id)
+            await source.commit([made.file(id, "shop", bytes=len(data))])
+        await source.commit([made.file("file-3", "other")])
+        exported = [line async for line in export_objects(source, owner="shop")]
+    assert max(map(len, exported)) < 1_100_000
+    assert [json.loads(line)["object"] for line in exported] == ["file", *["file.content"] * 4, "file"]
+    store = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "new.db")
+    async with store:
+        report = await bring(store, b"".join(exported))
+        assert (report.problems, report.added["file"]) == ([], 2)
+        assert [await content(store, id) for id in ("file-1", "file-2")] == [large, empty]
+        again = await bring(store, b"".join(exported))
+        assert (again.problems, again.added["file"], again.already_present) == ([], 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "problem"),
+    [
+        ([], "file file-1 not imported: of its content there are 0 of 9 bytes"),
+        (PIECES[:1], "file file-1 not imported: of its content there are 5 of 9 bytes"),
+        ([PIECES[0], PIECES[1] | {"data": "dGV4=A"}], "file:3: "),
+        ([{"object": "file.content", "data": ""}, *PIECES], "file:2: not a FilePiece: missing 'file_id'"),
+        ([*PIECES, PIECES[0] | {"file_id": "\u0000"}], "file:4: not an ID: '\\x00'"),
+    ],
+)
+async def test_a_content_that_is_not_whole(pieces: list[Any], problem: str):
+    """A file without all of its content is not imported, and reported; everything else is imported."""
+    store = MemoryStore()
+    report = await bring(store, lines([FILE, *pieces, THREAD]))
+    assert report.problems[0].startswith(problem)
+    is_whole = sum(piece in pieces for piece in PIECES) == 2
+    assert (report.added["file"], report.added["thread"], report.already_present) == (is_whole, 1, 0)
+    assert (await store.get(File, "file-1") is not None) == is_whole
+    assert list(store.contents._kept) == ["file-1"] * is_whole
+
+
+async def test_another_owners_file():
+    """It is reported, and neither changed nor given another content."""
+    store = MemoryStore()
+    await bring(store, lines([FILE, *PIECES]))
+    report = ImportReport()
+    objects = list(parse("file", lines([FILE | {"bytes": 0}]).encode(), report))
+    async for _ in import_objects(store, objects, report, owner="other"):
+        pass
+    assert "already in the store, of nobody" in report.problems[0]
+    assert await content(store, "file-1") == b"some text"

@@ -62,7 +62,7 @@ def ids(records):
 
 
 async def page(store, kind=Message, group="thread", run_id=None, **query):
-    records, more = await store.page(kind, group, PageQuery(**query), run_id=run_id)
+    records, more = await store.page(kind, group, PageQuery(**query), part=run_id)
     return ids(records), more
 
 

@@ -355,7 +355,7 @@ async def costs(store: SQLiteStore) -> dict[str, int]:
                     await store.page(Message, "large", PageQuery(limit=limit, order=order, **cursors))
                 found[f"page {limit} {cursors.keys()} {order}"] = cost.steps
     async with Cost(store) as cost:
-        await store.page(Message, "large", PageQuery(limit=3), run_id="r40")
+        await store.page(Message, "large", PageQuery(limit=3), part="r40")
     found["messages of a run"] = cost.steps
     async with Cost(store) as cost:
         await store.history("large", last_messages=5)

@@ -5,7 +5,7 @@ import itertools
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import anyio
 import pytest
@@ -17,22 +17,51 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from openai_runs.backends import Say
 from openai_runs.errors import HistoryTooLargeError, KeyUsedError, UnknownCursorError
 from openai_runs.models.assistant import Assistant
+from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import CalledFunction, FunctionStepCall, RunStep, ToolCalls
 from openai_runs.models.thread import Thread
+from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
 from openai_runs.stores import memory as store_module
 from openai_runs.stores import sqlite as sqlite_store
 from openai_runs.stores.memory import MemoryStore
-from openai_runs.stores.records import Change, Delete, PageQuery, Record, RunState, UsedKey
+from openai_runs.stores.records import (
+    BatchFiles,
+    Change,
+    Delete,
+    FileUse,
+    IndexJob,
+    PageQuery,
+    Record,
+    RunState,
+    Stored,
+    UsedKey,
+    VectorStoreEntry,
+)
 from openai_runs.stores.sqlite import SQLiteStore
-from openai_runs.stores.store import Store
+from openai_runs.stores.store import Store, part_for
 from tests.engine.world import world
-from tests.stores.objects import assistant, message, run, state, step, thread, used_key
+from tests.stores.objects import (
+    assistant,
+    batch_files,
+    file,
+    file_batch,
+    file_use,
+    index_job,
+    message,
+    run,
+    state,
+    step,
+    thread,
+    used_key,
+    vector_store,
+    vector_store_entry,
+)
 
 pytestmark = pytest.mark.anyio
 
-KINDS = (Assistant, Thread, Message, Run, RunStep, RunState, UsedKey)
+KINDS = get_args(Stored)
 
 
 @pytest.fixture(params=["memory", "sqlite", "sqlite without a cache"])
@@ -276,11 +305,11 @@ async def test_messages_of_a_run(store: Store):
     """Only those that the run wrote; any message of the thread can be a cursor; a run of another thread has none."""
     await store.commit([message("1", "thread_1"), message("2", "thread_1", run_id="r"), message("3", "thread_1")])
     await store.commit([message("4", "thread_1", run_id="r"), message("5", "thread_2", run_id="other")])
-    assert await messages(store, PageQuery(), run_id="r") == (["4", "2"], False)
-    assert await messages(store, PageQuery(after="3"), run_id="r") == (["2"], False)
-    assert await messages(store, PageQuery(limit=1, order="asc"), run_id="r") == (["2"], True)
-    assert await messages(store, PageQuery(), run_id="nobody's") == ([], False)
-    assert await messages(store, PageQuery(), run_id="other") == ([], False)
+    assert await messages(store, PageQuery(), part="r") == (["4", "2"], False)
+    assert await messages(store, PageQuery(after="3"), part="r") == (["2"], False)
+    assert await messages(store, PageQuery(limit=1, order="asc"), part="r") == (["2"], True)
+    assert await messages(store, PageQuery(), part="nobody's") == ([], False)
+    assert await messages(store, PageQuery(), part="other") == ([], False)
 
 
 async def test_cursors_must_be_in_the_list(store: Store):
@@ -561,7 +590,7 @@ class Stores(RuleBasedStateMachine):
 
     def answer(self, store: Store, kind: type[Any], group: str, query: PageQuery, run_id: str | None) -> Any:
         try:
-            records, more = self.runner.run(store.page(kind, group, query, run_id=run_id))
+            records, more = self.runner.run(store.page(kind, group, query, part=run_id))
         except UnknownCursorError as error:
             return error.param
         return list(records), more
@@ -588,3 +617,90 @@ class Stores(RuleBasedStateMachine):
 
 TestStoresAgree = Stores.TestCase
 TestStoresAgree.settings = settings(stateful_step_count=30)
+
+
+# Vector stores
+
+
+def shelf(id: str, owner: str = "", *file_ids: str) -> list[Record[Any]]:
+    """A vector store with files, a batch of them, and a job for each."""
+    records = [vector_store(id, owner), file_batch(f"b of {id}", id, owner), batch_files(f"b of {id}", id, owner)]
+    for file_id in file_ids:
+        records += [vector_store_entry(id, file_id, owner), file_use(id, file_id, owner), index_job(id, file_id, owner)]
+    return records
+
+
+async def test_a_vector_store_takes_all_along(store: Store):
+    """Its entries, batches, uses of files and jobs go with it, also from the cache; those of others stay."""
+    await store.commit([*shelf("vs_1", "ann", "f1", "f2"), *shelf("vs_2", "ann", "f1")])
+    for kind, id in ((VectorStoreEntry, "vs_1/f1"), (IndexJob, "vs_1/f1"), (FileUse, "vs_1/f1")):
+        assert await store.get(kind, id) is not None
+    last = index_job("vs_1", None, "ann")
+    await store.commit([Delete(VectorStore, "vs_1"), last])
+    kinds = (VectorStore, VectorStoreEntry, VectorStoreFileBatch, BatchFiles, FileUse, IndexJob)
+    left = {kind: [record.value.id async for record in store.everything(kind)] for kind in kinds}
+    assert left == {
+        VectorStore: ["vs_2"],
+        VectorStoreEntry: ["vs_2/f1"],
+        VectorStoreFileBatch: ["b of vs_2"],
+        BatchFiles: ["b of vs_2"],
+        FileUse: ["vs_2/f1"],
+        IndexJob: ["vs_2/f1", "vs_1"],
+    }
+    for kind, id in ((VectorStoreEntry, "vs_1/f1"), (FileUse, "vs_1/f1"), (IndexJob, "vs_1/f1")):
+        assert await store.get(kind, id) is None
+    assert await store.get(IndexJob, "vs_1") == last
+
+
+async def test_what_clients_do_not_page_through(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """However many jobs and uses of files are deleted, clients can page on after an object that they have deleted."""
+    monkeypatch.setattr(store_module, "_MAX_DELETED", 5)
+    await store.commit([*(message(str(n), "thread_1") for n in range(3)), Delete(Message, "1")])
+    await store.commit([record for n in range(4) for record in shelf(f"vs_{n}", "ann", "f1", "f2")])
+    for kind in IndexJob, FileUse, BatchFiles:
+        found = [record.value.id async for record in store.everything(kind)]
+        await store.commit([Delete(kind, id) for id in found])
+    assert await messages(store, PageQuery(after="1", order="asc")) == (["2"], False)
+
+
+async def test_everything_of_one_kind(store: Store):
+    """Files have an index of their own, and come in their order, as all others do."""
+    await store.commit([file("1"), thread("t"), file("2", "bob"), *shelf("vs_1", "", "1"), file("1", filename="b")])
+    assert [record.value.id async for record in store.everything(File)] == ["1", "2"]
+    assert [record.value.id async for record in store.everything(File, Thread)] == ["1", "t", "2"]
+
+
+async def test_lists_of_vector_stores(store: Store):
+    """Stores are listed by owner, entries by store, uses by file."""
+    await store.commit([*shelf("vs_1", "ann", "f1", "f2"), *shelf("vs_2", "ann", "f1"), *shelf("vs_3", "bob")])
+    found = {
+        (kind, group): ids((await store.page(kind, group, PageQuery(order="asc")))[0])
+        for kind, group in [(VectorStore, "ann"), (VectorStoreEntry, "vs_1"), (FileUse, "f1"), (FileUse, "f2")]
+    }
+    assert list(found.values()) == [["vs_1", "vs_2"], ["vs_1/f1", "vs_1/f2"], ["vs_1/f1", "vs_2/f1"], ["vs_1/f2"]]
+    await store.commit([Delete(VectorStoreEntry, "vs_1/f1"), Delete(FileUse, "vs_1/f1")])
+    records, _ = await store.page(VectorStoreEntry, "vs_1", PageQuery(order="asc", after="vs_1/f1"))
+    assert ids(records) == ["vs_1/f2"]
+
+
+# Files
+
+
+async def test_files_by_purpose(store: Store):
+    """The files for a purpose are a part of their owner's list."""
+    records = [file(str(number), owner, purpose=purpose) for number, (owner, purpose) in enumerate(FILES)]
+    await store.commit(records)
+    for owner, purpose, expected in [
+        ("ann", "vision", ["0", "3"]),
+        ("ann", "batch", ["1"]),
+        ("bob", "vision", ["2"]),
+        ("bob", "evals", []),
+    ]:
+        found, more = await store.page(File, owner, PageQuery(order="asc"), part=part_for(owner, purpose))
+        assert (ids(found), more) == (expected, False)
+    found, more = await store.page(File, "ann", PageQuery(limit=1, after="3"), part=part_for("ann", "vision"))
+    assert (ids(found), more) == (["0"], False)
+    assert ids((await store.page(File, "ann", PageQuery(limit=10_000)))[0]) == ["3", "1", "0"]
+
+
+FILES = [("ann", "vision"), ("ann", "batch"), ("bob", "vision"), ("ann", "vision")]

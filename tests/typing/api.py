@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
-from typing import assert_type
+from typing import BinaryIO, assert_type
 
 from openai_runs import (
     ActionRequired,
@@ -34,10 +34,17 @@ from openai_runs.batch import BatchProgress
 from openai_runs.batch.durable import DurableBatch, DurableBatches, Progress, work
 from openai_runs.batch.progress_bar import progress_bar
 from openai_runs.models.assistant import Deleted
+from openai_runs.models.file import File
 from openai_runs.models.page import Page
 from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.run import RunCreateParams
 from openai_runs.models.tool import CodeInterpreterTool, Function, FunctionTool, FunctionToolCall, Tool
+from openai_runs.models.vector_store import (
+    VectorStore,
+    VectorStoreFile,
+    VectorStoreFileBatch,
+    VectorStoreSearchPage,
+)
 
 toolbox = Toolbox()
 
@@ -160,6 +167,48 @@ async def options_of_requests(session: Session, run: Run) -> None:
     await session.runs.retrieve(run, timeout="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await session.runs.retrieve(run, extra_header={})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await session.threads.create(extra_headers=[])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def files(session: Session, opened: BinaryIO, pieces: AsyncIterator[bytes]) -> None:
+    assert_type(await session.files.create(b"x", purpose="assistants"), File)
+    for source in Path("a"), opened, pieces:
+        await session.files.create(source, filename="a", purpose="batch", idempotency_key="k", timeout=5)
+    await session.files.create(b"x", purpose="vision", expires_after={"anchor": "created_at", "seconds": 3600})
+    await session.files.create("a.txt", purpose="vision")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await session.files.create(b"x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await session.files.create(b"x", purpose="sports")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(await session.files.retrieve("file-1"), File)
+    assert_type(await session.files.delete("file-1"), Deleted)
+    async for file in session.files.list(purpose="vision", limit=10_000):
+        assert_type(file, File)
+    session.files.list(before="file-1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert_type(await session.files.content("file-1").read(max_bytes=5), bytes)
+    async with session.files.content("file-1") as content:
+        async for piece in content:
+            assert_type(piece, bytes)
+    await session.files.content("file-1")  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+async def vector_stores(session: Session, pieces: AsyncIterator[bytes]) -> None:
+    store = await session.vector_stores.create(name="n", file_ids=["file-1"], chunking_strategy={"type": "auto"})
+    assert_type(store, VectorStore)
+    await session.vector_stores.create(nmae="n")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert_type(await session.vector_stores.update("vs_1", name=None), VectorStore)
+    page = await session.vector_stores.search("vs_1", query="q", filters={"type": "eq", "key": "a", "value": 1})
+    assert_type(page, VectorStoreSearchPage)
+    await session.vector_stores.search("vs_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    file = await session.vector_stores.files.create_and_poll("vs_1", file_id="file-1", attributes={"a": 1.5, "b": True})
+    assert_type(file, VectorStoreFile)
+    await session.vector_stores.files.create("vs_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert_type(await session.vector_stores.files.upload_and_poll("vs_1", pieces, deadline=60), VectorStoreFile)
+    assert_type(await session.vector_stores.files.retrieve(file), VectorStoreFile)
+    assert_type((await session.vector_stores.files.content(file)).text, str)
+    async for entry in session.vector_stores.files.list("vs_1", filter="failed"):
+        assert_type(entry, VectorStoreFile)
+    session.vector_stores.files.list("vs_1", filter="lost")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    batch = await session.vector_stores.file_batches.upload_and_poll("vs_1", [b"x", Path("a")], polling=Polling())
+    assert_type(batch, VectorStoreFileBatch)
+    assert_type(await session.vector_stores.file_batches.cancel(batch), VectorStoreFileBatch)
 
 
 async def following(session: Session, run: Run) -> None:

@@ -5,6 +5,7 @@ from attrs import define, evolve
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, changed_assistant, new_assistant, shown_assistant
+from openai_runs.engine.thread_stores import ThreadStores, changes_of
 from openai_runs.models.assistant import Assistant, Deleted
 from openai_runs.models.page import Page
 from openai_runs.stores.records import Delete, PageQuery, Record
@@ -15,12 +16,17 @@ class Assistants:
     """The assistants of each owner."""
 
     _ledger: Ledger
+    _stores: ThreadStores
 
     async def create(self, owner: str, body: Body, *, key: IdempotencyKey | None = None) -> Assistant:
         """Operation ``createAssistant``."""
         now = self._ledger.clock.now()
+        body, store = await self._stores.for_assistant(owner, body)
         assistant = new_assistant(body, now)
-        await self._ledger.commit([Record(owner, assistant), *used_by(key, owner, assistant, now)])
+        await self._ledger.commit(
+            [Record(owner, assistant), *changes_of(store), *used_by(key, owner, assistant, now)],
+            then=self._stores.then(store),
+        )
         return shown_assistant(assistant)
 
     async def retrieve(self, owner: str, assistant_id: str) -> Assistant:

@@ -9,6 +9,7 @@ from openai_runs.engine.executor import Executor
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, new_message, with_metadata
+from openai_runs.engine.thread_stores import ThreadStores, changes_with
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.message import Message, MessageStatus
 from openai_runs.models.page import Page
@@ -25,17 +26,22 @@ class Messages:
 
     _ledger: Ledger
     _executor: Executor
+    _stores: ThreadStores
 
     async def create(self, owner: str, thread_id: str, body: Body, *, key: IdempotencyKey | None = None) -> Message:
         """Operation ``createMessage``. Refused while a run is active, as the hosted API does."""
         async with self._ledger.lock(thread_id):
-            await self._ledger.find(Thread, owner, thread_id)
+            thread = (await self._ledger.find(Thread, owner, thread_id)).value
             if (run_id := self._executor.active_run(thread_id)) is not None:
                 raise ApiError(400, f"Can't add messages to {thread_id} while a run {run_id} is active.")
             await check_message_limit(self._ledger, thread_id, 1)
             now = self._ledger.clock.now()
             message = new_message(body, thread_id, now)
-            await self._ledger.commit([Record(owner, message), *used_by(key, owner, message, now)])
+            thread, store = await self._stores.for_messages(owner, thread, [body])
+            await self._ledger.commit(
+                [Record(owner, message), *changes_with(owner, thread, store), *used_by(key, owner, message, now)],
+                then=self._stores.then(store),
+            )
         return message
 
     async def retrieve(self, owner: str, thread_id: str, message_id: str) -> Message:
@@ -53,7 +59,7 @@ class Messages:
     async def list(self, owner: str, thread_id: str, query: PageQuery, run_id: str | None = None) -> Page[Message]:
         """Operation ``listMessages``, of the whole thread or of one run."""
         await self._ledger.find(Thread, owner, thread_id)
-        return await self._ledger.page(Message, thread_id, query, run_id=run_id)
+        return await self._ledger.page(Message, thread_id, query, part=run_id)
 
     async def delete(self, owner: str, thread_id: str, message_id: str) -> Deleted:
         """Operation ``deleteMessage``; also while a run is active, but not the message that it is writing."""

@@ -15,6 +15,7 @@ from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, new_messages, new_run, with_metadata, with_new_window
 from openai_runs.engine.resources.messages import check_message_limit
+from openai_runs.engine.thread_stores import ThreadStores, changes_with, in_turn
 from openai_runs.engine.turn_output import with_calls
 from openai_runs.lifecycle import CANCELLABLE, moved
 from openai_runs.models.assistant import Assistant
@@ -38,6 +39,7 @@ class Runs:
 
     _ledger: Ledger
     _executor: Executor
+    _stores: ThreadStores
     _expires_after: float
 
     @property
@@ -65,17 +67,18 @@ class Runs:
             added = body.get("additional_messages") or ()
             await check_message_limit(self._ledger, thread_id, len(added), "additional_messages")
             messages = await in_slices(new_messages(added, thread_id, now))
+            thread, store = await self._stores.for_messages(owner, thread, added)
             run, state = new_run(
                 body, thread, assistant, now, self._expires_after, shows_search_content=shows_search_content
             )
             self._executor.refuse_unsupported(run, state)
             created: list[Change] = [Record(owner, value) for value in (*messages, run, state)]
             await self._ledger.commit(
-                [*created, *used_by(key, owner, run, now)],
+                [*created, *changes_with(owner, thread, store), *used_by(key, owner, run, now)],
                 run.id,
                 [ApiEvent("thread.run.created", run), ApiEvent("thread.run.queued", run)],
                 subscriber,
-                then=partial(self._executor.admit, owner, run, state),
+                then=partial(in_turn, self._stores.then(store), partial(self._executor.admit, owner, run, state)),
             )
         return run
 

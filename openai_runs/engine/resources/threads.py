@@ -10,6 +10,7 @@ from openai_runs.engine.executor import Executor
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, changed_thread, new_messages, new_run, new_thread
+from openai_runs.engine.thread_stores import ThreadStores, changes_of, in_turn
 from openai_runs.models.assistant import Assistant, Deleted
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
@@ -22,15 +23,19 @@ class Threads:
 
     _ledger: Ledger
     _executor: Executor
+    _stores: ThreadStores
     _expires_after: float
 
     async def create(self, owner: str, body: Body, *, key: IdempotencyKey | None = None) -> Thread:
         """Operation ``createThread``."""
         now = self._ledger.clock.now()
+        body, store = await self._stores.for_thread(owner, body)
         thread = new_thread(body, now)
         messages = await in_slices(new_messages(body.get("messages", ()), thread.id, now))
         created: list[Change] = [Record(owner, value) for value in (thread, *messages)]
-        await self._ledger.commit([*created, *used_by(key, owner, thread, now)])
+        await self._ledger.commit(
+            [*created, *changes_of(store), *used_by(key, owner, thread, now)], then=self._stores.then(store)
+        )
         return thread
 
     async def retrieve(self, owner: str, thread_id: str) -> Thread:
@@ -62,7 +67,7 @@ class Threads:
         """Operation ``createThreadAndRun``."""
         assistant = (await self._ledger.find(Assistant, owner, body["assistant_id"])).value
         now = self._ledger.clock.now()
-        thread_body = body.get("thread") or {}
+        thread_body, store = await self._stores.for_thread(owner, body.get("thread") or {})
         thread = new_thread(thread_body, now)
         messages = await in_slices(new_messages(thread_body.get("messages", ()), thread.id, now))
         run, state = new_run(body, thread, assistant, now, self._expires_after)
@@ -70,7 +75,7 @@ class Threads:
         async with self._ledger.lock(thread.id):
             created: list[Change] = [Record(owner, value) for value in (thread, *messages, run, state)]
             await self._ledger.commit(
-                [*created, *used_by(key, owner, run, now)],
+                [*created, *changes_of(store), *used_by(key, owner, run, now)],
                 run.id,
                 [
                     ApiEvent("thread.created", thread),
@@ -78,6 +83,6 @@ class Threads:
                     ApiEvent("thread.run.queued", run),
                 ],
                 subscriber,
-                then=partial(self._executor.admit, owner, run, state),
+                then=partial(in_turn, self._stores.then(store), partial(self._executor.admit, owner, run, state)),
             )
         return run

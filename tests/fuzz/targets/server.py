@@ -1,20 +1,33 @@
 """Bodies and queries of requests to the server, and files of objects for its store."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import anyio
+from aiohttp.streams import StreamReader
+from aiohttp.test_utils import make_mocked_request
 from multidict import MultiDict
 from yarl import URL
 
 from openai_runs.backends import Call, Say
 from openai_runs.engine import ApiError
+from openai_runs.models.file import File
 from openai_runs.models.run import Run
 from openai_runs.server import validation
+from openai_runs.server.form import read_form
 from openai_runs.stores import MemoryStore
-from openai_runs.stores.import_export import ApiObject, ImportReport, export_objects, import_objects, parse
+from openai_runs.stores.import_export import (
+    ApiObject,
+    FilePiece,
+    ImportReport,
+    export_objects,
+    import_objects,
+    parse,
+)
 from openai_runs.stores.records import PageQuery
+from tests.engine.index import WordIndex
 from tests.engine.world import WEATHER, World, conform, world
 from tests.fuzz.seeds import examples, line, objects, stored_objects
 from tests.fuzz.target import Target, chosen, first_line, with_head
@@ -63,6 +76,40 @@ async def _submit(w: World, body: dict[str, Any]) -> Any:
     return await w.engine.runs.submit_tool_outputs("", run.thread_id, run.id, body["tool_outputs"])
 
 
+async def _file(w: World) -> str:
+    async with w.engine.files.uploading("") as upload:
+        await upload.write(b"some text")
+        return (await w.engine.files.create("", {"purpose": "assistants"}, "a.txt", upload)).id
+
+
+async def _update_vector_store(w: World, body: dict[str, Any]) -> Any:
+    return await w.engine.vector_stores.update("", (await w.engine.vector_stores.create("", {})).id, body)
+
+
+async def _search(w: World, body: dict[str, Any]) -> Any:
+    store = await w.engine.vector_stores.create("", {"file_ids": [await _file(w)]})
+    return await w.engine.vector_stores.search("", store.id, body)
+
+
+async def _create_entry(w: World, body: dict[str, Any]) -> Any:
+    store = await w.engine.vector_stores.create("", {})
+    return await w.engine.vector_store_files.create("", store.id, {**body, "file_id": await _file(w)})
+
+
+async def _update_entry(w: World, body: dict[str, Any]) -> Any:
+    entry = await _create_entry(w, {})
+    return await w.engine.vector_store_files.update("", entry.vector_store_id, entry.id, body)
+
+
+async def _create_batch(w: World, body: dict[str, Any]) -> Any:
+    store = await w.engine.vector_stores.create("", {})
+    if "files" in body:
+        body = {**body, "files": [{**each, "file_id": await _file(w)} for each in body["files"]]}
+    else:
+        body = {**body, "file_ids": [await _file(w)]}
+    return await w.engine.vector_store_file_batches.create("", store.id, body)
+
+
 _OPERATIONS: Final[dict[str, _Operation]] = {
     "CreateAssistantRequest": lambda w, body: w.engine.assistants.create("", body),
     "CreateMessageRequest": _create_message,
@@ -74,6 +121,12 @@ _OPERATIONS: Final[dict[str, _Operation]] = {
     "ModifyRunRequest": _update_run,
     "ModifyThreadRequest": _update_thread,
     "SubmitToolOutputsRunRequest": _submit,
+    "CreateVectorStoreRequest": lambda w, body: w.engine.vector_stores.create("", body),
+    "UpdateVectorStoreRequest": _update_vector_store,
+    "VectorStoreSearchRequest": _search,
+    "CreateVectorStoreFileRequest": _create_entry,
+    "UpdateVectorStoreFileAttributesRequest": _update_entry,
+    "CreateVectorStoreFileBatchRequest": _create_batch,
 }
 
 
@@ -107,7 +160,7 @@ def _checked(read: Callable[[], Any]) -> Any:
 
 async def _carry_out(operation: _Operation, body: dict[str, Any]) -> None:
     script = [[Call("get_weather", id="call_001")], [Say("Fine.")]]
-    async with world(script if operation is _submit else script[1:]) as w:
+    async with world(script if operation is _submit else script[1:], index=WordIndex()) as w:
         try:
             made = conform(await operation(w, body))
         except ApiError as error:
@@ -148,14 +201,16 @@ def imports(data: bytes) -> None:
 async def _import(data: bytes) -> None:
     store = MemoryStore()
     found, report = await _bring(store, data)
+    found = [item for item in found if not isinstance(item, File | FilePiece)]  # which are imported together, or not
     kinds = {(type(item), item.id) for item in found}
-    assert sum(report.added.values()) == len(kinds) + report.created_threads
-    assert report.already_present == len(found) - len(kinds)
+    files = report.added["file"]
+    assert sum(report.added.values()) - files == len(kinds) + report.created_threads
+    assert report.already_present >= len(found) - len(kinds)
     assert all(problem.startswith("file:") for problem in report.problems)
     _, second = await _bring(store, data)
     assert not any(second.added.values())
     exported = [text async for text in export_objects(store)]
-    assert len(exported) == sum(report.added.values())
+    assert len([text for text in exported if b'"file.content"' not in text]) >= sum(report.added.values())
     other = MemoryStore()
     loaded, third = await _bring(other, b"".join(exported))
     assert (third.problems, third.added, third.ended) == ([], report.added, 0)
@@ -163,12 +218,50 @@ async def _import(data: bytes) -> None:
     assert sorted([text async for text in export_objects(other)]) == sorted(exported)
 
 
-async def _bring(store: MemoryStore, data: bytes) -> tuple[list[ApiObject], ImportReport]:
+async def _bring(store: MemoryStore, data: bytes) -> tuple[list[ApiObject | FilePiece], ImportReport]:
     report = ImportReport()
     found = list(parse("file", data, report))
     async for _ in import_objects(store, found, report):
         pass
     return found, report
+
+
+def uploads(data: bytes) -> None:
+    """Any form is fields and a file whose bytes are in it, or refused by a 4xx that says why."""
+    anyio.run(_upload, data)
+
+
+async def _upload(data: bytes) -> None:
+    stream = StreamReader(Mock(_reading_paused=False), 2**16, loop=asyncio.get_running_loop())
+    stream.feed_data(data)
+    stream.feed_eof()
+    headers = {"Content-Type": "multipart/form-data; boundary=X"}
+    request = make_mocked_request("POST", "/files", headers=headers, payload=stream)
+    taken: list[bytes] = []
+
+    async def take(piece: bytes) -> None:
+        taken.append(piece)
+
+    try:
+        form = await read_form(request, "file", take)
+    except ApiError as error:
+        assert 400 <= error.status < 500
+        assert 0 < len(error.message) < 2000
+        return
+    assert b"".join(taken) in data
+    assert taken == [] or form.filename is not None
+    (form.filename or "").encode()
+    line(form.fields).encode()
+
+
+def _upload_seeds() -> Iterator[bytes]:
+    part = b'--X\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
+    purpose = part % (b"purpose", b"", b"assistants")
+    file = part % (b"file", b'; filename="a.txt"\r\nContent-Type: text/plain', b"some text\r\n--X-")
+    expiry = part % (b"expires_after[anchor]", b"", b"created_at") + part % (b"expires_after[seconds]", b"", b"3600")
+    yield purpose + file + expiry + b"--X--\r\n"
+    yield file + purpose + b"--X--"
+    yield part % (b"file", b"; filename*=utf-8''%C3%A4", b"") + part % (b"_charset_", b"", b"utf-8") + b"--X--"
 
 
 def _body_seeds() -> Iterator[bytes]:
@@ -194,6 +287,20 @@ def _body_seeds() -> Iterator[bytes]:
         "reasoning_effort": "low",
     }
     yield with_head("CreateMessageRequest", line(message))
+    sizes = {"type": "static", "static": {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 50}}
+    entry = {"file_id": "file-1", "attributes": {"a": 1, "b": True, "c": "d"}, "chunking_strategy": sizes}
+    ranking = {"ranker": "none", "score_threshold": 0.5}
+    one = {"type": "in", "key": "a", "value": [1, "b"]}
+    condition = {"type": "and", "filters": [one, {"type": "or", "filters": [one]}]}
+    expiry = {"anchor": "last_active_at", "days": 3}
+    yield with_head("CreateVectorStoreRequest", line({"name": "n", "expires_after": expiry}))
+    yield with_head("UpdateVectorStoreRequest", line({"name": None, "expires_after": expiry}))
+    yield with_head("CreateVectorStoreFileRequest", line(entry))
+    yield with_head("UpdateVectorStoreFileAttributesRequest", line({"attributes": entry["attributes"]}))
+    yield with_head("CreateVectorStoreFileBatchRequest", line({"files": [entry]}))
+    yield with_head(
+        "VectorStoreSearchRequest", line({"query": ["text"], "filters": condition, "ranking_options": ranking})
+    )
     yield with_head("CreateThreadRequest", line({"messages": [message], "tool_resources": resources}))
     yield with_head("CreateRunRequest", line(run))
     yield with_head("CreateThreadAndRunRequest", line({"assistant_id": "a", "thread": {"messages": [message]}}))
@@ -218,4 +325,5 @@ TARGETS = (
     Target("bodies", bodies, _body_seeds),
     Target("queries", queries, _query_seeds),
     Target("imports", imports, _import_seeds),
+    Target("uploads", uploads, _upload_seeds),
 )

@@ -1,0 +1,206 @@
+"""`Ingestion`: has the index read files and forget them, one after another, and again after a crash.
+
+A job is committed with the change that it follows from, and deleted with its result. Until then it is stored, so that
+the next engine takes it up again.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
+
+import anyio
+from anyio.abc import TaskGroup
+from attrs import define, evolve, field, frozen
+
+from openai_runs._supervision import supervise
+from openai_runs.engine.errors import ApiError, not_found
+from openai_runs.engine.fair_queue import FairQueue
+from openai_runs.engine.file_index import FileIndex, UnusableFileError
+from openai_runs.engine.ledger import Ledger
+from openai_runs.engine.new_vector_stores import chunking_again
+from openai_runs.engine.vector_store_changes import VectorStoreChanges
+from openai_runs.errors import StoreUnavailableError
+from openai_runs.models.file import File
+from openai_runs.models.vector_store import VectorStore, VectorStoreFileError, VectorStoreFileStatus
+from openai_runs.stores.records import Delete, FileUse, IndexJob, PageQuery, VectorStoreEntry, entry_id
+
+_logger = logging.getLogger("openai_runs.engine")
+
+#: Vector stores for which the index works at once. What concerns one of them is done in order.
+_WORKERS: Final = 2
+
+_STEP: Final = 500  # jobs that are read at a time
+
+_NO_INDEX: Final = VectorStoreFileError(code="server_error", message="This server has no index, and reads no files.")
+_FAILED: Final = VectorStoreFileError(code="server_error", message="The server had an error while it read the file.")
+
+
+@frozen
+class _Outcome:
+    """How the reading of a file has ended."""
+
+    usage_bytes: int = 0
+    error: VectorStoreFileError | None = None
+
+    @property
+    def status(self) -> VectorStoreFileStatus:
+        return VectorStoreFileStatus.COMPLETED if self.error is None else VectorStoreFileStatus.FAILED
+
+
+@define(eq=False)
+class Ingestion:
+    """The jobs of the index."""
+
+    _ledger: Ledger
+    index: FileIndex | None
+    _jobs: dict[str, OrderedDict[str, tuple[str, IndexJob]]] = field(factory=dict, init=False)  # by vector store
+    _queue: FairQueue = field(factory=FairQueue, init=False)  # of vector stores that have jobs and no worker
+    _news: anyio.Event = field(factory=anyio.Event, init=False)
+
+    async def start(self, tasks: TaskGroup) -> None:
+        """Take up the jobs that are stored, and begin to work."""
+        query, more = PageQuery(limit=_STEP, order="asc"), True
+        while more:
+            records, more = await self._ledger.store.page(IndexJob, "", query)
+            for record in records:
+                self.push(record.owner, [record.value])
+                query = evolve(query, after=record.value.id)
+        for _ in range(_WORKERS):
+            tasks.start_soon(self._work)
+
+    def push(self, owner: str, jobs: Iterable[IndexJob]) -> None:
+        """Add jobs that are stored. A later job with the same ID replaces an earlier one."""
+        for job in jobs:
+            id = job.vector_store_id
+            if (of_store := self._jobs.get(id)) is None:
+                of_store = self._jobs[id] = OrderedDict()
+                self._queue.push(owner, id)
+            of_store[job.id] = owner, job
+        self._news.set()
+        self._news = anyio.Event()
+
+    @asynccontextmanager
+    async def changing(self, owner: str, vector_store_id: str) -> AsyncGenerator[VectorStoreChanges]:
+        """Change a vector store of an owner, under its lock; the changes are committed at the end.
+
+        Raises:
+            ApiError: 404: there is no such vector store.
+        """
+        async with self._ledger.lock(vector_store_id):
+            store = await self.find(owner, vector_store_id)
+            changes = VectorStoreChanges(self._ledger, owner, store, self._ledger.clock.now())
+            yield changes
+            await self.commit(changes)
+
+    async def commit(self, changes: VectorStoreChanges) -> None:
+        """Commit changes, and have the index do what follows from them."""
+        await self._ledger.commit(changes.changes, then=partial(self.push, changes.owner, changes.jobs))
+
+    async def find(self, owner: str, vector_store_id: str) -> VectorStore:
+        """Find a vector store of an owner.
+
+        Raises:
+            ApiError: 404: there is none.
+        """
+        return (await self._ledger.find(VectorStore, owner, vector_store_id)).value
+
+    async def find_entry(self, owner: str, vector_store_id: str, file_id: str) -> VectorStoreEntry:
+        """Find a file in a vector store.
+
+        Raises:
+            ApiError: 404: there is no such vector store, or no such file in it.
+        """
+        await self.find(owner, vector_store_id)
+        record = await self._ledger.store.get(VectorStoreEntry, entry_id(vector_store_id, file_id))
+        if record is None:
+            raise not_found("file", file_id)
+        return record.value
+
+    async def detach_everywhere(self, file_id: str) -> None:
+        """Take a file out of all vector stores, before it is deleted."""
+        while True:
+            records, _ = await self._ledger.store.page(FileUse, file_id, PageQuery(limit=100))
+            if not records:
+                return
+            for record in records:
+                try:
+                    async with self.changing(record.owner, record.value.vector_store_id) as changes:
+                        entry = await self._ledger.store.get(VectorStoreEntry, record.value.id)
+                        if entry is not None:
+                            await changes.detach(entry.value)
+                except ApiError:  # the vector store was deleted a moment ago, and its entries with it
+                    continue
+
+    async def _work(self) -> None:
+        while True:
+            if (vector_store_id := self._queue.pop()) is None:
+                await self._news.wait()
+                continue
+            jobs = self._jobs[vector_store_id]
+            id, (owner, job) = next(iter(jobs.items()))
+            failures: list[BaseException] = []
+            async with anyio.create_task_group() as own:  # for `supervise`, which needs a task of its own
+                own.start_soon(supervise, failures.append, partial(self._carry_out, job))
+            for failure in failures:  # it must not stop the engine; the job is stored still
+                text = "the index job %s cannot be carried out before the next start"
+                _logger.error(text, id, exc_info=failure)
+            if jobs.get(id) == (owner, job):  # otherwise there is a later one
+                del jobs[id]
+            if jobs:
+                self._queue.push(next(iter(jobs.values()))[0], vector_store_id)
+                self._news.set()
+                self._news = anyio.Event()
+            else:
+                del self._jobs[vector_store_id]
+
+    async def _carry_out(self, job: IndexJob) -> None:
+        outcome: _Outcome | None = None
+        if job.is_ingestion:
+            outcome = await self._ledger.retry_until_stored(partial(self._read, job))
+        elif self.index is not None:
+            await self.index.forget(job.vector_store_id, job.file_id)
+        await self._ledger.retry_until_stored(partial(self._finish, job, outcome))
+
+    async def _read(self, job: IndexJob) -> _Outcome | None:
+        """Have the index read a file; ``None`` if it is not to be read any more."""
+        record = await self._ledger.store.get(VectorStoreEntry, job.id)
+        if record is None:
+            return None
+        if self.index is None:
+            return _Outcome(error=_NO_INDEX)
+        file_id, entry = record.value.file.id, record.value.file
+        try:
+            file = await self._ledger.get(File, file_id)
+            source = await self._ledger.store.contents.source(file_id)
+        except LookupError:
+            message = "The file was deleted before it could be read."
+            return _Outcome(error=VectorStoreFileError(code="invalid_file", message=message))
+        chunking = chunking_again(entry.chunking_strategy)
+        try:
+            read = await self.index.ingest(job.vector_store_id, file_id, file.filename, source, chunking)
+        except UnusableFileError as error:
+            return _Outcome(error=VectorStoreFileError(code=error.code, message=error.message))
+        except StoreUnavailableError:
+            raise
+        except Exception:  # whatever an index raises: its file fails, and the others are read
+            _logger.exception("the file %s cannot be read into %s", file_id, job.vector_store_id)
+            return _Outcome(error=_FAILED)
+        return _Outcome(read.bytes)
+
+    async def _finish(self, job: IndexJob, outcome: _Outcome | None) -> None:
+        """Commit the result of a job, unless a later one has replaced it."""
+        async with self._ledger.lock(job.vector_store_id):
+            stored = await self._ledger.store.get(IndexJob, job.id)
+            if stored is None or stored.value.number != job.number:
+                return
+            done: list[Any] = [Delete(IndexJob, job.id)]
+            if outcome is not None:
+                entry = await self._ledger.get(VectorStoreEntry, job.id)
+                store = await self._ledger.get(VectorStore, job.vector_store_id)
+                changes = VectorStoreChanges(self._ledger, stored.owner, store, self._ledger.clock.now())
+                await changes.end(entry, outcome.status, usage_bytes=outcome.usage_bytes, error=outcome.error)
+                done += changes.changes
+            await self._ledger.commit(done)

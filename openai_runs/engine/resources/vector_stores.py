@@ -1,0 +1,180 @@
+"""The API's operations on vector stores, on the server's side of `openai_runs.services.vector_stores`."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+from attrs import define, evolve
+
+from openai_runs.engine.errors import ApiError
+from openai_runs.engine.file_index import Hit
+from openai_runs.engine.idempotency import IdempotencyKey, used_by
+from openai_runs.engine.ingestion import Ingestion
+from openai_runs.engine.ledger import Ledger
+from openai_runs.engine.new_objects import ALL_SHOWN, Body
+from openai_runs.engine.new_vector_stores import (
+    changed_vector_store,
+    chunking_of,
+    has_expired,
+    matches,
+    new_vector_store,
+    shown_vector_store,
+    used,
+)
+from openai_runs.engine.vector_store_changes import VectorStoreChanges, forget_all
+from openai_runs.models.assistant import Deleted
+from openai_runs.models.file import File
+from openai_runs.models.page import Page
+from openai_runs.models.vector_store import (
+    VectorStore,
+    VectorStoreSearchPage,
+    VectorStoreSearchResult,
+    VectorStoreText,
+)
+from openai_runs.stores.records import Delete, PageQuery, Record, VectorStoreEntry
+
+_MOST_ENTRIES: Final = 10_000  # of a page that is read to filter them
+
+
+@define
+class VectorStores:
+    """The vector stores of each owner."""
+
+    _ledger: Ledger
+    _ingestion: Ingestion
+    _find_file: Callable[[str, str], Awaitable[File]]  # of an owner; raises a 404
+
+    async def create(self, owner: str, body: Body, *, key: IdempotencyKey | None = None) -> VectorStore:
+        """Operation ``createVectorStore``."""
+        changes = await self.new(owner, body)
+        changes.add(*used_by(key, owner, changes.store, changes.now))
+        await self._ingestion.commit(changes)
+        return shown_vector_store(changes.store, changes.now)
+
+    async def new(self, owner: str, body: Body) -> VectorStoreChanges:
+        """Make a vector store with files, which is yet to be committed.
+
+        Raises:
+            ApiError: 404: there is no such file. 400: the chunking strategy is wrong.
+        """
+        now = self._ledger.clock.now()
+        chunking = chunking_of(body.get("chunking_strategy"))
+        changes = VectorStoreChanges(self._ledger, owner, new_vector_store(body, now), now)
+        for file_id in dict.fromkeys(body.get("file_ids", ())):
+            await self._find_file(owner, file_id)
+            await changes.attach(file_id, chunking, None)
+        return changes
+
+    async def retrieve(self, owner: str, vector_store_id: str) -> VectorStore:
+        """Operation ``getVectorStore``."""
+        return shown_vector_store(await self._ingestion.find(owner, vector_store_id), self._ledger.clock.now())
+
+    async def update(self, owner: str, vector_store_id: str, body: Body) -> VectorStore:
+        """Operation ``modifyVectorStore``."""
+        async with self._ingestion.changing(owner, vector_store_id) as changes:
+            changes.store = changed_vector_store(changes.store, body, changes.now)
+        return shown_vector_store(changes.store, changes.now)
+
+    async def list(self, owner: str, query: PageQuery) -> Page[VectorStore]:
+        """Operation ``listVectorStores``."""
+        page = await self._ledger.page(VectorStore, owner, query)
+        now = self._ledger.clock.now()
+        return evolve(page, data=tuple(shown_vector_store(store, now) for store in page.data))
+
+    async def delete(self, owner: str, vector_store_id: str) -> Deleted:
+        """Operation ``deleteVectorStore``: its batches go with it, and its files stay files."""
+        async with self._ledger.lock(vector_store_id):
+            await self._ingestion.find(owner, vector_store_id)
+            job = forget_all(vector_store_id)
+            await self._ledger.commit(
+                [Delete(VectorStore, vector_store_id), Record(owner, job)],
+                then=partial(self._ingestion.push, owner, [job]),
+            )
+        return Deleted(id=vector_store_id, object="vector_store.deleted")
+
+    async def search(self, owner: str, vector_store_id: str, body: Body) -> VectorStoreSearchPage:
+        """Operation ``searchVectorStore``. Queries are not rewritten."""
+        await self._use(owner, vector_store_id)
+        queries = [body["query"]] if isinstance(body["query"], str) else body["query"]
+        entries, among = None, None
+        if "filters" in body:
+            entries = await self._matching(vector_store_id, body["filters"])
+            among = {vector_store_id: frozenset(entries)}
+        limit, ranking = int(body.get("max_num_results", 10)), body.get("ranking_options", {})
+        hits: list[Hit] = []
+        for query in queries if among is None or entries else ():
+            hits += await self._index_search(vector_store_id, query, limit, among, ranking)
+        data = [await self._result(owner, hit) for hit in _best(hits, limit)]
+        return VectorStoreSearchPage(
+            search_query=tuple(queries), data=tuple(each for each in data if each is not None), absent=ALL_SHOWN
+        )
+
+    async def _index_search(
+        self,
+        vector_store_id: str,
+        query: str,
+        limit: int,
+        among: Mapping[str, frozenset[str]] | None,
+        ranking: Body,
+    ) -> Sequence[Hit]:
+        if self._ingestion.index is None:
+            raise ApiError(400, "This server has no index, and cannot search.", code="unsupported_value")
+        return await self._ingestion.index.search(
+            [vector_store_id],
+            query,
+            limit=limit,
+            file_ids=among,
+            ranker=ranking.get("ranker", "auto"),
+            score_threshold=ranking.get("score_threshold", 0.0),
+        )
+
+    async def _use(self, owner: str, vector_store_id: str) -> None:
+        """Note that a vector store is used.
+
+        Raises:
+            ApiError: 404: there is none. 400: it has expired.
+        """
+        now = self._ledger.clock.now()
+        store = await self._ingestion.find(owner, vector_store_id)
+        if has_expired(store, now):
+            raise ApiError(400, f"The vector store {vector_store_id} has expired.", code="expired_vector_store")
+        if used(store, now) is None:
+            return
+        async with self._ingestion.changing(owner, vector_store_id) as changes:
+            changes.store = used(changes.store, now) or changes.store
+
+    async def _matching(self, vector_store_id: str, condition: Body) -> Sequence[str]:
+        """The IDs of the files in a vector store that meet a filter."""
+        query = PageQuery(limit=_MOST_ENTRIES, order="asc")
+        found: list[str] = []
+        while True:
+            records, more = await self._ledger.store.page(VectorStoreEntry, vector_store_id, query)
+            files = [record.value.file for record in records]
+            found += [file.id for file in files if matches(file.attributes or {}, condition)]
+            if not more:
+                return found
+            query = evolve(query, after=records[-1].value.id)
+
+    async def _result(self, owner: str, hit: Hit) -> VectorStoreSearchResult | None:
+        """A passage for the response; ``None`` if its file was taken out of the vector store a moment ago."""
+        try:
+            entry = await self._ingestion.find_entry(owner, hit.vector_store_id, hit.file_id)
+            file = await self._find_file(owner, hit.file_id)
+        except ApiError:
+            return None
+        return VectorStoreSearchResult(
+            file_id=hit.file_id,
+            filename=file.filename,
+            score=min(max(hit.score, 0.0), 1.0),
+            attributes=entry.file.attributes or {},
+            content=(VectorStoreText(text=hit.text),),
+            absent=ALL_SHOWN,
+        )
+
+
+def _best(hits: Iterable[Hit], limit: int) -> Sequence[Hit]:
+    """The best passages of several queries, each once."""
+    found: dict[tuple[str, str], Hit] = {}
+    for hit in sorted(hits, key=lambda hit: -hit.score):
+        found.setdefault((hit.file_id, hit.text), hit)
+    return list(found.values())[:limit]
