@@ -16,6 +16,7 @@ __all__ = [
     "BackendError",
     "BadRequestError",
     "ConflictError",
+    "FileError",
     "HistoryTooLargeError",
     "KeyUsedError",
     "MissingExtraError",
@@ -254,6 +255,20 @@ class BackendError(OpenAIRunsError):
     """
 
     def __init__(self, code: Literal["server_error", "rate_limit_exceeded", "invalid_prompt"], message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class FileError(OpenAIRunsError):
+    """A file cannot be made searchable. For whoever has uploaded it, unless the code says that the server failed.
+
+    Attributes:
+        code: One of the API's codes of a vector store's file.
+        message: For the reader of the file's ``last_error``.
+    """
+
+    def __init__(self, code: Literal["server_error", "unsupported_file", "invalid_file"], message: str) -> None:
         super().__init__(message)
         self.code = code
         self.message = message

@@ -1,0 +1,206 @@
+"""The file of an `SQLiteIndex`: its tables, the SQL statements on them, and how it is opened."""
+
+import os
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from openai_runs._extras import needs
+from openai_runs._finishing import finish
+from openai_runs.errors import StoreFileError
+
+with needs("files"):
+    import aiosqlite
+
+APPLICATION_ID: Final = 0x6F727366  # "orsf", in the file's header: identifies the file as ours
+
+#: The SQL from each version of the schema to the next. Never change an entry: files of every version exist.
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE stores (
+        key INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again, since the chunks' IDs begin with it
+        id TEXT NOT NULL UNIQUE,
+        chunks INTEGER NOT NULL DEFAULT 0,      -- how many there are
+        next INTEGER NOT NULL DEFAULT 0         -- chunk's place
+    );
+    CREATE TABLE files (
+        key INTEGER PRIMARY KEY,
+        store INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        filename TEXT NOT NULL,
+        attributes TEXT NOT NULL,               -- JSON
+        first INTEGER NOT NULL,                 -- its first chunk; the others follow
+        chunks INTEGER NOT NULL,
+        UNIQUE (store, id)
+    );
+    CREATE TABLE chunks (
+        id INTEGER PRIMARY KEY,                 -- its store times 2**32, and its place there
+        file INTEGER NOT NULL,
+        text TEXT NOT NULL
+    );
+    CREATE TABLE vectors (                      -- of all chunks of a file, as little-endian float32
+        file INTEGER PRIMARY KEY,
+        label TEXT NOT NULL,                    -- of the model
+        numbers INTEGER NOT NULL,               -- in each vector
+        matrix BLOB NOT NULL
+    );
+    CREATE VIEW texts AS
+        SELECT chunks.id, files.filename, chunks.text FROM chunks JOIN files ON files.key = chunks.file;
+    CREATE VIRTUAL TABLE words USING fts5 (
+        filename, text, content = 'texts', content_rowid = 'id', tokenize = 'porter unicode61'
+    );
+    """,
+)
+
+#: By ``json_each``, each list is one parameter, and each result one row: between two rows, Python needs the GIL.
+STORE: Final = "SELECT key, next FROM stores WHERE id = :store"
+STORES: Final = "SELECT json_group_array(key) FROM stores WHERE id IN (SELECT value FROM json_each(:stores))"
+NEW_STORE: Final = "INSERT INTO stores (id) VALUES (:store) ON CONFLICT DO NOTHING"
+FILE: Final = """
+    SELECT files.key, files.store, files.first, files.chunks FROM files JOIN stores ON stores.key = files.store
+    WHERE stores.id = :store AND files.id = :file
+"""
+FILES_OF_STORE: Final = "SELECT id FROM files WHERE store = (SELECT key FROM stores WHERE id = :store)"
+
+NEW_FILE: Final = """
+    INSERT INTO files (store, id, filename, attributes, first, chunks)
+    VALUES (:store, :id, :filename, :attributes, :first, :chunks) RETURNING key
+"""
+NEW_CHUNKS: Final = """
+    INSERT INTO chunks (id, file, text) SELECT :first + key, :file, value FROM json_each(:texts)
+"""
+NEW_WORDS: Final = """
+    INSERT INTO words (rowid, filename, text) SELECT id, filename, text FROM texts WHERE id BETWEEN :first AND :last
+"""
+NEW_VECTORS: Final = "INSERT INTO vectors (file, label, numbers, matrix) VALUES (:file, :label, :numbers, :matrix)"
+COUNT: Final = "UPDATE stores SET chunks = chunks + :change, next = next + max(:change, 0) WHERE key = :store"
+
+#: An FTS5 table over the chunks has to be told what it forgets.
+FORGET: Final = (
+    """
+        INSERT INTO words (words, rowid, filename, text)
+        SELECT 'delete', id, filename, text FROM texts WHERE id BETWEEN :first AND :last
+    """,
+    "DELETE FROM chunks WHERE id BETWEEN :first AND :last",
+    "DELETE FROM vectors WHERE file = :file",
+    "DELETE FROM files WHERE key = :file",
+)
+FORGET_STORE: Final = "DELETE FROM stores WHERE id = :store"
+
+SET_ATTRIBUTES: Final = """
+    UPDATE files SET attributes = :attributes
+    WHERE id = :file AND store = (SELECT key FROM stores WHERE id = :store) RETURNING key
+"""
+CHUNKS: Final = """
+    SELECT json_group_array(text) FROM (SELECT text FROM chunks WHERE id BETWEEN :first AND :last ORDER BY id)
+"""
+ATTRIBUTES: Final = """
+    SELECT json_group_array(json_array(key, json(attributes))) FROM files
+    WHERE store IN (SELECT value FROM json_each(:stores))
+"""
+
+#: How many chunks there are in all and in these stores; and, for each term, how many of either have it.
+COUNTS: Final = """
+    SELECT
+        (SELECT coalesce(sum(chunks), 0) FROM stores),
+        (SELECT coalesce(sum(chunks), 0) FROM stores WHERE key IN (SELECT value FROM json_each(:stores))),
+        (SELECT json_group_array(json_array(
+            (SELECT count(*) FROM words WHERE words MATCH term.value),
+            (SELECT count(*) FROM json_each(:stores) AS store CROSS JOIN words WHERE words MATCH term.value
+                AND words.rowid BETWEEN store.value << 32 AND (store.value + 1 << 32) - 1)
+        )) FROM json_each(:terms) AS term)
+"""
+
+#: The best chunks by their words. ``rank`` is BM25 for one term at a time, with the whole file's idea of how rare a
+#: term is; its weight makes that these stores' own.
+_RANKS: Final = """
+    WITH terms (term, weight) AS MATERIALIZED (
+        SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:terms)
+    ),
+    ranges (low, high) AS MATERIALIZED (
+        SELECT value << 32, (value + 1 << 32) - 1 FROM json_each(:stores)
+    )
+    SELECT json_group_array(json_array(id, score)) FROM (
+        SELECT words.rowid AS id, -sum(words.rank * terms.weight) AS score
+        FROM terms CROSS JOIN ranges CROSS JOIN words {join}
+        WHERE words MATCH terms.term AND words.rowid BETWEEN ranges.low AND ranges.high
+        GROUP BY words.rowid ORDER BY score DESC, words.rowid LIMIT :limit
+    )
+"""
+RANKS: Final = _RANKS.format(join="")
+#: Of some files only.
+RANKS_OF_FILES: Final = _RANKS.format(
+    join="""JOIN chunks ON chunks.id = words.rowid AND chunks.file IN (SELECT value FROM json_each(:files))"""
+)
+
+MATRICES: Final = """
+    SELECT files.key, files.first, vectors.matrix FROM files JOIN vectors ON vectors.file = files.key
+    WHERE files.store IN (SELECT value FROM json_each(:stores))
+        AND vectors.label = :label AND vectors.numbers = :numbers
+    ORDER BY files.first
+"""
+
+HITS: Final = """
+    SELECT json_group_array(json_array(
+        chunks.id, stores.id, files.id, files.filename, chunks.id - files.first, chunks.text, json(files.attributes)
+    )) FROM json_each(:chunks) AS found
+    JOIN chunks ON chunks.id = found.value
+    JOIN files ON files.key = chunks.file
+    JOIN stores ON stores.key = files.store
+"""
+
+_SETTINGS: Final = (
+    "journal_mode = WAL",  # searches go on while a file is added
+    "synchronous = FULL",  # an indexed file survives a power cut, too: the API has said that it is completed
+    f"journal_size_limit = {64 * 2**20}",  # bytes
+    "cache_size = -32768",  # KiB
+    "temp_store = MEMORY",
+    "secure_delete = ON",  # what is deleted is overwritten
+)
+_LOCK_TIMEOUT: Final = 5.0  # seconds to wait for another user of the file, such as a backup
+
+
+async def opened(path: Path) -> aiosqlite.Connection:
+    """Open a file as an index, create it if it does not exist, and migrate it to this version's schema.
+
+    Raises:
+        StoreFileError: It is damaged, of another program, or of a later version.
+        OSError: It cannot be created.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        db = await aiosqlite.connect(path, isolation_level=None, timeout=_LOCK_TIMEOUT)
+        try:
+            await _set_up(db, path)
+            return db
+        except BaseException:  # cancellation too: the connection's thread must end
+            await finish(db.close())
+            raise
+    except sqlite3.Error as error:
+        raise StoreFileError(f"cannot open the search index {path}: {error}") from error
+
+
+async def _set_up(db: aiosqlite.Connection, path: Path) -> None:
+    application, version = await _number(db, "PRAGMA application_id"), await _number(db, "PRAGMA user_version")
+    tables = await _number(db, "SELECT count(*) FROM sqlite_master")
+    if application != APPLICATION_ID and (application or version or tables):
+        raise StoreFileError(f"cannot open the search index {path}: it is another program's file")
+    if version > len(MIGRATIONS):
+        raise StoreFileError(
+            f"cannot open the search index {path}: a later version of openai_runs has written it (schema {version}; "
+            f"this one knows {len(MIGRATIONS)}): update openai_runs"
+        )
+    for setting in _SETTINGS:
+        await db.execute_fetchall(f"PRAGMA {setting}")
+    for step in range(version, len(MIGRATIONS)):
+        await db.executescript(
+            f"BEGIN; {MIGRATIONS[step]} PRAGMA application_id = {APPLICATION_ID};"
+            f" PRAGMA user_version = {step + 1}; COMMIT;"
+        )
+
+
+async def _number(db: aiosqlite.Connection, sql: str) -> int:
+    [(number,)] = await db.execute_fetchall(sql)
+    return int(number)

@@ -1,0 +1,5 @@
+"""A process that never ends by itself."""
+
+import signal
+
+signal.pause()

@@ -1,0 +1,1 @@
+"""A process that ends well and says nothing of how it went."""
