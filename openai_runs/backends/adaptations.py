@@ -45,6 +45,11 @@ class Prompt:
     asks_for_thoughts: bool = True  #: whether to ask for the model's thoughts, which later calls send again
 
 
+def whole(prompt: Prompt) -> Prompt:
+    """The prompt for a call that does not continue the one before it: that has what was refused, or left out."""
+    return evolve(prompt, request=evolve(prompt.request, previous=None))
+
+
 #: Starts the message for a call of another function than the one that must be called.
 IGNORED_CHOICE: Final = "the endpoint ignored tool_choice"
 
@@ -152,6 +157,10 @@ def _without_encryption(prompt: Prompt, _: str) -> Prompt:
     return evolve(prompt, asks_for_thoughts=False)
 
 
+def _without_previous(prompt: Prompt, _: str) -> Prompt:
+    return whole(prompt)
+
+
 def _with_demanded_function_only(prompt: Prompt, _: str) -> Prompt:
     """Offer no other function than the one that must be called, to a server that ignores which one that is."""
     request = prompt.request
@@ -176,6 +185,11 @@ def _alternating(prompt: Prompt, _: str) -> Prompt:
 
 
 _ADAPTATIONS: Final[Sequence[Adaptation]] = (
+    Adaptation(
+        "the response that the call continues is gone, and all is sent again",
+        _without_previous,
+        r"previous.?response",
+    ),
     Adaptation(
         "the model's thoughts are not asked for",
         _without_encryption,

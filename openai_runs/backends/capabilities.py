@@ -5,7 +5,7 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import frozen
 
-from openai_runs.backends.model_backend import ModelRequest, Unsupported
+from openai_runs.backends.model_backend import ModelBackend, ModelRequest, Unsupported
 from openai_runs.models.model import Unknown
 from openai_runs.models.tool import CodeInterpreterTool, FileSearchTool, NamedToolChoice, Tool
 
@@ -131,6 +131,11 @@ FEATURES: Final[Sequence[Feature]] = (
         "as many messages as given; if they are too long, the run fails",
         "the same",
     ),
+    Feature(
+        "`completion_window`",
+        _RUN_REFUSED,
+        "OpenAI: `background_options.completion_window`, in the background; elsewhere the run is refused",
+    ),
     Feature("`metadata`", "not sent", "not sent"),
 )
 
@@ -149,6 +154,23 @@ def unsupported(request: ModelRequest, kind: Kind, backend: str) -> Unsupported 
                 param, f"'{param}' asks for what {backend} does not support: {feature.name.replace('`', '')}."
             )
     return None
+
+
+def unserved_window(window: str | None, backend: ModelBackend) -> Unsupported | None:
+    """Refuse a run's completion window that a backend does not serve, of whatever kind it is.
+
+    Args:
+        window: The run's ``completion_window``.
+        backend: What is to execute the run.
+    """
+    if window is None or window in backend.completion_windows:
+        return None
+    name = type(backend).__name__
+    return Unsupported(
+        "completion_window",
+        f"'completion_window' asks for what {name} does not serve here: only ResponsesBackend does, at OpenAI's own "
+        "endpoint, or at another one that it is told of (completion_windows=True, or --completion-windows).",
+    )
 
 
 def table() -> str:

@@ -73,6 +73,11 @@ class Endpoint:
         """What comes before the path of the API."""
         return self._transport.base_url
 
+    @property
+    def timeout(self) -> float:
+        """Seconds between two chunks of a response."""
+        return self._timeout
+
     def opened(self) -> AbstractAsyncContextManager[None]:
         """A context in which requests can be sent."""
         return self._transport.opened()

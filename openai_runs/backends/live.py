@@ -18,7 +18,7 @@ from yarl import URL
 
 from openai_runs._http.retries import is_final, is_transient, server_delay
 from openai_runs._http.transport import ApiKey
-from openai_runs.backends.adaptations import FAILURES, IGNORED_CHOICE, Adaptation, Failure, Prompt, adapted
+from openai_runs.backends.adaptations import FAILURES, IGNORED_CHOICE, Adaptation, Failure, Prompt, adapted, whole
 from openai_runs.backends.capabilities import Kind, unsupported
 from openai_runs.backends.conversation import demanded_function, within_tokens, without_none, without_older_half
 from openai_runs.backends.endpoint import Endpoint, Reader
@@ -148,6 +148,8 @@ class LiveBackend(ModelBackend):
     def _first_prompt(self, request: ModelRequest) -> Prompt:
         items = within_tokens(request.items, request.max_prompt_tokens) if request.may_shorten else request.items
         prompt = Prompt(request, items)
+        if len(items) < len(request.items):
+            prompt = whole(prompt)
         for adaptation in self._lasting.get(request.model, ()):
             prompt = adaptation.change(prompt, "")
         return prompt
@@ -226,10 +228,11 @@ class _RetryPolicy:
             shorter = without_older_half(self.prompt.items) if self.prompt.request.may_shorten else None
             if shorter is None:
                 return False
-            self.prompt = evolve(self.prompt, items=shorter)
+            self.prompt = whole(evolve(self.prompt, items=shorter))
             return 0.0
         if (change := adapted(self.prompt, error)) is not None:
-            self.prompt, adaptation = change
+            changed, adaptation = change
+            self.prompt = whole(changed)
             self.lasting |= {adaptation} if adaptation.is_lasting else set()
             _logger.warning(
                 "run %s: the prompt is changed for the endpoint: %s", self.prompt.request.run_id, adaptation.name

@@ -5,7 +5,7 @@ calls that a crash could lose: an interrupted call is repeated, or resumed by it
 """
 
 import math
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
@@ -44,6 +44,10 @@ class ModelRequest:
     seconds_left: float = math.inf  #: at the start of the call, until the run expires
     #: Set if this call yielded `Detached` before a crash: resume it, and yield all its events from the beginning.
     handle: str | None = None
+    #: How long the endpoint may take: one of `ModelBackend.completion_windows`. ``None``: it is to answer at once.
+    completion_window: str | None = None
+    #: The handle of the run's call before this one, if that yielded `Detached`.
+    previous: str | None = None
 
     @property
     def rounds(self) -> tuple[RunStep, ...]:
@@ -159,6 +163,9 @@ class ModelBackend(Protocol):
 
     The engine enters a backend before the first call, and exits it when the engine stops.
     """
+
+    #: The completion windows that a run may ask for; the engine refuses a run with any other one.
+    completion_windows: Collection[str] = ()
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,11 +1,13 @@
 """`ResponsesBackend`: OpenAI's Responses API, and other servers that have it."""
 
 import logging
-from collections.abc import AsyncGenerator
+import math
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from typing import ClassVar, Final, Unpack
 
 import anyio
+from yarl import URL
 
 from openai_runs._http.retries import is_transient, server_delay
 from openai_runs._http.transport import ApiKey
@@ -17,11 +19,13 @@ from openai_runs.backends.responses_body import responses_body
 from openai_runs.backends.responses_stream import ResponsesStream
 from openai_runs.backends.stream_reading import CutError
 from openai_runs.errors import NotFoundError, ResponseError, TransportError
+from openai_runs.models.completion_window import WINDOW_SECONDS
 from openai_runs.models.tool import JsonObjectFormat, JsonSchemaFormat
 
 _logger = logging.getLogger("openai_runs.backends")
 
 _MIN_OUTPUT_TOKENS: Final = 16  # the API refuses a lower limit
+_OPENAI: Final = ".api.openai.com"  # also with a region before it
 
 
 class ResponsesBackend(LiveBackend):
@@ -29,6 +33,9 @@ class ResponsesBackend(LiveBackend):
 
     The endpoint stores nothing, unless ``background`` is true: then a call goes on if the connection is lost or this
     process dies, and is resumed.
+
+    A run with a ``completion_window`` is executed in the background in any case, and without a connection: its calls
+    are looked at now and then. Those after tool outputs continue the response before them.
     """
 
     kind: ClassVar[Kind] = "responses"
@@ -40,6 +47,8 @@ class ResponsesBackend(LiveBackend):
         *,
         background: bool = False,
         poll_every: float = 2.0,
+        completion_windows: bool | None = None,
+        window_share: float = 1 / 60,
         **options: Unpack[LiveOptions],
     ) -> None:
         """Configure the backend; the engine opens it.
@@ -49,6 +58,11 @@ class ResponsesBackend(LiveBackend):
             api_key: The bearer token, or an async callable that returns a fresh one. ``None``: none is sent.
             background: Whether calls go on at the endpoint without a connection. It then stores responses for a while.
             poll_every: Seconds between two polls of a call whose stream cannot be resumed.
+            completion_windows: Whether the endpoint serves runs with a ``completion_window``; if not, they are refused.
+                Unset: whether it is OpenAI's own.
+            window_share: The time between two polls of a call with a completion window, as a share of that window: by
+                default two minutes of two hours, and eight of eight. For projects without data retention, OpenAI keeps
+                a response for about ten minutes.
             **options: See `LiveOptions`.
 
         Raises:
@@ -57,6 +71,10 @@ class ResponsesBackend(LiveBackend):
         super().__init__(base_url, api_key, **options)
         self._background = background
         self._poll_every = poll_every
+        self._window_share = window_share
+        if completion_windows is None:
+            completion_windows = f".{URL(base_url).host or ''}".endswith(_OPENAI)
+        self.completion_windows: Collection[str] = tuple(WINDOW_SECONDS) if completion_windows else ()
 
     async def abandon(self, handle: str) -> None:
         """Stop a call that goes on at the endpoint."""
@@ -74,14 +92,17 @@ class ResponsesBackend(LiveBackend):
         reader = ResponsesStream(
             limit,
             marks_citations=not isinstance(request.response_format, JsonObjectFormat | JsonSchemaFormat),
-            detaches=self._background,
+            detaches=self._in_background(request),
             source=self._source(request.model),
         )
         if request.handle is not None:
             return self._resume(prompt, reader, request.handle)
-        if self._background:
+        if self._in_background(request):
             return self._start_in_background(prompt, reader)
         return self._start(prompt, reader)
+
+    def _in_background(self, request: ModelRequest) -> bool:
+        return self._background or request.completion_window is not None
 
     def _start(self, prompt: Prompt, reader: ResponsesStream) -> AsyncGenerator[BackendEvent]:
         request = prompt.request
@@ -89,11 +110,15 @@ class ResponsesBackend(LiveBackend):
             request,
             prompt.items,
             self._model_name(request.model),
-            background=self._background,
+            background=self._in_background(request),
             source=self._source(request.model),
             asks_for_thoughts=prompt.asks_for_thoughts,
         )
-        return self._stream(reader, request, "/responses", body=self._with_extra_fields(body, request))
+        sent = self._with_extra_fields(body, request)
+        if request.completion_window is None:
+            return self._stream(reader, request, "/responses", body=sent)
+        # The answer only says that the call has been taken: it comes at once, or never.
+        return self._endpoint.stream_events(reader, "/responses", body=sent, patience=self._endpoint.timeout)
 
     async def _start_in_background(self, prompt: Prompt, reader: ResponsesStream) -> AsyncGenerator[BackendEvent]:
         try:
@@ -104,7 +129,8 @@ class ResponsesBackend(LiveBackend):
         except (CutError, TransportError) as error:
             if reader.response_id is None:  # cannot be resumed without an ID; `LiveBackend` retries
                 raise
-            _logger.info("response %s: the stream was lost, and is resumed: %s", reader.response_id, error)
+            if prompt.request.completion_window is None:
+                _logger.info("response %s: the stream was lost, and is resumed: %s", reader.response_id, error)
         async with aclosing(self._rest(prompt.request, reader, reader.response_id)) as events:
             async for event in events:
                 yield event
@@ -120,7 +146,7 @@ class ResponsesBackend(LiveBackend):
             if reader.response_id is not None:
                 raise
             _logger.info("response %s: the endpoint does not have it any more; the call is repeated", handle)
-        call = self._start_in_background if self._background else self._start
+        call = self._start_in_background if self._in_background(prompt.request) else self._start
         async with aclosing(call(prompt, reader)) as events:
             async for event in events:
                 yield event
@@ -128,7 +154,20 @@ class ResponsesBackend(LiveBackend):
     async def _rest(
         self, request: ModelRequest, reader: ResponsesStream, response_id: str
     ) -> AsyncGenerator[BackendEvent]:
-        """Yield the events that have not come yet: by streaming while streams bring new ones, then by polling."""
+        """Yield the events that have not come yet: by streaming while streams bring new ones, then by polling.
+
+        A call with a completion window is only polled: a stream would be silent for hours.
+        """
+        window = request.completion_window
+        if window is not None:
+            pause = max(self._poll_every, WINDOW_SECONDS[window] * self._window_share)
+            if reader.response_id is not None:  # the call has been taken just now
+                await anyio.sleep(pause)
+            # What it costs is lost if it is given up, and the run's deadline ends it in any case.
+            async with aclosing(self._poll(reader, response_id, pause, max_failures=math.inf)) as events:
+                async for event in events:
+                    yield event
+            return
         is_new, before = reader.response_id is None, -1
         # Without sequence numbers, a stream could only start from the beginning.
         while is_new or (reader.last_sequence_number is not None and reader.last_sequence_number > before):
@@ -155,19 +194,22 @@ class ResponsesBackend(LiveBackend):
                 _logger.info("response %s: the stream ended early: %s", response_id, error)
                 if isinstance(error, ResponseError):
                     break
-        async with aclosing(self._poll(reader, response_id)) as events:
+        polls = self._poll(reader, response_id, self._poll_every, max_failures=self._max_retries)
+        async with aclosing(polls) as events:
             async for event in events:
                 yield event
 
-    async def _poll(self, reader: ResponsesStream, response_id: str) -> AsyncGenerator[BackendEvent]:
+    async def _poll(
+        self, reader: ResponsesStream, response_id: str, every: float, *, max_failures: float
+    ) -> AsyncGenerator[BackendEvent]:
         failures = 0
         while not reader.is_done:
-            pause = self._poll_every
+            pause = every
             try:
                 response = await self._endpoint.request("GET", "/responses/{response_id}", response_id=response_id)
             except (TransportError, ResponseError) as error:
                 failures += 1
-                if failures > self._max_retries or not is_transient(error):
+                if failures > max_failures or not is_transient(error):
                     raise
                 pause = max(pause, server_delay(error) or 0.0)
             else:

@@ -70,11 +70,15 @@ def responses_body(
     body: Json = {
         "model": model,
         "input": list(_input_items(items, request, source)),
-        "stream": True,
+        "stream": request.completion_window is None,
         "store": background,
     }
     if background:
         body["background"] = True
+    if request.completion_window is not None:
+        body |= {"background_options": {"completion_window": request.completion_window}}
+        if (outputs := _outputs_alone(items, request, source)) is not None:
+            body |= {"previous_response_id": request.previous, "input": outputs}
     if tools := list(_tools(request, items)):
         body["tools"] = tools
         body["tool_choice"] = _tool_choice(request)
@@ -218,6 +222,27 @@ def _round(step: RunStep, kept: Sequence[Mapping[str, Any]], message: Message | 
     yield from sent
     for id, call in calls.values():
         yield {"type": "function_call_output", "call_id": id, "output": output_of(call)}
+
+
+def _outputs_alone(items: Sequence[Item], request: ModelRequest, source: str) -> list[Json] | None:
+    """The outputs of the latest tool calls, if the response before this one has all else of the conversation.
+
+    A follow-up request keeps its place in the endpoint's queue if window, model and continuation are those of the
+    request before it. OpenAI's guide to background mode says so of a "continuation ID", which is taken here for
+    ``previous_response_id``: the published API document is older than completion windows.
+    """
+    latest = items[-1] if items else None
+    if request.previous is None or not isinstance(latest, RunStep) or latest.run_id != request.run_id:
+        return None
+    # The IDs that the endpoint gave, in place of those that calls have in the whole thread.
+    ids = [each.get("call_id") for each in replay_items(latest, source) if each.get("type") == "function_call"]
+    calls = latest.function_calls
+    if len(ids) != len(calls):  # a call was not made, and would be without an output
+        return None
+    return [
+        {"type": "function_call_output", "call_id": id, "output": output_of(call)}
+        for id, call in zip(ids, calls, strict=True)
+    ]
 
 
 def _call(id: str, call: FunctionStepCall) -> Json:

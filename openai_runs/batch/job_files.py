@@ -12,6 +12,7 @@ from openai_runs._wire.parameters import check_params
 from openai_runs.batch.jobs import RunJob
 from openai_runs.batch.message_template import MessageTemplate
 from openai_runs.errors import ProtocolError, snippet
+from openai_runs.models.completion_window import CompletionWindow
 from openai_runs.models.message import MessageCreateParams
 from openai_runs.models.run import RunCreateParams, ThreadRunCreateParams
 
@@ -49,6 +50,7 @@ class JobFile:
     path: Path
     assistant_id: str | None = None  #: of the jobs that name none
     template: MessageTemplate | None = None
+    completion_window: CompletionWindow | None = None  #: of the jobs that have none of their own, not even ``null``
 
     def read(self, on_bad_line: Callable[[BadLine], None], *, done: Collection[str] = frozenset()) -> Iterator[RunJob]:
         """Read the jobs. Of each only the key is kept, because a second job with the same key is a bad line.
@@ -94,6 +96,8 @@ class JobFile:
             message = self.template.fill(fields)
         if self.assistant_id is not None:
             job.setdefault("assistant_id", self.assistant_id)
+        if self.completion_window is not None:
+            job.setdefault("completion_window", self.completion_window)
         _check(job)
         if message is not None or "message" in fields:
             _add_message(job, message)

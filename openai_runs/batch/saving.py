@@ -20,6 +20,7 @@ class Saved:
     #: Jobs that failed for a while, and were not tried again because the batch was stopped. They have no line, so the
     #: next process runs them.
     postponed: int = 0
+    tokens: Counter[str] = field(factory=Counter)  #: of runs with a completion window, by that window
 
     def add(self, result: BatchResult) -> None:
         """Count a result that was written."""
@@ -27,6 +28,12 @@ class Saved:
             self.completed += 1
         else:
             self.failed[type(result.error).__name__] += 1
+
+    def add_tokens(self, result: BatchResult) -> None:
+        """Count the tokens of a result, if its run has a completion window: the endpoint may not know of any."""
+        window = None if result.run is None else result.run.completion_window
+        if window is not None and result.usage is not None:
+            self.tokens[window] += result.usage.total_tokens
 
     @property
     def written(self) -> int:
@@ -55,6 +62,7 @@ async def save_results(
         OSError: A line cannot be written.
     """
     async for result in batch:
+        saved.add_tokens(result)
         if batch.stopped_by is not None and would_repeat(result):
             saved.postponed += 1
             continue

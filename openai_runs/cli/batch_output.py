@@ -34,6 +34,7 @@ def summarize(saved: Saved, results: ResultFile, *, bad_lines: int, tokens: int)
         "completed before": len(results.done - results.failed),
         "failed before": len(results.failed),
         "tokens": tokens,
+        **{f"of these at {window}": count for window, count in sorted(saved.tokens.items())},
     }
     errors.print(", ".join(f"{what}: {count:,}" for what, count in counts.items() if count or what == "completed"))
     for kind, count in saved.failed.most_common():

@@ -21,7 +21,16 @@ from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, report, say_i
 from openai_runs.cli.batch_run_durable import DurableFileBatch, DurableOptions
 from openai_runs.cli.durable_options import AtOnce, BatchName, check_at_once, check_name
 from openai_runs.cli.endpoint_option import BaseUrl
-from openai_runs.cli.job_options import Assistant, Jobs, Message, parse_message
+from openai_runs.cli.job_options import (
+    Assistant,
+    CompletionWindow,
+    Jobs,
+    Message,
+    Workers,
+    check_deadline,
+    parse_message,
+    worker_count,
+)
 from openai_runs.cli.terminal import errors, run
 from openai_runs.cli.toolbox_option import Tools, load_toolbox
 from openai_runs.pacing import RateLimits
@@ -45,7 +54,8 @@ def run_jobs(
     assistant: Assistant = None,
     message: Message = None,
     base_url: BaseUrl = None,
-    workers: Annotated[int, typer.Option(min=1, help="How many runs may be in progress at once.")] = 8,
+    completion_window: CompletionWindow = None,
+    workers: Workers = None,
     rpm: Annotated[
         float | None, typer.Option(min=0.001, help="Requests a minute, polls included. Unset: what the endpoint says.")
     ] = None,
@@ -81,7 +91,14 @@ def run_jobs(
     The exit code is 0 if all jobs have completed, 1 if some have failed or a line is no job, 2 if no job could be
     started, and 3 if the batch was stopped before its end.
     """
-    file = JobFile(path=jobs, assistant_id=assistant, template=parse_message(message))
+    file = JobFile(
+        path=jobs,
+        assistant_id=assistant,
+        template=parse_message(message),
+        completion_window=None if completion_window is None else completion_window.value,
+    )
+    workers = worker_count(workers, completion_window, at_once)
+    check_deadline(deadline, completion_window)
     toolbox = None if tools is None else load_toolbox(tools)
     if durable is None:
         if name is not None or at_once is not None:

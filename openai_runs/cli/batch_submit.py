@@ -8,7 +8,7 @@ from rich.markup import escape
 from openai_runs.batch.job_files import BadLine, JobFile
 from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, show_bad_line
 from openai_runs.cli.durable_options import BatchName, check_name, open_batches
-from openai_runs.cli.job_options import Assistant, Jobs, Message, parse_message
+from openai_runs.cli.job_options import Assistant, CompletionWindow, Jobs, Message, parse_message
 from openai_runs.cli.terminal import console, run
 
 
@@ -19,6 +19,7 @@ def submit(
     ],
     assistant: Assistant = None,
     message: Message = None,
+    completion_window: CompletionWindow = None,
     name: BatchName = None,
 ) -> None:
     """Add the jobs of a file to a store as a durable batch, for workers: see `openai-runs batch work`.
@@ -26,7 +27,12 @@ def submit(
     Adding the same jobs again adds those that are missing. The exit code is 0 if all have been added, 1 if a line is no
     job, 2 if the batch was begun with other jobs or the store cannot be used, and 3 after Ctrl-C.
     """
-    file = JobFile(path=jobs, assistant_id=assistant, template=parse_message(message))
+    file = JobFile(
+        path=jobs,
+        assistant_id=assistant,
+        template=parse_message(message),
+        completion_window=None if completion_window is None else completion_window.value,
+    )
     check_name(name, jobs)
     run(_submit(file, store, name or file.batch_name), refused=REFUSED, interrupted=STOPPED)
 

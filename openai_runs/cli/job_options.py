@@ -1,11 +1,13 @@
 """The arguments and options of commands that read a file of jobs."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
 from openai_runs.batch.message_template import MessageTemplate
+from openai_runs.models.completion_window import WINDOW_SECONDS
 
 Jobs: TypeAlias = Annotated[
     Path, typer.Argument(help="The jobs: JSON lines, or CSV if the name ends in .csv.", exists=True, dir_okay=False)
@@ -14,6 +16,45 @@ Assistant: TypeAlias = Annotated[str | None, typer.Option(help="The ID of the as
 Message: TypeAlias = Annotated[
     str | None, typer.Option(help='The user\'s message, with fields or columns of a line: "Summarise: {text}".')
 ]
+#: How many runs are in progress at once by default.
+_WORKERS: Final = 8
+#: The same with a completion window: each run takes hours, and following it takes next to nothing.
+_WORKERS_WITH_WINDOW: Final = 1_000
+
+
+class Window(StrEnum):
+    """The completion windows."""
+
+    TWO_HOURS = "2h"
+    EIGHT_HOURS = "8h"
+
+
+CompletionWindow: TypeAlias = Annotated[
+    Window | None,
+    typer.Option(help="Each model call may take so long, and costs less; for jobs that have no window of their own."),
+]
+Workers: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help=f"How many runs may be in progress at once. Unset: {_WORKERS}, or {_WORKERS_WITH_WINDOW:,} with "
+        "--completion-window.",
+    ),
+]
+
+
+def worker_count(workers: int | None, window: Window | None, at_once: int | None = None) -> int:
+    """How many runs may be in progress at once."""
+    if workers is not None:
+        return workers
+    usual = _WORKERS if window is None else _WORKERS_WITH_WINDOW
+    return usual if at_once is None or window is None else min(usual, at_once)
+
+
+def check_deadline(deadline: float | None, window: Window | None) -> None:
+    """Refuse a deadline that ends runs within the window that they are given."""
+    if deadline is not None and window is not None and deadline < WINDOW_SECONDS[window]:
+        raise typer.BadParameter(f"--deadline must not be shorter than --completion-window: got {deadline:g} s")
 
 
 def parse_message(message: str | None) -> MessageTemplate | None:

@@ -80,6 +80,7 @@ def make_backend(
     endpoint: EndpointOptions,
     *,
     background: bool,
+    completion_windows: bool = False,
 ) -> "ModelBackend":
     """Make the backend for these options.
 
@@ -88,7 +89,9 @@ def make_backend(
     """
     from openai_runs.backends import ChatCompletionsBackend, LocalModelBackend, ResponsesBackend, ScriptedBackend
 
-    _refuse_unused(kind, url, key, models, max_tokens, endpoint, background=background)
+    _refuse_unused(
+        kind, url, key, models, max_tokens, endpoint, background=background, completion_windows=completion_windows
+    )
     if kind is Backend.SCRIPTED:
         return ScriptedBackend()
     try:
@@ -102,7 +105,8 @@ def make_backend(
         names = {name: endpoints_name for name, _, endpoints_name in pairs}
         options: LiveOptions = {"models": names, **endpoint.parsed()}
         if kind is Backend.RESPONSES:
-            return ResponsesBackend(url, key, background=background, **options)
+            windows = True if completion_windows else None  # unset: the backend knows OpenAI's own endpoint
+            return ResponsesBackend(url, key, background=background, completion_windows=windows, **options)
         return ChatCompletionsBackend(url, key, max_tokens_field=max_tokens.value, **options)
     except (ImportError, ValueError) as error:
         text = str(error).replace("base_url", "--model-url").replace("default_headers", "--header")
@@ -120,6 +124,7 @@ def _refuse_unused(
     endpoint: EndpointOptions,
     *,
     background: bool,
+    completion_windows: bool,
 ) -> None:
     """Refuse options that the backend ignores: the server would use another model or other settings than meant."""
     endpoints, chat, responses = [Backend.RESPONSES, Backend.CHAT], [Backend.CHAT], [Backend.RESPONSES]
@@ -129,6 +134,7 @@ def _refuse_unused(
         ("--model", bool(models), endpoints),
         ("--max-tokens-field", max_tokens is not MaxTokens.NEW, chat),
         ("--background", background, responses),
+        ("--completion-windows", completion_windows, responses),
         ("--timeout", endpoint.timeout is not None, endpoints),
         ("--max-connections", endpoint.max_connections is not None, endpoints),
         ("--header", bool(endpoint.headers), endpoints),

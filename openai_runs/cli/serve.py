@@ -42,6 +42,13 @@ def serve(
     background: Annotated[
         bool, typer.Option(help="Model calls of --backend responses go on at the endpoint if this server dies.")
     ] = False,
+    completion_windows: Annotated[
+        bool,
+        typer.Option(
+            "--completion-windows",
+            help="The endpoint of --backend responses takes OpenAI's completion windows, as OpenAI's own does unasked.",
+        ),
+    ] = False,
     max_tokens_field: Annotated[
         MaxTokens,
         typer.Option(help="The chat endpoint's field for the token limit; max_tokens for Ollama and older servers."),
@@ -110,7 +117,14 @@ def serve(
         timeout=timeout, max_connections=max_connections, headers=header or (), query=query or (), body=body
     )
     model_backend = make_backend(
-        backend, model_url, model_key, model or [], max_tokens_field, endpoint, background=background
+        backend,
+        model_url,
+        model_key,
+        model or [],
+        max_tokens_field,
+        endpoint,
+        background=background,
+        completion_windows=completion_windows,
     )
     _allow_connections()
     # A server makes few cycles, and the default spent a fifth of its time on the search.

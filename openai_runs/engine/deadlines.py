@@ -27,6 +27,8 @@ class Deadlines:
 
     def set(self, name: str, when: float) -> None:
         """Set the deadline of a name, in Unix seconds."""
+        if self._when.get(name) == when:  # each entry of the heap costs memory
+            return
         self._when[name] = when
         heappush(self._heap, (when, name))
         if self._heap[0] == (when, name) and self._wait is not None:

@@ -17,6 +17,7 @@ from attrs import define, field
 
 from openai_runs._finishing import finish
 from openai_runs._supervision import supervise
+from openai_runs.backends.capabilities import unserved_window
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine.deadlines import Deadlines
 from openai_runs.engine.endings import end_unfinished, last_error_for
@@ -40,13 +41,15 @@ class _Active:
     thread_id: str
     owner: str
     turn: Turn | None = None
+    has_place: bool = False  # whether its turn is one of those that execute at once
 
 
 @define(eq=False)
 class Executor:
     """Executes runs, a limited number at once; the others stay queued, and owners are served in rotation.
 
-    While another owner waits, no owner gets more than its share of the places.
+    While another owner waits, no owner gets more than its share of the places. The turn of a run with a completion
+    window gives its place to others as soon as the endpoint has taken its call: what is left is to wait for hours.
     """
 
     _ledger: Ledger
@@ -99,13 +102,14 @@ class Executor:
         Raises:
             ApiError: 400: it does not support what the run asks for.
         """
-        refusal = self._backend.refuse(model_request(run, state, (), self._ledger.clock.now()))
+        refusal = unserved_window(run.completion_window, self._backend)
+        refusal = refusal or self._backend.refuse(model_request(run, state, (), self._ledger.clock.now()))
         if refusal is not None:
             raise ApiError(400, refusal.message, param=refusal.param, code="unsupported_value")
 
     @property
     def pending(self) -> int:
-        """How many runs execute or are queued."""
+        """How many runs execute or are queued; those that only wait for a completion window do not count."""
         return self._running_turns.total() + len(self._queue)
 
     # The five methods below are called under the lock of the thread.
@@ -118,12 +122,12 @@ class Executor:
     def admit(self, owner: str, run: Run, state: RunState) -> None:
         """Queue a new run, which must be stored already."""
         self._active[run.thread_id] = _Active(run.id, run.thread_id, owner)
-        self._deadlines.set(run.thread_id, state.deadline)
-        self.resume(owner, run.thread_id)
+        self.resume(owner, run, state)
 
-    def resume(self, owner: str, thread_id: str) -> None:
+    def resume(self, owner: str, run: Run, state: RunState) -> None:
         """Queue the run of a thread again; its tool outputs must be stored already."""
-        self._queue.push(owner, thread_id)
+        self._deadlines.set(run.thread_id, state.deadline)
+        self._queue.push(owner, run.thread_id)
         self._start_turns()
 
     def cancel(self, owner: str, run: Run) -> None:
@@ -162,7 +166,9 @@ class Executor:
                 self._ledger,
                 self._backend,
                 partial(self._release, active),
+                partial(self._free_place, active),
             )
+            active.has_place = True
             self._running_turns[active.owner] += 1
             self._start(partial(self._turn_failed, active, active.turn), active.turn.execute)
 
@@ -172,12 +178,17 @@ class Executor:
             del self._active[active.thread_id]
             self._deadlines.discard(active.thread_id)
             self._queue.discard(active.owner, active.thread_id)
-        if active.turn is not None:
-            active.turn = None
+        active.turn = None
+        self._free_place(active)
+
+    def _free_place(self, active: _Active) -> None:
+        """Start queued turns in the place of one that does not need it any more."""
+        if active.has_place:
+            active.has_place = False
             self._running_turns[active.owner] -= 1
             if not self._running_turns[active.owner]:
                 del self._running_turns[active.owner]
-        self._start_turns()  # also if no turn has ended: one owner less may be waiting
+        self._start_turns()  # also if there was no place: one owner less may be waiting
 
     def _expire(self, thread_id: str) -> None:
         self._end_soon(self._active[thread_id], RunStatus.EXPIRED)

@@ -41,6 +41,8 @@ def model_request(run: Run, state: RunState, history: Iterable[Message | RunStep
         may_shorten=run.truncation_strategy is None or run.truncation_strategy.type == "auto",
         seconds_left=state.deadline - now,
         handle=state.handle,
+        completion_window=run.completion_window,
+        previous=state.previous,
     )
 
 

@@ -14,6 +14,7 @@ from openai_runs.engine.errors import ApiError
 from openai_runs.engine.ids import new_id
 from openai_runs.errors import ProtocolError
 from openai_runs.models.assistant import Assistant
+from openai_runs.models.completion_window import WINDOW_SECONDS
 from openai_runs.models.message import Attachment, Content, Message, MessageRole, MessageStatus, Text, TextContent
 from openai_runs.models.model import Model
 from openai_runs.models.run import Run, RunStatus, TruncationStrategy
@@ -36,7 +37,7 @@ Body: TypeAlias = Mapping[str, Any]
 ALL_SHOWN: Final[frozenset[str]] = frozenset()
 # Fields that the API's schema lacks: left out of the JSON while they are null.
 _ASSISTANT_HIDDEN_IF_NONE: Final = frozenset({"reasoning_effort"})
-_RUN_HIDDEN_IF_NONE: Final = frozenset({"reasoning_effort", "tool_resources"})
+_RUN_HIDDEN_IF_NONE: Final = frozenset({"reasoning_effort", "tool_resources", "completion_window"})
 _AUTO_TRUNCATION: Final = TruncationStrategy(type="auto", absent=ALL_SHOWN)
 
 
@@ -173,6 +174,8 @@ def new_run(
     truncation, resources = body.get("truncation_strategy"), body.get("tool_resources")
     temperature, top_p = setting("temperature"), setting("top_p")
     created_at = timestamp(now)
+    window = body.get("completion_window")
+    expires_after += _window_seconds(window)
     run = Run(
         id=new_id("run"),
         created_at=created_at,
@@ -198,6 +201,7 @@ def new_run(
         ),
         reasoning_effort=setting("reasoning_effort"),
         tool_resources=None if resources is None else _tool_resources(resources),
+        completion_window=window,
         absent=_RUN_HIDDEN_IF_NONE,
     )
     _check_tool_choice(run)
@@ -212,6 +216,18 @@ def new_run(
         tool_resources=_united(run.tool_resources, thread.tool_resources, assistant.tool_resources),
     )
     return run, state
+
+
+def with_new_window(run: Run, state: RunState, now: float, expires_after: float) -> tuple[Run, RunState]:
+    """Give a run with a completion window the time for another model call, which has a window of its own."""
+    if run.completion_window is None:
+        return run, state
+    deadline = now + expires_after + _window_seconds(run.completion_window)
+    return evolve(run, expires_at=timestamp(math.ceil(deadline))), evolve(state, deadline=deadline)
+
+
+def _window_seconds(window: str | None) -> float:
+    return 0.0 if window is None else WINDOW_SECONDS[window]
 
 
 def _tools(body: Any) -> tuple[Tool, ...]:

@@ -15,6 +15,7 @@ import anyio
 import anyio.lowlevel
 from attrs import define, evolve, field
 
+from openai_runs.backends.capabilities import unserved_window
 from openai_runs.backends.model_backend import (
     AnnotationAdded,
     BackendEvent,
@@ -85,6 +86,7 @@ class Turn:
     _ledger: Ledger
     _backend: ModelBackend
     _on_finished: Callable[[RunStatus], None]  # called under the lock, with the run's new status
+    _on_waiting: Callable[[], None]  # called under the lock, once there is only to wait for a completion window
     progress: TurnProgress = field(factory=TurnProgress, init=False)
     _scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
     _is_abandoned: bool = field(default=False, init=False)
@@ -129,6 +131,9 @@ class Turn:
             return run, state
 
     async def _call_model(self, run: Run, state: RunState) -> LastError | None:
+        # Refused when a run is created; here a server with another backend has taken over a run of the one before.
+        if (refusal := unserved_window(run.completion_window, self._backend)) is not None:
+            return LastError(code="invalid_prompt", message=refusal.message)
         try:
             request = await self._request(run, state)
         except HistoryTooLargeError as error:
@@ -277,9 +282,14 @@ class Turn:
 
     async def _store_handle(self, handle: str) -> None:
         async with self._ledger.lock(self.thread_id):
-            _, state = await self._read()
-            changes: list[Change] = [Record(self.owner, evolve(state, handle=handle))]
-            await self._commit(changes, then=partial(setattr, self, "_handle", handle))
+            run, state = await self._read()
+
+            def note() -> None:
+                self._handle = handle
+                if run.completion_window is not None:
+                    self._on_waiting()
+
+            await self._commit([Record(self.owner, evolve(state, handle=handle))], then=note)
 
     async def _finish(self, error: LastError | None) -> None:
         async with self._ledger.lock(self.thread_id):
@@ -330,7 +340,8 @@ class Turn:
             RunStatus.REQUIRES_ACTION,
             required_action=RequiredAction(submit_tool_outputs=SubmitToolOutputs(tool_calls=calls_draft.pending)),
         )
-        state = evolve(state, steps=(step.id,), step_usage=used, usage=add_usage(state.usage, used), handle=None)
+        state = evolve(state, steps=(step.id,), step_usage=used, usage=add_usage(state.usage, used))
+        state = evolve(state, handle=None, previous=state.handle)
         changes += [Record(self.owner, step), Record(self.owner, run), Record(self.owner, state)]
         asks = ApiEvent("thread.run.requires_action", run)
         await self._commit(changes, *events, asks, then=partial(self._on_finished, run.status))

@@ -32,6 +32,7 @@ from openai_runs.following.options import OnExit, check_on_exit
 from openai_runs.following.polling import Polling
 from openai_runs.following.rounds import Rounds
 from openai_runs.following.run_requests import RunRequests
+from openai_runs.models.completion_window import WINDOW_SECONDS
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.tool import ToolOutput
 from openai_runs.pacing.sending import FirstSent, tell
@@ -136,7 +137,8 @@ class Follower:
                 await self.before_deadline(self.requests.take_poll(is_idle=True))
                 self.receive(await self.before_deadline(self.requests.retrieve(self._store_hint)))
             elif not self._is_unobserved:
-                await self._sleep(self.polling.delay(self._unchanged, self._hint))
+                window = WINDOW_SECONDS.get(self.run.completion_window or "", 0.0)
+                await self._sleep(self.polling.delay(self._unchanged, self._hint, window=window))
                 is_idle = self._unchanged > 0 and self._hint is None
                 await self.before_deadline(self.requests.take_poll(is_idle=is_idle))
                 await self.refresh()
@@ -178,7 +180,8 @@ class Follower:
             self.check_queued()
             return None
         self._unchanged = 0
-        timeout = self.polling.queued_timeout if run.status is RunStatus.QUEUED else None
+        is_watched = run.status is RunStatus.QUEUED and run.completion_window is None
+        timeout = self.polling.queued_timeout if is_watched else None
         if timeout is None:
             self._stuck_at = math.inf
         elif change.previous is not None:  # the first snapshot counts from the start of the clock

@@ -15,6 +15,8 @@ def _seconds(_: object, attribute: Any, value: object) -> None:
 #: Seconds; the bounds of a delay that a server asks for.
 _SHORTEST_HINT: Final = 0.02
 _LONGEST_HINT: Final = 60.0
+#: The longest hint for a run with a completion window, as a share of the window.
+_WINDOW_SHARE: Final = 1 / 60
 
 
 @frozen(kw_only=True)
@@ -28,6 +30,8 @@ class Polling:
     hold for the ``Retry-After`` of a poll that failed: it lengthens the delay, and the run is polled again within
     ``outage`` and the deadline, however long the server asks to wait.
 
+    Of a run with a ``completion_window``, a hint may also be a sixtieth of that window: two minutes of two hours.
+
     These are the delays of one run. If a session follows more runs than it may poll, each waits longer: with N runs at
     most N / `RateLimits.polls_per_second` seconds more.
     """
@@ -36,19 +40,21 @@ class Polling:
     factor: float = field(default=1.5, validator=[validators.ge(1), validators.le(10)])
     longest: float = field(default=5.0, validator=_seconds)
     #: Seconds without interruption that a run may stay ``queued`` before `RunStuckError` is raised. ``None``: no limit.
+    #: There is none for a run with a ``completion_window`` either, which has hours.
     queued_timeout: float | None = field(default=600.0, validator=_seconds)
     #: Seconds without interruption that the endpoint may be unreachable before its error is raised, from when the first
     #: request that failed was sent, retries included. A request in progress is not interrupted.
     outage: float = field(default=60.0, validator=_seconds)
 
-    def delay(self, unchanged: int, hint: float | None = None) -> float:
+    def delay(self, unchanged: int, hint: float | None = None, *, window: float = 0.0) -> float:
         """Seconds until the next poll.
 
         Args:
             unchanged: How many responses in a row showed no change.
             hint: The server's hint, in seconds.
+            window: The run's completion window, in seconds; 0 for a run without one.
         """
         if hint is not None:
-            return min(max(hint, _SHORTEST_HINT), max(_LONGEST_HINT, self.longest))
+            return min(max(hint, _SHORTEST_HINT), max(_LONGEST_HINT, self.longest, window * _WINDOW_SHARE))
         # The exponent is limited too: a run that is polled for days must not overflow a float.
         return min(self.first * self.factor ** min(unchanged, 64), self.longest)

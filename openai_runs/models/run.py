@@ -9,6 +9,7 @@ from attrs import field, fields_dict, frozen
 
 from openai_runs._origins import note_origin
 from openai_runs.models.assistant import ReasoningEffort
+from openai_runs.models.completion_window import CompletionWindow
 from openai_runs.models.limits import ID, METADATA, Items, Range
 from openai_runs.models.message import MessageCreateParams
 from openai_runs.models.model import NEEDED, Model
@@ -142,6 +143,7 @@ class Run(Model):
     response_format: ResponseFormat | None = None
     reasoning_effort: str | None = None  #: not in the API's schema, sent by some endpoints
     tool_resources: ToolResources | None = None  #: not in the API's schema, sent by some endpoints
+    completion_window: str | None = None  #: not in the API's schema, sent by this library's server
 
     def __attrs_post_init__(self) -> None:
         """Note where the calls stand, and since when; also called by whoever makes a run without ``__init__``."""
@@ -185,6 +187,9 @@ class _RunParams(RunUpdateParams, total=False):
     tool_choice: ToolChoiceParam | None
     parallel_tool_calls: bool
     response_format: ResponseFormatParam | None
+    #: How long each model call may take, to cost less. Not in the API's schema: this library's server takes it, and
+    #: refuses it unless the model is behind OpenAI's Responses API.
+    completion_window: CompletionWindow | None
 
 
 class RunCreateParams(_RunParams, total=False):

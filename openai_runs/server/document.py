@@ -1,5 +1,7 @@
 """The schemas of request bodies from the API's OpenAPI document, with all limits, in a form that is fast to check.
 
+One parameter is an addition of this server: ``completion_window`` of a run.
+
 The schemas in ``assistants-v2.json`` are data from the public repository openai/openai-openapi (see the comment in
 it and the licence beside it). Added here are the limits that the document has only in its descriptions, and limits of
 our own where the API names none, because untrusted input must not be unbounded.
@@ -13,6 +15,7 @@ from typing import Any, Final
 import jsonschema_rs
 
 from openai_runs.engine.resources.messages import MAX_MESSAGES
+from openai_runs.models.completion_window import WINDOW_SECONDS
 
 #: Content parts of one message. The hosted API named no limit; its other endpoints took up to 500 images at a time.
 MAX_PARTS: Final = 1_000
@@ -42,6 +45,7 @@ def document() -> dict[str, Any]:
     """The whole document, with the limits added."""
     loaded: dict[str, Any] = json.loads(files("openai_runs.server").joinpath("assistants-v2.json").read_bytes())
     add_limits(loaded["components"]["schemas"])
+    add_parameters(loaded["components"]["schemas"])
     _merge_types(loaded)
     return loaded
 
@@ -74,6 +78,13 @@ def add_limits(schemas: dict[str, Any]) -> None:
     resources = schemas["CreateThreadRequest"]["properties"]["tool_resources"]["anyOf"][0]["properties"]
     store = resources["file_search"]["properties"]["vector_stores"]["items"]
     store["properties"]["file_ids"]["maxItems"] = _MAX_FILES
+
+
+def add_parameters(schemas: dict[str, Any]) -> None:
+    """Add the parameters that this server has beyond the API."""
+    window = {"anyOf": [{"type": "string", "enum": list(WINDOW_SECONDS)}, {"type": "null"}]}
+    for name in "CreateRunRequest", "CreateThreadAndRunRequest":
+        schemas[name]["properties"]["completion_window"] = window
 
 
 def _merge_types(schema: Any) -> None:

@@ -40,6 +40,7 @@ class RunState(Model):
     steps: tuple[str, ...] = ()
     step_usage: Usage | None = None  #: of the step whose tool calls are pending
     handle: str | None = None  #: of the model call, if it continues at the endpoint without us
+    previous: str | None = None  #: the handle of the call before it, whose tool calls have been answered
 
 
 @frozen(kw_only=True, repr=False)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal, Self
 
 from anyio import AsyncContextManagerMixin
+from attrs import define
 
 from openai_runs.backends.schema_samples import sample
 from tests.backends.judge import complaints
@@ -40,11 +41,14 @@ class ModelStub(AsyncContextManagerMixin):
     Attributes:
         replies: What it answers first; a function is asked with the request.
         bodies: What it was asked, request by request.
+        looks: How often each response in the background that is not streamed is looked at before it has ended.
     """
 
     def __init__(self, *replies: Reply | Callable[[Request], Reply]) -> None:
         self.replies = list(replies)
         self.bodies: list[Any] = []
+        self.looks = 0
+        self._stored: dict[str, Stored] = {}
         self._complaints: list[str] = []
         self._stub = Stub(self._answer)
 
@@ -71,13 +75,51 @@ class ModelStub(AsyncContextManagerMixin):
         schema = SCHEMAS.get(request.path)
         if request.method == "POST" and schema is not None:
             self.bodies.append(request.json)
-            self._complaints += complaints(request.json, schema) + open_calls(request.json)
+            self._complaints += complaints(request.json, schema) + open_calls(self._conversation(request.json))
         if self.replies:
             planned = self.replies.pop(0)
             return planned if isinstance(planned, Reply) else planned(request)
+        if (stored := self._stored.get(request.path.rpartition("/")[2])) is not None and not request.query:
+            return stored.seen()
         if request.method != "POST" or schema is None:
             return error(404, f"unexpected: {request.method} {request.target}")
+        if request.json.get("background") and not request.json["stream"]:
+            return self._take(request.json)
         return stream(MODELS[schema](request.json))
+
+    def end_looks(self) -> None:
+        """Have all responses in the background end."""
+        for stored in self._stored.values():
+            stored.looks = 0
+
+    def _conversation(self, body: Any) -> Any:
+        """The body with all that the response before it has."""
+        before = self._stored.get(body.get("previous_response_id"))
+        return body if before is None else {**body, "input": [*before.items, *body["input"]]}
+
+    def _take(self, body: Any) -> Reply:
+        """Take a call in the background, whose response is asked for later."""
+        whole = self._conversation(body)
+        id = f"resp_{len(self._stored) + 1}"
+        answer = json.loads(responses_model(whole)[-1][1])["response"] | {"id": id}
+        self._stored[id] = Stored([*whole["input"], *answer["output"]], answer, self.looks)
+        return reply(answer | {"status": "queued", "output": [], "usage": None})
+
+
+@define
+class Stored:
+    """A response in the background."""
+
+    items: list[Any]  #: of the conversation, those of the response included
+    answer: Any
+    looks: int  #: how often it has not ended yet when it is looked at
+
+    def seen(self) -> Reply:
+        """The answer to a look."""
+        if self.looks > 0:
+            self.looks -= 1
+            return reply(self.answer | {"status": "in_progress", "output": [], "usage": None})
+        return reply(self.answer)
 
 
 def open_calls(body: Any) -> list[str]:

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from openai_runs.backends.capabilities import FEATURES, Kind, table, unsupported
+from openai_runs.backends import ScriptedBackend
+from openai_runs.backends.capabilities import FEATURES, Kind, table, unserved_window, unsupported
 from openai_runs.backends.chat_completions import ChatCompletionsBackend
-from openai_runs.backends.model_backend import ModelRequest, Unsupported
+from openai_runs.backends.local_model import LocalModelBackend
+from openai_runs.backends.model_backend import ModelBackend, ModelRequest, Unsupported
 from openai_runs.backends.responses import ResponsesBackend
 from openai_runs.models.model import Unknown
 from openai_runs.models.tool import (
@@ -64,6 +66,31 @@ def test_the_table_says_what_is_refused(kind: Kind) -> None:
         assert says
         if kind in feature.refused:
             assert says == "the run is refused"
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        ScriptedBackend(),
+        ChatCompletionsBackend("https://api.openai.com/v1"),
+        LocalModelBackend.__new__(LocalModelBackend),  # making one needs its package
+        ResponsesBackend("http://127.0.0.1"),
+    ],
+)
+def test_windows_that_a_backend_does_not_serve(backend: ModelBackend) -> None:
+    """They are refused by name, with the backend, and with the one that serves them."""
+    refusal = unserved_window("2h", backend)
+    assert refusal is not None
+    assert refusal.param == "completion_window"
+    assert f"'completion_window' asks for what {type(backend).__name__} does not serve" in refusal.message
+    assert "only ResponsesBackend does" in refusal.message
+    assert unserved_window(None, backend) is None
+
+
+def test_windows_that_a_backend_serves() -> None:
+    openai = ResponsesBackend("https://api.openai.com/v1")
+    assert [unserved_window(window, openai) for window in ("2h", "8h", None)] == [None] * 3
+    assert unserved_window("24h", openai) is not None
 
 
 def test_a_row_for_each_feature() -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from openai_runs.backends.conversation import NO_OUTPUT
-from openai_runs.backends.model_backend import ModelRequest
+from openai_runs.backends.model_backend import ModelRequest, Replay
+from openai_runs.backends.replay import with_replay
 from openai_runs.backends.responses_body import responses_body
 from openai_runs.models.message import Attachment
 from openai_runs.models.model import Unknown
@@ -242,3 +243,54 @@ def test_a_function_that_must_be_called_leaves_the_tools_as_they_are() -> None:
     choice = NamedToolChoice(type="function", function=FunctionName(name="get_weather"))
     body = body_of(a_request(tools=(other, WEATHER, CodeInterpreterTool()), tool_choice=choice))
     assert [tool.get("name") for tool in body["tools"]] == ["get_time", "get_weather", None]
+
+
+def continued(*items: Any, kept: tuple[Any, ...] = (), source: str = "here", **changes: Any) -> Any:
+    """The body of a call with a window, after these items, the last of which keeps what the endpoint sent."""
+    if items and kept:
+        items = (*items[:-1], with_replay(items[-1], Replay("here", kept)))
+    request = a_request(*items, completion_window="2h", **{"previous": "resp_1", **changes})
+    body = responses_body(request, request.items, request.model, background=True, source=source)
+    assert not complaints(body, "CreateResponse")
+    return body
+
+
+def kept_call(id: str) -> dict[str, Any]:
+    return {"type": "function_call", "id": f"fc_{id}", "call_id": id}
+
+
+def test_a_window_is_sent_without_a_stream() -> None:
+    body = continued(previous=None)
+    assert body["background_options"] == {"completion_window": "2h"}
+    assert (body["stream"], body["background"]) == (False, True)
+    assert "previous_response_id" not in body
+
+
+def test_outputs_continue_the_response_before_them() -> None:
+    """They have the IDs that the endpoint gave, though the engine may have renamed calls; all else is there already."""
+    calls = step(call(id="call_new", output="sunny"), call(id="call_2", output="noon"))
+    kept = ({"type": "reasoning", "id": "rs_1", "summary": []}, kept_call("call_1"), kept_call("call_2"))
+    body = continued(user("?"), calls, kept=kept)
+    assert body["previous_response_id"] == "resp_1"
+    assert body["input"] == [
+        {"type": "function_call_output", "call_id": "call_1", "output": "sunny"},
+        {"type": "function_call_output", "call_id": "call_2", "output": "noon"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("items", "changes"),
+    [
+        ((user("?"), step(call())), {"kept": (kept_call("call_1"),), "previous": None}),
+        ((user("?"), step(call())), {"kept": (kept_call("call_1"),), "source": "elsewhere"}),
+        ((user("?"), step(call())), {"kept": (kept_call("call_1"), kept_call("call_2"))}),
+        ((user("?"), step(call(), run_id="run_before")), {"kept": (kept_call("call_1"),)}),
+        ((step(call()), user("?")), {}),
+        ((), {"items": ()}),
+    ],
+)
+def test_what_does_not_continue_is_sent_whole(items: Any, changes: Any) -> None:
+    """Nothing went before, another endpoint or model has it, a call was not made, or another run made the calls."""
+    body = continued(*items, **changes)
+    assert "previous_response_id" not in body
+    assert len(body["input"]) == (3 if items else 0)

@@ -66,6 +66,22 @@ def test_a_line_is_a_job(jsonl: Path) -> None:
     ]
 
 
+def test_a_window_for_all(jsonl: Path, csv: Path) -> None:
+    """It holds for jobs that have none of their own, not even ``null``; a wrong one makes its line a bad one."""
+    lines = [
+        {"message": "a"},
+        {"message": "b", "completion_window": "2h"},
+        {"message": "c", "completion_window": None},
+        {"message": "d", "completion_window": "1h"},
+    ]
+    options = {"assistant_id": "asst_all", "completion_window": "8h"}
+    jobs, bad = read(jsonl, "\n".join(map(json.dumps, lines)), **options)
+    assert [job["completion_window"] for job in jobs] == ["8h", "2h", None]
+    assert bad == ["line 4: completion_window must be '2h' or '8h': got '1h'; nothing was sent"]
+    jobs, bad = read(csv, "message,completion_window\na,2h\n", **options)
+    assert ([job["completion_window"] for job in jobs], bad) == (["8h"], [])
+
+
 def test_with_a_template_a_line_is_data(jsonl: Path) -> None:
     """A field that has the name of a parameter is no parameter: a document may have a model or a temperature."""
     lines = [

@@ -4,13 +4,22 @@ import json
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
+from openai_runs import load
 from openai_runs.backends.scripted import Fail, Say, ScriptedBackend
-from openai_runs.batch import JobRetries, RunJob, run_batch
+from openai_runs.batch import BatchResult, JobRetries, RunJob, run_batch
 from openai_runs.batch.result_files import open_results
 from openai_runs.batch.saving import Saved, save_results, with_keys
+from openai_runs.models.run import Run, Usage
+from tests.samples import EXAMPLES
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def run() -> Run:
+    return load((EXAMPLES / "objects/RunObject.json").read_bytes(), Run)
 
 
 @pytest.fixture
@@ -62,6 +71,19 @@ async def test_a_job_that_waits_for_its_repetition(session, assistant, tmp_path:
             await save_results(batch, results, saved, would_repeat=would_repeat)
     assert [json.loads(line)["key"] for line in path.read_bytes().splitlines()] == ["bad"]
     assert saved == Saved(postponed=1)
+
+
+@pytest.mark.parametrize(
+    ("window", "usage", "counted"),
+    [("8h", Usage(total_tokens=5), {"8h": 10}), ("8h", None, {}), (None, Usage(total_tokens=5), {})],
+)
+def test_tokens_by_window(run, window, usage, counted):
+    """What counts is the window that the run has: an endpoint may not know of any."""
+    saved, job = Saved(), RunJob(assistant_id="x", completion_window="8h")
+    for _ in range(2):
+        saved.add_tokens(BatchResult(0, job, evolve(run, completion_window=window), usage=usage))
+    saved.add_tokens(BatchResult(0, job, None, usage=usage))
+    assert saved.tokens == counted
 
 
 async def test_keys_are_given_to_jobs(tmp_path: Path):

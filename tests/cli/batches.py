@@ -57,6 +57,14 @@ class Endpoint:
 
         return self.portal.call(count)
 
+    def windows(self) -> Counter[str | None]:
+        """The runs that the server has, by their completion window."""
+
+        async def count() -> Counter[str | None]:
+            return Counter([record.value.completion_window async for record in self.store.everything(Run)])
+
+        return self.portal.call(count)
+
 
 @define
 class Files:

@@ -9,7 +9,7 @@ import anyio.from_thread
 import pytest
 
 from openai_runs.backends.scripted import ScriptedBackend
-from openai_runs.server import LocalServer
+from openai_runs.server import LocalServer, PollHint
 from tests.batch.durable.conftest import empty_store  # noqa: F401  # a fixture
 from tests.cli.batches import Endpoint, Files
 
@@ -20,11 +20,18 @@ def _no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+class Patient(ScriptedBackend):
+    """A script for runs with completion windows, too."""
+
+    completion_windows = ("2h", "8h")
+
+
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     with anyio.from_thread.start_blocking_portal() as portal:
         endpoint = Endpoint(portal, portal.call(anyio.Event))
-        endpoint.server = LocalServer(backend=ScriptedBackend(endpoint.turn), store=endpoint.store)
+        hint = PollHint(window_share=0.0)  # its runs take no hours
+        endpoint.server = LocalServer(backend=Patient(endpoint.turn), store=endpoint.store, poll_hint=hint)
         with portal.wrap_async_context_manager(endpoint.server):
             monkeypatch.setenv("OPENAI_BASE_URL", endpoint.server.url)
             monkeypatch.setenv("OPENAI_RUNS_ASSISTANT", portal.call(endpoint.add_assistant))

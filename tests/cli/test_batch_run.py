@@ -71,6 +71,26 @@ def test_a_budget(endpoint: Endpoint, files: Files) -> None:
     assert endpoint.asked == {"one": 1, "two": 1, "three": 1}
 
 
+def test_a_completion_window(endpoint: Endpoint, files: Files) -> None:
+    """All jobs get it that have none of their own; the summary says how many tokens went at which window."""
+    files.write("one", "two")
+    with files.jobs.open("a") as file:
+        file.write('\n{"message": "three", "completion_window": "2h"}\n{"message": "4", "completion_window": null}\n')
+    output = files.run("--completion-window", "8h")
+    assert endpoint.windows() == {"8h": 2, "2h": 1, None: 1}
+    lines = {line["key"]: line["usage"]["total_tokens"] for line in map(json.loads, files.out.read_text().splitlines())}
+    eight, two, all = lines["job 0"] + lines["job 1"], lines["3"], sum(lines.values())
+    assert f"completed: 4, tokens: {all}, of these at 2h: {two}, of these at 8h: {eight}" in output
+    assert "of these" not in files.run()
+
+
+def test_a_deadline_within_the_window(files: Files) -> None:
+    """It would end runs that have hours, and is refused before anything is sent."""
+    files.write("one")
+    output = files.run("--completion-window", "2h", "--deadline", 7199, exit_code=2)
+    assert "--deadline must not be shorter than --completion-window" in output
+
+
 def test_limits(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are the session's."""
     sessions: list[dict[str, Any]] = []

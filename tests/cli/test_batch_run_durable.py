@@ -56,6 +56,17 @@ def test_failures_and_bad_lines(endpoint: Endpoint, files: Files, batches: Path)
     assert files.results() == {"job 0": "Re: one", "job 1": "Better."}
 
 
+def test_a_completion_window(endpoint: Endpoint, files: Files, batches: Path) -> None:
+    """It is kept with the jobs; the summary counts the tokens of all starts, as it does without windows."""
+    files.write("one", "two")
+    output = files.run("--durable", batches, "--completion-window", "2h", "--at-once", 20)
+    assert endpoint.windows() == {"2h": 2}
+    tokens = sum(json.loads(line)["usage"]["total_tokens"] for line in files.out.read_text().splitlines())
+    assert f"completed: 2, tokens: {tokens}, of these at 2h: {tokens}" in output
+    output = files.run("--durable", batches, "--completion-window", "2h")
+    assert f"completed before: 2, tokens: {tokens}, of these at 2h: {tokens}" in output
+
+
 def test_other_jobs(endpoint: Endpoint, files: Files, batches: Path) -> None:
     """A name stands for the same jobs; the exit code is 2, and the results are left alone."""
     files.write("one")

@@ -26,6 +26,15 @@ def test_adding(files: Files, batches: Path) -> None:
     ]
 
 
+def test_a_completion_window(files: Files, batches: Path) -> None:
+    """It is a part of each job, so other windows are other jobs."""
+    files.write("one")
+    options = ["--assistant", "asst_1", "--name", "mine"]
+    for _ in range(2):
+        assert submit(files, batches, *options, "--completion-window", "8h") == "mine: 1 jobs\n"
+    assert "was begun with other jobs" in submit(files, batches, *options, exit_code=2)
+
+
 def test_bad_lines(files: Files, batches: Path) -> None:
     """They are named, and the others are added; the exit code is 1."""
     files.write("one")

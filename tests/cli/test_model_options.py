@@ -23,6 +23,7 @@ pytestmark = pytest.mark.anyio
         (["--model-url", "http://x"], "--model-url is only for --backend responses or chat"),
         (["--backend", "local", "--model", "a=b"], "--model is only for"),
         (["--backend", "chat", "--model-url", "http://x", "--background"], "--background is only for"),
+        (["--backend", "chat", "--model-url", "http://x", "--completion-windows"], "--completion-windows is only for"),
         (["--backend", "responses", "--model-url", "http://x", "--max-tokens-field", "max_tokens"], "is only for"),
         (["--timeout", "5"], "--timeout is only for"),
         (["--max-connections", "5"], "--max-connections is only for"),
@@ -50,6 +51,15 @@ def test_live_models_are_made_from_the_arguments():
     assert (type(chat).__name__, type(responses).__name__) == ("ChatCompletionsBackend", "ResponsesBackend")
     assert chat._model_name("gpt-4o") == "llama3.2"
     assert chat._model_name("gpt-5") == "other"
+
+
+@pytest.mark.parametrize(("is_told", "windows"), [(False, ()), (True, ("2h", "8h"))])
+def test_an_endpoint_that_has_completion_windows(is_told: bool, windows: tuple[str, ...]):
+    """The backend knows OpenAI's own; of another one it has to be told."""
+    options = [None, [], MaxTokens.NEW, EndpointOptions()]
+    for url, expected in ("http://x/v1", windows), ("https://api.openai.com/v1", ("2h", "8h")):
+        backend = make_backend(Backend.RESPONSES, url, *options, background=False, completion_windows=is_told)
+        assert backend.completion_windows == expected
 
 
 async def test_requests_to_the_endpoint_are_as_the_options_say():

@@ -41,6 +41,15 @@ async def test_in_order_of_time():
         assert len(deadlines) == 0
 
 
+async def test_the_same_again():
+    """A deadline that is set to the same time again comes once, and costs no memory."""
+    async with running() as (deadlines, advance):
+        for _ in range(3):
+            deadlines.set("a", 10)
+        assert len(deadlines._heap) == 1
+        assert await advance(10) == ["a"]
+
+
 async def test_discarded():
     """A discarded deadline does not come; one that was set again comes at its new time."""
     async with running() as (deadlines, advance):

@@ -656,6 +656,9 @@ class TestDeadline:
         assert done.status == "completed"
 
 
+HINT = {"openai_poll_after_ms": "500000"}
+
+
 class TestQueued:
     @script(Wait())
     async def test_stuck(self, assistant: Assistant, backend: ScriptedBackend) -> None:
@@ -671,6 +674,21 @@ class TestQueued:
                 await session.runs.complete(run, polling=Polling(first=0.001, longest=0.001, queued_timeout=0.02))
             assert caught.value.run.status == "queued"
             assert isinstance(caught.value, TimeoutError)
+
+    @pytest.mark.parametrize(("window", "delay"), [("2h", 120.0), ("8h", 480.0)])
+    async def test_a_run_that_has_hours(self, monkeypatch: pytest.MonkeyPatch, window: str, delay: float) -> None:
+        """With a completion window no run is stuck, and the server's longer hints are obeyed."""
+        waits = record_sleeps(monkeypatch, move=True)
+        story = [
+            reply(RUN | {"status": status, "required_action": None, "completion_window": window}, 200, **HINT)
+            for status in ["queued"] * 70 + ["in_progress"] * 5 + ["completed"]
+        ]
+        async with Stub(*story) as stub, stub.session() as session:
+            done = await session.runs.complete(
+                thread_id="thread_1", run_id="run_1", polling=Polling(queued_timeout=600)
+            )
+        assert done.completion_window == window
+        assert waits == [delay] * 75
 
     @pytest.mark.parametrize("most", [5.0, None])
     async def test_at_a_stretch(self, monkeypatch: pytest.MonkeyPatch, most: float | None) -> None:

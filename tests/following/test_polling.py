@@ -38,6 +38,12 @@ class TestPolling:
         assert 0.02 <= delay <= max(60.0, longest)
         assert Polling(longest=300).delay(unchanged, 1e9) == 300.0
 
+    @pytest.mark.parametrize(("hint", "delay"), [(1.0, 1.0), (480.0, 480.0), (1e9, 480.0)])
+    def test_a_completion_window_allows_longer_hints(self, hint: float, delay: float) -> None:
+        """The server's hint may be a sixtieth of the window; without a hint the window changes nothing."""
+        assert Polling().delay(0, hint, window=8 * 3600.0) == delay
+        assert Polling().delay(100, window=8 * 3600.0) == 5.0
+
     def test_extremes(self) -> None:
         """No delay exceeds `longest`, whatever the other settings are."""
         assert Polling(first=1e308, factor=10, longest=math.inf).delay(64) == math.inf

@@ -66,7 +66,7 @@ def test_a_run_reads_as_documented():
     assert run.usage is not None
     assert run.usage.total_tokens == 579
     assert [tool.type for tool in run.tools] == ["file_search", "code_interpreter"]
-    assert run.absent == {"reasoning_effort", "required_action", "tool_resources"}
+    assert run.absent == {"completion_window", "reasoning_effort", "required_action", "tool_resources"}
     assert not run.extra
 
 

@@ -39,6 +39,8 @@ GOOD = [
     ("CreateRunRequest", RUN | {"tool_choice": {"type": "function"}, "additional_messages": [MESSAGE]}),
     ("CreateRunRequest", RUN | {"truncation_strategy": {"type": "last_messages", "last_messages": 1}}),
     ("CreateThreadAndRunRequest", RUN | {"thread": {"messages": [MESSAGE]}, "tool_resources": None}),
+    ("CreateRunRequest", RUN | {"completion_window": "2h"}),
+    ("CreateThreadAndRunRequest", RUN | {"completion_window": None}),
     ("SubmitToolOutputsRunRequest", {"tool_outputs": [{"tool_call_id": "call_1", "output": ""}, {}]}),
 ]
 
@@ -58,6 +60,7 @@ LIMITS = [
         "integer_above_max_value",
     ),
     ("ModifyThreadRequest", {"metadata": {"k": "v" * 513}}, "metadata.k", "string_above_max_length"),
+    ("CreateRunRequest", RUN | {"completion_window": "24h"}, "completion_window", "invalid_value"),
     (
         "CreateAssistantRequest",
         ASSISTANT | {"tools": [function(name="")]},

@@ -15,13 +15,14 @@ pytestmark = pytest.mark.anyio
 CREATED = 1_800_000_000
 
 
-def run(status=RunStatus.QUEUED):
+def run(status=RunStatus.QUEUED, window=None):
     return Run(
         id="run_1",
         thread_id="thread_1",
         assistant_id="asst_1",
         status=status,
         created_at=datetime.fromtimestamp(CREATED, UTC),
+        completion_window=window,
     )
 
 
@@ -53,6 +54,20 @@ def test_a_hint_of_nothing_would_be_a_busy_loop():
     for name in ("shortest", "max_rate"):
         with pytest.raises(ValueError, match=name):
             PollHint(**{name: 0})
+
+
+@pytest.mark.parametrize(("window", "delay"), [("2h", 120), ("8h", 480), ("a later one", 0.05)])
+@pytest.mark.parametrize("status", [RunStatus.QUEUED, RunStatus.IN_PROGRESS])
+def test_who_has_hours_is_asked_rarely(status, window, delay):
+    """A run with a completion window is polled sixty times in that window, from its creation on."""
+    assert PollHint(now=lambda: CREATED).delay(run(status, window)) == delay
+
+
+def test_what_does_not_take_hours():
+    """Where a run with a window waits for outputs, or is being cancelled, it is polled like any other."""
+    for status in RunStatus.REQUIRES_ACTION, RunStatus.CANCELLING:
+        assert PollHint(now=lambda: CREATED + 2).delay(run(status, "8h")) == pytest.approx(0.2)
+    assert PollHint(window_share=0, now=lambda: CREATED).delay(run(window="8h")) == 0.05
 
 
 async def test_the_server_knows_how_many_are_pending():

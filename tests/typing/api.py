@@ -122,6 +122,8 @@ async def threads_and_messages(session: Session) -> None:
 
 async def runs(session: Session, run: Run) -> None:
     assert_type(await session.runs.create("thread_1", assistant_id="a", temperature=1, include=["x"]), Run)
+    assert_type(await session.threads.create_and_run(assistant_id="a", completion_window="8h"), Run)
+    await session.runs.create("thread_1", assistant_id="a", completion_window="1h")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     for one in (session.runs.retrieve, session.runs.cancel):
         assert_type(await one(run), Run)
         assert_type(await one(thread_id="thread_1", run_id="run_1"), Run)

@@ -86,6 +86,7 @@ async def write_results(
     """
     async with aclosing(keyed_results(batch, until=until)) as results:
         async for key, result in results:
+            saved.add_tokens(result)  # as the batch's tokens are those of all starts
             if key not in file.done:
                 file.write(result)
                 saved.add(result)

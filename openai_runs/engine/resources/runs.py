@@ -13,7 +13,7 @@ from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
-from openai_runs.engine.new_objects import Body, new_messages, new_run, with_metadata
+from openai_runs.engine.new_objects import Body, new_messages, new_run, with_metadata, with_new_window
 from openai_runs.engine.resources.messages import check_message_limit
 from openai_runs.engine.turn_output import with_calls
 from openai_runs.lifecycle import CANCELLABLE, moved
@@ -127,19 +127,20 @@ class Runs:
             step = with_calls(await self._ledger.get(RunStep, state.steps[0]), run.pending_tool_calls, output_of)
             usage = state.step_usage or NO_USAGE
             changes, events = end_calls(self._ledger, owner, step, to=RunStatus.COMPLETED, usage=usage)
+            now = self._ledger.clock.now()
             run = moved(run, RunStatus.QUEUED, required_action=None)
-            state = evolve(state, steps=(), step_usage=None)
+            run, state = with_new_window(run, evolve(state, steps=(), step_usage=None), now, self._expires_after)
             await self._ledger.commit(
                 [
                     *changes,
                     Record(owner, run),
                     Record(owner, state),
-                    *used_by(key, owner, run, self._ledger.clock.now()),
+                    *used_by(key, owner, run, now),
                 ],
                 run.id,
                 [*events, ApiEvent("thread.run.queued", run)],
                 subscriber,
-                then=partial(self._executor.resume, owner, thread_id),
+                then=partial(self._executor.resume, owner, run, state),
             )
         return run
 
