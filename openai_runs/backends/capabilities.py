@@ -57,6 +57,14 @@ _RUN_REFUSED: Final = "the run is refused"
 _NOTE: Final = "a note in its place says what was there"
 _BOTH: Final[tuple[Kind, ...]] = ("chat", "responses")
 
+_MISSING_TOOL: Final = Feature(
+    "`tool_choice`: a tool that the run does not have",
+    _RUN_REFUSED,
+    _RUN_REFUSED,
+    refused=_BOTH,
+    parameter=_choice_of_missing_tool,
+)
+
 FEATURES: Final[Sequence[Feature]] = (
     Feature("`model`", "`model`, through the backend's `models`", "the same"),
     Feature("`instructions`, `additional_instructions`", "a `system` message, the first one", "`instructions`"),
@@ -107,13 +115,7 @@ FEATURES: Final[Sequence[Feature]] = (
         "`reasoning_content`, `reasoning`, `reasoning_details`, `extra_content`: sent again to the same model",
         "`reasoning` items, encrypted: sent again to the same model",
     ),
-    Feature(
-        "`tool_choice`: a tool that the run does not have",
-        _RUN_REFUSED,
-        _RUN_REFUSED,
-        refused=_BOTH,
-        parameter=_choice_of_missing_tool,
-    ),
+    _MISSING_TOOL,
     Feature("`parallel_tool_calls`", "sent if false; enforced in any case", "the same"),
     Feature("`response_format`: text, `json_object`, `json_schema`", "`response_format`", "`text.format`"),
     Feature("`response_format`: any other", _RUN_REFUSED, _RUN_REFUSED, refused=_BOTH, parameter=_unknown_format),
@@ -148,12 +150,19 @@ def unsupported(request: ModelRequest, kind: Kind, backend: str) -> Unsupported 
         kind: The kind of endpoint.
         backend: The backend's name for the message.
     """
-    for feature in FEATURES:
-        if kind in feature.refused and (param := feature.parameter(request)) is not None:
-            return Unsupported(
-                param, f"'{param}' asks for what {backend} does not support: {feature.name.replace('`', '')}."
-            )
-    return None
+    refusals = (_refusal(feature, request, backend) for feature in FEATURES if kind in feature.refused)
+    return next(filter(None, refusals), None)
+
+
+def refused_choice(request: ModelRequest, backend: str) -> Unsupported | None:
+    """Refuse the choice of a tool that the run does not have, or that could find nothing."""
+    return _refusal(_MISSING_TOOL, request, backend)
+
+
+def _refusal(feature: Feature, request: ModelRequest, backend: str) -> Unsupported | None:
+    if (param := feature.parameter(request)) is None:
+        return None
+    return Unsupported(param, f"'{param}' asks for what {backend} does not support: {feature.name.replace('`', '')}.")
 
 
 def unserved_window(window: str | None, backend: ModelBackend) -> Unsupported | None:
