@@ -55,6 +55,7 @@ def _unknown_format(request: ModelRequest) -> str | None:
 
 _RUN_REFUSED: Final = "the run is refused"
 _NOTE: Final = "a note in its place says what was there"
+_SHOWN: Final = "its calls are run steps, citations are marked in the text and annotated"
 _BOTH: Final[tuple[Kind, ...]] = ("chat", "responses")
 
 _MISSING_TOOL: Final = Feature(
@@ -78,7 +79,7 @@ FEATURES: Final[Sequence[Feature]] = (
     ),
     Feature(
         "messages: files attached for `file_search`",
-        "ignored, as the tool is refused",
+        "ignored: what is searched are vector stores",
         "a note, if the run has the tool: the file is in no vector store",
     ),
     Feature("tool calls without an output, of a run that ended", "the output is a note that there is none", "the same"),
@@ -92,22 +93,26 @@ FEATURES: Final[Sequence[Feature]] = (
     ),
     Feature(
         "`tools`: `file_search`",
-        _RUN_REFUSED,
-        "`file_search`; its calls are run steps, citations are marked in the text and annotated",
+        f"with local files, a function that is carried out here; {_SHOWN}; else {_RUN_REFUSED}",
+        f"`file_search`, or with local files the function; {_SHOWN}",
         refused=("chat",),
         parameter=_tool_parameter(FileSearchTool),
     ),
     Feature("`tools`: any other", _RUN_REFUSED, _RUN_REFUSED, refused=_BOTH, parameter=_tool_parameter(Unknown)),
     Feature(
-        "`tools`: `file_search` without a vector store", _RUN_REFUSED, "the tool is left out, as it could find nothing"
+        "`tools`: `file_search` without a vector store",
+        f"with local files, the tool is left out; else {_RUN_REFUSED}",
+        "the tool is left out, as it could find nothing",
     ),
     Feature(
         "`file_search.max_num_results`, `.ranking_options`",
-        _RUN_REFUSED,
+        "obeyed with local files, which have one ranker",
         "the same; the ranker `default_2024_08_21` becomes `auto`",
     ),
     Feature(
-        "`tool_resources` of thread, run and assistant", "ignored, as the tools are refused", "united, part of `tools`"
+        "`tool_resources` of thread, run and assistant",
+        "vector stores are united, and searched with local files; files for code are ignored, as the tool is refused",
+        "united, part of `tools`; vector stores are searched here with local files",
     ),
     Feature("`tool_choice`", "`tool_choice`, in the first model call of the run; the tools stay the same", "the same"),
     Feature(

@@ -101,6 +101,7 @@ class SearchingBackend(ModelBackend):
             max_searches: How often a run may search. After that the model has to answer.
         """
         self._backend = backend
+        self.completion_windows = backend.completion_windows
         self._files = files
         self._search_first = search_first
         self._result_tokens = result_tokens
@@ -219,9 +220,11 @@ class SearchingBackend(ModelBackend):
                 ranking_options=Ranking(score_threshold=ranking.score_threshold) if ranking else None,
                 max_tokens=self._result_tokens,
             )
-        except StoreError as error:
+        except (OSError, StoreError) as error:
             _logger.warning("run %s: the vector stores cannot be searched: %s", request.run_id, error)
-            raise BackendError("server_error", f"The vector stores cannot be searched: {error}") from error
+            # What concerns a file names it, which is not for clients.
+            why = "the server's log says why." if isinstance(error, OSError) else str(error)
+            raise BackendError("server_error", f"The vector stores cannot be searched: {why}") from error
         _logger.debug("run %s: %d chunks found", request.run_id, len(found))
         return search_prompt.search_call(id, queries, tool, found)
 

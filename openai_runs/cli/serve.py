@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 import typer
 
-from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend
+from openai_runs.cli.model_options import Backend, EndpointOptions, Files, MaxTokens, check_files, make_backend
 from openai_runs.cli.store_options import check_folder
 from openai_runs.cli.terminal import console, errors, refuse, run
 
@@ -78,6 +78,13 @@ def serve(
             metavar="JSON",
         ),
     ] = None,
+    files: Annotated[
+        Files | None,
+        typer.Option(
+            help="What searches files: an index beside the store, or the model's endpoint. "
+            "Unset: the endpoint for --backend responses, else local."
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on. Beyond loopback, keys are required.")] = (
         "127.0.0.1"
     ),
@@ -109,6 +116,7 @@ def serve(
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)  # the callers log each retry themselves, with its reason
     check_folder(store)
+    check_files(files)
     keys = _read_keys(keys_file)
     model_key = os.environ.get(model_key_env) if model_key_env is not None else None
     if model_key_env is not None and not model_key:
@@ -134,7 +142,7 @@ def serve(
             "[bold yellow]No model is asked: a script makes up every answer (--backend scripted).[/] For a real model, "
             "pass --backend chat or responses with --model-url, or --backend local."
         )
-    run(_serve(store, model_backend, host, port, keys, expires_after, max_active_runs, owner_share, access_log))
+    run(_serve(store, model_backend, files, host, port, keys, expires_after, max_active_runs, owner_share, access_log))
 
 
 def _read_keys(file: Path | None) -> dict[str, str] | None:
@@ -165,6 +173,7 @@ def _allow_connections() -> None:
 async def _serve(
     path: Path,
     backend: "ModelBackend",
+    files: Files | None,
     host: str,
     port: int,
     keys: dict[str, str] | None,
@@ -180,6 +189,7 @@ async def _serve(
     server = LocalServer(
         backend=backend,
         store=SQLiteStore(path),
+        files=None if files is None else files.value,
         host=host,
         port=port,
         keys=keys,

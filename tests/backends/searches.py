@@ -14,7 +14,6 @@ from openai_runs.backends.model_backend import (
     ToolCallChunk,
     UsageReport,
 )
-from openai_runs.errors import StoreUnavailableError
 from openai_runs.models.tool import FileSearchResources, FileSearchTool, ToolResources
 from tests.backends.requests import a_request
 
@@ -63,11 +62,11 @@ class Files:
     def __init__(self, *chunks: Chunk) -> None:
         self.chunks = chunks
         self.searches: list[dict[str, Any]] = []
-        self.fails = False
+        self.failure: Exception | None = None
 
     async def search(self, store_ids, query, /, **options):
-        if self.fails:
-            raise StoreUnavailableError("The disk is full.")
+        if self.failure is not None:
+            raise self.failure
         self.searches.append({"stores": list(store_ids), "queries": list(query), **options})
         return list(self.chunks)
 

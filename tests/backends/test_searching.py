@@ -2,7 +2,7 @@
 
 import pytest
 
-from openai_runs.backends import SearchingBackend
+from openai_runs.backends import ResponsesBackend, SearchingBackend
 from openai_runs.backends.chat_completions import ChatCompletionsBackend
 from openai_runs.backends.model_backend import (
     AnnotationAdded,
@@ -17,7 +17,7 @@ from openai_runs.backends.model_backend import (
     UsageReport,
 )
 from openai_runs.backends.stream_reading import StreamError
-from openai_runs.errors import BackendError
+from openai_runs.errors import BackendError, StoreFileError, StoreUnavailableError
 from openai_runs.models.message import CitedFile, FilePath
 from openai_runs.models.model import Unknown
 from openai_runs.models.run_step import CodeInterpreterCall, InterpretedCode
@@ -260,12 +260,21 @@ async def test_a_call_of_the_endpoints_own_tool_is_part_of_the_conversation():
     assert searched.function_calls[0].function.name == "file_search"
 
 
-async def test_a_failed_search_fails_the_run():
-    """It must not look as if nothing were in the files."""
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (StoreUnavailableError("The disk is full."), "The vector stores cannot be searched: The disk is full."),
+        (StoreFileError("cannot open /srv/index"), "The vector stores cannot be searched: the server's log says why."),
+        (FileNotFoundError(2, "no", "/srv"), "The vector stores cannot be searched: the server's log says why."),
+    ],
+)
+async def test_a_failed_search_fails_the_run(failure, told):
+    """It must not look as if nothing were in the files. Clients do not see where the server has them."""
     files = Files()
-    files.fails = True
-    with pytest.raises(BackendError, match=r"cannot be searched: The disk is full\."):
+    files.failure = failure
+    with pytest.raises(BackendError) as caught:
         await respond(Model(ask(SEARCH)), files)
+    assert caught.value.message == told
 
 
 def too_long():
@@ -386,6 +395,9 @@ def test_what_the_other_backend_does_not_support_is_refused():
     assert missing.param == "tool_choice"
     assert "SearchingBackend" in missing.message
     assert refused(tools=(), tool_choice="required").param == "tool_choice"
+    windows = ResponsesBackend("http://127.0.0.1:1/v1", completion_windows=True)
+    assert SearchingBackend(windows, Files()).completion_windows == windows.completion_windows
+    assert not backend.completion_windows
 
 
 async def test_other_events_go_on():
