@@ -10,8 +10,10 @@ from openai_runs._extras import needs
 from openai_runs._http.transport import ApiKey, Transport
 from openai_runs.errors import BackendError, ProtocolError, ResponseError, TransportError
 
-if TYPE_CHECKING:
+with needs("files"):
     import numpy as np
+
+if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _logger = logging.getLogger("openai_runs.file_search")
@@ -97,7 +99,7 @@ class EmbeddingsEndpoint:
         )
         self._model, self._dimensions, self._batch_size = model, dimensions, batch_size
         self._query_prefix, self._text_prefix = query_prefix, text_prefix
-        self.label = f"{model}, {text_prefix!r}" + (f", {dimensions}" if dimensions else "")
+        self.label: str = f"{model}, {text_prefix!r}" + (f", {dimensions}" if dimensions else "")
 
     def __repr__(self) -> str:
         return f"<EmbeddingsEndpoint {self._model!r} at {self._transport.base_url}>"
@@ -112,8 +114,6 @@ class EmbeddingsEndpoint:
         Raises:
             BackendError: The endpoint has refused, cannot be reached, or sends something else than vectors.
         """
-        with needs("files"):
-            import numpy as np
         prefix = self._query_prefix if are_queries else self._text_prefix
         rows: list[Any] = []
         try:
@@ -140,8 +140,6 @@ class EmbeddingsEndpoint:
 
 def _vectors(response: Mapping[str, Any], count: int) -> "NDArray[np.float32]":
     """The vectors in the order of the texts."""
-    import numpy as np
-
     data = response.get("data")
     if not isinstance(data, list) or len(data) != count:
         raise ValueError(f"{count} were asked for")
@@ -163,8 +161,6 @@ def _vectors(response: Mapping[str, Any], count: int) -> "NDArray[np.float32]":
 
 def _unit(matrix: "NDArray[np.float32]") -> "NDArray[np.float32]":
     """Each row with the length 1; a row of zeros, which says nothing, stays."""
-    import numpy as np
-
     lengths: NDArray[np.float32] = np.linalg.norm(matrix, axis=1, keepdims=True)
     lengths[lengths == 0] = 1
     return matrix / lengths

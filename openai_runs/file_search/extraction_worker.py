@@ -5,6 +5,7 @@ that says how it went. Before it looks at the file it limits itself: a file that
 that, or that makes the PDF library crash, ends this process and nothing else.
 """
 
+import os
 import resource
 import signal
 import sys
@@ -40,7 +41,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def limit(job: Job) -> None:
-    """Limit this process, for good."""
+    """Limit this process, for good; what the server does for others comes first."""
+    os.nice(10)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it, and a write would fail, also that of the outcome
     for kind, most in (
         (resource.RLIMIT_AS, job.memory),

@@ -64,8 +64,7 @@ def text_of(file: BinaryIO, filename: str) -> str:
     head = file.read(_HEAD)
     file.seek(0)
     text = _pdf_text(file) if kind_of(filename, head) == "pdf" else _plain_text(file, filename)
-    # A NUL would end the text in SQLite, and half a surrogate pair cannot be written as UTF-8.
-    text = text.replace("\x00", "\ufffd").encode(errors="replace").decode()
+    text = text.replace("\x00", "\ufffd")  # which would end it in SQLite
     if not text.strip():
         raise FileError("invalid_file", "The file has no text; what is only in pictures, such as scans, is not read.")
     return text
@@ -173,7 +172,8 @@ def _pdf_text(file: BinaryIO) -> str:
             size = 0
             for page in document:
                 with closing(page), closing(page.get_textpage()) as text:
-                    pages.append(text.get_text_range().replace("\r\n", "\n"))
+                    # PDFium writes U+FFFE for a hyphen at the end of a line, which is no part of the word.
+                    pages.append(text.get_text_range().replace("\r\n", "\n").replace("\ufffe", ""))
                 size += len(pages[-1])
                 if size > MOST_TEXT:
                     raise too_much_text()

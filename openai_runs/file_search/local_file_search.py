@@ -10,6 +10,8 @@ from typing import Any, Final, Self, TypedDict
 from attrs import evolve, frozen
 
 from openai_runs._arguments import check_count
+from openai_runs._extras import needs
+from openai_runs._slices import Work, in_slices
 from openai_runs.errors import BackendError, FileError
 from openai_runs.file_search.chunking import Chunking
 from openai_runs.file_search.embeddings import Embedder
@@ -18,8 +20,13 @@ from openai_runs.file_search.filters import Attributes, made
 from openai_runs.file_search.search_index import Hit, NewFile, Question, SearchIndex, Vectors, terms_of
 from openai_runs.file_search.tokens import count, shortened
 
+with needs("files"):
+    import numpy as np
+
 _logger = logging.getLogger("openai_runs.file_search")
 
+_EMBEDDED_AT_ONCE: Final = 256  # chunks
+_LONGEST_NAME: Final = 255  # characters: each chunk is found by it
 _MOST_RESULTS: Final = 50
 _MOST_QUERIES: Final = 16  # in one search
 _LONGEST_QUERY: Final = 4096  # characters; what follows is not searched for
@@ -98,7 +105,8 @@ class LocalFileSearch:
         Args:
             store_id: The vector store.
             file_id: The file.
-            filename: Its name: what kind of text it is, and words by which it is found.
+            filename: Its name: what kind of text it is, and words by which it is found. Of a long one, the last 255
+                characters count.
             content: The file, or where it is.
             chunking: How its text is cut; by default into 800 tokens, 400 of which overlap.
             attributes: What searches can filter by.
@@ -108,15 +116,14 @@ class LocalFileSearch:
             StoreError: The index cannot take it.
             OSError: There is no file at this path.
         """
+        filename = filename[-_LONGEST_NAME:].encode(errors="replace").decode()  # it may have half a surrogate pair
         chunks = await self._extractor.chunks(content, filename, chunking or Chunking())
         vectors = None
         if self._embedder is not None:
             try:
-                # With the name: a chunk from the middle of a text often does not say what it is about.
-                matrix = await self._embedder.embed([f"{filename}\n{chunk}" for chunk in chunks])
+                vectors = await _embedded(chunks, filename, self._embedder)
             except BackendError as error:
                 raise FileError("server_error", f"The file could not be embedded: {error.message}") from error
-            vectors = Vectors(label=self._embedder.label, matrix=matrix)
         size = await self._index.add(
             NewFile(
                 store_id=store_id,
@@ -173,7 +180,7 @@ class LocalFileSearch:
                 if key not in best or best[key].score < hit.score:
                     best[key] = hit
         hits = sorted(best.values(), key=lambda hit: -hit.score)[:limit]
-        return hits if max_tokens is None else _fitted(hits, max_tokens)
+        return hits if max_tokens is None else await in_slices(_fitting(hits, max_tokens))
 
     async def forget(self, store_id: str, file_id: str) -> bool:
         """Remove a file from a vector store; whether it was there.
@@ -218,11 +225,24 @@ class LocalFileSearch:
         return [Vectors(label=self._embedder.label, matrix=matrix[row : row + 1]) for row in range(len(queries))]
 
 
-def _fitted(hits: Sequence[Hit], most: int) -> list[Hit]:
+async def _embedded(chunks: Sequence[str], filename: str, embedder: Embedder) -> Vectors:
+    rows = []
+    for first in range(0, len(chunks), _EMBEDDED_AT_ONCE):
+        # With the name: a chunk from the middle of a text often does not say what it is about.
+        texts = [f"{filename}\n{chunk}" for chunk in chunks[first : first + _EMBEDDED_AT_ONCE]]
+        rows.append(await embedder.embed(texts))
+    try:
+        return Vectors(label=embedder.label, matrix=np.concatenate(rows))
+    except ValueError:  # the endpoint has changed its model meanwhile
+        raise BackendError("server_error", "the embedding model's vectors are not all of one length") from None
+
+
+def _fitting(hits: Sequence[Hit], most: int) -> Work[list[Hit]]:
     """The hits that fit, without gaps: what is left out is worse than what is there."""
     fitted: list[Hit] = []
     left = most
     for hit in hits:
+        yield
         tokens = count(hit.text)
         if tokens > left:
             break

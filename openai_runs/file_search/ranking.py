@@ -8,8 +8,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
+from openai_runs._extras import needs
+
+with needs("files"):
     import numpy as np
+
+if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NEGLIGIBLE: Final = 0.05  # of a query's rarity
@@ -46,8 +50,6 @@ def similarity_scores(cosines: "NDArray[np.float32]") -> "NDArray[np.float32]":
     The median of what is searched tells, since most of it does not answer the query. Where there is little to search,
     it says less and counts less.
     """
-    import numpy as np
-
     if not len(cosines):
         return cosines
     usual = min(max(float(np.median(cosines)), 0.0), 0.95) * len(cosines) / (len(cosines) + _FEW)
@@ -69,8 +71,6 @@ def fused(
         similarities: How similar these are to the query.
         limit: How many are wanted.
     """
-    import numpy as np
-
     if not len(chunks):
         return sorted(words.items(), key=_best_first)[:limit]
     closest = np.argpartition(similarities, -limit)[-limit:] if len(chunks) > limit else np.arange(len(chunks))

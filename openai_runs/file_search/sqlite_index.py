@@ -8,7 +8,7 @@ import math
 import os
 import sqlite3
 from asyncio import Lock
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import anyio.to_thread
 import msgspec
 
+from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.file_search import sqlite_schema as schema
@@ -23,13 +24,18 @@ from openai_runs.file_search.filters import Attributes
 from openai_runs.file_search.ranking import fused, rarity, similarity_scores, telling
 from openai_runs.file_search.search_index import Hit, NewFile, Question, Vectors
 
+with needs("files"):
+    import numpy as np
+
 if TYPE_CHECKING:
     import aiosqlite
-    import numpy as np
     from numpy.typing import NDArray
 
 #: Chunks whose words are looked at more closely, together with what the vectors find.
 _CANDIDATES: Final = 200
+
+#: Numbers of vectors that are in memory at once, for each search; 16 MB.
+_BATCH: Final = 2**22
 
 #: A word that so many chunks have is looked up, however little it tells.
 _CHEAP: Final = 2000
@@ -149,7 +155,7 @@ class SQLiteIndex:
         files = await self._allowed(question, stores)
         words = await self._by_words(question.terms, stores, files)
         chunks, cosines = await self._by_meaning(question.vector, stores, files)
-        best = fused(words, chunks, similarity_scores(cosines), limit)
+        best = await anyio.to_thread.run_sync(_best, words, chunks, cosines, limit)
         scores = {chunk: score for chunk, score in best if score >= threshold}
         [(rows,)] = await self._read(schema.HITS, {"chunks": _json(list(scores))})
         hits = [
@@ -170,43 +176,46 @@ class SQLiteIndex:
 
     async def _by_words(self, terms: Sequence[str], stores: str, files: frozenset[int] | None) -> dict[int, float]:
         """The scores of the chunks that share words with the query: how much of it they have."""
-        quoted = ['"' + term.replace('"', '""') + '"' for term in terms]
-        parameters: dict[str, Any] = {"stores": stores, "terms": _json(quoted)}
+        terms = [quoted(term) for term in terms]
+        parameters: dict[str, Any] = {"stores": stores, "terms": _json(terms)}
         [(in_all, here, counts)] = await self._read(schema.COUNTS, parameters)
         found = [
             (rarity(here, having_here), term, having_here, having)
-            for term, (having, having_here) in zip(quoted, msgspec.json.decode(counts), strict=True)
+            for term, (having, having_here) in zip(terms, msgspec.json.decode(counts), strict=True)
         ]
         told = telling([weight for weight, *_ in found])
         found = [one for one in found if one[0] >= told or one[2] <= _CHEAP]
         total = sum(weight for weight, *_ in found)
         weighted = [
-            (term, weight / _rarity_in_fts5(in_all, having))
+            (term, weight, _rarity_in_fts5(in_all, having))
             for weight, term, having_here, having in found
             if having_here
         ]
         if not weighted:
             return {}
-        parameters |= {"terms": _json(weighted), "limit": _CANDIDATES}
+        parameters |= {"terms": _json(weighted), "limit": _CANDIDATES, "total": total}
         if files is None:
             [(rows,)] = await self._read(schema.RANKS, parameters)
         else:
             [(rows,)] = await self._read(schema.RANKS_OF_FILES, {**parameters, "files": _json(list(files))})
-        return {chunk: min(score / total, 1.0) for chunk, score in msgspec.json.decode(rows)}
+        scores: dict[int, float] = dict(msgspec.json.decode(rows))
+        return scores
 
     async def _by_meaning(
         self, vector: Vectors | None, stores: str, files: frozenset[int] | None
     ) -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
         """All chunks that have a vector, and the cosines of their angles with the query's."""
-        import numpy as np
-
-        if vector is None:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        parameters = {"stores": stores, "label": vector.label, "numbers": vector.matrix.shape[1]}
-        rows = await self._read(schema.MATRICES, parameters)
-        if files is not None:
-            rows = [row for row in rows if row[0] in files]
-        return await anyio.to_thread.run_sync(_cosines, rows, vector.matrix[0])
+        found = [(np.empty(0, np.int64), np.empty(0, np.float32))]
+        if vector is not None:
+            numbers = vector.matrix.shape[1]
+            parameters = {"stores": stores, "label": vector.label, "numbers": numbers}
+            [(rows,)] = await self._read(schema.WITH_VECTORS, parameters)
+            there = [row for row in msgspec.json.decode(rows) if files is None or row[0] in files]
+            for batch in _batches(there, _BATCH // numbers):
+                matrices = await self._read(schema.MATRICES, {"files": _json(batch)})
+                found.append(await anyio.to_thread.run_sync(_cosines, matrices, vector.matrix[0]))
+        chunks, cosines = zip(*found, strict=True)
+        return np.concatenate(chunks), np.concatenate(cosines)
 
     async def _add(self, file: NewFile, texts: bytes) -> int:
         await self._remove(file.store_id, file.file_id)
@@ -224,9 +233,10 @@ class SQLiteIndex:
             "chunks": count,
         }
         [(key,)] = await self._write(schema.NEW_FILE, row)
-        await self._write(schema.NEW_CHUNKS, {"first": first, "file": key, "texts": texts.decode()})
+        await self._write(schema.NEW_CHUNKS, {"first": first, "file": key, "texts": texts})
         await self._write(schema.NEW_WORDS, {"first": first, "last": first + count - 1})
-        size = len(texts)
+        [(bytes_of_text,)] = await self._write(schema.BYTES, {"first": first, "last": first + count - 1})
+        size = int(bytes_of_text)
         if file.vectors is not None:
             matrix = file.vectors.matrix.astype("<f4").tobytes()
             size += len(matrix)
@@ -265,6 +275,11 @@ class SQLiteIndex:
         return await _execute(self._reader, sql, parameters)
 
 
+def quoted(term: str) -> str:
+    """A term as one of FTS5's strings, in which nothing is syntax."""
+    return '"' + term.replace('"', '""') + '"'
+
+
 def _open(db: "aiosqlite.Connection | None") -> "aiosqlite.Connection":
     if db is None:
         raise RuntimeError("the search index is not open: use it in `async with`")
@@ -284,11 +299,29 @@ async def _execute(db: "aiosqlite.Connection | None", sql: str, parameters: Mapp
         raise StoreUnavailableError(f"The server's search index is not available: {error}.") from error
 
 
-def _cosines(rows: Sequence[Any], query: "NDArray[np.float32]") -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
-    import numpy as np
+def _batches(files: Sequence[tuple[int, int]], most: int) -> Iterator[list[int]]:
+    """Groups of files that have at most so many chunks together, or of a single one."""
+    batch: list[int] = []
+    size = 0
+    for file, chunks in files:
+        if batch and size + chunks > most:
+            yield batch
+            batch, size = [], 0
+        batch.append(file)
+        size += chunks
+    if batch:
+        yield batch
 
+
+def _best(
+    words: Mapping[int, float], chunks: "NDArray[np.int64]", cosines: "NDArray[np.float32]", limit: int
+) -> Sequence[tuple[int, float]]:
+    return fused(words, chunks, similarity_scores(cosines), limit)
+
+
+def _cosines(rows: Sequence[Any], query: "NDArray[np.float32]") -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
     chunks, cosines = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    for _, first, data in rows:
+    for first, data in rows:
         matrix = np.frombuffer(data, "<f4").reshape(-1, len(query))
         chunks.append(np.arange(first, first + len(matrix), dtype=np.int64))
         cosines.append(matrix @ query)

@@ -68,8 +68,9 @@ NEW_FILE: Final = """
     VALUES (:store, :id, :filename, :attributes, :first, :chunks) RETURNING key
 """
 NEW_CHUNKS: Final = """
-    INSERT INTO chunks (id, file, text) SELECT :first + key, :file, value FROM json_each(:texts)
+    INSERT INTO chunks (id, file, text) SELECT :first + key, :file, value FROM json_each(CAST(:texts AS TEXT))
 """
+BYTES: Final = "SELECT coalesce(sum(length(CAST(text AS BLOB))), 0) FROM chunks WHERE id BETWEEN :first AND :last"
 NEW_WORDS: Final = """
     INSERT INTO words (rowid, filename, text) SELECT id, filename, text FROM texts WHERE id BETWEEN :first AND :last
 """
@@ -86,7 +87,10 @@ FORGET: Final = (
     "DELETE FROM vectors WHERE file = :file",
     "DELETE FROM files WHERE key = :file",
 )
-FORGET_STORE: Final = "DELETE FROM stores WHERE id = :store"
+#: Unless a file was added meanwhile.
+FORGET_STORE: Final = """
+    DELETE FROM stores WHERE id = :store AND NOT EXISTS (SELECT 1 FROM files WHERE files.store = stores.key)
+"""
 
 SET_ATTRIBUTES: Final = """
     UPDATE files SET attributes = :attributes
@@ -112,20 +116,27 @@ COUNTS: Final = """
         )) FROM json_each(:terms) AS term)
 """
 
-#: The best chunks by their words. ``rank`` is BM25 for one term at a time, with the whole file's idea of how rare a
-#: term is; its weight makes that these stores' own.
+#: The best chunks by their words. ``rank`` is BM25 for one term at a time: the whole file's idea of how rare the term
+#: is, by which it is divided here, times how much of it the chunk has: from 0 to 2.2, where 1 is once in a chunk of
+#: average length. A score is what share of the query's rarity the chunk's terms are, times how much it has of them on
+#: average, from 0 to 1: a word that comes twenty times does not make up for one that is missing.
 _RANKS: Final = """
-    WITH terms (term, weight) AS MATERIALIZED (
-        SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:terms)
+    WITH terms (term, rarity, in_rank) AS MATERIALIZED (
+        SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')
+        FROM json_each(:terms)
     ),
     ranges (low, high) AS MATERIALIZED (
         SELECT value << 32, (value + 1 << 32) - 1 FROM json_each(:stores)
-    )
-    SELECT json_group_array(json_array(id, score)) FROM (
-        SELECT words.rowid AS id, -sum(words.rank * terms.weight) AS score
+    ),
+    found (id, share, amount) AS (
+        SELECT words.rowid, sum(terms.rarity), sum(terms.rarity * -words.rank / terms.in_rank)
         FROM terms CROSS JOIN ranges CROSS JOIN words {join}
         WHERE words MATCH terms.term AND words.rowid BETWEEN ranges.low AND ranges.high
-        GROUP BY words.rowid ORDER BY score DESC, words.rowid LIMIT :limit
+        GROUP BY words.rowid
+    )
+    SELECT json_group_array(json_array(id, score)) FROM (
+        SELECT id, min(1.1 * amount / (amount + 0.2 * share), 1) * share / :total AS score
+        FROM found ORDER BY score DESC, id LIMIT :limit
     )
 """
 RANKS: Final = _RANKS.format(join="")
@@ -134,11 +145,16 @@ RANKS_OF_FILES: Final = _RANKS.format(
     join="""JOIN chunks ON chunks.id = words.rowid AND chunks.file IN (SELECT value FROM json_each(:files))"""
 )
 
-MATRICES: Final = """
-    SELECT files.key, files.first, vectors.matrix FROM files JOIN vectors ON vectors.file = files.key
+#: Which files have vectors of a model, and how many.
+WITH_VECTORS: Final = """
+    SELECT json_group_array(json_array(files.key, files.chunks)) FROM files JOIN vectors ON vectors.file = files.key
     WHERE files.store IN (SELECT value FROM json_each(:stores))
         AND vectors.label = :label AND vectors.numbers = :numbers
-    ORDER BY files.first
+"""
+MATRICES: Final = """
+    SELECT files.first, vectors.matrix FROM json_each(:files) AS wanted
+    JOIN files ON files.key = wanted.value
+    JOIN vectors ON vectors.file = files.key
 """
 
 HITS: Final = """

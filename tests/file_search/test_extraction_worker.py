@@ -1,6 +1,7 @@
 """The process that reads one file: what it says, and how it limits itself."""
 
 import io
+import os
 import resource
 import signal
 
@@ -66,7 +67,8 @@ def test_the_job_comes_as_json():
 
 def test_limits(monkeypatch):
     """Memory, time and output are limited, and nothing of the file is left in a core dump."""
-    limits, handlers = {}, {}
+    limits, handlers, niceness = {}, {}, []
+    monkeypatch.setattr(os, "nice", niceness.append)
     monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
     monkeypatch.setattr(signal, "signal", handlers.__setitem__)
     limit(JOB)
@@ -77,3 +79,4 @@ def test_limits(monkeypatch):
         resource.RLIMIT_CPU: (5, 6),
     }
     assert handlers == {signal.SIGXFSZ: signal.SIG_DFL}
+    assert niceness == [10]

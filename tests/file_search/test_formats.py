@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from openai_runs.errors import FileError
 from openai_runs.file_search import formats
 from openai_runs.file_search.formats import decoded, html_text, text_of
-from tests.file_search.pdfs import pdf
+from tests.file_search.pdfs import of_streams, pdf
 
 
 def text(data, filename="file.txt"):
@@ -28,6 +28,12 @@ def test_a_pdf():
     """The text of each page, in their order; a PDF is one by how it begins, whatever its name is."""
     data = pdf("The first page", "The second page")
     assert text(data, "a.pdf") == text(data, "a.txt") == "The first page\n\nThe second page"
+
+
+def test_a_word_that_is_divided():
+    """A word that goes on in the next line of a page is found as one."""
+    data = of_streams([b"BT /F1 12 Tf 72 700 Td (the manip-) Tj 0 -14 Td (ulation of) Tj ET"])
+    assert "the manipulation of" in text(data)
 
 
 def test_a_pdf_without_text():
@@ -143,7 +149,7 @@ def test_source_code_and_data_stay_as_they_are():
 
 
 def test_characters_that_cannot_be_stored():
-    """Half a surrogate pair, which UTF-32 could hold in other libraries, and NULs are replaced."""
+    """A NUL, which UTF-16 may have between characters, is replaced."""
     assert text("a\x00b".encode("utf-16")) == "a\ufffdb"
 
 

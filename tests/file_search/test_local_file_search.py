@@ -8,7 +8,7 @@ import pytest
 
 from openai_runs import file_search
 from openai_runs.errors import BackendError, FileError
-from openai_runs.file_search import Chunking, IngestedFile, LocalFileSearch, SQLiteIndex
+from openai_runs.file_search import Chunking, IngestedFile, LocalFileSearch, SQLiteIndex, local_file_search
 from openai_runs.file_search.search_index import Hit, NewFile
 from openai_runs.file_search.tokens import count
 
@@ -59,7 +59,7 @@ async def test_a_file_is_found(words, tmp_path):
     """From its bytes, or a path, to a hit; and then it is forgotten."""
     path = tmp_path / "upload"
     path.write_bytes(KETTLE)
-    assert await words.ingest("vs_1", "file-1", "tea.md", KETTLE) == IngestedFile(usage_bytes=56, chunks=1)
+    assert await words.ingest("vs_1", "file-1", "tea.md", KETTLE) == IngestedFile(usage_bytes=len(KETTLE), chunks=1)
     await words.ingest("vs_1", "file-2", "other.md", path, attributes={"year": 2021})
     [first, second] = await words.search(["vs_1"], "clean the kettle")
     assert {first.file_id, second.file_id} == {"file-1", "file-2"}
@@ -72,6 +72,15 @@ async def test_a_file_is_found(words, tmp_path):
     assert [hit.file_id for hit in await words.search(["vs_1"], "kettle")] == ["file-2"]
     await words.forget_store("vs_1")
     assert await words.search(["vs_1"], "kettle") == []
+
+
+@pytest.mark.parametrize("name", ["", "\0", "half \ud800", "x" * 300_000 + ".html", "../../a b.html"])
+async def test_any_name(words, name):
+    """A file may have any name, however long."""
+    await words.ingest("vs_1", "file-1", name, b"<p>kettle</p>")
+    [hit] = await words.search(["vs_1"], "kettle")
+    assert hit.filename == name[-255:].replace("\ud800", "?")
+    assert hit.text == ("kettle" if name.endswith("html") else "<p>kettle</p>")
 
 
 async def test_chunking(words):
@@ -95,6 +104,14 @@ async def test_meaning(files, embedder):
     assert embedder.is_open
 
 
+async def test_a_large_file_is_embedded_in_parts(files, embedder, monkeypatch):
+    """So that its text is not in memory once more."""
+    monkeypatch.setattr(local_file_search, "_EMBEDDED_AT_ONCE", 4)
+    await files.ingest("vs_1", "file-1", "a.md", b"word " * 1000, Chunking(100, 0))
+    assert [len(texts) for *texts, _ in embedder.texts] == [4, 4, 2]
+    assert len(await files.search(["vs_1"], "bridge", limit=50)) == 10
+
+
 async def test_the_model_fails_at_a_file(files, embedder):
     """Then the file is not added at all, and the error says what the API shows."""
     embedder.fails = True
@@ -102,6 +119,19 @@ async def test_the_model_fails_at_a_file(files, embedder):
         await files.ingest("vs_1", "file-1", "tea.md", KETTLE)
     assert raised.value.code == "server_error"
     assert await files.chunks("vs_1", "file-1") == []
+
+
+async def test_the_model_changes(files, embedder, monkeypatch):
+    """Vectors of different lengths cannot be kept: the file is not added."""
+    monkeypatch.setattr(local_file_search, "_EMBEDDED_AT_ONCE", 1)
+    lengths = iter([2, 3])
+
+    async def embed(texts):
+        return np.zeros((len(texts), next(lengths)), np.float32)
+
+    monkeypatch.setattr(embedder, "embed", embed)
+    with pytest.raises(FileError, match="not all of one length"):
+        await files.ingest("vs_1", "file-1", "a.md", b"word " * 150, Chunking(100, 0))
 
 
 async def test_the_model_fails_at_a_query(files, embedder, caplog):

@@ -1,7 +1,8 @@
 """Questions about twenty short documents on invented things, and the passage that answers each.
 
 ``paraphrase``: as somebody asks who has not read the document, with next to none of its words. ``keywords``: as
-somebody searches who has. The vectors are all-MiniLM-L6-v2's; `make_vectors` says how they were made.
+somebody searches who has. ``inflected``: keywords in other forms than in the document. The vectors are
+all-MiniLM-L6-v2's; `make_vectors` says how they were made.
 """
 
 import csv
