@@ -1,4 +1,4 @@
-"""The options of `openai-runs serve` that choose the model and the search, and the backend made from them."""
+"""The options of `openai-runs serve` that choose the model, and the backend made from them."""
 
 import json
 from collections.abc import Sequence
@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import typer
 from attrs import frozen
-
-from openai_runs._extras import can_search
 
 if TYPE_CHECKING:
     from openai_runs.backends import ModelBackend
@@ -22,13 +20,6 @@ class Backend(StrEnum):
     RESPONSES = "responses"
     CHAT = "chat"
     LOCAL = "local"
-
-
-class Files(StrEnum):
-    """What searches the files of runs."""
-
-    LOCAL = "local"
-    ENDPOINT = "endpoint"
 
 
 class MaxTokens(StrEnum):
@@ -122,16 +113,6 @@ def make_backend(
         if url is not None and "://" not in url:
             text += f"; did you mean http://{url.removesuffix('/v1')}/v1?"
         raise typer.BadParameter(text) from None
-
-
-def check_files(files: Files | None) -> None:
-    """Refuse a search for which packages are missing: runs would fail later.
-
-    Raises:
-        typer.BadParameter: The extra is not installed.
-    """
-    if files is Files.LOCAL and not can_search():
-        raise typer.BadParameter("--files local needs packages that come with pip install 'openai_runs[files]'")
 
 
 def _refuse_unused(

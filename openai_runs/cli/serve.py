@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 import typer
 
-from openai_runs.cli.model_options import Backend, EndpointOptions, Files, MaxTokens, check_files, make_backend
+from openai_runs.cli.file_options import Files, make_files
+from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend
 from openai_runs.cli.store_options import check_folder
 from openai_runs.cli.terminal import console, errors, refuse, run
 
 if TYPE_CHECKING:
     from openai_runs.backends import ModelBackend
+    from openai_runs.server.local_files import FileOption
 
 
 def serve(
@@ -85,6 +87,12 @@ def serve(
             "Unset: the endpoint for --backend responses, else local."
         ),
     ] = None,
+    embedding_model: Annotated[
+        str | None,
+        typer.Option(
+            help="The endpoint's model by which local files are searched for what they mean; unset: by words."
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on. Beyond loopback, keys are required.")] = (
         "127.0.0.1"
     ),
@@ -116,7 +124,6 @@ def serve(
     logging.getLogger("aiosqlite").setLevel(logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)  # the callers log each retry themselves, with its reason
     check_folder(store)
-    check_files(files)
     keys = _read_keys(keys_file)
     model_key = os.environ.get(model_key_env) if model_key_env is not None else None
     if model_key_env is not None and not model_key:
@@ -134,6 +141,7 @@ def serve(
         background=background,
         completion_windows=completion_windows,
     )
+    search = make_files(files, embedding_model, store, backend, model_url, model_key, endpoint)
     _allow_connections()
     # A server makes few cycles, and the default spent a fifth of its time on the search.
     gc.set_threshold(50_000, 20, 50)
@@ -142,7 +150,7 @@ def serve(
             "[bold yellow]No model is asked: a script makes up every answer (--backend scripted).[/] For a real model, "
             "pass --backend chat or responses with --model-url, or --backend local."
         )
-    run(_serve(store, model_backend, files, host, port, keys, expires_after, max_active_runs, owner_share, access_log))
+    run(_serve(store, model_backend, search, host, port, keys, expires_after, max_active_runs, owner_share, access_log))
 
 
 def _read_keys(file: Path | None) -> dict[str, str] | None:
@@ -173,7 +181,7 @@ def _allow_connections() -> None:
 async def _serve(
     path: Path,
     backend: "ModelBackend",
-    files: Files | None,
+    files: "FileOption",
     host: str,
     port: int,
     keys: dict[str, str] | None,
@@ -189,7 +197,7 @@ async def _serve(
     server = LocalServer(
         backend=backend,
         store=SQLiteStore(path),
-        files=None if files is None else files.value,
+        files=files,
         host=host,
         port=port,
         keys=keys,

@@ -122,7 +122,12 @@ def chosen_files(option: FileOption, backend: ModelBackend, store: Store) -> Fil
             return None
     elif not has_place:
         raise ValueError(f"files='local' needs a store with a file, which {store!r} has not: pass a LocalFileSearch")
-    return LocalFiles(path.with_name(f"{path.name}-index") if isinstance(path, Path) else None)
+    return LocalFiles(index_beside(path) if isinstance(path, Path) else None)
+
+
+def index_beside(store: Path) -> Path:
+    """Where the index is of a store in this file."""
+    return store.with_name(f"{store.name}-index")
 
 
 def opened(files: object) -> AbstractAsyncContextManager[object]:

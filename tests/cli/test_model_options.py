@@ -3,10 +3,8 @@
 import re
 
 import pytest
-import typer
 
-from openai_runs.cli import model_options
-from openai_runs.cli.model_options import Backend, EndpointOptions, Files, MaxTokens, check_files, make_backend
+from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend
 from tests.backends.model_stub import ModelStub
 from tests.backends.requests import WEATHER, a_request
 from tests.cli.commands import run
@@ -42,17 +40,6 @@ pytestmark = pytest.mark.anyio
 def test_a_model_that_cannot_be_asked(arguments: list[str], words: str):
     """Missing or unused options are reported before anything is opened."""
     assert words in run("serve", *arguments, exit_code=2)
-
-
-def test_a_search_that_cannot_be(monkeypatch: pytest.MonkeyPatch):
-    """The index needs packages that a server for an endpoint's search does not."""
-    monkeypatch.setattr(model_options, "can_search", lambda: False)
-    with pytest.raises(typer.BadParameter, match=r"openai_runs\[files\]"):
-        check_files(Files.LOCAL)
-    check_files(None)
-    check_files(Files.ENDPOINT)
-    monkeypatch.setattr(model_options, "can_search", lambda: True)
-    check_files(Files.LOCAL)
 
 
 def test_live_models_are_made_from_the_arguments():
