@@ -275,7 +275,7 @@ class FileError(OpenAIRunsError):
 
 
 class StoreError(OpenAIRunsError):
-    """The engine's store cannot do what it is asked. For whoever runs the server.
+    """A store cannot do what it is asked: the engine's, or that of durable batches. For whoever runs it.
 
     Attributes:
         message: What happened, without the name of a file.
@@ -287,7 +287,10 @@ class StoreError(OpenAIRunsError):
 
 
 class StoreUnavailableError(StoreError):
-    """The store cannot take a commit, or be read, now: the disk is full, say. Nothing was stored; try again later."""
+    """The store cannot take a commit, or be read, now: the disk is full, say, or the database does not answer.
+
+    Nothing was stored; try again later.
+    """
 
 
 class StoreDataError(StoreError):

@@ -33,6 +33,20 @@ class Postgres:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(statement)
 
+    @contextmanager
+    def asking_for_passwords(self, user: str) -> Iterator[None]:
+        """Have a user who needs a password, which is ``right``."""
+        rules = Path(self._server.pgdata) / "pg_hba.conf"
+        before = rules.read_text()
+        self.execute(f"CREATE USER {user} PASSWORD 'right'")
+        try:
+            rules.write_text(f"local all {user} scram-sha-256\n{before}")
+            self.execute("SELECT pg_reload_conf()")
+            yield
+        finally:
+            rules.write_text(before)
+            self.execute("SELECT pg_reload_conf()")
+
     def kill(self) -> None:
         """End at once, as in a crash."""
         info = self._server.get_postmaster_info()

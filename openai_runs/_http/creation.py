@@ -14,7 +14,7 @@ from openai_runs._wire.idempotency import check_key, new_key
 from openai_runs.errors import ConflictError, OpenAIRunsError
 from openai_runs.models.run import Run
 from openai_runs.pacing.pace import Taken, Turn
-from openai_runs.pacing.sending import Sending, tell, told
+from openai_runs.pacing.sending import tell
 
 T = TypeVar("T")
 CreatedT = TypeVar("CreatedT")
@@ -31,17 +31,12 @@ def _own_or_new(key: str | None) -> str:
 class _ChargedSending:
     """Knows whether a run that was charged may have been started."""
 
-    _outer: Sending | None  # is told, too
     is_under_way: bool = field(default=False, init=False)
 
     async def begin(self) -> None:
-        if self._outer is not None:
-            await self._outer.begin()
         self.is_under_way = True
 
     def settle(self) -> None:
-        if self._outer is not None:
-            self._outer.settle()
         self.is_under_way = False
 
 
@@ -102,7 +97,7 @@ class Creation(Generic[T]):
     async def _charging(self, create: Callable[[], Awaitable[CreatedT]]) -> CreatedT:
         """Create a run, which is charged once, however often its request is sent."""
         self._charged = charged = await self._transport.turns.take(Turn.RUN)
-        sending = _ChargedSending(told.get())
+        sending = _ChargedSending()
         try:
             with tell(sending):
                 return await create()

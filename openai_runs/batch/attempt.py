@@ -177,10 +177,7 @@ class Attempts:
                 self._starting.remove(start)
         if run is None:
             await anyio.lowlevel.checkpoint()  # raises if the batch was left, and the start took too long for that
-            raise TransportError(
-                f"the run did not start within the deadline of {self._deadline} s: the endpoint sent no response",
-                maybe_done=True,
-            )
+            raise late_start(self._deadline)
         job.run = run
         try:
             return await self._session.runs.complete(
@@ -191,12 +188,7 @@ class Attempts:
                 on_exit=self._on_exit,
             )
         except RunDeadlineError as error:  # its text has the seconds that the start has left
-            raise RunDeadlineError(
-                f"run {run.id} did not end within the deadline of {self._deadline} s, its start included; its latest "
-                f"status was {error.run.status}",
-                run=error.run,
-                maybe_done=error.maybe_done,
-            ) from error
+            raise late_end(error, self._deadline) from error
 
     async def _start(self, params: dict[str, Any], start: "_Start") -> Run:
         if "thread_id" not in params:
@@ -222,6 +214,22 @@ class Attempts:
                 _logger.warning("the run that was being started on %s could not be cancelled: %s", thread_id, error)
         if scope.cancelled_caught:
             _logger.warning("the run that was being started on %s was not found; it may be active", thread_id)
+
+
+def late_start(deadline: float | None) -> TransportError:
+    """The error of an attempt whose run did not start within its deadline."""
+    text = f"the run did not start within the deadline of {deadline} s: the endpoint sent no response"
+    return TransportError(text, maybe_done=True)
+
+
+def late_end(error: RunDeadlineError, deadline: float | None) -> RunDeadlineError:
+    """The error of an attempt whose run did not end within its deadline, of which the start has taken a part."""
+    return RunDeadlineError(
+        f"run {error.run.id} did not end within the deadline of {deadline} s, its start included; its latest status "
+        f"was {error.run.status}",
+        run=error.run,
+        maybe_done=error.maybe_done,
+    )
 
 
 async def fetch_answer(session: Session, run: Run) -> tuple[Message, ...]:

@@ -3,7 +3,7 @@
 from rich.markup import escape
 
 from openai_runs.cli.batch_output import REFUSED
-from openai_runs.cli.durable_options import Name, Store, check_store, find_batch, open_batches
+from openai_runs.cli.durable_options import Name, Store, find_batch, open_batches
 from openai_runs.cli.terminal import console, run
 
 
@@ -13,7 +13,6 @@ def cancel(store: Store, name: Name) -> None:
     Jobs that wait are never started, and the processes that work on the store cancel the runs in progress. The results
     that there are stay. The exit code is 2 if there is no such batch or store.
     """
-    check_store(store)
     run(_cancel(store, name), refused=REFUSED)
 
 

@@ -11,7 +11,7 @@ import typer
 from openai_runs.batch.result_files import open_results, result_line
 from openai_runs.batch.saving import Saved
 from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, say_incomplete, summarize
-from openai_runs.cli.durable_options import Name, Store, check_store, find_batch, open_batches
+from openai_runs.cli.durable_options import Name, Store, find_batch, open_batches
 from openai_runs.cli.terminal import run
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ def results(
     The exit code is 0 if all jobs have completed, 1 if all have ended and some have failed or were cancelled, and 3 if
     some have not ended; 2 if there is no such batch or store.
     """
-    check_store(store)
     run(_results(store, name, out, wait), refused=REFUSED, interrupted=STOPPED)
 
 

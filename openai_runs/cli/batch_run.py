@@ -8,7 +8,7 @@ from typing import Annotated
 
 import anyio
 import typer
-from attrs import define, field, frozen
+from attrs import define, field
 from rich.markup import escape
 
 from openai_runs.batch.job_files import BadLine, JobFile
@@ -18,34 +18,24 @@ from openai_runs.batch.result_files import ResultFile, open_results
 from openai_runs.batch.running import Batch, run_batch
 from openai_runs.batch.saving import Saved, save_results, with_keys
 from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, report, say_incomplete, show_bad_line, summarize
-from openai_runs.cli.batch_run_durable import DurableFileBatch, DurableOptions
+from openai_runs.cli.batch_run_durable import DurableFileBatch, DurableStore
 from openai_runs.cli.durable_options import AtOnce, BatchName, check_at_once, check_name
 from openai_runs.cli.endpoint_option import BaseUrl
 from openai_runs.cli.job_options import (
     Assistant,
     CompletionWindow,
     Jobs,
+    JobWorkers,
     Message,
-    Workers,
     check_deadline,
     parse_message,
     worker_count,
 )
 from openai_runs.cli.terminal import errors, run
 from openai_runs.cli.toolbox_option import Tools, load_toolbox
+from openai_runs.cli.work_options import Deadline, Rpm, Tpm, Work
 from openai_runs.pacing import RateLimits
 from openai_runs.session import Session
-from openai_runs.toolbox import Toolbox
-
-
-@frozen(kw_only=True)
-class _Options:
-    workers: int
-    rpm: float | None
-    tpm: float | None
-    budget_tokens: int | None
-    deadline: float | None
-    toolbox: Toolbox | None
 
 
 def run_jobs(
@@ -55,19 +45,13 @@ def run_jobs(
     message: Message = None,
     base_url: BaseUrl = None,
     completion_window: CompletionWindow = None,
-    workers: Workers = None,
-    rpm: Annotated[
-        float | None, typer.Option(min=0.001, help="Requests a minute, polls included. Unset: what the endpoint says.")
-    ] = None,
-    tpm: Annotated[
-        float | None, typer.Option(min=0.001, help="Tokens a minute. Unset: what the endpoint says.")
-    ] = None,
+    workers: JobWorkers = None,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
     budget_tokens: Annotated[
         int | None, typer.Option(min=1, help="Start no more runs once so many tokens are used.")
     ] = None,
-    deadline: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds for each attempt of a job. Unset: none.")
-    ] = None,
+    deadline: Deadline = None,
     tools: Tools = None,
     retry_failed: Annotated[bool, typer.Option(help="Run jobs again whose result in --out is a failure.")] = False,
     durable: Annotated[
@@ -85,8 +69,8 @@ def run_jobs(
     starts no others; a second one cancels them. Each option can also be given as an environment variable.
 
     With --durable it goes on from the store, whatever happened to the process; a second Ctrl-C leaves the runs to the
-    next start; --rpm, in runs instead of requests, --tpm and --at-once hold for all processes that work on the store;
-    and --budget-tokens is the batch's, over all starts.
+    next start; --rpm, --tpm and --at-once hold for all processes that work on the store, without one for none; and
+    --budget-tokens is the batch's, over all starts.
 
     The exit code is 0 if all jobs have completed, 1 if some have failed or a line is no job, 2 if no job could be
     started, and 3 if the batch was stopped before its end.
@@ -100,57 +84,41 @@ def run_jobs(
     workers = worker_count(workers, completion_window, at_once)
     check_deadline(deadline, completion_window)
     toolbox = None if tools is None else load_toolbox(tools)
+    work = Work(toolbox=toolbox, workers=workers, at_once=at_once, rpm=rpm, tpm=tpm, deadline=deadline)
     if durable is None:
         if name is not None or at_once is not None:
             raise typer.BadParameter("--name and --at-once are for --durable only")
-        options = _Options(
-            workers=workers,
-            rpm=rpm,
-            tpm=tpm,
-            budget_tokens=budget_tokens,
-            deadline=deadline,
-            toolbox=toolbox,
-        )
-        run(_run(file, out, retry_failed, base_url, options), refused=REFUSED, interrupted=STOPPED)
+        run(_run(file, out, retry_failed, base_url, work, budget_tokens), refused=REFUSED, interrupted=STOPPED)
     else:
-        if deadline is not None:
-            raise typer.BadParameter("--deadline is not for --durable")
         if retry_failed:
             raise typer.BadParameter("--retry-failed is not for --durable: run them under another --name")
         check_name(name, jobs)
         check_at_once(workers, at_once)
-        durable_options = DurableOptions(
-            store=durable,
-            name=name or file.batch_name,
-            workers=workers,
-            at_once=at_once,
-            rpm=rpm,
-            tpm=tpm,
-            budget_tokens=budget_tokens,
-            toolbox=toolbox,
-        )
-        run(_run_durable(file, out, base_url, durable_options), refused=REFUSED, interrupted=STOPPED)
+        store = DurableStore(url=durable, name=name or file.batch_name, budget_tokens=budget_tokens)
+        run(_run_durable(file, out, base_url, store, work), refused=REFUSED, interrupted=STOPPED)
 
 
-async def _run(file: JobFile, out: Path, retry_failed: bool, base_url: str | None, options: _Options) -> None:
-    limits = RateLimits(requests_per_minute=options.rpm, tokens_per_minute=options.tpm)
+async def _run(
+    file: JobFile, out: Path, retry_failed: bool, base_url: str | None, work: Work, budget_tokens: int | None
+) -> None:
+    limits = RateLimits(requests_per_minute=work.rpm, tokens_per_minute=work.tpm)
     async with Session(base_url, rate_limits=limits) as session:
         if file.assistant_id is not None:
             # With a wrong URL, key or assistant each job would fail.
             await session.assistants.retrieve(file.assistant_id)
         with open_results(out, retry_failed=retry_failed) as results:
-            exit_code = await _FileBatch(session, file, results, options).run()
+            exit_code = await _FileBatch(session, file, results, work, budget_tokens).run()
     raise typer.Exit(exit_code)
 
 
-async def _run_durable(file: JobFile, out: Path, base_url: str | None, options: DurableOptions) -> None:
+async def _run_durable(file: JobFile, out: Path, base_url: str | None, store: DurableStore, work: Work) -> None:
     import openai_runs.batch.durable  # noqa: F401  # if its extra is missing, nothing is written
 
     async with Session(base_url) as session:
         if file.assistant_id is not None:
             await session.assistants.retrieve(file.assistant_id)  # as above
         with open_results(out) as results:
-            exit_code = await DurableFileBatch(session, file, results, options).run()
+            exit_code = await DurableFileBatch(session, file, results, store, work).run()
     raise typer.Exit(exit_code)
 
 
@@ -161,7 +129,8 @@ class _FileBatch:
     session: Session
     file: JobFile
     results: ResultFile
-    options: _Options
+    work: Work
+    budget_tokens: int | None
     bad_lines: int = 0
     saved: Saved = field(factory=Saved)
     is_broken_off: bool = False  # whether runs in progress are cancelled
@@ -177,10 +146,10 @@ class _FileBatch:
                 run_batch(
                     self.session,
                     with_keys(jobs, self.results),
-                    workers=self.options.workers,
-                    toolbox=self.options.toolbox,
-                    deadline=self.options.deadline,
-                    budget_tokens=self.options.budget_tokens,
+                    workers=self.work.workers,
+                    toolbox=self.work.toolbox,
+                    deadline=self.work.deadline,
+                    budget_tokens=self.budget_tokens,
                     total=total,
                 ) as batch,
                 anyio.create_task_group() as tasks,

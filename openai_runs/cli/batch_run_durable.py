@@ -15,9 +15,9 @@ from openai_runs.batch.result_files import ResultFile
 from openai_runs.batch.saving import Saved
 from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, report, say_incomplete, show_bad_line, summarize
 from openai_runs.cli.terminal import errors, refuse
+from openai_runs.cli.work_options import Work
 from openai_runs.errors import OpenAIRunsError, WorkerLostError
 from openai_runs.session import Session
-from openai_runs.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from openai_runs.batch.durable import DurableBatch, DurableBatches
@@ -25,17 +25,12 @@ if TYPE_CHECKING:
 
 
 @frozen(kw_only=True)
-class DurableOptions:
-    """How a durable batch is run, as the command line has it."""
+class DurableStore:
+    """Where a durable batch is kept, and what it may use."""
 
-    store: str
+    url: str  #: or path
     name: str
-    workers: int
-    at_once: int | None
-    rpm: float | None
-    tpm: float | None
     budget_tokens: int | None
-    toolbox: Toolbox | None
 
 
 @define
@@ -45,7 +40,8 @@ class DurableFileBatch:
     session: Session
     file: JobFile
     results: ResultFile
-    options: DurableOptions
+    store: DurableStore
+    work: Work
     bad_lines: int = 0
     tokens: int = 0
     saved: Saved = field(factory=Saved)
@@ -57,18 +53,11 @@ class DurableFileBatch:
 
     async def run(self) -> int:
         """Run the jobs until all have ended, or something stops them; returns the exit code."""
-        from openai_runs.batch.durable import DurableBatches, SharedLimits
+        from openai_runs.batch.durable import DurableBatches
 
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             try:
-                async with DurableBatches.open(
-                    self.options.store,
-                    self.session,
-                    toolbox=self.options.toolbox,
-                    workers=self.options.workers,
-                    at_once=self.options.at_once,
-                    limits=SharedLimits(runs_per_minute=self.options.rpm, tokens_per_minute=self.options.tpm),
-                ) as batches:
+                async with DurableBatches.open(self.store.url, self.session, **self.work.durable()) as batches:
                     await self._work(batches, signals)
             except WorkerLostError as error:
                 errors.print(f"[red]{escape(str(error))}[/]")
@@ -88,7 +77,7 @@ class DurableFileBatch:
             batch: DurableBatch | None = None
             try:
                 with self._adding:
-                    batch = await batches.submit(self.file.read(self._show), name=self.options.name)
+                    batch = await batches.submit(self.file.read(self._show), name=self.store.name)
             except (OpenAIRunsError, OSError, ValueError) as error:
                 self.failure = error  # raised outside the task group, which would wrap it in an exception group
             else:
@@ -114,7 +103,7 @@ class DurableFileBatch:
         self.tokens = watched.progress.tokens
 
     async def _watch(self, watched: "WatchedProgress", batches: "DurableBatches") -> None:
-        await watched.watch(budget_tokens=self.options.budget_tokens)
+        await watched.watch(budget_tokens=self.store.budget_tokens)
         self.why_stopped = "the token budget is used up"
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._drain, batches)

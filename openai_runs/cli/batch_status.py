@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 
 from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED
-from openai_runs.cli.durable_options import Store, check_store, find_batch, open_batches
+from openai_runs.cli.durable_options import Store, find_batch, open_batches
 from openai_runs.cli.terminal import console, run
 
 
@@ -18,7 +18,6 @@ def status(
     For one batch the exit code is 0 if all of its jobs have completed, 1 if all have ended and some have failed or were
     cancelled, and 3 if some have not ended; 2 if there is no such batch or store.
     """
-    check_store(store)
     run(_status(store, name), refused=REFUSED)
 
 

@@ -45,7 +45,7 @@ async def _submit(file: JobFile, store: str, name: str) -> None:
         bad_lines += 1
         show_bad_line(line)
 
-    async with open_batches(store) as batches:
+    async with open_batches(store, create=True) as batches:
         batch = await batches.submit(file.read(show), name=name)
         progress = await batch.progress()
     console.print(f"{escape(name)}: {progress.added:,} jobs")

@@ -1,11 +1,10 @@
 """The arguments and options of commands that use durable batches, and how they open the store."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-import anyio
 import typer
 
 from openai_runs.cli.batch_output import REFUSED
@@ -18,22 +17,15 @@ Store: TypeAlias = Annotated[
     str, typer.Argument(help="The store of durable batches: an SQLite file, or a URL with postgresql://.")
 ]
 Name: TypeAlias = Annotated[str, typer.Argument(help="The batch's name or ID, as `batch status` lists them.")]
+Create: TypeAlias = Annotated[
+    bool, typer.Option("--create", help="Create an SQLite file and tables that are missing. A database has to exist.")
+]
 AtOnce: TypeAlias = Annotated[
     int | None, typer.Option(min=1, help="How many runs all processes together have in progress. Unset: no limit.")
 ]
 BatchName: TypeAlias = Annotated[
     str | None, typer.Option(help="The batch's name in the store. Unset: made of the file's path and --assistant.")
 ]
-
-#: Seconds after which a database counts as unreachable for commands that somebody waits for. A busy one may take half
-#: of that for creating all tables.
-_REACHED_WITHIN: Final = 60.0
-
-
-def check_store(store: str) -> None:
-    """Refuse a file that does not exist, since opening the store would create it."""
-    if "://" not in store and not Path(store).exists():
-        raise typer.BadParameter(f"there is no store {store}; `openai-runs batch run --durable {store}` makes one")
 
 
 def check_name(name: str | None, jobs: Path) -> None:
@@ -49,19 +41,11 @@ def check_at_once(workers: int, at_once: int | None) -> None:
 
 
 @asynccontextmanager
-async def open_batches(store: str) -> AsyncGenerator["DurableBatches"]:
-    """Open a store without running its jobs; one that cannot be reached is refused."""
+async def open_batches(store: str, *, create: bool = False) -> AsyncGenerator["DurableBatches"]:
+    """Open a store without running its jobs."""
     from openai_runs.batch.durable import DurableBatches
 
-    async with AsyncExitStack() as stack:
-        # Without a session nothing that is opened here has a cancel scope, which would have to end within this one.
-        with anyio.move_on_after(_REACHED_WITHIN) as opening:
-            batches = await stack.enter_async_context(DurableBatches.open(store))
-        if opening.cancelled_caught:
-            refuse(
-                f"the database has not answered for {_REACHED_WITHIN:.0f} seconds: is it running, and is this its URL?",
-                REFUSED,
-            )
+    async with DurableBatches.open(store, create=create) as batches:
         yield batches
 
 

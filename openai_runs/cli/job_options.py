@@ -33,7 +33,7 @@ CompletionWindow: TypeAlias = Annotated[
     Window | None,
     typer.Option(help="Each model call may take so long, and costs less; for jobs that have no window of their own."),
 ]
-Workers: TypeAlias = Annotated[
+JobWorkers: TypeAlias = Annotated[
     int | None,
     typer.Option(
         min=1,

@@ -5,10 +5,8 @@ new, and its `Leaving` what becomes of the run when following stops. `observe` r
 must pass every change on: what the follower has *observed* counts as reported.
 """
 
-import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,7 +15,7 @@ from attrs import define, field
 
 from openai_runs._arguments import check_seconds
 from openai_runs._http.response import Response
-from openai_runs._http.retries import FAILURES, Failure, cast_doubt, is_outage, may_be_done, poll_hint, server_delay
+from openai_runs._http.retries import FAILURES, Failure, cast_doubt, may_be_done, poll_hint
 from openai_runs.errors import (
     BadRequestError,
     RunActionRequiredError,
@@ -29,16 +27,15 @@ from openai_runs.errors import (
 from openai_runs.events import ActionRequired, RunEvent, StatusChanged, ToolOutputsSubmitted
 from openai_runs.following.leaving import Leaving, ReadOn
 from openai_runs.following.options import OnExit, check_on_exit
+from openai_runs.following.outages import through_outages
 from openai_runs.following.polling import Polling
 from openai_runs.following.rounds import Rounds
 from openai_runs.following.run_requests import RunRequests
 from openai_runs.models.completion_window import WINDOW_SECONDS
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.tool import ToolOutput
-from openai_runs.pacing.sending import FirstSent, tell
 from openai_runs.toolbox import Toolbox
 
-_logger = logging.getLogger("openai_runs.following")
 T = TypeVar("T")
 
 
@@ -255,31 +252,29 @@ class Follower:
             maybe_done: See `before_deadline`.
             doubt: What failed before, and may have taken effect.
         """
-        failures, began = 0, math.inf
-        while True:
-            sent = FirstSent(anyio.current_time())
+
+        async def send() -> T:
+            nonlocal doubt
             try:
-                with tell(sent) if self.requests.take_turns else nullcontext():
-                    return await self.before_deadline(request(), maybe_done=maybe_done or doubt is not None)
+                return await self.before_deadline(request(), maybe_done=maybe_done or doubt is not None)
             except FAILURES as error:
                 if doubt is not None:
                     cast_doubt(error, doubt)
                 elif maybe_done and may_be_done(error):
                     doubt = error
-                now = anyio.current_time()
-                began = min(began, sent.at)
-                left = began + self.polling.outage - now
-                if error is self._passed or not is_outage(error) or left <= 0:
-                    raise
-                asked = server_delay(error)
-                _logger.warning(
-                    "%s: the endpoint has been unreachable for %.1f s: %s", self.requests.name, now - began, error
-                )
-            delay = self.polling.delay(failures)
-            if asked is not None:
-                delay = max(delay, self.polling.delay(failures, asked))
-            await self._sleep(min(delay, left), maybe_done=doubt is not None)
-            failures += 1
+                raise
+
+        async def sleep(seconds: float) -> None:
+            await self._sleep(seconds, maybe_done=doubt is not None)
+
+        return await through_outages(
+            send,
+            self.polling,
+            self.requests.name,
+            takes_turns=self.requests.take_turns,
+            sleep=sleep,
+            is_over=lambda error: error is self._passed,
+        )
 
     async def before_deadline(self, work: Awaitable[T], *, maybe_done: bool = False) -> T:
         """Await ``work``, but raise at the deadline.

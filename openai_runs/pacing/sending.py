@@ -41,10 +41,27 @@ class FirstSent:
         """It was sent all the same."""
 
 
+@define
+class _Both:
+    """Whoever was told already, and whoever is told in an inner block."""
+
+    _outer: Sending
+    _inner: Sending
+
+    async def begin(self) -> None:
+        await self._outer.begin()
+        await self._inner.begin()
+
+    def settle(self) -> None:
+        self._outer.settle()
+        self._inner.settle()
+
+
 @contextmanager
 def tell(sending: Sending) -> Iterator[None]:
-    """Tell ``sending`` about the requests that are made in this block."""
-    token = told.set(sending)
+    """Tell ``sending`` about the requests that are made in this block, after those who are told around it."""
+    outer = told.get()
+    token = told.set(sending if outer is None else _Both(outer, sending))
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ import pytest
 
 from openai_runs.backends.scripted import ScriptedBackend
 from openai_runs.server import LocalServer, PollHint
-from tests.batch.durable.conftest import empty_store  # noqa: F401  # a fixture
+from tests.batch.durable.conftest import empty_store, postgres_url, server_of_databases  # noqa: F401  # fixtures
 from tests.cli.batches import Endpoint, Files
 
 

@@ -67,6 +67,15 @@ def test_a_completion_window(endpoint: Endpoint, files: Files, batches: Path) ->
     assert f"completed before: 2, tokens: {tokens}, of these at 2h: {tokens}" in output
 
 
+def test_a_deadline(endpoint: Endpoint, files: Files, batches: Path) -> None:
+    """A run that is not over by then is cancelled, and its job fails."""
+    files.write("one", "wait")
+    output = files.run("--durable", batches, "--deadline", 0.3, exit_code=1)
+    assert "1 RunDeadlineError" in output
+    assert files.results() == {"job 0": "Re: one", "job 1": None}
+    assert endpoint.statuses() == {"completed": 1, "cancelled": 1}
+
+
 def test_other_jobs(endpoint: Endpoint, files: Files, batches: Path) -> None:
     """A name stands for the same jobs; the exit code is 2, and the results are left alone."""
     files.write("one")
@@ -79,8 +88,7 @@ def test_other_jobs(endpoint: Endpoint, files: Files, batches: Path) -> None:
 def test_what_does_not_go_together(endpoint: Endpoint, files: Files, batches: Path) -> None:
     """What would have no effect is refused by its name."""
     files.write("one")
-    for options in (["--deadline", 9], ["--retry-failed"]):
-        assert f"{options[0]} is not for --durable" in files.run("--durable", batches, *options, exit_code=2)
+    assert "--retry-failed is not for --durable" in files.run("--durable", batches, "--retry-failed", exit_code=2)
     assert "--at-once must be at least" in files.run("--durable", batches, "--at-once", 7, exit_code=2)
     assert "are for --durable only" in files.run("--name", "x", exit_code=2)
     assert "are for --durable only" in files.run("--at-once", 9, exit_code=2)

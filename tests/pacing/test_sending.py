@@ -9,11 +9,14 @@ from openai_runs.pacing.sending import FirstSent, tell, told
 
 
 class Told:
+    def __init__(self, name: str, heard: list[str]) -> None:
+        self.name, self.heard = name, heard
+
     async def begin(self) -> None:
-        """Nothing to note."""
+        self.heard.append(f"{self.name} begins")
 
     def settle(self) -> None:
-        """Nothing to note."""
+        self.heard.append(f"{self.name} settles")
 
 
 @pytest.mark.anyio
@@ -29,12 +32,22 @@ async def test_when_it_was_first_sent() -> None:
     assert sent.at == began
 
 
-def test_only_in_the_block() -> None:
-    """Whoever is told inside of a block is not afterwards, however it ends; whoever was told before is again."""
-    outer, inner = Told(), Told()
-    with tell(outer):
-        with suppress(ZeroDivisionError), tell(inner):
-            assert told.get() is inner
+@pytest.mark.anyio
+async def test_only_in_the_block() -> None:
+    """Whoever is told inside of a block is not afterwards, however it ends; whoever is told around it is, too."""
+    heard: list[str] = []
+    with tell(Told("outer", heard)):
+        with suppress(ZeroDivisionError), tell(Told("inner", heard)):
+            await send()
             raise ZeroDivisionError
-        assert told.get() is outer
+        await send()
+    assert heard == ["outer begins", "inner begins", "outer settles", "inner settles", "outer begins", "outer settles"]
     assert told.get() is None
+
+
+async def send() -> None:
+    """Send a request, as far as `told` is concerned."""
+    sending = told.get()
+    assert sending is not None
+    await sending.begin()
+    sending.settle()

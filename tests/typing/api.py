@@ -231,4 +231,5 @@ async def durable_batches(session: Session, jobs: list[RunJob]) -> None:
     async with DurableBatches.open(Path("batches.db")) as batches:
         await batches.submit([{"assistant": "a"}])  # type: ignore[typeddict-item,typeddict-unknown-key]  # pyright: ignore[reportArgumentType]
         await batches.submit(jobs, "x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    await work("postgresql://db", session, toolbox=toolbox)
+    await work("postgresql://db", session, toolbox=toolbox, deadline=60)
+    DurableBatches.open("batches.db", session, worker=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -4,27 +4,25 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias, Unpack
 
 import anyio
 from attrs import define, field
 
 from openai_runs import _wire
-from openai_runs._arguments import check_count
 from openai_runs.batch.durable.database import Database, in_thread, open_database
 from openai_runs.batch.durable.execution import Queue, executing, new_executor_id
 from openai_runs.batch.durable.file_lock import only_one
 from openai_runs.batch.durable.job_runner import JobRunner
 from openai_runs.batch.durable.job_table import JobTable, Progress
+from openai_runs.batch.durable.opening import Opening
+from openai_runs.batch.durable.options import WorkOptions, WorkSettings
 from openai_runs.batch.durable.outcomes import load_outcome
-from openai_runs.batch.durable.shared_limits import SharedLimits, SharedPace
+from openai_runs.batch.durable.shared_limits import BucketTable, SharedLimits, SharedPace
 from openai_runs.batch.durable.workers import executing_among_others
 from openai_runs.batch.jobs import BatchResult, RunJob, iterate, join_texts
-from openai_runs.batch.repeating import JobRetries
 from openai_runs.errors import OpenAIRunsError
-from openai_runs.following.polling import Polling
 from openai_runs.session import Session
-from openai_runs.toolbox import Toolbox
 
 _Texts: TypeAlias = list[str]  # in the classes below, `list` is a method
 _Threads: TypeAlias = list[str | None]
@@ -128,13 +126,8 @@ class DurableBatches:
         store: str | os.PathLike[str],
         session: Session | None = None,
         *,
-        toolbox: Toolbox | None = None,
-        workers: int = 8,
-        at_once: int | None = None,
-        limits: SharedLimits | None = None,
-        retries: JobRetries = JobRetries(),
-        fetch_messages: bool = True,
-        polling: Polling = Polling(),
+        create: bool = True,
+        **options: Unpack[WorkOptions],
     ) -> AsyncGenerator[Self, None]:
         """Open the batches of a database, and run their jobs if there is a session: ``async with``.
 
@@ -142,48 +135,37 @@ class DurableBatches:
         process that is gone. Leaving leaves the jobs where they are: opened again, they go on.
 
         Args:
-            store: The path of an SQLite file, or a URL that begins with ``postgresql://``. What is missing is created.
+            store: The path of an SQLite file, or a URL that begins with ``postgresql://``.
             session: Where to run. Without one, this process adds jobs and reads results, and others run them.
-            toolbox: Answers tool calls.
-            workers: How many jobs a process may run at once, at least 1. This limit and the next are those of the
-                database: if processes open it with different ones, the latest hold for all.
-            at_once: How many jobs all processes together may run at once; ``None`` for no limit.
-            limits: How many runs and tokens a minute all processes together may use; the latest hold for all, too.
-            retries: Which jobs are tried again, and when. A job that waits for that counts as running.
-            fetch_messages: Whether the worker fetches the answer of each run, in one more request.
-            polling: How often each run is polled, and for how long an unreachable endpoint is tolerated.
+            create: Whether tables that are missing are created, and an SQLite file. A PostgreSQL database has to exist.
+            **options: How this process runs jobs; see `WorkOptions`.
 
         Raises:
             MissingExtraError: The extra ``durable`` is not installed.
-            ValueError: An argument is out of range, or ``store`` is something else, or cannot be used.
+            TypeError: There is no such option, or one has the wrong type.
+            ValueError: An argument is out of range; or ``store`` is something else, or cannot be used: a password is
+                wrong, say, its tables are those of another version, or are missing without ``create``.
+            StoreUnavailableError: The database has not answered for half a minute.
             RuntimeError: Another process runs the jobs of this SQLite file; or this process runs DBOS already.
             WorkerLostError: With PostgreSQL: this process could not show for several seconds that it is alive. What is
                 inside ``async with`` is cancelled, and others take its jobs over.
         """
-        check_count("workers", workers, least=1)
-        if at_once is not None:
-            check_count("at_once", at_once, least=workers)
+        settings = WorkSettings(**options)
         database = open_database(store)
         async with AsyncExitStack() as stack:
             stack.callback(database.close)
+            await in_thread(Opening(database).prepare, create=create)
             if session is not None and database.is_sqlite:
                 stack.enter_context(only_one(f"{database.engine.url.database}-worker"))
-            await in_thread(database.create_tables)
             table, queue = JobTable(database), Queue(database)
             batches = cls(database, table, queue)
             if session is not None:
-                await in_thread(queue.limit, workers, at_once)
-                pace = await in_thread(SharedPace.of, database, limits or SharedLimits())
-                runner = batches._runner = JobRunner(
-                    session,
-                    table,
-                    toolbox,
-                    polling,
-                    retries=retries,
-                    fetch_messages=fetch_messages,
-                    pace=pace,
-                    on_recorded=batches._note_recorded,
-                )
+                await in_thread(queue.limit, settings.workers, settings.at_once)
+                buckets = BucketTable(database)
+                await in_thread(buckets.limit, settings.limits or SharedLimits())
+                pace = SharedPace(buckets, await in_thread(buckets.rates))
+                runner = JobRunner(session, table, settings, pace, on_recorded=batches._note_recorded)
+                batches._runner = runner
                 if database.is_sqlite:
                     await in_thread(queue.hand_over, None)  # nobody else runs them, as the lock says
                     await stack.enter_async_context(executing(database, runner, new_executor_id()))

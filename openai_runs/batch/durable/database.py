@@ -1,7 +1,7 @@
-"""`Database`: where durable batches are kept, an SQLite file or a PostgreSQL database, and the tables in it.
+"""`Database`: where durable batches are kept, an SQLite file or a PostgreSQL database.
 
-What is executed, by whom, and how far it has got is in the tables of DBOS, in the same database. Here are the batches
-and their jobs. All of it is synchronous, since DBOS is: call it in a thread.
+What is executed, by whom, and how far it has got is in the tables of DBOS; the batches and their jobs are in our own,
+in the same database. All of it is synchronous, since DBOS is: call it in a thread.
 """
 
 import os
@@ -15,78 +15,10 @@ import anyio.to_thread
 import sqlalchemy as sa
 import stamina
 from attrs import field, frozen
-from dbos import DBOS
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 T = TypeVar("T")
 P = ParamSpec("P")
-
-_metadata: Final = sa.MetaData()
-
-BATCHES: Final = sa.Table(
-    "openai_runs_batches",
-    _metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, unique=True),  # the caller's; NULL for a batch that is known by its ID
-    sa.Column("created_at", sa.Float, nullable=False),
-    sa.Column("total", sa.Integer),  # how many jobs there are; NULL while jobs are still being added
-)
-
-JOBS: Final = sa.Table(
-    "openai_runs_jobs",
-    _metadata,
-    # The order in which jobs are started, over all batches: those of a lost worker come before those that wait.
-    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
-    sa.Column("batch_id", sa.Text, nullable=False),
-    sa.Column("position", sa.Integer, nullable=False),
-    sa.Column("workflow_id", sa.Text, nullable=False),  # which runs the job; several jobs of one thread have the same
-    sa.Column("job", sa.Text, nullable=False),  # JSON
-    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),  # how often a worker has taken it
-    sa.Column("state", sa.Text, nullable=False, server_default="waiting"),
-    sa.Column("run", sa.Text),  # JSON, the latest snapshot
-    sa.Column("error", sa.Text),  # JSON
-    sa.Column("messages", sa.Text),  # JSON, the assistant's
-    sa.Column("usage", sa.Text),  # JSON, of all tries
-    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("tokens", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("started_at", sa.Float),  # when a worker took it first; seconds since 1970, by the database's clock
-    sa.Column("ended_at", sa.Float),
-    sa.UniqueConstraint("batch_id", "position"),
-    sa.Index("openai_runs_jobs_ended", "batch_id", "ended_at"),
-    sa.Index("openai_runs_jobs_state", "batch_id", "state", "tokens"),
-    sa.Index("openai_runs_jobs_workflow", "workflow_id", "seq"),
-)
-
-#: Threads that jobs name, and the workflow that runs their jobs one after another.
-CHAINS: Final = sa.Table(
-    "openai_runs_chains",
-    _metadata,
-    sa.Column("batch_id", sa.Text, primary_key=True),
-    sa.Column("thread_id", sa.Text, primary_key=True),
-    sa.Column("workflow_id", sa.Text, nullable=False),
-    sa.Column("is_open", sa.Boolean, nullable=False),  # whether jobs can still be added to that workflow
-)
-
-
-#: Processes that run jobs, where there may be several.
-WORKERS: Final = sa.Table(
-    "openai_runs_workers",
-    _metadata,
-    sa.Column("executor_id", sa.Text, primary_key=True),
-    sa.Column("beat_at", sa.Float, nullable=False),  # the latest sign of life, by the database's clock
-    sa.Column("is_lost", sa.Boolean, nullable=False),  # for good: the process has to begin anew, under a new ID
-)
-
-#: What all workers together may use in a time, as token buckets.
-BUCKETS: Final = sa.Table(
-    "openai_runs_buckets",
-    _metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("rate", sa.Float, nullable=False),  # a second
-    sa.Column("level", sa.Float, nullable=False),  # below 0: what was taken in advance
-    sa.Column("at", sa.Float, nullable=False),  # when that was the level
-    sa.Column("amount", sa.Float, nullable=False),  # what a run is expected to use
-)
 
 #: For PostgreSQL: how long a connection may be silent. Without them, a dead network is noticed after many minutes.
 _CONNECT_ARGS: Final = {
@@ -122,6 +54,11 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     @property
+    def is_closed(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self._is_given_up.is_set()
+
+    @property
     def connect_args(self) -> Mapping[str, int]:
         """Arguments of each connection."""
         return {} if self.is_sqlite else _CONNECT_ARGS
@@ -131,24 +68,6 @@ class Database:
         """The time by the database's clock, in seconds since 1970: all machines have the same one."""
         text = "(julianday('now') - 2440587.5) * 86400.0" if self.is_sqlite else "EXTRACT(epoch FROM clock_timestamp())"
         return sa.literal_column(text, sa.Float)
-
-    def create_tables(self) -> None:
-        """Create the tables that are missing: DBOS's and ours. Several processes may do so at once.
-
-        Raises:
-            ValueError: It cannot be used: a file is no database, say, or the user may not create tables.
-        """
-
-        def create() -> None:
-            with self.engine.begin() as connection:
-                self.lock(connection, "tables")  # two processes that create the same table at once would fail
-                _metadata.create_all(connection)
-
-        try:
-            self.persist(partial(DBOS.migrate, self.url))
-            self.persist(create)
-        except DBAPIError as error:
-            raise ValueError(f"{self.engine.url!r} cannot be used as a store: {error.orig}") from error
 
     def lock(self, connection: sa.Connection, what: str) -> None:
         """Let no other process do the same until the transaction ends; SQLite has one writer anyway."""
@@ -161,7 +80,7 @@ class Database:
         Args:
             work: One transaction, which may be repeated although it took effect.
         """
-        return _again_and_again.on(lambda error: is_passing(error) and not self._is_given_up.is_set())(work)
+        return _again_and_again.on(lambda error: is_passing(error) and not self.is_closed)(work)
 
     def close(self) -> None:
         """Close the connections. Threads that still try to reach the database give up."""

@@ -8,8 +8,9 @@ Following is stored only with the run's end. It can be repeated at any time, sin
 """
 
 import logging
+import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
@@ -19,33 +20,29 @@ from attrs import define, evolve, field
 from openai_runs import _wire
 from openai_runs._finishing import finish
 from openai_runs._supervision import supervise
-from openai_runs.batch.attempt import as_exception, fetch_answer
+from openai_runs.batch.attempt import as_exception, fetch_answer, late_end
 from openai_runs.batch.durable.database import in_thread
 from openai_runs.batch.durable.job_table import JobTable, TakenJob
+from openai_runs.batch.durable.options import WorkSettings
 from openai_runs.batch.durable.outcomes import Outcome, dump_error, load_error
 from openai_runs.batch.durable.shared_limits import SharedPace
+from openai_runs.batch.durable.starting import Start, through_job_outages
 from openai_runs.batch.jobs import BatchResult, add_usage
-from openai_runs.batch.repeating import JobRetries, key_of_run
 from openai_runs.errors import (
     OpenAIRunsError,
-    RateLimitError,
+    RunDeadlineError,
     RunError,
     RunFailedError,
-    ServerError,
-    TransportError,
 )
-from openai_runs.following.polling import Polling
 from openai_runs.models.run import Run, RunStatus, Usage
+from openai_runs.pacing.sending import tell
 from openai_runs.session import Session
-from openai_runs.toolbox import Toolbox
 
 _logger = logging.getLogger("openai_runs.batch")
 T = TypeVar("T")
 
-#: Seconds for cancelling a run whose job was cancelled.
+#: Seconds for cancelling a run whose job was cancelled, or is late.
 _CANCEL_TIMEOUT: Final = 5.0
-#: What a job has beside the parameters of its run.
-_NOT_OF_RUN: Final = frozenset({"key", "thread_id", "thread", "tool_resources"})
 
 
 class Steps(Protocol):
@@ -75,11 +72,8 @@ class JobRunner:
 
     _session: Session
     _table: JobTable
-    _toolbox: Toolbox | None
-    _polling: Polling
-    _retries: JobRetries = field(default=JobRetries(), kw_only=True)
-    _fetch_messages: bool = field(default=True, kw_only=True)
-    _pace: SharedPace | None = field(default=None, kw_only=True)
+    _settings: WorkSettings
+    _pace: SharedPace
     #: Set when this process stops working: the runs are left to whoever takes over.
     is_leaving: bool = field(default=False, init=False)
     _is_draining: bool = field(default=False, init=False)
@@ -112,7 +106,8 @@ class JobRunner:
         ended = self._running[workflow_id] = anyio.Event()
         try:
             if (job := await in_thread(self._table.take, workflow_id, after)) is not None:
-                await self._run_job(job, steps)
+                with tell(self._pace):
+                    await self._run_job(job, steps)
             return job
         finally:
             self._running.pop(workflow_id, None)
@@ -137,10 +132,11 @@ class JobRunner:
         """Run a job once: what there is to know for running it again; nothing if it has ended."""
         started: Run | None = None
 
-        async def create() -> str:
+        async def create() -> dict[str, Any]:
             nonlocal started
-            started = await self._create_run(job, thread["id"], tries.failed)
-            return started.id
+            start = Start(self._session, self._settings, self._pace, job, thread["id"], tries.failed)
+            started = await start.run()
+            return {"id": started.id, "ends_at": await self._by_database(start.ends_at)}
 
         async def end() -> dict[str, Any]:
             if job.has_ended:
@@ -148,10 +144,10 @@ class JobRunner:
             if "error" in run:
                 outcome = Outcome(error=load_error(run["error"], None))
             else:
-                outcome = await self._follow(started, thread["id"], run["id"])
+                outcome = await self._follow(started, thread["id"], run)
             outcome = evolve(outcome, tries=tries.number, usage=add_usage(tries.total, outcome.own_usage))
-            if self._pace is not None and outcome.run is not None:
-                await in_thread(self._pace.end, 0 if outcome.own_usage is None else outcome.own_usage.total_tokens)
+            if outcome.run is not None:
+                await self._pace.end_run(0 if outcome.own_usage is None else outcome.own_usage.total_tokens)
             if (delay := self._delay(job, outcome)) is not None:
                 has_failed = isinstance(outcome.error, RunFailedError)
                 return {"repeat_after": delay, "has_failed": has_failed, "usage": outcome.columns()["usage"]}
@@ -175,84 +171,69 @@ class JobRunner:
         params: Any = job.params
         result = BatchResult(0, params, outcome.run, outcome.error, attempts=outcome.tries)
         is_done = outcome.run is not None and outcome.run.status is RunStatus.COMPLETED  # only its answer is missing
-        if is_done or not self._retries.should_repeat(result, keys_honoured=bool(self._session.honours_keys)):
+        retries = self._settings.retries
+        if is_done or not retries.should_repeat(result, keys_honoured=bool(self._session.honours_keys)):
             return None
-        return self._retries.delay(result, random.random())  # noqa: S311  # no secret
+        return retries.delay(result, random.random())  # noqa: S311  # no secret
 
-    async def _attempt(self, job: TakenJob, create: Callable[[], Awaitable[str]]) -> dict[str, Any]:
-        """Create something, unless the job was cancelled: its ID, or why that failed, as JSON."""
+    async def _attempt(self, job: TakenJob, create: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """Create something, unless the job was cancelled: what is known of it, or why that failed, as JSON."""
         if job.has_ended:
             return {}
         made, error = await _guarded(create)
-        return {"id": made} if error is None else {"error": dump_error(error)}
+        return {"error": dump_error(error)} if error is not None else made or {}
 
-    async def _create_thread(self, job: TakenJob) -> str:
-        async def create() -> str:
+    async def _create_thread(self, job: TakenJob) -> dict[str, Any]:
+        async def create() -> dict[str, Any]:
             params = job.params.get("thread") or {}
             resources = job.params.get("tool_resources")
             if resources is not None:
                 params = {"tool_resources": resources, **params}
-            return (await self._session.threads.create(idempotency_key=f"{job.id}-thread", **params)).id
+            return {"id": (await self._session.threads.create(idempotency_key=f"{job.id}-thread", **params)).id}
 
         # After a lost response an empty thread more is no harm: nothing ever runs on it.
-        return await self._through_outages(create)
+        return await through_job_outages(create, self._settings)
 
-    async def _create_run(self, job: TakenJob, thread_id: str, failed: int) -> Run:
-        params = {name: value for name, value in job.params.items() if name not in _NOT_OF_RUN}
-        key = params["idempotency_key"] = key_of_run(params.get("idempotency_key") or job.id, failed)
-        may_exist, has_turn = job.attempts > 1, False
-
-        async def create() -> Run:
-            nonlocal may_exist, has_turn
-            if may_exist and (found := await self._find_run(job, thread_id, key, failed)) is not None:
-                return found
-            if self._pace is not None and not has_turn:
-                has_turn = True
-                await anyio.sleep(await in_thread(self._pace.begin))
-            may_exist = True
-            return await self._session.runs.create(thread_id, **params)
-
-        return await self._through_outages(create)
-
-    async def _find_run(self, job: TakenJob, thread_id: str, key: str, failed: int) -> Run | None:
-        """The job's run, if it was created before; needed where the endpoint honours no keys."""
-        if job.params.get("thread_id") is not None or failed:
-            return await self._session.runs.find_created(thread_id, key)
-        page = await self._session.runs.list(thread_id).page()  # created for this job: it has no other run
-        return next(iter(page.data), None)
-
-    async def _through_outages(self, request: Callable[[], Awaitable[T]]) -> T:
-        """Send a request; while the endpoint cannot be reached, repeat it for up to `Polling.outage` seconds."""
-        began, failures = anyio.current_time(), 0
-        while True:
-            try:
-                return await request()
-            except (TransportError, ServerError, RateLimitError) as error:
-                if anyio.current_time() - began >= self._polling.outage:
-                    raise
-                _logger.warning("a job of a durable batch has to wait: %s", error)
-            await anyio.sleep(self._polling.delay(failures))
-            failures += 1
-
-    async def _follow(self, run: Run | None, thread_id: str, run_id: str) -> Outcome:
-        """Follow a run to its end, and answer its tool calls."""
+    async def _follow(self, run: Run | None, thread_id: str, created: Mapping[str, Any]) -> Outcome:
+        """Follow a run to its end, or to the deadline, and answer its tool calls."""
+        deadline = await self._seconds_left(created.get("ends_at"))
 
         async def complete() -> Run:
-            options: Any = {"toolbox": self._toolbox, "polling": self._polling}
+            options: Any = {
+                "toolbox": self._settings.toolbox,
+                "polling": self._settings.polling,
+                "deadline": deadline,
+            }
             if run is not None:
                 return await self._session.runs.complete(run, **options)
-            return await self._session.runs.complete(thread_id=thread_id, run_id=run_id, **options)
+            return await self._session.runs.complete(thread_id=thread_id, run_id=created["id"], **options)
 
         ended, error = await _guarded(complete)
-        if ended is None or not self._fetch_messages:
+        if isinstance(error, RunDeadlineError):
+            await self._cancel(thread_id, created["id"])
+            return Outcome(error.run, late_end(error, self._settings.deadline))
+        if ended is None or not self._settings.fetch_messages:
             return Outcome(error.run if isinstance(error, RunError) else ended or run, error)
-        messages, error = await _guarded(partial(self._through_outages, partial(fetch_answer, self._session, ended)))
+        fetch = partial(fetch_answer, self._session, ended)
+        messages, error = await _guarded(partial(through_job_outages, fetch, self._settings))
         return Outcome(ended, error, messages)
+
+    async def _by_database(self, at: float) -> float | None:
+        """A time of this process by the database's clock, which the worker that goes on has as well."""
+        return None if at == math.inf else at - anyio.current_time() + await in_thread(self._table.now)
+
+    async def _seconds_left(self, ends_at: float | None) -> float | None:
+        """Seconds until the deadline; of a run that was started without one, those of a whole attempt."""
+        if self._settings.deadline is None or ends_at is None:
+            return self._settings.deadline
+        return max(ends_at - await in_thread(self._table.now), 0.0)
 
     async def _cancel_if_cancelled(self, job: TakenJob, thread_id: str, run_id: str) -> None:
         """Cancel the run of a job that was cancelled; one whose job has another worker is that one's."""
-        if not await in_thread(self._table.is_cancelled, job.seq):
-            return
+        if await in_thread(self._table.is_cancelled, job.seq):
+            await self._cancel(thread_id, run_id)
+
+    async def _cancel(self, thread_id: str, run_id: str) -> None:
         with anyio.move_on_after(_CANCEL_TIMEOUT):
             try:
                 await self._session.runs.cancel(thread_id=thread_id, run_id=run_id)

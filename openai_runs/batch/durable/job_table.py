@@ -11,8 +11,9 @@ from uuid import uuid4
 import sqlalchemy as sa
 from attrs import frozen
 
-from openai_runs.batch.durable.database import BATCHES, CHAINS, JOBS, Database
+from openai_runs.batch.durable.database import Database
 from openai_runs.batch.durable.outcomes import Outcome
+from openai_runs.batch.durable.tables import BATCHES, CHAINS, JOBS
 from openai_runs.errors import snippet
 
 T = TypeVar("T")
@@ -244,6 +245,10 @@ class JobTable:
             connection.execute(BATCHES.delete().where(BATCHES.c.id == batch_id))
 
         self._write(delete)
+
+    def now(self) -> float:
+        """The time by the database's clock, in seconds since 1970."""
+        return float(self._read(lambda connection: connection.execute(sa.select(self.database.now)).scalar_one()))
 
     def is_cancelled(self, seq: int) -> bool:
         """Whether a job was cancelled."""

@@ -19,9 +19,10 @@ import sqlalchemy as sa
 from attrs import define, field
 
 from openai_runs._finishing import finish
-from openai_runs.batch.durable.database import WORKERS, Database, in_thread
+from openai_runs.batch.durable.database import Database, in_thread
 from openai_runs.batch.durable.execution import Queue, executing, new_executor_id
 from openai_runs.batch.durable.job_runner import JobRunner
+from openai_runs.batch.durable.tables import WORKERS
 from openai_runs.errors import WorkerLostError
 
 _logger = logging.getLogger("openai_runs.batch")

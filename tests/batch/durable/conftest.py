@@ -9,6 +9,7 @@ import pytest
 
 from openai_runs.batch.durable.database import Database, open_database
 from openai_runs.batch.durable.job_table import JobTable
+from openai_runs.batch.durable.opening import Opening
 from tests.postgres import Postgres, postgres
 
 
@@ -17,7 +18,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with all tables, to be copied: DBOS's are made in more than a hundred steps."""
     path = tmp_path_factory.mktemp("durable") / "empty.db"
     database = open_database(path)
-    database.create_tables()
+    Opening(database).prepare()
     database.close()
     return path
 
@@ -50,7 +51,7 @@ def server_of_databases() -> Iterator[Postgres]:
     with postgres() as server:
         server.execute("CREATE DATABASE empty")
         database = open_database(server.url("empty"))
-        database.create_tables()
+        Opening(database).prepare()
         database.close()
         yield server
 

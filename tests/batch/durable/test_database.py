@@ -44,11 +44,6 @@ def test_its_clock(database: Database):
     assert now % 1
 
 
-def test_tables_that_are_there(database: Database):
-    """Creating the tables again leaves them as they are."""
-    database.create_tables()
-
-
 def test_work_goes_on(database: Database):
     """Work is repeated until the database can be used again; what will not pass is raised."""
     failures = [OperationalError("", {}, sqlite3.OperationalError("database is locked")) for _ in range(3)]
@@ -93,16 +88,6 @@ async def test_cancellation_gets_out(database: Database):
     assert not ended.is_set()
     database.close()
     await anyio.to_thread.run_sync(ended.wait)
-
-
-def test_a_file_that_is_no_database(tmp_path: Path):
-    """The error names it, and it is left alone."""
-    (path := tmp_path / "notes.txt").write_text("This is a text." * 9)
-    database = open_database(path)
-    with pytest.raises(ValueError, match=r"notes\.txt cannot be used as a store: file is not a database"):
-        database.create_tables()
-    database.close()
-    assert path.read_text() == "This is a text." * 9
 
 
 @pytest.mark.parametrize("kind", ["sqlite_database", "postgres_database"])

@@ -45,6 +45,40 @@ def test_the_queue(database: Database):
     assert states(database).keys() == {"a"}
 
 
+def test_each_is_enqueued_alike(database: Database):
+    """What is copied from the first one is what DBOS itself writes for each, in all tables."""
+    queue = Queue(database)
+    with database.engine.begin() as connection:
+        queue.enqueue(connection, [])
+        for workflow in [("a", 1), ("b", 2), ("c", 3)]:
+            queue.enqueue(connection, [workflow])
+    alone = contents(database)
+    with database.engine.begin() as connection:
+        for table in alone:
+            if alone[table] and table.startswith("workflow"):
+                connection.execute(sa.text(f"DELETE FROM {table}"))
+        queue.enqueue(connection, [("a", 1), ("b", 2), ("c", 3)])
+    assert contents(database) == alone
+    assert [row["priority"] for row in alone["workflow_status"]] == [1, 2, 3]
+
+
+def contents(database: Database) -> dict[str, list[dict[str, object]]]:
+    """All tables, without times and what is random."""
+    with database.engine.connect() as connection:
+        tables = sa.inspect(connection).get_table_names()
+        return {
+            table: [
+                {
+                    name: value
+                    for name, value in row._mapping.items()
+                    if name not in ("created_at", "updated_at", "creator_xid", "retention_timestamp")
+                }
+                for row in connection.execute(sa.text(f"SELECT * FROM {table}"))
+            ]
+            for table in tables
+        }
+
+
 async def test_taken_while_the_process_stops():
     """A workflow that is taken from the queue too late stays begun, for whoever takes it over."""
     with pytest.raises(asyncio.CancelledError):

@@ -10,26 +10,32 @@ import pytest
 
 from openai_runs import JobRetries, Polling, Session, Toolbox
 from openai_runs.backends.scripted import Fail, Say, ScriptedBackend, Wait
+from openai_runs.batch.durable import starting
 from openai_runs.batch.durable.job_runner import JobRunner
 from openai_runs.batch.durable.job_table import JobTable
+from openai_runs.batch.durable.options import WorkSettings
 from openai_runs.batch.durable.outcomes import Outcome, load_outcome
+from openai_runs.batch.durable.shared_limits import BucketTable, SharedPace
 from openai_runs.errors import (
     BadRequestError,
     OpenAIRunsError,
     PermissionDeniedError,
+    RunDeadlineError,
     RunFailedError,
     ServerError,
     ToolError,
+    TransportError,
 )
 from openai_runs.models.run import Run
 from openai_runs.server import LocalServer
 from openai_runs.services.runs import MARKER
 from tests.samples import EXAMPLES
-from tests.stub import Reply, Request, Stub, error, reply
+from tests.stub import CUT, NEVER, Reply, Request, Stub, error, reply
 
 pytestmark = pytest.mark.anyio
 
 QUICK = Polling(first=0.001, longest=0.01)
+NO_PATIENCE = Polling(first=0.001, outage=0.0)
 RUN = json.loads((EXAMPLES / "objects/RunObject.json").read_text())
 THREAD = json.loads((EXAMPLES / "objects/ThreadObject.json").read_text())
 
@@ -89,9 +95,9 @@ def outcome(table: JobTable, workflow: str, position: int = 0) -> Outcome:
     return load_outcome(row)
 
 
-def runner(session: Session, table: JobTable, toolbox: Toolbox | None = None, **polling: Any) -> JobRunner:
-    once = JobRetries(attempts=1)
-    return JobRunner(session, table, toolbox, Polling(**{"first": 0.001, "longest": 0.01, **polling}), retries=once)
+def runner(session: Session, table: JobTable, /, pace: Any = None, **settings: Any) -> JobRunner:
+    options = {"retries": JobRetries(attempts=1), "polling": QUICK, **settings}
+    return JobRunner(session, table, WorkSettings(**options), pace or SharedPace(BucketTable(table.database), {}))
 
 
 async def all_runs(server: LocalServer) -> list[Run]:
@@ -201,7 +207,8 @@ class TestOutcomes:
         }
         (workflow,) = add(table, job)
         recorded = []
-        jobs = JobRunner(session, table, None, QUICK, on_recorded=lambda: recorded.append(1))
+        jobs = runner(session, table)
+        jobs.on_recorded = lambda: recorded.append(1)
         await jobs.run(workflow, StoredSteps())
         ended = outcome(table, workflow)
         assert ended.run is not None
@@ -253,32 +260,43 @@ class TestOutcomes:
         async with LocalServer() as server, server.session() as session:
             assistant = await session.assistants.create(model="scripted", tools=toolbox)
             (workflow,) = add(table, {"assistant_id": assistant.id})
-            await runner(session, table, toolbox).run(workflow, StoredSteps())
+            await runner(session, table, toolbox=toolbox).run(workflow, StoredSteps())
         ended = outcome(table, workflow)
         assert isinstance(ended.error, ToolError)
         assert ended.run is not None
 
 
 async def test_limits(session: Session, table: JobTable, assistant_id: str):
-    """A job waits for its turn before its run is started, once; what the run has used is charged."""
+    """A run waits for its turn before it is started, once, and each request for its own; what it used is charged."""
     told: list[object] = []
 
     class Pace:
-        def begin(self) -> float:
-            told.append("begin")
-            return 0.0
+        async def begin_run(self) -> None:
+            told.append("run")
 
-        def end(self, tokens: int) -> None:
+        async def end_run(self, tokens: int) -> None:
             told.append(tokens)
 
+        async def give_back_run(self) -> None:
+            told.append("no run")
+
+        async def begin(self) -> None:
+            told.append("request")
+
+        def settle(self) -> None:
+            """Nothing to note."""
+
     first, second = add(table, {"assistant_id": assistant_id}, {"assistant_id": "asst_none"})
-    jobs = JobRunner(session, table, None, QUICK, pace=Pace())  # type: ignore[arg-type]  # a double
+    jobs = runner(session, table, pace=Pace())
     await jobs.run(first, StoredSteps())
     await jobs.run(second, StoredSteps())
     run = outcome(table, first).run
     assert run is not None
     assert run.usage is not None
-    assert told == ["begin", run.usage.total_tokens, "begin"]
+    first_job = told[: told.index(run.usage.total_tokens) + 1]
+    assert first_job[:3] == ["request", "run", "request"]  # the thread, and the run on it
+    assert set(first_job[3:-2]) == {"request"}  # polls
+    assert told[len(first_job) - 2 :] == ["request", run.usage.total_tokens, "request", "run", "request", "no run"]
 
 
 async def test_messages_that_cannot_be_fetched(table: JobTable):
@@ -314,7 +332,7 @@ class TestRepeating:
         return ScriptedBackend(fail_twice)
 
     def jobs(self, session: Session, table: JobTable, attempts: int = 4) -> JobRunner:
-        return JobRunner(session, table, None, QUICK, retries=JobRetries(attempts=attempts, first=0))
+        return runner(session, table, retries=JobRetries(attempts=attempts, first=0))
 
     @pytest.mark.parametrize("moment", [None, ("create", "after"), ("end", "after")], ids=str)
     @pytest.mark.parametrize("honours_keys", [True, False], ids=["keys", "no keys"])
@@ -368,9 +386,7 @@ class TestRepeating:
 
         (workflow,) = add(table, {"assistant_id": "a"})
         async with Stub(answer) as stub, stub.session(max_retries=0) as session:
-            jobs = JobRunner(
-                session, table, None, Polling(first=0.001, outage=0.0), retries=JobRetries(attempts=2, first=0)
-            )
+            jobs = runner(session, table, polling=NO_PATIENCE, retries=JobRetries(attempts=2, first=0))
             await jobs.run(workflow, StoredSteps())
         assert (outcome(table, workflow).error, outcome(table, workflow).tries) == (None, 2)
 
@@ -399,12 +415,134 @@ class TestOutages:
         posts = [request.path.rpartition("/")[2] for request in stub.requests if request.method == "POST"]
         assert posts == ["threads", "threads", "runs"]
 
+    async def test_a_run_that_cannot_be_looked_for(self, table: JobTable):
+        """That it may have been started stays known, so that no other one is."""
+
+        def answer(request: Request) -> Reply:
+            if request.method == "GET":
+                return error(503)
+            return CUT if request.path.endswith("/runs") else reply(THREAD)
+
+        (workflow,) = add(table, {"assistant_id": "a"})
+        async with Stub(answer) as stub, stub.session(max_retries=0) as session:
+            patience = Polling(first=0.001, longest=0.001, outage=0.05)
+            await runner(session, table, polling=patience, retries=JobRetries(first=0)).run(workflow, StoredSteps())
+        ended = outcome(table, workflow)
+        assert isinstance(ended.error, ServerError)
+        assert ended.error.maybe_done
+        assert [request.path for request in stub.requests if request.method == "POST"][1:] == [stub.requests[1].path]
+        assert stub.requests[-1].method == "GET"
+
     async def test_it_does_not(self, table: JobTable):
         """An outage that is too long is the job's error."""
         (workflow,) = add(table, {"assistant_id": "a"})
         async with Stub(error(503)) as stub, stub.session(max_retries=0) as session:
-            await runner(session, table, outage=0.0).run(workflow, StoredSteps())
+            await runner(session, table, polling=NO_PATIENCE).run(workflow, StoredSteps())
         assert isinstance(outcome(table, workflow).error, ServerError)
+
+
+class TestDeadlines:
+    """An attempt has its time from when its run is started, whoever goes on with it."""
+
+    @pytest.fixture
+    async def waiting(self, session: Session, table: JobTable, assistant_id: str) -> str:
+        (workflow,) = add(table, {"assistant_id": assistant_id, "instructions": "wait"})
+        return workflow
+
+    async def test_a_run_that_does_not_end(self, server: LocalServer, session: Session, table: JobTable, waiting: str):
+        """Its job fails, and it is cancelled."""
+        await runner(session, table, deadline=0.1).run(waiting, StoredSteps())
+        ended = outcome(table, waiting)
+        assert isinstance(ended.error, RunDeadlineError)
+        assert "did not end within the deadline of 0.1 s, its start included" in str(ended.error)
+        (run,) = await all_runs(server)
+        assert ended.run is not None
+        assert ended.run.id == run.id
+        events = [event.status async for event in session.runs.follow(run, polling=QUICK)]
+        assert events[-1] == "cancelled"
+
+    async def test_a_run_that_ends(self, session: Session, table: JobTable, assistant_id: str):
+        """In time."""
+        (workflow,) = add(table, {"assistant_id": assistant_id})
+        await runner(session, table, deadline=3600.0).run(workflow, StoredSteps())
+        assert outcome(table, workflow).error is None
+
+    async def test_another_worker(self, session: Session, table: JobTable, waiting: str):
+        """Whoever takes over does not begin to count anew."""
+        steps = StoredSteps()
+        steps.dies = ("end", "before")
+        with pytest.raises(Died):
+            await runner(session, table, deadline=3600.0).run(waiting, steps)
+        created = json.loads(steps.outcomes[2])
+        assert 3500 < created["ends_at"] - table.now() <= 3600
+        steps.outcomes[2] = json.dumps(created | {"ends_at": table.now() - 1})
+        steps.number, steps.dies = 0, None
+        await runner(session, table, deadline=3600.0).run(waiting, steps)
+        assert isinstance(outcome(table, waiting).error, RunDeadlineError)
+
+    async def test_a_run_that_was_started_without_one(self, session: Session, table: JobTable, waiting: str):
+        """It has the time of a whole attempt."""
+        steps = StoredSteps()
+        steps.dies = ("end", "before")
+        with pytest.raises(Died):
+            await runner(session, table).run(waiting, steps)
+        steps.number, steps.dies = 0, None
+        await runner(session, table, deadline=0.1).run(waiting, steps)
+        assert isinstance(outcome(table, waiting).error, RunDeadlineError)
+
+    @pytest.mark.parametrize("what", ["found", "not found", "refused"])
+    async def test_a_start_that_hangs(
+        self, table: JobTable, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+    ):
+        """A run whose start was given up is looked for; if it is not seen, that is in doubt."""
+        is_found = what == "found"
+        monkeypatch.setattr(starting, "_LOOK_EVERY", 0.001)
+        if not is_found:
+            monkeypatch.setattr(starting, "_FIND_TIMEOUT", 0.1)
+        looks = 0
+
+        def answer(request: Request) -> Reply:
+            nonlocal looks
+            if request.path.endswith("/threads"):
+                return reply(THREAD)
+            if request.method == "POST":
+                return NEVER
+            if request.path.endswith("/runs"):
+                looks += 1
+                if what == "refused":
+                    return error(403)
+                return reply({"object": "list", "data": [RUN] if is_found and looks > 1 else []})
+            if request.path.endswith("/messages"):
+                return reply({"object": "list", "data": []})
+            return reply(RUN | {"status": "completed"})
+
+        (workflow,) = add(table, {"assistant_id": "a"})
+        async with Stub(answer) as stub, stub.session() as session:
+            await runner(session, table, deadline=0.05).run(workflow, StoredSteps())
+        ended = outcome(table, workflow)
+        if is_found:
+            assert ended.error is None
+            assert looks == 2
+        else:
+            assert isinstance(ended.error, TransportError)
+            assert "the run did not start within the deadline of 0.05 s" in str(ended.error)
+            assert ended.error.maybe_done
+            assert ("could not be looked for" in caplog.text) is (what == "refused")
+
+    async def test_a_request_that_has_to_wait(self, table: JobTable):
+        """After a 429 response that asks to wait, nothing has been started, so the time counts anew."""
+        left = [error(429), reply(RUN)]
+
+        def answer(request: Request) -> Reply:
+            if request.method == "POST":
+                return left.pop(0)
+            is_list = request.path.endswith(("/messages", "/runs"))
+            return reply({"object": "list", "data": []} if is_list else RUN | {"status": "completed"})
+
+        (workflow,) = add(table, {"assistant_id": "a", "thread_id": "t"})
+        async with Stub(answer) as stub, stub.session(max_retries=0) as session:
+            await runner(session, table, deadline=3600.0).run(workflow, StoredSteps())
+        assert outcome(table, workflow).error is None
 
 
 class TestCancelling:

@@ -10,7 +10,7 @@ import pytest
 
 from openai_runs import Session
 from openai_runs.batch.durable import DurableBatches, work
-from openai_runs.errors import WorkerLostError
+from openai_runs.errors import StoreUnavailableError, WorkerLostError
 
 pytestmark = pytest.mark.anyio
 
@@ -35,6 +35,32 @@ async def test_beginning_anew(monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
     assert opened[0] == opened[1]
     assert (opened[0]["store"], opened[0]["workers"], opened[0]["at_once"]) == ("postgresql://db", 3, 9)
     assert "beginning anew: this worker stopped" in caplog.text
+
+
+async def test_a_database_that_goes_away(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    """One that has answered before is waited for, until the worker is to drain; one that never has is an error."""
+    draining, opened = anyio.Event(), 0
+
+    @asynccontextmanager
+    async def open_batches(*_: object, **__: object) -> AsyncIterator[None]:
+        nonlocal opened
+        opened += 1
+        if opened == 1:
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                yield
+            raise WorkerLostError("this worker stopped")
+        if opened == 3:
+            draining.set()
+        raise StoreUnavailableError("it has not answered")
+
+    monkeypatch.setattr(DurableBatches, "open", open_batches)
+    session: Any = None
+    await work("postgresql://db", session, draining=draining)
+    assert opened == 3
+    assert caplog.text.count("beginning anew: it has not answered") == 2
+    with pytest.raises(StoreUnavailableError):
+        await work("postgresql://db", session)
 
 
 async def test_draining(store: Path, session: Session):

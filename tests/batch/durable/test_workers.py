@@ -13,9 +13,10 @@ from sqlalchemy.exc import OperationalError
 
 from openai_runs import Polling, Session
 from openai_runs.batch.durable import DurableBatches, workers
-from openai_runs.batch.durable.database import WORKERS, Database
+from openai_runs.batch.durable.database import Database
 from openai_runs.batch.durable.execution import Queue
 from openai_runs.batch.durable.job_table import JobTable
+from openai_runs.batch.durable.tables import WORKERS
 from openai_runs.batch.durable.workers import Heart, WorkerTable
 from openai_runs.errors import WorkerLostError
 from openai_runs.models.assistant import Assistant

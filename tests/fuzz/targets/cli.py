@@ -82,7 +82,7 @@ def _cli_seeds() -> Iterator[bytes]:
         "batch status saved.json all",
         "batch results saved.json all --out new.jsonl --wait",
         "batch cancel saved.json all",
-        "batch work saved.json --workers 2 --at-once 4 --rpm 60 --tpm 1e6 --base-url http://localhost:1",
+        "batch work saved.json --create --workers 2 --at-once 4 --rpm 60 --tpm 1e6 --deadline 9 --base-url http://localhost:1",
     ):
         yield "\n".join(arguments.split()).encode()
 

@@ -1,0 +1,60 @@
+"""`through_outages`: sends a request, again and again for a while if the endpoint cannot be reached."""
+
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from typing import TypeVar
+
+import anyio
+
+from openai_runs._http.retries import FAILURES, is_outage, server_delay
+from openai_runs.following.polling import Polling
+from openai_runs.pacing.sending import FirstSent, tell
+
+_logger = logging.getLogger("openai_runs.following")
+T = TypeVar("T")
+
+
+def _never(_: Exception) -> bool:
+    return False
+
+
+async def through_outages(
+    request: Callable[[], Awaitable[T]],
+    polling: Polling,
+    name: str,
+    *,
+    takes_turns: bool = True,
+    sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+    is_over: Callable[[Exception], bool] = _never,
+) -> T:
+    """Send a request; while the endpoint is unreachable, repeat it for up to `Polling.outage` seconds.
+
+    Args:
+        request: Sends it.
+        polling: Has the delays.
+        name: Of what the request is about, for the log.
+        takes_turns: Whether it may have to wait before it is sent, which is no outage.
+        sleep: Waits for a number of seconds.
+        is_over: Whether an error ends it, whatever its kind.
+    """
+    failures, began = 0, math.inf
+    while True:
+        sent = FirstSent(anyio.current_time())
+        try:
+            with tell(sent) if takes_turns else nullcontext():
+                return await request()
+        except FAILURES as error:
+            now = anyio.current_time()
+            began = min(began, sent.at)
+            left = began + polling.outage - now
+            if is_over(error) or not is_outage(error) or left <= 0:
+                raise
+            asked = server_delay(error)
+            _logger.warning("%s: the endpoint has been unreachable for %.1f s: %s", name, now - began, error)
+        delay = polling.delay(failures)
+        if asked is not None:
+            delay = max(delay, polling.delay(failures, asked))
+        await sleep(min(delay, left))
+        failures += 1

@@ -1,0 +1,65 @@
+"""`through_outages`: a request is repeated while the endpoint is away, for so long, and no other failure is."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from openai_runs import Polling
+from openai_runs.errors import BadRequestError, TransportError
+from openai_runs.following.outages import through_outages
+from openai_runs.pacing.sending import told
+
+pytestmark = pytest.mark.anyio
+
+POLLING = Polling(first=1, factor=2, longest=4)
+
+
+def failing(*failures: Exception) -> Callable[[], Awaitable[str]]:
+    """A request that fails a few times."""
+    left = list(failures)
+
+    async def request() -> str:
+        if left:
+            raise left.pop(0)
+        return "done"
+
+    return request
+
+
+class Slept(list[float]):
+    """How long was slept each time."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+async def test_it_is_repeated(caplog: pytest.LogCaptureFixture) -> None:
+    """The delays are those of polls; each failure is logged, with what it is about."""
+    slept = Slept()
+    lost = TransportError("connection refused")
+    with caplog.at_level(logging.WARNING, "openai_runs.following"):
+        answer = await through_outages(failing(lost, lost, lost, lost), POLLING, "a job", sleep=slept.sleep)
+    assert answer == "done"
+    assert slept == [1, 2, 4, 4]
+    assert caplog.text.count("a job: the endpoint has been unreachable for ") == 4
+
+
+@pytest.mark.parametrize("error", [TransportError("refused"), BadRequestError("no", status=400, headers={})])
+async def test_it_is_over(error: Any) -> None:
+    """A refusal is no outage; and whoever asks may say that it is over."""
+    slept = Slept()
+    with pytest.raises(type(error)):
+        await through_outages(failing(error), POLLING, "a job", sleep=slept.sleep, is_over=lambda one: one is error)
+    assert slept == []
+
+
+@pytest.mark.parametrize("takes_turns", [True, False])
+async def test_turns(takes_turns: bool) -> None:
+    """When a request is sent is noted only where it may have to wait before."""
+
+    async def request() -> bool:
+        return told.get() is not None
+
+    assert await through_outages(request, POLLING, "a job", takes_turns=takes_turns) is takes_turns
