@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from openai_runs.errors import MissingExtraError
 
@@ -23,3 +24,8 @@ def needs(extra: str) -> Generator[None]:
             f"in a clone with pip install '.[{extra}]'",
             name=error.name,
         ) from error
+
+
+def can_search() -> bool:
+    """Whether the extra ``files`` is installed, as far as a search needs it."""
+    return find_spec("numpy") is not None

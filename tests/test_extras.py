@@ -40,6 +40,12 @@ import openai_runs.server
     assert run.stderr.splitlines()[-1] == f"openai_runs.errors.MissingExtraError: {missing[0]}"
 
 
+def test_whether_files_can_be_searched():
+    """Asked before anything is searched: a server starts without the extra, and leaves the search to the endpoint."""
+    code = "from openai_runs._extras import can_search\nprint(can_search())"
+    assert (bare(code, packages=("numpy",)).stdout, bare(code, packages=()).stdout) == ("False\n", "True\n")
+
+
 def test_durable_batches():
     """They need an extra of their own, which the rest of `openai_runs.batch` does not."""
     run = bare("import openai_runs.batch\nimport openai_runs.batch.durable", packages=("dbos", "sqlalchemy"))

@@ -7,11 +7,13 @@ from openai_runs.backends.chat_completions import ChatCompletionsBackend
 from openai_runs.backends.local_model import LocalModelBackend
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.backends.responses import ResponsesBackend
-from openai_runs.backends.scripted import Call, Fail, Refuse, Say, ScriptedBackend, Stop, Wait
+from openai_runs.backends.scripted import Call, Cite, Fail, Refuse, Say, ScriptedBackend, Stop, Wait
+from openai_runs.backends.searching import SearchingBackend
 
 __all__ = [
     "Call",
     "ChatCompletionsBackend",
+    "Cite",
     "Fail",
     "LocalModelBackend",
     "ModelBackend",
@@ -19,6 +21,7 @@ __all__ = [
     "ResponsesBackend",
     "Say",
     "ScriptedBackend",
+    "SearchingBackend",
     "Stop",
     "Wait",
 ]

@@ -55,7 +55,16 @@ def _unknown_format(request: ModelRequest) -> str | None:
 
 _RUN_REFUSED: Final = "the run is refused"
 _NOTE: Final = "a note in its place says what was there"
+_SHOWN: Final = "its calls are run steps, citations are marked in the text and annotated"
 _BOTH: Final[tuple[Kind, ...]] = ("chat", "responses")
+
+_MISSING_TOOL: Final = Feature(
+    "`tool_choice`: a tool that the run does not have",
+    _RUN_REFUSED,
+    _RUN_REFUSED,
+    refused=_BOTH,
+    parameter=_choice_of_missing_tool,
+)
 
 FEATURES: Final[Sequence[Feature]] = (
     Feature("`model`", "`model`, through the backend's `models`", "the same"),
@@ -70,7 +79,7 @@ FEATURES: Final[Sequence[Feature]] = (
     ),
     Feature(
         "messages: files attached for `file_search`",
-        "ignored, as the tool is refused",
+        "ignored: what is searched are vector stores",
         "a note, if the run has the tool: the file is in no vector store",
     ),
     Feature("tool calls without an output, of a run that ended", "the output is a note that there is none", "the same"),
@@ -84,22 +93,26 @@ FEATURES: Final[Sequence[Feature]] = (
     ),
     Feature(
         "`tools`: `file_search`",
-        _RUN_REFUSED,
-        "`file_search`; its calls are run steps, citations are marked in the text and annotated",
+        f"with local files, a function that is carried out here; {_SHOWN}; else {_RUN_REFUSED}",
+        f"`file_search`, or with local files the function; {_SHOWN}",
         refused=("chat",),
         parameter=_tool_parameter(FileSearchTool),
     ),
     Feature("`tools`: any other", _RUN_REFUSED, _RUN_REFUSED, refused=_BOTH, parameter=_tool_parameter(Unknown)),
     Feature(
-        "`tools`: `file_search` without a vector store", _RUN_REFUSED, "the tool is left out, as it could find nothing"
+        "`tools`: `file_search` without a vector store",
+        f"with local files, the tool is left out; else {_RUN_REFUSED}",
+        "the tool is left out, as it could find nothing",
     ),
     Feature(
         "`file_search.max_num_results`, `.ranking_options`",
-        _RUN_REFUSED,
+        "obeyed with local files, which have one ranker",
         "the same; the ranker `default_2024_08_21` becomes `auto`",
     ),
     Feature(
-        "`tool_resources` of thread, run and assistant", "ignored, as the tools are refused", "united, part of `tools`"
+        "`tool_resources` of thread, run and assistant",
+        "vector stores are united, and searched with local files; files for code are ignored, as the tool is refused",
+        "united, part of `tools`; vector stores are searched here with local files",
     ),
     Feature("`tool_choice`", "`tool_choice`, in the first model call of the run; the tools stay the same", "the same"),
     Feature(
@@ -107,13 +120,7 @@ FEATURES: Final[Sequence[Feature]] = (
         "`reasoning_content`, `reasoning`, `reasoning_details`, `extra_content`: sent again to the same model",
         "`reasoning` items, encrypted: sent again to the same model",
     ),
-    Feature(
-        "`tool_choice`: a tool that the run does not have",
-        _RUN_REFUSED,
-        _RUN_REFUSED,
-        refused=_BOTH,
-        parameter=_choice_of_missing_tool,
-    ),
+    _MISSING_TOOL,
     Feature("`parallel_tool_calls`", "sent if false; enforced in any case", "the same"),
     Feature("`response_format`: text, `json_object`, `json_schema`", "`response_format`", "`text.format`"),
     Feature("`response_format`: any other", _RUN_REFUSED, _RUN_REFUSED, refused=_BOTH, parameter=_unknown_format),
@@ -148,12 +155,19 @@ def unsupported(request: ModelRequest, kind: Kind, backend: str) -> Unsupported 
         kind: The kind of endpoint.
         backend: The backend's name for the message.
     """
-    for feature in FEATURES:
-        if kind in feature.refused and (param := feature.parameter(request)) is not None:
-            return Unsupported(
-                param, f"'{param}' asks for what {backend} does not support: {feature.name.replace('`', '')}."
-            )
-    return None
+    refusals = (_refusal(feature, request, backend) for feature in FEATURES if kind in feature.refused)
+    return next(filter(None, refusals), None)
+
+
+def refused_choice(request: ModelRequest, backend: str) -> Unsupported | None:
+    """Refuse the choice of a tool that the run does not have, or that could find nothing."""
+    return _refusal(_MISSING_TOOL, request, backend)
+
+
+def _refusal(feature: Feature, request: ModelRequest, backend: str) -> Unsupported | None:
+    if (param := feature.parameter(request)) is None:
+        return None
+    return Unsupported(param, f"'{param}' asks for what {backend} does not support: {feature.name.replace('`', '')}.")
 
 
 def unserved_window(window: str | None, backend: ModelBackend) -> Unsupported | None:

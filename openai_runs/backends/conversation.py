@@ -43,9 +43,15 @@ def without_none(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def citation_marker(number: int, name: str) -> str:
-    """A citation as the Assistants API writes it into a text."""
-    return f"{_CITATION}{number}:0†{name}】"
+def citation_marker(number: int, name: str, index: int = 0) -> str:
+    """A citation as the Assistants API writes it into a text.
+
+    Args:
+        number: The number of the citation, or of the search.
+        name: What readers see.
+        index: Which result of the search.
+    """
+    return f"{_CITATION}{number}:{index}†{name}】"
 
 
 def text_of(message: Message) -> str:
@@ -167,7 +173,7 @@ def within_tokens(items: Sequence[Item], tokens: int | None) -> Sequence[Item]:
     total, kept = 0, len(items)
     starts = set(_turn_starts(items))
     for index in range(len(items) - 1, -1, -1):
-        total += _estimated_tokens(items[index])
+        total += _tokens_of(items[index])
         if total > tokens and kept < len(items):
             break
         if index in starts:
@@ -181,14 +187,15 @@ def _turn_starts(items: Sequence[Item]) -> list[int]:
     return sorted({0, *users})
 
 
-def _estimated_tokens(item: Item) -> int:
+def _tokens_of(item: Item) -> int:
     """The estimated number of tokens of an item."""
     if isinstance(item, RunStep):
         texts = [f"{call.function.name}{call.function.arguments}{output_of(call)}" for call in item.function_calls]
-        return sum(map(_estimated_text_tokens, texts))
+        return sum(map(estimated_tokens, texts))
     images = sum(isinstance(part, ImageFileContent | ImageUrlContent) for part in item.content)
-    return _estimated_text_tokens(text_of(item)) + images * _TOKENS_PER_IMAGE
+    return estimated_tokens(text_of(item)) + images * _TOKENS_PER_IMAGE
 
 
-def _estimated_text_tokens(text: str) -> int:
+def estimated_tokens(text: str) -> int:
+    """The estimated number of tokens of a text."""
     return math.ceil(len(text.encode(errors="replace")) / _BYTES_PER_TOKEN)

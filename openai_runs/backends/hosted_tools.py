@@ -77,7 +77,8 @@ def _output(output: Json) -> CodeOutput:
 def hosted_call_item(call: StepToolCall) -> dict[str, Any] | None:
     """Convert a call back to its item; ``None`` if it did not come from this API."""
     match call:
-        case FileSearchCall(file_search=search) if "queries" in search.extra:
+        # A search that was made here has ranking options, too, and an ID that the endpoint would refuse.
+        case FileSearchCall(file_search=search) if "queries" in search.extra and search.ranking_options is None:
             results = [
                 without_none(
                     file_id=found.file_id,

@@ -21,6 +21,7 @@ from openai_runs.backends.model_backend import (
     ToolCallChunk,
     UsageReport,
 )
+from openai_runs.backends.quoting import cited, is_search, quoted
 from openai_runs.backends.schema_samples import sample
 from openai_runs.errors import BackendError
 from openai_runs.models.message import Message, MessageRole
@@ -60,6 +61,16 @@ class Call:
 
 
 @frozen
+class Cite:
+    """The mark of a citation: of the first passage found in this run that has these words, else of the best passage.
+
+    Nothing, if nothing was found. `SearchingBackend` makes it an annotation.
+    """
+
+    containing: str = ""
+
+
+@frozen
 class Wait:
     """A pause until an event is set; without an event, forever."""
 
@@ -81,7 +92,7 @@ class Fail:
     message: str = "The model failed, as the script says."
 
 
-Part: TypeAlias = Say | Refuse | Call | Wait | Stop | Fail
+Part: TypeAlias = Say | Refuse | Call | Cite | Wait | Stop | Fail
 #: What happens in one model call: one part, or several in order.
 Turn: TypeAlias = Part | Sequence[Part]
 Script: TypeAlias = Sequence[Turn] | Callable[[ModelRequest], Turn]
@@ -99,6 +110,9 @@ class ScriptedBackend(ModelBackend):
     the first turn is a run's first model call, the second the call after the tool outputs. After the last turn it goes
     on as without a script. A script may also be a function, which is called for each turn; `default_turn` returns the
     turn of a backend without a script.
+
+    With `SearchingBackend`, ``Call("file_search", {"queries": ["…"]})`` is a search, and `Cite` cites what it found.
+    Without a script it searches for the user's message, and quotes the sentence that fits best.
 
     Each word between spaces counts as a token. Prompt tokens are the words of the instructions and of all items of the
     conversation, with arguments and outputs; completion tokens are the words of texts and arguments. When
@@ -120,7 +134,7 @@ class ScriptedBackend(ModelBackend):
         tokens_left = math.inf if request.max_completion_tokens is None else request.max_completion_tokens
         prompt, used = _count_words(request), 0
         reason: FinishReason = "stop"
-        for event in _events(turn if isinstance(turn, Sequence) else (turn,)):
+        for event in _events(turn if isinstance(turn, Sequence) else (turn,), request):
             if isinstance(event, Wait):
                 await (anyio.sleep_forever() if event.event is None else event.event.wait())
                 continue
@@ -150,11 +164,18 @@ def default_turn(request: ModelRequest) -> Turn:
     """The turn of a `ScriptedBackend` without a script."""
     if calls := _calls_to_make(request):
         said = _said(request)
-        return [Call(function.name, sample(function.parameters, said)) for function in calls]
+        return [Call(function.name, _arguments(function, said)) for function in calls]
     return Say(_message_text(request))
 
 
-def _events(turn: Sequence[Part]) -> Iterator[TextChunk | RefusalChunk | ToolCallChunk | Wait | Stop | Fail]:
+def _arguments(function: Function, said: Sequence[str]) -> Any:
+    # A search is for the whole question, not for what a schema would make of it.
+    return {"queries": said[:1]} if is_search(function) else sample(function.parameters, said)
+
+
+def _events(
+    turn: Sequence[Part], request: ModelRequest
+) -> Iterator[TextChunk | RefusalChunk | ToolCallChunk | Wait | Stop | Fail]:
     calls = 0
     for part in turn:
         match part:
@@ -166,6 +187,8 @@ def _events(turn: Sequence[Part]) -> Iterator[TextChunk | RefusalChunk | ToolCal
                 yield ToolCallChunk(calls, id, name)
                 yield ToolCallChunk(calls, arguments=arguments if isinstance(arguments, str) else json.dumps(arguments))
                 calls += 1
+            case Cite(containing):
+                yield from (TextChunk(mark) for mark in cited(request.rounds, containing))
             case _:
                 yield part
 
@@ -189,15 +212,18 @@ def _calls_to_make(request: ModelRequest) -> Sequence[Function]:
 
 
 def _message_text(request: ModelRequest) -> str:
-    outputs = [
-        (call.function.name, call.function.output or "") for step in request.rounds for call in step.function_calls
-    ]
+    calls = [call.function for step in request.rounds for call in step.function_calls]
+    outputs = [(call.name, call.output or "") for call in calls]
     asked = next((item.text for item in reversed(request.items) if isinstance(item, Message)), "")
     if isinstance(request.response_format, JsonSchemaFormat):
         return json.dumps(sample(request.response_format.json_schema.schema, _said(request)))
     if isinstance(request.response_format, JsonObjectFormat):
         return json.dumps(dict(outputs) if outputs else {"asked": asked})
-    return "\n".join(f"{name} answered: {output}" for name, output in outputs) or f"You said: {asked}"
+    searches = {
+        tool.function.name for tool in request.tools if isinstance(tool, FunctionTool) and is_search(tool.function)
+    }
+    told = [quoted(output, asked) if name in searches else f"{name} answered: {output}" for name, output in outputs]
+    return "\n".join(told) or f"You said: {asked}"
 
 
 def _said(request: ModelRequest) -> Sequence[str]:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
+from openai_runs.cli.file_options import Files, make_files
 from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend
 from openai_runs.cli.store_options import check_folder
 from openai_runs.cli.terminal import console, errors, refuse, run
 
 if TYPE_CHECKING:
     from openai_runs.backends import ModelBackend
+    from openai_runs.server.local_files import FileOption
 
 
 def serve(
@@ -78,6 +80,19 @@ def serve(
             metavar="JSON",
         ),
     ] = None,
+    files: Annotated[
+        Files | None,
+        typer.Option(
+            help="What searches files: an index beside the store, or the model's endpoint. "
+            "Unset: the endpoint for --backend responses, else local."
+        ),
+    ] = None,
+    embedding_model: Annotated[
+        str | None,
+        typer.Option(
+            help="The endpoint's model by which local files are searched for what they mean; unset: by words."
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on. Beyond loopback, keys are required.")] = (
         "127.0.0.1"
     ),
@@ -134,6 +149,7 @@ def serve(
         background=background,
         completion_windows=completion_windows,
     )
+    search = make_files(files, embedding_model, store, backend, model_url, model_key, endpoint)
     _allow_connections()
     # A server makes few cycles, and the default spent a fifth of its time on the search.
     gc.set_threshold(50_000, 20, 50)
@@ -149,7 +165,7 @@ def serve(
         "owner_share": owner_share,
         "expires_after": expires_after,
     }
-    run(_serve(store, model_backend, host, port, keys, limits, access_log))
+    run(_serve(store, model_backend, search, host, port, keys, limits, access_log))
 
 
 def _read_keys(file: Path | None) -> dict[str, str] | None:
@@ -180,6 +196,7 @@ def _allow_connections() -> None:
 async def _serve(
     path: Path,
     backend: "ModelBackend",
+    files: "FileOption",
     host: str,
     port: int,
     keys: dict[str, str] | None,
@@ -192,6 +209,7 @@ async def _serve(
     server = LocalServer(
         backend=backend,
         store=SQLiteStore(path),
+        files=files,
         host=host,
         port=port,
         keys=keys,

@@ -31,7 +31,7 @@ from openai_runs.backends.model_backend import (
     ToolCallChunk,
     UsageReport,
 )
-from openai_runs.backends.replay import with_replay
+from openai_runs.backends.replay import with_replay, without_replay
 from openai_runs.engine.api_events import ApiEvent
 from openai_runs.engine.endings import Changeset, deletions_of_unused, end_message, end_run
 from openai_runs.engine.ledger import Ledger
@@ -272,6 +272,9 @@ class Turn:
                 shown = shown_step(ended, shows_search_content=state.shows_search_content)
                 delta = ApiEvent("thread.run.step.delta", hosted_delta(shown))
                 events += [*started_events(step), delta, ApiEvent("thread.run.step.completed", shown)]
+            else:  # the interrupted call may have found other things than this one, on which the answer rests
+                again = evolve(reused, step_details=ToolCalls(tool_calls=(call,)))
+                changes.append(Record(self.owner, with_replay(without_replay(again), self.progress.replay)))
             await self._commit(changes, *events, then=partial(self.progress.end_message, reused))
 
     async def _complete_message(self) -> Changeset:

@@ -11,6 +11,7 @@ from yarl import URL
 
 from openai_runs.backends import ScriptedBackend
 from openai_runs.backends.model_backend import ModelBackend
+from openai_runs.backends.searching import FileSearcher
 from openai_runs.engine import Engine
 from openai_runs.engine.clock import Clock
 from openai_runs.engine.engine import MAX_ACTIVE_RUNS, MAX_FILE_BYTES
@@ -18,6 +19,7 @@ from openai_runs.engine.file_index import FileIndex
 from openai_runs.server import access_log
 from openai_runs.server.app import create_app
 from openai_runs.server.dedicated_task import in_dedicated_task
+from openai_runs.server.local_files import FileOption, chosen_files, opened, searching
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.store import Store
@@ -35,15 +37,18 @@ class LocalServer(anyio.AsyncContextManagerMixin):
 
     Attributes:
         engine: Executes the runs; set while the server is up.
+        files: Searches the files of runs; ``None`` if that is left to the backend.
     """
 
     engine: Engine
+    files: FileSearcher | None
 
     def __init__(
         self,
         *,
         backend: ModelBackend | None = None,
         store: Store | None = None,
+        files: FileOption = None,
         host: str = "127.0.0.1",
         port: int = 0,
         keys: Mapping[str, str] | None = None,
@@ -63,6 +68,10 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         Args:
             backend: The model. Unset: a `ScriptedBackend`, which needs no model.
             store: Where objects are kept. Unset: a new `MemoryStore`.
+            files: What runs search files with: a `LocalFileSearch`, which the server opens and closes; ``"local"``, one
+                whose index is beside the store's file, or in a temporary folder if the store is in memory; or
+                ``"endpoint"``, which leaves it to the backend. Unset: ``"endpoint"`` for a `ResponsesBackend` and for a
+                `SearchingBackend`, or if the extra ``files`` is not installed, else ``"local"``.
             host: The address to listen on.
             port: The port to listen on; 0 picks a free one.
             keys: Maps each bearer key to the label of its owner, who sees only its own objects. ``None``: no key is
@@ -79,12 +88,16 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             grace: Seconds that unfinished requests get when the server stops.
 
         Raises:
-            ValueError: ``keys`` is empty, has a blank key, or is ``None`` on an address other than loopback.
+            ValueError: ``keys`` is empty, has a blank key, or is ``None`` on an address other than loopback;
+                ``files`` is ``"local"``, and the store has no file.
         """
         if keys is None and not _is_loopback(host):
             raise ValueError(f"other machines can reach the server on host {host!r}: pass keys, or a loopback address")
         self._backend = ScriptedBackend() if backend is None else backend
         self._store = MemoryStore() if store is None else store
+        self.files = chosen_files(files, self._backend, self._store)
+        if self.files is not None:
+            self._backend = searching(self._backend, self.files)
         self._host = host
         self._port = port
         self._keys = keys
@@ -138,17 +151,20 @@ class LocalServer(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def _serving(self) -> AsyncGenerator[None]:
-        async with Engine(
-            store=self._store,
-            backend=self._backend,
-            clock=self._clock,
-            expires_after=self._expires_after,
-            max_active_runs=self._max_active_runs,
-            owner_share=self._owner_share,
-            max_file_bytes=self._max_file_bytes,
-            max_owner_bytes=self._max_owner_bytes,
-            index=self._index,
-        ) as self.engine:
+        async with (
+            opened(self.files),
+            Engine(
+                store=self._store,
+                backend=self._backend,
+                clock=self._clock,
+                expires_after=self._expires_after,
+                max_active_runs=self._max_active_runs,
+                owner_share=self._owner_share,
+                max_file_bytes=self._max_file_bytes,
+                max_owner_bytes=self._max_owner_bytes,
+                index=self.files,
+            ) as self.engine,
+        ):
             app = create_app(self.engine, keys=self._keys, poll_hint=self._poll_hint)
             runner = web.AppRunner(
                 app,

@@ -131,6 +131,11 @@ class SQLiteStore:
     def __repr__(self) -> str:
         return f"<SQLiteStore {str(self._path)!r}, {'closed' if self._db is None else 'open'}>"
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
     async def __aenter__(self) -> Self:
         """Open the file.
 

@@ -60,12 +60,12 @@ def test_a_refusal_names_parameter_and_backend() -> None:
 
 @pytest.mark.parametrize("kind", ["chat", "responses"])
 def test_the_table_says_what_is_refused(kind: Kind) -> None:
-    """A feature that is refused for a kind of endpoint says so in its column."""
+    """A feature that is refused for a kind of endpoint says so in its column, last if the server can help."""
     for feature in FEATURES:
         says = getattr(feature, kind)
         assert says
         if kind in feature.refused:
-            assert says == "the run is refused"
+            assert says.endswith("the run is refused")
 
 
 @pytest.mark.parametrize(

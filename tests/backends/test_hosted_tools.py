@@ -4,7 +4,9 @@ from typing import Any
 
 from openai_runs.backends.hosted_tools import code_interpreter_call, file_search_call
 from openai_runs.backends.responses_body import responses_body
+from openai_runs.backends.search_prompt import search_call
 from openai_runs.models.run_step import FileSearch, FileSearchCall
+from openai_runs.models.tool import FileSearchTool
 from tests.backends.judge import complaints
 from tests.backends.requests import a_request, assistant, call, step, user
 
@@ -38,5 +40,7 @@ def test_uses_of_the_endpoints_own_tools_are_told_again() -> None:
 
 
 def test_uses_of_tools_elsewhere_are_not() -> None:
+    """Such as searches that were made here: the endpoint would refuse their IDs."""
     search = FileSearchCall(id="fs_1", file_search=FileSearch())
-    assert input_of(user("Hello"), step(search), assistant()) == [{"role": "user", "content": "Hello"}]
+    here = search_call("call_1", ["cats"], FileSearchTool(), [])
+    assert input_of(user("Hello"), step(search), step(here), assistant()) == [{"role": "user", "content": "Hello"}]

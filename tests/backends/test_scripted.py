@@ -5,7 +5,7 @@ import json
 import anyio
 import pytest
 
-from openai_runs.backends import Call, Fail, Refuse, Say, ScriptedBackend, Stop, Wait
+from openai_runs.backends import Call, Cite, Fail, Refuse, Say, ScriptedBackend, Stop, Wait
 from openai_runs.backends.model_backend import (
     Finished,
     ModelRequest,
@@ -16,6 +16,12 @@ from openai_runs.backends.model_backend import (
 )
 from openai_runs.backends.scripted import default_turn
 from openai_runs.errors import BackendError
+from openai_runs.models.tool import Function, FunctionTool
+from tests.backends.reading import together
+from tests.backends.requests import call as a_call
+from tests.backends.requests import step as a_step
+from tests.backends.requests import user
+from tests.backends.searches import CUP, STORES, TEA, TOOL, Files, respond
 from tests.engine.world import TIME, WEATHER, world
 
 pytestmark = pytest.mark.anyio
@@ -187,3 +193,26 @@ async def test_without_anything():
         run = await w.start()
         await w.until("run.completed", run)
         assert (await w.messages(run))[-1].text == "You said: "
+
+
+async def test_a_script_can_search_and_cite():
+    """The mark is that of the passage with certain words, else of the best one; there may be none."""
+    turns = [Call("file_search", {"queries": ["cup"]}), [Say("It holds 0.2 l"), Cite("0.2"), Say(". Hot"), Cite()]]
+    answer = together(await respond(ScriptedBackend(turns), Files(TEA, CUP)))
+    assert answer.text == "It holds 0.2 l【0:1†cup.md】. Hot【0:0†tea.md】"
+    assert [note.file_citation.file_id for note in answer.annotations] == ["file-cup", "file-tea"]
+    assert together(await events([Cite("tea")])).text == ""
+
+
+async def test_without_a_script_it_searches_for_the_question():
+    """And answers with the sentence that fits best; other functions are called as ever."""
+    question = user("How many litres does a cup hold?")
+    files = Files(TEA, CUP)
+    answer = together(await respond(ScriptedBackend(), files, question))
+    assert files.searches[0]["queries"] == ["How many litres does a cup hold?"]
+    assert answer.text == "A cup holds 0.2 litres. 【0:1†cup.md】"
+    [search] = answer.hosted
+    both = {"tools": (FunctionTool(function=Function(name="get_time")), TOOL), "tool_resources": STORES}
+    done = a_step(search), a_step(a_call("get_time", "{}", "noon"))
+    answer = together(await respond(ScriptedBackend(), files, question, *done, **both))
+    assert answer.text == "A cup holds 0.2 litres. 【0:1†cup.md】\nget_time answered: noon"

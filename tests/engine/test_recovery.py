@@ -14,15 +14,17 @@ from openai_runs.backends.model_backend import (
     Detached,
     HostedToolCall,
     ModelBackend,
+    Replay,
     TextChunk,
     ToolCallChunk,
 )
+from openai_runs.backends.replay import replay_items
 from openai_runs.engine import ManualClock
 from openai_runs.engine.executor import Executor
 from openai_runs.errors import StoreUnavailableError
 from openai_runs.models.message import CitedFile, FilePath
 from openai_runs.models.run import Run, RunStatus
-from openai_runs.models.run_step import CodeInterpreterCall, InterpretedCode
+from openai_runs.models.run_step import CodeInterpreterCall, InterpretedCode, RunStep
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.records import Delete, Record, RunState, Unreadable
 from tests.engine.world import world
@@ -143,6 +145,23 @@ async def test_hosted_tools_are_not_shown_twice(kept):
         assert [step.id for step in await w.steps(run)] == [step.id for step in steps]
         assert [message.text for message in await w.messages(run)] == ["Hello", "I count.", "Two."]
         assert [message.id for message in await w.messages(run)] == [message.id for message in messages]
+
+
+async def test_a_step_of_a_hosted_tool_is_what_the_answer_rests_on(kept):
+    """The retry may have searched for something else: the step stays, and has what the retry has found."""
+
+    def computed(code, thought):
+        call = CodeInterpreterCall(id=f"ci_{code}", code_interpreter=InterpretedCode(input=code))
+        return Replay("me", ({"thought": thought},)), HostedToolCall(call)
+
+    run, [step, _], _ = await interrupted(kept, *computed("1+1", "first"), TextChunk("Tw"))
+    async with world(Then(*computed("2+2", "second"), ToolCallChunk(0, "c", "f", "{}")), **kept) as w:
+        await w.until("run.requires_action", run)
+        again, _ = await w.steps(run)
+        assert (again.id, again.created_at, again.status) == (step.id, step.created_at, "completed")
+        assert [call.code_interpreter.input for call in again.tool_calls] == ["2+2"]
+        stored = (await w.store.get(RunStep, step.id)).value
+        assert replay_items(stored, "me") == [{"thought": "second"}]
 
 
 async def test_a_call_that_continued_at_the_endpoint_is_resumed(kept):

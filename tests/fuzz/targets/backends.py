@@ -1,6 +1,7 @@
 """Streams of a model's endpoint that may be hostile: what its readers tell, and what the engine makes of it."""
 
 from collections.abc import AsyncGenerator, Callable, Iterator
+from itertools import pairwise
 from random import Random
 from typing import Any, Final
 from zlib import crc32
@@ -9,9 +10,12 @@ import anyio
 
 from openai_runs import _wire
 from openai_runs._http.sse import Decoder
+from openai_runs.backends import search_prompt
 from openai_runs.backends.chat_stream import ChatStream
+from openai_runs.backends.citations import CitationScanner
 from openai_runs.backends.live import backend_error
 from openai_runs.backends.model_backend import (
+    AnnotationAdded,
     BackendEvent,
     Finished,
     ModelBackend,
@@ -25,7 +29,9 @@ from openai_runs.backends.stream_reading import StreamError
 from openai_runs.errors import ProtocolError
 from openai_runs.models.message import Message, MessageStatus, RefusalContent
 from openai_runs.models.run import RunStatus
+from openai_runs.models.run_step import FileSearch, FileSearchCall, FileSearchResult
 from tests._http.sse_by_the_book import cut
+from tests.backends.requests import RUN, step
 from tests.backends.streams import (
     chat_answer,
     chunk,
@@ -148,6 +154,39 @@ def runs(data: bytes) -> None:
     anyio.run(_live, _Endpoint(new_reader, stream))
 
 
+def citing(data: bytes) -> None:
+    """Whatever a model writes to search becomes a few queries that can be sent; what it writes to cite stays as it is.
+
+    The annotations are of marks in the text, in their order, and the same however the text is cut.
+    """
+    head, rest = first_line(data)
+    queries = search_prompt.queries_of(head.decode(errors="replace"))
+    assert all(query.strip() for query in queries)
+    found = FileSearchResult(file_id="file_1", file_name=head.decode(errors="replace"), score=0.5)
+    call = FileSearchCall(id="c", file_search=FileSearch(results=(found,), extra={"queries": list(queries)}))
+    [told] = search_prompt.told([step(call)], RUN, "file_search", 100)
+    assert _wire.decode(_wire.encode(told))
+    assert len(_scanned([search_prompt.mark_of(0, 0, found)])[1]) == 1
+    text = rest.decode(errors="replace")
+    written, notes = _scanned([text])
+    assert written == text
+    places = [(note.start_index, note.end_index) for note in notes]
+    assert places == sorted(places)
+    assert all(text[start:end] == note.text for note, (start, end) in zip(notes, places, strict=True))
+    random = Random(crc32(data))
+    cuts = sorted(random.randrange(len(text) + 1) for _ in range(4))
+    pieces = [text[start:end] for start, end in pairwise([0, *cuts, len(text)])]
+    assert _scanned(pieces) == (written, notes)
+
+
+def _scanned(pieces: list[str]) -> tuple[str, list[Any]]:
+    sources = {(0, n): FileSearchResult(file_id=f"file_{n}", file_name="a", score=0.5) for n in range(10)}
+    scanner = CitationScanner(sources)
+    events = [event for piece in pieces for event in scanner.feed(piece)] + scanner.end_part()
+    text = "".join(event.text for event in events if isinstance(event, TextChunk))
+    return text, [event.annotation for event in events if isinstance(event, AnnotationAdded)]
+
+
 _READERS: Final[dict[str, _NewReader]] = {
     "chat": lambda: ChatStream(100, source="chat"),
     "responses": lambda: ResponsesStream(100, source="responses"),
@@ -200,8 +239,14 @@ def _run_seeds() -> Iterator[bytes]:
     yield from (with_head("responses", stream) for stream in _responses_seeds())
 
 
+def _citing_seeds() -> Iterator[bytes]:
+    for arguments in '{"queries": ["tea", "cups"]}', '{"query": "tea"}', '["a", 1]', "tea", '{"queries": ["\\ud800"]}':
+        yield with_head(arguments, "Hot 【0:0†tea.md】 and 【0:1】, not 【3:0†x】 or 【0:2†tea")
+
+
 TARGETS = (
     Target("chat", chat, _chat_seeds),
     Target("responses", responses, _responses_seeds),
     Target("runs", runs, _run_seeds),
+    Target("citing", citing, _citing_seeds),
 )

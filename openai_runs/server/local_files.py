@@ -1,0 +1,142 @@
+"""`LocalFiles`: what a server searches files with unless it is told otherwise, an index beside its store."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
+
+import anyio
+import anyio.to_thread
+
+from openai_runs._extras import can_search
+from openai_runs._finishing import finish
+from openai_runs.backends import LocalModelBackend, ResponsesBackend, SearchingBackend
+from openai_runs.backends.model_backend import ModelBackend
+from openai_runs.backends.searching import FileSearcher, Ranking
+from openai_runs.stores import MemoryStore
+from openai_runs.stores.store import Store
+
+if TYPE_CHECKING:
+    from openai_runs.file_search import Hit, LocalFileSearch
+
+#: A search of your own, the one beside the store, or the endpoint's. ``None``: the endpoint's if the backend is a
+#: `ResponsesBackend`, else the one beside the store.
+FileOption: TypeAlias = FileSearcher | Literal["local", "endpoint"] | None
+
+_SMALL_MODEL: Final = 1_500  # tokens of what was found; reading more takes it long and helps it little
+
+
+class LocalFiles:
+    """An index in a file beside the store, or in a temporary folder that is deleted at the end.
+
+    It is opened at once if it exists, else when it is used first: most servers have no files to search.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Choose the place.
+
+        Args:
+            path: The file of the index. ``None``: in a temporary folder.
+        """
+        self._path = path
+        self._search: LocalFileSearch | None = None
+        self._opening = anyio.Lock()
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Open the index if it exists.
+
+        Raises:
+            StoreFileError: It cannot be opened.
+        """
+        if self._path is not None and await anyio.Path(self._path).exists():
+            await self.opened()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        """Close the index."""
+        self._search = None
+        await self._open.aclose()
+
+    async def opened(self) -> "LocalFileSearch":
+        """The search itself, into which files are put.
+
+        Raises:
+            StoreFileError: The index cannot be opened.
+            OSError: It cannot be created.
+        """
+        async with self._opening:
+            if self._search is None:
+                from openai_runs.file_search import LocalFileSearch, SQLiteIndex
+
+                path = self._path or await self._temporary()
+                self._search = await self._open.enter_async_context(LocalFileSearch(SQLiteIndex(path)))
+            return self._search
+
+    async def _temporary(self) -> Path:
+        make = partial(TemporaryDirectory[str], prefix="openai-runs-", ignore_cleanup_errors=True)
+        folder = await finish(anyio.to_thread.run_sync(make))
+
+        async def remove() -> None:
+            await finish(anyio.to_thread.run_sync(folder.cleanup))
+
+        self._open.push_async_callback(remove)
+        return Path(folder.name, "index")
+
+    async def search(
+        self,
+        store_ids: Sequence[str],
+        query: str | Sequence[str],
+        /,
+        *,
+        limit: int,
+        ranking_options: Ranking | None,
+        max_tokens: int | None,
+    ) -> Sequence["Hit"]:
+        """See `FileSearcher`."""
+        files = await self.opened()
+        return await files.search(store_ids, query, limit=limit, ranking_options=ranking_options, max_tokens=max_tokens)
+
+
+def chosen_files(option: FileOption, backend: ModelBackend, store: Store) -> FileSearcher | None:
+    """What searches the files of runs here; ``None`` if it is left to the backend.
+
+    Raises:
+        ValueError: An index beside the store is asked for, and the store has no file.
+    """
+    if option == "endpoint":
+        return None
+    if option is not None and option != "local":
+        return option
+    path = getattr(store, "path", None)
+    has_place = isinstance(path, Path) or isinstance(store, MemoryStore)
+    if option is None:
+        searches_itself = isinstance(backend, ResponsesBackend | SearchingBackend)
+        # The extra `files` may be missing: a server that was started without it yesterday starts without it today.
+        if searches_itself or not has_place or not can_search():
+            return None
+    elif not has_place:
+        raise ValueError(f"files='local' needs a store with a file, which {store!r} has not: pass a LocalFileSearch")
+    return LocalFiles(index_beside(path) if isinstance(path, Path) else None)
+
+
+def index_beside(store: Path) -> Path:
+    """Where the index is of a store in this file."""
+    return store.with_name(f"{store.name}-index")
+
+
+def opened(files: object) -> AbstractAsyncContextManager[object]:
+    """Open what searches files, if it has to be opened, and close it at the end."""
+    return files if isinstance(files, AbstractAsyncContextManager) else nullcontext()
+
+
+def searching(backend: ModelBackend, files: FileSearcher) -> ModelBackend:
+    """The backend with a search."""
+    if isinstance(backend, LocalModelBackend):
+        return SearchingBackend(backend, files, search_first=True, result_tokens=_SMALL_MODEL)
+    return SearchingBackend(backend, files)

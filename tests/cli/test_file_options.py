@@ -1,0 +1,83 @@
+"""The options of `openai-runs serve` that choose what searches files."""
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from openai_runs import Session
+from openai_runs.cli import file_options
+from openai_runs.cli.file_options import Files, make_files
+from openai_runs.cli.model_options import Backend, EndpointOptions
+from openai_runs.file_search import LocalFileSearch
+from tests.cli.commands import run
+from tests.serving import serving
+
+pytestmark = pytest.mark.anyio
+
+URL = "http://127.0.0.1:1/v1"
+STORE = Path("runs.db")
+
+
+def made(files: Files | None = None, model: str | None = None, backend: Backend = Backend.CHAT, url: str | None = URL):
+    return make_files(files, model, STORE, backend, url, "key", EndpointOptions(headers=["X-Team=blue"]))
+
+
+def test_the_server_decides_unless_it_is_told():
+    assert [made(files) for files in (None, Files.LOCAL, Files.ENDPOINT)] == [None, "local", "endpoint"]
+
+
+@pytest.mark.parametrize("backend", [Backend.CHAT, Backend.RESPONSES])
+def test_an_embedding_model_is_asked_at_the_endpoint(backend: Backend):
+    """With the endpoint's key and headers; the index is where it is without the model."""
+    search = made(Files.LOCAL, "all-minilm", backend)
+    assert isinstance(search, LocalFileSearch)
+    assert "all-minilm" in repr(search._embedder)
+    assert URL in repr(search._embedder)
+    assert "runs.db-index" in repr(search._index)
+    assert isinstance(made(None, "all-minilm"), LocalFileSearch)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"files": Files.ENDPOINT},
+        {"backend": Backend.RESPONSES},
+        {"backend": Backend.SCRIPTED, "url": None},
+    ],
+)
+def test_an_embedding_model_that_nobody_would_ask(options):
+    """It searches nothing, or is nowhere."""
+    with pytest.raises(typer.BadParameter, match="--embedding-model needs"):
+        made(model="all-minilm", **options)
+
+
+def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch):
+    """What was asked for is not left out silently; what is only the default is."""
+    monkeypatch.setattr(file_options, "can_search", lambda: False)
+    for options in {"files": Files.LOCAL}, {"model": "all-minilm"}:
+        with pytest.raises(typer.BadParameter, match=r"openai_runs\[files\]"):
+            made(**options)
+    assert made() is None
+    assert made(Files.ENDPOINT) == "endpoint"
+
+
+def test_a_wrong_value_is_refused_at_once():
+    assert "'nowhere' is not one of" in run("serve", "--files", "nowhere", exit_code=2)
+
+
+async def test_a_server_searches_beside_its_store(tmp_path: Path):
+    """The index is made when it is used first; a run whose store is empty finds nothing, and says so."""
+    store = tmp_path / "runs.db"
+    with serving(store, "--files", "local") as (url, _):
+        async with Session(url, "key") as session:
+            resources = {"file_search": {"vector_store_ids": ["vs_1"]}}
+            tools = [{"type": "file_search"}]
+            assistant = await session.assistants.create(model="m", tools=tools, tool_resources=resources)
+            thread = await session.threads.create(messages=[{"role": "user", "content": "Tea?"}])
+            assert not (tmp_path / "runs.db-index").exists()
+            started = await session.runs.create(thread.id, assistant_id=assistant.id)
+            await session.runs.complete(started, deadline=20)
+            page = await session.messages.list(thread.id, limit=1).page()
+    assert page.data[0].text == "Nothing was found."
+    assert (tmp_path / "runs.db-index").exists()

@@ -1,0 +1,109 @@
+"""What a server searches files with: by its arguments, and where the index is."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from openai_runs.backends import LocalModelBackend, ResponsesBackend, ScriptedBackend, SearchingBackend
+from openai_runs.errors import StoreFileError
+from openai_runs.file_search import LocalFileSearch, SQLiteIndex
+from openai_runs.server import LocalServer, local_files
+from openai_runs.server.local_files import LocalFiles, chosen_files, searching
+from openai_runs.stores import MemoryStore
+from openai_runs.stores.sqlite import SQLiteStore
+
+pytestmark = pytest.mark.anyio
+
+OPTIONS = {"limit": 5, "ranking_options": None, "max_tokens": None}
+
+
+class StoreElsewhere:
+    """A store of somebody else."""
+
+
+async def fill(files: LocalFiles) -> None:
+    await (await files.opened()).ingest("vs_1", "file-1", "tea.md", b"Tea is hot.")
+
+
+async def found(files: LocalFiles) -> list[str]:
+    return [hit.text for hit in await files.search(["vs_1"], "tea", **OPTIONS)]
+
+
+async def test_an_index_is_made_when_it_is_needed(tmp_path: Path):
+    """Most servers have no files, and opening an index takes longer than all the rest of them."""
+    path = tmp_path / "index"
+    async with LocalFiles(path) as files:
+        assert not path.exists()
+        await fill(files)
+        assert await found(files) == ["Tea is hot."]
+    async with LocalFiles(path) as files:
+        assert await found(files) == ["Tea is hot."]
+
+
+async def test_a_damaged_index_is_noticed_at_the_start(tmp_path: Path):
+    """Not by the first run that searches."""
+    path = tmp_path / "index"
+    path.write_bytes(b"no database" * 100)
+    with pytest.raises(StoreFileError):
+        async with LocalFiles(path):
+            pytest.fail("it was opened")
+
+
+async def test_an_index_without_a_place_is_gone_at_the_end():
+    """Opened once, whoever comes first."""
+    async with LocalFiles(None) as files:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fill, files)
+            tasks.start_soon(found, files)
+        search = await files.opened()
+        folder = search._index._path.parent
+        assert folder.is_dir()
+        assert await found(files) == ["Tea is hot."]
+    assert not folder.exists()
+
+
+def test_what_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Unless told otherwise: beside the store, or left to a backend that can search by itself."""
+    scripted, responses = ScriptedBackend(), ResponsesBackend("http://127.0.0.1:1/v1")
+    memory, file = MemoryStore(), SQLiteStore(tmp_path / "runs.db")
+    own = LocalFileSearch(SQLiteIndex(tmp_path / "mine"))
+    assert chosen_files(own, scripted, memory) is own
+    assert chosen_files("endpoint", scripted, memory) is None
+    for backend in responses, SearchingBackend(scripted, own):
+        assert chosen_files(None, backend, memory) is None
+        assert isinstance(chosen_files("local", backend, memory), LocalFiles)
+    for option in None, "local":
+        assert chosen_files(option, scripted, memory)._path is None
+        assert chosen_files(option, scripted, file)._path == tmp_path / "runs.db-index"
+    assert chosen_files(None, scripted, StoreElsewhere()) is None
+    with pytest.raises(ValueError, match="pass a LocalFileSearch"):
+        chosen_files("local", scripted, StoreElsewhere())
+    monkeypatch.setattr(local_files, "can_search", lambda: False)
+    assert chosen_files(None, scripted, memory) is None
+    assert isinstance(chosen_files("local", scripted, memory), LocalFiles)
+
+
+def test_a_weak_model_is_helped(monkeypatch: pytest.MonkeyPatch):
+    """It gets less to read, and the search comes first."""
+    monkeypatch.setattr(LocalModelBackend, "__init__", lambda self: None)
+    weak, strong = (searching(backend(), LocalFiles(None)) for backend in (LocalModelBackend, ScriptedBackend))
+    assert (weak._search_first, weak._result_tokens) == (True, 1_500)
+    assert (strong._search_first, strong._result_tokens) == (False, 16_000)
+
+
+async def test_a_server_opens_what_it_is_given(tmp_path: Path):
+    """And closes it; what needs no opening is used as it is."""
+
+    class Nothing:
+        async def search(self, *_: object, **__: object):
+            return []
+
+    async with LocalServer(files=Nothing()) as server:
+        assert isinstance(server.files, Nothing)
+    files = LocalFileSearch(SQLiteIndex(tmp_path / "index"))
+    async with LocalServer(files=files):
+        assert "open" in repr(files._index)
+    assert "closed" in repr(files._index)
+    async with LocalServer(files="endpoint") as server:
+        assert server.files is None
