@@ -1,4 +1,4 @@
-"""`FileIndex`: what the engine asks of whatever reads files and searches in them.
+"""`FileIndex`: what the engine asks of whatever reads files and searches in them, such as `LocalFileSearch`.
 
 The engine knows what is in which vector store, and says so; the index has the texts. Each job for it is stored before
 it is asked, and given to it again after a crash, so that every method may be called twice.
@@ -6,98 +6,61 @@ it is asked, and given to it again after a crash, so that every method may be ca
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from attrs import frozen
+from openai_runs.file_search.chunking import Chunking
 
-from openai_runs.errors import OpenAIRunsError
-
-
-class UnusableFileError(OpenAIRunsError):
-    """A file cannot be read, whoever tries and however often; becomes the file's ``last_error``.
-
-    Attributes:
-        code: Whether files of this kind cannot be read, or this one cannot.
-        message: Why, for the file's owner.
-    """
-
-    def __init__(self, code: Literal["unsupported_file", "invalid_file"], message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-@frozen
-class Chunking:
-    """How long the passages are into which a file is cut, in tokens."""
-
-    size: int = 800
-    overlap: int = 400
-
-
-@frozen
-class IngestedFile:
-    """A file that can be searched now."""
-
-    bytes: int  #: that the index needs for it
-    chunks: int  #: how many passages it has
-
-
-@frozen
-class Hit:
-    """A passage that fits a query."""
-
-    vector_store_id: str
-    file_id: str
-    score: float  #: from 0 to 1
-    text: str
+if TYPE_CHECKING:  # it needs an extra
+    from openai_runs.file_search import Hit, IngestedFile, RankingOptions
 
 
 class FileIndex(Protocol):
-    """Reads files, cuts them into passages, and finds passages.
+    """Reads files, cuts them into chunks, and finds chunks.
 
     It has a place of its own for what it keeps, in which it finds everything again after a restart. Nothing that it
     does may hold the event loop.
     """
 
     async def ingest(
-        self, vector_store_id: str, file_id: str, filename: str, content: Path | bytes, chunking: Chunking
-    ) -> IngestedFile:
+        self, store_id: str, file_id: str, filename: str, content: Path | bytes, chunking: Chunking
+    ) -> "IngestedFile":
         """Read a file, so that it can be searched in a vector store; replaces what was there of it before.
 
         Raises:
-            UnusableFileError: It cannot be read.
+            FileError: It cannot be read; becomes the file's ``last_error``.
         """
         ...
 
     async def search(
         self,
-        vector_store_ids: Sequence[str],
-        query: str,
+        store_ids: Sequence[str],
+        query: str | Sequence[str],
         *,
         limit: int,
         file_ids: Mapping[str, Collection[str]] | None = None,
-        ranker: str = "auto",
-        score_threshold: float = 0.0,
-    ) -> Sequence[Hit]:
-        """Find the passages that fit a query best.
+        ranking_options: "RankingOptions | None" = None,
+        max_tokens: int | None = None,
+    ) -> Sequence["Hit"]:
+        """Find chunks, the best first.
 
         Args:
-            vector_store_ids: Where to search.
-            query: In natural language.
-            limit: How many to return at most.
-            file_ids: By vector store, the files to search in; unset: all of them.
-            ranker: The API's name of a ranker; ``none`` for the quickest.
-            score_threshold: Only passages with at least this score.
-
-        Returns:
-            The passages, the best first.
+            store_ids: The vector stores.
+            query: What is searched for; of several, the one that fits a chunk best counts.
+            limit: How many chunks at most.
+            file_ids: By vector store, the files to search in; ``None``: all of them.
+            ranking_options: Of the API.
+            max_tokens: How many tokens all chunks may have together.
         """
         ...
 
-    async def passages(self, vector_store_id: str, file_id: str) -> Sequence[str]:
-        """All that was read of a file, in its order and without overlaps."""
+    async def chunks(self, store_id: str, file_id: str) -> Sequence[str]:
+        """The chunks of a file in their order; none if it is not there."""
         ...
 
-    async def forget(self, vector_store_id: str, file_id: str | None) -> None:
-        """Delete what was kept of a file in a vector store; ``None``: of all files in it. There may be nothing."""
+    async def forget(self, store_id: str, file_id: str) -> object:
+        """Delete what was kept of a file in a vector store. There may be nothing."""
+        ...
+
+    async def forget_store(self, store_id: str) -> object:
+        """Delete what was kept of all files in a vector store. There may be nothing."""
+        ...

@@ -18,11 +18,11 @@ from attrs import define, evolve, field, frozen
 from openai_runs._supervision import supervise
 from openai_runs.engine.errors import ApiError, not_found
 from openai_runs.engine.fair_queue import FairQueue
-from openai_runs.engine.file_index import FileIndex, UnusableFileError
+from openai_runs.engine.file_index import FileIndex
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_vector_stores import chunking_again
 from openai_runs.engine.vector_store_changes import VectorStoreChanges
-from openai_runs.errors import StoreUnavailableError
+from openai_runs.errors import FileError, StoreUnavailableError
 from openai_runs.models.file import File
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileError, VectorStoreFileStatus
 from openai_runs.stores.records import Delete, FileUse, IndexJob, PageQuery, VectorStoreEntry, entry_id
@@ -161,8 +161,14 @@ class Ingestion:
         if job.is_ingestion:
             outcome = await self._ledger.retry_until_stored(partial(self._read, job))
         elif self.index is not None:
-            await self.index.forget(job.vector_store_id, job.file_id)
+            await self._ledger.retry_until_stored(partial(self._forget, self.index, job))
         await self._ledger.retry_until_stored(partial(self._finish, job, outcome))
+
+    async def _forget(self, index: FileIndex, job: IndexJob) -> None:
+        if job.file_id is None:
+            await index.forget_store(job.vector_store_id)
+        else:
+            await index.forget(job.vector_store_id, job.file_id)
 
     async def _read(self, job: IndexJob) -> _Outcome | None:
         """Have the index read a file; ``None`` if it is not to be read any more."""
@@ -181,14 +187,14 @@ class Ingestion:
         chunking = chunking_again(entry.chunking_strategy)
         try:
             read = await self.index.ingest(job.vector_store_id, file_id, file.filename, source, chunking)
-        except UnusableFileError as error:
+        except FileError as error:
             return _Outcome(error=VectorStoreFileError(code=error.code, message=error.message))
         except StoreUnavailableError:
             raise
         except Exception:  # whatever an index raises: its file fails, and the others are read
             _logger.exception("the file %s cannot be read into %s", file_id, job.vector_store_id)
             return _Outcome(error=_FAILED)
-        return _Outcome(read.bytes)
+        return _Outcome(read.usage_bytes)
 
     async def _finish(self, job: IndexJob, outcome: _Outcome | None) -> None:
         """Commit the result of a job, unless a later one has replaced it."""

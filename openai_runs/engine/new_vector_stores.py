@@ -8,9 +8,9 @@ from typing import Any, Final
 from attrs import evolve
 
 from openai_runs.engine.errors import ApiError
-from openai_runs.engine.file_index import Chunking
 from openai_runs.engine.ids import new_id
 from openai_runs.engine.new_objects import ALL_SHOWN, Body, timestamp
+from openai_runs.file_search.chunking import Chunking
 from openai_runs.models.vector_store import (
     ChunkingShown,
     FileCounts,
@@ -117,7 +117,7 @@ def chunking_of(body: Body | None) -> Chunking:
 
 def shown_chunking(chunking: Chunking) -> ChunkingShown:
     """The same in a response, where the default has its sizes, too."""
-    sizes = StaticChunkingStrategy(max_chunk_size_tokens=chunking.size, chunk_overlap_tokens=chunking.overlap)
+    sizes = StaticChunkingStrategy(max_chunk_size_tokens=chunking.max_tokens, chunk_overlap_tokens=chunking.overlap)
     return StaticChunkingShown(static=sizes)
 
 

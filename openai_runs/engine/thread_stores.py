@@ -6,11 +6,11 @@ from typing import Any
 from attrs import define, evolve
 
 from openai_runs.engine.errors import ApiError
-from openai_runs.engine.file_index import Chunking
 from openai_runs.engine.ingestion import Ingestion
 from openai_runs.engine.new_objects import Body
 from openai_runs.engine.new_vector_stores import THREAD_STORE_DAYS
 from openai_runs.engine.vector_store_changes import VectorStoreChanges
+from openai_runs.file_search.chunking import Chunking
 from openai_runs.models.thread import Thread
 from openai_runs.models.tool import FileSearchResources, ToolResources
 from openai_runs.stores.records import Change, Record

@@ -7,7 +7,6 @@ from typing import Any, Final
 from attrs import define, evolve, field
 
 from openai_runs.engine.errors import ApiError
-from openai_runs.engine.file_index import Chunking
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_vector_stores import (
     chunking_again,
@@ -16,6 +15,7 @@ from openai_runs.engine.new_vector_stores import (
     new_file_entry,
     recounted,
 )
+from openai_runs.file_search.chunking import Chunking
 from openai_runs.models.vector_store import (
     VectorStore,
     VectorStoreFile,

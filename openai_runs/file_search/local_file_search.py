@@ -1,11 +1,11 @@
 """`LocalFileSearch`: files in, chunks out; all that an engine has to know of this room."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypedDict
+from typing import Final, Self, TypedDict
 
 from attrs import evolve, frozen
 
@@ -16,7 +16,6 @@ from openai_runs.errors import BackendError, FileError
 from openai_runs.file_search.chunking import Chunking
 from openai_runs.file_search.embeddings import Embedder
 from openai_runs.file_search.extraction import ExtractionLimits, Extractor
-from openai_runs.file_search.filters import Attributes, made
 from openai_runs.file_search.search_index import Hit, NewFile, Question, SearchIndex, Vectors, terms_of
 from openai_runs.file_search.tokens import count, shortened
 
@@ -28,7 +27,7 @@ _logger = logging.getLogger("openai_runs.file_search")
 _EMBEDDED_AT_ONCE: Final = 256  # chunks
 _LONGEST_NAME: Final = 255  # characters: each chunk is found by it
 _MOST_RESULTS: Final = 50
-_MOST_QUERIES: Final = 16  # in one search
+_MOST_QUERIES: Final = 20  # in one search
 _LONGEST_QUERY: Final = 4096  # characters; what follows is not searched for
 
 
@@ -97,8 +96,6 @@ class LocalFileSearch:
         filename: str,
         content: Path | bytes,
         chunking: Chunking | None = None,
-        *,
-        attributes: Attributes | None = None,
     ) -> IngestedFile:
         """Make a file searchable in a vector store: all of it, or nothing. One that is there already is replaced.
 
@@ -109,7 +106,6 @@ class LocalFileSearch:
                 characters count.
             content: The file, or where it is.
             chunking: How its text is cut; by default into 800 tokens, 400 of which overlap.
-            attributes: What searches can filter by.
 
         Raises:
             FileError: It cannot be made searchable; ``code`` is the API's.
@@ -130,7 +126,6 @@ class LocalFileSearch:
                 file_id=file_id,
                 filename=filename,
                 chunks=chunks,
-                attributes=attributes or {},
                 vectors=vectors,
             )
         )
@@ -142,7 +137,7 @@ class LocalFileSearch:
         query: str | Sequence[str],
         *,
         limit: int = 20,
-        filters: Mapping[str, Any] | None = None,
+        file_ids: Mapping[str, Collection[str]] | None = None,
         ranking_options: RankingOptions | None = None,
         max_tokens: int | None = None,
     ) -> list[Hit]:
@@ -154,13 +149,13 @@ class LocalFileSearch:
             store_ids: The vector stores; those that have no files are empty, whether they exist or not.
             query: What is searched for. Of several queries, the one that fits a chunk best gives its score.
             limit: How many hits at most, 1 to 50.
-            filters: A ``ComparisonFilter`` or ``CompoundFilter`` of the API; see `openai_runs.file_search.filters`.
+            file_ids: By vector store, the files to search in. Unset: all of them.
             ranking_options: Of the API.
             max_tokens: How many tokens all hits may have together, as estimated. What would go beyond is left out; a
                 first hit that is too large is shortened.
 
         Raises:
-            ValueError: A limit or filter is invalid, or there are more than 16 queries.
+            ValueError: A limit is invalid, or there are more than 20 queries.
             StoreError: The index cannot be read.
         """
         check_count("limit", limit, least=1)
@@ -171,10 +166,9 @@ class LocalFileSearch:
             raise ValueError(f"there must be at most {_MOST_QUERIES} queries: got {len(queries)}")
         queries = [text[:_LONGEST_QUERY] for text in queries if text.strip()]
         threshold = (ranking_options or {}).get("score_threshold") or 0.0
-        filter = None if filters is None else made(filters)
         best: dict[tuple[str, str, int], Hit] = {}
         for text, vector in zip(queries, await self._vectors(queries), strict=True):
-            question = Question(store_ids=store_ids, terms=terms_of(text), vector=vector, filter=filter)
+            question = Question(store_ids=store_ids, terms=terms_of(text), vector=vector, file_ids=file_ids)
             for hit in await self._index.search(question, limit=limit, threshold=threshold):
                 key = hit.store_id, hit.file_id, hit.index
                 if key not in best or best[key].score < hit.score:
@@ -197,14 +191,6 @@ class LocalFileSearch:
             StoreError: Some may be left.
         """
         await self._index.remove_store(store_id)
-
-    async def set_attributes(self, store_id: str, file_id: str, attributes: Attributes) -> bool:
-        """Replace a file's attributes; whether it was there.
-
-        Raises:
-            StoreError: Nothing was changed.
-        """
-        return await self._index.set_attributes(store_id, file_id, attributes)
 
     async def chunks(self, store_id: str, file_id: str) -> Sequence[str]:
         """The chunks of a file in their order; none if it is not in this vector store.

@@ -1,12 +1,10 @@
 """`SearchIndex`: what keeps the chunks of files, and finds them again; and what goes in and comes out."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from attrs import field, frozen
-
-from openai_runs.file_search.filters import Attributes, Filter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +44,6 @@ class NewFile:
     file_id: str
     filename: str
     chunks: Sequence[str] = field(repr=False)
-    attributes: Attributes = field(factory=dict)
     vectors: Vectors | None = None  #: one for each chunk
 
 
@@ -57,7 +54,8 @@ class Question:
     store_ids: Sequence[str]
     terms: Sequence[str]  #: see `terms_of`
     vector: Vectors | None = None  #: with one row
-    filter: Filter | None = None  #: by the attributes of the files
+    #: By vector store, the files to search in; ``None``: all of them.
+    file_ids: Mapping[str, Collection[str]] | None = None
 
 
 @frozen(kw_only=True)
@@ -70,7 +68,6 @@ class Hit:
     index: int  #: which chunk of its file, from 0 on
     text: str = field(repr=False)
     score: float  #: 0 to 1
-    attributes: Mapping[str, str | float | bool] = field(factory=dict)
 
 
 class SearchIndex(Protocol):
@@ -90,10 +87,6 @@ class SearchIndex(Protocol):
 
     async def remove_store(self, store_id: str) -> None:
         """Remove all files of a vector store."""
-        ...
-
-    async def set_attributes(self, store_id: str, file_id: str, attributes: Attributes) -> bool:
-        """Replace a file's attributes; whether it was there."""
         ...
 
     async def chunks(self, store_id: str, file_id: str) -> Sequence[str]:

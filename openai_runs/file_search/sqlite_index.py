@@ -20,7 +20,6 @@ from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.file_search import sqlite_schema as schema
-from openai_runs.file_search.filters import Attributes
 from openai_runs.file_search.ranking import fused, rarity, similarity_scores, telling
 from openai_runs.file_search.search_index import Hit, NewFile, Question, Vectors
 
@@ -124,15 +123,6 @@ class SQLiteIndex:
             await self.remove(store_id, file_id)
         await finish(self._changing(self._write, schema.FORGET_STORE, {"store": store_id}))
 
-    async def set_attributes(self, store_id: str, file_id: str, attributes: Attributes) -> bool:
-        """Replace a file's attributes; whether it was there.
-
-        Raises:
-            StoreUnavailableError: Nothing was changed; trying again later may help.
-        """
-        parameters = {"store": store_id, "file": file_id, "attributes": msgspec.json.encode(attributes).decode()}
-        return bool(await finish(self._changing(self._write, schema.SET_ATTRIBUTES, parameters)))
-
     async def chunks(self, store_id: str, file_id: str) -> Sequence[str]:
         """The chunks of a file in their order; none if it is not there.
 
@@ -152,27 +142,25 @@ class SQLiteIndex:
             StoreUnavailableError: The file cannot be read now.
         """
         [(stores,)] = await self._read(schema.STORES, {"stores": _json(question.store_ids)})
-        files = await self._allowed(question, stores)
+        files = await self._chosen(question)
         words = await self._by_words(question.terms, stores, files)
         chunks, cosines = await self._by_meaning(question.vector, stores, files)
         best = await anyio.to_thread.run_sync(_best, words, chunks, cosines, limit)
         scores = {chunk: score for chunk, score in best if score >= threshold}
         [(rows,)] = await self._read(schema.HITS, {"chunks": _json(list(scores))})
         hits = [
-            Hit(
-                store_id=store_id, file_id=file_id, filename=name, index=index, text=text, attributes=attributes,
-                score=scores[chunk],
-            )
-            for chunk, store_id, file_id, name, index, text, attributes in msgspec.json.decode(rows)
-        ]  # fmt: skip
+            Hit(store_id=store_id, file_id=file_id, filename=name, index=index, text=text, score=scores[chunk])
+            for chunk, store_id, file_id, name, index, text in msgspec.json.decode(rows)
+        ]
         return sorted(hits, key=lambda hit: -hit.score)
 
-    async def _allowed(self, question: Question, stores: str) -> frozenset[int] | None:
-        """The files that pass the filter; ``None`` if there is no filter."""
-        if question.filter is None:
+    async def _chosen(self, question: Question) -> frozenset[int] | None:
+        """The files to search in; ``None``: all of the stores'."""
+        if question.file_ids is None:
             return None
-        [(rows,)] = await self._read(schema.ATTRIBUTES, {"stores": stores})
-        return frozenset(file for file, attributes in msgspec.json.decode(rows) if question.filter(attributes))
+        ids = [(store, file) for store in question.store_ids for file in question.file_ids.get(store, ())]
+        [(keys,)] = await self._read(schema.CHOSEN, {"files": _json(ids)})
+        return frozenset(msgspec.json.decode(keys))
 
     async def _by_words(self, terms: Sequence[str], stores: str, files: frozenset[int] | None) -> dict[int, float]:
         """The scores of the chunks that share words with the query: how much of it they have."""
@@ -228,7 +216,6 @@ class SQLiteIndex:
             "store": store,
             "id": file.file_id,
             "filename": file.filename,
-            "attributes": msgspec.json.encode(file.attributes).decode(),
             "first": first,
             "chunks": count,
         }

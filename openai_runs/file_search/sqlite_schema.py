@@ -29,7 +29,6 @@ MIGRATIONS: Final = (
         store INTEGER NOT NULL,
         id TEXT NOT NULL,
         filename TEXT NOT NULL,
-        attributes TEXT NOT NULL,               -- JSON
         first INTEGER NOT NULL,                 -- its first chunk; the others follow
         chunks INTEGER NOT NULL,
         UNIQUE (store, id)
@@ -64,8 +63,8 @@ FILE: Final = """
 FILES_OF_STORE: Final = "SELECT id FROM files WHERE store = (SELECT key FROM stores WHERE id = :store)"
 
 NEW_FILE: Final = """
-    INSERT INTO files (store, id, filename, attributes, first, chunks)
-    VALUES (:store, :id, :filename, :attributes, :first, :chunks) RETURNING key
+    INSERT INTO files (store, id, filename, first, chunks)
+    VALUES (:store, :id, :filename, :first, :chunks) RETURNING key
 """
 NEW_CHUNKS: Final = """
     INSERT INTO chunks (id, file, text) SELECT :first + key, :file, value FROM json_each(CAST(:texts AS TEXT))
@@ -92,16 +91,14 @@ FORGET_STORE: Final = """
     DELETE FROM stores WHERE id = :store AND NOT EXISTS (SELECT 1 FROM files WHERE files.store = stores.key)
 """
 
-SET_ATTRIBUTES: Final = """
-    UPDATE files SET attributes = :attributes
-    WHERE id = :file AND store = (SELECT key FROM stores WHERE id = :store) RETURNING key
-"""
 CHUNKS: Final = """
     SELECT json_group_array(text) FROM (SELECT text FROM chunks WHERE id BETWEEN :first AND :last ORDER BY id)
 """
-ATTRIBUTES: Final = """
-    SELECT json_group_array(json_array(key, json(attributes))) FROM files
-    WHERE store IN (SELECT value FROM json_each(:stores))
+#: The keys of files that are given as pairs of a store's ID and their own.
+CHOSEN: Final = """
+    SELECT json_group_array(files.key) FROM json_each(:files) AS chosen
+    JOIN stores ON stores.id = json_extract(chosen.value, '$[0]')
+    JOIN files ON files.store = stores.key AND files.id = json_extract(chosen.value, '$[1]')
 """
 
 #: How many chunks there are in all and in these stores; and, for each term, how many of either have it.
@@ -159,7 +156,7 @@ MATRICES: Final = """
 
 HITS: Final = """
     SELECT json_group_array(json_array(
-        chunks.id, stores.id, files.id, files.filename, chunks.id - files.first, chunks.text, json(files.attributes)
+        chunks.id, stores.id, files.id, files.filename, chunks.id - files.first, chunks.text
     )) FROM json_each(:chunks) AS found
     JOIN chunks ON chunks.id = found.value
     JOIN files ON files.key = chunks.file

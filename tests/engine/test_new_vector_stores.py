@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from openai_runs.engine.file_index import Chunking
 from openai_runs.engine.new_vector_stores import (
     changed_vector_store,
     chunking_again,
@@ -20,6 +19,7 @@ from openai_runs.engine.new_vector_stores import (
     used,
     with_expiry,
 )
+from openai_runs.file_search import Chunking
 from openai_runs.models.vector_store import FileCounts, OtherChunkingShown, VectorStoreFileStatus
 
 NOW = 1_800_000_000.0

@@ -2,9 +2,9 @@
 
 import pytest
 
-from openai_runs.engine.file_index import Chunking
 from openai_runs.engine.new_vector_stores import new_vector_store
 from openai_runs.engine.vector_store_changes import VectorStoreChanges, forget_all
+from openai_runs.file_search import Chunking
 from openai_runs.stores.records import Delete, FileUse, IndexJob, VectorStoreEntry
 from tests.engine.shelves import shelves
 

@@ -60,13 +60,12 @@ async def test_a_file_is_found(words, tmp_path):
     path = tmp_path / "upload"
     path.write_bytes(KETTLE)
     assert await words.ingest("vs_1", "file-1", "tea.md", KETTLE) == IngestedFile(usage_bytes=len(KETTLE), chunks=1)
-    await words.ingest("vs_1", "file-2", "other.md", path, attributes={"year": 2021})
+    await words.ingest("vs_1", "file-2", "other.md", path)
     [first, second] = await words.search(["vs_1"], "clean the kettle")
     assert {first.file_id, second.file_id} == {"file-1", "file-2"}
     assert await words.chunks("vs_1", "file-2") == [KETTLE.decode()] == [first.text]
-    [hit] = await words.search(["vs_1"], "kettle", filters={"type": "eq", "key": "year", "value": 2021})
-    assert (hit.file_id, hit.attributes) == ("file-2", {"year": 2021})
-    assert await words.set_attributes("vs_1", "file-2", {})
+    [hit] = await words.search(["vs_1"], "kettle", file_ids={"vs_1": ["file-2"]})
+    assert hit.file_id == "file-2"
     assert await words.forget("vs_1", "file-1")
     assert not await words.forget("vs_1", "file-1")
     assert [hit.file_id for hit in await words.search(["vs_1"], "kettle")] == ["file-2"]
@@ -188,8 +187,7 @@ async def test_hits_fit_into_a_budget(words):
     [
         ({"limit": 0}, "limit must be at least 1"),
         ({"limit": 51}, "limit must be at most 50"),
-        ({"query": ["x"] * 17}, "at most 16 queries: got 17"),
-        ({"filters": {"type": "and"}}, "filters.filters must be an array"),
+        ({"query": ["x"] * 21}, "at most 20 queries: got 21"),
     ],
 )
 async def test_what_is_refused(words, options, message):

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.file_search import sqlite_index
-from openai_runs.file_search.filters import made
 from openai_runs.file_search.search_index import NewFile, Question, Vectors, terms_of
 from openai_runs.file_search.sqlite_index import SQLiteIndex
 from tests.file_search.recall import fill, measure, vectors
@@ -24,11 +23,9 @@ async def index(anyio_backend, tmp_path):
         yield index
 
 
-def file(*chunks, store="vs_1", id="file-1", rows=None, label="m", **attributes):
+def file(*chunks, store="vs_1", id="file-1", rows=None, label="m"):
     given = None if rows is None else Vectors(label=label, matrix=np.array(rows, np.float32))
-    return NewFile(
-        store_id=store, file_id=id, filename=f"{id}.txt", chunks=chunks, attributes=attributes, vectors=given
-    )
+    return NewFile(store_id=store, file_id=id, filename=f"{id}.txt", chunks=chunks, vectors=given)
 
 
 async def search(index, text, *stores, limit=20, threshold=0.0, vector=None, label="m", **more):
@@ -52,12 +49,11 @@ def sound(index):
 
 
 async def test_a_hit_has_all_that_the_api_shows(index):
-    """Where it is, what it says, how good it is, and the attributes of its file."""
-    await index.add(file("Boil the kettle.", "Clean the kettle.", author="Keth", year=2021, draft=False))
+    """Where it is, what it says, and how good it is."""
+    await index.add(file("Boil the kettle.", "Clean the kettle."))
     [hit, _] = await search(index, "clean the kettle")
     assert (hit.store_id, hit.file_id, hit.filename, hit.index) == ("vs_1", "file-1", "file-1.txt", 1)
     assert hit.text == "Clean the kettle."
-    assert hit.attributes == {"author": "Keth", "year": 2021, "draft": False}
     assert 0.9 < hit.score <= 1
 
 
@@ -155,24 +151,16 @@ async def test_vectors_of_another_model(index):
     assert len(await ids(index, "kettle", vector=[1, 0])) == 3
 
 
-async def test_filters(index):
-    """Only files whose attributes pass are searched, by their words and by their vectors."""
-    await index.add(file("kettle", rows=[[1, 0]], year=2020))
-    await index.add(file("kettle", id="file-2", rows=[[1, 0]], year=2021))
-    filter = made({"type": "gt", "key": "year", "value": 2020})
-    assert await ids(index, "kettle", filter=filter) == [("file-2", 0)]
-    assert await ids(index, "", vector=[1, 0], filter=filter) == [("file-2", 0)]
-    assert await ids(index, "kettle", filter=made({"type": "or", "filters": []})) == []
-
-
-async def test_attributes_can_be_changed(index):
-    """Later searches see the new ones."""
-    await index.add(file("kettle", year=2020))
-    assert await index.set_attributes("vs_1", "file-1", {"draft": True})
-    assert not await index.set_attributes("vs_1", "file-9", {})
-    assert not await index.set_attributes("vs_9", "file-1", {})
-    [hit] = await search(index, "kettle")
-    assert hit.attributes == {"draft": True}
+async def test_some_files_only(index):
+    """They are searched by their words and by their vectors, each in the store that it was named for."""
+    await index.add(file("kettle", rows=[[1, 0]]))
+    await index.add(file("kettle", id="file-2", rows=[[1, 0]]))
+    await index.add(file("kettle", store="vs_2", rows=[[1, 0]]))
+    chosen = {"vs_1": ["file-2", "file-9"], "vs_2": [], "vs_3": ["file-1"]}
+    for text, vector in (("kettle", None), ("", [1, 0])):
+        assert await ids(index, text, "vs_1", "vs_2", vector=vector, file_ids=chosen) == [("file-2", 0)]
+        assert await ids(index, text, "vs_2", vector=vector, file_ids=chosen) == []
+        assert await ids(index, text, vector=vector, file_ids={}) == []
 
 
 async def test_chunks_are_read_back(index):
@@ -209,12 +197,10 @@ async def test_a_store_is_removed(index):
 
 
 async def test_a_file_is_replaced(index):
-    """Adding it again replaces all of it: chunks, words, vectors, attributes."""
-    await index.add(file("kettle", "alpha", rows=[[1, 0], [0, 1]], year=2020))
+    """Adding it again replaces all of it: chunks, words, vectors."""
+    await index.add(file("kettle", "alpha", rows=[[1, 0], [0, 1]]))
     await index.add(file("bridge"))
     assert await ids(index, "kettle") == await ids(index, "", vector=[1, 0]) == []
-    [hit] = await search(index, "bridge")
-    assert hit.attributes == {}
     assert await index.chunks("vs_1", "file-1") == ["bridge"]
     assert sound(index)
 

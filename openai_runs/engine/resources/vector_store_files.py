@@ -92,12 +92,10 @@ class VectorStoreFiles:
     async def content(self, owner: str, vector_store_id: str, file_id: str) -> VectorStoreFileContent:
         """Operation ``retrieveVectorStoreFileContent``: nothing before the file has been read."""
         entry = await self._ingestion.find_entry(owner, vector_store_id, file_id)
-        index, passages = self._ingestion.index, tuple[str, ...]()
+        index, chunks = self._ingestion.index, tuple[str, ...]()
         if index is not None and entry.file.status is VectorStoreFileStatus.COMPLETED:
-            passages = tuple(await index.passages(vector_store_id, file_id))
-        return VectorStoreFileContent(
-            data=tuple(VectorStoreText(text=passage) for passage in passages), absent=ALL_SHOWN
-        )
+            chunks = tuple(await index.chunks(vector_store_id, file_id))
+        return VectorStoreFileContent(data=tuple(VectorStoreText(text=chunk) for chunk in chunks), absent=ALL_SHOWN)
 
 
 def file_page(files: Sequence[VectorStoreFile], *, has_more: bool) -> _FilePage:

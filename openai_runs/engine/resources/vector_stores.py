@@ -1,13 +1,12 @@
 """The API's operations on vector stores, on the server's side of `openai_runs.services.vector_stores`."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
 from attrs import define, evolve
 
 from openai_runs.engine.errors import ApiError
-from openai_runs.engine.file_index import Hit
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ingestion import Ingestion
 from openai_runs.engine.ledger import Ledger
@@ -22,6 +21,7 @@ from openai_runs.engine.new_vector_stores import (
     used,
 )
 from openai_runs.engine.vector_store_changes import VectorStoreChanges, forget_all
+from openai_runs.file_search.search_index import Hit
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.file import File
 from openai_runs.models.page import Page
@@ -96,36 +96,21 @@ class VectorStores:
         """Operation ``searchVectorStore``. Queries are not rewritten."""
         await self._use(owner, vector_store_id)
         queries = [body["query"]] if isinstance(body["query"], str) else body["query"]
-        entries, among = None, None
-        if "filters" in body:
-            entries = await self._matching(vector_store_id, body["filters"])
-            among = {vector_store_id: frozenset(entries)}
-        limit, ranking = int(body.get("max_num_results", 10)), body.get("ranking_options", {})
-        hits: list[Hit] = []
-        for query in queries if among is None or entries else ():
-            hits += await self._index_search(vector_store_id, query, limit, among, ranking)
-        data = [await self._result(owner, hit) for hit in _best(hits, limit)]
-        return VectorStoreSearchPage(
-            search_query=tuple(queries), data=tuple(each for each in data if each is not None), absent=ALL_SHOWN
-        )
-
-    async def _index_search(
-        self,
-        vector_store_id: str,
-        query: str,
-        limit: int,
-        among: Mapping[str, frozenset[str]] | None,
-        ranking: Body,
-    ) -> Sequence[Hit]:
         if self._ingestion.index is None:
             raise ApiError(400, "This server has no index, and cannot search.", code="unsupported_value")
-        return await self._ingestion.index.search(
+        file_ids = None
+        if "filters" in body:
+            file_ids = {vector_store_id: await self._matching(vector_store_id, body["filters"])}
+        hits = await self._ingestion.index.search(
             [vector_store_id],
-            query,
-            limit=limit,
-            file_ids=among,
-            ranker=ranking.get("ranker", "auto"),
-            score_threshold=ranking.get("score_threshold", 0.0),
+            queries,
+            limit=int(body.get("max_num_results", 10)),
+            file_ids=file_ids,
+            ranking_options=body.get("ranking_options"),
+        )
+        data = [await self._result(owner, hit) for hit in hits]
+        return VectorStoreSearchPage(
+            search_query=tuple(queries), data=tuple(each for each in data if each is not None), absent=ALL_SHOWN
         )
 
     async def _use(self, owner: str, vector_store_id: str) -> None:
@@ -156,25 +141,17 @@ class VectorStores:
             query = evolve(query, after=records[-1].value.id)
 
     async def _result(self, owner: str, hit: Hit) -> VectorStoreSearchResult | None:
-        """A passage for the response; ``None`` if its file was taken out of the vector store a moment ago."""
+        """A chunk for the response; ``None`` if its file was taken out of the vector store a moment ago."""
         try:
-            entry = await self._ingestion.find_entry(owner, hit.vector_store_id, hit.file_id)
+            entry = await self._ingestion.find_entry(owner, hit.store_id, hit.file_id)
             file = await self._find_file(owner, hit.file_id)
         except ApiError:
             return None
         return VectorStoreSearchResult(
             file_id=hit.file_id,
             filename=file.filename,
-            score=min(max(hit.score, 0.0), 1.0),
+            score=hit.score,
             attributes=entry.file.attributes or {},
             content=(VectorStoreText(text=hit.text),),
             absent=ALL_SHOWN,
         )
-
-
-def _best(hits: Iterable[Hit], limit: int) -> Sequence[Hit]:
-    """The best passages of several queries, each once."""
-    found: dict[tuple[str, str], Hit] = {}
-    for hit in sorted(hits, key=lambda hit: -hit.score):
-        found.setdefault((hit.file_id, hit.text), hit)
-    return list(found.values())[:limit]

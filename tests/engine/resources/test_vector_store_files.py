@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from openai_runs.engine import ApiError
-from openai_runs.engine.file_index import Chunking, UnusableFileError
+from openai_runs.errors import FileError
+from openai_runs.file_search import Chunking
 from openai_runs.models.vector_store import VectorStoreFileStatus
 from openai_runs.stores import MemoryStore, PageQuery
 from openai_runs.stores.records import FileUse
@@ -53,7 +54,7 @@ async def test_a_life():
 async def test_a_file_that_cannot_be_read(caplog: pytest.LogCaptureFixture):
     """It has failed, and says why; the others are read."""
     async with shelves() as (w, index):
-        index.failures[b"bad"] = UnusableFileError("invalid_file", "It is empty.")
+        index.failures[b"bad"] = FileError("invalid_file", "It is empty.")
         index.failures[b"worse"] = KeyError("a bug")
         files = [await upload(w, text) for text in ("bad", "worse", "good")]
         program = await upload(w, filename="a.exe")
