@@ -124,8 +124,8 @@ class Engine(anyio.AsyncContextManagerMixin):
         self._was_entered = False
         self._ledger = Ledger(store, self.clock)
         share = math.ceil(max_active_runs / 2) if owner_share is None else owner_share
-        self._executor = Executor(self._ledger, backend, max_active_runs, share)
         self._ingestion = Ingestion(self._ledger, index)
+        self._executor = Executor(self._ledger, backend, self._ingestion.use_in_run, max_active_runs, share)
         self.files: Final = Files(self._ledger, max_file_bytes, max_owner_bytes, self._ingestion.detach_everywhere)
         parts = self._ledger, self._ingestion, self.files.find
         self.vector_stores: Final = VectorStores(*parts)

@@ -20,10 +20,11 @@ from openai_runs.engine.errors import ApiError, not_found
 from openai_runs.engine.fair_queue import FairQueue
 from openai_runs.engine.file_index import FileIndex
 from openai_runs.engine.ledger import Ledger
-from openai_runs.engine.new_vector_stores import chunking_again
+from openai_runs.engine.new_vector_stores import chunking_again, has_expired, used
 from openai_runs.engine.vector_store_changes import VectorStoreChanges
 from openai_runs.errors import FileError, StoreUnavailableError
 from openai_runs.models.file import File
+from openai_runs.models.tool import FileSearchTool, Tool, ToolResources
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileError, VectorStoreFileStatus
 from openai_runs.stores.records import Delete, FileUse, IndexJob, PageQuery, VectorStoreEntry, entry_id
 
@@ -106,6 +107,35 @@ class Ingestion:
             ApiError: 404: there is none.
         """
         return (await self._ledger.find(VectorStore, owner, vector_store_id)).value
+
+    async def use(self, owner: str, vector_store_id: str) -> None:
+        """Note that a vector store is used.
+
+        Raises:
+            ApiError: 404: there is none. 400: it has expired.
+        """
+        now = self._ledger.clock.now()
+        store = await self.find(owner, vector_store_id)
+        if has_expired(store, now):
+            raise ApiError(400, f"The vector store {vector_store_id} has expired.", code="expired_vector_store")
+        if used(store, now) is None:
+            return
+        async with self.changing(owner, vector_store_id) as changes:
+            changes.store = used(changes.store, now) or changes.store
+
+    async def use_in_run(self, owner: str, tools: Iterable[Tool], resources: ToolResources | None) -> None:
+        """Note that a run searches vector stores: only those of its owner, whatever IDs it was given.
+
+        Nothing is known of vector stores that are at the model's endpoint, and so not of this server's index.
+
+        Raises:
+            ApiError: See `use`.
+        """
+        search = None if resources is None else resources.file_search
+        if self.index is None or search is None or not any(isinstance(tool, FileSearchTool) for tool in tools):
+            return
+        for id in search.vector_store_ids:
+            await self.use(owner, id)
 
     async def find_entry(self, owner: str, vector_store_id: str, file_id: str) -> VectorStoreEntry:
         """Find a file in a vector store.

@@ -6,10 +6,10 @@ publishes and changes nothing more, even if its backend continues.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import anyio
 import anyio.lowlevel
@@ -34,6 +34,7 @@ from openai_runs.backends.model_backend import (
 from openai_runs.backends.replay import with_replay, without_replay
 from openai_runs.engine.api_events import ApiEvent
 from openai_runs.engine.endings import Changeset, deletions_of_unused, end_message, end_run
+from openai_runs.engine.errors import ApiError
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_request import model_request
 from openai_runs.engine.turn_output import (
@@ -63,6 +64,7 @@ from openai_runs.models.run import (
     SubmitToolOutputs,
 )
 from openai_runs.models.run_step import CodeInterpreterCall, FileSearchCall, RunStep, RunStepStatus, ToolCalls
+from openai_runs.models.tool import Tool, ToolResources
 from openai_runs.stores.records import NO_USAGE, Change, Record, RunState
 
 _logger = logging.getLogger("openai_runs.engine")
@@ -76,6 +78,10 @@ class _AbandonedError(Exception):
     """The run has been ended by others, or is about to be."""
 
 
+#: Checks the vector stores that a run of an owner searches with its tools; see `Ingestion.use_in_run`.
+UseStores: TypeAlias = Callable[[str, Iterable[Tool], ToolResources | None], Awaitable[None]]
+
+
 @define(eq=False)
 class Turn:
     """One model call of a run."""
@@ -85,6 +91,7 @@ class Turn:
     owner: str
     _ledger: Ledger
     _backend: ModelBackend
+    _use_stores: UseStores
     _on_finished: Callable[[RunStatus], None]  # called under the lock, with the run's new status
     _on_waiting: Callable[[], None]  # called under the lock, once there is only to wait for a completion window
     progress: TurnProgress = field(factory=TurnProgress, init=False)
@@ -135,8 +142,9 @@ class Turn:
         if (refusal := unserved_window(run.completion_window, self._backend)) is not None:
             return LastError(code="invalid_prompt", message=refusal.message)
         try:
+            await self._use_stores(self.owner, run.tools, state.tool_resources)
             request = await self._request(run, state)
-        except HistoryTooLargeError as error:
+        except (ApiError, HistoryTooLargeError) as error:
             return LastError(code="invalid_prompt", message=error.message)
         if request.max_prompt_tokens is not None and request.max_prompt_tokens <= 0:
             self.progress.reason = "max_prompt_tokens"

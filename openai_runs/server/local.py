@@ -11,7 +11,6 @@ from yarl import URL
 
 from openai_runs.backends import ScriptedBackend
 from openai_runs.backends.model_backend import ModelBackend
-from openai_runs.backends.searching import FileSearcher
 from openai_runs.engine import Engine
 from openai_runs.engine.clock import Clock
 from openai_runs.engine.engine import MAX_ACTIVE_RUNS, MAX_FILE_BYTES
@@ -41,7 +40,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
     """
 
     engine: Engine
-    files: FileSearcher | None
+    files: FileIndex | None
 
     def __init__(
         self,
@@ -57,7 +56,6 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         owner_share: int | None = None,
         max_file_bytes: int = MAX_FILE_BYTES,
         max_owner_bytes: int | None = None,
-        index: FileIndex | None = None,
         clock: Clock | None = None,
         poll_hint: PollHint | None = None,
         log_access: bool = False,
@@ -68,9 +66,10 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         Args:
             backend: The model. Unset: a `ScriptedBackend`, which needs no model.
             store: Where objects are kept. Unset: a new `MemoryStore`.
-            files: What runs search files with: a `LocalFileSearch`, which the server opens and closes; ``"local"``, one
-                whose index is beside the store's file, or in a temporary folder if the store is in memory; or
-                ``"endpoint"``, which leaves it to the backend. Unset: ``"endpoint"`` for a `ResponsesBackend` and for a
+            files: What reads the files in vector stores, and searches them for runs: a `LocalFileSearch`, which the
+                server opens and closes; ``"local"``, one whose index is beside the store's file, or in a temporary
+                folder if the store is in memory; or ``"endpoint"``, which leaves it to the backend: then files in
+                vector stores cannot be read here. Unset: ``"endpoint"`` for a `ResponsesBackend` and for a
                 `SearchingBackend`, or if the extra ``files`` is not installed, else ``"local"``.
             host: The address to listen on.
             port: The port to listen on; 0 picks a free one.
@@ -81,7 +80,6 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             owner_share: How many of them may be of one owner while another one waits. Unset: half, rounded up.
             max_file_bytes: The size of the largest file that can be uploaded.
             max_owner_bytes: How many bytes the files of one owner may have together. Unset: no limit.
-            index: Reads the files in vector stores, and searches in them. Unset: none can be read.
             clock: The engine's clock. Unset: the system's.
             poll_hint: How soon clients are told to poll a run again.
             log_access: Whether to write one line per request to the logger ``openai_runs.access``.
@@ -106,7 +104,6 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._owner_share = owner_share
         self._max_file_bytes = max_file_bytes
         self._max_owner_bytes = max_owner_bytes
-        self._index = index
         self._clock = clock
         self._poll_hint = PollHint(now=clock.now) if poll_hint is None and clock is not None else poll_hint
         self._access_log = access_log.logger if log_access else None

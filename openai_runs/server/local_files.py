@@ -1,6 +1,6 @@
 """`LocalFiles`: what a server searches files with unless it is told otherwise, an index beside its store."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
 from pathlib import Path
@@ -15,16 +15,16 @@ from openai_runs._extras import can_search
 from openai_runs._finishing import finish
 from openai_runs.backends import LocalModelBackend, ResponsesBackend, SearchingBackend
 from openai_runs.backends.model_backend import ModelBackend
-from openai_runs.backends.searching import FileSearcher, Ranking
+from openai_runs.engine.file_index import FileIndex
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.store import Store
 
 if TYPE_CHECKING:
-    from openai_runs.file_search import Hit, LocalFileSearch
+    from openai_runs.file_search import Chunking, Hit, IngestedFile, LocalFileSearch, RankingOptions
 
 #: A search of your own, the one beside the store, or the endpoint's. ``None``: the endpoint's if the backend is a
 #: `ResponsesBackend`, else the one beside the store.
-FileOption: TypeAlias = FileSearcher | Literal["local", "endpoint"] | None
+FileOption: TypeAlias = FileIndex | Literal["local", "endpoint"] | None
 
 _SMALL_MODEL: Final = 1_500  # tokens of what was found; reading more takes it long and helps it little
 
@@ -88,23 +88,43 @@ class LocalFiles:
         self._open.push_async_callback(remove)
         return Path(folder.name, "index")
 
+    async def ingest(
+        self, store_id: str, file_id: str, filename: str, content: Path | bytes, chunking: "Chunking"
+    ) -> "IngestedFile":
+        """See `FileIndex`."""
+        return await (await self.opened()).ingest(store_id, file_id, filename, content, chunking)
+
     async def search(
         self,
         store_ids: Sequence[str],
         query: str | Sequence[str],
-        /,
         *,
         limit: int,
-        ranking_options: Ranking | None,
-        max_tokens: int | None,
+        file_ids: Mapping[str, Collection[str]] | None = None,
+        ranking_options: "RankingOptions | None" = None,
+        max_tokens: int | None = None,
     ) -> Sequence["Hit"]:
-        """See `FileSearcher`."""
+        """See `FileIndex`."""
         files = await self.opened()
-        return await files.search(store_ids, query, limit=limit, ranking_options=ranking_options, max_tokens=max_tokens)
+        return await files.search(
+            store_ids, query, limit=limit, file_ids=file_ids, ranking_options=ranking_options, max_tokens=max_tokens
+        )
+
+    async def chunks(self, store_id: str, file_id: str) -> Sequence[str]:
+        """See `FileIndex`."""
+        return await (await self.opened()).chunks(store_id, file_id)
+
+    async def forget(self, store_id: str, file_id: str) -> bool:
+        """See `FileIndex`."""
+        return await (await self.opened()).forget(store_id, file_id)
+
+    async def forget_store(self, store_id: str) -> None:
+        """See `FileIndex`."""
+        await (await self.opened()).forget_store(store_id)
 
 
-def chosen_files(option: FileOption, backend: ModelBackend, store: Store) -> FileSearcher | None:
-    """What searches the files of runs here; ``None`` if it is left to the backend.
+def chosen_files(option: FileOption, backend: ModelBackend, store: Store) -> FileIndex | None:
+    """What reads and searches files here; ``None`` if it is left to the backend.
 
     Raises:
         ValueError: An index beside the store is asked for, and the store has no file.
@@ -135,7 +155,7 @@ def opened(files: object) -> AbstractAsyncContextManager[object]:
     return files if isinstance(files, AbstractAsyncContextManager) else nullcontext()
 
 
-def searching(backend: ModelBackend, files: FileSearcher) -> ModelBackend:
+def searching(backend: ModelBackend, files: FileIndex) -> ModelBackend:
     """The backend with a search."""
     if isinstance(backend, LocalModelBackend):
         return SearchingBackend(backend, files, search_first=True, result_tokens=_SMALL_MODEL)

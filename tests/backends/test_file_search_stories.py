@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+from attrs import evolve
 
 from openai_runs.backends import (
     Call,
@@ -19,12 +20,14 @@ from openai_runs.backends import (
     SearchingBackend,
     Wait,
 )
+from openai_runs.engine.new_vector_stores import new_vector_store
 from openai_runs.errors import BadRequestError, RunFailedError, RunIncompleteError
 from openai_runs.file_search import Chunking, LocalFileSearch, SQLiteIndex
 from openai_runs.following.polling import Polling
 from openai_runs.models.message import FileCitation, TextContent
 from openai_runs.server import LocalServer
 from openai_runs.stores import MemoryStore
+from openai_runs.stores.records import Record
 from openai_runs.toolbox import Toolbox
 from tests.backends.model_stub import ModelStub, stream
 from tests.backends.streams import chat_answer, responses_answer
@@ -105,6 +108,8 @@ async def story(backend: Any, index: SQLiteIndex | None, store: MemoryStore | No
     files: Any = "endpoint" if index is None else LocalFileSearch(index)
     server = LocalServer(backend=backend, files=files, store=store or MemoryStore())
     async with server, server.session() as session:
+        stores = [evolve(new_vector_store({}, 0.0), id=id) for id in ("vs_guide", "vs_notes")]  # the API chooses IDs
+        await server.engine._ledger.commit([Record("", made) for made in stores])
         yield Story(session)
 
 

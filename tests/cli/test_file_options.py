@@ -71,7 +71,8 @@ async def test_a_server_searches_beside_its_store(tmp_path: Path):
     store = tmp_path / "runs.db"
     with serving(store, "--files", "local") as (url, _):
         async with Session(url, "key") as session:
-            resources = {"file_search": {"vector_store_ids": ["vs_1"]}}
+            empty = await session.vector_stores.create()
+            resources = {"file_search": {"vector_store_ids": [empty.id]}}
             tools = [{"type": "file_search"}]
             assistant = await session.assistants.create(model="m", tools=tools, tool_resources=resources)
             thread = await session.threads.create(messages=[{"role": "user", "content": "Tea?"}])

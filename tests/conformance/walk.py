@@ -101,7 +101,7 @@ async def document(url: str) -> dict[str, Any]:
 
 
 async def walk(options: list[str]) -> int:
-    async with LocalServer(keys={KEY: "walker"}, index=WordIndex()) as server:
+    async with LocalServer(keys={KEY: "walker"}, files=WordIndex()) as server:
         with tempfile.TemporaryDirectory() as folder:
             path = anyio.Path(folder, "openapi.json")
             await path.write_text(json.dumps(await document(server.url)))

@@ -44,7 +44,7 @@ async def test_taken_up_after_a_restart(store: Store):
         await done(w)
         assert counts(await store_now(w, new)) == (0, 3, 0, 0, 3)
         assert (await batch_now(w, batch)).status == "completed"
-        assert old.id not in {store_id for store_id, _ in index.passages_of}
+        assert old.id not in {store_id for store_id, _ in index.chunks_of}
         assert [record async for record in w.store.everything(IndexJob)] == []
 
 
@@ -115,11 +115,11 @@ async def test_what_cannot_be_forgotten(caplog: pytest.LogCaptureFixture):
             await w.engine.vector_store_files.create("", shelf.id, {"file_id": files[1].id})
             await done(w)
         assert "cannot be carried out before the next start" in caplog.text
-        assert len(index.passages_of) == 2
+        assert len(index.chunks_of) == 2
     index.failures.clear()
     async with shelves(index, store=store) as (w, _):
         await done(w)
-        assert list(index.passages_of) == [(shelf.id, files[1].id)]
+        assert list(index.chunks_of) == [(shelf.id, files[1].id)]
 
 
 async def test_an_index_that_is_cancelled(caplog: pytest.LogCaptureFixture):
@@ -147,7 +147,7 @@ async def test_taken_out_and_added_again_while_it_is_read():
         await done(w)
         assert [call[0] for call in index.calls] == ["ingest", "ingest"]
         assert counts(await store_now(w, shelf)) == (0, 1, 0, 0, 1)
-        assert list(index.passages_of) == [(shelf.id, file.id)]
+        assert list(index.chunks_of) == [(shelf.id, file.id)]
 
 
 async def test_taken_out_before_it_is_read():

@@ -45,7 +45,7 @@ async def test_with_an_assistant():
         assert ids_of(assistant) == (store.id,)
         assert assistant.tool_resources.code_interpreter.file_ids == ("f",)
         assert (store.metadata, counts(store), store.expires_after) == ({"a": "b"}, (0, 1, 0, 0, 1), None)
-        assert index.chunkings[0].size == 100
+        assert index.chunkings[0].max_tokens == 100
 
 
 async def test_with_a_thread():

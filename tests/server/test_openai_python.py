@@ -212,7 +212,7 @@ async def test_files(client, tmp_path):
 
 async def test_vector_stores(anyio_backend):
     """Vector stores, their files and batches, with the client's own waiting."""
-    async with LocalServer(index=WordIndex()) as server, AsyncOpenAI(base_url=server.url, api_key="k") as client:
+    async with LocalServer(files=WordIndex()) as server, AsyncOpenAI(base_url=server.url, api_key="k") as client:
         stores = client.vector_stores
         store = await stores.create(name="Menu", expires_after={"anchor": "last_active_at", "days": 3})
         wait = {"poll_interval_ms": 1}

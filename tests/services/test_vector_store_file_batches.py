@@ -23,7 +23,7 @@ def index() -> WordIndex:
 
 @pytest.fixture
 async def server(anyio_backend: str, index: WordIndex) -> AsyncIterator[LocalServer]:
-    async with LocalServer(index=index) as server:
+    async with LocalServer(files=index) as server:
         yield server
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def server(anyio_backend: str) -> AsyncIterator[LocalServer]:
-    async with LocalServer(index=WordIndex()) as server:
+    async with LocalServer(files=WordIndex()) as server:
         yield server
 
 

@@ -14,11 +14,9 @@ from openai_runs.engine.new_objects import ALL_SHOWN, Body
 from openai_runs.engine.new_vector_stores import (
     changed_vector_store,
     chunking_of,
-    has_expired,
     matches,
     new_vector_store,
     shown_vector_store,
-    used,
 )
 from openai_runs.engine.vector_store_changes import VectorStoreChanges, forget_all
 from openai_runs.file_search.search_index import Hit
@@ -94,39 +92,26 @@ class VectorStores:
 
     async def search(self, owner: str, vector_store_id: str, body: Body) -> VectorStoreSearchPage:
         """Operation ``searchVectorStore``. Queries are not rewritten."""
-        await self._use(owner, vector_store_id)
+        await self._ingestion.use(owner, vector_store_id)
         queries = [body["query"]] if isinstance(body["query"], str) else body["query"]
         if self._ingestion.index is None:
             raise ApiError(400, "This server has no index, and cannot search.", code="unsupported_value")
-        file_ids = None
+        matching: Sequence[str] | None = None
+        hits: Sequence[Hit] = ()
         if "filters" in body:
-            file_ids = {vector_store_id: await self._matching(vector_store_id, body["filters"])}
-        hits = await self._ingestion.index.search(
-            [vector_store_id],
-            queries,
-            limit=int(body.get("max_num_results", 10)),
-            file_ids=file_ids,
-            ranking_options=body.get("ranking_options"),
-        )
+            matching = await self._matching(vector_store_id, body["filters"])
+        if matching is None or matching:
+            hits = await self._ingestion.index.search(
+                [vector_store_id],
+                queries,
+                limit=int(body.get("max_num_results", 10)),
+                file_ids=None if matching is None else {vector_store_id: matching},
+                ranking_options=body.get("ranking_options"),
+            )
         data = [await self._result(owner, hit) for hit in hits]
         return VectorStoreSearchPage(
             search_query=tuple(queries), data=tuple(each for each in data if each is not None), absent=ALL_SHOWN
         )
-
-    async def _use(self, owner: str, vector_store_id: str) -> None:
-        """Note that a vector store is used.
-
-        Raises:
-            ApiError: 404: there is none. 400: it has expired.
-        """
-        now = self._ledger.clock.now()
-        store = await self._ingestion.find(owner, vector_store_id)
-        if has_expired(store, now):
-            raise ApiError(400, f"The vector store {vector_store_id} has expired.", code="expired_vector_store")
-        if used(store, now) is None:
-            return
-        async with self._ingestion.changing(owner, vector_store_id) as changes:
-            changes.store = used(changes.store, now) or changes.store
 
     async def _matching(self, vector_store_id: str, condition: Body) -> Sequence[str]:
         """The IDs of the files in a vector store that meet a filter."""
@@ -150,7 +135,7 @@ class VectorStores:
         return VectorStoreSearchResult(
             file_id=hit.file_id,
             filename=file.filename,
-            score=hit.score,
+            score=min(max(hit.score, 0.0), 1.0),
             attributes=entry.file.attributes or {},
             content=(VectorStoreText(text=hit.text),),
             absent=ALL_SHOWN,

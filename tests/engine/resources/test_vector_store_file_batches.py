@@ -99,7 +99,7 @@ async def test_cancel():
         assert [(await file_now(w, store, file)).status for file in files[:2]] == ["completed", "cancelled"]
         index.go_on()
         await done(w)
-        assert list(index.passages_of) == [(store.id, files[0].id)]
+        assert list(index.chunks_of) == [(store.id, files[0].id)]
         assert counts(await store_now(w, store)) == (0, 1, 0, 3, 4)
         with pytest.raises(ApiError, match="Cannot cancel file batch with status 'cancelled'"):
             await w.engine.vector_store_file_batches.cancel("", store.id, batch.id)

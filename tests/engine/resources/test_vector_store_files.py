@@ -43,7 +43,7 @@ async def test_a_life():
         assert counts(await store_now(w, store)) == (0, 0, 0, 0, 0)
         assert (await store_now(w, store)).usage_bytes == 0
         await done(w)
-        assert index.passages_of == {}
+        assert index.chunks_of == {}
         assert await w.engine.files.retrieve("", file.id) == file
         for operation in ("retrieve", "delete", "content"):
             with pytest.raises(ApiError, match=f"No file found with id '{file.id}'") as caught:
@@ -148,7 +148,7 @@ async def test_a_deleted_file_is_taken_out():
         assert (await w.store.page(FileUse, file.id, PageQuery()))[0] == []
         index.go_on()
         await done(w)
-        assert {file_id for _, file_id in index.passages_of} == {other.id}
+        assert {file_id for _, file_id in index.chunks_of} == {other.id}
 
 
 @pytest.mark.parametrize("first", ["store", "entry"])

@@ -12,7 +12,7 @@ from tests.server.api import Api
 
 @pytest.fixture
 async def server(anyio_backend: str) -> AsyncIterator[LocalServer]:
-    async with LocalServer(index=WordIndex()) as server:
+    async with LocalServer(files=WordIndex()) as server:
         yield server
 
 
