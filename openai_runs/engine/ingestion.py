@@ -22,7 +22,7 @@ from openai_runs.engine.file_index import FileIndex
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_vector_stores import chunking_again, has_expired, used
 from openai_runs.engine.vector_store_changes import VectorStoreChanges
-from openai_runs.errors import FileError, StoreUnavailableError
+from openai_runs.errors import FileError, StoreDataError, StoreUnavailableError
 from openai_runs.models.file import File
 from openai_runs.models.tool import FileSearchTool, Tool, ToolResources
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileError, VectorStoreFileStatus
@@ -32,6 +32,8 @@ _logger = logging.getLogger("openai_runs.engine")
 
 #: Vector stores for which the index works at once. What concerns one of them is done in order.
 _WORKERS: Final = 2
+
+_UNREADABLE: Final = "the jobs of the index cannot be read, and wait for the next start"
 
 _STEP: Final = 500  # jobs that are read at a time
 
@@ -63,14 +65,29 @@ class Ingestion:
 
     async def start(self, tasks: TaskGroup) -> None:
         """Take up the jobs that are stored, and begin to work."""
+        try:
+            await self._read_jobs()
+        except StoreUnavailableError:  # runs do not need the index: they need not wait
+            tasks.start_soon(self._take_up)
+        except StoreDataError:  # a damaged job must not keep the engine from starting
+            _logger.exception(_UNREADABLE)
+        for _ in range(_WORKERS):
+            tasks.start_soon(self._work)
+
+    async def _take_up(self) -> None:
+        try:
+            await self._ledger.retry_until_stored(self._read_jobs)
+        except StoreDataError:
+            _logger.exception(_UNREADABLE)
+
+    async def _read_jobs(self) -> None:
         query, more = PageQuery(limit=_STEP, order="asc"), True
         while more:
             records, more = await self._ledger.store.page(IndexJob, "", query)
             for record in records:
-                self.push(record.owner, [record.value])
+                if record.value.id not in self._jobs.get(record.value.vector_store_id, ()):  # a later one wins
+                    self.push(record.owner, [record.value])
                 query = evolve(query, after=record.value.id)
-        for _ in range(_WORKERS):
-            tasks.start_soon(self._work)
 
     def push(self, owner: str, jobs: Iterable[IndexJob]) -> None:
         """Add jobs that are stored. A later job with the same ID replaces an earlier one."""
@@ -187,6 +204,8 @@ class Ingestion:
                 del self._jobs[vector_store_id]
 
     async def _carry_out(self, job: IndexJob) -> None:
+        if not await self._ledger.retry_until_stored(partial(self._is_current, job)):
+            return
         outcome: _Outcome | None = None
         if job.is_ingestion:
             outcome = await self._ledger.retry_until_stored(partial(self._read, job))
@@ -199,6 +218,11 @@ class Ingestion:
             await index.forget_store(job.vector_store_id)
         else:
             await index.forget(job.vector_store_id, job.file_id)
+
+    async def _is_current(self, job: IndexJob) -> bool:
+        """Whether a job is stored still, and no later one in its place."""
+        stored = await self._ledger.store.get(IndexJob, job.id)
+        return stored is not None and stored.value.number == job.number
 
     async def _read(self, job: IndexJob) -> _Outcome | None:
         """Have the index read a file; ``None`` if it is not to be read any more."""

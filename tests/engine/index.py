@@ -71,7 +71,7 @@ class WordIndex:
                 file_id=file_id,
                 filename="",
                 index=index,
-                score=max(len(words & set(text.lower().split())) / len(words or [""]) for words in queries),
+                score=max(len(words & set(text.lower().split())) / len(words or [""]) for words in queries or [set()]),
                 text=text,
             )
             for (store_id, file_id), chunks in self.chunks_of.items()

@@ -181,7 +181,7 @@ class TestSweep:
             fails = True
 
             async def page(self, *arguments, **options):
-                if self.fails:
+                if self.fails and arguments[0] is UsedKey:
                     raise failure
                 return await super().page(*arguments, **options)
 

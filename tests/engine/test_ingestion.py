@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from openai_runs.engine import ManualClock
+from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.records import IndexJob, VectorStoreEntry
 from openai_runs.stores.sqlite import SQLiteStore
@@ -163,6 +164,58 @@ async def test_taken_out_before_it_is_read():
         assert [call for call in index.calls if call[2] == second.id] == [("forget", shelf.id, second.id)]
 
 
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [StoreDataError("damaged")],
+        [StoreUnavailableError("busy")],
+        [StoreUnavailableError("busy"), StoreUnavailableError("busy"), StoreDataError("damaged")],
+    ],
+)
+async def test_jobs_that_cannot_be_read(caplog: pytest.LogCaptureFixture, errors: list[Exception]):
+    """The engine starts nevertheless; what may pass is tried again, and what does not is logged."""
+
+    is_left = isinstance(errors[-1], StoreDataError)
+
+    class Damaged(MemoryStore):
+        async def page(self, kind, *arguments, **options):
+            if kind is IndexJob and left:
+                raise left.pop(0)
+            return await super().page(kind, *arguments, **options)
+
+    store, left = Damaged(), list(errors)
+    await store.commit([_job("vs_1/file-1")])
+    async with shelves(store=store) as (w, _):
+        for _ in errors:
+            await w.settle()
+            w.clock.advance(1)
+        await w.settle()
+        await done(w)
+        assert (await store.get(IndexJob, "vs_1/file-1") is not None) == is_left
+        assert ("wait for the next start" in caplog.text) == is_left
+
+
+async def test_a_later_job_wins():
+    """A job that was stored before is not carried out once there is another in its place, whichever comes first."""
+    async with shelves() as (w, index):
+        file = await upload(w)
+        shelf = await store_of(w, file)
+        await done(w)
+        ingestion = w.engine._ingestion
+        old = IndexJob(id=f"{shelf.id}/{file.id}", vector_store_id=shelf.id, file_id=file.id, number="0")
+        ingestion.push("", [old])
+        await done(w)
+        assert list(index.chunks_of) == [(shelf.id, file.id)]
+        index.stop()
+        other = await upload(w, "other")
+        await w.engine.vector_store_files.create("", shelf.id, {"file_id": other.id})
+        await ingestion._read_jobs()
+        assert len(ingestion._jobs[shelf.id]) == 1
+        index.go_on()
+        await done(w)
+        assert len([call for call in index.calls if call[2] == other.id]) == 1
+
+
 async def test_an_entry_without_its_store(store: Store):
     """A job whose entry has gone is done: nothing is read."""
     async with world(store=store) as w:
@@ -181,7 +234,6 @@ def _job(id: str):
 
 async def test_a_store_that_cannot_be_read_for_a_while(monkeypatch: pytest.MonkeyPatch):
     """The job is repeated, and its file has not failed."""
-    from openai_runs.errors import StoreUnavailableError
 
     class Busy(WordIndex):
         failed = False

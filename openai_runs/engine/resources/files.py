@@ -1,7 +1,7 @@
 """The API's operations on files, on the server's side of `openai_runs.services.files`."""
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -17,6 +17,7 @@ from openai_runs.engine.errors import ApiError
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, new_file
+from openai_runs.errors import StoreDataError
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.file import File
 from openai_runs.models.page import Page
@@ -71,11 +72,15 @@ class Files:
             StoreFileError: The contents of the files cannot be found.
         """
         self._tasks = tasks
-        found = {
-            record.value.id: (record.owner, record.value.bytes, record.value.expires_at)
-            async for record in self._ledger.store.everything(File)
-        }
-        lost = await self._ledger.store.contents.sweep(found)
+        found: dict[str, tuple[str, int, datetime | None]] = {}
+        lost: Sequence[str] = ()
+        try:
+            async for record in self._ledger.store.everything(File):
+                found[record.value.id] = record.owner, record.value.bytes, record.value.expires_at
+        except StoreDataError as error:  # then nobody knows which contents belong to nobody
+            _logger.error("not all files can be read, so nothing is cleaned up: %s", error)  # noqa: TRY400  # it says all
+        else:
+            lost = await self._ledger.store.contents.sweep(found)
         if lost:
             _logger.warning("%d files, such as %s, have lost their contents, and are deleted", len(lost), lost[0])
         for start in range(0, len(lost), _SWEEP_STEP):

@@ -100,7 +100,7 @@ class VectorStores:
         hits: Sequence[Hit] = ()
         if "filters" in body:
             matching = await self._matching(vector_store_id, body["filters"])
-        if matching is None or matching:
+        if queries and (matching is None or matching):
             hits = await self._ingestion.index.search(
                 [vector_store_id],
                 queries,

@@ -16,7 +16,7 @@ from openai_runs.stores.sqlite import SQLiteStore
 from openai_runs.stores.store import Store
 from tests.engine.world import ALL, World, conform, world
 from tests.stores import objects
-from tests.stores.faulty import FaultyStore
+from tests.stores.faulty import FaultyStore, damage
 
 pytestmark = pytest.mark.anyio
 
@@ -308,3 +308,18 @@ async def test_a_store_without_its_folder(tmp_path: Path):
     async with world(store=SQLiteStore(path)) as w:
         [file] = (await w.engine.files.list("", ALL)).data
         assert await content(w, file) == b"some text"
+
+
+async def test_a_damaged_file(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """The engine starts; no content is deleted then, since it may be that of the damaged file."""
+    path = tmp_path / "runs.db"
+    async with world(store=SQLiteStore(path)) as w:
+        whole, hurt = await create(w, b"whole"), await create(w, b"hurt")
+    damage(path, hurt.id, "file")
+    async with world(store=SQLiteStore(path)) as w:
+        assert await content(w, whole) == b"whole"
+        assert (await w.store.contents.source(hurt.id)).read_bytes() == b"hurt"
+        with pytest.raises(StoreDataError):
+            await w.engine.files.retrieve("", hurt.id)
+        await create(w)
+    assert "not all files can be read, so nothing is cleaned up" in caplog.text

@@ -125,7 +125,7 @@ async def search(w: Any, store: Any, query: Any = "blue", **body: Any) -> list[s
 
 
 async def test_search():
-    """The best chunks come first, each with its file's name and attributes; of several queries the one that fits best counts."""
+    """The best chunks come first, each with its file's name and attributes; of several queries the best one counts."""
     async with shelves() as (w, index):
         file = await upload(w, "blue sky\nblue sea and sky\nred", filename="colours.txt")
         store = await store_of(w)
