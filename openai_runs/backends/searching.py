@@ -46,7 +46,7 @@ class Ranking(TypedDict, total=False):
 
 
 class FileSearcher(Protocol):
-    """Finds chunks of files, such as `openai_runs.file_search.LocalFileSearch`."""
+    """Finds chunks of files, such as `openai_runs.file_search.local_file_search.LocalFileSearch`."""
 
     async def search(
         self,
