@@ -45,6 +45,7 @@ class SearchRounds:
 
     request: ModelRequest
     _max_searches: int  #: 0 if the run does not search
+    room: int  #: how many tokens all that was found may have in a prompt, as estimated
     name: str = field(init=False)  #: of the function
     handle: str | None = field(default=None, init=False)  #: of the next model call
     model_calls: int = field(default=0, init=False)
@@ -102,18 +103,17 @@ class SearchRounds:
             None if completion is None else completion - self.usage.completion_tokens,
         )
 
-    def next_request(self, room: int, seconds: float) -> ModelRequest:
+    def next_request(self, seconds: float) -> ModelRequest:
         """What the model is asked next.
 
         Args:
-            room: How many tokens all that was found may have.
             seconds: How long all of this has taken so far.
         """
         request, name = self.request, self.name
         prompt, completion = self._left()
         asked = evolve(
             request,
-            items=search_prompt.told(self._items, request.run_id, name, room),
+            items=search_prompt.told(self._items, request.run_id, name, self.room),
             instructions=search_prompt.instructions(request, name) if self.is_searching else request.instructions,
             max_prompt_tokens=prompt,
             max_completion_tokens=completion,
@@ -124,18 +124,16 @@ class SearchRounds:
             asked = evolve(asked, tool_choice="auto")
         return search_prompt.with_function(asked, name, is_offered=self.searches_left > 0)
 
-    def shown_tokens(self, room: int) -> int:
-        """How many tokens of what was found the model gets in so much room, as estimated."""
-        return min(room, sum(estimated_tokens(search_prompt.text_of(result)) for result in self.sources.values()))
+    @property
+    def shown_tokens(self) -> int:
+        """How many tokens of what was found the model gets, as estimated."""
+        return min(self.room, sum(estimated_tokens(search_prompt.text_of(result)) for result in self.sources.values()))
 
     def unused(self, id: str | None) -> str | None:
         """The model's ID of a call, unless another call of the run has it: some models count from ``call_0``."""
         steps = (item for item in self._items if isinstance(item, RunStep) and item.run_id == self.request.run_id)
-        return (
-            None
-            if id in {call.id for step in steps for call in step.tool_calls if not isinstance(call, Unknown)}
-            else id
-        )
+        used = {call.id for step in steps for call in step.tool_calls if not isinstance(call, Unknown)}
+        return None if id in used else id
 
     def add_text(self, text: str) -> None:
         """Add a message that the model has written before it goes on."""

@@ -46,7 +46,7 @@ class Ranking(TypedDict, total=False):
 
 
 class FileSearcher(Protocol):
-    """Finds chunks of files, such as `openai_runs.file_search.LocalFileSearch`."""
+    """Finds chunks of files, such as `openai_runs.file_search.local_file_search.LocalFileSearch`."""
 
     async def search(
         self,
@@ -97,7 +97,7 @@ class SearchingBackend(ModelBackend):
             search_first: For weak models: search for the user's message before the model is called, and cite the best
                 source if the model cites none.
             result_tokens: How many tokens all that a run finds may have in a prompt, as estimated. If that is too long
-                for the model, it gets half of it, and so on.
+                for the model, it gets half of it, and so on, until it is called the next time after tool outputs.
             max_searches: How often a run may search. After that the model has to answer.
         """
         self._backend = backend
@@ -106,7 +106,6 @@ class SearchingBackend(ModelBackend):
         self._search_first = search_first
         self._result_tokens = result_tokens
         self._max_searches = max_searches
-        self._rooms: dict[str, int] = {}  # tokens of what was found, by the model's name, where less than usual fits
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -139,7 +138,7 @@ class SearchingBackend(ModelBackend):
         """
         tool = search_prompt.search_tool(request)
         began_at = anyio.current_time()
-        rounds = SearchRounds(request, self._max_searches if tool else 0)
+        rounds = SearchRounds(request, self._max_searches if tool else 0, self._result_tokens)
         rounds.handle = await self._resumed(request.handle)
         if tool and self._search_first and (query := rounds.first_query()):
             call = await self._found(request, tool, _new_id(), [query])
@@ -166,10 +165,8 @@ class SearchingBackend(ModelBackend):
     async def _ask(self, answer: ModelCall, began_at: float) -> AsyncGenerator[BackendEvent]:
         """Call the model once; the events that go on to the engine at once."""
         rounds = answer.rounds
-        model = rounds.request.model
         while True:
-            room = self._rooms.get(model, self._result_tokens)
-            asked = rounds.next_request(room, anyio.current_time() - began_at)
+            asked = rounds.next_request(anyio.current_time() - began_at)
             try:
                 async with aclosing(self._backend.respond(asked)) as events:
                     async for event in events:
@@ -178,16 +175,15 @@ class SearchingBackend(ModelBackend):
                 rounds.end_model_call(answer.usage)
                 return
             except BackendError as error:
-                shown = rounds.shown_tokens(room)
                 cause = error.__cause__
                 is_too_long = isinstance(cause, FAILURES) and is_prompt_too_long(cause)
-                if answer.has_begun or not is_too_long or shown < _LEAST_ROOM:
+                if answer.has_begun or not is_too_long or rounds.shown_tokens < _LEAST_ROOM:
                     raise
-                self._rooms[model] = shown // 2
+                rounds.room = rounds.shown_tokens // 2
                 _logger.warning(
                     "run %s: the model gets %d tokens of what was found: more do not fit",
                     rounds.request.run_id,
-                    shown // 2,
+                    rounds.room,
                 )
 
     async def _carried_out(self, answer: ModelCall, tool: FileSearchTool | None) -> AsyncGenerator[BackendEvent]:

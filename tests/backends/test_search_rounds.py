@@ -17,15 +17,15 @@ def search(*scores, id="call_s"):
     return FileSearchCall(id=id, file_search=FileSearch(results=results))
 
 
-def rounds(*items, searches=2, **changes):
-    return SearchRounds(a_request(*items, tools=(TOOL,), tool_resources=STORES, **changes), searches)
+def rounds(*items, searches=2, room=1000, **changes):
+    return SearchRounds(a_request(*items, tools=(TOOL,), tool_resources=STORES, **changes), searches, room)
 
 
 def test_time_and_tokens_that_are_used_are_not_left():
     """For the next model call; what has no limit stays without."""
     here = rounds(seconds_left=100.0, max_prompt_tokens=50)
     here.end_model_call(UsageReport(20, 5))
-    asked = here.next_request(1000, 30.0)
+    asked = here.next_request(30.0)
     assert (asked.seconds_left, asked.max_prompt_tokens, asked.max_completion_tokens) == (70.0, 30, None)
     assert here.used_up() is None
 
@@ -33,9 +33,9 @@ def test_time_and_tokens_that_are_used_are_not_left():
 def test_a_handle_is_for_one_call():
     here = rounds()
     here.handle = "resp_1"
-    assert here.next_request(1000, 0.0).handle == "resp_1"
+    assert here.next_request(0.0).handle == "resp_1"
     here.end_model_call(UsageReport(0, 0))
-    assert here.next_request(1000, 0.0).handle is None
+    assert here.next_request(0.0).handle is None
 
 
 def test_searches_of_the_run_count_and_those_of_others_do_not():
@@ -49,9 +49,8 @@ def test_searches_of_the_run_count_and_those_of_others_do_not():
 
 def test_what_the_model_gets_is_estimated():
     """Four bytes are a token: all that was found, or as much as there is room for."""
-    here = rounds(step(search(0.5, 0.4)))
-    assert here.shown_tokens(1000) == 200
-    assert here.shown_tokens(150) == 150
+    found = step(search(0.5, 0.4))
+    assert (rounds(found).shown_tokens, rounds(found, room=150).shown_tokens) == (200, 150)
 
 
 def test_an_id_that_is_used_is_not_used_again():
@@ -62,7 +61,7 @@ def test_an_id_that_is_used_is_not_used_again():
 def test_what_the_endpoint_wants_back_is_kept_with_the_call():
     here = rounds()
     here.add_call(search(), Replay("me", ({"thought": 1},)))
-    assert replay_items(here.next_request(1000, 0.0).items[-1], "me") == [{"thought": 1}]
+    assert replay_items(here.next_request(0.0).items[-1], "me") == [{"thought": 1}]
 
 
 def test_calls_are_held_back_until_the_end():
