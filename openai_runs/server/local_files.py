@@ -156,7 +156,9 @@ def opened(files: object) -> AbstractAsyncContextManager[object]:
 
 
 def searching(backend: ModelBackend, files: FileIndex) -> ModelBackend:
-    """The backend with a search."""
+    """The backend with a search, unless it has one."""
+    if isinstance(backend, SearchingBackend):
+        return backend
     if isinstance(backend, LocalModelBackend):
         return SearchingBackend(backend, files, search_first=True, result_tokens=_SMALL_MODEL)
     return SearchingBackend(backend, files)

@@ -90,6 +90,7 @@ def test_a_weak_model_is_helped(monkeypatch: pytest.MonkeyPatch):
     weak, strong = (searching(backend(), LocalFiles(None)) for backend in (LocalModelBackend, ScriptedBackend))
     assert (weak._search_first, weak._result_tokens) == (True, 1_500)
     assert (strong._search_first, strong._result_tokens) == (False, 16_000)
+    assert searching(weak, LocalFiles(None)) is weak
 
 
 async def test_a_server_opens_what_it_is_given(tmp_path: Path):
