@@ -1,4 +1,4 @@
-"""The whole story of a program that answers from PDFs, written for OpenAI's servers, on ours: upload, ask, footnotes."""
+"""The whole story of a program that answers from PDFs, written for OpenAI's servers: upload, ask, footnotes."""
 
 import pytest
 from openai import AsyncOpenAI
@@ -26,7 +26,7 @@ async def upload(client: AsyncOpenAI) -> str:
 
 
 async def test_unchanged_program(anyio_backend):
-    """openai-python's own calls; the answer is streamed, and its footnote names the file and the chunk with the fact."""
+    """openai-python's own calls; the answer is streamed, and its footnote names the file and the chunk."""
     async with LocalServer() as server, AsyncOpenAI(base_url=server.url, api_key="k") as client:
         store_id = await upload(client)
         beta = client.beta
