@@ -7,7 +7,7 @@ the user. If it calls both in one round, the search comes first, and its result 
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
 from typing import Final, Protocol, Self, TypedDict
@@ -101,7 +101,7 @@ class SearchingBackend(ModelBackend):
             max_searches: How often a run may search. After that the model has to answer.
         """
         self._backend = backend
-        self.completion_windows = backend.completion_windows
+        self.completion_windows: Collection[str] = backend.completion_windows
         self._files = files
         self._search_first = search_first
         self._result_tokens = result_tokens

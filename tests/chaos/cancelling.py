@@ -16,6 +16,7 @@ from openai_runs.stores import MemoryStore
 from tests.chaos.lifecycles import AT_ONCE
 from tests.chaos.operations import ENDLESS, Operation, Scene, backend
 from tests.chaos.watching import Watch, watching
+from tests.engine.index import WordIndex
 from tests.proxy import Proxy
 from tests.weather import QUICK, WEATHER
 
@@ -111,7 +112,7 @@ class Cancelling:
 @asynccontextmanager
 async def cancelling() -> AsyncIterator[Cancelling]:
     store = MemoryStore()
-    server = LocalServer(backend=backend(), store=store, max_active_runs=100_000, poll_hint=AT_ONCE)
+    server = LocalServer(backend=backend(), store=store, files=WordIndex(), max_active_runs=100_000, poll_hint=AT_ONCE)
     async with server, server.session() as direct:
         assistant = await direct.assistants.create(model="scripted", tools=[WEATHER])
         yield Cancelling(server, store, direct, assistant.id)

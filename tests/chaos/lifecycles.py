@@ -26,6 +26,7 @@ from openai_runs.session import Session
 from openai_runs.stores import MemoryStore
 from tests.chaos.stories import CountingTools, backend, story
 from tests.chaos.watching import Watch, watching
+from tests.engine.index import WordIndex
 from tests.proxy import FaultyNetwork, Proxy
 
 #: Outcomes that keep every promise; all others are defects.
@@ -96,7 +97,7 @@ class World:
 @asynccontextmanager
 async def world() -> AsyncIterator[World]:
     tools, store = CountingTools(), MemoryStore()
-    server = LocalServer(backend=backend(), store=store, max_active_runs=100_000, poll_hint=AT_ONCE)
+    server = LocalServer(backend=backend(), store=store, files=WordIndex(), max_active_runs=100_000, poll_hint=AT_ONCE)
     async with server, server.session() as direct:
         assistant = await direct.assistants.create(model="scripted", tools=tools.toolbox().tools)
         yield World(server, store, direct, assistant.id, tools)

@@ -1022,8 +1022,8 @@ class TestLeaving:
 
 
 @pytest.mark.timeout(180)
-async def test_a_thousand_runs() -> None:
-    """A thousand runs with tool calls, followed at once in one session: all complete, nothing is left behind."""
+async def test_hundreds_of_runs() -> None:
+    """300 runs with tool calls, followed at once in one session: all complete, nothing is left behind."""
     made = 0
     toolbox = Toolbox(on_error="raise")
 
@@ -1045,10 +1045,10 @@ async def test_a_thousand_runs() -> None:
             done.append(await session.runs.complete(run, toolbox=toolbox))
 
         async with anyio.create_task_group() as tasks:
-            for _ in range(1000):
+            for _ in range(300):
                 tasks.start_soon(one)
-    assert [run.status for run in done] == ["completed"] * 1000
-    assert len({run.id for run in done}) == made == 1000
+    assert [run.status for run in done] == ["completed"] * 300
+    assert len({run.id for run in done}) == made == 300
     assert asyncio.all_tasks() == before
 
 
