@@ -1,4 +1,7 @@
-"""Makes objects of version 1 of those of version 2, as JSON. No I/O."""
+"""Makes objects of version 1 of those of version 2, as JSON. No I/O.
+
+Objects that were imported may lack any field.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
@@ -39,22 +42,22 @@ def _thread(shown: Json, _: FileIds) -> Json:
 def _message(shown: Json, _: FileIds) -> Json:
     attachments = shown.get("attachments") or ()
     file_ids = dict.fromkeys(attachment["file_id"] for attachment in attachments if attachment.get("file_id"))
-    content = [_content(part) for part in shown["content"]]
+    content = [_content(part) for part in shown.get("content") or ()]
     return {**_without(shown, "attachments"), "content": content, "file_ids": list(file_ids)}
 
 
 def _content(part: Json) -> Json:
-    if part.get("type") != "text":
+    text = part.get("text")
+    if not isinstance(text, dict):
         return part
-    text = part["text"]
-    return {**part, "text": {**text, "annotations": [_annotation(note) for note in text["annotations"]]}}
+    return {**part, "text": {**text, "annotations": [_annotation(note) for note in text.get("annotations") or ()]}}
 
 
 def _annotation(note: Json) -> Json:
     """The quote was required; it was often empty."""
-    if note.get("type") != "file_citation":
+    cited = note.get("file_citation")
+    if not isinstance(cited, dict):
         return note
-    cited = note["file_citation"]
     return {**note, "file_citation": {**cited, "quote": cited.get("quote") or ""}}
 
 
@@ -65,19 +68,18 @@ def _run(shown: Json, files: FileIds) -> Json:
 
 
 def _step(shown: Json, _: FileIds) -> Json:
-    return {**shown, "step_details": _details(shown["step_details"])}
+    return _with_calls(shown)
 
 
 def _step_delta(shown: Json, _: FileIds) -> Json:
-    delta = shown["delta"]
-    if not delta.get("step_details"):
+    return {**shown, "delta": _with_calls(shown["delta"])}
+
+
+def _with_calls(shown: Json) -> Json:
+    details = shown.get("step_details") or {}
+    if not details.get("tool_calls"):
         return shown
-    return {**shown, "delta": {**delta, "step_details": _details(delta["step_details"])}}
-
-
-def _details(details: Json) -> Json:
-    calls = details.get("tool_calls")
-    return {**details, "tool_calls": [_call(call) for call in calls]} if calls else details
+    return {**shown, "step_details": {**details, "tool_calls": [_call(call) for call in details["tool_calls"]]}}
 
 
 def _call(call: Json) -> Json:
@@ -88,7 +90,7 @@ def _call(call: Json) -> Json:
 
 
 def _tools(shown: Json) -> list[Json]:
-    return [_tool(tool) for tool in shown["tools"]]
+    return [_tool(tool) for tool in shown.get("tools") or ()]
 
 
 def _tool(tool: Json) -> Json:

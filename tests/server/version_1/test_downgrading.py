@@ -83,13 +83,24 @@ PATH = {"type": "file_path", "text": "x", "file_path": {"file_id": "file-b"}}
             {"object": "thread.run.step.delta", "delta": {"step_details": {"type": "x", "tool_calls": [CALL]}}},
             {"object": "thread.run.step.delta", "delta": {"step_details": {"type": "x", "tool_calls": [OLD_CALL]}}},
         ),
+        ({"object": "thread.message"}, {"object": "thread.message", "content": [], "file_ids": []}),
+        (
+            {"object": "thread.message", "content": [{"type": "text", "text": {"value": "x"}}]},
+            {"object": "thread.message", "content": [{"type": "text", "text": {"value": "x", "annotations": []}}]}
+            | {"file_ids": []},
+        ),
+        ({"object": "thread.run.step"}, {"object": "thread.run.step"}),
+        (
+            {"object": "assistant", "id": "asst_1"},
+            {"object": "assistant", "id": "asst_1", "tools": [], "file_ids": ["file-a"]},
+        ),
         ({"object": "thread.run.step.delta", "delta": {}}, {"object": "thread.run.step.delta", "delta": {}}),
         ({"object": "file", "id": "file-a"}, {"object": "file", "id": "file-a"}),
         ({"status": "ok"}, {"status": "ok"}),
     ],
 )
 def test_objects(shown, old):
-    """Each has the fields that version 1 required, and none that has replaced them; alone, and in a list."""
+    """Each has the fields that version 1 required, and none that has replaced them, whatever it lacks."""
     assert downgraded(shown, FILES) == old
     assert downgraded({"object": "list", "data": [shown], "has_more": False}, FILES)["data"] == [old]
 

@@ -1,6 +1,8 @@
 """Request bodies of version 1, by value."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openai_runs.engine import ApiError
 from openai_runs.server.validation import check
@@ -68,6 +70,25 @@ def test_other_bodies(schema, old, new):
 def test_what_is_no_body(schema, body):
     """It stays as it is, so that the check of it finds what is wrong."""
     assert upgraded(body, schema) == body
+
+
+NAMES = ["file_ids", "tools", "type", "messages", "thread", "tool_choice", "additional_messages", "attachments"]
+ANY = st.recursive(
+    st.none() | st.integers() | st.sampled_from(["retrieval", "code_interpreter", "x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(ANY, st.sampled_from(["CreateAssistantRequest", "CreateThreadAndRunRequest", "CreateRunRequest"]))
+def test_any_body(body, schema):
+    """Whatever it is, it is upgraded, or its file IDs are refused."""
+    refused = None
+    try:
+        upgraded(body, schema)
+    except ApiError as error:
+        refused = error
+    assert refused is None or "file_ids" in (refused.param or "")
 
 
 @pytest.mark.parametrize(
