@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Final
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -80,6 +81,7 @@ def create_app(
     app[ENGINE] = engine
     app[POLL_HINT] = poll_hint or PollHint()
     app[STREAMS] = set()
+    app[version_1_handlers.LOCKS] = WeakValueDictionary()
     app.on_response_prepare.append(_add_headers)
     app.on_shutdown.append(abort_streams)
     app.router.add_route("GET", "/healthz", _health)

@@ -2,7 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, TypeAlias
+from weakref import WeakValueDictionary
 
+import anyio
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -19,6 +21,9 @@ from openai_runs.stores.records import PageQuery
 
 Json: TypeAlias = dict[str, Any]
 
+#: By the IDs of assistants; each is dropped when it is no longer in use.
+LOCKS: Final = web.AppKey("version_1_locks", WeakValueDictionary[str, anyio.Lock])
+
 
 async def update_assistant(request: web.Request) -> web.Response:
     """Operation ``modifyAssistant``, with file IDs."""
@@ -32,9 +37,10 @@ async def create_assistant_file(request: web.Request) -> web.Response:
     """Operation ``createAssistantFile``."""
     id = request.match_info["assistant_id"]
     body = await read_body(request, "CreateVectorStoreFileRequest")
-    ids = await _assistant_files(request)
-    if body["file_id"] not in ids:
-        await _replace_files(request, [*ids, body["file_id"]])
+    async with _changing(request):
+        ids = await _assistant_files(request)
+        if body["file_id"] not in ids:
+            await _replace_files(request, [*ids, body["file_id"]])
     return _response(_assistant_file(await _created_at(request), id, body["file_id"]))
 
 
@@ -53,8 +59,9 @@ async def retrieve_assistant_file(request: web.Request) -> web.Response:
 
 async def delete_assistant_file(request: web.Request) -> web.Response:
     """Operation ``deleteAssistantFile``: the file itself stays."""
-    _, file_id = await _one_assistant_file(request)
-    await _replace_files(request, [id for id in await _assistant_files(request) if id != file_id])
+    async with _changing(request):
+        _, file_id = await _one_assistant_file(request)
+        await _replace_files(request, [id for id in await _assistant_files(request) if id != file_id])
     return _response({"id": file_id, "object": "assistant.file.deleted", "deleted": True})
 
 
@@ -70,6 +77,14 @@ async def retrieve_message_file(request: web.Request) -> web.Response:
         if file["id"] == file_id:
             return _response(file)
     raise not_found("file", file_id)
+
+
+def _changing(request: web.Request) -> anyio.Lock:
+    """The lock of an assistant whose files are changed: they are read, and then replaced in several commits."""
+    locks, id = request.app[LOCKS], request.match_info["assistant_id"]
+    if (lock := locks.get(id)) is None:
+        lock = locks[id] = anyio.Lock(fast_acquire=True)
+    return lock
 
 
 async def _created_at(request: web.Request) -> int:

@@ -1,5 +1,6 @@
 """The operations that only version 1 had: the files of an assistant and of a message, one by one."""
 
+import anyio
 import pytest
 
 pytestmark = pytest.mark.anyio
@@ -24,6 +25,21 @@ async def test_files_of_an_assistant(old, upload):
     for method in "GET", "DELETE":
         error = await old(method, f"{path}/{a}", status=404)
         assert error["error"]["message"] == f"No file found with id '{a}'."
+
+
+async def test_all_at_once(old, upload):
+    """No file is lost when several are attached and taken out at the same time, to an assistant that had none."""
+    ids = [await upload(str(number)) for number in range(6)]
+    made = await old("POST", "/assistants", {"model": "m", "tools": [RETRIEVAL, {"type": "code_interpreter"}]})
+    path = f"/assistants/{made['id']}/files"
+    async with anyio.create_task_group() as tasks:
+        for id in ids:
+            tasks.start_soon(old, "POST", path, {"file_id": id})
+    assert {file["id"] for file in (await old("GET", path))["data"]} == set(ids)
+    async with anyio.create_task_group() as tasks:
+        for id in ids[1:]:
+            tasks.start_soon(old, "DELETE", f"{path}/{id}")
+    assert [file["id"] for file in (await old("GET", path))["data"]] == ids[:1]
 
 
 async def test_twenty_files(old, upload):
