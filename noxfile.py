@@ -88,6 +88,16 @@ def conformance(session: nox.Session) -> None:
     session.run("python", "-m", "tests.conformance.walk", "--max-examples", "15", *session.posargs)
 
 
+@nox.session
+def old_programs(session: nox.Session) -> None:
+    """A program of 2023 with the client library of its time, in a folder of its own: what it needs is not ours."""
+    install(session, "tests")
+    folder = Path(session.virtualenv.location, "old-client").resolve()
+    if not folder.exists():
+        session.install("--target", str(folder), *nox.project.dependency_groups(PYPROJECT, "old-client"))
+    session.run("pytest", junit(session), "tests/server/old_programs.py", env={"OLD_CLIENT": str(folder)})
+
+
 @nox.session(default=False)
 def build(session: nox.Session) -> None:
     """The wheel and the source distribution, what is in them, and whether what is installed from them runs."""

@@ -37,6 +37,9 @@ _UNREADABLE: Final = "the jobs of the index cannot be read, and wait for the nex
 
 _STEP: Final = 500  # jobs that are read at a time
 
+#: Seconds that a run waits for files to be read; the hosted API waited as long.
+PATIENCE: Final = 60.0
+
 _NO_INDEX: Final = VectorStoreFileError(code="server_error", message="This server has no index, and reads no files.")
 _FAILED: Final = VectorStoreFileError(code="server_error", message="The server had an error while it read the file.")
 
@@ -62,6 +65,7 @@ class Ingestion:
     _jobs: dict[str, OrderedDict[str, tuple[str, IndexJob]]] = field(factory=dict, init=False)  # by vector store
     _queue: FairQueue = field(factory=FairQueue, init=False)  # of vector stores that have jobs and no worker
     _news: anyio.Event = field(factory=anyio.Event, init=False)
+    _progress: anyio.Event = field(factory=anyio.Event, init=False)  # set when a vector store has no more jobs
 
     async def start(self, tasks: TaskGroup) -> None:
         """Take up the jobs that are stored, and begin to work."""
@@ -143,6 +147,7 @@ class Ingestion:
     async def use_in_run(self, owner: str, tools: Iterable[Tool], resources: ToolResources | None) -> None:
         """Note that a run searches vector stores: only those of its owner, whatever IDs it was given.
 
+        Returns when their files have been read, or after `PATIENCE`: programs attach files and start a run at once.
         Nothing is known of vector stores that are at the model's endpoint, and so not of this server's index.
 
         Raises:
@@ -153,6 +158,25 @@ class Ingestion:
             return
         for id in search.vector_store_ids:
             await self.use(owner, id)
+        if self._have_jobs(search.vector_store_ids):
+            await self._wait_for(search.vector_store_ids)
+
+    def _have_jobs(self, vector_store_ids: Iterable[str]) -> bool:
+        return any(id in self._jobs for id in vector_store_ids)
+
+    async def _wait_for(self, vector_store_ids: Iterable[str]) -> None:
+        """Wait until the index has no more to do for some vector stores, or until `PATIENCE` has ended."""
+        clock = self._ledger.clock
+        async with anyio.create_task_group() as tasks:
+
+            async def give_up(when: float) -> None:
+                await clock.sleep_until(when)
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(give_up, clock.now() + PATIENCE)
+            while self._have_jobs(vector_store_ids):
+                await self._progress.wait()
+            tasks.cancel_scope.cancel()
 
     async def find_entry(self, owner: str, vector_store_id: str, file_id: str) -> VectorStoreEntry:
         """Find a file in a vector store.
@@ -202,6 +226,8 @@ class Ingestion:
                 self._news = anyio.Event()
             else:
                 del self._jobs[vector_store_id]
+                self._progress.set()
+                self._progress = anyio.Event()
 
     async def _carry_out(self, job: IndexJob) -> None:
         if not await self._ledger.retry_until_stored(partial(self._is_current, job)):

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Final
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -29,6 +30,8 @@ from openai_runs.server.handlers import (
 from openai_runs.server.keys import Keys
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.server.sse_response import STREAMS, abort_streams
+from openai_runs.server.version_1 import handlers as version_1_handlers
+from openai_runs.server.version_1.middleware import version_1
 
 _logger = logging.getLogger("openai_runs.server")
 
@@ -39,7 +42,6 @@ MAX_BODY: Final = 16 * 1024 * 1024
 #: Each route exists with and without ``/v1``, because some clients' base URLs include it and others' do not, and below
 #: ``/openai``, which Azure's clients put before every path.
 _PREFIXES: Final = ("", "/v1", "/openai", "/openai/v1")
-_VERSIONS: Final = frozenset({"v1", "v2"})  # accepted in the header ``OpenAI-Beta``
 # aiohttp tries routes in this order: runs come first, as polling makes them the most frequent requests.
 _ROUTES: Final = (
     *runs.ROUTES,
@@ -51,6 +53,7 @@ _ROUTES: Final = (
     *vector_store_files.ROUTES,
     *vector_store_file_batches.ROUTES,
     *vector_stores.ROUTES,
+    *version_1_handlers.ROUTES,
 )
 
 
@@ -73,12 +76,12 @@ def create_app(
     Raises:
         ValueError: ``keys`` is empty, or has an empty key.
     """
-    app = web.Application(
-        client_max_size=max_body, middlewares=[_error_middleware(None if keys is None else Keys(keys))]
-    )
+    errors = _error_middleware(None if keys is None else Keys(keys))
+    app = web.Application(client_max_size=max_body, middlewares=[errors, version_1])
     app[ENGINE] = engine
     app[POLL_HINT] = poll_hint or PollHint()
     app[STREAMS] = set()
+    app[version_1_handlers.LOCKS] = WeakValueDictionary()
     app.on_response_prepare.append(_add_headers)
     app.on_shutdown.append(abort_streams)
     app.router.add_route("GET", "/healthz", _health)
@@ -101,7 +104,6 @@ def _error_middleware(keys: Keys | None) -> Middleware:
                 request[OWNER] = ""
             elif request.match_info.handler is not _health:
                 request[OWNER] = keys.owner(request.headers.get("Authorization"), request.headers.get("api-key"))
-            _check_version(request)
             return await handler(request)
         except ApiError as error:
             return _error_response(error)
@@ -118,19 +120,6 @@ def _error_middleware(keys: Keys | None) -> Middleware:
             )
 
     return error_middleware
-
-
-def _check_version(request: web.Request) -> None:
-    """Refuse clients of a later version of the API.
-
-    The header may be left out: only the hosted API required it, which is gone, and other servers do not. Version 1 is
-    answered as version 2: old programs that only create threads, messages and runs cannot tell the difference, and
-    what has changed is refused by name when it is used.
-    """
-    named = re.findall(r"assistants=(\w+)", request.headers.get("OpenAI-Beta", ""))
-    if named and not _VERSIONS.intersection(named):
-        text = "This server speaks version 2 of the Assistants API. Please set the header 'OpenAI-Beta: assistants=v2'."
-        raise ApiError(400, text, code="invalid_beta")
 
 
 def _from_aiohttp(error: web.HTTPException, request: web.Request) -> ApiError:

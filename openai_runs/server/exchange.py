@@ -1,6 +1,7 @@
 """What handlers need of one HTTP exchange: the owner, the checked request body, the JSON response."""
 
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from aiohttp import web
@@ -27,6 +28,13 @@ OWNER: Final = _request_key("owner", str)
 REQUEST_ID: Final = _request_key("request_id", str)
 IS_REPLAYED: Final = _request_key("is_replayed", bool)  #: set if the request was carried out before
 STARTED: Final = _request_key("started", float)  #: on the clock of `time.perf_counter`
+
+#: Changes objects, as JSON, before they are sent.
+Reshape: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+#: For a client of an earlier version of the API: what makes a body of ours of its body, given the schema's name.
+UPGRADE: Final = _request_key("upgrade", Callable[[Any, str], Any])
+#: For the same client: what makes its objects of ours in the events of a run.
+RESHAPING: Final = _request_key("reshaping", Callable[[Run], Awaitable[Reshape]])
 
 _CONTENT_TYPE: Final = "application/json"
 
@@ -61,7 +69,7 @@ async def read_body(request: web.Request, schema: str, *, required: bool = True)
         )
     if not required and text.strip() == b"null":  # what typed clients send for an absent object
         return {}
-    return await validation.read(text, schema)
+    return await validation.read(text, schema, request.get(UPGRADE))
 
 
 def json_response(model: Model) -> web.Response:

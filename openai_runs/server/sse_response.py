@@ -19,7 +19,7 @@ from openai_runs import _wire
 from openai_runs._http.sse import DONE, HEADERS, KEEP_ALIVE, frame
 from openai_runs.engine import ApiEvent, Subscriber
 from openai_runs.models.run import Run, RunStatus
-from openai_runs.server.exchange import ENGINE, IS_REPLAYED, REQUEST_ID, run_response
+from openai_runs.server.exchange import ENGINE, IS_REPLAYED, REQUEST_ID, RESHAPING, Reshape, run_response
 
 _logger = logging.getLogger("openai_runs.server")
 
@@ -58,6 +58,7 @@ class Outbox:
     _delta_out: Mapping[str, Any] = field(factory=dict, init=False)  # the latest delta taken out
     _prefix: bytes = field(default=b"", init=False)  # the frame of a piece after that delta, up to the piece itself
     taken: int = field(default=0, init=False)  #: how many times `take` has returned frames
+    reshape: Reshape | None = field(default=None, init=False)  #: changes the objects before they are sent
 
     def receive(self, events: Sequence[ApiEvent]) -> None:
         """Put in events of the run. Those after the stream's final event are ignored."""
@@ -107,11 +108,14 @@ class Outbox:
             return b"%b%b}}]}}\n\n" % (self._prefix, _wire.encode_plain(item))
         if isinstance(item, bytes):
             return item
-        if isinstance(item.data, Mapping):
+        data = item.data
+        if self.reshape is not None:
+            data = self.reshape(dict(data) if isinstance(data, Mapping) else _wire.dump(data))
+        if isinstance(data, Mapping):
             if item.name == _MESSAGE_DELTA:
-                self._delta_out, self._prefix = item.data, b""
-            return frame(item.name, _wire.encode_plain(item.data))
-        return frame(item.name, _wire.encode(item.data))
+                self._delta_out, self._prefix = data, b""
+            return frame(item.name, _wire.encode_plain(data))
+        return frame(item.name, _wire.encode(data))
 
 
 def _text_piece(event: ApiEvent) -> tuple[object, str | None]:
@@ -150,6 +154,8 @@ async def stream(request: web.Request, start: Callable[[Subscriber], Awaitable[R
     if IS_REPLAYED in request:
         return run_response(request, run)
     try:
+        if (reshaping := request.get(RESHAPING)) is not None:
+            connection.outbox.reshape = await reshaping(run)
         return await connection.send_all()
     finally:
         runs.unsubscribe(run.id, connection.outbox)

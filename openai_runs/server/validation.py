@@ -4,7 +4,7 @@ An invalid body must not cost more than its size: its number of values is limite
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal, NoReturn
 
 import msgspec
@@ -33,24 +33,28 @@ _BACKSLASHES: Final = re.compile(rb"\\*")
 _decode = msgspec.json.Decoder().decode
 
 
-async def read(text: bytes, schema: str) -> dict[str, Any]:
+async def read(text: bytes, schema: str, upgrade: Callable[[Any, str], Any] | None = None) -> dict[str, Any]:
     """Parse a request body and check it against its schema; a large one with breaks, so that other tasks can run.
 
     Args:
         text: JSON.
         schema: The schema's name in the document, such as ``CreateRunRequest``.
+        upgrade: Makes a body of this version of the API of one of an earlier version, given the schema's name.
 
     Raises:
-        ApiError: 400; see `parse` and `check`.
+        ApiError: 400; see `parse` and `check`. Or what ``upgrade`` raises.
     """
-    if len(text) > _LARGE or _may_be_deep(text):
-        return await in_slices(_reading(text, schema))
+    if len(text) > _LARGE or _may_be_deep(text) or upgrade is not None:
+        return await in_slices(_reading(text, schema, upgrade))
     return check(_decoded(text), schema)
 
 
-def _reading(text: bytes, schema: str) -> Work[dict[str, Any]]:
+def _reading(text: bytes, schema: str, upgrade: Callable[[Any, str], Any] | None) -> Work[dict[str, Any]]:
     value = yield from _parsing(text)
     yield
+    if upgrade is not None:
+        value = upgrade(value, schema)
+        yield
     if not validator(schema).is_valid(value):
         yield from _raising_first_error(value, schema)
     valid: dict[str, Any] = value

@@ -8,14 +8,16 @@ import anyio
 import pytest
 
 from openai_runs.engine import ManualClock
+from openai_runs.engine.ingestion import PATIENCE
 from openai_runs.errors import StoreDataError, StoreUnavailableError
+from openai_runs.models.file import File
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.records import IndexJob, VectorStoreEntry
 from openai_runs.stores.sqlite import SQLiteStore
 from openai_runs.stores.store import Store
 from tests.engine.index import WordIndex
 from tests.engine.shelves import batch_now, counts, done, file_now, shelves, store_now, store_of, upload
-from tests.engine.world import world
+from tests.engine.world import ALL, World, world
 from tests.stores.faulty import FaultyStore
 
 pytestmark = pytest.mark.anyio
@@ -268,3 +270,32 @@ async def test_cancelled_requests_leave_whole_changes():
         await done(w)
         [record] = [record async for record in w.store.everything(VectorStoreEntry)]
         assert record.value.file.status == "completed"
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+async def test_a_run_waits_for_what_it_searches(is_slow: bool):
+    """It starts when the files of its vector stores have been read, or after a minute; no other run waits."""
+    async with shelves() as (w, index):
+        index.stop()
+        shelf = await store_of(w, await upload(w, "blue sky"))
+        search = [{"type": "file_search"}]
+        thread = await w.engine.threads.create(
+            "", {"tool_resources": {"file_search": {"vector_store_ids": [shelf.id]}}}
+        )
+        assistant = await w.engine.assistants.create("", {"model": "m", "tools": search})
+        run = await w.engine.runs.create("", thread.id, {"assistant_id": assistant.id})
+        await w.until("run.completed", await w.start("Hello", tools=search))
+        await w.until("run.in_progress", run)
+        await w.settle()
+        assert (await w.get(run)).status == "in_progress"
+        if is_slow:
+            w.clock.advance(PATIENCE)
+        else:
+            index.go_on()
+        await w.until("run.completed", run)
+        assert (await file_now(w, shelf, await _only_file(w))).status == ("in_progress" if is_slow else "completed")
+
+
+async def _only_file(w: World) -> File:
+    [file] = (await w.engine.files.list("", ALL)).data
+    return file

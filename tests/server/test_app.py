@@ -31,11 +31,14 @@ def bearer(key):
 
 
 def test_all_operations_are_routed():
-    """The routes are the document's operations, with and without /v1 and /openai, and /healthz."""
+    """The routes are the document's operations, those of version 1, with and without /v1 and /openai, and /healthz."""
     routes = create_app(Engine(store=MemoryStore(), backend=ScriptedBackend())).router.routes()
     found = {(route.method, route.resource.canonical) for route in routes}
     documented = {(method, path) for method, path, _ in OPERATIONS.values()}
     assert len(documented) == 23 + 21
+    files = "/assistants/{assistant_id}/files", "/threads/{thread_id}/messages/{message_id}/files"
+    documented |= {("POST", files[0]), ("DELETE", f"{files[0]}/{{file_id}}")}
+    documented |= {("GET", path + more) for path in files for more in ("", "/{file_id}")}
     prefixes = ("", "/v1", "/openai", "/openai/v1")
     assert found == {(method, prefix + path) for method, path in documented for prefix in prefixes} | {
         ("GET", "/healthz")
@@ -203,7 +206,7 @@ async def test_each_request_has_an_id(api):
     "beta", ["assistants=v2", "assistants=v2,realtime=v1", "realtime=v1", "assistants=v1", "realtime=v1,assistants=v1"]
 )
 async def test_the_version_is_ours(api, beta):
-    """`OpenAI-Beta` is accepted with our version, with the one before, which is answered as ours, and without any."""
+    """`OpenAI-Beta` is accepted with our version, with the one before, and without any."""
     await api("GET", "/assistants", headers={"OpenAI-Beta": beta})
 
 
