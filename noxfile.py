@@ -88,7 +88,7 @@ def conformance(session: nox.Session) -> None:
     session.run("python", "-m", "tests.conformance.walk", "--max-examples", "15", *session.posargs)
 
 
-@nox.session
+@nox.session(default=False)
 def old_programs(session: nox.Session) -> None:
     """A program of 2023 with the client library of its time, in a folder of its own: what it needs is not ours."""
     install(session, "tests")
