@@ -14,7 +14,7 @@ from openai_runs import _wire
 from openai_runs._wire.idempotency import REPLAYED, SUPPORTED
 from openai_runs.engine import ApiError, Engine
 from openai_runs.errors import StoreError, StoreUnavailableError
-from openai_runs.server.exchange import ENGINE, IS_REPLAYED, OWNER, POLL_HINT, REQUEST_ID, STARTED
+from openai_runs.server.exchange import ENGINE, IS_PASSED, IS_REPLAYED, OWNER, POLL_HINT, REQUEST_ID, STARTED
 from openai_runs.server.handlers import (
     assistants,
     files,
@@ -27,6 +27,7 @@ from openai_runs.server.handlers import (
     vector_stores,
 )
 from openai_runs.server.keys import Keys
+from openai_runs.server.pass_through import PassThrough, routes
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.server.sse_response import STREAMS, abort_streams
 
@@ -59,6 +60,7 @@ def create_app(
     *,
     keys: Mapping[str, str] | None = None,
     poll_hint: PollHint | None = None,
+    pass_through: PassThrough | None = None,
     max_body: int = MAX_BODY,
 ) -> web.Application:
     """Make the application that serves an engine over HTTP.
@@ -68,6 +70,7 @@ def create_app(
         keys: Maps each bearer key to the label of its owner, who sees only its own objects. ``None``: no key is
             required, and every client sees every object.
         poll_hint: How soon clients are told to poll a run again.
+        pass_through: Where requests of the rest of the API go. ``None``: nowhere; they are answered with 404.
         max_body: The largest request body, in bytes; a larger one gets a 413 response.
 
     Raises:
@@ -86,6 +89,10 @@ def create_app(
         for method, path, handler in _ROUTES:
             # An ID may contain anything but an unescaped slash; aiohttp's default pattern excludes braces too.
             app.router.add_route(method, prefix + re.sub(r"\{(\w+)\}", r"{\1:[^/]+}", path), handler)
+        for method, path, passing in routes(pass_through, prefix, has_owners=len({*(keys or {}).values()}) > 1):
+            app.router.add_route(method, path, passing)
+    if pass_through is not None:
+        app.cleanup_ctx.append(pass_through.opened)
     return app
 
 
@@ -165,13 +172,14 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     """Add the headers of every response; a signal and not the middleware, which sees streams too late."""
     headers = response.headers
     headers["Server"] = "openai_runs"
-    headers["openai-version"] = "2020-10-01"
-    headers[SUPPORTED] = "true"
+    if IS_PASSED not in request:  # the endpoint says itself what it is and does
+        headers["openai-version"] = "2020-10-01"
+        headers[SUPPORTED] = "true"
     if IS_REPLAYED in request:
         headers[REPLAYED] = "true"
     if STARTED in request:  # unset if aiohttp refused the request before our middleware ran
-        headers["x-request-id"] = request[REQUEST_ID]
-        headers["openai-processing-ms"] = str(round((perf_counter() - request[STARTED]) * 1000))
+        headers.setdefault("x-request-id", request[REQUEST_ID])
+        headers.setdefault("openai-processing-ms", str(round((perf_counter() - request[STARTED]) * 1000)))
 
 
 async def _health(_: web.Request) -> web.Response:
