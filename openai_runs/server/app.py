@@ -40,6 +40,8 @@ MAX_BODY: Final = 16 * 1024 * 1024
 #: Each route exists with and without ``/v1``, because some clients' base URLs include it and others' do not, and below
 #: ``/openai``, which Azure's clients put before every path.
 _PREFIXES: Final = ("", "/v1", "/openai", "/openai/v1")
+#: Those below which requests are passed on: Azure's clients name the deployment in the path, and in the body as well.
+_PASSED_PREFIXES: Final = (*_PREFIXES, "/openai/deployments/{deployment}")
 _VERSIONS: Final = frozenset({"v1", "v2"})  # accepted in the header ``OpenAI-Beta``
 # aiohttp tries routes in this order: runs come first, as polling makes them the most frequent requests.
 _ROUTES: Final = (
@@ -89,6 +91,7 @@ def create_app(
         for method, path, handler in _ROUTES:
             # An ID may contain anything but an unescaped slash; aiohttp's default pattern excludes braces too.
             app.router.add_route(method, prefix + re.sub(r"\{(\w+)\}", r"{\1:[^/]+}", path), handler)
+    for prefix in _PASSED_PREFIXES:
         for method, path, passing in routes(pass_through, prefix, has_owners=len({*(keys or {}).values()}) > 1):
             app.router.add_route(method, path, passing)
     if pass_through is not None:

@@ -106,23 +106,24 @@ class PassThrough:
             yield
         self._http = None
 
-    async def pass_on(self, prefix: str, request: web.Request) -> web.StreamResponse:
+    async def pass_on(self, path: str, request: web.Request) -> web.StreamResponse:
         """Pass a request on, and its answer back; given up as soon as the caller is gone.
 
         Args:
-            prefix: What precedes the path of the API in the request's.
-            request: The request; its path must be one of `passing_rules`.
+            path: One of `passing_rules`; its variables are in the request's route.
+            request: The request.
 
         Raises:
             ApiError: 400, 403 or 413 for what is wrong with the request; 502, if there is no answer.
         """
-        refuse_other_sites(request)
+        if request.method == "POST" and request.content_type != "application/json":  # see `exchange.read_body`
+            refuse_other_sites(request)
         outcome: web.StreamResponse | ApiError = web.Response(status=_CLIENT_CLOSED)
 
         async def exchange() -> None:
             nonlocal outcome
             try:
-                outcome = await self._exchange(request, request.rel_url.raw_path.removeprefix(prefix))
+                outcome = await self._exchange(request, path)
             except ApiError as error:  # kept out of the task group, which would wrap it
                 outcome = error
             tasks.cancel_scope.cancel()
@@ -162,7 +163,7 @@ class PassThrough:
             headers["Authorization"] = f"Bearer {await self._tokens.current()}"
         return await self._http.request(
             request.method,
-            self._addresses.url(path, passing_rules.query(request.query, self._query)),
+            self._addresses.url(path, passing_rules.query(request.query, self._query), **request.match_info),
             data=None if body is None else body.pieces(),
             headers=headers,
             allow_redirects=False,  # an answer must not decide where the key is sent
@@ -289,13 +290,12 @@ def routes(passed: PassThrough | None, prefix: str, *, has_owners: bool) -> Iter
         prefix: What precedes each path.
         has_owners: Whether there are several owners, who must not see each other's objects.
     """
-    on: Handler = _is_off if passed is None else partial(passed.pass_on, prefix)
-    for method, path in passing_rules.CALLS:
-        yield method, prefix + passing_rules.pattern(path), on
-    if passed is not None and has_owners:
-        on = _has_no_owners
-    for method, path in passing_rules.OBJECTS:
-        yield method, prefix + passing_rules.pattern(path), on
+    for paths, are_objects in (passing_rules.CALLS, False), (passing_rules.OBJECTS, True):
+        for method, path in paths:
+            handler: Handler = _is_off
+            if passed is not None:
+                handler = _has_no_owners if are_objects and has_owners else partial(passed.pass_on, path)
+            yield method, passing_rules.pattern(prefix + path), handler
 
 
 async def _is_off(request: web.Request) -> NoReturn:

@@ -13,7 +13,7 @@ from multidict import CIMultiDict, MultiMapping
 _ID: Final = r"[A-Za-z0-9_-][A-Za-z0-9_.:~-]*"
 _WORD: Final = r"[A-Za-z0-9_-](?:[A-Za-z0-9_.:@~-]|%3[Aa]|%40)*"
 _MODEL: Final = rf"{_WORD}(?:(?:/|%2[Ff]){_WORD}){{0,3}}"
-_VARIABLES: Final = {"{id}": rf"{{id:{_ID}}}", "{part}": rf"{{part:{_ID}}}", "{model}": rf"{{model:{_MODEL}}}"}
+_VARIABLES: Final = {"id": _ID, "part": _ID, "deployment": _ID, "model": _MODEL}
 
 #: Methods and paths that ask a model, or what models there are: nobody finds there what somebody else has left.
 CALLS: Final = (
@@ -107,15 +107,16 @@ _KEPT_BACK: Final = frozenset(
         "www-authenticate",
     }
 )
-#: Parameters of a query in which some clients send their key.
-_KEY_PARAMETERS: Final = frozenset({"access_token", "api-key", "api_key", "apikey", "key", "subscription-key", "token"})
+#: Parameters of a query that are for this server: the version of it that Azure's clients ask for, which Azure's `v1`
+#: endpoints refuse, and those in which some clients send their key.
+_KEPT_PARAMETERS: Final = frozenset(
+    {"access_token", "api-key", "api-version", "api_key", "apikey", "key", "subscription-key", "token"}
+)
 
 
 def pattern(path: str) -> str:
     """The path as aiohttp's router takes it."""
-    for name, variable in _VARIABLES.items():
-        path = path.replace(name, variable)
-    return path
+    return path.format_map({name: f"{{{name}:{expected}}}" for name, expected in _VARIABLES.items()})
 
 
 def request_headers(theirs: MultiMapping[str], ours: Mapping[str, str]) -> CIMultiDict[str]:
@@ -163,7 +164,7 @@ def query(theirs: MultiMapping[str], ours: Mapping[str, str]) -> dict[str, list[
         theirs: The caller's.
         ours: Those of every request to the endpoint; they win.
     """
-    left_out = _KEY_PARAMETERS | {name.lower() for name in ours}
+    left_out = _KEPT_PARAMETERS | {name.lower() for name in ours}
     return {
         # Bytes that are not UTF-8 came as lone surrogates, which no URL can have.
         name.encode(errors="replace").decode(): [

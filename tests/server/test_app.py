@@ -39,9 +39,10 @@ def test_all_operations_are_routed():
     passed = {*passing_rules.CALLS, *passing_rules.OBJECTS}
     assert not passed & documented
     prefixes = ("", "/v1", "/openai", "/openai/v1")
-    assert found == {(method, prefix + path) for method, path in documented | passed for prefix in prefixes} | {
-        ("GET", "/healthz")
-    }
+    expected = {(method, prefix + path) for method, path in documented for prefix in prefixes}
+    prefixes = (*prefixes, "/openai/deployments/{deployment}")
+    expected |= {(method, prefix + path) for method, path in passed for prefix in prefixes}
+    assert found == expected | {("GET", "/healthz")}
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1", "/openai", "/openai/v1"])

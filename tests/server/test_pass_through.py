@@ -6,11 +6,14 @@ import json
 import logging
 
 import pytest
-from aiohttp import ClientSession, FormData, web
+from aiohttp import ClientError, ClientSession, FormData, web
 from aiohttp.test_utils import make_mocked_request
-from openai import AsyncOpenAI, AuthenticationError
+from openai import AsyncAzureOpenAI, AsyncOpenAI, AuthenticationError
 
-from openai_runs.server import LocalServer, PassThrough, pass_through
+from openai_runs.backends import ScriptedBackend
+from openai_runs.engine import Engine
+from openai_runs.server import LocalServer, PassThrough, create_app, pass_through
+from openai_runs.stores import MemoryStore
 from tests.server.raw_http import send_raw
 from tests.stub import CUT, NEVER, RESET, Reply, Stub, error, reply
 
@@ -113,6 +116,25 @@ async def test_openai_python(anyio_backend):
     for request in stub.requests:
         assert request.headers["authorization"] == f"Bearer {KEY}"
         assert b"caller" not in request.raw
+
+
+async def test_azures_client(anyio_backend):
+    """Its paths have the deployment in them, which its body has as the model; its version is not the endpoint's."""
+    answer = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": []}
+    async with (
+        Stub(reply(answer)) as stub,
+        passing(stub) as server,
+        AsyncAzureOpenAI(
+            azure_endpoint=server.url.removesuffix("/v1"),
+            api_version="2024-05-01-preview",
+            api_key="sk-caller",
+            max_retries=0,
+        ) as client,
+    ):
+        assert (await client.chat.completions.create(model="gpt-4.1_mini", messages=[])).id == "c"
+    [request] = stub.requests
+    assert (request.target, request.json["model"]) == ("/v1/chat/completions", "gpt-4.1_mini")
+    assert b"caller" not in request.raw
 
 
 async def test_an_error_is_passed_on(anyio_backend):
@@ -392,7 +414,7 @@ async def test_a_proxy(anyio_backend, monkeypatch, caplog):
     assert b"password-123" not in body
 
 
-@pytest.mark.parametrize("prefix", ["", "/v1", "/openai", "/openai/v1"])
+@pytest.mark.parametrize("prefix", ["", "/v1", "/openai", "/openai/v1", "/openai/deployments/m"])
 async def test_prefixes(anyio_backend, prefix):
     """What precedes a path here is left out there."""
     async with Stub(reply({})) as stub, passing(stub) as server:
@@ -403,34 +425,33 @@ async def test_prefixes(anyio_backend, prefix):
 
 
 @pytest.mark.parametrize(
-    ("path", "is_passed"),
+    ("path", "passed"),
     [
-        ("/models/ft:gpt-4o:shop::1", True),
-        ("/models/meta-llama/Llama-3.1-8B", True),
-        ("/models/meta-llama%2FLlama-3.1-8B", True),
-        ("/batches/batch_1", True),
-        ("/models/..", False),
-        ("/models/../files", False),
-        ("/models/%2e%2e/files", False),
-        ("/models/a%2F..%2F..%2Ffiles", False),
-        ("/models/a/../../files", False),
-        ("/batches/..", False),
-        ("/batches/..%2Ffiles", False),
-        ("/batches/a%2Fb", False),
-        ("/batches/%2e%2e%2ffiles", False),
-        ("/organization/users", False),
-        ("/models//x", False),
-        ("//models", False),
+        ("/models/ft:gpt-4o:shop::1", "/models/ft%3Agpt-4o%3Ashop%3A%3A1"),
+        ("/models/meta-llama/Llama-3.1-8B", "/models/meta-llama%2FLlama-3.1-8B"),
+        ("/models/meta-llama%2FLlama-3.1-8B", "/models/meta-llama%2FLlama-3.1-8B"),
+        ("/batches/batch_1", "/batches/batch_1"),
+        ("/conversations/conv_1/items/msg_1", "/conversations/conv_1/items/msg_1"),
+        ("/models/..", None),
+        ("/models/../files", None),
+        ("/models/%2e%2e/files", None),
+        ("/models/a%2F..%2F..%2Ffiles", None),
+        ("/models/a/../../files", None),
+        ("/batches/..", None),
+        ("/batches/..%2Ffiles", None),
+        ("/batches/a%2Fb", None),
+        ("/batches/%2e%2e%2ffiles", None),
+        ("/organization/users", None),
+        ("/models//x", None),
+        ("//models", None),
     ],
 )
-async def test_only_known_paths(anyio_backend, path, is_passed):
+async def test_only_known_paths(anyio_backend, path, passed):
     """An ID stays one segment, and no path leads out of those that are known."""
     async with Stub(lambda _: reply({})) as stub, LocalServer(pass_through=PassThrough(stub.url)) as server:
         head = f"GET /v1{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         status, _ = await send_raw(server, head.encode())
-    assert (status, [request.target for request in stub.requests]) == (
-        (200, [f"/v1{path}"]) if is_passed else (404, [])
-    )
+    assert (status, [request.target for request in stub.requests]) == ((200, [f"/v1{passed}"]) if passed else (404, []))
 
 
 async def test_web_pages_of_other_sites(anyio_backend):
@@ -439,6 +460,43 @@ async def test_web_pages_of_other_sites(anyio_backend):
         headers = {"Origin": "http://evil.example", "Content-Type": "text/plain"}
         assert (await sent(server, "POST", "/responses", data=b"{}", headers=headers))[0] == 403
     assert not stub.requests
+
+
+async def test_programs_with_an_origin(anyio_backend):
+    """Some that are no web page name one, such as editors; a browser would have asked before it sends JSON."""
+    async with Stub(lambda _: reply({})) as stub, LocalServer(pass_through=PassThrough(stub.url)) as server:
+        for method in "GET", "DELETE":
+            path = "/models" if method == "GET" else "/models/m"
+            assert (await sent(server, method, path, headers={"Origin": "app://editor"}))[0] == 200
+        assert (await sent(server, "POST", "/responses", json={}, headers={"Origin": "app://editor"}))[0] == 200
+
+
+async def test_a_server_within_an_application(anyio_backend):
+    """What is passed on is the API's path, wherever the server's application is mounted."""
+    async with Stub(reply({})) as stub, Engine(store=MemoryStore(), backend=ScriptedBackend()) as engine:
+        outer = web.Application()
+        outer.add_subapp("/mounted", create_app(engine, pass_through=PassThrough(stub.url)))
+        runner = web.AppRunner(outer)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/mounted/v1/models"
+        async with ClientSession() as http, http.get(url) as response:
+            assert response.status == 200
+        await runner.cleanup()
+    assert stub.requests[0].target == "/v1/models"
+
+
+async def test_a_server_that_stops(anyio_backend):
+    """It ends what it passes on, without letting the caller take the answer for complete."""
+    async with Slow() as slow, ClientSession() as http:
+        async with LocalServer(pass_through=PassThrough(slow.url), grace=0) as server:
+            slow.pieces.put_nowait(b"data: 1\n\n")
+            response = await http.post(server.url + "/responses", json={})
+            await response.content.readany()
+        await slow.is_left.wait()
+        with pytest.raises(ClientError):
+            await response.content.readany()
+        response.close()
 
 
 async def test_owners_do_not_see_each_others_objects(anyio_backend):
