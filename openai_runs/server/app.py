@@ -14,6 +14,7 @@ from openai_runs import _wire
 from openai_runs._wire.idempotency import REPLAYED, SUPPORTED
 from openai_runs.engine import ApiError, Engine
 from openai_runs.errors import StoreError, StoreUnavailableError
+from openai_runs.server import passing_rules
 from openai_runs.server.exchange import ENGINE, IS_PASSED, IS_REPLAYED, OWNER, POLL_HINT, REQUEST_ID, STARTED
 from openai_runs.server.handlers import (
     assistants,
@@ -42,6 +43,11 @@ MAX_BODY: Final = 16 * 1024 * 1024
 _PREFIXES: Final = ("", "/v1", "/openai", "/openai/v1")
 #: Those below which requests are passed on: Azure's clients name the deployment in the path, and in the body as well.
 _PASSED_PREFIXES: Final = (*_PREFIXES, "/openai/deployments/{deployment}")
+#: For a path that could be passed on; if that is switched on, such a path is routed.
+_PASSING_HINT: Final = (
+    ": this server has the Assistants API, /files and /vector_stores. (HINT: openai-runs serve --pass-through, or "
+    "LocalServer(pass_through=...), passes requests of this path on to the model's endpoint.)"
+)
 _VERSIONS: Final = frozenset({"v1", "v2"})  # accepted in the header ``OpenAI-Beta``
 # aiohttp tries routes in this order: runs come first, as polling makes them the most frequent requests.
 _ROUTES: Final = (
@@ -91,10 +97,10 @@ def create_app(
         for method, path, handler in _ROUTES:
             # An ID may contain anything but an unescaped slash; aiohttp's default pattern excludes braces too.
             app.router.add_route(method, prefix + re.sub(r"\{(\w+)\}", r"{\1:[^/]+}", path), handler)
-    for prefix in _PASSED_PREFIXES:
-        for method, path, passing in routes(pass_through, prefix, has_owners=len({*(keys or {}).values()}) > 1):
-            app.router.add_route(method, path, passing)
-    if pass_through is not None:
+    if pass_through is not None:  # hundreds of routes take a tenth of a second to make
+        for prefix in _PASSED_PREFIXES:
+            for method, path, passing in routes(pass_through, prefix, has_owners=len({*(keys or {}).values()}) > 1):
+                app.router.add_route(method, path, passing)
         app.cleanup_ctx.append(pass_through.opened)
     return app
 
@@ -148,7 +154,8 @@ def _from_aiohttp(error: web.HTTPException, request: web.Request) -> ApiError:
     path = request.path[:200]
     match error:
         case web.HTTPNotFound():
-            return ApiError(404, f"Invalid URL ({request.method} {path})")
+            hint = _PASSING_HINT if passing_rules.is_known(request.path) else ""
+            return ApiError(404, f"Invalid URL ({request.method} {path}){hint}")
         case web.HTTPMethodNotAllowed():
             text = f"Not allowed to {request.method} on {path}. (HINT: Perhaps you meant {error.headers['Allow']}?)"
             return ApiError(405, text, code="method_not_supported")

@@ -4,6 +4,7 @@ Nothing is kept: neither a body nor an answer is in memory as a whole, apart fro
 quote its key. What is passed on, `passing_rules` says.
 """
 
+import hashlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -27,7 +28,7 @@ from openai_runs._http.tokens import Tokens, checked_key
 from openai_runs._http.transport import ApiKey, without_auto_retry
 from openai_runs.engine import ApiError
 from openai_runs.server import passing_rules
-from openai_runs.server.exchange import ENGINE, IS_PASSED, REQUEST_ID
+from openai_runs.server.exchange import ENGINE, IS_PASSED, OWNER, REQUEST_ID
 from openai_runs.server.form import FORM_BYTES, refuse_other_sites
 
 _logger = logging.getLogger("openai_runs.server")
@@ -161,6 +162,9 @@ class PassThrough:
         headers = passing_rules.request_headers(request.headers, self._headers)
         if self._tokens is not None:
             headers["Authorization"] = f"Bearer {await self._tokens.current()}"
+        if (key := headers.get("Idempotency-Key")) is not None and request[OWNER]:
+            # To the endpoint all owners are one, and one must not get what another has asked for.
+            headers["Idempotency-Key"] = hashlib.sha256(f"{request[OWNER]} {key}".encode()).hexdigest()
         return await self._http.request(
             request.method,
             self._addresses.url(path, passing_rules.query(request.query, self._query), **request.match_info),
@@ -282,29 +286,18 @@ def _limit(request: web.Request) -> int:
     return request.client_max_size
 
 
-def routes(passed: PassThrough | None, prefix: str, *, has_owners: bool) -> Iterator[tuple[str, str, Handler]]:
+def routes(passed: PassThrough, prefix: str, *, has_owners: bool) -> Iterator[tuple[str, str, Handler]]:
     """The routes of what is passed on: method, path, handler.
 
     Args:
-        passed: The endpoint; ``None`` if nothing is passed on.
+        passed: The endpoint.
         prefix: What precedes each path.
         has_owners: Whether there are several owners, who must not see each other's objects.
     """
     for paths, are_objects in (passing_rules.CALLS, False), (passing_rules.OBJECTS, True):
         for method, path in paths:
-            handler: Handler = _is_off
-            if passed is not None:
-                handler = _has_no_owners if are_objects and has_owners else partial(passed.pass_on, path)
+            handler: Handler = _has_no_owners if are_objects and has_owners else partial(passed.pass_on, path)
             yield method, passing_rules.pattern(prefix + path), handler
-
-
-async def _is_off(request: web.Request) -> NoReturn:
-    raise ApiError(
-        404,
-        f"Invalid URL ({request.method} {request.path[:200]}): this server has the Assistants API, /files and "
-        "/vector_stores. (HINT: openai-runs serve --pass-through, or LocalServer(pass_through=...), passes requests of "
-        "this path on to the model's endpoint.)",
-    )
 
 
 async def _has_no_owners(request: web.Request) -> NoReturn:

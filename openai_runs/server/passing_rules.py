@@ -3,7 +3,9 @@
 Requests are passed on by lists of what is known, since the endpoint's key goes with them. What is not named here stays.
 """
 
+import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Final
 
 from multidict import CIMultiDict, MultiMapping
@@ -117,6 +119,17 @@ _KEPT_PARAMETERS: Final = frozenset(
 def pattern(path: str) -> str:
     """The path as aiohttp's router takes it."""
     return path.format_map({name: f"{{{name}:{expected}}}" for name, expected in _VARIABLES.items()})
+
+
+def is_known(path: str) -> bool:
+    """Whether a path, with what may precede it, is one of those that can be passed on, whatever the method."""
+    return _any_path().fullmatch(path) is not None
+
+
+@cache
+def _any_path() -> re.Pattern[str]:
+    paths = {path.format_map(_VARIABLES) for _, path in (*CALLS, *OBJECTS)}
+    return re.compile(f"(?:/v1|/openai|/openai/v1|/openai/deployments/{_ID})?(?:{'|'.join(sorted(paths))})")
 
 
 def request_headers(theirs: MultiMapping[str], ours: Mapping[str, str]) -> CIMultiDict[str]:

@@ -9,7 +9,7 @@ from aiohttp import ClientSession, web
 
 from openai_runs.backends import ScriptedBackend
 from openai_runs.engine import ApiError, Engine
-from openai_runs.server import LocalServer, app, create_app, passing_rules
+from openai_runs.server import LocalServer, PassThrough, app, create_app, passing_rules
 from openai_runs.stores import MemoryStore
 from tests.conformance.judge import OPERATIONS
 from tests.server.api import Api, form
@@ -31,18 +31,23 @@ def bearer(key):
 
 
 def test_all_operations_are_routed():
-    """Routed are the document's operations and what can be passed on, with and without /v1 and /openai; /healthz."""
-    routes = create_app(Engine(store=MemoryStore(), backend=ScriptedBackend())).router.routes()
-    found = {(route.method, route.resource.canonical) for route in routes}
+    """The routes are the document's operations, with and without /v1 and /openai; /healthz; and what is passed on."""
+    engine = Engine(store=MemoryStore(), backend=ScriptedBackend())
+
+    def routed(**options):
+        return {(route.method, route.resource.canonical) for route in create_app(engine, **options).router.routes()}
+
     documented = {(method, path) for method, path, _ in OPERATIONS.values()}
     assert len(documented) == 23 + 21
     passed = {*passing_rules.CALLS, *passing_rules.OBJECTS}
     assert not passed & documented
     prefixes = ("", "/v1", "/openai", "/openai/v1")
     expected = {(method, prefix + path) for method, path in documented for prefix in prefixes}
+    expected.add(("GET", "/healthz"))
+    assert routed() == expected
     prefixes = (*prefixes, "/openai/deployments/{deployment}")
     expected |= {(method, prefix + path) for method, path in passed for prefix in prefixes}
-    assert found == expected | {("GET", "/healthz")}
+    assert routed(pass_through=PassThrough("http://x")) == expected
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1", "/openai", "/openai/v1"])

@@ -509,6 +509,20 @@ async def test_owners_do_not_see_each_others_objects(anyio_backend):
     assert [request.target for request in stub.requests] == ["/v1/responses"]
 
 
+async def test_idempotency_keys_of_owners(anyio_backend):
+    """Two owners may choose the same key; one owner's is the same each time. Without owners, keys stay as they are."""
+    found = []
+    for keys in {"sk-a": "ann", "sk-b": "bob"}, None:
+        async with Stub(lambda _: reply({})) as stub:
+            async with LocalServer(pass_through=PassThrough(stub.url), keys=keys) as server:
+                for key in "sk-a", "sk-b", "sk-a":
+                    await sent(server, "POST", "/responses", key=key, json={}, headers={"Idempotency-Key": "one"})
+            found.append([request.headers["idempotency-key"] for request in stub.requests])
+    (ann, bob, again), without_owners = found
+    assert ann == again != bob
+    assert without_owners == ["one"] * 3
+
+
 async def test_it_is_off_by_default(anyio_backend):
     """The error says how to switch it on, and nothing is sent anywhere."""
     async with LocalServer(keys={"sk-caller": "a"}) as server:

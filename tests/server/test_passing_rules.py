@@ -6,6 +6,25 @@ from multidict import CIMultiDict, MultiDict
 from openai_runs.server import passing_rules
 
 
+@pytest.mark.parametrize(
+    ("path", "is_known"),
+    [
+        ("/v1/chat/completions", True),
+        ("/embeddings", True),
+        ("/openai/v1/batches/batch_1/cancel", True),
+        ("/openai/deployments/gpt-4o/chat/completions", True),
+        ("/models/a/b", True),
+        ("/v1/organization", False),
+        ("/v2/embeddings", False),
+        ("/v1/batches/", False),
+        ("/v1/threads", False),
+    ],
+)
+def test_a_path_that_could_be_passed_on(path: str, is_known: bool):
+    """A hint is given for what would help, and for nothing else."""
+    assert passing_rules.is_known(path) == is_known
+
+
 def test_only_known_headers_of_a_request_are_passed_on():
     """No key, cookie or name of the caller's, and nothing of its connection; our own headers win."""
     theirs = CIMultiDict(
