@@ -400,7 +400,7 @@ class Transport:
                 allow_redirects=False,  # a response must not decide where the key is sent
                 proxy=self._proxy,
                 timeout=timeout,
-                middlewares=(_without_auto_retry,) if method == "DELETE" else None,
+                middlewares=(without_auto_retry,) if method == "DELETE" else None,
             )
         except _NOT_SENT:
             self._give_back(turn)
@@ -482,7 +482,7 @@ class Transport:
         return lost
 
 
-async def _without_auto_retry(
+async def without_auto_retry(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
     """Keep aiohttp from repeating a request by itself: a second DELETE would be answered with 404."""

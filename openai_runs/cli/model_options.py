@@ -11,6 +11,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from openai_runs.backends import ModelBackend
     from openai_runs.backends.live import LiveOptions
+    from openai_runs.server import PassThrough
 
 
 class Backend(StrEnum):
@@ -113,6 +114,24 @@ def make_backend(
         if url is not None and "://" not in url:
             text += f"; did you mean http://{url.removesuffix('/v1')}/v1?"
         raise typer.BadParameter(text) from None
+
+
+def make_pass_through(
+    is_on: bool, kind: Backend, url: str | None, key: str | None, endpoint: EndpointOptions
+) -> "PassThrough | None":
+    """Make what passes other requests on to the model's endpoint, if it is asked for. Call `make_backend` first.
+
+    Raises:
+        typer.BadParameter: There is no endpoint.
+    """
+    if not is_on:
+        return None
+    if url is None:
+        raise typer.BadParameter(f"--pass-through is only for --backend responses or chat: got --backend {kind}")
+    from openai_runs.server import PassThrough
+
+    options = endpoint.parsed()
+    return PassThrough(url, key, headers=options.get("headers"), query=options.get("query"))
 
 
 def _refuse_unused(

@@ -13,12 +13,13 @@ import anyio
 import typer
 
 from openai_runs.cli.file_options import Files, make_files
-from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend
+from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend, make_pass_through
 from openai_runs.cli.store_options import check_folder
 from openai_runs.cli.terminal import console, errors, refuse, run
 
 if TYPE_CHECKING:
     from openai_runs.backends import ModelBackend
+    from openai_runs.server import PassThrough
     from openai_runs.server.local_files import FileOption
 
 
@@ -80,6 +81,13 @@ def serve(
             metavar="JSON",
         ),
     ] = None,
+    pass_through: Annotated[
+        bool,
+        typer.Option(
+            "--pass-through",
+            help="Pass requests of the rest of the API, such as /chat/completions, on to the model's endpoint.",
+        ),
+    ] = False,
     files: Annotated[
         Files | None,
         typer.Option(
@@ -149,6 +157,7 @@ def serve(
         background=background,
         completion_windows=completion_windows,
     )
+    passed = make_pass_through(pass_through, backend, model_url, model_key, endpoint)
     search = make_files(files, embedding_model, store, backend, model_url, model_key, endpoint)
     _allow_connections()
     # A server makes few cycles, and the default spent a fifth of its time on the search.
@@ -165,7 +174,7 @@ def serve(
         "owner_share": owner_share,
         "expires_after": expires_after,
     }
-    run(_serve(store, model_backend, search, host, port, keys, limits, access_log))
+    run(_serve(store, model_backend, search, passed, host, port, keys, limits, access_log))
 
 
 def _read_keys(file: Path | None) -> dict[str, str] | None:
@@ -197,6 +206,7 @@ async def _serve(
     path: Path,
     backend: "ModelBackend",
     files: "FileOption",
+    pass_through: "PassThrough | None",
     host: str,
     port: int,
     keys: dict[str, str] | None,
@@ -210,6 +220,7 @@ async def _serve(
         backend=backend,
         store=SQLiteStore(path),
         files=files,
+        pass_through=pass_through,
         host=host,
         port=port,
         keys=keys,

@@ -15,7 +15,8 @@ from openai_runs import _wire
 from openai_runs._wire.idempotency import REPLAYED, SUPPORTED
 from openai_runs.engine import ApiError, Engine
 from openai_runs.errors import StoreError, StoreUnavailableError
-from openai_runs.server.exchange import ENGINE, IS_REPLAYED, OWNER, POLL_HINT, REQUEST_ID, STARTED
+from openai_runs.server import passing_rules
+from openai_runs.server.exchange import ENGINE, IS_PASSED, IS_REPLAYED, OWNER, POLL_HINT, REQUEST_ID, STARTED
 from openai_runs.server.handlers import (
     assistants,
     files,
@@ -28,6 +29,7 @@ from openai_runs.server.handlers import (
     vector_stores,
 )
 from openai_runs.server.keys import Keys
+from openai_runs.server.pass_through import PassThrough, routes
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.server.sse_response import STREAMS, abort_streams
 from openai_runs.server.version_1 import handlers as version_1_handlers
@@ -42,6 +44,13 @@ MAX_BODY: Final = 16 * 1024 * 1024
 #: Each route exists with and without ``/v1``, because some clients' base URLs include it and others' do not, and below
 #: ``/openai``, which Azure's clients put before every path.
 _PREFIXES: Final = ("", "/v1", "/openai", "/openai/v1")
+#: Those below which requests are passed on: Azure's clients name the deployment in the path, and in the body as well.
+_PASSED_PREFIXES: Final = (*_PREFIXES, "/openai/deployments/{deployment}")
+#: For a path that could be passed on; if that is switched on, such a path is routed.
+_PASSING_HINT: Final = (
+    ": this server has the Assistants API, /files and /vector_stores. (HINT: openai-runs serve --pass-through, or "
+    "LocalServer(pass_through=...), passes requests of this path on to the model's endpoint.)"
+)
 # aiohttp tries routes in this order: runs come first, as polling makes them the most frequent requests.
 _ROUTES: Final = (
     *runs.ROUTES,
@@ -62,6 +71,7 @@ def create_app(
     *,
     keys: Mapping[str, str] | None = None,
     poll_hint: PollHint | None = None,
+    pass_through: PassThrough | None = None,
     max_body: int = MAX_BODY,
 ) -> web.Application:
     """Make the application that serves an engine over HTTP.
@@ -71,6 +81,7 @@ def create_app(
         keys: Maps each bearer key to the label of its owner, who sees only its own objects. ``None``: no key is
             required, and every client sees every object.
         poll_hint: How soon clients are told to poll a run again.
+        pass_through: Where requests of the rest of the API go. ``None``: nowhere; they are answered with 404.
         max_body: The largest request body, in bytes; a larger one gets a 413 response.
 
     Raises:
@@ -89,6 +100,11 @@ def create_app(
         for method, path, handler in _ROUTES:
             # An ID may contain anything but an unescaped slash; aiohttp's default pattern excludes braces too.
             app.router.add_route(method, prefix + re.sub(r"\{(\w+)\}", r"{\1:[^/]+}", path), handler)
+    if pass_through is not None:  # hundreds of routes take a tenth of a second to make
+        for prefix in _PASSED_PREFIXES:
+            for method, path, passing in routes(pass_through, prefix, has_owners=len({*(keys or {}).values()}) > 1):
+                app.router.add_route(method, path, passing)
+        app.cleanup_ctx.append(pass_through.opened)
     return app
 
 
@@ -127,7 +143,8 @@ def _from_aiohttp(error: web.HTTPException, request: web.Request) -> ApiError:
     path = request.path[:200]
     match error:
         case web.HTTPNotFound():
-            return ApiError(404, f"Invalid URL ({request.method} {path})")
+            hint = _PASSING_HINT if passing_rules.is_known(request.path) else ""
+            return ApiError(404, f"Invalid URL ({request.method} {path}){hint}")
         case web.HTTPMethodNotAllowed():
             text = f"Not allowed to {request.method} on {path}. (HINT: Perhaps you meant {error.headers['Allow']}?)"
             return ApiError(405, text, code="method_not_supported")
@@ -154,13 +171,14 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     """Add the headers of every response; a signal and not the middleware, which sees streams too late."""
     headers = response.headers
     headers["Server"] = "openai_runs"
-    headers["openai-version"] = "2020-10-01"
-    headers[SUPPORTED] = "true"
+    if IS_PASSED not in request:  # the endpoint says itself what it is and does
+        headers["openai-version"] = "2020-10-01"
+        headers[SUPPORTED] = "true"
     if IS_REPLAYED in request:
         headers[REPLAYED] = "true"
     if STARTED in request:  # unset if aiohttp refused the request before our middleware ran
-        headers["x-request-id"] = request[REQUEST_ID]
-        headers["openai-processing-ms"] = str(round((perf_counter() - request[STARTED]) * 1000))
+        headers.setdefault("x-request-id", request[REQUEST_ID])
+        headers.setdefault("openai-processing-ms", str(round((perf_counter() - request[STARTED]) * 1000)))
 
 
 async def _health(_: web.Request) -> web.Response:

@@ -13,6 +13,8 @@ from openai_runs.server import validation_errors
 T = TypeVar("T")
 
 _CONTENT_TYPE: Final = "multipart/form-data"
+#: Bytes that a form has at most beside its file.
+FORM_BYTES: Final = 64 * 1024
 _PIECE: Final = 64 * 1024  # bytes that are read at a time
 _MAX_FIELD: Final = 1024  # bytes of a field; the longest value that the API has is a word
 _MAX_FILENAME: Final = 1000  # characters
@@ -40,7 +42,7 @@ async def read_form(request: web.Request, file: str, take: Callable[[bytes], Awa
         ApiError: 400, 403 or 415; it is no form, a malformed one, or from a web page of somebody else. Or what ``take``
             raises.
     """
-    _refuse_other_sites(request)
+    refuse_other_sites(request)
     if request.content_type != _CONTENT_TYPE:
         given = request.headers.get("Content-Type", "")[:100]
         text = f"Unsupported content type: '{given}'. This API method only accepts '{_CONTENT_TYPE}' requests."
@@ -59,14 +61,17 @@ async def read_form(request: web.Request, file: str, take: Callable[[bytes], Awa
     return form
 
 
-def _refuse_other_sites(request: web.Request) -> None:
-    """Refuse forms that a browser sends for a page of another site.
+def refuse_other_sites(request: web.Request) -> None:
+    """Refuse what a browser sends for a page of another site.
 
     Browsers send forms anywhere without asking, and a server without keys would take them from any page.
+
+    Raises:
+        ApiError: 403.
     """
     origin = request.headers.get("Origin")
     if origin is not None and origin.partition("://")[2] != request.host:
-        raise ApiError(403, "Forms from web pages of other sites are not accepted.")
+        raise ApiError(403, "Requests from web pages of other sites are not accepted.")
 
 
 async def _reading(step: Awaitable[T]) -> T:

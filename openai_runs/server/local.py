@@ -19,6 +19,7 @@ from openai_runs.server import access_log
 from openai_runs.server.app import create_app
 from openai_runs.server.dedicated_task import in_dedicated_task
 from openai_runs.server.local_files import FileOption, chosen_files, opened, searching
+from openai_runs.server.pass_through import PassThrough
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.store import Store
@@ -48,6 +49,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         backend: ModelBackend | None = None,
         store: Store | None = None,
         files: FileOption = None,
+        pass_through: PassThrough | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         keys: Mapping[str, str] | None = None,
@@ -71,6 +73,8 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 folder if the store is in memory; or ``"endpoint"``, which leaves it to the backend: then files in
                 vector stores cannot be read here. Unset: ``"endpoint"`` for a `ResponsesBackend` and for a
                 `SearchingBackend`, or if the extra ``files`` is not installed, else ``"local"``.
+            pass_through: The model's endpoint, to which requests of the rest of the API are passed on, such as
+                ``/chat/completions``. Unset: they are answered with 404.
             host: The address to listen on.
             port: The port to listen on; 0 picks a free one.
             keys: Maps each bearer key to the label of its owner, who sees only its own objects. ``None``: no key is
@@ -96,6 +100,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self.files = chosen_files(files, self._backend, self._store)
         if self.files is not None:
             self._backend = searching(self._backend, self.files)
+        self._pass_through = pass_through
         self._host = host
         self._port = port
         self._keys = keys
@@ -162,7 +167,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 index=self.files,
             ) as self.engine,
         ):
-            app = create_app(self.engine, keys=self._keys, poll_hint=self._poll_hint)
+            app = create_app(self.engine, keys=self._keys, poll_hint=self._poll_hint, pass_through=self._pass_through)
             runner = web.AppRunner(
                 app,
                 access_log=self._access_log,

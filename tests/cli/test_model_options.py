@@ -3,11 +3,14 @@
 import re
 
 import pytest
+from aiohttp import ClientSession
 
-from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend
+from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend, make_pass_through
+from openai_runs.server import LocalServer
 from tests.backends.model_stub import ModelStub
 from tests.backends.requests import WEATHER, a_request
 from tests.cli.commands import run
+from tests.stub import Stub, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -30,6 +33,7 @@ pytestmark = pytest.mark.anyio
         (["--header", "a=b"], "--header is only for"),
         (["--query", "a=b"], "--query is only for"),
         (["--body", "{}"], "--body is only for"),
+        (["--pass-through"], "--pass-through is only for --backend responses or chat"),
         (["--backend", "chat", "--model-url", "http://x", "--header", "a"], "--header needs NAME=VALUE"),
         (["--backend", "chat", "--model-url", "http://x", "--query", "=b"], "--query needs NAME=VALUE"),
         (["--backend", "chat", "--model-url", "http://x", "--header", "a b=c"], "--header must have names"),
@@ -97,3 +101,20 @@ def test_each_option_has_an_environment_variable(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("OPENAI_RUNS_MODEL_URL", "http://x")
     monkeypatch.setenv("OPENAI_RUNS_MODEL", "gpt-4o=a gpt-5")
     assert "--model needs NAME=NAME" in run("serve", exit_code=2)
+
+
+async def test_requests_are_passed_on_to_the_models_endpoint():
+    """With its key, and the headers and the query that are for it; nothing is passed on unless it is asked for."""
+    options = EndpointOptions(headers=["X-Team=blue"], query=["v=1"])
+    assert make_pass_through(False, Backend.CHAT, "http://x", None, options) is None
+    async with Stub(reply({})) as stub:
+        passed = make_pass_through(True, Backend.CHAT, stub.url, "sk-model", options)
+        async with (
+            LocalServer(pass_through=passed) as server,
+            ClientSession() as http,
+            http.get(f"{server.url}/models") as response,
+        ):
+            assert response.status == 200
+    [request] = stub.requests
+    assert (request.target, request.headers["authorization"]) == ("/v1/models?v=1", "Bearer sk-model")
+    assert request.headers["x-team"] == "blue"

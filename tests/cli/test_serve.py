@@ -12,6 +12,7 @@ from openai_runs import Session
 from openai_runs.errors import PermissionDeniedError, ResponseError
 from tests.cli.commands import run
 from tests.serving import serving
+from tests.stub import Stub, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -166,3 +167,19 @@ async def test_limits_of_files(tmp_path: Path):
             assert len(await session.files.content(made[0].id).read()) == 1_048_576
             with pytest.raises(PermissionDeniedError):
                 await session.files.create(b"x", purpose="assistants")
+
+
+async def test_serve_passes_requests_on(tmp_path: Path, monkeypatch):
+    """The rest of the API is answered by the model's endpoint, with its own key."""
+    async with Stub(reply({"object": "list", "data": []})) as stub:
+        options = ["--backend", "chat", "--model-url", stub.url, "--model-key-env", "MODEL_KEY", "--pass-through"]
+        environment = {"MODEL_KEY": "sk-model-1234", "OPENAI_RUNS_KEYS": "sk-anna anna"}
+        with serving(tmp_path / "runs.db", *options, **environment) as (url, process):
+            headers = {"Authorization": "Bearer sk-anna"}
+            async with ClientSession() as http, http.get(f"{url}/models", headers=headers) as response:
+                assert await response.json() == {"object": "list", "data": []}
+            process.send_signal(signal.SIGTERM)
+            _, log = process.communicate(timeout=20)
+    assert stub.requests[0].headers["authorization"] == "Bearer sk-model-1234"
+    assert "GET /v1/models 200" in log
+    assert "sk-" not in log

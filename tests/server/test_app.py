@@ -9,7 +9,7 @@ from aiohttp import ClientSession, web
 
 from openai_runs.backends import ScriptedBackend
 from openai_runs.engine import ApiError, Engine
-from openai_runs.server import LocalServer, app, create_app
+from openai_runs.server import LocalServer, PassThrough, app, create_app, passing_rules
 from openai_runs.stores import MemoryStore
 from tests.conformance.judge import OPERATIONS
 from tests.server.api import Api, form
@@ -31,18 +31,26 @@ def bearer(key):
 
 
 def test_all_operations_are_routed():
-    """The routes are the document's operations, those of version 1, with and without /v1 and /openai, and /healthz."""
-    routes = create_app(Engine(store=MemoryStore(), backend=ScriptedBackend())).router.routes()
-    found = {(route.method, route.resource.canonical) for route in routes}
+    """The routes are the document's operations, those of version 1, /healthz, and what is passed on."""
+    engine = Engine(store=MemoryStore(), backend=ScriptedBackend())
+
+    def routed(**options):
+        return {(route.method, route.resource.canonical) for route in create_app(engine, **options).router.routes()}
+
     documented = {(method, path) for method, path, _ in OPERATIONS.values()}
     assert len(documented) == 23 + 21
     files = "/assistants/{assistant_id}/files", "/threads/{thread_id}/messages/{message_id}/files"
     documented |= {("POST", files[0]), ("DELETE", f"{files[0]}/{{file_id}}")}
     documented |= {("GET", path + more) for path in files for more in ("", "/{file_id}")}
+    passed = {*passing_rules.CALLS, *passing_rules.OBJECTS}
+    assert not passed & documented
     prefixes = ("", "/v1", "/openai", "/openai/v1")
-    assert found == {(method, prefix + path) for method, path in documented for prefix in prefixes} | {
-        ("GET", "/healthz")
-    }
+    expected = {(method, prefix + path) for method, path in documented for prefix in prefixes}
+    expected.add(("GET", "/healthz"))
+    assert routed() == expected
+    prefixes = (*prefixes, "/openai/deployments/{deployment}")
+    expected |= {(method, prefix + path) for method, path in passed for prefix in prefixes}
+    assert routed(pass_through=PassThrough("http://x")) == expected
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1", "/openai", "/openai/v1"])

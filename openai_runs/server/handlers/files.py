@@ -9,19 +9,18 @@ from aiohttp import web
 
 from openai_runs._wire.paths import FILE, FILE_CONTENT, FILES
 from openai_runs.server.exchange import ENGINE, OWNER, json_response, page_response
-from openai_runs.server.form import Form, read_form
+from openai_runs.server.form import FORM_BYTES, Form, read_form
 from openai_runs.server.idempotency import once
 from openai_runs.server.validation import check, page_query
 
 _MAX_PAGE: Final = 10_000  #: files in a page, and the default
-_FORM_BYTES: Final = 64 * 1024  # what a form has at most beside its file
 _is_integer: Final = re.compile("-?[0-9]{1,18}").fullmatch
 
 
 async def create(request: web.Request) -> web.Response:
     """Operation ``createFile``."""
     files, owner = request.app[ENGINE].files, request[OWNER]
-    if (request.content_length or 0) > files.max_bytes + _FORM_BYTES:  # not worth receiving
+    if (request.content_length or 0) > files.max_bytes + FORM_BYTES:  # not worth receiving
         raise files.too_large()
     async with files.uploading(owner) as upload:
         form = await read_form(request, "file", upload.write)
