@@ -36,6 +36,9 @@ _WORKERS: Final = 2
 
 _UNREADABLE: Final = "the jobs of the index cannot be read, and wait for the next start"
 
+#: Seconds until a file is read again for an index that has no room: each time takes a process.
+_LONGEST_WAIT: Final = 60.0
+
 _STEP: Final = 500  # jobs that are read at a time
 
 _NO_INDEX: Final = VectorStoreFileError(code="server_error", message="This server has no index, and reads no files.")
@@ -232,7 +235,7 @@ class Ingestion:
             return
         outcome: _Outcome | None = None
         if job.is_ingestion:
-            outcome = await self._ledger.retry_until_stored(partial(self._read, job))
+            outcome = await self._ledger.retry_until_stored(partial(self._read, job), longest=_LONGEST_WAIT)
         elif self.index is not None:
             await self._ledger.retry_until_stored(partial(self._forget, self.index, job))
         await self._ledger.retry_until_stored(partial(self._finish, job, outcome))
