@@ -34,7 +34,7 @@ _logger = logging.getLogger("openai_runs.engine")
 #: Vector stores for which the index works at once. What concerns one of them is done in order.
 _WORKERS: Final = 2
 
-_UNREADABLE: Final = "the jobs of the index cannot be read, and wait for the next start"
+_UNREADABLE: Final = "not all jobs of the index and vector stores can be read: the others wait for the next start"
 
 #: Seconds until a file is read again for an index that has no room: each time takes a process.
 _LONGEST_WAIT: Final = 60.0
@@ -73,19 +73,20 @@ class Ingestion:
 
     async def start(self, tasks: TaskGroup) -> None:
         """Take up the jobs that are stored, and begin to work."""
-        try:
-            await self._read_jobs()
-        except StoreUnavailableError:  # runs do not need the index: they need not wait
-            tasks.start_soon(self._take_up)
-        except StoreDataError:  # a damaged job must not keep the engine from starting
-            _logger.exception(_UNREADABLE)
         self.expiry.start(tasks)
+        for read in (self._read_jobs, self.expiry.watch_all):
+            try:
+                await read()
+            except StoreUnavailableError:  # runs do not need the index: they need not wait
+                tasks.start_soon(self._take_up, read)
+            except StoreDataError:  # a damaged object must not keep the engine from starting
+                _logger.exception(_UNREADABLE)
         for _ in range(_WORKERS):
             tasks.start_soon(self._work)
 
-    async def _take_up(self) -> None:
+    async def _take_up(self, read: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._ledger.retry_until_stored(self._read_jobs)
+            await self._ledger.retry_until_stored(read)
         except StoreDataError:
             _logger.exception(_UNREADABLE)
 
@@ -97,7 +98,6 @@ class Ingestion:
                 if record.value.id not in self._jobs.get(record.value.vector_store_id, ()):  # a later one wins
                     self.push(record.owner, [record.value])
                 query = evolve(query, after=record.value.id)
-        await self.expiry.watch_all()
 
     def push(self, owner: str, jobs: Iterable[IndexJob]) -> None:
         """Add jobs that are stored. A later job with the same ID replaces an earlier one."""

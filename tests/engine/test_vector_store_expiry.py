@@ -1,6 +1,7 @@
 """`VectorStoreExpiry`: what the index has of an expired vector store goes, once, whatever happens."""
 
 import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import pytest
 
 from openai_runs.engine import ManualClock
 from openai_runs.engine.errors import ApiError
-from openai_runs.errors import StoreDataError
+from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.models.vector_store import VectorStore
 from openai_runs.stores import MemoryStore
-from openai_runs.stores.records import IndexJob
+from openai_runs.stores.records import IndexJob, Record
 from openai_runs.stores.sqlite import SQLiteStore
 from tests.engine.index import WordIndex
 from tests.engine.shelves import counts, done, file_now, shelves, store_now, store_of, upload
@@ -182,3 +183,28 @@ async def test_a_damaged_store(caplog: pytest.LogCaptureFixture, monkeypatch: py
         await expired(w)
         assert {store_id for store_id, _ in index.chunks_of} == {bad.id}
         assert forgotten(index) == [good.id]
+
+
+@pytest.mark.parametrize("errors", [[StoreUnavailableError("busy")], [StoreDataError("damaged")]])
+async def test_stores_that_cannot_be_read(caplog: pytest.LogCaptureFixture, errors: list[Exception]):
+    """The engine starts nevertheless; what may pass is tried again, and what does not is logged."""
+    is_left = isinstance(errors[0], StoreDataError)
+
+    class Damaged(MemoryStore):
+        def everything(self, *kinds: Any) -> AsyncIterator[Record[Any]]:
+            if kinds == (VectorStore,) and left:
+                raise left.pop()
+            return super().everything(*kinds)
+
+    store, left, clock = Damaged(), list[Exception](), ManualClock()
+    async with shelves(store=store, clock=clock) as (w, index):
+        await store_of(w, await upload(w), expires_after=ONE_DAY)
+        await done(w)
+    left += errors
+    clock.advance(DAY)
+    async with shelves(index, store=store, clock=clock) as (w, _):
+        await w.settle()
+        await expired(w, 1)
+        await expired(w, 0)
+        assert bool(index.chunks_of) == is_left
+        assert ("wait for the next start" in caplog.text) == is_left
