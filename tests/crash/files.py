@@ -200,7 +200,8 @@ class FileTorture:
             for id, name in files.items()
         }
         if there != wanted:
-            self.faults.append(f"contents on the disk: {there}, which should be {wanted}")
+            left, lost = there.items() - wanted.items(), wanted.items() - there.items()
+            self.faults.append(f"on the disk are contents of nobody: {left}; and there lack {lost}")
         with sqlite3.connect(self.server.store) as db:
             jobs = db.execute("SELECT count(*) FROM objects WHERE kind = 'index_job'").fetchone()[0]
         if jobs:
