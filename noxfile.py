@@ -144,9 +144,13 @@ def live(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def crash(session: nox.Session) -> None:
-    """``kill -9`` the server 200 times under 50 active runs, or as ``-- --kills N --active N`` says; then a program."""
-    session.install("-e", ".[server,durable]")
+    """``kill -9`` the server 200 times under 50 active runs, or as ``-- --kills N --active N`` says.
+
+    Then kill one that receives and reads files, and a program with a durable batch.
+    """
+    session.install("-e", ".[server,durable,files]")
     session.run("python", "-m", "tests.crash", *session.posargs)
+    session.run("python", "-m", "tests.crash.files")
     session.run("python", "-m", "tests.crash.durable")
 
 

@@ -71,7 +71,12 @@ FEATURES: Final[Sequence[Feature]] = (
     Feature("`instructions`, `additional_instructions`", "a `system` message, the first one", "`instructions`"),
     Feature("messages: text, refusals", "messages", "`input` items"),
     Feature("messages: `image_url`", "`image_url`", "`input_image`"),
-    Feature("messages: `image_file`", _NOTE, "`input_image` with `file_id`"),
+    Feature(
+        "messages: `image_file`, of `/files`",
+        "`image_url` with the image itself; if it is missing, no image or too large, the run fails",
+        "`input_image` with the image itself; if it is no image or too large, the run fails",
+    ),
+    Feature("messages: `image_file`, not of `/files`", "the run fails, and says so", "`input_image` with `file_id`"),
     Feature("messages: images of the assistant, unknown parts", _NOTE, _NOTE),
     Feature("images, files and containers that are gone", _NOTE, _NOTE),
     Feature(

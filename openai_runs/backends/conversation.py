@@ -74,8 +74,10 @@ def note_on_part(part: Content) -> TextContent:
     match part:
         case ImageFileContent(image_file=image):
             what = f"An image, the file {image.file_id},"
+        case ImageUrlContent(image_url=image) if image.url.startswith("data:"):  # the image itself
+            what = "An image"
         case ImageUrlContent(image_url=image):
-            what = f"An image, {image.url:.200},"  # which may be the whole image in a data URL
+            what = f"An image, {image.url:.200},"
         case _:
             what = f"Content of the type {part.type!r}"
     return TextContent(text=Text(value=f"[{what} was here, which cannot be sent to this model.]"))

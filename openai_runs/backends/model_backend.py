@@ -166,6 +166,9 @@ class ModelBackend(Protocol):
 
     #: The completion windows that a run may ask for; the engine refuses a run with any other one.
     completion_windows: Collection[str] = ()
+    #: Whether its endpoint has files of its own, whose IDs messages may have in an ``image_file``. Images that are in
+    #: the engine's files are sent as an ``image_url`` with a data URL in any case.
+    has_files: bool = False
 
     async def __aenter__(self) -> Self:
         return self

@@ -39,6 +39,7 @@ class ResponsesBackend(LiveBackend):
     """
 
     kind: ClassVar[Kind] = "responses"
+    has_files = True
 
     def __init__(
         self,

@@ -18,10 +18,11 @@ def import_(
     store: StoreFile = Path("runs.db"),
     owner: Owner = "",
 ) -> None:
-    """Import saved assistants, threads, messages, runs, steps and files into a store, with their IDs and times.
+    """Import saved objects into a store, with their IDs and times: all that the export writes.
 
     Objects that the store has already are not changed, so importing twice is safe. Unfinished runs become expired,
-    because nothing would finish them. Lines that cannot be read are listed, and the others are imported.
+    because nothing would finish them; files in vector stores are read again. Lines that cannot be read are listed, and
+    the others are imported.
     """
     check_folder(store)
     if missing := [str(file) for file in files if not file.is_file()]:

@@ -31,12 +31,17 @@ class Deadlines:
             return
         self._when[name] = when
         heappush(self._heap, (when, name))
+        self._compact()
         if self._heap[0] == (when, name) and self._wait is not None:
             self._wait.cancel()  # wakes `run`, which is waiting for a later deadline
 
     def discard(self, name: str) -> None:
         """Remove the deadline of a name, if it has one."""
         self._when.pop(name, None)
+        self._compact()
+
+    def _compact(self) -> None:
+        """Drop the entries of deadlines that were discarded or set anew, before they cost much memory."""
         if len(self._heap) > 2 * len(self._when) + 1000:
             self._heap = [(when, name) for name, when in self._when.items()]
             heapify(self._heap)

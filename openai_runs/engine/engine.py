@@ -14,6 +14,7 @@ from openai_runs.engine.clock import Clock, SystemClock
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.file_index import FileIndex
 from openai_runs.engine.idempotency import Idempotency
+from openai_runs.engine.images import Images
 from openai_runs.engine.ingestion import Ingestion
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.resources.assistants import Assistants
@@ -125,8 +126,11 @@ class Engine(anyio.AsyncContextManagerMixin):
         self._ledger = Ledger(store, self.clock)
         share = math.ceil(max_active_runs / 2) if owner_share is None else owner_share
         self._ingestion = Ingestion(self._ledger, index)
-        self._executor = Executor(self._ledger, backend, self._ingestion.use_in_run, max_active_runs, share)
         self.files: Final = Files(self._ledger, max_file_bytes, max_owner_bytes, self._ingestion.detach_everywhere)
+        images = Images(self._ledger, self.files.find)
+        self._executor = Executor(
+            self._ledger, backend, self._ingestion.use_in_run, images.shown, max_active_runs, share
+        )
         parts = self._ledger, self._ingestion, self.files.find
         self.vector_stores: Final = VectorStores(*parts)
         self.vector_store_files: Final = VectorStoreFiles(*parts)

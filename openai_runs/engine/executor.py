@@ -25,7 +25,7 @@ from openai_runs.engine.errors import ApiError
 from openai_runs.engine.fair_queue import FairQueue
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_request import model_request
-from openai_runs.engine.turn import Turn, UseStores, stop_call
+from openai_runs.engine.turn import ShowImages, Turn, UseStores, stop_call
 from openai_runs.errors import StoreUnavailableError
 from openai_runs.models.run import LastError, Run, RunStatus
 from openai_runs.stores.records import Record, RunState, Unreadable
@@ -55,6 +55,7 @@ class Executor:
     _ledger: Ledger
     _backend: ModelBackend
     _use_stores: UseStores
+    _show_images: ShowImages
     _max_turns: int  # how many turns execute at once
     _share: int  # how many of them one owner may have while another one waits
     _active: dict[str, _Active] = field(factory=dict, init=False)
@@ -167,6 +168,7 @@ class Executor:
                 self._ledger,
                 self._backend,
                 self._use_stores,
+                self._show_images,
                 partial(self._release, active),
                 partial(self._free_place, active),
             )

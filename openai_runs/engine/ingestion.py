@@ -6,7 +6,7 @@ the next engine takes it up again.
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
@@ -22,6 +22,7 @@ from openai_runs.engine.file_index import FileIndex
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_vector_stores import chunking_again, has_expired, used
 from openai_runs.engine.vector_store_changes import VectorStoreChanges
+from openai_runs.engine.vector_store_expiry import VectorStoreExpiry
 from openai_runs.errors import FileError, StoreDataError, StoreUnavailableError
 from openai_runs.models.file import File
 from openai_runs.models.tool import FileSearchTool, Tool, ToolResources
@@ -33,7 +34,10 @@ _logger = logging.getLogger("openai_runs.engine")
 #: Vector stores for which the index works at once. What concerns one of them is done in order.
 _WORKERS: Final = 2
 
-_UNREADABLE: Final = "the jobs of the index cannot be read, and wait for the next start"
+_UNREADABLE: Final = "not all jobs of the index and vector stores can be read: the others wait for the next start"
+
+#: Seconds until a file is read again for an index that has no room: each time takes a process.
+_LONGEST_WAIT: Final = 60.0
 
 _STEP: Final = 500  # jobs that are read at a time
 
@@ -66,21 +70,27 @@ class Ingestion:
     _queue: FairQueue = field(factory=FairQueue, init=False)  # of vector stores that have jobs and no worker
     _news: anyio.Event = field(factory=anyio.Event, init=False)
     _progress: anyio.Event = field(factory=anyio.Event, init=False)  # set when a vector store has no more jobs
+    expiry: VectorStoreExpiry = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.expiry = VectorStoreExpiry(self._ledger, self.push)
 
     async def start(self, tasks: TaskGroup) -> None:
         """Take up the jobs that are stored, and begin to work."""
-        try:
-            await self._read_jobs()
-        except StoreUnavailableError:  # runs do not need the index: they need not wait
-            tasks.start_soon(self._take_up)
-        except StoreDataError:  # a damaged job must not keep the engine from starting
-            _logger.exception(_UNREADABLE)
+        self.expiry.start(tasks)
+        for read in (self._read_jobs, self.expiry.watch_all):
+            try:
+                await read()
+            except StoreUnavailableError:  # runs do not need the index: they need not wait
+                tasks.start_soon(self._take_up, read)
+            except StoreDataError:  # a damaged object must not keep the engine from starting
+                _logger.exception(_UNREADABLE)
         for _ in range(_WORKERS):
             tasks.start_soon(self._work)
 
-    async def _take_up(self) -> None:
+    async def _take_up(self, read: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._ledger.retry_until_stored(self._read_jobs)
+            await self._ledger.retry_until_stored(read)
         except StoreDataError:
             _logger.exception(_UNREADABLE)
 
@@ -117,9 +127,25 @@ class Ingestion:
             yield changes
             await self.commit(changes)
 
+    @asynccontextmanager
+    async def using(self, owner: str, vector_store_id: str) -> AsyncGenerator[VectorStoreChanges]:
+        """The same of one that has to be alive.
+
+        Raises:
+            ApiError: 404: there is no such vector store. 400: it has expired.
+        """
+        async with self.changing(owner, vector_store_id) as changes:
+            _check_alive(changes.store, changes.now)
+            yield changes
+
     async def commit(self, changes: VectorStoreChanges) -> None:
         """Commit changes, and have the index do what follows from them."""
-        await self._ledger.commit(changes.changes, then=partial(self.push, changes.owner, changes.jobs))
+        await self._ledger.commit(changes.changes, then=partial(self.follow, changes))
+
+    def follow(self, changes: VectorStoreChanges) -> None:
+        """Do what follows from changes that are stored."""
+        self.push(changes.owner, changes.jobs)
+        self.expiry.watch(changes.store)
 
     async def find(self, owner: str, vector_store_id: str) -> VectorStore:
         """Find a vector store of an owner.
@@ -137,11 +163,10 @@ class Ingestion:
         """
         now = self._ledger.clock.now()
         store = await self.find(owner, vector_store_id)
-        if has_expired(store, now):
-            raise ApiError(400, f"The vector store {vector_store_id} has expired.", code="expired_vector_store")
+        _check_alive(store, now)
         if used(store, now) is None:
             return
-        async with self.changing(owner, vector_store_id) as changes:
+        async with self.using(owner, vector_store_id) as changes:
             changes.store = used(changes.store, now) or changes.store
 
     async def use_in_run(self, owner: str, tools: Iterable[Tool], resources: ToolResources | None) -> None:
@@ -212,10 +237,12 @@ class Ingestion:
                 continue
             jobs = self._jobs[vector_store_id]
             id, (owner, job) = next(iter(jobs.items()))
-            failures: list[BaseException] = []
-            async with anyio.create_task_group() as own:  # for `supervise`, which needs a task of its own
-                own.start_soon(supervise, failures.append, partial(self._carry_out, job))
-            for failure in failures:  # it must not stop the engine; the job is stored still
+            failure = await _failure_of(partial(self._carry_out, job))
+            if failure is not None and job.is_ingestion:  # whatever an index raises: the others are read
+                _logger.error("the file %s cannot be read into %s", job.file_id, vector_store_id, exc_info=failure)
+                end = partial(self._finish, job, _Outcome(error=_FAILED))
+                failure = await _failure_of(partial(self._ledger.retry_until_stored, end))
+            if failure is not None:  # it must not stop the engine; the job is stored still
                 text = "the index job %s cannot be carried out before the next start"
                 _logger.error(text, id, exc_info=failure)
             if jobs.get(id) == (owner, job):  # otherwise there is a later one
@@ -234,7 +261,7 @@ class Ingestion:
             return
         outcome: _Outcome | None = None
         if job.is_ingestion:
-            outcome = await self._ledger.retry_until_stored(partial(self._read, job))
+            outcome = await self._ledger.retry_until_stored(partial(self._read, job), longest=_LONGEST_WAIT)
         elif self.index is not None:
             await self._ledger.retry_until_stored(partial(self._forget, self.index, job))
         await self._ledger.retry_until_stored(partial(self._finish, job, outcome))
@@ -269,11 +296,6 @@ class Ingestion:
             read = await self.index.ingest(job.vector_store_id, file_id, file.filename, source, chunking)
         except FileError as error:
             return _Outcome(error=VectorStoreFileError(code=error.code, message=error.message))
-        except StoreUnavailableError:
-            raise
-        except Exception:  # whatever an index raises: its file fails, and the others are read
-            _logger.exception("the file %s cannot be read into %s", file_id, job.vector_store_id)
-            return _Outcome(error=_FAILED)
         return _Outcome(read.usage_bytes)
 
     async def _finish(self, job: IndexJob, outcome: _Outcome | None) -> None:
@@ -290,3 +312,16 @@ class Ingestion:
                 await changes.end(entry, outcome.status, usage_bytes=outcome.usage_bytes, error=outcome.error)
                 done += changes.changes
             await self._ledger.commit(done)
+
+
+async def _failure_of(work: Callable[[], Awaitable[object]]) -> BaseException | None:
+    """What work of an index has raised, a cancellation of its own included."""
+    failures: list[BaseException] = []
+    async with anyio.create_task_group() as own:  # for `supervise`, which needs a task of its own
+        own.start_soon(supervise, failures.append, work)
+    return failures[0] if failures else None
+
+
+def _check_alive(store: VectorStore, now: float) -> None:
+    if has_expired(store, now):
+        raise ApiError(400, f"The vector store {store.id} has expired.", code="expired_vector_store")

@@ -122,7 +122,9 @@ class Ledger:
         if then is not None:
             then()
 
-    async def retry_until_stored(self, transition: Callable[[], Awaitable[ResultT]]) -> ResultT:
+    async def retry_until_stored(
+        self, transition: Callable[[], Awaitable[ResultT]], *, longest: float = _RETRY_INTERVAL
+    ) -> ResultT:
         """Make a transition, and repeat it while the store is unavailable.
 
         For transitions that no request waits for: there is no caller to whom the error could be raised.
@@ -130,12 +132,15 @@ class Ledger:
         Args:
             transition: Takes the lock it needs, reads, decides, and commits once. It must change nothing before
                 the commit, so that it can be repeated.
+            longest: Seconds between two attempts; each wait is twice as long as the one before, up to this.
         """
+        wait = _RETRY_INTERVAL
         while True:
             try:
                 return await transition()
             except StoreUnavailableError:  # not logged here: the store logs it once, not once for each run
-                await self.clock.sleep_until(self.clock.now() + _RETRY_INTERVAL)
+                await self.clock.sleep_until(self.clock.now() + wait)
+                wait = min(2 * wait, longest)
 
     def now(self) -> datetime:
         """The current time, as the API shows it."""

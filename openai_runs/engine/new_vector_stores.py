@@ -60,7 +60,7 @@ def _expiration(days: float) -> VectorStoreExpiration:
 
 
 def changed_vector_store(store: VectorStore, body: Body, now: float) -> VectorStore:
-    """Apply the body of an update; the change is a use of the store."""
+    """Apply the body of an update; the change is a use of the store, also of one that has expired."""
     if "name" in body:
         store = evolve(store, name=body["name"])
     if "metadata" in body:
@@ -68,7 +68,7 @@ def changed_vector_store(store: VectorStore, body: Body, now: float) -> VectorSt
     if "expires_after" in body:
         expiration = body["expires_after"]
         store = evolve(store, expires_after=None if expiration is None else _expiration(expiration["days"]))
-    return with_expiry(evolve(store, last_active_at=timestamp(now)))
+    return with_expiry(evolve(store, status=VectorStoreStatus.COMPLETED, last_active_at=timestamp(now)))
 
 
 def with_expiry(store: VectorStore) -> VectorStore:
@@ -85,7 +85,8 @@ def used(store: VectorStore, now: float) -> VectorStore | None:
 
 def has_expired(store: VectorStore, now: float) -> bool:
     """Whether a vector store cannot be used any more."""
-    return store.expires_at is not None and store.expires_at.timestamp() <= now
+    is_past = store.expires_at is not None and store.expires_at.timestamp() <= now
+    return is_past or store.status is VectorStoreStatus.EXPIRED
 
 
 def shown_vector_store(store: VectorStore, now: float) -> VectorStore:

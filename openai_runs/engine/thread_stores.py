@@ -1,6 +1,7 @@
 """`ThreadStores`: the vector stores that requests for threads, messages and assistants ask for by the way."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import define, evolve
@@ -81,7 +82,7 @@ class ThreadStores:
         if not ids:
             return False
         try:
-            async with self._ingestion.changing(owner, ids[0]) as changes:
+            async with self._ingestion.using(owner, ids[0]) as changes:
                 for file_id in attached:
                     await changes.attach(file_id, Chunking(), None)
         except ApiError as error:
@@ -109,7 +110,7 @@ class ThreadStores:
 
     def then(self, changes: VectorStoreChanges | None) -> Callable[[], object]:
         """What follows in memory once the changes are committed."""
-        return (lambda: None) if changes is None else (lambda: self._ingestion.push(changes.owner, changes.jobs))
+        return (lambda: None) if changes is None else (partial(self._ingestion.follow, changes))
 
 
 def changes_of(changes: VectorStoreChanges | None) -> Sequence[Change]:

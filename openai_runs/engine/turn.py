@@ -6,10 +6,10 @@ publishes and changes nothing more, even if its backend continues.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 import anyio
 import anyio.lowlevel
@@ -53,7 +53,7 @@ from openai_runs.engine.turn_output import (
 )
 from openai_runs.errors import BackendError, HistoryTooLargeError, StoreError
 from openai_runs.lifecycle import moved
-from openai_runs.models.message import Annotation, FileCitation, FilePath
+from openai_runs.models.message import Annotation, FileCitation, FilePath, Message
 from openai_runs.models.model import Unknown
 from openai_runs.models.run import (
     LastError,
@@ -82,6 +82,16 @@ class _AbandonedError(Exception):
 UseStores: TypeAlias = Callable[[str, Iterable[Tool], ToolResources | None], Awaitable[None]]
 
 
+class ShowImages(Protocol):
+    """Puts the uploaded images of an owner into a conversation; see `Images.shown`."""
+
+    async def __call__(
+        self, owner: str, items: Sequence[Message | RunStep], /, *, endpoint_has_files: bool
+    ) -> Sequence[Message | RunStep]:
+        """See `Images.shown`."""
+        ...
+
+
 @define(eq=False)
 class Turn:
     """One model call of a run."""
@@ -92,6 +102,7 @@ class Turn:
     _ledger: Ledger
     _backend: ModelBackend
     _use_stores: UseStores
+    _show_images: ShowImages
     _on_finished: Callable[[RunStatus], None]  # called under the lock, with the run's new status
     _on_waiting: Callable[[], None]  # called under the lock, once there is only to wait for a completion window
     progress: TurnProgress = field(factory=TurnProgress, init=False)
@@ -175,6 +186,8 @@ class Turn:
         first_attempt = {id for step in self.progress.reusable_steps for id in (step.id, step.message_id)}
         history = [record.value for record in records if record.value.id not in first_attempt]
         request = model_request(run, state, history, self._ledger.clock.now())
+        items = await self._show_images(self.owner, request.items, endpoint_has_files=self._backend.has_files)
+        request = evolve(request, items=tuple(items))
         self._used_ids = {call.id for step in request.rounds for call in step.function_calls}
         return request
 

@@ -95,10 +95,7 @@ class VectorStoreChanges:
             if entry is not None and attributes is None:
                 attributes = entry.file.attributes
             file = new_file_entry(self.store.id, file_id, chunking, attributes, self.now)
-            self._count(None if entry is None else entry.file, file)
-            self.jobs.append(
-                IndexJob(id=id, vector_store_id=self.store.id, file_id=file_id, is_ingestion=True, number=_number())
-            )
+            self._read(None if entry is None else entry.file, file)
             if entry is None:
                 self._check_room()
                 self.add(Record(self.owner, FileUse(id=id, file_id=file_id, vector_store_id=self.store.id)))
@@ -109,6 +106,19 @@ class VectorStoreChanges:
         entry = VectorStoreEntry(id=id, vector_store_id=self.store.id, file=file, batch_ids=waiting)
         self.add(Record(self.owner, entry))
         return entry
+
+    def read_again(self, entry: VectorStoreEntry) -> None:
+        """Have a file read again that has been read."""
+        file = ended_file(entry.file, IN_PROGRESS)
+        self._read(entry.file, file)
+        self.add(Record(self.owner, evolve(entry, file=file)))
+
+    def _read(self, before: VectorStoreFile | None, file: VectorStoreFile) -> None:
+        self._count(before, file)
+        id = entry_id(self.store.id, file.id)
+        self.jobs.append(
+            IndexJob(id=id, vector_store_id=self.store.id, file_id=file.id, is_ingestion=True, number=_number())
+        )
 
     async def end(
         self,

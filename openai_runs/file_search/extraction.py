@@ -150,4 +150,4 @@ def _of_end(code: int | None) -> FileError:
     if code < 0:
         what = _SIGNALS.get(signal.Signals(-code), "makes the program crash that reads it")
         return FileError("invalid_file", f"The file {what}.")
-    return FileError("server_error", "The server could not start the program that reads files.")
+    return FileError("server_error", "The server could not start the program that reads files, or had no room for it.")

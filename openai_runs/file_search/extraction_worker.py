@@ -66,6 +66,8 @@ def extract(job: Job, file: BinaryIO, output: BinaryIO) -> None:
         outcome = Outcome(error.code, error.message)
     except TooManyTokensError:
         outcome = _of(too_much_text())
+    except OSError:  # of the output: the disk is full
+        outcome = Outcome("server_error", "The server has no room to read the file.")
     except MemoryError:
         outcome = Outcome("invalid_file", "The file takes too much memory to read.")
     except Exception as error:  # whatever a library makes of a strange file; its text is not passed on

@@ -19,7 +19,9 @@ from openai_runs.models.model import Model
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep, RunStepStatus
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import Record
+from openai_runs.models.vector_store import VectorStore, VectorStoreFile
+from openai_runs.stores.import_vector_stores import VectorStoreImport
+from openai_runs.stores.records import Record, VectorStoreEntry
 from openai_runs.stores.store import Store
 
 ApiObject: TypeAlias = Assistant | Thread | Message | Run | RunStep | File
@@ -33,7 +35,11 @@ _KINDS: Final[dict[str, type[Any]]] = {
     "thread.run": Run,
     "thread.run.step": RunStep,
     "file": File,
+    "vector_store": VectorStore,
+    "vector_store.file": VectorStoreFile,
 }
+#: What a store keeps of each.
+_STORED: Final = tuple(VectorStoreEntry if kind is VectorStoreFile else kind for kind in _KINDS.values())
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 _CONTENT: Final = "file.content"
 _PIECE: Final = 3 * 2**18  # bytes of a content in one line, where they take a third more
@@ -58,6 +64,10 @@ class FilePiece(Model):
         return base64.b64decode(self.data, validate=True)
 
 
+#: What files of an import have.
+Parsed: TypeAlias = ApiObject | FilePiece | VectorStore | VectorStoreFile
+
+
 @define
 class ImportReport:
     """The result of an import."""
@@ -70,7 +80,7 @@ class ImportReport:
     problems: list[str] = field(factory=list)
 
 
-def parse(name: str, data: bytes, report: ImportReport) -> Iterator[ApiObject | FilePiece]:
+def parse(name: str, data: bytes, report: ImportReport) -> Iterator[Parsed]:
     """Read the objects of one file: a single object, an array, a list of the API, or one of these per line.
 
     Invalid values are skipped, and added to the report's problems with their line.
@@ -81,9 +91,8 @@ def parse(name: str, data: bytes, report: ImportReport) -> Iterator[ApiObject | 
             kind = (FilePiece if found == _CONTENT else _KINDS.get(found)) if isinstance(found, str) else None
             if kind is None:
                 what = f"object {found!r}" if isinstance(item, dict) else type(item).__name__
-                report.problems.append(
-                    f"{name}:{line}: not an assistant, thread, message, run, run step or file: {what}"
-                )
+                known = "an assistant, thread, message, run, run step, file or vector store"
+                report.problems.append(f"{name}:{line}: not {known}: {what}")
                 continue
             try:
                 loaded = _checked(_wire.load(item, kind))
@@ -96,7 +105,7 @@ def parse(name: str, data: bytes, report: ImportReport) -> Iterator[ApiObject | 
                 report.problems.append(f"{name}:{line}: not an ID: {bad!r}")
 
 
-def _checked(item: ApiObject | FilePiece) -> ApiObject | FilePiece:
+def _checked(item: Parsed) -> Parsed:
     """Take the hosted API's defaults for unset: it shows them in every assistant, and some models refuse them.
 
     Raises:
@@ -113,9 +122,9 @@ def _checked(item: ApiObject | FilePiece) -> ApiObject | FilePiece:
     )
 
 
-def _invalid_id(item: ApiObject | FilePiece) -> str | None:
+def _invalid_id(item: Parsed) -> str | None:
     """Return an ID by which the object could not be found: an empty one, or one with a lone surrogate, say."""
-    ids = [getattr(item, name, None) for name in ("id", "thread_id", "run_id", "file_id")]
+    ids = [getattr(item, name, None) for name in ("id", "thread_id", "run_id", "file_id", "vector_store_id")]
     return next((id for id in ids if id is not None and not (id and id.isprintable())), None)
 
 
@@ -152,7 +161,7 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 async def import_objects(
-    store: Store, objects: Iterable[ApiObject | FilePiece], report: ImportReport, *, owner: str = ""
+    store: Store, objects: Iterable[Parsed], report: ImportReport, *, owner: str = ""
 ) -> AsyncGenerator[int, None]:
     """Put objects into a store, with their IDs and times. An object whose ID is in the store already is not changed.
 
@@ -167,7 +176,11 @@ async def import_objects(
     """
     found: _Found = {}
     pieces: dict[str, list[FilePiece]] = {}  # by the file's ID
+    vector_stores = VectorStoreImport(store, owner, report.problems)
     for item in objects:
+        if isinstance(item, VectorStore | VectorStoreFile):
+            vector_stores.take(item)
+            continue
         if isinstance(item, FilePiece):
             pieces.setdefault(item.file_id, []).append(item)
             continue
@@ -193,7 +206,11 @@ async def import_objects(
             report.ended += isinstance(item, Run) and not item.status.is_terminal
         report.already_present -= len(new)
         yield len(some)
-    report.already_present -= others.refused
+    async for processed in vector_stores.carry_out(others.may_add):
+        yield processed
+    report.added["vector_store"] += vector_stores.added_stores
+    report.added["vector_store.file"] += vector_stores.added_files
+    report.already_present += vector_stores.already_present - others.refused
     report.problems += others.problems()
 
 
@@ -282,7 +299,7 @@ class _OthersObjects:
     _owners: dict[tuple[type[ApiObject], str], str | None] = field(factory=dict, init=False)  # of threads and runs
     _refused: dict[str, tuple[int, str]] = field(factory=dict, init=False)  # by reason: how many, and one of them
 
-    async def may_add(self, item: ApiObject) -> bool:
+    async def may_add(self, item: ApiObject | VectorStore) -> bool:
         """Whether an object is new and belongs to nothing of another owner."""
         present = await self._store.get(type(item), item.id)
         if present is not None:
@@ -304,7 +321,7 @@ class _OthersObjects:
         owner = self._owners[kind, id]
         return None if owner == self._owner else owner
 
-    def _refuse(self, item: ApiObject, reason: str) -> None:
+    def _refuse(self, item: ApiObject | VectorStore, reason: str) -> None:
         self.refused += 1
         number, example = self._refused.get(reason, (0, f"{_NAMES[type(item)]} {item.id}"))
         self._refused[reason] = number + 1, example
@@ -361,15 +378,16 @@ async def export_objects(store: Store, *, owner: str = "") -> AsyncGenerator[byt
     """
     others: set[str] = set()
     found = False
-    async for record in store.everything(*_KINDS.values()):
+    async for record in store.everything(*_STORED):
         if record.owner == owner:
             found = True
-            yield _wire.encode(record.value) + b"\n"
+            shown = record.value.file if isinstance(record.value, VectorStoreEntry) else record.value
+            yield _wire.encode(shown) + b"\n"
             if isinstance(record.value, File):
                 async for piece in _pieces(store, record.value.id):
                     yield _wire.encode(piece) + b"\n"
         else:
             others.add(record.owner)
     if others and not found:
-        shown = ", ".join(sorted(repr(other) if other else "'' (created without a key)" for other in others))
-        raise ValueError(f"the store has no objects of the owner {owner!r}; the owners in it are {shown}")
+        names = ", ".join(sorted(repr(other) if other else "'' (created without a key)" for other in others))
+        raise ValueError(f"the store has no objects of the owner {owner!r}; the owners in it are {names}")

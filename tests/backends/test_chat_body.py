@@ -172,5 +172,5 @@ def test_what_cannot_be_sent_is_a_note(part: Any, what: str) -> None:
 
 def test_an_image_of_the_assistant_is_a_note() -> None:
     [said] = messages(assistant("Here:", image_url("data:image/png;base64," + "x" * 1000)))
-    assert said["content"].startswith("Here:\n\n[An image, data:image/png")
+    assert said["content"].startswith("Here:\n\n[An image was here")
     assert len(said["content"]) < 300

@@ -1,7 +1,12 @@
-"""`kill -9` while files are uploaded: each is there whole, or not at all, and nothing else is left on the disk."""
+"""`kill -9` while files are uploaded and read: each is there whole, or not at all, and nothing else is left.
+
+``nox -s crash`` does it more often.
+"""
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +55,13 @@ async def test_no_file_is_half_there(tmp_path: Path):
                 assert len(content) == file.bytes == SIZE
                 assert content == told.get(file.id, content)
     assert on_the_disk(tmp_path / "runs.db-files") == [SIZE] * len(listed)
+
+
+@pytest.mark.timeout(180)
+def test_every_file_is_read():
+    """What was uploaded and put into vector stores under kills is there once, is read, and is found by a search."""
+    # A process of its own: between attempts to reach a server that is being started again, it has to wait.
+    command = [sys.executable, "-m", "tests.crash.files", "--kills", "4", "--seed", "7"]
+    torture = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert torture.returncode == 0, torture.stdout + torture.stderr
+    assert "'kills': 4" in torture.stdout

@@ -71,3 +71,12 @@ async def test_discarded_deadlines_take_no_memory():
             deadlines.discard(str(number))
         assert len(deadlines._heap) < 1100
         assert await advance(600) == ["last"]
+
+
+async def test_put_off_again_and_again():
+    """A deadline that each use puts off leaves nothing in the heap, and comes once."""
+    async with running() as (deadlines, advance):
+        for number in range(100_000):
+            deadlines.set("a", number)
+        assert len(deadlines._heap) < 1100
+        assert await advance(100_000) == ["a"]

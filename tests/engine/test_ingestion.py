@@ -126,14 +126,16 @@ async def test_what_cannot_be_forgotten(caplog: pytest.LogCaptureFixture):
 
 
 async def test_an_index_that_is_cancelled(caplog: pytest.LogCaptureFixture):
-    """An index that raises a cancellation of its own stops neither the engine nor other files."""
+    """An index that raises a cancellation of its own stops neither the engine nor other files; its file fails."""
     async with shelves() as (w, index):
         index.failures[b"bad"] = asyncio.CancelledError()  # type: ignore[assignment]
         bad, good = await upload(w, "bad"), await upload(w, "good")
         shelf = await store_of(w, bad, good)
         await done(w)
-        assert [(await file_now(w, shelf, file)).status for file in (bad, good)] == ["in_progress", "completed"]
-        assert "cannot be carried out before the next start" in caplog.text
+        assert [(await file_now(w, shelf, file)).status for file in (bad, good)] == ["failed", "completed"]
+        assert (await file_now(w, shelf, bad)).last_error.code == "server_error"
+        assert counts(await store_now(w, shelf)) == (0, 1, 1, 0, 2)
+        assert f"the file {bad.id} cannot be read into {shelf.id}" in caplog.text
 
 
 async def test_taken_out_and_added_again_while_it_is_read():

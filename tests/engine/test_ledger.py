@@ -9,6 +9,8 @@ import pytest
 from openai_runs.backends import Call, Say, ScriptedBackend, Wait
 from openai_runs.backends.model_backend import ModelBackend, TextChunk, ToolCallChunk
 from openai_runs.engine import ApiError, Engine, ManualClock
+from openai_runs.engine.ledger import Ledger
+from openai_runs.errors import StoreUnavailableError
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.records import RunState
 from tests.engine.world import world
@@ -192,3 +194,23 @@ async def test_a_backend_that_cancels_the_task_which_calls_it(at):
         assert w.names(run.id)[-1] == f"run.{status}"
         shown = "".join(w.said(run.id))
         assert "".join(message.text for message in await w.messages(run)) == shown
+
+
+@pytest.mark.parametrize(("longest", "waits"), [(None, [1, 1, 1, 1]), (5.0, [1, 2, 4, 5])])
+async def test_waits_between_attempts(longest, waits):
+    """What is cheap is tried each second; what is not, more and more rarely."""
+
+    class Waiting(ManualClock):
+        async def sleep_until(self, when):
+            waited.append(when - self.now())
+
+    async def fail_at_first():
+        if len(waited) < 4:
+            raise StoreUnavailableError("The disk is full.")
+        return "stored"
+
+    waited = []
+    ledger = Ledger(MemoryStore(), Waiting())
+    options = {} if longest is None else {"longest": longest}
+    assert await ledger.retry_until_stored(fail_at_first, **options) == "stored"
+    assert waited == waits

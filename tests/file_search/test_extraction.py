@@ -114,7 +114,10 @@ async def test_cancellation(other_process):
 async def test_a_process_that_says_nothing(other_process, name):
     """If the process cannot even say how it went, that is the server's fault."""
     other_process(name)
-    assert await refusal(b"x") == ("server_error", "The server could not start the program that reads files.")
+    assert await refusal(b"x") == (
+        "server_error",
+        "The server could not start the program that reads files, or had no room for it.",
+    )
 
 
 async def test_it_gets_no_secrets(other_process, monkeypatch):

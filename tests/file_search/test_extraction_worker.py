@@ -1,5 +1,6 @@
 """The process that reads one file: what it says, and how it limits itself."""
 
+import errno
 import io
 import os
 import resource
@@ -55,6 +56,20 @@ def test_other_failures(monkeypatch, error, message):
 
     monkeypatch.setattr(extraction_worker, "text_of", fail)
     assert run(b"x") == ([], Outcome("invalid_file", message))
+
+
+class FullDisk(io.BytesIO):
+    """Takes what is short."""
+
+    def writelines(self, lines):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk():
+    """It is not the file's fault; where even the outcome finds no room, the process fails, which says the same."""
+    output = FullDisk()
+    extract(JOB, io.BytesIO(b"word"), output)
+    assert msgspec.json.decode(output.getvalue())["code"] == "server_error"
 
 
 def test_the_job_comes_as_json():

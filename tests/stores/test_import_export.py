@@ -107,6 +107,8 @@ async def test_objects_keep_their_ids_and_times(text: str):
         "thread.run": 0,
         "thread.run.step": 0,
         "file": 0,
+        "vector_store": 0,
+        "vector_store.file": 0,
     }
     assert await ids(store, Message, "thread_1") == ["msg_1", "msg_2"]
     record = await store.get(Thread, "thread_1")

@@ -33,7 +33,7 @@ class VectorStoreFileBatches:
         chunkings = {id: chunking_of(each.get("chunking_strategy")) for id, each in wanted.items()}
         for file_id in wanted:
             await self._find_file(owner, file_id)
-        async with self._ingestion.changing(owner, vector_store_id) as changes:
+        async with self._ingestion.using(owner, vector_store_id) as changes:
             batch = new_batch(vector_store_id, changes.now)
             changes.put_batch(batch)
             for file_id, each in wanted.items():

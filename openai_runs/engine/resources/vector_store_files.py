@@ -40,7 +40,7 @@ class VectorStoreFiles:
         """Operation ``createVectorStoreFile``. The index reads it later."""
         chunking = chunking_of(body.get("chunking_strategy"))
         await self._find_file(owner, body["file_id"])
-        async with self._ingestion.changing(owner, vector_store_id) as changes:
+        async with self._ingestion.using(owner, vector_store_id) as changes:
             entry = await changes.attach(body["file_id"], chunking, body.get("attributes"))
             changes.add(*used_by(key, owner, entry, changes.now))
         return entry.file

@@ -1,6 +1,6 @@
 """The API's operations on vector stores, on the server's side of `openai_runs.services.vector_stores`."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -18,6 +18,7 @@ from openai_runs.engine.new_vector_stores import (
     new_vector_store,
     shown_vector_store,
 )
+from openai_runs.engine.thread_stores import in_turn
 from openai_runs.engine.vector_store_changes import VectorStoreChanges, forget_all
 from openai_runs.file_search.search_index import Hit
 from openai_runs.models.assistant import Deleted
@@ -25,11 +26,13 @@ from openai_runs.models.file import File
 from openai_runs.models.page import Page
 from openai_runs.models.vector_store import (
     VectorStore,
+    VectorStoreFileStatus,
     VectorStoreSearchPage,
     VectorStoreSearchResult,
+    VectorStoreStatus,
     VectorStoreText,
 )
-from openai_runs.stores.records import Delete, PageQuery, Record, VectorStoreEntry
+from openai_runs.stores.records import Delete, IndexJob, PageQuery, Record, VectorStoreEntry
 
 _MOST_ENTRIES: Final = 10_000  # of a page that is read to filter them
 
@@ -70,8 +73,18 @@ class VectorStores:
     async def update(self, owner: str, vector_store_id: str, body: Body) -> VectorStore:
         """Operation ``modifyVectorStore``."""
         async with self._ingestion.changing(owner, vector_store_id) as changes:
+            was_forgotten = changes.store.status is VectorStoreStatus.EXPIRED
             changes.store = changed_vector_store(changes.store, body, changes.now)
+            if was_forgotten:
+                await self._revive(changes)
         return shown_vector_store(changes.store, changes.now)
+
+    async def _revive(self, changes: VectorStoreChanges) -> None:
+        """Have the files of a vector store read again, which the index has forgotten, or is going to forget."""
+        changes.add(Delete(IndexJob, changes.store.id))
+        async for entry in self._entries(changes.store.id):
+            if entry.file.status is VectorStoreFileStatus.COMPLETED:
+                changes.read_again(entry)
 
     async def list(self, owner: str, query: PageQuery) -> Page[VectorStore]:
         """Operation ``listVectorStores``."""
@@ -84,9 +97,10 @@ class VectorStores:
         async with self._ledger.lock(vector_store_id):
             await self._ingestion.find(owner, vector_store_id)
             job = forget_all(vector_store_id)
+            forget = partial(self._ingestion.expiry.forget, vector_store_id)
             await self._ledger.commit(
                 [Delete(VectorStore, vector_store_id), Record(owner, job)],
-                then=partial(self._ingestion.push, owner, [job]),
+                then=partial(in_turn, partial(self._ingestion.push, owner, [job]), forget),
             )
         return Deleted(id=vector_store_id, object="vector_store.deleted")
 
@@ -115,15 +129,16 @@ class VectorStores:
 
     async def _matching(self, vector_store_id: str, condition: Body) -> Sequence[str]:
         """The IDs of the files in a vector store that meet a filter."""
-        query = PageQuery(limit=_MOST_ENTRIES, order="asc")
-        found: list[str] = []
-        while True:
+        files = [entry.file async for entry in self._entries(vector_store_id)]
+        return [file.id for file in files if matches(file.attributes or {}, condition)]
+
+    async def _entries(self, vector_store_id: str) -> AsyncGenerator[VectorStoreEntry]:
+        query, more = PageQuery(limit=_MOST_ENTRIES, order="asc"), True
+        while more:
             records, more = await self._ledger.store.page(VectorStoreEntry, vector_store_id, query)
-            files = [record.value.file for record in records]
-            found += [file.id for file in files if matches(file.attributes or {}, condition)]
-            if not more:
-                return found
-            query = evolve(query, after=records[-1].value.id)
+            for record in records:
+                yield record.value
+                query = evolve(query, after=record.value.id)
 
     async def _result(self, owner: str, hit: Hit) -> VectorStoreSearchResult | None:
         """A chunk for the response; ``None`` if its file was taken out of the vector store a moment ago."""
