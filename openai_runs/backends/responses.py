@@ -39,7 +39,7 @@ class ResponsesBackend(LiveBackend):
     """
 
     kind: ClassVar[Kind] = "responses"
-    has_files = True
+    has_files: bool = True
 
     def __init__(
         self,
