@@ -19,12 +19,9 @@ PYTHONS = list(dict.fromkeys([*nox.project.python_versions(PYPROJECT), HERE]))
 #: A worker for each core. Each begins with its share in order, so that a file's tests stay together; who is done first
 #: takes over from the other.
 ON_ALL_CORES = ["--numprocesses=auto", "--dist=worksteal"]
-#: What a newer Python changes first: hints, attrs, signatures, tasks and timeouts. The other rooms' tests run on HERE
+#: What a newer Python changes first: hints, signatures, tasks and timeouts. The other rooms' tests run on HERE
 #: only, unless asked for: all on each would take three times as long.
-ROOMS_ELSEWHERE = [
-    *(f"tests/{room}" for room in ("_wire", "batch", "following", "models", "pacing", "services", "toolbox")),
-    "--ignore=tests/batch/durable",
-]
+ROOMS_ELSEWHERE = [f"tests/{room}" for room in ("_wire", "following", "toolbox")]
 REPORTS = Path(".nox/reports")  # what pytest did, as JUnit XML, a file a session
 DIST = Path("dist")
 
