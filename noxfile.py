@@ -11,6 +11,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = False
+nox.options.allow_parallel = True  # `nox -j auto`: several sessions at once, the output of each when it has ended
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 #: The Python that runs nox: always there, so it measures coverage.
@@ -70,7 +71,7 @@ def tests(session: nox.Session) -> None:
     """
     install(session, "tests")
     if session.posargs or session.python != HERE:
-        session.run("pytest", junit(session), *(session.posargs or [*ON_ALL_CORES, *ROOMS_ELSEWHERE]))
+        session.run("pytest", junit(session), *(session.posargs or ROOMS_ELSEWHERE))
         return
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", junit(session), *ON_ALL_CORES)
@@ -95,7 +96,7 @@ def old_programs(session: nox.Session) -> None:
     session.run("pytest", junit(session), "tests/server/old_programs.py", env={"OLD_CLIENT": str(folder)})
 
 
-@nox.session(default=False)
+@nox.session(default=False, allow_parallel=False)
 def build(session: nox.Session) -> None:
     """The wheel and the source distribution, what is in them, and whether what is installed from them runs."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "build"))
