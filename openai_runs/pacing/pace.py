@@ -102,6 +102,8 @@ class Pace:
             wait = max(wait, self._tokens.wait(self.costs.estimate, now))
         elif self._counts(turn):
             wait = max(wait, self._bucket(turn).wait(1.0, now))
+            if self._limits.counts_reads:  # a poll that goes now has its request wait, ahead of those who came before
+                wait = max(wait, self._requests.wait(1.0, now))
         return max(wait, 0.0)
 
     def take(self, turn: Turn, now: float) -> Taken:

@@ -1,8 +1,8 @@
 """`Turns`: whatever a session sends waits here for its turn, in order of arrival.
 
 What goes on with work that has begun comes before what begins new work: a cancellation does not wait behind thousands
-of new runs, and a run's end is seen before the next one is started. Polls, which would otherwise keep new work from
-beginning, take half of the requests at most.
+of new runs. Polls wait in one line with new work: where requests are scarce, a poll that comes late is a poll saved,
+since the run is more likely to have ended. They take half of the requests at most.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from openai_runs.pacing.pace import Pace, Taken, Turn
 from openai_runs.pacing.rate_limits import RateLimits
 
 #: Who comes first; among those of one row, who has come first.
-_ORDER: Final = ((Turn.IDLE_POLL, Turn.POLL), (Turn.RUN,), (Turn.READ, Turn.CONTINUE), (Turn.BEGIN,))
+_ORDER: Final = ((Turn.RUN,), (Turn.READ, Turn.CONTINUE), (Turn.IDLE_POLL, Turn.POLL, Turn.BEGIN))
 #: Seconds after which whoever waits is looked at again: the rate may have grown.
 _LOOK_AGAIN: Final = 1.0
 

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
@@ -72,6 +73,37 @@ class TestOrder:
             assert now() - began == pytest.approx(1, abs=1e-3)
             group.cancel_scope.cancel()
         assert turns.waiting == 0
+
+    async def test_polls_take_half(self) -> None:
+        """However many polls wait, new work gets every second turn; and polls wait for it in their order of arrival."""
+        turns, order = Turns(RateLimits(requests_per_minute=60)), []
+
+        async def take(turn: Turn) -> None:
+            await turns.take(turn)
+            if turn is Turn.POLL:
+                await turns.take(Turn.READ)
+            order.append(turn)
+
+        async with anyio.create_task_group() as group:
+            for turn in [Turn.POLL] * 100 + [Turn.BEGIN] * 4:
+                group.start_soon(take, turn)
+            await anyio.sleep(8.5)
+            group.cancel_scope.cancel()
+        assert Counter(order[1:9]) == {Turn.POLL: 4, Turn.BEGIN: 4}
+
+    async def test_a_poll_that_comes_later(self) -> None:
+        """A poll waits behind new work that came before it: it shows more when it is late."""
+        turns, order = Turns(ONE_A_SECOND), []
+
+        async def take(turn: Turn) -> None:
+            await turns.take(turn)
+            order.append(turn)
+
+        await turns.take(Turn.BEGIN)
+        async with anyio.create_task_group() as group:
+            for turn in (Turn.BEGIN, Turn.BEGIN, Turn.POLL):
+                group.start_soon(take, turn)
+        assert order == [Turn.BEGIN, Turn.BEGIN, Turn.POLL]
 
     async def test_tokens_hold_up_runs_only(self) -> None:
         """While runs wait for tokens, other requests and polls go on."""
@@ -260,6 +292,7 @@ class Batch:
     turns: Turns
     endpoint: Endpoint
     tokens: tuple[int, int]
+    reads: int = 0  #: of what a run has written
     done: int = 0
     created: int = 0
 
@@ -289,6 +322,8 @@ class Batch:
                 if now() >= ends_at:
                     status = last.status
             self.turns.see_run(last)
+            for _ in range(self.reads):
+                await self.request(Turn.READ)
             self.done += 1
 
 
@@ -300,17 +335,19 @@ async def run_for(seconds: float, workers: int, work: Callable[[], Awaitable[Non
 
 
 @pytest.mark.parametrize(
-    ("tokens", "allowed"),
+    ("tokens", "reads", "allowed"),
     [
-        pytest.param((100, 200), 300, id="requests"),  # a run needs two: one that starts it, and one poll
-        pytest.param((200, 1000), 150, id="tokens"),
+        pytest.param((100, 200), 0, 300, id="requests"),  # a run needs two: one that starts it, and one poll
+        pytest.param((100, 200), 1, 200, id="requests-and-messages"),
+        pytest.param((100, 200), 4, 100, id="requests-and-many-messages"),
+        pytest.param((200, 1000), 1, 150, id="tokens"),
     ],
 )
-async def test_a_batch(tokens: tuple[int, int], allowed: float) -> None:
+async def test_a_batch(tokens: tuple[int, int], reads: int, allowed: float) -> None:
     """At 600 requests and 90,000 tokens a minute, five minutes bring 95 % of what is allowed, 429 below 1 %."""
     random.seed(7)
     limits = RateLimits(requests_per_minute=600, tokens_per_minute=90_000)
-    batch = Batch(Turns(limits), Endpoint(10.0, 1500.0), tokens)
+    batch = Batch(Turns(limits), Endpoint(10.0, 1500.0), tokens, reads)
     await run_for(300, 100, batch.work)
     assert batch.done > 0.95 * allowed * 5
     assert batch.endpoint.refused < 0.01 * batch.endpoint.count
