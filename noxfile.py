@@ -143,12 +143,15 @@ def live(session: nox.Session) -> None:
 def crash(session: nox.Session) -> None:
     """``kill -9`` the server 200 times under 50 active runs, or as ``-- --kills N --active N`` says.
 
-    Then kill one that receives and reads files, and a program with a durable batch.
+    Then kill one that receives and reads files, and a program with a durable batch; send one the largest file, and fill
+    its disks.
     """
-    session.install("-e", ".[server,durable,files]")
+    install(session, "tests")
     session.run("python", "-m", "tests.crash", *session.posargs)
     session.run("python", "-m", "tests.crash.files")
     session.run("python", "-m", "tests.crash.durable")
+    session.run("python", "-m", "tests.crash.large")
+    session.run("python", "-m", "tests.crash.full_disk")
 
 
 @nox.session(default=False)

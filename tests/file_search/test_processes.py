@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import anyio
+import msgspec
 import pytest
 
 from openai_runs.file_search import processes
+from openai_runs.file_search.extraction_worker import Job
 from openai_runs.file_search.fork_server import Task
 from openai_runs.file_search.processes import NOT_STARTED, ForkedProcesses, Processes, StartedProcesses
 
@@ -121,6 +123,27 @@ async def test_cancellation(runner: Processes, file: IO[bytes], output: IO[bytes
         assert is_there(pid)
         tasks.cancel_scope.cancel()
     assert not is_there(pid)
+
+
+@pytest.fixture
+def full_disk() -> Iterator[IO[bytes]]:
+    """An output that takes nothing."""
+    if not (path := Path("/dev/full")).exists():
+        pytest.skip("there is no such file")
+    with path.open("wb") as output:
+        yield output
+
+
+async def test_no_room_for_its_output(runner: Processes, file: IO[bytes], output: IO[bytes], full_disk: IO[bytes]):
+    """On a full disk it fails, and the next one has what it needs."""
+    job = Job("a.txt", max_tokens=100, overlap=0, memory=2**30, seconds=60, output=2**20)
+    reading = Task("openai_runs.file_search.extraction_worker", msgspec.json.encode(job).decode())
+    code = await runner.run(reading, file, full_disk, deadline=LONG)
+    assert code is not None
+    assert code > 0
+    file.seek(0)
+    assert await runner.run(reading, file, output, deadline=LONG) == 0
+    assert text_of(output).startswith('"the file"\n')
 
 
 async def test_cancelled_while_it_starts(runner: Processes, file: IO[bytes], output: IO[bytes]):
