@@ -1,5 +1,6 @@
 """What a contributor runs and what CI runs: plain ``nox``. Versions and dependencies are in pyproject.toml only."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -93,6 +94,16 @@ def old_programs(session: nox.Session) -> None:
     if not folder.exists():
         session.install("--target", str(folder), *nox.project.dependency_groups(PYPROJECT, "old-client"))
     session.run("pytest", junit(session), "tests/server/old_programs.py", env={"OLD_CLIENT": str(folder)})
+
+
+@nox.session(default=False)
+def node_programs(session: nox.Session) -> None:
+    """A program on OpenAI's library for Node, which npm installs into a folder of its own."""
+    install(session, "tests")
+    folder = Path(session.create_tmp()).resolve()
+    shutil.copy("tests/server/programs/package.json", folder)
+    session.run("npm", "install", "--no-audit", "--no-fund", f"--prefix={folder}", external=True)
+    session.run("pytest", junit(session), "tests/server/node_programs.py", env={"NODE_CLIENT": str(folder)})
 
 
 @nox.session(default=False)
