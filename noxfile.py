@@ -1,5 +1,6 @@
 """What a contributor runs and what CI runs: plain ``nox``. Versions and dependencies are in pyproject.toml only."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -96,6 +97,16 @@ def old_programs(session: nox.Session) -> None:
     session.run("pytest", junit(session), "tests/server/old_programs.py", env={"OLD_CLIENT": str(folder)})
 
 
+@nox.session(default=False)
+def node_programs(session: nox.Session) -> None:
+    """A program on OpenAI's library for Node, which npm installs into a folder of its own."""
+    install(session, "tests")
+    folder = Path(session.create_tmp()).resolve()
+    shutil.copy("tests/server/programs/package.json", folder)
+    session.run("npm", "install", "--no-audit", "--no-fund", f"--prefix={folder}", external=True)
+    session.run("pytest", junit(session), "tests/server/node_programs.py", env={"NODE_CLIENT": str(folder)})
+
+
 @nox.session(default=False, allow_parallel=False)
 def build(session: nox.Session) -> None:
     """The wheel and the source distribution, what is in them, and whether what is installed from them runs."""
@@ -144,12 +155,15 @@ def live(session: nox.Session) -> None:
 def crash(session: nox.Session) -> None:
     """``kill -9`` the server 200 times under 50 active runs, or as ``-- --kills N --active N`` says.
 
-    Then kill one that receives and reads files, and a program with a durable batch.
+    Then kill one that receives and reads files, and a program with a durable batch; send one the largest file, and fill
+    its disks.
     """
-    session.install("-e", ".[server,durable,files]")
+    install(session, "tests")
     session.run("python", "-m", "tests.crash", *session.posargs)
     session.run("python", "-m", "tests.crash.files")
     session.run("python", "-m", "tests.crash.durable")
+    session.run("python", "-m", "tests.crash.large")
+    session.run("python", "-m", "tests.crash.full_disk")
 
 
 @nox.session(default=False)

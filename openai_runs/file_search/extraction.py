@@ -1,31 +1,28 @@
 """Reads a file in a process of its own, which is limited and can be killed.
 
 A process for each file, and not a pool: what a hostile file does to the process that reads it cannot reach the next
-owner's file, and a limit on CPU time counts one file. Starting it takes about a tenth of a second.
+owner's file, and a limit on CPU time counts one file.
 """
 
-import os
 import signal
-import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack
 from pathlib import Path
-from subprocess import DEVNULL
 from typing import IO, TYPE_CHECKING, Final
 
 import anyio
-import anyio.abc
 import anyio.to_thread
 import msgspec
 from attrs import field, frozen
 
 from openai_runs._arguments import check_count, check_seconds
-from openai_runs._finishing import finish
 from openai_runs._slices import in_slices
 from openai_runs.errors import FileError
 from openai_runs.file_search.chunking import Chunking
 from openai_runs.file_search.extraction_worker import Job, Outcome
+from openai_runs.file_search.fork_server import Task
+from openai_runs.file_search.processes import processes
 
 if TYPE_CHECKING:
     from attrs import Attribute
@@ -72,6 +69,7 @@ class Extractor:
         """Limit what one file may take, and how many are read at once."""
         self._limits = limits
         self._turns = anyio.Semaphore(limits.processes)
+        self._processes = processes()
 
     async def chunks(self, content: Path | bytes, filename: str, chunking: Chunking) -> list[str]:
         """The chunks of a file; at least one.
@@ -85,37 +83,20 @@ class Extractor:
             FileError: It cannot be read.
             OSError: There is no file at this path.
         """
+        limits = self._limits
+        job = Job(filename, chunking.max_tokens, chunking.overlap, limits.memory, limits.seconds, limits.output)
+        task = Task(_MODULE, msgspec.json.encode(job).decode())
         async with self._turns:
             with ExitStack() as files:
                 file = await anyio.to_thread.run_sync(_opened, content, files)
                 output = files.enter_context(tempfile.TemporaryFile())  # it has no name, and goes with the process
-                code = await self._run(file, output, filename, chunking)
+                code = await self._processes.run(task, file, output, deadline=limits.deadline)
                 output.seek(0)
                 return await in_slices(_reading(output, code))
 
-    async def _run(self, file: IO[bytes], output: IO[bytes], filename: str, chunking: Chunking) -> int | None:
-        """Run the process to its end; its return code, or ``None`` if it took too long."""
-        limits = self._limits
-        job = Job(filename, chunking.max_tokens, chunking.overlap, limits.memory, limits.seconds, limits.output)
-        command = [sys.executable, "-P", "-s", "-B", "-X", "utf8", "-m", _MODULE, msgspec.json.encode(job).decode()]
-        # Nothing else of the environment: whoever takes over the process by a file finds no keys there.
-        environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        process = await anyio.open_process(
-            command, stdin=file, stdout=output, stderr=DEVNULL, env=environment, start_new_session=True
-        )
-        try:
-            with anyio.move_on_after(limits.deadline):
-                return await process.wait()
-        finally:  # cancelled or too late, perhaps
-            await finish(_ended(process))
-        return None
-
-
-async def _ended(process: anyio.abc.Process) -> None:
-    if process.returncode is None:
-        process.kill()
-    await process.wait()
-    await process.aclose()
+    async def aclose(self) -> None:
+        """End what is kept for the next file."""
+        await self._processes.aclose()
 
 
 def _opened(content: Path | bytes, files: ExitStack) -> IO[bytes]:

@@ -76,6 +76,7 @@ class LocalFileSearch:
             StoreFileError: The index cannot be opened.
         """
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._extractor.aclose)
             if isinstance(self._index, AbstractAsyncContextManager):
                 await stack.enter_async_context(self._index)
             if self._embedder is not None:

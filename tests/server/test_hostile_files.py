@@ -12,6 +12,7 @@ import pytest
 from openai_runs.engine import ManualClock
 from openai_runs.errors import StoreUnavailableError
 from openai_runs.file_search import ExtractionLimits, LocalFileSearch, SQLiteIndex, extraction
+from openai_runs.file_search.fork_server import Task
 from openai_runs.file_search.search_index import NewFile
 from openai_runs.following.polling import Polling
 from openai_runs.models.vector_store import VectorStoreFile
@@ -77,15 +78,14 @@ async def test_it_fails_alone(tmp_path: Path, content: bytes, name: str, limits:
 
 async def test_others_are_served_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """While one file takes forever, another vector store's files are read, searched and deleted; it can be given up."""
-    usual, hanging, open_process = extraction._MODULE, "tests.file_search.processes.hanging", anyio.open_process
-    is_read = anyio.Event()
+    hanging, is_read = "tests.file_search.processes.hanging", anyio.Event()
 
-    async def open_other(command: list[str], **options: Any) -> Any:
-        module = usual if is_read.is_set() else hanging  # the first file only
+    def other_task(module: str, argument: str) -> Task:
+        is_first = not is_read.is_set()
         is_read.set()
-        return await open_process([module if part == usual else part for part in command], **options)
+        return Task(hanging if is_first else module, argument)
 
-    monkeypatch.setattr(anyio, "open_process", open_other)
+    monkeypatch.setattr(extraction, "Task", other_task)
     search = LocalFileSearch(SQLiteIndex(tmp_path / "index"))
     async with LocalServer(files=search) as server, server.session() as session:
         slow, quick = [await session.vector_stores.create() for _ in range(2)]

@@ -1,5 +1,9 @@
-"""A process that never ends by itself."""
+"""A process that says which it is, and never ends by itself."""
 
+import os
 import signal
+import sys
 
+sys.stdout.write(f"{os.getpid()}\n")
+sys.stdout.flush()
 signal.pause()

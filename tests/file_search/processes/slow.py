@@ -1,0 +1,6 @@
+"""A process that has exceeded its CPU time."""
+
+import os
+import signal
+
+os.kill(os.getpid(), signal.SIGXCPU)
