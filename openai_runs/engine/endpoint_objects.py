@@ -94,7 +94,8 @@ class EndpointObjects:
         new: list[Change] = []
         if kind != STORE_FILE:
             new.append(Record(owner, EndpointObject(id=id, kind=kind, vector_store_id=vector_store_id)))
-        await self._ledger.commit([*new, *changes])
+        if all_changes := [*new, *changes]:
+            await self._ledger.commit(all_changes)
 
     async def forget(self, owner: str, kind: str, id: str) -> None:
         """Note that an object was deleted; with a vector store, its batches."""

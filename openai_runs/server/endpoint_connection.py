@@ -8,7 +8,7 @@ import hashlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import ClassVar, Final
 
 import aiohttp
 import anyio
@@ -78,6 +78,8 @@ class NoAnswerError(ApiError):
 class EndpointConnection:
     """A model's endpoint, and the connections to it."""
 
+    is_foreign: ClassVar[bool] = True  #: whether what is passed on is another API than that of the server
+
     def __init__(
         self,
         base_url: str,
@@ -124,7 +126,7 @@ class EndpointConnection:
         return f"<{type(self).__name__} to {self._addresses.base}>"
 
     @asynccontextmanager
-    async def opened(self, _: web.Application) -> AsyncGenerator[None]:
+    async def opened(self, _: object = None) -> AsyncGenerator[None]:
         """Open the connections, and close them at the end."""
         self._proxy = self._addresses.proxy()
         if self._proxy is not None:
@@ -186,7 +188,7 @@ class EndpointConnection:
         try:
             if response.status >= 400:
                 answer = await self._whole(request[REQUEST_ID], response)
-                request[IS_PASSED] = True
+                self._mark(request)
                 return answer.response()
             return await self._stream(request, response, headers)
         finally:
@@ -216,7 +218,7 @@ class EndpointConnection:
         headers: CIMultiDict[str] | None = None,
         query: Mapping[str, str | int | Sequence[str]] | None = None,
         body: "Body | bytes | None" = None,
-        **ids: str,
+        ids: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send a request, and receive the whole answer, whatever its status.
 
@@ -227,13 +229,13 @@ class EndpointConnection:
             headers: As `headers` makes them. Unset: those of every request to the endpoint.
             query: Beside that of every request to the endpoint.
             body: What is sent.
-            **ids: The IDs in the path.
+            ids: Those in the path.
 
         Raises:
             NoAnswerError: There is none, or it is too large.
             ApiError: What is wrong with ``body``, which has not arrived completely.
         """
-        url = self._addresses.url(path, query, **ids)
+        url = self._addresses.url(path, query, **(ids or {}))
         if headers is None:
             headers = passing_rules.request_headers(CIMultiDict(), self._headers)
         response = await self._opened(name, method, url, headers, body)
@@ -287,7 +289,7 @@ class EndpointConnection:
         passed.headers.update(headers)
         if response.content_type == "text/event-stream":
             passed.headers["X-Accel-Buffering"] = "no"  # read by nginx and others
-        request[IS_PASSED] = True
+        self._mark(request)
         try:
             await passed.prepare(request)
             problem = await self._copy(response, passed)
@@ -298,6 +300,10 @@ class EndpointConnection:
             if request.transport is not None:
                 request.transport.abort()  # without an orderly end, so that nobody takes the answer for complete
         return passed
+
+    def _mark(self, request: web.Request) -> None:
+        if self.is_foreign:
+            request[IS_PASSED] = True
 
     async def _copy(self, response: aiohttp.ClientResponse, passed: web.StreamResponse) -> str | None:
         """Copy the body; returns why it is incomplete, if it is."""

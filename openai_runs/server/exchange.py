@@ -53,7 +53,7 @@ async def read_body(request: web.Request, schema: str, *, required: bool = True)
         web.HTTPRequestEntityTooLarge: The body is larger than the server accepts.
     """
     text = await read_json(request, required=required)
-    if not required and text.strip() in (b"", b"null"):  # what typed clients send for an absent object
+    if not required and (not text or text.strip() == b"null"):  # what typed clients send for an absent object
         return {}
     return await validation.read(text, schema, request.get(UPGRADE))
 

@@ -69,7 +69,7 @@ def test_what_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     memory, file = MemoryStore(), SQLiteStore(tmp_path / "runs.db")
     own = LocalFileSearch(SQLiteIndex(tmp_path / "mine"))
     assert chosen_files(own, scripted, memory) is own
-    assert chosen_files("endpoint", scripted, memory) is None
+    assert chosen_files("unread", scripted, memory) is None
     for backend in responses, SearchingBackend(scripted, own):
         assert chosen_files(None, backend, memory) is None
         assert isinstance(chosen_files("local", backend, memory), LocalFiles)
@@ -106,5 +106,5 @@ async def test_a_server_opens_what_it_is_given(tmp_path: Path):
     async with LocalServer(files=files):
         assert "open" in repr(files._index)
     assert "closed" in repr(files._index)
-    async with LocalServer(files="endpoint") as server:
+    async with LocalServer(files="unread") as server:
         assert server.files is None
