@@ -68,7 +68,7 @@ class EndpointObjects:
 
     async def ids(self, owner: str, kind: str) -> set[str]:
         """The IDs of all objects of a kind that an owner has created."""
-        return {record.value.id async for record in self._of_part(owner, owner, part_for(owner, kind))}
+        return {record.value.id async for record in self._of_part(owner, kind)}
 
     async def has_cursor(self, owner: str, kind: str, id: str) -> bool:
         """Whether an owner's list can start at an object, which may have been deleted a moment ago."""
@@ -99,18 +99,18 @@ class EndpointObjects:
 
     async def forget(self, owner: str, kind: str, id: str) -> None:
         """Note that an object was deleted; with a vector store, its batches."""
-        within = [record.value.id async for record in self._of_part(owner, owner, part_for(owner, f"{BATCH} in {id}"))]
+        within = [record.value.id async for record in self._of_part(owner, f"{BATCH} in {id}")]
         gone = [id, *within] if kind == STORE else [id]
         await self._ledger.commit([Delete(EndpointObject, each) for each in gone])
         self._unread.discard(id)
 
-    async def _of_part(self, owner: str, group: str, part: str) -> AsyncGenerator[Record[EndpointObject]]:
+    async def _of_part(self, owner: str, name: str) -> AsyncGenerator[Record[EndpointObject]]:
         query, more = PageQuery(limit=_MOST, order="asc"), True
         while more:
-            records, more = await self._ledger.store.page(EndpointObject, group, query, part=part)
+            part = part_for(owner, name)
+            records, more = await self._ledger.store.page(EndpointObject, owner, query, part=part)
             for record in records:
-                if record.owner == owner:
-                    yield record
+                yield record
                 query = evolve(query, after=record.value.id)
 
     def note_files(self, vector_store_id: str) -> None:
@@ -131,12 +131,12 @@ class EndpointObjects:
             await self.check(owner, STORE, id)
         for id in () if code is None else code.file_ids:
             await self.check(owner, FILE, id)
+        end = self._ledger.clock.now() + PATIENCE
         for id in self._unread.intersection(stores):
-            await self._wait_for(id)
+            await self._wait_for(id, end)
 
-    async def _wait_for(self, vector_store_id: str) -> None:
+    async def _wait_for(self, vector_store_id: str, end: float) -> None:
         clock = self._ledger.clock
-        end = clock.now() + PATIENCE
         while await self._is_being_read(vector_store_id) and clock.now() < end:
             await clock.sleep_until(clock.now() + _POLL)
         self._unread.discard(vector_store_id)

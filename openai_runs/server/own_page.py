@@ -37,7 +37,7 @@ async def own_page(read: Read, own: Collection[str], query: PageQuery, *, step: 
         async with aclosing(_items(read, query, step)) as items:
             async for item in items:
                 id = item.get("id")
-                if id == query.before:
+                if query.before is not None and id == query.before:
                     is_met = True
                     break
                 if id in left:

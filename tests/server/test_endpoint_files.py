@@ -241,10 +241,14 @@ async def test_a_body_that_is_no_object(anyio_backend, text):
 @pytest.mark.parametrize("path", ["/files/..", "/files/%2e%2e%2fmodels", "/vector_stores/a%2Fb/files", "/files/a%3Fb"])
 async def test_ids_stay_in_their_place(anyio_backend, path):
     """No ID leads out of its path; also if there is one owner, who may use any."""
-    async with Stub() as stub, before(stub, None) as server, ClientSession() as http:
-        async with http.get(URL(server.url + path, encoded=True)) as response:
-            assert response.status == 404
-    assert not stub.requests
+    async with (
+        Stub() as stub,
+        before(stub, None) as server,
+        ClientSession() as http,
+        http.get(URL(server.url + path, encoded=True)) as response,
+    ):
+        assert response.status == 404
+        assert not stub.requests
 
 
 async def test_errors_are_the_endpoints(anyio_backend):

@@ -18,7 +18,7 @@ from openai_runs.models.file import File
 from openai_runs.models.run import Run
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
 from openai_runs.stores import PageQuery
-from openai_runs.stores.records import BatchFiles, FileUse, IndexJob, RunState, VectorStoreEntry
+from openai_runs.stores.records import BatchFiles, EndpointObject, FileUse, IndexJob, RunState, VectorStoreEntry
 from openai_runs.stores.sqlite import SQLiteStore
 from openai_runs.stores.sqlite_schema import KINDS, MIGRATIONS
 from tests.engine.world import ALL, WEATHER, conform, world
@@ -26,7 +26,7 @@ from tests.engine.world import ALL, WEATHER, conform, world
 pytestmark = pytest.mark.anyio
 
 #: Of which `make` makes none.
-LATER = (File, VectorStore, VectorStoreEntry, VectorStoreFileBatch, BatchFiles, FileUse, IndexJob)
+LATER = (File, VectorStore, VectorStoreEntry, VectorStoreFileBatch, BatchFiles, FileUse, IndexJob, EndpointObject)
 
 STORES = Path(__file__).parent.parent / "samples/stores"
 
