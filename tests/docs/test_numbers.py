@@ -52,6 +52,7 @@ MB = 2**20
         ("how-to/run-as-a-service.md", "every 15 seconds", sse_response.HEARTBEAT, 15),
         ("how-to/run-as-a-service.md", "After ten minutes of silence", PassThrough("http://x")._timeout, 10 * 60),
         ("security.md", "an error that is passed back | 1 MB", endpoint_connection._MAX_ERROR, MB),
+        ("security.md", "such as a page of a list | 16 MB", endpoint_connection._MAX_ANSWER, 16 * MB),
         ("how-to/stream-to-a-browser.md", "nothing else is sent for 15 seconds", relay.HEARTBEAT, 15),
     ],
 )

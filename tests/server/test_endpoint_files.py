@@ -322,6 +322,16 @@ async def test_somebody_elses_is_a_404_before_the_endpoint_is_asked(anyio_backen
     assert not stub.requests
 
 
+async def test_a_body_is_written_anew(anyio_backend):
+    """A name that it has twice reaches the endpoint once: nobody's parser reads another value than was checked."""
+    async with Stub(reply({"id": "file-1"}), reply({"id": "vs_1"})) as stub, before(stub) as server:
+        await sent(server, "POST", "/files", data=form())
+        text = b'{"file_ids": ["file-of-bob"], "file_ids": ["file-1"]}'
+        headers = {"Content-Type": "application/json"}
+        assert (await sent(server, "POST", "/vector_stores", data=text, headers=headers))[0] == 200
+    assert stub.requests[1].body == b'{"file_ids":["file-1"]}'
+
+
 async def test_one_owner_sees_all_that_is_there(anyio_backend):
     """Also what was made elsewhere with the endpoint's key; with several owners, nobody sees that."""
     async with world({"sk-ann": "ann"}) as w:
@@ -551,6 +561,18 @@ async def test_a_store_that_takes_no_commits(anyio_backend, monkeypatch):
             for _ in range(2):
                 assert (await sent(server, "POST", "/files", data=form()))[0] == 503
     assert [request.method for request in stub.requests] == ["POST", "DELETE", "POST", "DELETE"]
+
+
+async def test_a_batch_that_cannot_be_noted(anyio_backend, monkeypatch):
+    """It stays, since it cannot be deleted; its files are the owner's in any case."""
+
+    async def commit(*_: object) -> None:
+        raise StoreUnavailableError("The disk is full.")
+
+    async with Stub(reply({"id": "batch_1"})) as stub, before(stub, None) as server:
+        monkeypatch.setattr(MemoryStore, "commit", commit)
+        assert (await sent(server, "POST", "/vector_stores/vs_1/file_batches", json={"file_ids": ["a"]}))[0] == 503
+    assert len(stub.requests) == 1
 
 
 async def test_deleting_what_is_gone(anyio_backend):
