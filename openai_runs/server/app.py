@@ -91,8 +91,10 @@ def create_app(
         max_body: The largest request body, in bytes; a larger one gets a 413 response.
 
     Raises:
-        ValueError: ``keys`` is empty, or has an empty key.
+        ValueError: ``keys`` is empty, or has an empty key; or ``endpoint_files`` is not what the engine has.
     """
+    if (endpoint_files is None) is not (engine.endpoint_objects is None):
+        raise ValueError("pass the EndpointFiles both to Engine(files_endpoint=…) and to create_app(endpoint_files=…)")
     errors = _error_middleware(None if keys is None else Keys(keys))
     app = web.Application(client_max_size=max_body, middlewares=[errors, version_1])
     app[ENGINE] = engine

@@ -268,7 +268,8 @@ class EndpointConnection:
     async def _send(
         self, method: str, url: URL, headers: CIMultiDict[str], body: "Body | bytes | None"
     ) -> aiohttp.ClientResponse:
-        assert self._http is not None  # noqa: S101  # for the type checker: the application has opened it
+        if self._http is None:
+            raise RuntimeError(f"{self!r} is not open: use it in `async with connection.opened()`")
         if self._tokens is not None:
             headers["Authorization"] = f"Bearer {await self._tokens.current()}"
         return await self._http.request(

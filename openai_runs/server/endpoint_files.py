@@ -96,6 +96,13 @@ class EndpointFiles(EndpointConnection):
         )
         return operations
 
+    def headers(self, request: web.Request, *, has_length: bool = True) -> CIMultiDict[str]:
+        """See `EndpointConnection`; a client of version 1 gets its shapes from this server."""
+        headers = super().headers(request, has_length=has_length)
+        if "OpenAI-Beta" in headers:
+            headers["OpenAI-Beta"] = "assistants=v2"
+        return headers
+
     async def request(
         self, method: str, path: str, /, body: Mapping[str, Any] | None = None, **ids: str
     ) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from openai_runs import Session
 from openai_runs.cli import file_options
 from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
 from openai_runs.cli.model_options import Backend, EndpointOptions
+from openai_runs.errors import NotFoundError
 from openai_runs.file_search import LocalFileSearch
 from openai_runs.server import LocalServer
 from tests.cli.commands import run
@@ -123,3 +124,23 @@ async def test_a_server_searches_beside_its_store(tmp_path: Path):
             page = await session.messages.list(thread.id, limit=1).page()
     assert page.data[0].text == "Nothing was found."
     assert (tmp_path / "runs.db-index").exists()
+
+
+async def test_a_server_with_files_at_the_endpoint(tmp_path: Path):
+    """From the command line to the endpoint, and whose they are in the store's file, also after a restart."""
+    options = "--backend", "responses", "--files", "endpoint", "--model-key-env", "MODEL_KEY", "--model-url"
+    keys = {"OPENAI_RUNS_KEYS": "sk-ann ann\nsk-bob bob", "MODEL_KEY": "sk-model"}
+    async with LocalServer(keys={"sk-model": "us"}, files="unread") as upstream:
+        with serving(tmp_path / "runs.db", *options, upstream.url, **keys) as (url, _):
+            async with Session(url, "sk-ann") as session:
+                file = await session.files.create(b"Tea", filename="tea.txt", purpose="assistants")
+                store = await session.vector_stores.create(file_ids=[file.id])
+        with serving(tmp_path / "runs.db", *options, upstream.url, **keys) as (url, _):
+            async with Session(url, "sk-ann") as session:
+                assert await session.files.content(file.id).read() == b"Tea"
+                assert [each.id async for each in session.vector_stores.list()] == [store.id]
+            async with Session(url, "sk-bob") as session:
+                assert [each.id async for each in session.files.list()] == []
+                with pytest.raises(NotFoundError):
+                    await session.vector_stores.retrieve(store.id)
+    assert not (tmp_path / "runs.db-files").exists() or not list((tmp_path / "runs.db-files").iterdir())

@@ -19,7 +19,7 @@ from openai_runs.backends import ResponsesBackend, ScriptedBackend
 from openai_runs.engine import Engine
 from openai_runs.errors import StoreUnavailableError
 from openai_runs.models.thread import Thread
-from openai_runs.server import EndpointFiles, LocalServer, PassThrough, endpoint_files
+from openai_runs.server import EndpointFiles, LocalServer, PassThrough, create_app, endpoint_files
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.records import EndpointObject, UsedKey
 from openai_runs.stores.sqlite import SQLiteStore
@@ -715,6 +715,24 @@ def test_what_does_not_go_together():
     assert KEY not in repr(files)
 
 
-async def test_an_engine_without_an_endpoint(anyio_backend):
-    async with Engine(store=MemoryStore(), backend=ScriptedBackend()) as engine:
-        assert engine.endpoint_objects is engine.endpoint_creations is None
+def test_an_engine_and_an_application():
+    """Both are told where the files are, or neither is."""
+    files = EndpointFiles("http://x/v1", KEY)
+    own = Engine(store=MemoryStore(), backend=ScriptedBackend())
+    relaying = Engine(store=MemoryStore(), backend=ScriptedBackend(), files_endpoint=files)
+    create_app(relaying, endpoint_files=files)
+    for engine, options in (own, {"endpoint_files": files}), (relaying, {}):
+        with pytest.raises(ValueError, match="both to Engine"):
+            create_app(engine, **options)
+
+
+async def test_it_has_to_be_open(anyio_backend):
+    with pytest.raises(RuntimeError, match="is not open"):
+        await EndpointFiles("http://x/v1").request("GET", "/files")
+
+
+async def test_a_client_of_version_1(anyio_backend):
+    """The endpoint is asked as by one of version 2."""
+    async with Stub(reply({"id": "file-1"})) as stub, before(stub) as server:
+        await sent(server, "POST", "/files", data=form(), headers={"OpenAI-Beta": "assistants=v1"})
+    assert stub.requests[0].headers["openai-beta"] == "assistants=v2"
