@@ -90,9 +90,16 @@ class EndpointObjects:
             id: Its ID.
             vector_store_id: Of a batch.
             changes: What is to be stored in the same commit.
+
+        Raises:
+            ApiError: 502: it is somebody else's already.
         """
         new: list[Change] = []
         if kind != STORE_FILE:
+            known = await self._ledger.store.get(EndpointObject, id)
+            if known is not None and known.owner != owner:  # whoever could provoke that would take it over
+                text = "The model's endpoint has created an object with the ID of one that it has already."
+                raise ApiError(502, text, type="server_error")
             new.append(Record(owner, EndpointObject(id=id, kind=kind, vector_store_id=vector_store_id)))
         if all_changes := [*new, *changes]:
             await self._ledger.commit(all_changes)

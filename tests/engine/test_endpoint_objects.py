@@ -54,6 +54,16 @@ async def test_an_owner_uses_its_own():
         await found.check("", FILE, "file-2")
 
 
+async def test_an_id_that_exists_already():
+    """No object changes its owner, whatever the endpoint says; it may tell one twice of the same object."""
+    async with objects() as (_, found, _):
+        for _ in range(2):
+            await found.add("ann", FILE, "file-1")
+        with pytest.raises(ApiError, match="has already"):
+            await found.add("bob", FILE, "file-1")
+        assert await found.is_usable("ann", FILE, "file-1")
+
+
 async def test_the_list_of_an_owner(monkeypatch: pytest.MonkeyPatch):
     """All objects of a kind, however many; a file in a vector store belongs to that."""
     monkeypatch.setattr(endpoint_objects, "_MOST", 2)

@@ -349,7 +349,7 @@ async def test_one_owner_sees_all_that_is_there(anyio_backend):
 
 
 async def test_what_is_noted_outlives_the_server(anyio_backend, tmp_path: Path):
-    """Whose a file is, is in the store; one owner's become another one's never."""
+    """Whose a file is, is in the store."""
     async with Stub(reply({"id": "file-1"}), reply({"id": "file-1"})) as stub:
         async with before(stub, store=SQLiteStore(tmp_path / "runs.db")) as server:
             await sent(server, "POST", "/files", data=form())
