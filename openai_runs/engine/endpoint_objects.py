@@ -27,6 +27,7 @@ STORE_FILE: Final = "vector_store.file"  #: belongs to whom its vector store bel
 
 _NAMES: Final = {FILE: "file", STORE: "vector store", BATCH: "file batch"}
 _MOST: Final = 10_000  # IDs that are read at a time
+_MOST_UNREAD: Final = 10_000  # vector stores for which a run would wait
 _POLL: Final = 1.0  # seconds between two looks whether files have been read
 
 
@@ -122,6 +123,8 @@ class EndpointObjects:
 
     def note_files(self, vector_store_id: str) -> None:
         """Note that a vector store has got files: the next run that searches it waits until they have been read."""
+        if len(self._unread) >= _MOST_UNREAD:  # most are never searched by a run
+            self._unread.pop()
         self._unread.add(vector_store_id)
 
     async def use_in_run(self, owner: str, tools: Iterable[Tool], resources: ToolResources | None) -> None:

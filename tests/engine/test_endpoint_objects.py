@@ -148,6 +148,17 @@ async def test_a_run_waits_for_files():
         await found.use_in_run("", TOOLS, resources("vs_1"))
 
 
+async def test_vector_stores_that_no_run_searches(monkeypatch: pytest.MonkeyPatch):
+    """They do not fill the memory: at some point, a run would not wait for one of them."""
+    monkeypatch.setattr(endpoint_objects, "_MOST_UNREAD", 2)
+    async with objects(has_one_owner=True) as (_, found, endpoint):
+        for number in range(5):
+            found.note_files(f"vs_{number}")
+        await found.use_in_run("", TOOLS, resources(*(f"vs_{number}" for number in range(5))))
+        assert len(endpoint.looks) == 2
+        assert "vs_4" in endpoint.looks
+
+
 async def test_attachments_that_are_sent():
     """Those for code that are the owner's: a file for search is in a vector store by now."""
 
