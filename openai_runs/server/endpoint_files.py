@@ -64,6 +64,9 @@ class EndpointFiles(EndpointConnection):
     """The endpoint whose files and vector stores are those of a server.
 
     ``LocalServer(backend=ResponsesBackend(url, key), files=EndpointFiles(url, key))``
+
+    A `LocalServer` opens it. Whoever serves an engine with `create_app` does so itself, around the engine:
+    ``async with files.opened(), Engine(files_endpoint=files, …) as engine: …``
     """
 
     is_foreign: ClassVar[bool] = False
