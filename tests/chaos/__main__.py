@@ -3,18 +3,20 @@
 import argparse
 import logging
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from unittest.mock import patch
 
 import anyio
 import stamina
+from attrs import evolve
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from openai_runs.pacing.pace import Pace
 from tests.chaos.cancelling import WAYS, cancelling
+from tests.chaos.causes import UNAVOIDABLE, Raise
 from tests.chaos.killed import KilledBatch
 from tests.chaos.lifecycles import SOUND, Verdict, live
 from tests.chaos.operations import OPERATIONS
@@ -64,10 +66,51 @@ def live_all(names: list[str]) -> list[str]:
                 bar.console.print(f"{name}: {verdict.kind}", style="red", highlight=False)
             bar.advance(task)
 
-        outcomes, defects, faults = anyio.run(live, names, note)
-    show("faults of the network", faults, set())
-    show("outcomes", outcomes, set(outcomes) - set(SOUND))
-    return defects
+        lived = anyio.run(live, names, note)
+    show("faults of the network", lived.faults, set())
+    show("outcomes", lived.outcomes, set(lived.outcomes) - set(SOUND))
+    show_raises(lived.raises)
+    show_promise(lived.promised)
+    return lived.defects
+
+
+def show_raises(raises: Counter[Raise]) -> None:
+    faults: defaultdict[Raise, Counter[str]] = defaultdict(Counter)
+    for raised, count in raises.items():
+        faults[evolve(raised, fault="", max_retries=0)][raised.fault] += count
+    table = Table("cause", "how", "keys", "operation", "error", "how often", "last fault", title="raised")
+    for raised, kinds in sorted(faults.items(), key=lambda row: (row[0].cause or "", -row[1].total())):
+        table.add_row(
+            raised.cause or "none: it could have done better",
+            raised.outcome.removeprefix("raised").lstrip(", "),
+            "yes" if raised.has_keys else "no",
+            raised.operation,
+            raised.error,
+            str(kinds.total()),
+            ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()),
+            style="" if raised.cause else "red",
+        )
+    console.print(table)
+    causes = Counter({raised.cause: 0 for raised in raises})
+    for raised, count in raises.items():
+        causes[raised.cause] += count
+    table = Table("cause", "how often", "why no client can do better", title="causes")
+    for cause, count in causes.most_common():
+        table.add_row(cause or "none", str(count), UNAVOIDABLE.get(cause or "", "It could have done better."))
+    console.print(table)
+
+
+def show_promise(promised: Counter[tuple[int, str]]) -> None:
+    table = Table("retries allowed", *SOUND, title="where keys are honoured, within the deadline")
+    for retries in sorted({retries for retries, _ in promised}):
+        table.add_row(str(retries), *(str(promised[retries, kind]) for kind in SOUND))
+    console.print(table)
+    kept = sum(count for (_, kind), count in promised.items() if kind == SOUND[0])
+    console.print(
+        f"{kept} of {promised.total()} lifecycles against a server with keys and within their deadline ended with what "
+        "the server says",
+        highlight=False,
+    )
 
 
 def kill_all(jobs: int, kills: int) -> list[str]:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 import anyio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from openai_runs.batch import run_batch
 from openai_runs.errors import BadRequestError, OpenAIRunsError, RunDeadlineError, RunError
@@ -24,6 +24,8 @@ from openai_runs.models.run import Run
 from openai_runs.server import LocalServer, PollHint
 from openai_runs.session import Session
 from openai_runs.stores import MemoryStore
+from tests.chaos.causes import DEADLINE, Raise, Settings, cause, describe
+from tests.chaos.history import History
 from tests.chaos.stories import CountingTools, backend, story
 from tests.chaos.watching import Watch, watching
 from tests.engine.index import WordIndex
@@ -57,6 +59,8 @@ class Seen:
     statuses: list[StatusChanged] = field(factory=list)
     texts: dict[str, str] = field(factory=dict)  #: by message
     submitting: bool = False  #: whether the error came from submitting outputs by hand
+    counts_from: float | None = None  #: when the deadline began to count
+    raised_at: float | None = None
 
     def note(self, event: Any) -> None:
         if isinstance(event, StatusChanged):
@@ -65,10 +69,15 @@ class Seen:
         if isinstance(event, MessageDelta):
             self.texts[event.id] = self.texts.get(event.id, "") + event.text
 
-    def fail(self, error: Exception, stream: RunStream) -> None:
-        self.error = error
-        with suppress(RuntimeError):  # no snapshot has come
-            self.known = stream.run
+    def begin(self) -> None:
+        """The deadline begins to count."""
+        self.counts_from = anyio.current_time()
+
+    def fail(self, error: BaseException, stream: RunStream | None = None) -> None:
+        self.error, self.raised_at = error, anyio.current_time()
+        if stream is not None:
+            with suppress(RuntimeError):  # no snapshot has come
+                self.known = stream.run
 
 
 @frozen
@@ -77,6 +86,8 @@ class Verdict:
 
     kind: str
     detail: str = ""
+    raised: Raise | None = None  #: if it has raised instead of ending as the server says
+    in_promise: bool = False  #: whether the endpoint honours keys, and no deadline was in the way
 
     @property
     def is_defect(self) -> bool:
@@ -115,6 +126,8 @@ class Lifecycle:
     options: dict[str, Any] = field(init=False)
     network: FaultyNetwork = field(init=False)
     max_retries: int = field(init=False)
+    has_keys: bool = field(init=False)
+    history: History = field(factory=History, init=False)
 
     def __attrs_post_init__(self) -> None:
         chance = self.chance = random.Random(self.name)
@@ -126,6 +139,7 @@ class Lifecycle:
             "on_exit": chance.choice(("leave", "cancel")),
         }
         self.max_retries = chance.choice((0, 1, 2, 2, 4))
+        self.has_keys = chance.random() < 0.7
         may_stall: Callable[[str, str], bool] = lambda method, path: True  # noqa: E731  # one of several, and shorter than a function
         if chance.random() < 0.15:
             # A deadline covers no request that is sent before following begins, and none that cancels the run; nor the
@@ -147,9 +161,10 @@ class Lifecycle:
         seen = {job: Seen(job) for job in jobs}
         verdicts = []
         watch = Watch()
-        async with Proxy(self.world.server.url, self.network) as proxy:
+        async with Proxy(self.world.server.url, self.network, honours_keys=self.has_keys) as proxy:
             timeout = _QUICKLY if self.deadline is None else _SLOWLY
             async with proxy.session(timeout=timeout, max_retries=self.max_retries) as session:
+                self.history.watch(session)
                 threads = {job: await self._thread(job) for job in jobs}
                 began = asyncio.get_running_loop().time()
                 with anyio.move_on_after(_PATIENCE) as limit, watching(watch):
@@ -171,12 +186,38 @@ class Lifecycle:
         )
         runs = await self._runs_by_job(jobs)
         for job, one in seen.items():
-            verdicts.append(await self._judge(one, runs[job]))
+            verdicts.append(self._explained(one, await self._judge(one, runs[job])))
             follows = one.error is not None and one.known is not None and self.options["on_exit"] == "cancel"
             is_left = any(run.id == one.known.id and not run.status.is_terminal for run in runs[job] if one.known)
             if follows and not asked_to_cancel and is_left:
                 verdicts.append(Verdict("not cancelled", f"{job}: {one.error!r}"))
         return verdicts
+
+    def _explained(self, seen: Seen, verdict: Verdict) -> Verdict:
+        """The verdict with the cause of a raise; without a cause, that is a defect."""
+        passed = (
+            self.deadline is not None
+            and seen.raised_at is not None
+            and seen.raised_at >= (seen.counts_from or 0.0) + self.deadline
+        )
+        if not verdict.kind.startswith("raised") or verdict.is_defect:
+            return evolve(verdict, in_promise=self.has_keys)
+        error: Any = seen.error
+        settings = Settings(
+            self.max_retries, self.has_keys, self.options["polling"].outage, by_hand="by hand" in self.mode
+        )
+        why = cause(error, self.history, settings, deadline_passed=passed)
+        raised = Raise(
+            verdict.kind,
+            self.has_keys,
+            *describe(error, self.history, self.network.faults),
+            type(error).__name__,
+            self.max_retries,
+            why,
+        )
+        if why is None:
+            return Verdict("raised, and could have done better", f"{seen.job}: {error!r} {raised}", raised)
+        return evolve(verdict, raised=raised, in_promise=self.has_keys and why != DEADLINE)
 
     async def _next_request(self, session: Session) -> list[Verdict]:
         """A session is of use after whatever happened. On a busy machine, the time for silence is short."""
@@ -225,27 +266,30 @@ class Lifecycle:
             thread_id = threads[one.job]
             one.known = await session.runs.create(thread_id, **self._params(one.job, thread_id))
             toolbox = self.tools.toolbox()
+            one.begin()
             async with aclosing(session.runs.follow(one.known, toolbox=toolbox, **self.options)) as events:
                 async for event in events:
                     one.note(event)
             one.is_over = True
         except Exception as error:
-            one.error = error
+            one.fail(error)
 
     async def _complete(self, session: Session, threads: Any, seen: dict[str, Seen]) -> None:
         (one,) = seen.values()
         try:
             thread_id = threads[one.job]
             one.known = await session.runs.create(thread_id, **self._params(one.job, thread_id))
+            one.begin()
             one.known = await session.runs.complete(one.known, toolbox=self.tools.toolbox(), **self.options)
         except Exception as error:
-            one.error = error
+            one.fail(error)
 
     async def _stream(self, session: Session, threads: Any, seen: dict[str, Seen]) -> None:
         (one,) = seen.values()
         thread_id = threads[one.job]
         params = {**self._params(one.job, thread_id), "toolbox": self.tools.toolbox(), **self.options}
         stream = session.threads.stream_run(**params) if thread_id is None else session.runs.stream(thread_id, **params)
+        one.begin()
         try:
             async with stream as events:
                 async for event in events:
@@ -260,6 +304,7 @@ class Lifecycle:
         try:
             stream = session.runs.stream(thread_id, **self._params(one.job, thread_id), **self.options)
             while True:
+                one.begin()
                 async with stream as events:
                     one.submitting = False
                     async for event in events:
@@ -278,6 +323,7 @@ class Lifecycle:
         toolbox, thread_id = self.tools.toolbox(), threads[one.job]
         try:
             one.known = await session.runs.create(thread_id, **self._params(one.job, thread_id))
+            one.begin()
             async with aclosing(session.runs.follow(one.known, **self.options)) as events:
                 async for event in events:
                     one.note(event)
@@ -288,7 +334,7 @@ class Lifecycle:
                         one.submitting = False
             one.is_over = True
         except Exception as error:
-            one.error = error
+            one.fail(error)
 
     async def _batch(self, session: Session, threads: Any, seen: dict[str, Seen]) -> None:
         jobs = [
@@ -296,12 +342,16 @@ class Lifecycle:
             for job, thread_id in threads.items()
         ]
         options = {**self.options, "toolbox": self.tools.toolbox()}
+        for one in seen.values():
+            one.begin()
         # As in the other modes: one run a job. Its answer would be fetched with patience only if it were tried again.
         async with run_batch(session, jobs, workers=2, retries=None, fetch_messages=False, **options) as results:
             async for result in results:
                 one = seen[result.job["metadata"]["job"]]
                 assert not one.is_over, f"two results for {one.job}"
-                one.known, one.error, one.is_over = result.run, result.error, True
+                one.known, one.is_over = result.run, True
+                if result.error is not None:
+                    one.fail(result.error)
 
     # What must be true then.
 
@@ -409,19 +459,34 @@ _MODES: dict[str, Any] = {
 }
 
 
+@define
+class Lived:
+    """What has become of many lifecycles."""
+
+    outcomes: Counter[str] = field(factory=Counter)
+    faults: Counter[str] = field(factory=Counter)  #: of the network
+    raises: Counter[Raise] = field(factory=Counter)
+    #: Outcomes, with what the caller allows as retries, where keys are honoured and no deadline was in the way.
+    promised: Counter[tuple[int, str]] = field(factory=Counter)
+    defects: list[str] = field(factory=list)
+
+    def note(self, lifecycle: Lifecycle, verdicts: list[Verdict]) -> None:
+        self.outcomes.update(verdict.kind for verdict in verdicts)
+        self.faults.update(lifecycle.network.chosen)
+        self.raises.update(verdict.raised for verdict in verdicts if verdict.raised is not None)
+        self.promised.update((lifecycle.max_retries, verdict.kind) for verdict in verdicts if verdict.in_promise)
+        self.defects += [f"{v.kind} ({lifecycle.mode}): {v.detail}" for v in verdicts if v.is_defect]
+
+
 async def live(
     names: Iterable[str], note: Callable[[str, list[Verdict]], None] = lambda name, verdicts: None
-) -> tuple[Counter[str], list[str], Counter[str]]:
-    """Live these lifecycles: how many ended how, what was wrong, and which faults there were."""
-    outcomes: Counter[str] = Counter()
-    faults: Counter[str] = Counter()
-    defects: list[str] = []
+) -> Lived:
+    """Live these lifecycles."""
+    lived = Lived()
     async with world() as one_world:
         for name in names:
             lifecycle = Lifecycle(one_world, name)
             verdicts = await lifecycle.run()
-            outcomes.update(verdict.kind for verdict in verdicts)
-            faults.update(lifecycle.network.chosen)
-            defects += [f"{v.kind} ({lifecycle.mode}): {v.detail}" for v in verdicts if v.is_defect]
+            lived.note(lifecycle, verdicts)
             note(name, verdicts)
-    return outcomes, defects, faults
+    return lived
