@@ -102,7 +102,7 @@ class Retry(Generic[T]):
             raise _noted(self._maybe_done, failed) from self._maybe_done.__cause__
         except FAILURES as error:
             # Out of attempts, or refused, perhaps because an earlier attempt took effect after we looked.
-            if (found := await self._find()) is not None:
+            if (found := await self._find(max_retries)) is not None:
                 return found
             # That nothing was found settles the doubt about attempts that were answered, and no other.
             if (doubt := self._maybe_done if self.find is None else self._maybe_late) is not None:
@@ -151,11 +151,16 @@ class Retry(Generic[T]):
                 if isinstance(failure, TransportError):
                     self._maybe_late = failure
 
-    async def _find(self) -> T | None:
-        """The result of an attempt that took effect although its response was lost."""
+    async def _find(self, max_retries: int = 0) -> T | None:
+        """The result of an attempt that took effect although its response was lost.
+
+        Args:
+            max_retries: How often a look that fails is repeated. Before a repetition there is no need for it: a failed
+                look counts as one.
+        """
         if self.find is None or self._maybe_done is None:
             return None
-        return await self._look(self.find, self._maybe_done)
+        return await self._look(partial(_look_up, self.find, max_retries), self._maybe_done)
 
     async def _check_keys(self) -> None:
         """Check that repeating is safe after an attempt that may have taken effect.
@@ -177,6 +182,15 @@ class Retry(Generic[T]):
             reason = error if isinstance(error, FAILURES) else type(error).__name__
             _noted(self.failure, f"Looking whether it took effect failed as well: {reason}")
             raise self.failure from self.failure.__cause__
+
+
+async def _look_up(find: Callable[[], Awaitable[T]], max_retries: int) -> T:
+    """Look, which changes nothing, with retries."""
+    try:
+        return await find()
+    except FAILURES as error:
+        failure = error
+    return await Retry(find, failure, None, repeatable=True, changes_nothing=True).run(max_retries)
 
 
 def _noted(failure: Failure, note: str) -> Failure:

@@ -209,15 +209,22 @@ class TestLook:
         assert server.log == ["send", "find"]
 
     async def test_the_look_fails_as_well(self) -> None:
-        """If `find` fails, nothing is repeated; the first error is raised, with maybe_done set."""
+        """If `find` always fails, nothing is repeated; the first error is raised, with maybe_done set."""
         lost = TransportError("lost")
-        server = Server(lost, "twice", looks=[REFUSED, answered(500), NONSENSE])
+        server = Server(lost, "twice", looks=[REFUSED, answered(500), *[NONSENSE] * 3])
         with pytest.raises(TransportError) as caught:
             await server.request(repeatable=False, find=True)
         assert caught.value is lost
         assert caught.value.maybe_done
         assert [note.rpartition(": ")[2] for note in caught.value.__notes__] == ["refused", "no", "nonsense"]
-        assert server.log == ["send", "find", "find", "find"]
+        assert server.log == ["send", *["find"] * 5]
+
+    @pytest.mark.parametrize("last", [NONSENSE, answered(400)])
+    async def test_the_last_look_fails(self, last: Exception) -> None:
+        """A request that is given up with a doubt is looked for like whatever changes nothing, retries included."""
+        server = Server(TransportError("lost"), last, looks=[None, REFUSED, answered(503), "found"])
+        assert await server.request(repeatable=False, find=True) == "found"
+        assert server.log == ["send", "find", "send", "find", "find", "find"]
 
     async def test_the_look_fails_otherwise(self) -> None:
         """Whatever goes wrong while looking, the first error is raised: it says that there is a doubt."""
@@ -261,7 +268,7 @@ class TestLook:
         """If a retry is refused and `find` fails, the error is the earlier one, which may have taken effect."""
         lost = TransportError("lost")
         with pytest.raises(TransportError) as caught:
-            await Server(lost, answered(400), looks=[None, REFUSED]).request(repeatable=False, find=True)
+            await Server(lost, answered(400), looks=[None, *[REFUSED] * 3]).request(repeatable=False, find=True)
         assert caught.value is lost
 
     @given(

@@ -18,7 +18,7 @@ from openai_runs.pacing.pace import Pace
 from tests.chaos.cancelling import WAYS, cancelling
 from tests.chaos.causes import UNAVOIDABLE, Raise
 from tests.chaos.killed import KilledBatch
-from tests.chaos.lifecycles import SOUND, Verdict, live
+from tests.chaos.lifecycles import LATE, SOUND, Verdict, live
 from tests.chaos.operations import OPERATIONS
 from tests.serving import Server
 
@@ -68,7 +68,7 @@ def live_all(names: list[str]) -> list[str]:
 
         lived = anyio.run(live, names, note)
     show("faults of the network", lived.faults, set())
-    show("outcomes", lived.outcomes, set(lived.outcomes) - set(SOUND))
+    show("outcomes", lived.outcomes, set(lived.outcomes) - {*SOUND, LATE})
     show_raises(lived.raises)
     show_promise(lived.promised)
     return lived.defects

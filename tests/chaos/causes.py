@@ -30,6 +30,7 @@ _OPERATIONS: Final = (
     (r"POST .*/threads/runs", "create thread and run"),
     (r"POST .*/threads/[^/]+/runs", "create run"),
     (r"POST .*/submit_tool_outputs", "submit tool outputs"),
+    (r"GET the run that was started", "look for run"),
     (r"GET .*/runs/[^/]+", "retrieve run"),
     (r"GET .*/(steps|messages|runs)", "list"),
 )
@@ -107,6 +108,19 @@ def describe(error: Exception, history: History, faults: dict[str, str]) -> tupl
     operation = next((name for pattern, name in _OPERATIONS if re.fullmatch(pattern, text)), text)
     kind = "stream: " if call.is_stream else ""
     return kind + operation, faults.get(request.name) or _without_fault(request.failure)
+
+
+def told(error: Exception, history: History, faults: dict[str, str]) -> str:
+    """The course of the call that has raised an error, for whoever looks for the reason."""
+    call = history.raised(error)
+    if call is None:
+        return "not raised by a call"
+    steps = (
+        f"{'look' if sent.is_look else 'attempt'}: {'done' if sent.failure is None else type(sent.failure).__name__}"
+        f" ({faults.get(sent.name) or _without_fault(sent.failure)})"
+        for sent in call.sent
+    )
+    return f"{call.method} {call.path}: {', '.join(steps)}"
 
 
 def _without_fault(failure: BaseException | None) -> str:

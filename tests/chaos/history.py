@@ -41,14 +41,9 @@ class Call:
         return sum(request.failure is not None for request in self.sent)
 
     @property
-    def attempts(self) -> list[Sent]:
-        """Its requests without the looks."""
-        return [request for request in self.sent if not request.is_look]
-
-    @property
     def last_looks(self) -> list[Sent]:
         """The looks since the latest attempt."""
-        latest = max(index for index, request in enumerate(self.sent) if not request.is_look)
+        latest = max((index for index, request in enumerate(self.sent) if not request.is_look), default=-1)
         return self.sent[latest + 1 :]
 
 
@@ -65,10 +60,15 @@ class History:
         """The call that has raised an error."""
         return next((call for call in reversed(self.calls) if call.error is error), None)
 
+    def count(self, path: str, is_wanted: Callable[[Sent], bool]) -> int:
+        """How many POST requests to a path were of some kind."""
+        sent = (request for call in self.calls for request in call.sent)
+        return sum(is_wanted(one) for one in sent if one.method == "POST" and one.path.endswith(path))
+
     def watch(self, session: Session) -> None:
         """Note all that a session sends from now on."""
         transport: Any = session._transport
-        for name in ("request", "stream", "send", "open"):
+        for name in ("request", "stream", "repeat", "send", "open"):
             setattr(transport, name, self._noting_call(name, getattr(transport, name)))
         for name in ("_send", "_open"):
             setattr(transport, name, self._noting_sent(getattr(transport, name)))
@@ -80,9 +80,12 @@ class History:
         async def call(*args: Any, **options: Any) -> Any:
             if self._call.get() is not None:  # a look
                 return await send(*args, **options)
-            method, url = args[:2] if takes_method else (options.get("method", "POST"), args[0])
-            is_single, can_look = kind in ("send", "open"), options.get("find") is not None
-            noted = Call(method, url.path, is_single, kind in ("stream", "open"), can_look)
+            if kind == "repeat":
+                noted = Call("GET", "the run that was started", is_single=False, is_stream=False, can_look=False)
+            else:
+                method, url = args[:2] if takes_method else (options.get("method", "POST"), args[0])
+                is_single, can_look = kind in ("send", "open"), options.get("find") is not None
+                noted = Call(method, url.path, is_single, kind in ("stream", "open"), can_look)
             self.calls.append(noted)
             with _set(self._call, noted):
                 try:

@@ -20,7 +20,7 @@ JOB = "a job 0"
 async def test_sixty_lifecycles() -> None:
     """One run a job, each tool called once, texts whole, deadlines kept, and no end that is not the server's."""
     lived = await live(f"ci-{number}" for number in range(60))
-    assert set(lived.outcomes) <= set(SOUND), lived.defects
+    assert not lived.defects
     assert lived.outcomes[SOUND[0]] >= 40
     assert len(lived.faults) >= 10  # of two dozen kinds
 
