@@ -3,13 +3,15 @@
 `UNAVOIDABLE` is the whole list of reasons. A raise that has none of them is a defect of the library.
 """
 
+import asyncio
 import re
 from typing import Final
 
+import aiohttp
 from attrs import frozen
 
 from openai_runs.errors import RunDeadlineError, TransportError
-from tests.chaos.history import Call, History
+from tests.chaos.history import Call, History, Sent
 
 DEADLINE: Final = "the deadline has passed"
 _ATTEMPTS: Final = "all attempts have failed"
@@ -99,15 +101,13 @@ def _is_following(call: Call, settings: Settings) -> bool:
 
 
 def describe(error: Exception, history: History, faults: dict[str, str]) -> tuple[str, str]:
-    """The operation that was the last to fail before an error, and the fault by which it did."""
-    call = history.raised(error)
-    if call is None:
-        call = next((call for call in reversed(history.calls) if call.error is not None), history.calls[-1])
-    request = next((request for request in reversed(call.sent) if request.failure is not None), call.sent[-1])
+    """The operation that an error came from, and the fault by which its last request failed."""
+    call = history.raised(error) or history.calls[-1]
     text = f"{call.method} {call.path}"
     operation = next((name for pattern, name in _OPERATIONS if re.fullmatch(pattern, text)), text)
     kind = "stream: " if call.is_stream else ""
-    return kind + operation, faults.get(request.name) or _without_fault(request.failure)
+    failed = [request for request in call.sent if request.failure is not None]
+    return kind + operation, _fault((failed or call.sent)[-1], faults)
 
 
 def told(error: Exception, history: History, faults: dict[str, str]) -> str:
@@ -117,14 +117,20 @@ def told(error: Exception, history: History, faults: dict[str, str]) -> str:
         return "not raised by a call"
     steps = (
         f"{'look' if sent.is_look else 'attempt'}: {'done' if sent.failure is None else type(sent.failure).__name__}"
-        f" ({faults.get(sent.name) or _without_fault(sent.failure)})"
+        f" ({_fault(sent, faults)})"
         for sent in call.sent
     )
     return f"{call.method} {call.path}: {', '.join(steps)}"
 
 
-def _without_fault(failure: BaseException | None) -> str:
-    """What has failed where the network did nothing to the exchange."""
+def _fault(sent: Sent, faults: dict[str, str]) -> str:
+    """What the network did to an exchange, or else what has failed."""
+    failure = sent.failure
+    if (fault := faults.get(sent.name)) is not None:
+        return fault
     if isinstance(failure, TransportError):
-        return "silence" if failure.maybe_done else "refused"
+        kinds = {TimeoutError: "silence", aiohttp.ClientConnectorError: "refused"}
+        return next((kind for cls, kind in kinds.items() if isinstance(failure.__cause__, cls)), "of an earlier one")
+    if isinstance(failure, asyncio.CancelledError):
+        return "took too long"
     return "none" if failure is None else type(failure).__name__

@@ -52,6 +52,7 @@ class History:
     """All calls of a session, in the order of their beginnings."""
 
     calls: list[Call] = field(factory=list, init=False)
+    is_over: bool = field(default=False, init=False)  #: whether further calls are of no interest
     _numbers: Iterator[int] = field(factory=itertools.count, init=False)
     _call: ContextVar[Call | None] = field(factory=lambda: ContextVar("call", default=None), init=False)
     _sent: ContextVar[Sent | None] = field(factory=lambda: ContextVar("sent", default=None), init=False)
@@ -86,7 +87,8 @@ class History:
                 method, url = args[:2] if takes_method else (options.get("method", "POST"), args[0])
                 is_single, can_look = kind in ("send", "open"), options.get("find") is not None
                 noted = Call(method, url.path, is_single, kind in ("stream", "open"), can_look)
-            self.calls.append(noted)
+            if not self.is_over:
+                self.calls.append(noted)
             with _set(self._call, noted):
                 try:
                     return await send(*args, **options)

@@ -182,6 +182,7 @@ class Lifecycle:
                 if in_use := session._transport._http.connector._acquired:
                     verdicts.append(Verdict("connection left", repr(in_use)))
                 await proxy.heal()
+                self.history.is_over = True
                 verdicts += await self._next_request(session)
         # Where connections were refused, the request may not have come as far as the proxy.
         asked_to_cancel = "refused" in self.network.chosen or any(
@@ -218,11 +219,10 @@ class Lifecycle:
             self.max_retries,
             why,
         )
-        if why is None:
-            course = told(error, self.history, self.network.faults)
-            said = f"{seen.job}, {raised.outcome}, {self.max_retries} retries: {course}: {error!r:.300}"
-            return Verdict("raised, and could have done better", said, raised)
-        return evolve(verdict, raised=raised, in_promise=self.has_keys and why != DEADLINE)
+        course = told(error, self.history, self.network.faults)
+        said = f"{seen.job}, {raised.outcome}, {self.max_retries} retries: {course}: {error!r:.300}"
+        kind = verdict.kind if why is not None else "raised, and could have done better"
+        return Verdict(kind, said, raised, in_promise=self.has_keys and why != DEADLINE)
 
     async def _next_request(self, session: Session) -> list[Verdict]:
         """A session is of use after whatever happened. On a busy machine, the time for silence is short."""
@@ -381,9 +381,7 @@ class Lifecycle:
             return Verdict("cancelled between two streams", f"{seen.job}: {seen.error!r}")
         if run is not None and (problem := await self._bad_text(seen, run)):
             return Verdict("text differs", f"{seen.job}: {problem}")
-        verdict = _judge_end(seen, run, outputs_arrived=seen.submitting and await self._outputs_arrived(seen))
-        if verdict.kind == "raised, the run is known" and self.options["polling"].outage and not seen.submitting:
-            return Verdict("gave up within an outage", f"{seen.job}: {seen.error!r}")
+        verdict = _judge_end(seen, run, outputs_arrived=await self._outputs_arrived(seen))
         if verdict.kind == SOUND[0] and set(calls) != set(story(seen.job).calls):
             return Verdict("tool not called", f"{seen.job}: {calls}")
         return verdict
@@ -392,9 +390,12 @@ class Lifecycle:
         return self.network.faults.get(sent.name) in ("late", "very late")
 
     async def _outputs_arrived(self, seen: Seen) -> bool:
-        """Whether the server has the outputs whose submission failed."""
-        waiting = {call.id for call in seen.known.pending_tool_calls}
-        steps = self.world.direct.run_steps.list(seen.known)
+        """Whether the server has outputs of which the caller does not know that it has them."""
+        asked = seen.known if seen.submitting else getattr(seen.error, "run", None)
+        if asked is None:
+            return False
+        waiting = {call.id for call in asked.pending_tool_calls}
+        steps = self.world.direct.run_steps.list(asked)
         return any(
             [
                 call.function.output is not None
@@ -445,9 +446,7 @@ def _judge_end(seen: Seen, run: Run | None, *, outputs_arrived: bool) -> Verdict
         return Verdict(SOUND[0]) if same else Verdict("another outcome", f"{said}, told {seen.known.status}")
     if not isinstance(error, OpenAIRunsError):
         return Verdict("raised something else", said)
-    if isinstance(error, RunDeadlineError):
-        return Verdict("raised with doubt")
-    if isinstance(error, RunError):
+    if isinstance(error, RunError) and not isinstance(error, RunDeadlineError):
         same = run is not None and (error.run.id, error.run.status) == (run.id, run.status)
         return Verdict(SOUND[0]) if same else Verdict("another outcome", f"{said}, told {error.run.status}")
     if run is None:
