@@ -10,20 +10,22 @@ from typing import Final
 import aiohttp
 from attrs import frozen
 
-from openai_runs.errors import RunDeadlineError, TransportError
-from tests.chaos.history import Call, History, Sent
+from openai_runs.errors import OpenAIRunsError, RunDeadlineError, TransportError
+from tests.chaos.history import LOOK, Call, History, Sent
 
 DEADLINE: Final = "the deadline has passed"
 _ATTEMPTS: Final = "all attempts have failed"
-_OUTAGE: Final = "all attempts have failed, and no outage is tolerated"
+_LOOKS: Final = "in doubt, and all looks have failed"
+_OUTAGE: Final = "all attempts or looks have failed, and no outage is tolerated"
 _NO_KEYS: Final = "may be done, no keys, nothing to look for"
 
 #: Each cause for which no client could do better, and why.
 UNAVOIDABLE: Final = {
     DEADLINE: "The caller wants to wait no longer, and has got the latest snapshot, or hears that there is none.",
-    _ATTEMPTS: "The caller has said how often a request is repeated, and each time there was a fault, or nobody who "
-    "could be asked.",
-    _OUTAGE: "The same; and the caller has said, by Polling.outage, that following ends with it.",
+    _ATTEMPTS: "The caller has said how often a request is repeated, and each time there was a fault.",
+    _LOOKS: "A request may have taken effect, and whether it has was asked as often as the caller has said. Each time "
+    "there was a fault, and without an answer the request must not be repeated.",
+    _OUTAGE: "One of these two; and the caller has said, by Polling.outage, that following ends with it.",
     _NO_KEYS: "The request creates something, its response was lost, and the endpoint honours no idempotency keys: "
     "if it is repeated there may be two, and among what is there nothing tells which one is meant.",
 }
@@ -32,7 +34,7 @@ _OPERATIONS: Final = (
     (r"POST .*/threads/runs", "create thread and run"),
     (r"POST .*/threads/[^/]+/runs", "create run"),
     (r"POST .*/submit_tool_outputs", "submit tool outputs"),
-    (r"GET the run that was started", "look for run"),
+    (f"GET {LOOK}", "look for run"),
     (r"GET .*/runs/[^/]+", "retrieve run"),
     (r"GET .*/(steps|messages|runs)", "list"),
 )
@@ -61,19 +63,20 @@ class Raise:
     cause: str | None
 
 
-def cause(error: Exception, history: History, settings: Settings, *, deadline_passed: bool) -> str | None:
+def cause(error: OpenAIRunsError, history: History, settings: Settings, *, deadline_passed: bool) -> str | None:
     """Why a lifecycle has raised; ``None`` if the library could have done better, as far as is known."""
     call = history.raised(error)
     if isinstance(error, RunDeadlineError) or (call is None and deadline_passed):
         return DEADLINE if deadline_passed else None
     if call is None:  # such as a stream that broke before it said which run it is about
         return _of_lost_run(history, settings) if isinstance(error, TransportError) else None
-    if not _has_given_up(call, settings.max_retries):
+    reason = _given_up(call, settings.max_retries)
+    if reason is None:
         could_repeat = call.method == "GET" or settings.has_keys or call.can_look
         return None if could_repeat or not error.maybe_done else _NO_KEYS
     if _is_following(call, settings):
         return None if settings.outage else _OUTAGE
-    return _ATTEMPTS
+    return reason
 
 
 def _of_lost_run(history: History, settings: Settings) -> str | None:
@@ -84,13 +87,13 @@ def _of_lost_run(history: History, settings: Settings) -> str | None:
     return _NO_KEYS
 
 
-def _has_given_up(call: Call, max_retries: int) -> bool:
-    """Whether a call was made as often as allowed, and what may have come of it looked for as often as allowed."""
+def _given_up(call: Call, max_retries: int) -> str | None:
+    """Why a call was given up: it was made as often as allowed, or looked for as often as allowed."""
     allowed = 1 if call.is_single else max_retries + 1
-    looks = call.last_looks if call.can_look else []
+    looks = call.last_looks
     if looks and all(look.failure is not None for look in looks):
-        return len(looks) >= allowed
-    return call.failures >= allowed
+        return _LOOKS if len(looks) >= allowed else None
+    return _ATTEMPTS if call.failures >= allowed else None
 
 
 def _is_following(call: Call, settings: Settings) -> bool:

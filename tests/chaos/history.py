@@ -4,12 +4,16 @@ import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 
 from attrs import define, field
 
 from openai_runs.session import Session
 from tests.proxy import REQUEST_NAME
+
+
+#: In place of a path: a run that was started is looked for, in whatever way.
+LOOK: Final = "the run that was started"
 
 
 @define(eq=False)
@@ -37,8 +41,8 @@ class Call:
 
     @property
     def failures(self) -> int:
-        """How many of its requests have failed."""
-        return sum(request.failure is not None for request in self.sent)
+        """How many of its requests have failed, looks not counted."""
+        return sum(request.failure is not None and not request.is_look for request in self.sent)
 
     @property
     def last_looks(self) -> list[Sent]:
@@ -82,7 +86,7 @@ class History:
             if self._call.get() is not None:  # a look
                 return await send(*args, **options)
             if kind == "repeat":
-                noted = Call("GET", "the run that was started", is_single=False, is_stream=False, can_look=False)
+                noted = Call("GET", LOOK, is_single=False, is_stream=False, can_look=False)
             else:
                 method, url = args[:2] if takes_method else (options.get("method", "POST"), args[0])
                 is_single, can_look = kind in ("send", "open"), options.get("find") is not None
@@ -102,7 +106,7 @@ class History:
         async def once(method: str, url: Any, *args: Any, **options: Any) -> Any:
             call = self._call.get()
             assert call is not None, "every request belongs to a call"
-            is_look = (method, url.path) != (call.method, call.path)
+            is_look = call.path != LOOK and (method, url.path) != (call.method, call.path)
             sent = Sent(str(next(self._numbers)), method, url.path, is_look)
             call.sent.append(sent)
             with _set(self._sent, sent):

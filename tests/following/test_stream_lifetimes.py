@@ -562,6 +562,17 @@ class TestTime:
             assert caught.value.maybe_done
             assert pickle.loads(pickle.dumps(caught.value)).maybe_done
 
+    @pytest.mark.parametrize(("found", "is_doubt"), [("in_progress", False), ("requires_action", True)])
+    async def test_the_last_look_after_a_submission(self, found: str, is_doubt: bool) -> None:
+        """A run that has gone on has had its outputs; one that still waits may get them later."""
+        snapshot = waiting("call_1")
+        answers = {"POST": NEVER, "GET": reply(snapshot if found == "requires_action" else run(found))}
+        async with Stub(lambda request: answers[request.method]) as stub, stub.session() as session:
+            with pytest.raises(RunDeadlineError) as caught:
+                await session.runs.complete(load(snapshot, Run), toolbox=Counting(), deadline=0.2)
+        assert caught.value.run.status == found
+        assert caught.value.maybe_done is is_doubt
+
     async def test_deadline_after_a_lost_submission(self) -> None:
         """A submission whose response was lost stays in doubt while it waits to be repeated, and in the last look."""
         waits = reply(waiting("call_1"))
