@@ -16,7 +16,7 @@ from rich.table import Table
 
 from openai_runs.pacing.pace import Pace
 from tests.chaos.cancelling import WAYS, cancelling
-from tests.chaos.causes import UNAVOIDABLE, Raise
+from tests.chaos.causes import DEADLINE, UNAVOIDABLE, Raise
 from tests.chaos.killed import KilledBatch
 from tests.chaos.lifecycles import LATE, SOUND, Verdict, live
 from tests.chaos.operations import OPERATIONS
@@ -24,6 +24,9 @@ from tests.serving import Server
 
 #: How many defects are printed in full; the table counts them all.
 _SHOWN = 30
+
+#: In place of a cause.
+NONE = "none: it could have done better"
 
 console = Console()
 
@@ -70,18 +73,21 @@ def live_all(names: list[str]) -> list[str]:
     show("faults of the network", lived.faults, set())
     show("outcomes", lived.outcomes, set(lived.outcomes) - {*SOUND, LATE})
     show_raises(lived.raises)
-    show_promise(lived.promised)
+    show_promise(lived.kept, lived.raises)
     return lived.defects
 
 
 def show_raises(raises: Counter[Raise]) -> None:
+    """One row for each kind, whatever the last fault and the allowed retries, and one for each cause."""
     faults: defaultdict[Raise, Counter[str]] = defaultdict(Counter)
+    causes: Counter[str] = Counter()
     for raised, count in raises.items():
         faults[evolve(raised, fault="", max_retries=0)][raised.fault] += count
+        causes[raised.cause or NONE] += count
     table = Table("cause", "how", "keys", "operation", "error", "how often", "last fault", title="raised")
-    for raised, kinds in sorted(faults.items(), key=lambda row: (row[0].cause or "", -row[1].total())):
+    for raised, kinds in sorted(faults.items(), key=lambda row: (-causes[row[0].cause or NONE], -row[1].total())):
         table.add_row(
-            raised.cause or "none: it could have done better",
+            raised.cause or NONE,
             raised.outcome.removeprefix("raised").lstrip(", "),
             "yes" if raised.has_keys else "no",
             raised.operation,
@@ -91,24 +97,26 @@ def show_raises(raises: Counter[Raise]) -> None:
             style="" if raised.cause else "red",
         )
     console.print(table)
-    causes = Counter({raised.cause: 0 for raised in raises})
-    for raised, count in raises.items():
-        causes[raised.cause] += count
     table = Table("cause", "how often", "why no client can do better", title="causes")
     for cause, count in causes.most_common():
-        table.add_row(cause or "none", str(count), UNAVOIDABLE.get(cause or "", "It could have done better."))
+        table.add_row(cause, str(count), UNAVOIDABLE.get(cause, ""))
     console.print(table)
 
 
-def show_promise(promised: Counter[tuple[int, str]]) -> None:
-    table = Table("retries allowed", *SOUND, title="where keys are honoured, within the deadline")
-    for retries in sorted({retries for retries, _ in promised}):
-        table.add_row(str(retries), *(str(promised[retries, kind]) for kind in SOUND))
+def show_promise(kept: Counter[int], raises: Counter[Raise]) -> None:
+    """What can be promised: where keys are honoured, and no deadline was in the way."""
+    others: Counter[tuple[int, str]] = Counter()
+    for raised, count in raises.items():
+        if raised.has_keys and raised.cause != DEADLINE:
+            others[raised.max_retries, raised.cause or NONE] += count
+    causes = sorted({cause for _, cause in others})
+    table = Table("retries allowed", SOUND[0], *causes, title="where keys are honoured, within the deadline")
+    for retries in sorted(kept):
+        table.add_row(str(retries), str(kept[retries]), *(str(others[retries, cause]) for cause in causes))
     console.print(table)
-    kept = sum(count for (_, kind), count in promised.items() if kind == SOUND[0])
     console.print(
-        f"{kept} of {promised.total()} lifecycles against a server with keys and within their deadline ended with what "
-        "the server says",
+        f"{kept.total()} of {kept.total() + others.total()} lifecycles against a server with keys and within their "
+        "deadline ended with what the server says",
         highlight=False,
     )
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 import anyio
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from openai_runs.batch import run_batch
 from openai_runs.errors import BadRequestError, OpenAIRunsError, RunDeadlineError, RunError
@@ -24,7 +24,7 @@ from openai_runs.models.run import Run
 from openai_runs.server import LocalServer, PollHint
 from openai_runs.session import Session
 from openai_runs.stores import MemoryStore
-from tests.chaos.causes import DEADLINE, Raise, Settings, cause, describe, told
+from tests.chaos.causes import Raise, Settings, cause, describe, told
 from tests.chaos.history import History, Sent
 from tests.chaos.stories import CountingTools, backend, story
 from tests.chaos.watching import Watch, watching
@@ -63,7 +63,7 @@ class Seen:
     texts: dict[str, str] = field(factory=dict)  #: by message
     submitting: bool = False  #: whether the error came from submitting outputs by hand
     counts_from: float | None = None  #: when the deadline began to count
-    raised_at: float | None = None
+    raised_at: float = 0.0
 
     def note(self, event: Any) -> None:
         if isinstance(event, StatusChanged):
@@ -90,7 +90,6 @@ class Verdict:
     kind: str
     detail: str = ""
     raised: Raise | None = None  #: if it has raised instead of ending as the server says
-    in_promise: bool = False  #: whether the endpoint honours keys, and no deadline was in the way
 
     @property
     def is_defect(self) -> bool:
@@ -199,14 +198,10 @@ class Lifecycle:
 
     def _explained(self, seen: Seen, verdict: Verdict) -> Verdict:
         """The verdict with the cause of a raise; without a cause, that is a defect."""
-        passed = (
-            self.deadline is not None
-            and seen.raised_at is not None
-            and seen.raised_at >= (seen.counts_from or 0.0) + self.deadline
-        )
         if not verdict.kind.startswith("raised") or verdict.is_defect:
-            return evolve(verdict, in_promise=self.has_keys)
+            return verdict
         error: Any = seen.error
+        passed = self.deadline is not None and seen.raised_at >= (seen.counts_from or 0.0) + self.deadline
         settings = Settings(
             self.max_retries, self.has_keys, self.options["polling"].outage, by_hand="by hand" in self.mode
         )
@@ -222,7 +217,7 @@ class Lifecycle:
         course = told(error, self.history, self.network.faults)
         said = f"{seen.job}, {raised.outcome}, {self.max_retries} retries: {course}: {error!r:.300}"
         kind = verdict.kind if why is not None else "raised, and could have done better"
-        return Verdict(kind, said, raised, in_promise=self.has_keys and why != DEADLINE)
+        return Verdict(kind, said, raised)
 
     async def _next_request(self, session: Session) -> list[Verdict]:
         """A session is of use after whatever happened. On a busy machine, the time for silence is short."""
@@ -476,15 +471,16 @@ class Lived:
     outcomes: Counter[str] = field(factory=Counter)
     faults: Counter[str] = field(factory=Counter)  #: of the network
     raises: Counter[Raise] = field(factory=Counter)
-    #: Outcomes, with what the caller allows as retries, where keys are honoured and no deadline was in the way.
-    promised: Counter[tuple[int, str]] = field(factory=Counter)
+    #: Where keys are honoured and no deadline was in the way: how many ended as the server says, by the retries that the
+    #: caller allows.
+    kept: Counter[int] = field(factory=Counter)
     defects: list[str] = field(factory=list)
 
     def note(self, lifecycle: Lifecycle, verdicts: list[Verdict]) -> None:
         self.outcomes.update(verdict.kind for verdict in verdicts)
         self.faults.update(lifecycle.network.chosen)
         self.raises.update(verdict.raised for verdict in verdicts if verdict.raised is not None)
-        self.promised.update((lifecycle.max_retries, verdict.kind) for verdict in verdicts if verdict.in_promise)
+        self.kept[lifecycle.max_retries] += lifecycle.has_keys * sum(verdict.kind == SOUND[0] for verdict in verdicts)
         self.defects += [f"{v.kind} ({lifecycle.mode}): {v.detail}" for v in verdicts if v.is_defect]
 
 
