@@ -73,7 +73,7 @@ class TransportError(OpenAIRunsError):
 
     Attributes:
         maybe_done: Whether the request may have taken effect. ``False`` if it certainly never reached the server, or
-            changes nothing there.
+            is a GET, which changes nothing.
     """
 
     def __init__(self, message: str, *, maybe_done: bool = True) -> None:

@@ -58,9 +58,12 @@ async def test_the_first_look_fails(honoured: bool) -> None:
     ended = run("completed", metadata={MARKER: "k"})
     found = reply(ended, **SUPPORTED) if honoured else reply({"object": "list", "data": [ended], "has_more": False})
     answers = beheaded(honoured=honoured), error(503), CUT, found, EMPTY, EMPTY
-    async with Stub(*answers) as stub, stub.session(max_retries=2) as session:
-        async with opening(session, new_thread=False, idempotency_key="k") as events:
-            assert (await events.until_done()).id == "run_1"
+    async with (
+        Stub(*answers) as stub,
+        stub.session(max_retries=2) as session,
+        opening(session, new_thread=False, idempotency_key="k") as events,
+    ):
+        assert (await events.until_done()).id == "run_1"
 
 
 async def test_by_the_key_after_the_first_response() -> None:

@@ -18,8 +18,9 @@ from openai_runs.pacing.pace import Pace
 from tests.chaos.cancelling import WAYS, cancelling
 from tests.chaos.causes import DEADLINE, UNAVOIDABLE, Raise
 from tests.chaos.killed import KilledBatch
-from tests.chaos.lifecycles import LATE, SOUND, Verdict, live
+from tests.chaos.lifecycles import live
 from tests.chaos.operations import OPERATIONS
+from tests.chaos.verdicts import LATE, SOUND, Verdict
 from tests.serving import Server
 
 #: How many defects are printed in full; the table counts them all.

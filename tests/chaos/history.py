@@ -11,7 +11,6 @@ from attrs import define, field
 from openai_runs.session import Session
 from tests.proxy import REQUEST_NAME
 
-
 #: In place of a path: a run that was started is looked for, in whatever way.
 LOOK: Final = "the run that was started"
 

@@ -7,19 +7,16 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import aclosing, asynccontextmanager, suppress
-from itertools import pairwise
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import anyio
 from attrs import define, field, frozen
 
 from openai_runs.batch import run_batch
-from openai_runs.errors import BadRequestError, OpenAIRunsError, RunDeadlineError, RunError
-from openai_runs.events import ActionRequired, RunEnded, StatusChanged
+from openai_runs.errors import BadRequestError, OpenAIRunsError
+from openai_runs.events import ActionRequired
 from openai_runs.following.polling import Polling
-from openai_runs.following.streaming import RunStream
-from openai_runs.models.delta import MessageDelta
 from openai_runs.models.run import Run
 from openai_runs.server import LocalServer, PollHint
 from openai_runs.session import Session
@@ -27,20 +24,11 @@ from openai_runs.stores import MemoryStore
 from tests.chaos.causes import Raise, Settings, cause, describe, told
 from tests.chaos.history import History, Sent
 from tests.chaos.stories import CountingTools, backend, story
+from tests.chaos.verdicts import LATE, SOUND, Seen, Verdict, bad_sequence, judge_end
 from tests.chaos.watching import Watch, watching
 from tests.engine.index import WordIndex
 from tests.proxy import FaultyNetwork, Proxy
 
-#: Outcomes that keep every promise; all others are defects.
-SOUND = (
-    "ended as the server says",
-    "raised with doubt",
-    "raised, the run is known",
-    "raised, nothing was started",
-)
-#: No defect either. Where keys are not honoured, a request that arrives when it has been looked for, and its repetition
-#: has ended, starts a run: there is nothing by which the server could know it.
-LATE = "a late request, without keys, has started another run"
 #: A server whose clients ask again at once.
 AT_ONCE = PollHint(shortest=0.001, share=0.0, max_rate=1e9)
 #: Seconds beyond a deadline, and for what has none: far more than is needed, far less than for ever.
@@ -49,51 +37,6 @@ _PATIENCE = 20.0
 _AFTER_DEADLINE = 6.0
 #: Seconds of silence after which a session gives up; the deadline must do so where there is one.
 _QUICKLY, _SLOWLY = 0.05, 300.0
-
-
-@define
-class Seen:
-    """What a caller saw of one job."""
-
-    job: str
-    known: Run | None = None  #: the latest snapshot in the caller's hands
-    error: BaseException | None = None
-    is_over: bool = False  #: whether the iteration ended by itself
-    statuses: list[StatusChanged] = field(factory=list)
-    texts: dict[str, str] = field(factory=dict)  #: by message
-    submitting: bool = False  #: whether the error came from submitting outputs by hand
-    counts_from: float | None = None  #: when the deadline began to count
-    raised_at: float = 0.0
-
-    def note(self, event: Any) -> None:
-        if isinstance(event, StatusChanged):
-            self.statuses.append(event)
-            self.known = event.run
-        if isinstance(event, MessageDelta):
-            self.texts[event.id] = self.texts.get(event.id, "") + event.text
-
-    def begin(self) -> None:
-        """The deadline begins to count."""
-        self.counts_from = anyio.current_time()
-
-    def fail(self, error: BaseException, stream: RunStream | None = None) -> None:
-        self.error, self.raised_at = error, anyio.current_time()
-        if stream is not None:
-            with suppress(RuntimeError):  # no snapshot has come
-                self.known = stream.run
-
-
-@frozen
-class Verdict:
-    """What became of a job."""
-
-    kind: str
-    detail: str = ""
-    raised: Raise | None = None  #: if it has raised instead of ending as the server says
-
-    @property
-    def is_defect(self) -> bool:
-        return self.kind not in (*SOUND, LATE)
 
 
 @frozen
@@ -302,11 +245,11 @@ class Lifecycle:
         (one,) = seen.values()
         toolbox, thread_id = self.tools.toolbox(), threads[one.job]
         try:
-            stream = session.runs.stream(thread_id, **self._params(one.job, thread_id), **self.options)
+            stream, outputs = session.runs.stream(thread_id, **self._params(one.job, thread_id), **self.options), ()
             while True:
                 one.begin()
                 async with stream as events:
-                    one.submitting = False
+                    one.accept(outputs)
                     async for event in events:
                         one.note(event)
                 if not isinstance(one.statuses[-1], ActionRequired):
@@ -331,7 +274,7 @@ class Lifecycle:
                         outputs = await toolbox.answer(event.tool_calls, run_id=event.run.id)
                         one.submitting = True
                         await session.runs.submit_tool_outputs(event.run, outputs)
-                        one.submitting = False
+                        one.accept(outputs)
             one.is_over = True
         except Exception as error:
             one.fail(error)
@@ -364,7 +307,7 @@ class Lifecycle:
             return Verdict("run twice", f"{seen.job}: {[run.id for run in runs]}")
         if any(count > 1 for count in calls.values()):
             return Verdict("tool called twice", f"{seen.job}: {calls}")
-        if problem := _bad_sequence(seen):
+        if problem := bad_sequence(seen):
             return Verdict("wrong events", f"{seen.job}: {problem}")
         run = runs[0] if runs else None
         if (
@@ -376,7 +319,7 @@ class Lifecycle:
             return Verdict("cancelled between two streams", f"{seen.job}: {seen.error!r}")
         if run is not None and (problem := await self._bad_text(seen, run)):
             return Verdict("text differs", f"{seen.job}: {problem}")
-        verdict = _judge_end(seen, run, outputs_arrived=await self._outputs_arrived(seen))
+        verdict = judge_end(seen, run, outputs_arrived=await self._outputs_arrived(seen))
         if verdict.kind == SOUND[0] and set(calls) != set(story(seen.job).calls):
             return Verdict("tool not called", f"{seen.job}: {calls}")
         return verdict
@@ -389,7 +332,7 @@ class Lifecycle:
         asked = seen.known if seen.submitting else getattr(seen.error, "run", None)
         if asked is None:
             return False
-        waiting = {call.id for call in asked.pending_tool_calls}
+        waiting = {call.id for call in asked.pending_tool_calls} - seen.accepted
         steps = self.world.direct.run_steps.list(asked)
         return any(
             [
@@ -417,43 +360,6 @@ class Lifecycle:
         return None
 
 
-def _bad_sequence(seen: Seen) -> str | None:
-    """What is wrong with the events, if something is."""
-    statuses = [event.status for event in seen.statuses]
-    asked = [frozenset(call.id for call in e.tool_calls) for e in seen.statuses if isinstance(e, ActionRequired)]
-    ends = [index for index, event in enumerate(seen.statuses) if isinstance(event, RunEnded)]
-    if len(set(asked)) < len(asked):
-        return f"calls asked for twice: {asked}"
-    if ends and ends != [len(statuses) - 1]:
-        return f"ends at {ends} of {len(statuses)}"
-    if any(one == other != "requires_action" for one, other in pairwise(statuses)):
-        return f"a status twice: {statuses}"
-    return None
-
-
-def _judge_end(seen: Seen, run: Run | None, *, outputs_arrived: bool) -> Verdict:
-    """Whether what the caller was told is true, or admits not to know."""
-    error, said = seen.error, f"{seen.job}: {seen.error!r}, server: {run and run.status}"
-    if error is None:
-        if run is None or seen.known is None or not seen.known.status.is_terminal:
-            return Verdict("ended silently", f"{said}, told {seen.known and seen.known.status}")
-        same = (seen.known.id, seen.known.status) == (run.id, run.status) and seen.known.usage == run.usage
-        return Verdict(SOUND[0]) if same else Verdict("another outcome", f"{said}, told {seen.known.status}")
-    if not isinstance(error, OpenAIRunsError):
-        return Verdict("raised something else", said)
-    if isinstance(error, RunError) and not isinstance(error, RunDeadlineError):
-        same = run is not None and (error.run.id, error.run.status) == (run.id, run.status)
-        return Verdict(SOUND[0]) if same else Verdict("another outcome", f"{said}, told {error.run.status}")
-    if run is None:
-        return Verdict("raised, nothing was started")
-    is_doubt = getattr(error, "maybe_done", False)
-    if outputs_arrived and not is_doubt:
-        return Verdict("raised without doubt, outputs arrived", said)
-    if is_doubt:
-        return Verdict("raised with doubt")
-    return Verdict("raised, the run is known") if seen.known is not None else Verdict("raised without doubt", said)
-
-
 _MODES: dict[str, Any] = {
     "follow": Lifecycle._follow,
     "complete": Lifecycle._complete,
@@ -471,8 +377,7 @@ class Lived:
     outcomes: Counter[str] = field(factory=Counter)
     faults: Counter[str] = field(factory=Counter)  #: of the network
     raises: Counter[Raise] = field(factory=Counter)
-    #: Where keys are honoured and no deadline was in the way: how many ended as the server says, by the retries that the
-    #: caller allows.
+    #: Where keys are honoured: how many ended as the server says, by the retries that the caller allows.
     kept: Counter[int] = field(factory=Counter)
     defects: list[str] = field(factory=list)
 
@@ -484,9 +389,7 @@ class Lived:
         self.defects += [f"{v.kind} ({lifecycle.mode}): {v.detail}" for v in verdicts if v.is_defect]
 
 
-async def live(
-    names: Iterable[str], note: Callable[[str, list[Verdict]], None] = lambda name, verdicts: None
-) -> Lived:
+async def live(names: Iterable[str], note: Callable[[str, list[Verdict]], None] = lambda name, verdicts: None) -> Lived:
     """Live these lifecycles."""
     lived = Lived()
     async with world() as one_world:
