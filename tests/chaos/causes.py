@@ -48,6 +48,7 @@ class Settings:
     has_keys: bool  #: whether the endpoint honours idempotency keys
     outage: float  #: seconds
     by_hand: bool  #: whether the caller submits tool outputs
+    starts_left: int = 0  #: how often a batch may try once more to start the run
 
 
 @frozen
@@ -65,6 +66,8 @@ class Raise:
 
 def cause(error: OpenAIRunsError, history: History, settings: Settings, *, deadline_passed: bool) -> str | None:
     """Why a lifecycle has raised; ``None`` if the library could have done better, as far as is known."""
+    if settings.starts_left and (settings.has_keys or not error.maybe_done):
+        return None
     call = history.raised(error)
     if isinstance(error, RunDeadlineError) or (call is None and deadline_passed):
         return DEADLINE if deadline_passed else None

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 from attrs import define, field, frozen
 
-from openai_runs.batch import run_batch
+from openai_runs.batch import JobRetries, run_batch
 from openai_runs.errors import BadRequestError, OpenAIRunsError
 from openai_runs.events import ActionRequired
 from openai_runs.following.polling import Polling
@@ -72,6 +72,7 @@ class Lifecycle:
     network: FaultyNetwork = field(init=False)
     max_retries: int = field(init=False)
     has_keys: bool = field(init=False)
+    job_retries: JobRetries | None = field(init=False)
     history: History = field(factory=History, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -85,6 +86,8 @@ class Lifecycle:
         }
         self.max_retries = chance.choice((0, 1, 2, 2, 4))
         self.has_keys = chance.random() < 0.7
+        # A failed run stays one, so that each job has one run.
+        self.job_retries = chance.choice((None, JobRetries(codes=(), first=0.0)))
         may_stall: Callable[[str, str], bool] = lambda method, path: True  # noqa: E731  # one of several, and shorter than a function
         if chance.random() < 0.15:
             # A deadline covers no request that is sent before following begins, and none that cancels the run; nor the
@@ -146,7 +149,11 @@ class Lifecycle:
         error: Any = seen.error
         passed = self.deadline is not None and seen.raised_at >= (seen.counts_from or 0.0) + self.deadline
         settings = Settings(
-            self.max_retries, self.has_keys, self.options["polling"].outage, by_hand="by hand" in self.mode
+            self.max_retries,
+            self.has_keys,
+            self.options["polling"].outage,
+            by_hand="by hand" in self.mode,
+            starts_left=self._starts_left(seen),
         )
         why = cause(error, self.history, settings, deadline_passed=passed)
         raised = Raise(
@@ -161,6 +168,12 @@ class Lifecycle:
         said = f"{seen.job}, {raised.outcome}, {self.max_retries} retries: {course}: {error!r:.300}"
         kind = verdict.kind if why is not None else "raised, and could have done better"
         return Verdict(kind, said, raised)
+
+    def _starts_left(self, seen: Seen) -> int:
+        """How often a batch could have tried to start a run once more."""
+        if self.mode != "batch" or self.job_retries is None or seen.known is not None:
+            return 0
+        return isinstance(seen.error, self.job_retries.errors) * (self.job_retries.attempts - seen.starts)
 
     async def _next_request(self, session: Session) -> list[Verdict]:
         """A session is of use after whatever happened. On a busy machine, the time for silence is short."""
@@ -287,12 +300,13 @@ class Lifecycle:
         options = {**self.options, "toolbox": self.tools.toolbox()}
         for one in seen.values():
             one.begin()
-        # As in the other modes: one run a job. Its answer would be fetched with patience only if it were tried again.
-        async with run_batch(session, jobs, workers=2, retries=None, fetch_messages=False, **options) as results:
+        # An answer would be fetched with patience only if its job were tried again.
+        options |= {"retries": self.job_retries, "fetch_messages": False}
+        async with run_batch(session, jobs, workers=2, **options) as results:
             async for result in results:
                 one = seen[result.job["metadata"]["job"]]
                 assert not one.is_over, f"two results for {one.job}"
-                one.known, one.is_over = result.run, True
+                one.known, one.is_over, one.starts = result.run, True, result.attempts
                 if result.error is not None:
                     one.fail(result.error)
 

@@ -49,6 +49,14 @@ def test_attempts(has_keys: bool) -> None:
     assert why("attempt", "attempt", max_retries=2) is None
 
 
+def test_starts() -> None:
+    """A batch that tries jobs again has to use that up, where it starts no second run."""
+    refused = TransportError("refused", maybe_done=False)
+    assert why("attempt", "attempt", starts_left=1) is None
+    assert why("attempt", "attempt", starts_left=1, has_keys=False, error=refused) is None
+    assert why("attempt", "attempt", starts_left=1, has_keys=False) == "all attempts have failed"
+
+
 def test_looks() -> None:
     """So have looks."""
     assert why("attempt", "look", "look", can_look=True) == "in doubt, and all looks have failed"

@@ -42,6 +42,7 @@ class Seen:
     accepted: set[str] = field(factory=set)  #: the calls whose outputs have arrived, as the caller knows
     counts_from: float | None = None  #: when the deadline began to count
     raised_at: float = 0.0
+    starts: int = 1  #: how often a batch has tried to start its run
 
     def note(self, event: Any) -> None:
         if isinstance(event, StatusChanged):
