@@ -104,7 +104,7 @@ class Retry(Generic[T]):
             if self._maybe_done is None:
                 raise
             failed = f"Repeating it failed, since {error.what} raised {type(error.error).__name__}."
-            raise _noted(self._maybe_done, failed) from self._maybe_done.__cause__
+            raise noted(self._maybe_done, failed) from self._maybe_done.__cause__
         except FAILURES as error:
             # Out of attempts, or refused, perhaps because an earlier attempt took effect after we looked.
             if not self._is_over and (found := await self._find()) is not None:
@@ -179,7 +179,7 @@ class Retry(Generic[T]):
             return await _look_up(look, self._max_retries)
         except Exception as error:  # whatever it is: repeating is not safe now, and the doubt must not get lost
             reason = error if isinstance(error, FAILURES) else type(error).__name__
-            self._give_up(_noted(maybe_done, f"Looking whether it took effect failed as well: {reason}"))
+            self._give_up(noted(maybe_done, f"Looking whether it took effect failed as well: {reason}"))
 
     def _give_up(self, maybe_done: Failure) -> NoReturn:
         """Raise the failure of an attempt that may have taken effect."""
@@ -196,7 +196,8 @@ async def _look_up(find: Callable[[], Awaitable[T]], max_retries: int) -> T:
     return await Retry(find, failure, None, repeatable=True, changes_nothing=True).run(max_retries)
 
 
-def _noted(failure: Failure, note: str) -> Failure:
+def noted(failure: Failure, note: str) -> Failure:
+    """Add a note to an error, unless it has the same already."""
     if note not in getattr(failure, "__notes__", ()):
         failure.add_note(note)
     return failure

@@ -15,7 +15,7 @@ import anyio.lowlevel
 from attrs import define, field
 
 from openai_runs._finishing import finish
-from openai_runs._http.retries import FAILURES, Failure, cast_doubt, may_be_done
+from openai_runs._http.retries import FAILURES, Failure, cast_doubt, may_be_done, noted
 from openai_runs._supervision import supervise
 from openai_runs._wire.idempotency import new_key
 from openai_runs.batch.jobs import BatchResult, RunJob, add_usage, has_completed, join_texts
@@ -229,7 +229,7 @@ class Attempts:
             except FAILURES as error:
                 problem = str(error)
         if problem:
-            doubt.add_note(f"Looking whether its run was started failed as well: {problem}")
+            noted(doubt, f"Looking whether its run was started failed as well: {problem}")
         if problem or (run is None and not self._session.honours_keys):
             raise doubt from doubt.__cause__
         return run

@@ -264,8 +264,18 @@ class TestADoubtBeforeAnyResponse:
         assert isinstance(result.error, TransportError)
         assert result.error.maybe_done
         assert result.attempts == 4
-        assert result.error.__notes__[0].startswith("Looking whether its run was started failed as well: ")
+        (note,) = result.error.__notes__
+        assert note.startswith("Looking whether its run was started failed as well: ")
         assert [request.method for request in stub.requests] == ["POST", "GET", "GET", "GET"]
+
+    async def test_left_meanwhile(self) -> None:
+        """If the batch is left while that is found out, the attempt was none."""
+        async with Stub(lambda r: CUT if r.method == "POST" else NEVER) as stub, stub.session(max_retries=0) as session:
+            async with run_batch(session, [{"assistant_id": "a"}], retries=AT_ONCE) as batch:
+                await stub.requested(2)
+            (left,) = batch.left
+        assert left.attempts == 1
+        assert isinstance(left.error, TransportError)
 
     async def test_refused_later(self) -> None:
         """What is refused after a start in doubt may have been started before."""
