@@ -83,7 +83,7 @@ def show_raises(raises: Counter[Raise]) -> None:
     faults: defaultdict[Raise, Counter[str]] = defaultdict(Counter)
     causes: Counter[str] = Counter()
     for raised, count in raises.items():
-        faults[evolve(raised, fault="", max_retries=0)][raised.fault] += count
+        faults[evolve(raised, fault="", max_retries=0, tolerates_outages=False)][raised.fault] += count
         causes[raised.cause or NONE] += count
     table = Table("cause", "how", "keys", "operation", "error", "how often", "last fault", title="raised")
     for raised, kinds in sorted(faults.items(), key=lambda row: (-causes[row[0].cause or NONE], -row[1].total())):
@@ -104,16 +104,19 @@ def show_raises(raises: Counter[Raise]) -> None:
     console.print(table)
 
 
-def show_promise(kept: Counter[int], raises: Counter[Raise]) -> None:
+def show_promise(kept: Counter[tuple[int, bool]], raises: Counter[Raise]) -> None:
     """What can be promised: where keys are honoured, and no deadline was in the way."""
-    others: Counter[tuple[int, str]] = Counter()
+    others: Counter[tuple[int, bool, str]] = Counter()
     for raised, count in raises.items():
         if raised.has_keys and raised.cause != DEADLINE:
-            others[raised.max_retries, raised.cause or NONE] += count
-    causes = sorted({cause for _, cause in others})
-    table = Table("retries allowed", SOUND[0], *causes, title="where keys are honoured, within the deadline")
-    for retries in sorted(kept):
-        table.add_row(str(retries), str(kept[retries]), *(str(others[retries, cause]) for cause in causes))
+            others[raised.max_retries, raised.tolerates_outages, raised.cause or NONE] += count
+    causes = sorted({cause for *_, cause in others})
+    title = "where keys are honoured, within the deadline"
+    table = Table("retries allowed", "outages tolerated", SOUND[0], *causes, title=title)
+    for settings in sorted(kept):
+        retries, tolerates = settings
+        raised_by = (str(others[*settings, cause]) for cause in causes)
+        table.add_row(str(retries), "yes" if tolerates else "no", str(kept[settings]), *raised_by)
     console.print(table)
     console.print(
         f"{kept.total()} of {kept.total() + others.total()} lifecycles against a server with keys and within their "

@@ -61,6 +61,7 @@ class Raise:
     fault: str  #: the last one
     error: str
     max_retries: int
+    tolerates_outages: bool
     cause: str | None
 
 

@@ -103,6 +103,10 @@ class Lifecycle:
     def deadline(self) -> float | None:
         return self.options.get("deadline")
 
+    @property
+    def tolerates_outages(self) -> bool:
+        return self.options["polling"].outage > 0
+
     async def run(self) -> list[Verdict]:
         """Live it, and judge it: a verdict for each job, and further ones for what is left."""
         jobs = [f"{self.name}-{number}" for number in range(4 if self.mode == "batch" else 1)]
@@ -162,6 +166,7 @@ class Lifecycle:
             *describe(error, self.history, self.network.faults),
             type(error).__name__,
             self.max_retries,
+            self.tolerates_outages,
             why,
         )
         course = told(error, self.history, self.network.faults)
@@ -391,15 +396,18 @@ class Lived:
     outcomes: Counter[str] = field(factory=Counter)
     faults: Counter[str] = field(factory=Counter)  #: of the network
     raises: Counter[Raise] = field(factory=Counter)
-    #: Where keys are honoured: how many ended as the server says, by the retries that the caller allows.
-    kept: Counter[int] = field(factory=Counter)
+    #: Where keys are honoured: how many ended as the server says, by the retries that the caller allows, and whether
+    #: outages are tolerated.
+    kept: Counter[tuple[int, bool]] = field(factory=Counter)
     defects: list[str] = field(factory=list)
 
     def note(self, lifecycle: Lifecycle, verdicts: list[Verdict]) -> None:
         self.outcomes.update(verdict.kind for verdict in verdicts)
         self.faults.update(lifecycle.network.chosen)
         self.raises.update(verdict.raised for verdict in verdicts if verdict.raised is not None)
-        self.kept[lifecycle.max_retries] += lifecycle.has_keys * sum(verdict.kind == SOUND[0] for verdict in verdicts)
+        if lifecycle.has_keys:
+            ended = sum(verdict.kind == SOUND[0] for verdict in verdicts)
+            self.kept[lifecycle.max_retries, lifecycle.tolerates_outages] += ended
         self.defects += [f"{v.kind} ({lifecycle.mode}): {v.detail}" for v in verdicts if v.is_defect]
 
 
