@@ -72,7 +72,8 @@ class TransportError(OpenAIRunsError):
     """No usable response: the connection was refused, reset, broken or timed out. Check the network.
 
     Attributes:
-        maybe_done: Whether the request may have taken effect. ``False`` if it certainly never reached the server.
+        maybe_done: Whether the request may have taken effect. ``False`` if it certainly never reached the server, or
+            is a GET, which changes nothing.
     """
 
     def __init__(self, message: str, *, maybe_done: bool = True) -> None:

@@ -67,7 +67,8 @@ class Session(anyio.AsyncContextManagerMixin):
             default_query: Sent with each request, such as Azure's ``{"api-version": "v1"}``.
             timeout: Seconds without a byte from the server after which a request fails; at most ten of them for
                 connecting. Waiting for one of the `max_connections` does not count.
-            max_retries: How often a failed request is repeated, where repeating is safe.
+            max_retries: How often a failed request is repeated, where repeating is safe; and how often a failed look
+                whether it took effect.
             max_connections: How many requests may be in progress at once; further ones wait.
             strict: Whether a response that does not fit the API raises a `ProtocolError`. By default, oddities of the
                 server are read as well as they can be and logged, each kind once; see `Model`.

@@ -3,14 +3,15 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from anyio import AsyncContextManagerMixin
 from attrs import define, field, frozen
 
+from openai_runs._wire.idempotency import HEADER, SUPPORTED
 from openai_runs.session import Session
 from tests.stub import Reply, error, read_message, reply, reset
 
@@ -57,6 +58,8 @@ Fate: TypeAlias = (
     | Unframed
 )
 
+#: A request's header by which a client names it, so that its fault can be looked up.
+REQUEST_NAME: Final = "X-Name-Of-Request"
 #: Turns of the event loop for which connections are refused: several attempts, but not all retries of a request.
 _REFUSED_FOR = 6
 
@@ -69,12 +72,13 @@ class FaultyNetwork:
     share: float = 0.2
     may_stall: Callable[[str, str], bool] = lambda method, path: True
     chosen: Counter[str] = field(factory=Counter, init=False)  #: how often each kind of fault was
+    faults: dict[str, str] = field(factory=dict, init=False)  #: those of the requests that have a `REQUEST_NAME`
     _chance: random.Random = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._chance = random.Random(self.seed)
 
-    def __call__(self, method: str, path: str) -> Fate | None:
+    def __call__(self, method: str, path: str, headers: Mapping[str, str]) -> Fate | None:
         chance = self._chance
         if chance.random() >= self.share:
             return None
@@ -107,6 +111,7 @@ class FaultyNetwork:
             kinds |= {"stall": "stall", "stall within": Cut(at, "hang")}
         kind = chance.choice(list(kinds))
         self.chosen[kind] += 1
+        self.faults[headers.get(REQUEST_NAME.lower(), "")] = kind
         return kinds[kind]
 
 
@@ -122,7 +127,8 @@ class Proxy(AsyncContextManagerMixin):
 
     Args:
         url: The server's.
-        choose: The fate of each exchange, by method and path, unless one is planned.
+        choose: The fate of each exchange, by method, path and headers, unless one is planned.
+        honours_keys: Whether the server may see, and say, that it honours idempotency keys.
 
     Attributes:
         requests: Method and path of all that came from clients.
@@ -130,10 +136,17 @@ class Proxy(AsyncContextManagerMixin):
         cuts: How many responses were cut.
     """
 
-    def __init__(self, url: str, choose: Callable[[str, str], Fate | None] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        choose: Callable[[str, str, Mapping[str, str]], Fate | None] | None = None,
+        *,
+        honours_keys: bool = True,
+    ) -> None:
         self._host, self._port = urlsplit(url).hostname, urlsplit(url).port
         self._path = urlsplit(url).path
         self._choose = choose
+        self._hidden = () if honours_keys else (f"{HEADER}:".lower().encode(), f"{SUPPORTED}:".lower().encode())
         self._mishaps: list[_Mishap] = []
         self._late: bytes | None = None
         self._very_late: list[bytes] = []
@@ -211,7 +224,7 @@ class Proxy(AsyncContextManagerMixin):
 
     async def _exchange(self, message: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Let a request meet its fate; whether the connection is kept."""
-        first, _, _, raw = message
+        first, headers, _, raw = message
         method, target, _ = first.split(" ")
         path = target.partition("?")[0]
         self.requests.append(f"{method} {path}")
@@ -222,7 +235,7 @@ class Proxy(AsyncContextManagerMixin):
         else:
             self._late = late
         then: str | None = None
-        match fate := self._fate(method, path):
+        match fate := self._fate(method, path, headers):
             case None | "trickle":
                 async with aclosing(self._answer(raw)) as pieces:
                     async for piece in pieces:
@@ -268,12 +281,12 @@ class Proxy(AsyncContextManagerMixin):
             reset(writer)
         return not then
 
-    def _fate(self, method: str, path: str) -> Fate | None:
+    def _fate(self, method: str, path: str, headers: Mapping[str, str]) -> Fate | None:
         for mishap in self._mishaps:
             if mishap.method == method and path.endswith(mishap.end):
                 self._mishaps.remove(mishap)
                 return mishap.fate
-        return None if self._choose is None else self._choose(method, path)
+        return None if self._choose is None else self._choose(method, path, headers)
 
     async def _cut(self, raw: bytes, writer: asyncio.StreamWriter, left: int) -> bool:
         """Pass so many bytes of a response on; whether there were more."""
@@ -299,9 +312,10 @@ class Proxy(AsyncContextManagerMixin):
         except OSError as down:  # as if there were no proxy: the client meets a closed port
             raise ConnectionResetError from down
         try:
-            writer.write(raw)
+            head, end, body = raw.partition(b"\r\n\r\n")
+            writer.write(_without(head, self._hidden) + end + body)
             with suppress(asyncio.IncompleteReadError):  # the server was killed
-                head = await reader.readuntil(b"\r\n\r\n")
+                head = _without(await reader.readuntil(b"\r\n\r\n"), self._hidden)
                 yield head
                 lines = head.decode("latin-1").lower().splitlines()
                 headers = dict(line.split(": ", 1) for line in lines[1:] if line)
@@ -321,6 +335,11 @@ async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[tuple[bytes, by
     while line != b"0\r\n":
         line = await reader.readuntil(b"\r\n")
         yield line, await reader.readexactly(int(line, 16) + 2)
+
+
+def _without(head: bytes, names: tuple[bytes, ...]) -> bytes:
+    """The head of a message without these headers."""
+    return b"\r\n".join(line for line in head.split(b"\r\n") if not line.lower().startswith(names))
 
 
 def _with_length(head: bytes, length: int | None) -> bytes:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.proxy import Cut, FaultyNetwork, Instead, Proxy, Unframed, WrongLength
+from tests.proxy import REQUEST_NAME, Cut, FaultyNetwork, Instead, Proxy, Unframed, WrongLength
 from tests.stub import Reply, Stub, error, reply
 
 pytestmark = pytest.mark.anyio
@@ -13,11 +13,11 @@ ANSWER = reply(b"0123456789")
 HEAD = len(ANSWER.data) - 10
 
 
-async def exchange(proxy: Proxy, method: str = "GET") -> bytes:
+async def exchange(proxy: Proxy, method: str = "GET", headers: str = "") -> bytes:
     """What a client reads until the connection ends, if it ends by itself."""
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     try:
-        writer.write(f"{method} /v1/x HTTP/1.1\r\n\r\n".encode())
+        writer.write(f"{method} /v1/x HTTP/1.1\r\n{headers}\r\n".encode())
         writer.write_eof()
         return await reader.read()
     except ConnectionResetError:
@@ -75,7 +75,20 @@ async def test_late(late: str) -> None:
 async def test_a_seed_decides() -> None:
     """The same seed chooses the same faults; a fifth of all exchanges has one."""
     one, other = FaultyNetwork(7), FaultyNetwork(7)
-    fates = [one("POST", "/x") for _ in range(2000)]
-    assert [other("POST", "/x") for _ in range(2000)] == fates
+    headers = {REQUEST_NAME.lower(): "the latest"}
+    fates = [one("POST", "/x", headers) for _ in range(2000)]
+    assert [other("POST", "/x", {}) for _ in range(2000)] == fates
     assert 300 < sum(fate is not None for fate in fates) < 500
     assert len(one.chosen) > 20
+    assert one.faults["the latest"] in one.chosen
+
+
+async def test_keys_are_hidden() -> None:
+    """A server behind it may look like one that knows nothing of idempotency keys."""
+    answer = reply(b"0123456789", idempotency_key_supported="true")
+    async with Stub(answer, answer) as stub:
+        for honours_keys in (True, False):
+            async with Proxy(stub.url, honours_keys=honours_keys) as proxy:
+                lines = (await exchange(proxy, headers='Idempotency-Key: "a"\r\n')).splitlines()
+            assert (b"idempotency-key-supported: true" in lines) is honours_keys
+            assert ("idempotency-key" in stub.requests[-1].headers) is honours_keys

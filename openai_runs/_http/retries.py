@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Final, Generic, NoReturn, TypeAlias, TypeVar
 
 from attrs import define, field
 
@@ -64,6 +64,7 @@ class Retry(Generic[T]):
     keys: KeySupport | None = field(default=None, kw_only=True)
     overrides: Overrides | None = field(default=None, kw_only=True)  #: of the request, for asking about its key
     upload: Upload | None = field(default=None, kw_only=True)  #: what the request sends, if that is a file
+    _max_retries: int = field(default=0, init=False)
     _is_in_doubt: bool = field(default=False, init=False)  # an attempt may have taken effect
     _is_over: bool = field(default=False, init=False)  # the doubt cannot be settled
     _maybe_done: Failure | None = field(default=None, init=False)  #: the latest failure that may have taken effect
@@ -75,12 +76,16 @@ class Retry(Generic[T]):
     async def run(self, max_retries: int) -> T:
         """Repeat the request, at most ``max_retries`` times.
 
+        A look whether it took effect is a request of its own, which is repeated as often: that it fails says nothing
+        about this one, and is no attempt.
+
         Raises:
             TransportError, ResponseError, ProtocolError: The latest failure, or the one that leaves a doubt.
             OwnError: An attempt was not sent, and there is no doubt about those before it.
         """
         import stamina  # only here: most programs never retry
 
+        self._max_retries = max_retries
         attempts = stamina.retry_context(
             on=self._should_retry,
             attempts=max_retries + 1,
@@ -99,10 +104,10 @@ class Retry(Generic[T]):
             if self._maybe_done is None:
                 raise
             failed = f"Repeating it failed, since {error.what} raised {type(error.error).__name__}."
-            raise _noted(self._maybe_done, failed) from self._maybe_done.__cause__
+            raise noted(self._maybe_done, failed) from self._maybe_done.__cause__
         except FAILURES as error:
             # Out of attempts, or refused, perhaps because an earlier attempt took effect after we looked.
-            if (found := await self._find()) is not None:
+            if not self._is_over and (found := await self._find()) is not None:
                 return found
             # That nothing was found settles the doubt about attempts that were answered, and no other.
             if (doubt := self._maybe_done if self.find is None else self._maybe_late) is not None:
@@ -144,12 +149,13 @@ class Retry(Generic[T]):
 
     def _record(self, failure: Failure) -> None:
         self.failure = failure
-        if may_be_done(failure):
+        if self.changes_nothing:
+            failure.maybe_done = False  # for the caller: there is nothing that could be done
+        elif may_be_done(failure):
             self._is_in_doubt = self._is_in_doubt or not _asks_for_retry(failure)
-            if not self.changes_nothing:
-                self._maybe_done = failure
-                if isinstance(failure, TransportError):
-                    self._maybe_late = failure
+            self._maybe_done = failure
+            if isinstance(failure, TransportError):
+                self._maybe_late = failure
 
     async def _find(self) -> T | None:
         """The result of an attempt that took effect although its response was lost."""
@@ -166,20 +172,32 @@ class Retry(Generic[T]):
         assert self.keys is not None  # noqa: S101  # for the type checker: `_should_retry` has checked it
         assert self._maybe_done is not None  # noqa: S101  # likewise
         if not await self._look(partial(self.keys.ask, further(self.overrides)), self._maybe_done):
-            self._is_over, self.failure = True, self._maybe_done
-            raise self.failure from self.failure.__cause__
+            self._give_up(self._maybe_done)
 
     async def _look(self, look: Callable[[], Awaitable[LookT]], maybe_done: Failure) -> LookT:
         try:
-            return await look()
+            return await _look_up(look, self._max_retries)
         except Exception as error:  # whatever it is: repeating is not safe now, and the doubt must not get lost
-            self.failure = maybe_done
             reason = error if isinstance(error, FAILURES) else type(error).__name__
-            _noted(self.failure, f"Looking whether it took effect failed as well: {reason}")
-            raise self.failure from self.failure.__cause__
+            self._give_up(noted(maybe_done, f"Looking whether it took effect failed as well: {reason}"))
+
+    def _give_up(self, maybe_done: Failure) -> NoReturn:
+        """Raise the failure of an attempt that may have taken effect."""
+        self._is_over, self.failure = True, maybe_done
+        raise maybe_done from maybe_done.__cause__
 
 
-def _noted(failure: Failure, note: str) -> Failure:
+async def _look_up(find: Callable[[], Awaitable[T]], max_retries: int) -> T:
+    """Look, which changes nothing, with retries."""
+    try:
+        return await find()
+    except FAILURES as error:
+        failure = error
+    return await Retry(find, failure, None, repeatable=True, changes_nothing=True).run(max_retries)
+
+
+def noted(failure: Failure, note: str) -> Failure:
+    """Add a note to an error, unless it has the same already."""
     if note not in getattr(failure, "__notes__", ()):
         failure.add_note(note)
     return failure

@@ -15,6 +15,7 @@ import anyio.lowlevel
 from attrs import define, field
 
 from openai_runs._finishing import finish
+from openai_runs._http.retries import FAILURES, Failure, cast_doubt, may_be_done, noted
 from openai_runs._supervision import supervise
 from openai_runs._wire.idempotency import new_key
 from openai_runs.batch.jobs import BatchResult, RunJob, add_usage, has_completed, join_texts
@@ -51,6 +52,7 @@ class OpenJob:
     text: str | None = field(default=None, init=False)
     messages: tuple[Message, ...] = field(default=(), init=False)
     usage: Usage | None = field(default=None, init=False)
+    doubt: Failure | None = field(default=None, init=False)  #: of a start that may have been successful
     attempts: int = field(default=0, init=False)
     started_at: datetime | None = field(default=None, init=False)
     ended_at: datetime | None = field(default=None, init=False)
@@ -89,6 +91,17 @@ class OpenJob:
         self.error = None
         self.attempts += 1
         self.started_at = self.started_at or datetime.now(UTC)
+
+    def fail(self, error: Exception) -> None:
+        """Note why an attempt has failed."""
+        if isinstance(error, RunError):
+            self.run = error.run
+        elif self.run is None and isinstance(error, FAILURES):
+            if self.doubt is not None:
+                cast_doubt(error, self.doubt)
+            elif may_be_done(error):
+                self.doubt = error
+        self.error = error
 
     def take_back(self) -> None:
         """Note that the attempt that had begun was cancelled before anything was sent."""
@@ -140,9 +153,7 @@ class Attempts:
         """
 
         def failed(error: BaseException) -> None:
-            if isinstance(error, RunError):
-                job.run = error.run
-            job.error = as_exception(error, "the job")
+            job.fail(as_exception(error, "the job"))
 
         job.begin()
         await supervise(failed, partial(self._make, job))
@@ -163,22 +174,26 @@ class Attempts:
     async def _complete(self, job: OpenJob) -> Run:
         """Start a run, and follow it to its end."""
         run: Run | None = None
+        params = job.run_params()
+        if job.doubt is not None and self._session.honours_keys is None:
+            run = await self._find_started(job, params, job.doubt)
         start = _Start(self._deadline)
-        with start.scope:
-            self._starting.add(start)
-            try:
-                with tell(start):
-                    run = await self._start(job.run_params(), start)
-            except CancelledError:
-                if not start.is_under_way:
-                    job.take_back()
-                raise
-            finally:
-                self._starting.remove(start)
+        if run is None:
+            with start.scope:
+                self._starting.add(start)
+                try:
+                    with tell(start):
+                        run = await self._start(params, start)
+                except CancelledError:
+                    if not start.is_under_way:
+                        job.take_back()
+                    raise
+                finally:
+                    self._starting.remove(start)
         if run is None:
             await anyio.lowlevel.checkpoint()  # raises if the batch was left, and the start took too long for that
             raise late_start(self._deadline)
-        job.run = run
+        job.run, job.doubt = run, None
         try:
             return await self._session.runs.complete(
                 run,
@@ -189,6 +204,35 @@ class Attempts:
             )
         except RunDeadlineError as error:  # its text has the seconds that the start has left
             raise late_end(error, self._deadline) from error
+
+    async def _find_started(self, job: OpenJob, params: dict[str, Any], doubt: Failure) -> Run | None:
+        """Before a start in doubt is repeated: look for its run, and so find out whether the endpoint honours its key.
+
+        Returns:
+            The run, if there is a way to find it; ``None`` if the start can be repeated.
+
+        Raises:
+            TransportError, ResponseError, ProtocolError: ``doubt``: it cannot.
+        """
+        run, problem = None, f"it took more than {self._deadline} s"
+        with anyio.move_on_after(self._deadline) as scope:
+            try:
+                if (thread_id := params.get("thread_id")) is not None:
+                    run = await self._session.runs.find_created(thread_id, params["idempotency_key"])
+                else:  # any list would do: it is about the response's headers
+                    await self._session.assistants.list(limit=1).page()
+                problem = ""
+            except CancelledError:
+                if not scope.cancel_called:
+                    job.take_back()
+                raise
+            except FAILURES as error:
+                problem = str(error)
+        if problem:
+            noted(doubt, f"Looking whether its run was started failed as well: {problem}")
+        if problem or (run is None and not self._session.honours_keys):
+            raise doubt from doubt.__cause__
+        return run
 
     async def _start(self, params: dict[str, Any], start: "_Start") -> Run:
         if "thread_id" not in params:

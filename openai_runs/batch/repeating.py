@@ -37,7 +37,8 @@ class JobRetries:
 
     A run that failed is followed by another one, if the code of its ``last_error`` is among ``codes``. If an exception
     that is among ``errors`` kept a run from being started, its start is repeated, unless that could start a second one:
-    the exception must leave no doubt (``maybe_done``), or the endpoint honour idempotency keys. If the exception kept
+    the exception must leave no doubt (``maybe_done``), or the endpoint honour idempotency keys, which is found out
+    first if it is not known yet; or then a look finds the run. If the exception kept
     only the messages of a completed run from being fetched, they are fetched again. A run that may still be active is
     never given up for another one. Nothing is repeated where that is known to be of no use: after
     ``x-should-retry: false``, if the account has no credit left, with a bad certificate.
@@ -54,12 +55,13 @@ class JobRetries:
     factor: float = field(default=3.0, validator=[validators.ge(1), validators.le(10)])
     longest: float = field(default=60.0, validator=_seconds)
 
-    def should_repeat(self, result: BatchResult, *, keys_honoured: bool) -> bool:
+    def should_repeat(self, result: BatchResult, *, keys_honoured: bool | None) -> bool:
         """Whether a job is tried again.
 
         Args:
             result: What its latest attempt has come to.
-            keys_honoured: Whether the endpoint is known to honour idempotency keys.
+            keys_honoured: Whether the endpoint honours idempotency keys; ``None`` if that is not known, and is found
+                out before a start is repeated.
         """
         run, error = result.run, result.error
         if error is None or result.attempts >= self.attempts:
@@ -70,7 +72,7 @@ class JobRetries:
             return False
         if run is not None:
             return run.status is RunStatus.COMPLETED
-        return keys_honoured or not may_be_done(error)
+        return keys_honoured is not False or not may_be_done(error)
 
     def delay(self, result: BatchResult, jitter: float) -> float:
         """Seconds until the next attempt.

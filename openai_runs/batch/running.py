@@ -206,7 +206,7 @@ class Batch:
         if self._retries is None or self._schedule.is_stopped or job.error is None:
             return None
         result = job.result
-        if not self._retries.should_repeat(result, keys_honoured=bool(self._session.honours_keys)):
+        if not self._retries.should_repeat(result, keys_honoured=self._session.honours_keys):
             return None
         return self._retries.delay(result, random.random())  # noqa: S311  # spreads repetitions
 

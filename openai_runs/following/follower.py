@@ -305,14 +305,15 @@ class Follower:
         """
         if error is not self._passed:
             raise error
-        # Of a run that was only being started, the look leaves no doubt; outputs may still arrive after it.
+        # Of a run that was only being started, the look leaves no doubt; nor of outputs that it no longer waits for.
         is_in_doubt = self.run is not None and may_be_done(error)
         if (run := await self.leaving.last_look(error)) is not None:
             self.receive(run)
         if self.run is None:
             raise error
         if not self.run.status.is_terminal:
-            raise self._deadline_error(maybe_done=is_in_doubt) from None
+            is_waiting = self.run.status is RunStatus.REQUIRES_ACTION
+            raise self._deadline_error(maybe_done=is_in_doubt and is_waiting) from None
         return self.run
 
     async def end_after_deadline(self, error: Exception) -> StatusChanged:

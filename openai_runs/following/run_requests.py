@@ -138,9 +138,11 @@ class RunRequests:
 
     async def retrieve(self, on_response: OnResponse | None = None) -> Run:
         """See `RunsService.retrieve`."""
-        if self._url is None and self._find is not None and (found := await self._find()) is not None:
-            self.note(found)
-            return found
+        if self._url is None and self._find is not None:
+            found = await self._transport.repeat(self._find, self._overrides)
+            if found is not None:
+                self.note(found)
+                return found
         run = await self._transport.request("GET", self.url, Run, on_response=on_response, overrides=self._overrides)
         self._settle(run)
         return run

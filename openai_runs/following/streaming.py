@@ -9,6 +9,7 @@ import anyio
 
 from openai_runs import _wire
 from openai_runs._http.byte_stream import ByteStream
+from openai_runs._http.retries import FAILURES
 from openai_runs._http.sse import Frame
 from openai_runs.errors import ProtocolError, RunDeadlineError, TransportError
 from openai_runs.events import (
@@ -23,6 +24,7 @@ from openai_runs.events import (
 )
 from openai_runs.following.event_stream import MESSAGE_DELTA, EventStream
 from openai_runs.following.follower import Follower, outcome
+from openai_runs.following.outages import through_outages
 from openai_runs.following.run_requests import Opened, RunRequests
 from openai_runs.following.text_deltas import read_text_delta
 from openai_runs.following.transcript import Transcript
@@ -210,8 +212,13 @@ class RunStream(anyio.AsyncContextManagerMixin):
         follower = self._follower
         run = await follower.look_after_deadline(error)
         change = follower.observe() or self._unreported
+        fetch = partial(follower.requests.messages_and_steps, run)
         with anyio.move_on_at(follower.leaving.until):
-            written = await follower.requests.messages_and_steps(run)
+            try:
+                written = await through_outages(fetch, follower.polling, follower.requests.name)
+            except FAILURES as failure:
+                error.add_note(f"The run has ended, but its text could not be fetched: {failure}")
+                raise error from None
             return [*self._catch_up(*written), *([] if change is None else [change])]
         raise error
 

@@ -52,6 +52,20 @@ async def test_by_the_key(new_thread: bool) -> None:
     assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
 
 
+@pytest.mark.parametrize("honoured", [True, False])
+async def test_the_first_look_fails(honoured: bool) -> None:
+    """The look for the run is repeated like any poll, although no outage is tolerated."""
+    ended = run("completed", metadata={MARKER: "k"})
+    found = reply(ended, **SUPPORTED) if honoured else reply({"object": "list", "data": [ended], "has_more": False})
+    answers = beheaded(honoured=honoured), error(503), CUT, found, EMPTY, EMPTY
+    async with (
+        Stub(*answers) as stub,
+        stub.session(max_retries=2) as session,
+        opening(session, new_thread=False, idempotency_key="k") as events,
+    ):
+        assert (await events.until_done()).id == "run_1"
+
+
 async def test_by_the_key_after_the_first_response() -> None:
     """Where it is known that keys are honoured, a run has no marker, and is found all the same."""
     answers = reply(run("queued"), **SUPPORTED), beheaded(), reply(run("completed"), **SUPPORTED), EMPTY, EMPTY

@@ -209,21 +209,35 @@ class TestLook:
         assert server.log == ["send", "find"]
 
     async def test_the_look_fails_as_well(self) -> None:
-        """If `find` fails, nothing is repeated; the first error is raised, with maybe_done set."""
+        """If `find` always fails, nothing is repeated; the first error is raised, with maybe_done set."""
         lost = TransportError("lost")
-        server = Server(lost, "twice", looks=[REFUSED, answered(500), NONSENSE])
+        server = Server(lost, "twice", looks=[REFUSED, answered(500), ProtocolError("nonsense", status=200)])
         with pytest.raises(TransportError) as caught:
             await server.request(repeatable=False, find=True)
         assert caught.value is lost
         assert caught.value.maybe_done
-        assert [note.rpartition(": ")[2] for note in caught.value.__notes__] == ["refused", "no", "nonsense"]
-        assert server.log == ["send", "find", "find", "find"]
+        assert caught.value.__notes__ == ["Looking whether it took effect failed as well: nonsense"]
+        assert server.log == ["send", *["find"] * 3]
+
+    async def test_a_failed_look_is_no_attempt(self) -> None:
+        """A look is repeated as often as any request, and the request itself no less often."""
+        lost = [TransportError("lost"), TransportError("lost")]
+        server = Server(*lost, "done", looks=[REFUSED, answered(503), None, answered(429), None])
+        assert await server.request(repeatable=False, find=True) == "done"
+        assert server.log == ["send", "find", "find", "find", "send", "find", "find", "send"]
+
+    @pytest.mark.parametrize("last", [ProtocolError("nonsense", status=200), answered(400)])
+    async def test_the_last_look_fails(self, last: Exception) -> None:
+        """That holds for the look after a request is given up, too."""
+        server = Server(TransportError("lost"), last, looks=[None, REFUSED, answered(503), "found"])
+        assert await server.request(repeatable=False, find=True) == "found"
+        assert server.log == ["send", "find", "send", "find", "find", "find"]
 
     async def test_the_look_fails_otherwise(self) -> None:
         """Whatever goes wrong while looking, the first error is raised: it says that there is a doubt."""
         lost = TransportError("lost")
         with pytest.raises(TransportError) as caught:
-            await Server(lost, looks=[LookupError("no login")] * 3).request(repeatable=False, find=True)
+            await Server(lost, looks=[LookupError("no login")]).request(repeatable=False, find=True)
         assert caught.value is lost
         assert caught.value.__notes__ == ["Looking whether it took effect failed as well: LookupError"]
 
@@ -261,7 +275,7 @@ class TestLook:
         """If a retry is refused and `find` fails, the error is the earlier one, which may have taken effect."""
         lost = TransportError("lost")
         with pytest.raises(TransportError) as caught:
-            await Server(lost, answered(400), looks=[None, REFUSED]).request(repeatable=False, find=True)
+            await Server(lost, answered(400), looks=[None, *[REFUSED] * 3]).request(repeatable=False, find=True)
         assert caught.value is lost
 
     @given(
@@ -343,11 +357,17 @@ class TestKeys:
         server = Server(lost, "done", asks=[REFUSED, True])
         assert await server.request(repeatable=False, keyed=True) == "done"
         assert server.log == ["send", "ask", "ask", "send"]
-        server = Server(lost, "twice", asks=[REFUSED, answered(502)])
+        server = Server(lost, "twice", asks=[REFUSED, answered(502), REFUSED])
         with pytest.raises(TransportError) as caught:
             await server.request(repeatable=False, keyed=True)
         assert caught.value is lost
-        assert server.log == ["send", "ask", "ask"]
+        assert server.log == ["send", "ask", "ask", "ask"]
+
+    async def test_a_failed_question_is_no_attempt(self) -> None:
+        """The request is sent as often as allowed, however often the endpoint had to be asked."""
+        server = Server(TransportError("lost"), answered(502), "done", asks=[REFUSED, answered(503), True])
+        assert await server.request(repeatable=False, keyed=True) == "done"
+        assert server.log == ["send", "ask", "ask", "ask", "send", "send"]
 
     async def test_not_known_but_found(self) -> None:
         """With a way to look, that is used as long as nothing is known; it says whether keys are honoured, too."""

@@ -938,7 +938,6 @@ class TestSecrets:
             with pytest.raises(TransportError) as caught:
                 await retrieve(stub, api_key=KEY, max_retries=0)
         assert KEY not in shown(caught.value)
-        assert caught.value.maybe_done
 
 
 class TestLostConnections:
@@ -960,7 +959,7 @@ class TestLostConnections:
         async with Stub(*[answer] * 8) as stub, stub.session(max_retries=1) as session:
             with pytest.raises(TransportError, match=f"^GET /v1/threads/.*{text}.*; nothing was changed$") as caught:
                 await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
-            assert caught.value.maybe_done
+            assert not caught.value.maybe_done
             with pytest.raises(TransportError, match=r"; the request may have taken effect(\n|$)"):
                 await session.threads.create()
         await stub.disconnected()
@@ -1009,6 +1008,15 @@ class TestLostConnections:
                 assert isinstance(error, OpenAIRunsError)
                 assert error.maybe_done is maybe_done
                 assert pickle.loads(pickle.dumps(error)).maybe_done is maybe_done
+
+    @pytest.mark.parametrize("answer", [CUT, error(500), error(408), reply([]), reply(b"<html>")])
+    @pytest.mark.parametrize("max_retries", [0, 1])
+    async def test_no_doubt(self, answer: Reply, max_retries: int) -> None:
+        """A request that only reads leaves nothing in doubt, however it fails."""
+        async with Stub(*[answer] * 2) as stub, stub.session(max_retries=max_retries) as session:
+            error = await failure(session.threads.retrieve("thread_1"))
+            assert isinstance(error, OpenAIRunsError)
+            assert not error.maybe_done
 
     async def test_silence(self) -> None:
         """A server that accepts the request and sends nothing times out."""

@@ -11,15 +11,15 @@ import pytest
 from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.backends.scripted import Fail, Say, ScriptedBackend, Turn
 from openai_runs.batch import BatchResult, JobRetries, RunJob, run_batch
-from openai_runs.errors import RateLimitError, RunFailedError, ServerError
+from openai_runs.errors import RateLimitError, RunFailedError, ServerError, TransportError
 from openai_runs.following.polling import Polling
 from openai_runs.models.assistant import Assistant
 from openai_runs.server import LocalServer
 from openai_runs.services.runs import MARKER
 from openai_runs.session import Session
-from tests.proxy import Proxy
+from tests.proxy import Instead, Proxy
 from tests.samples import EXAMPLES
-from tests.stub import NEVER, Reply, Request, Stub, error, reply
+from tests.stub import CUT, NEVER, Reply, Request, Stub, error, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -216,6 +216,75 @@ class TestRepetition:
             result = await only(session, {"assistant_id": assistant.id})
         assert result.ok
         assert result.attempts == 2
+
+
+class TestADoubtBeforeAnyResponse:
+    """A start in doubt, of which nobody knows yet whether its key is honoured: that is found out first."""
+
+    async def test_a_new_thread(self, server: LocalServer, assistant: Assistant, session: Session) -> None:
+        """Once the endpoint says that it honours keys, the start is repeated, and starts no second run."""
+        async with Proxy(server.url) as proxy, proxy.session(max_retries=0) as shaky:
+            proxy.plan("POST", "/threads/runs", "lose answer")
+            proxy.plan("GET", "/assistants", Instead(error(503)), times=2)
+            result = await only(shaky, {"assistant_id": assistant.id})
+        assert (result.error, result.attempts) == (None, 4)
+        runs = [run async for run in session.runs.list(result.run.thread_id)]
+        assert [run.id for run in runs] == [result.run.id]
+
+    @pytest.mark.parametrize("honours_keys", [True, False])
+    async def test_a_known_thread(self, session: Session, assistant: Assistant, honours_keys: bool) -> None:
+        """A run that was started is found, whether or not the endpoint honours keys."""
+        thread = await session.threads.create()
+        async with (
+            Proxy(session._transport.base_url, honours_keys=honours_keys) as proxy,
+            proxy.session(max_retries=0) as shaky,
+        ):
+            proxy.plan("POST", "/runs", "lose answer")
+            proxy.plan("GET", "/runs", Instead(error(503)))
+            result = await only(shaky, {"assistant_id": assistant.id, "thread_id": thread.id})
+        assert (result.error, result.attempts) == (None, 2)
+        assert [run.id async for run in session.runs.list(thread.id)] == [result.run.id]
+
+    async def test_keys_are_not_honoured(self, server: LocalServer, assistant: Assistant) -> None:
+        """Then the start stays in doubt, and is not repeated."""
+        async with Proxy(server.url, honours_keys=False) as proxy, proxy.session(max_retries=0) as shaky:
+            proxy.plan("POST", "/threads/runs", "lose answer")
+            result = await only(shaky, {"assistant_id": assistant.id})
+        assert isinstance(result.error, TransportError)
+        assert result.error.maybe_done
+        assert result.attempts == 2
+        assert proxy.requests == ["POST /v1/threads/runs", "GET /v1/assistants"]
+
+    @pytest.mark.parametrize("deadline", [None, 0.05])
+    async def test_nobody_responds(self, deadline: float | None) -> None:
+        """The doubt is the result, with the reason why it was not settled; a look has as long as an attempt."""
+        look = error(503) if deadline is None else NEVER
+        async with Stub(lambda r: CUT if r.method == "POST" else look) as stub, stub.session(max_retries=0) as session:
+            result = await only(session, {"assistant_id": "a"}, deadline=deadline)
+        assert isinstance(result.error, TransportError)
+        assert result.error.maybe_done
+        assert result.attempts == 4
+        (note,) = result.error.__notes__
+        assert note.startswith("Looking whether its run was started failed as well: ")
+        assert [request.method for request in stub.requests] == ["POST", "GET", "GET", "GET"]
+
+    async def test_left_meanwhile(self) -> None:
+        """If the batch is left while that is found out, the attempt was none."""
+        async with Stub(lambda r: CUT if r.method == "POST" else NEVER) as stub, stub.session(max_retries=0) as session:
+            async with run_batch(session, [{"assistant_id": "a"}], retries=AT_ONCE) as batch:
+                await stub.requested(2)
+            (left,) = batch.left
+        assert left.attempts == 1
+        assert isinstance(left.error, TransportError)
+
+    async def test_refused_later(self) -> None:
+        """What is refused after a start in doubt may have been started before."""
+        replies = [CUT, reply({"object": "list", "data": []}, idempotency_key_supported="true"), *[error(429)] * 3]
+        async with Stub(*replies) as stub, stub.session(max_retries=0) as session:
+            result = await only(session, {"assistant_id": "a"})
+        assert isinstance(result.error, RateLimitError)
+        assert result.error.maybe_done
+        assert "An earlier attempt may have taken effect" in result.error.__notes__[0]
 
 
 class TestOneThread:

@@ -56,6 +56,7 @@ class TestShouldRepeat:
             (TransportError("t", maybe_done=False), None, False, True),
             (TransportError("t"), None, False, False),
             (TransportError("t"), None, True, True),
+            (TransportError("t"), None, None, True),
             (ServerError("s", status=500), run("in_progress"), True, False),
             (ServerError("s", status=500), run("completed"), False, True),
             (BadRequestError("b", status=400), None, True, False),
@@ -64,7 +65,7 @@ class TestShouldRepeat:
         ],
         ids=repr,
     )
-    def test_which(self, error: Exception | None, run: Run | None, keys_honoured: bool, expected: bool) -> None:
+    def test_which(self, error: Exception | None, run: Run | None, keys_honoured: bool | None, expected: bool) -> None:
         """What may pass comes back, unless it could start a second run beside one that is active."""
         assert JobRetries().should_repeat(result(error, run), keys_honoured=keys_honoured) is expected
 

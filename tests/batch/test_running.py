@@ -563,7 +563,7 @@ class TestDeadline:
         async with (
             Stub(NEVER) as stub,
             stub.session() as session,
-            run_batch(session, [{"assistant_id": "a"}], deadline=0.02) as batch,
+            run_batch(session, [{"assistant_id": "a"}], deadline=0.02, retries=None) as batch,
         ):
             (result,) = await collect(batch)
         assert isinstance(result.error, TransportError)

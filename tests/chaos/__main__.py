@@ -3,25 +3,31 @@
 import argparse
 import logging
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from unittest.mock import patch
 
 import anyio
 import stamina
+from attrs import evolve
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from openai_runs.pacing.pace import Pace
 from tests.chaos.cancelling import WAYS, cancelling
+from tests.chaos.causes import DEADLINE, UNAVOIDABLE, Raise
 from tests.chaos.killed import KilledBatch
-from tests.chaos.lifecycles import SOUND, Verdict, live
+from tests.chaos.lifecycles import live
 from tests.chaos.operations import OPERATIONS
+from tests.chaos.verdicts import LATE, SOUND, Verdict
 from tests.serving import Server
 
 #: How many defects are printed in full; the table counts them all.
 _SHOWN = 30
+
+#: In place of a cause.
+NONE = "none: it could have done better"
 
 console = Console()
 
@@ -64,10 +70,59 @@ def live_all(names: list[str]) -> list[str]:
                 bar.console.print(f"{name}: {verdict.kind}", style="red", highlight=False)
             bar.advance(task)
 
-        outcomes, defects, faults = anyio.run(live, names, note)
-    show("faults of the network", faults, set())
-    show("outcomes", outcomes, set(outcomes) - set(SOUND))
-    return defects
+        lived = anyio.run(live, names, note)
+    show("faults of the network", lived.faults, set())
+    show("outcomes", lived.outcomes, set(lived.outcomes) - {*SOUND, LATE})
+    show_raises(lived.raises)
+    show_promise(lived.kept, lived.raises)
+    return lived.defects
+
+
+def show_raises(raises: Counter[Raise]) -> None:
+    """One row for each kind, whatever the last fault and the allowed retries, and one for each cause."""
+    faults: defaultdict[Raise, Counter[str]] = defaultdict(Counter)
+    causes: Counter[str] = Counter()
+    for raised, count in raises.items():
+        faults[evolve(raised, fault="", max_retries=0, tolerates_outages=False)][raised.fault] += count
+        causes[raised.cause or NONE] += count
+    table = Table("cause", "how", "keys", "operation", "error", "how often", "last fault", title="raised")
+    for raised, kinds in sorted(faults.items(), key=lambda row: (-causes[row[0].cause or NONE], -row[1].total())):
+        table.add_row(
+            raised.cause or NONE,
+            raised.outcome.removeprefix("raised").lstrip(", "),
+            "yes" if raised.has_keys else "no",
+            raised.operation,
+            raised.error,
+            str(kinds.total()),
+            ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()),
+            style="" if raised.cause else "red",
+        )
+    console.print(table)
+    table = Table("cause", "how often", "why no client can do better", title="causes")
+    for cause, count in causes.most_common():
+        table.add_row(cause, str(count), UNAVOIDABLE.get(cause, ""))
+    console.print(table)
+
+
+def show_promise(kept: Counter[tuple[int, bool]], raises: Counter[Raise]) -> None:
+    """What can be promised: where keys are honoured, and no deadline was in the way."""
+    others: Counter[tuple[int, bool, str]] = Counter()
+    for raised, count in raises.items():
+        if raised.has_keys and raised.cause != DEADLINE:
+            others[raised.max_retries, raised.tolerates_outages, raised.cause or NONE] += count
+    causes = sorted({cause for *_, cause in others})
+    title = "where keys are honoured, within the deadline"
+    table = Table("retries allowed", "outages tolerated", SOUND[0], *causes, title=title)
+    for settings in sorted(kept):
+        retries, tolerates = settings
+        raised_by = (str(others[*settings, cause]) for cause in causes)
+        table.add_row(str(retries), "yes" if tolerates else "no", str(kept[settings]), *raised_by)
+    console.print(table)
+    console.print(
+        f"{kept.total()} of {kept.total() + others.total()} lifecycles against a server with keys and within their "
+        "deadline ended with what the server says",
+        highlight=False,
+    )
 
 
 def kill_all(jobs: int, kills: int) -> list[str]:

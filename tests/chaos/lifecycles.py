@@ -7,35 +7,28 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import aclosing, asynccontextmanager, suppress
-from itertools import pairwise
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import anyio
 from attrs import define, field, frozen
 
-from openai_runs.batch import run_batch
-from openai_runs.errors import BadRequestError, OpenAIRunsError, RunDeadlineError, RunError
-from openai_runs.events import ActionRequired, RunEnded, StatusChanged
+from openai_runs.batch import JobRetries, run_batch
+from openai_runs.errors import BadRequestError, OpenAIRunsError
+from openai_runs.events import ActionRequired
 from openai_runs.following.polling import Polling
-from openai_runs.following.streaming import RunStream
-from openai_runs.models.delta import MessageDelta
 from openai_runs.models.run import Run
 from openai_runs.server import LocalServer, PollHint
 from openai_runs.session import Session
 from openai_runs.stores import MemoryStore
+from tests.chaos.causes import Raise, Settings, cause, describe, told
+from tests.chaos.history import History, Sent
 from tests.chaos.stories import CountingTools, backend, story
+from tests.chaos.verdicts import LATE, SOUND, Seen, Verdict, bad_sequence, judge_end
 from tests.chaos.watching import Watch, watching
 from tests.engine.index import WordIndex
 from tests.proxy import FaultyNetwork, Proxy
 
-#: Outcomes that keep every promise; all others are defects.
-SOUND = (
-    "ended as the server says",
-    "raised with doubt",
-    "raised, the run is known",
-    "raised, nothing was started",
-)
 #: A server whose clients ask again at once.
 AT_ONCE = PollHint(shortest=0.001, share=0.0, max_rate=1e9)
 #: Seconds beyond a deadline, and for what has none: far more than is needed, far less than for ever.
@@ -44,43 +37,6 @@ _PATIENCE = 20.0
 _AFTER_DEADLINE = 6.0
 #: Seconds of silence after which a session gives up; the deadline must do so where there is one.
 _QUICKLY, _SLOWLY = 0.05, 300.0
-
-
-@define
-class Seen:
-    """What a caller saw of one job."""
-
-    job: str
-    known: Run | None = None  #: the latest snapshot in the caller's hands
-    error: BaseException | None = None
-    is_over: bool = False  #: whether the iteration ended by itself
-    statuses: list[StatusChanged] = field(factory=list)
-    texts: dict[str, str] = field(factory=dict)  #: by message
-    submitting: bool = False  #: whether the error came from submitting outputs by hand
-
-    def note(self, event: Any) -> None:
-        if isinstance(event, StatusChanged):
-            self.statuses.append(event)
-            self.known = event.run
-        if isinstance(event, MessageDelta):
-            self.texts[event.id] = self.texts.get(event.id, "") + event.text
-
-    def fail(self, error: Exception, stream: RunStream) -> None:
-        self.error = error
-        with suppress(RuntimeError):  # no snapshot has come
-            self.known = stream.run
-
-
-@frozen
-class Verdict:
-    """What became of a job."""
-
-    kind: str
-    detail: str = ""
-
-    @property
-    def is_defect(self) -> bool:
-        return self.kind not in SOUND
 
 
 @frozen
@@ -115,6 +71,9 @@ class Lifecycle:
     options: dict[str, Any] = field(init=False)
     network: FaultyNetwork = field(init=False)
     max_retries: int = field(init=False)
+    has_keys: bool = field(init=False)
+    job_retries: JobRetries | None = field(init=False)
+    history: History = field(factory=History, init=False)
 
     def __attrs_post_init__(self) -> None:
         chance = self.chance = random.Random(self.name)
@@ -126,6 +85,9 @@ class Lifecycle:
             "on_exit": chance.choice(("leave", "cancel")),
         }
         self.max_retries = chance.choice((0, 1, 2, 2, 4))
+        self.has_keys = chance.random() < 0.7
+        # A failed run stays one, so that each job has one run.
+        self.job_retries = chance.choice((None, JobRetries(codes=(), first=0.0)))
         may_stall: Callable[[str, str], bool] = lambda method, path: True  # noqa: E731  # one of several, and shorter than a function
         if chance.random() < 0.15:
             # A deadline covers no request that is sent before following begins, and none that cancels the run; nor the
@@ -141,15 +103,20 @@ class Lifecycle:
     def deadline(self) -> float | None:
         return self.options.get("deadline")
 
+    @property
+    def tolerates_outages(self) -> bool:
+        return self.options["polling"].outage > 0
+
     async def run(self) -> list[Verdict]:
         """Live it, and judge it: a verdict for each job, and further ones for what is left."""
         jobs = [f"{self.name}-{number}" for number in range(4 if self.mode == "batch" else 1)]
         seen = {job: Seen(job) for job in jobs}
         verdicts = []
         watch = Watch()
-        async with Proxy(self.world.server.url, self.network) as proxy:
+        async with Proxy(self.world.server.url, self.network, honours_keys=self.has_keys) as proxy:
             timeout = _QUICKLY if self.deadline is None else _SLOWLY
             async with proxy.session(timeout=timeout, max_retries=self.max_retries) as session:
+                self.history.watch(session)
                 threads = {job: await self._thread(job) for job in jobs}
                 began = asyncio.get_running_loop().time()
                 with anyio.move_on_after(_PATIENCE) as limit, watching(watch):
@@ -164,6 +131,7 @@ class Lifecycle:
                 if in_use := session._transport._http.connector._acquired:
                     verdicts.append(Verdict("connection left", repr(in_use)))
                 await proxy.heal()
+                self.history.is_over = True
                 verdicts += await self._next_request(session)
         # Where connections were refused, the request may not have come as far as the proxy.
         asked_to_cancel = "refused" in self.network.chosen or any(
@@ -171,12 +139,46 @@ class Lifecycle:
         )
         runs = await self._runs_by_job(jobs)
         for job, one in seen.items():
-            verdicts.append(await self._judge(one, runs[job]))
+            verdicts.append(self._explained(one, await self._judge(one, runs[job])))
             follows = one.error is not None and one.known is not None and self.options["on_exit"] == "cancel"
             is_left = any(run.id == one.known.id and not run.status.is_terminal for run in runs[job] if one.known)
             if follows and not asked_to_cancel and is_left:
                 verdicts.append(Verdict("not cancelled", f"{job}: {one.error!r}"))
         return verdicts
+
+    def _explained(self, seen: Seen, verdict: Verdict) -> Verdict:
+        """The verdict with the cause of a raise; without a cause, that is a defect."""
+        if not verdict.kind.startswith("raised") or verdict.is_defect:
+            return verdict
+        error: Any = seen.error
+        passed = self.deadline is not None and seen.raised_at >= (seen.counts_from or 0.0) + self.deadline
+        settings = Settings(
+            self.max_retries,
+            self.has_keys,
+            self.options["polling"].outage,
+            by_hand="by hand" in self.mode,
+            starts_left=self._starts_left(seen),
+        )
+        why = cause(error, self.history, settings, deadline_passed=passed)
+        raised = Raise(
+            verdict.kind,
+            self.has_keys,
+            *describe(error, self.history, self.network.faults),
+            type(error).__name__,
+            self.max_retries,
+            self.tolerates_outages,
+            why,
+        )
+        course = told(error, self.history, self.network.faults)
+        said = f"{seen.job}, {raised.outcome}, {self.max_retries} retries: {course}: {error!r:.300}"
+        kind = verdict.kind if why is not None else "raised, and could have done better"
+        return Verdict(kind, said, raised)
+
+    def _starts_left(self, seen: Seen) -> int:
+        """How often a batch could have tried to start a run once more."""
+        if self.mode != "batch" or self.job_retries is None or seen.known is not None:
+            return 0
+        return isinstance(seen.error, self.job_retries.errors) * (self.job_retries.attempts - seen.starts)
 
     async def _next_request(self, session: Session) -> list[Verdict]:
         """A session is of use after whatever happened. On a busy machine, the time for silence is short."""
@@ -225,27 +227,30 @@ class Lifecycle:
             thread_id = threads[one.job]
             one.known = await session.runs.create(thread_id, **self._params(one.job, thread_id))
             toolbox = self.tools.toolbox()
+            one.begin()
             async with aclosing(session.runs.follow(one.known, toolbox=toolbox, **self.options)) as events:
                 async for event in events:
                     one.note(event)
             one.is_over = True
         except Exception as error:
-            one.error = error
+            one.fail(error)
 
     async def _complete(self, session: Session, threads: Any, seen: dict[str, Seen]) -> None:
         (one,) = seen.values()
         try:
             thread_id = threads[one.job]
             one.known = await session.runs.create(thread_id, **self._params(one.job, thread_id))
+            one.begin()
             one.known = await session.runs.complete(one.known, toolbox=self.tools.toolbox(), **self.options)
         except Exception as error:
-            one.error = error
+            one.fail(error)
 
     async def _stream(self, session: Session, threads: Any, seen: dict[str, Seen]) -> None:
         (one,) = seen.values()
         thread_id = threads[one.job]
         params = {**self._params(one.job, thread_id), "toolbox": self.tools.toolbox(), **self.options}
         stream = session.threads.stream_run(**params) if thread_id is None else session.runs.stream(thread_id, **params)
+        one.begin()
         try:
             async with stream as events:
                 async for event in events:
@@ -258,10 +263,11 @@ class Lifecycle:
         (one,) = seen.values()
         toolbox, thread_id = self.tools.toolbox(), threads[one.job]
         try:
-            stream = session.runs.stream(thread_id, **self._params(one.job, thread_id), **self.options)
+            stream, outputs = session.runs.stream(thread_id, **self._params(one.job, thread_id), **self.options), ()
             while True:
+                one.begin()
                 async with stream as events:
-                    one.submitting = False
+                    one.accept(outputs)
                     async for event in events:
                         one.note(event)
                 if not isinstance(one.statuses[-1], ActionRequired):
@@ -278,6 +284,7 @@ class Lifecycle:
         toolbox, thread_id = self.tools.toolbox(), threads[one.job]
         try:
             one.known = await session.runs.create(thread_id, **self._params(one.job, thread_id))
+            one.begin()
             async with aclosing(session.runs.follow(one.known, **self.options)) as events:
                 async for event in events:
                     one.note(event)
@@ -285,10 +292,10 @@ class Lifecycle:
                         outputs = await toolbox.answer(event.tool_calls, run_id=event.run.id)
                         one.submitting = True
                         await session.runs.submit_tool_outputs(event.run, outputs)
-                        one.submitting = False
+                        one.accept(outputs)
             one.is_over = True
         except Exception as error:
-            one.error = error
+            one.fail(error)
 
     async def _batch(self, session: Session, threads: Any, seen: dict[str, Seen]) -> None:
         jobs = [
@@ -296,22 +303,30 @@ class Lifecycle:
             for job, thread_id in threads.items()
         ]
         options = {**self.options, "toolbox": self.tools.toolbox()}
-        # As in the other modes: one run a job. Its answer would be fetched with patience only if it were tried again.
-        async with run_batch(session, jobs, workers=2, retries=None, fetch_messages=False, **options) as results:
+        for one in seen.values():
+            one.begin()
+        # An answer would be fetched with patience only if its job were tried again.
+        options |= {"retries": self.job_retries, "fetch_messages": False}
+        async with run_batch(session, jobs, workers=2, **options) as results:
             async for result in results:
                 one = seen[result.job["metadata"]["job"]]
                 assert not one.is_over, f"two results for {one.job}"
-                one.known, one.error, one.is_over = result.run, result.error, True
+                one.known, one.is_over, one.starts = result.run, True, result.attempts
+                if result.error is not None:
+                    one.fail(result.error)
 
     # What must be true then.
 
     async def _judge(self, seen: Seen, runs: list[Run]) -> Verdict:
         calls = {key: count for key, count in self.tools.calls.items() if key.startswith(f"{seen.job}/")}
         if len(runs) > 1:
+            path = f"/threads/{runs[0].thread_id}/runs"
+            if not self.has_keys and self.history.count(path, self._is_late) >= len(runs) - 1:
+                return Verdict(LATE)
             return Verdict("run twice", f"{seen.job}: {[run.id for run in runs]}")
         if any(count > 1 for count in calls.values()):
             return Verdict("tool called twice", f"{seen.job}: {calls}")
-        if problem := _bad_sequence(seen):
+        if problem := bad_sequence(seen):
             return Verdict("wrong events", f"{seen.job}: {problem}")
         run = runs[0] if runs else None
         if (
@@ -323,17 +338,21 @@ class Lifecycle:
             return Verdict("cancelled between two streams", f"{seen.job}: {seen.error!r}")
         if run is not None and (problem := await self._bad_text(seen, run)):
             return Verdict("text differs", f"{seen.job}: {problem}")
-        verdict = _judge_end(seen, run, outputs_arrived=seen.submitting and await self._outputs_arrived(seen))
-        if verdict.kind == "raised, the run is known" and self.options["polling"].outage and not seen.submitting:
-            return Verdict("gave up within an outage", f"{seen.job}: {seen.error!r}")
+        verdict = judge_end(seen, run, outputs_arrived=await self._outputs_arrived(seen))
         if verdict.kind == SOUND[0] and set(calls) != set(story(seen.job).calls):
             return Verdict("tool not called", f"{seen.job}: {calls}")
         return verdict
 
+    def _is_late(self, sent: Sent) -> bool:
+        return self.network.faults.get(sent.name) in ("late", "very late")
+
     async def _outputs_arrived(self, seen: Seen) -> bool:
-        """Whether the server has the outputs whose submission failed."""
-        waiting = {call.id for call in seen.known.pending_tool_calls}
-        steps = self.world.direct.run_steps.list(seen.known)
+        """Whether the server has outputs of which the caller does not know that it has them."""
+        asked = seen.known if seen.submitting else getattr(seen.error, "run", None)
+        if asked is None:
+            return False
+        waiting = {call.id for call in asked.pending_tool_calls} - seen.accepted
+        steps = self.world.direct.run_steps.list(asked)
         return any(
             [
                 call.function.output is not None
@@ -360,45 +379,6 @@ class Lifecycle:
         return None
 
 
-def _bad_sequence(seen: Seen) -> str | None:
-    """What is wrong with the events, if something is."""
-    statuses = [event.status for event in seen.statuses]
-    asked = [frozenset(call.id for call in e.tool_calls) for e in seen.statuses if isinstance(e, ActionRequired)]
-    ends = [index for index, event in enumerate(seen.statuses) if isinstance(event, RunEnded)]
-    if len(set(asked)) < len(asked):
-        return f"calls asked for twice: {asked}"
-    if ends and ends != [len(statuses) - 1]:
-        return f"ends at {ends} of {len(statuses)}"
-    if any(one == other != "requires_action" for one, other in pairwise(statuses)):
-        return f"a status twice: {statuses}"
-    return None
-
-
-def _judge_end(seen: Seen, run: Run | None, *, outputs_arrived: bool) -> Verdict:
-    """Whether what the caller was told is true, or admits not to know."""
-    error, said = seen.error, f"{seen.job}: {seen.error!r}, server: {run and run.status}"
-    if error is None:
-        if run is None or seen.known is None or not seen.known.status.is_terminal:
-            return Verdict("ended silently", f"{said}, told {seen.known and seen.known.status}")
-        same = (seen.known.id, seen.known.status) == (run.id, run.status) and seen.known.usage == run.usage
-        return Verdict(SOUND[0]) if same else Verdict("another outcome", f"{said}, told {seen.known.status}")
-    if not isinstance(error, OpenAIRunsError):
-        return Verdict("raised something else", said)
-    if isinstance(error, RunDeadlineError):
-        return Verdict("raised with doubt")
-    if isinstance(error, RunError):
-        same = run is not None and (error.run.id, error.run.status) == (run.id, run.status)
-        return Verdict(SOUND[0]) if same else Verdict("another outcome", f"{said}, told {error.run.status}")
-    if run is None:
-        return Verdict("raised, nothing was started")
-    is_doubt = getattr(error, "maybe_done", False)
-    if outputs_arrived and not is_doubt:
-        return Verdict("raised without doubt, outputs arrived", said)
-    if is_doubt:
-        return Verdict("raised with doubt")
-    return Verdict("raised, the run is known") if seen.known is not None else Verdict("raised without doubt", said)
-
-
 _MODES: dict[str, Any] = {
     "follow": Lifecycle._follow,
     "complete": Lifecycle._complete,
@@ -409,19 +389,35 @@ _MODES: dict[str, Any] = {
 }
 
 
-async def live(
-    names: Iterable[str], note: Callable[[str, list[Verdict]], None] = lambda name, verdicts: None
-) -> tuple[Counter[str], list[str], Counter[str]]:
-    """Live these lifecycles: how many ended how, what was wrong, and which faults there were."""
-    outcomes: Counter[str] = Counter()
-    faults: Counter[str] = Counter()
-    defects: list[str] = []
+@define
+class Lived:
+    """What has become of many lifecycles."""
+
+    outcomes: Counter[str] = field(factory=Counter)
+    faults: Counter[str] = field(factory=Counter)  #: of the network
+    raises: Counter[Raise] = field(factory=Counter)
+    #: Where keys are honoured: how many ended as the server says, by the retries that the caller allows, and whether
+    #: outages are tolerated.
+    kept: Counter[tuple[int, bool]] = field(factory=Counter)
+    defects: list[str] = field(factory=list)
+
+    def note(self, lifecycle: Lifecycle, verdicts: list[Verdict]) -> None:
+        self.outcomes.update(verdict.kind for verdict in verdicts)
+        self.faults.update(lifecycle.network.chosen)
+        self.raises.update(verdict.raised for verdict in verdicts if verdict.raised is not None)
+        if lifecycle.has_keys:
+            ended = sum(verdict.kind == SOUND[0] for verdict in verdicts)
+            self.kept[lifecycle.max_retries, lifecycle.tolerates_outages] += ended
+        self.defects += [f"{v.kind} ({lifecycle.mode}): {v.detail}" for v in verdicts if v.is_defect]
+
+
+async def live(names: Iterable[str], note: Callable[[str, list[Verdict]], None] = lambda name, verdicts: None) -> Lived:
+    """Live these lifecycles."""
+    lived = Lived()
     async with world() as one_world:
         for name in names:
             lifecycle = Lifecycle(one_world, name)
             verdicts = await lifecycle.run()
-            outcomes.update(verdict.kind for verdict in verdicts)
-            faults.update(lifecycle.network.chosen)
-            defects += [f"{v.kind} ({lifecycle.mode}): {v.detail}" for v in verdicts if v.is_defect]
+            lived.note(lifecycle, verdicts)
             note(name, verdicts)
-    return outcomes, defects, faults
+    return lived

@@ -498,6 +498,21 @@ class TestTime:
             with pytest.raises(RunDeadlineError):
                 await events.until_done()
 
+    @pytest.mark.parametrize("outage", [60.0, 0.0])
+    async def test_a_fault_while_catching_up(self, outage: float) -> None:
+        """In the time that is left, the text is fetched through an outage; else the deadline's error is raised."""
+        answers = [goes_on(*framed(CREATED)), reply(run("completed")), error(503), EMPTY, EMPTY]
+        polling = Polling(first=0.001, longest=0.001, outage=outage)
+        async with Stub(*answers) as stub, stub.session(max_retries=0) as session:
+            options: Any = {"assistant_id": "asst_1", "deadline": 0.1, "polling": polling}
+            async with session.runs.stream("thread_1", **options) as events:
+                if outage:
+                    assert (await events.until_done()).status == "completed"
+                    return
+                with pytest.raises(RunDeadlineError) as caught:
+                    await events.until_done()
+        assert caught.value.__notes__[-1].startswith("The run has ended, but its text could not be fetched: ")
+
     async def test_queued_in_silence(self) -> None:
         """A run that stays queued is stuck, also if its stream sends nothing at all."""
         polling = Polling(first=0.001, longest=0.01, queued_timeout=0.05)
@@ -561,6 +576,17 @@ class TestTime:
                 await session.runs.complete(snapshot, toolbox=answers, deadline=0.5)
             assert caught.value.maybe_done
             assert pickle.loads(pickle.dumps(caught.value)).maybe_done
+
+    @pytest.mark.parametrize(("found", "is_doubt"), [("in_progress", False), ("requires_action", True)])
+    async def test_the_last_look_after_a_submission(self, found: str, is_doubt: bool) -> None:
+        """A run that has gone on has had its outputs; one that still waits may get them later."""
+        snapshot = waiting("call_1")
+        answers = {"POST": NEVER, "GET": reply(snapshot if found == "requires_action" else run(found))}
+        async with Stub(lambda request: answers[request.method]) as stub, stub.session() as session:
+            with pytest.raises(RunDeadlineError) as caught:
+                await session.runs.complete(load(snapshot, Run), toolbox=Counting(), deadline=0.2)
+        assert caught.value.run.status == found
+        assert caught.value.maybe_done is is_doubt
 
     async def test_deadline_after_a_lost_submission(self) -> None:
         """A submission whose response was lost stays in doubt while it waits to be repeated, and in the last look."""

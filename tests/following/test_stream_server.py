@@ -93,7 +93,7 @@ async def test_twenty_cuts(
     later = [dice.randrange(*dice.choices(((0, 900), (3000, 30_000)), (4, 1))[0]) for _ in range(60)]
     cuts = iter([dice.randrange(3000, 30_000), *later])
     async with (
-        Proxy(server.url, lambda method, path: (at := next(cuts, None)) and Cut(at)) as proxy,
+        Proxy(server.url, lambda *_: (at := next(cuts, None)) and Cut(at)) as proxy,
         proxy.session() as shaky,
         shaky.runs.stream(thread.id, assistant_id=assistant.id, toolbox=toolbox, polling=QUICK) as events,
     ):

@@ -71,7 +71,7 @@ class Start:
             TransportError: It did not start within the deadline, as far as is known.
             Exception: Why it was not started; ``maybe_done`` if that is in doubt.
         """
-        if self._job.attempts > 1 and (found := await through_job_outages(self._find, self._settings)) is not None:
+        if self._job.attempts > 1 and (found := await self._find_earlier()) is not None:
             return found
         await self._pace.begin_run()
         try:
@@ -86,6 +86,15 @@ class Start:
         if (late := await self._find_late()) is not None:
             return late
         raise late_start(self._settings.deadline)
+
+    async def _find_earlier(self) -> Run | None:
+        """Look for a run of an earlier attempt, of which nobody knows how far it came."""
+        try:
+            return await through_job_outages(self._find, self._settings)
+        except FAILURES as error:
+            error.maybe_done = True
+            error.add_note("An earlier attempt may have started the run, which could not be looked for.")
+            raise
 
     async def _create(self) -> Run:
         if self._was_sent and (found := await self._find()) is not None:

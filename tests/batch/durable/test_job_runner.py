@@ -433,6 +433,27 @@ class TestOutages:
         assert [request.path for request in stub.requests if request.method == "POST"][1:] == [stub.requests[1].path]
         assert stub.requests[-1].method == "GET"
 
+    async def test_an_earlier_run_that_cannot_be_looked_for(self, table: JobTable):
+        """A worker that died may have started it: the job's error says so."""
+
+        def answer(request: Request) -> Reply:
+            if request.method == "GET":
+                return error(503)
+            return reply(RUN if request.path.endswith("/runs") else THREAD)
+
+        (workflow,) = add(table, {"assistant_id": "a"})
+        steps = StoredSteps()
+        steps.dies = "create", "after"
+        async with Stub(answer) as stub, stub.session(max_retries=0) as session:
+            with pytest.raises(Died):
+                await runner(session, table).run(workflow, steps)
+            steps.number = 0
+            await runner(session, table, polling=NO_PATIENCE, retries=JobRetries(first=0)).run(workflow, steps)
+        ended = outcome(table, workflow)
+        assert isinstance(ended.error, ServerError)
+        assert ended.error.maybe_done
+        assert sum(request.path.endswith("/runs") for request in stub.requests if request.method == "POST") == 1
+
     async def test_it_does_not(self, table: JobTable):
         """An outage that is too long is the job's error."""
         (workflow,) = add(table, {"assistant_id": "a"})
