@@ -16,7 +16,7 @@ from openai_runs._http.pages import Listing
 from openai_runs._http.transport import Transport
 from openai_runs._wire.idempotency import new_key
 from openai_runs._wire.parameters import check_params
-from openai_runs._wire.paths import RUNS
+from openai_runs._wire.paths import ALL_RUNS, RUN_BY_ID, RUNS
 from openai_runs._wire.signatures import spelled_out
 from openai_runs.events import ActionRequired, RunEvent
 from openai_runs.following.follower import Follower, outcome
@@ -200,6 +200,36 @@ class RunsService:
         check_params(query, ListRequest)
         overrides = take_overrides(query)
         return Listing(self._transport, Page[Run], RUNS, {"thread_id": thread_id}, query, overrides=overrides)
+
+    def list_all(self, **query: Unpack[ListRequest]) -> Listing[Run]:
+        """List the runs on all threads, newest first; `list` is for one thread.
+
+        Args:
+            **query: See `ListParams` and `RequestOptions`.
+
+        Raises:
+            NotFoundError: The endpoint is not this library's server: the API cannot list them.
+
+        Source: this library's server, ``GET /runs``.
+        """
+        check_params(query, ListRequest)
+        overrides = take_overrides(query)
+        return Listing(self._transport, Page[Run], ALL_RUNS, {}, query, overrides=overrides)
+
+    async def find(self, run_id: str, **options: Unpack[RequestOptions]) -> Run:
+        """Fetch a run whose thread you do not know; `retrieve` needs both IDs.
+
+        Args:
+            run_id: The run's ID.
+            **options: See `RequestOptions`.
+
+        Raises:
+            NotFoundError: There is no such run, or the endpoint is not this library's server.
+
+        Source: this library's server, ``GET /runs/{run_id}``.
+        """
+        url = self._transport.url(RUN_BY_ID, run_id=run_id)
+        return await self._transport.request("GET", url, Run, overrides=overrides_of(options))
 
     async def cancel(
         self,
