@@ -17,8 +17,11 @@ from openai_runs.cli.export_objects import export
 from openai_runs.cli.follow import follow
 from openai_runs.cli.import_objects import import_
 from openai_runs.cli.runs_end import end
+from openai_runs.cli.runs_list import list_runs, watch_runs
+from openai_runs.cli.runs_show import show_run
 from openai_runs.cli.serve import serve
 from openai_runs.cli.terminal import console
+from openai_runs.cli.threads import list_threads, show_thread
 
 app: Final = typer.Typer(
     no_args_is_help=True,
@@ -40,11 +43,16 @@ batch_app.command()(results)
 batch_app.command()(cancel)
 batch_app.command("work", context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(work_on_jobs)
 app.add_typer(batch_app, name="batch")
-runs_app: Final = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Manage runs in the store of a stopped server."
-)
+runs_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, watch and end runs.")
+runs_app.command("list")(list_runs)
+runs_app.command("show")(show_run)
+runs_app.command("watch")(watch_runs)
 runs_app.command()(end)
 app.add_typer(runs_app, name="runs")
+threads_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List and show threads.")
+threads_app.command("list")(list_threads)
+threads_app.command("show")(show_thread)
+app.add_typer(threads_app, name="threads")
 
 
 def main() -> None:
