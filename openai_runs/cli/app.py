@@ -11,6 +11,7 @@ from openai_runs.cli.batch_run import run_jobs
 from openai_runs.cli.batch_status import status
 from openai_runs.cli.batch_submit import submit
 from openai_runs.cli.batch_work import work_on_jobs
+from openai_runs.cli.chat import chat
 from openai_runs.cli.check import check
 from openai_runs.cli.demo import demo
 from openai_runs.cli.export_objects import export
@@ -30,6 +31,7 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,  # some releases of typer print local variables, which may be keys
 )
 app.command()(demo)
+app.command()(chat)
 app.command()(follow)
 app.command(context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(serve)  # a service is configured by its environment
 app.command("import")(import_)
