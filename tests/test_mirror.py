@@ -12,6 +12,7 @@ DECLARATIONS = {
     "cli/endpoint_option.py",
     "engine/api_events.py",
     "engine/errors.py",
+    "engine/files_endpoint.py",  # the protocol: `server/endpoint_files.py` and `tests/engine/endpoint.py` implement it
     "engine/file_index.py",  # the protocol: `server/test_local_files.py` and `tests/engine/index.py` implement it
     "events.py",
     "models/",  # `test_schema.py` and `tests/test_coverage_of_api.py` hold them against the API's document

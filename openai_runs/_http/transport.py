@@ -41,7 +41,7 @@ ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
 OnResponse: TypeAlias = Callable[[Response], None]
 
 #: aiohttp's errors that mean that the request certainly did not reach the server.
-_NOT_SENT: Final = (
+NOT_SENT: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.ClientHttpProxyError,
@@ -402,7 +402,7 @@ class Transport:
                 timeout=timeout,
                 middlewares=(without_auto_retry,) if method == "DELETE" else None,
             )
-        except _NOT_SENT:
+        except NOT_SENT:
             self._give_back(turn)
             raise
         self.keys.learn(response.headers, is_certain=False)
@@ -475,7 +475,7 @@ class Transport:
         sent = response or (error if isinstance(error, aiohttp.ClientResponseError) else None)
         reader = self._reader.of_request(sent.request_info.headers if sent is not None else {}, url)
         problem = describe(error, self._seconds(overrides))
-        lost = reader.no_response(problem, method, url, maybe_done=not isinstance(error, _NOT_SENT))
+        lost = reader.no_response(problem, method, url, maybe_done=not isinstance(error, NOT_SENT))
         # No cause, if that has the key: such as aiohttp's errors that hold the request, or quote the server.
         if not isinstance(error, aiohttp.ClientResponseError) and not reader.secrets.is_in(error):
             lost.__cause__ = error

@@ -1,4 +1,4 @@
-"""The options of `openai-runs serve` that choose what searches files, and the search made from them."""
+"""The options of `openai-runs serve` that choose where files are and what searches them, and what is made of them."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 class Files(StrEnum):
-    """What searches the files of runs."""
+    """Where files are, and what searches them."""
 
     LOCAL = "local"
     ENDPOINT = "endpoint"
+    UNREAD = "unread"
 
 
 def make_files(
@@ -29,7 +30,7 @@ def make_files(
     key: str | None,
     endpoint: EndpointOptions,
 ) -> "FileOption":
-    """Make the search for these options.
+    """Make what has the files, or searches them, for these options. Call `make_backend` first.
 
     Raises:
         typer.BadParameter: The options do not fit together, or packages are missing: runs would fail later.
@@ -37,13 +38,38 @@ def make_files(
     is_local = files is Files.LOCAL or (files is None and backend is not Backend.RESPONSES)
     if (files is Files.LOCAL or (is_local and embedding_model is not None)) and not can_search():
         raise typer.BadParameter("--files local needs packages that come with pip install 'openai_runs[files]'")
+    headers = endpoint.parsed().get("headers", {})
+    if embedding_model is None and files is Files.ENDPOINT:
+        if backend is not Backend.RESPONSES or url is None:
+            raise typer.BadParameter(f"--files endpoint is only for --backend responses: got --backend {backend}")
+        from openai_runs.server import EndpointFiles
+
+        return EndpointFiles(url, key, headers=headers, query=endpoint.parsed().get("query"))
     if embedding_model is None:
-        return None if files is None else files.value
+        return None if files is None else "local" if files is Files.LOCAL else "unread"
     if not is_local or url is None:
         raise typer.BadParameter("--embedding-model needs --files local, and the --model-url that has the model")
     from openai_runs.file_search import EmbeddingsEndpoint, LocalFileSearch, SQLiteIndex
     from openai_runs.server.local_files import index_beside
 
-    headers = endpoint.parsed().get("headers", {})
     embedder = EmbeddingsEndpoint(url, key, model=embedding_model, headers=headers)
     return LocalFileSearch(SQLiteIndex(index_beside(store)), embedder=embedder)
+
+
+def refuse_with_endpoint(files: Files | None, *, limits_owners: bool, passes_through: bool, owners: int) -> None:
+    """Refuse options that do not go with files at the endpoint.
+
+    Raises:
+        typer.BadParameter: There is one.
+    """
+    if files is not Files.ENDPOINT:
+        return
+    if limits_owners:
+        raise typer.BadParameter(
+            "--max-owner-mb is only for files that are kept here: leave it or --files endpoint out"
+        )
+    if passes_through and owners > 1:
+        raise typer.BadParameter(
+            "--pass-through and --files endpoint are only for one owner: what is passed through could use the files "
+            "and vector stores of all owners"
+        )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
-from openai_runs.cli.file_options import Files, make_files
+from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
 from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend, make_pass_through
 from openai_runs.cli.store_options import check_folder
 from openai_runs.cli.terminal import console, errors, refuse, run
@@ -91,8 +91,9 @@ def serve(
     files: Annotated[
         Files | None,
         typer.Option(
-            help="What searches files: an index beside the store, or the model's endpoint. "
-            "Unset: the endpoint for --backend responses, else local."
+            help="Where files are: here, searched by an index beside the store (local); at the endpoint of --backend "
+            "responses, with all vector stores (endpoint); or here, and nothing reads them (unread). "
+            "Unset: unread for --backend responses, else local."
         ),
     ] = None,
     embedding_model: Annotated[
@@ -158,6 +159,8 @@ def serve(
         completion_windows=completion_windows,
     )
     passed = make_pass_through(pass_through, backend, model_url, model_key, endpoint)
+    owners = len({*(keys or {}).values()})
+    refuse_with_endpoint(files, limits_owners=max_owner_mb is not None, passes_through=pass_through, owners=owners)
     search = make_files(files, embedding_model, store, backend, model_url, model_key, endpoint)
     _allow_connections()
     # A server makes few cycles, and the default spent a fifth of its time on the search.

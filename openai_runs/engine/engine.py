@@ -11,8 +11,12 @@ from anyio.abc import TaskGroup, TaskStatus
 from openai_runs._arguments import check_count, check_seconds
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine.clock import Clock, SystemClock
+from openai_runs.engine.endpoint_creations import EndpointCreations
+from openai_runs.engine.endpoint_objects import EndpointObjects
+from openai_runs.engine.endpoint_stores import EndpointStores
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.file_index import FileIndex
+from openai_runs.engine.files_endpoint import FilesEndpoint
 from openai_runs.engine.idempotency import Idempotency
 from openai_runs.engine.images import Images
 from openai_runs.engine.ingestion import Ingestion
@@ -26,7 +30,8 @@ from openai_runs.engine.resources.threads import Threads
 from openai_runs.engine.resources.vector_store_file_batches import VectorStoreFileBatches
 from openai_runs.engine.resources.vector_store_files import VectorStoreFiles
 from openai_runs.engine.resources.vector_stores import VectorStores
-from openai_runs.engine.thread_stores import ThreadStores
+from openai_runs.engine.thread_stores import OwnStores, StoreMaker, ThreadStores
+from openai_runs.engine.turn import UseStores
 from openai_runs.stores.store import Store
 
 #: How many runs execute at once, unless told otherwise.
@@ -71,6 +76,8 @@ class Engine(anyio.AsyncContextManagerMixin):
         vector_store_files: Operations on the files in them.
         vector_store_file_batches: Operations on batches of such files.
         idempotency: Carries requests with idempotency keys out once.
+        endpoint_objects: Whose the files and vector stores at the endpoint are; ``None`` if they are the engine's own.
+        endpoint_creations: Requests that create one, likewise.
     """
 
     def __init__(
@@ -85,6 +92,8 @@ class Engine(anyio.AsyncContextManagerMixin):
         max_file_bytes: int = MAX_FILE_BYTES,
         max_owner_bytes: int | None = None,
         index: FileIndex | None = None,
+        files_endpoint: FilesEndpoint | None = None,
+        has_one_owner: bool = False,
     ) -> None:
         """Create the engine; nothing is started yet.
 
@@ -101,6 +110,10 @@ class Engine(anyio.AsyncContextManagerMixin):
             max_owner_bytes: How many bytes the files of one owner may have together. Unset: no limit.
             index: Reads the files in vector stores, and searches in them. Unset: none can be read. It must be open as
                 long as the engine is.
+            files_endpoint: Has the files and vector stores that runs use, in place of the engine. ``index`` is not
+                asked then.
+            has_one_owner: Whether all that is at ``files_endpoint`` belongs to whoever asks. If not, an owner may use
+                what it has created there.
 
         Raises:
             TypeError: An argument has the wrong type.
@@ -127,21 +140,29 @@ class Engine(anyio.AsyncContextManagerMixin):
         share = math.ceil(max_active_runs / 2) if owner_share is None else owner_share
         self._ingestion = Ingestion(self._ledger, index)
         self.files: Final = Files(self._ledger, max_file_bytes, max_owner_bytes, self._ingestion.detach_everywhere)
-        images = Images(self._ledger, self.files.find)
-        self._executor = Executor(
-            self._ledger, backend, self._ingestion.use_in_run, images.shown, max_active_runs, share
+        self.endpoint_objects: Final = (
+            None if files_endpoint is None else EndpointObjects(self._ledger, files_endpoint, has_one_owner)
+        )
+        self.endpoint_creations: Final = (
+            None if self.endpoint_objects is None else EndpointCreations(self._ledger, self.endpoint_objects)
         )
         parts = self._ledger, self._ingestion, self.files.find
         self.vector_stores: Final = VectorStores(*parts)
         self.vector_store_files: Final = VectorStoreFiles(*parts)
         self.vector_store_file_batches: Final = VectorStoreFileBatches(*parts)
-        stores = ThreadStores(self._ingestion, self.vector_stores.new, self.files.find)
+        maker: StoreMaker = OwnStores(self._ingestion, self.vector_stores.new, self.files.find)
+        use_in_run: UseStores = self._ingestion.use_in_run
+        if self.endpoint_objects is not None:
+            maker, use_in_run = EndpointStores(self.endpoint_objects), self.endpoint_objects.use_in_run
+        images = Images(self._ledger, self.files.find, self.endpoint_objects)
+        self._executor = Executor(self._ledger, backend, use_in_run, images.shown, max_active_runs, share)
+        stores = ThreadStores(maker)
         self.assistants: Final = Assistants(self._ledger, stores)
         self.threads: Final = Threads(self._ledger, self._executor, stores, expires_after)
         self.messages: Final = Messages(self._ledger, self._executor, stores)
         self.runs: Final = Runs(self._ledger, self._executor, stores, expires_after)
         self.run_steps: Final = RunSteps(self._ledger)
-        self.idempotency: Final = Idempotency(self._ledger)
+        self.idempotency: Final = Idempotency(self._ledger, looks_first=files_endpoint is not None)
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:

@@ -101,11 +101,20 @@ def used_by(key: IdempotencyKey | None, owner: str, created: Created, now: float
     return (Record(owner, used),)
 
 
+def in_use() -> ApiError:
+    """The error for a key whose request has no answer yet."""
+    text = "A request with this idempotency key is under way. Repeat it a little later to get its result."
+    return ApiError(409, text, code="idempotency_key_in_use")
+
+
 @define
 class Idempotency:
     """Carries requests with idempotency keys out once, and deletes old keys."""
 
     _ledger: Ledger
+    #: Whether the store is asked for each key before its request is carried out, since a commit that is refused would
+    #: come too late: the request does something elsewhere first.
+    _looks_first: bool = False
     _under_way: dict[str, str] = field(factory=dict, init=False)  # fingerprints, by the keys' IDs
     _recent: OrderedDict[str, None] = field(factory=OrderedDict, init=False)  # IDs of used keys, the latest last
 
@@ -127,11 +136,10 @@ class Idempotency:
         """
         if (fingerprint := self._under_way.get(key.id)) is not None:
             key.check(fingerprint)
-            text = "A request with this idempotency key is under way. Repeat it a little later to get its result."
-            raise ApiError(409, text, code="idempotency_key_in_use")
+            raise in_use()
         self._under_way[key.id] = key.fingerprint
         try:
-            if key.id in self._recent and (found := await self._find(key)) is not None:
+            if (self._looks_first or key.id in self._recent) and (found := await self._find(key)) is not None:
                 return found, False
             try:
                 created = await create(key)
@@ -154,7 +162,10 @@ class Idempotency:
         self._remember(key)
         used = record.value
         key.check(used.fingerprint)
-        found = await store.get(_KINDS[used.kind], used.object_id)
+        kind = _KINDS.get(
+            used.kind
+        )  # other kinds are at an endpoint: the server was told to use that, and is not any more
+        found = None if kind is None else await store.get(kind, used.object_id)
         if found is None:
             text = f"The {used.kind} {used.object_id}, which the first request with this idempotency key created, "
             raise ApiError(404, f"{text}has been deleted.")

@@ -12,6 +12,7 @@ import anyio.to_thread
 from attrs import define, evolve
 
 from openai_runs.backends.conversation import note_on_part
+from openai_runs.engine.endpoint_objects import FILE, EndpointObjects
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.ledger import Ledger
 from openai_runs.models.file import File, FilePurpose
@@ -38,6 +39,7 @@ class Images:
 
     _ledger: Ledger
     _find_file: Callable[[str, str], Awaitable[File]]  # of an owner; raises a 404
+    _at_endpoint: EndpointObjects | None = None  # unset: nobody knows whose files the endpoint has
 
     async def shown(
         self, owner: str, items: Sequence[Message | RunStep], *, endpoint_has_files: bool
@@ -51,11 +53,13 @@ class Images:
             owner: Whose files they are.
             items: The conversation, oldest first.
             endpoint_has_files: Whether an ID that is unknown here may be of a file at the endpoint. It is left as it
-                is then.
+                is then, unless that is somebody else's.
 
         Raises:
             ApiError: 400: one of the images that the model has not answered yet cannot be sent; it says why.
         """
+        if self._at_endpoint is not None:
+            items = await self._at_endpoint.usable(owner, items)
         if not any(_has_images(item) for item in items):
             return items
         shown: list[Message | RunStep] = []
@@ -67,9 +71,10 @@ class Images:
                     try:
                         changed, size = await self._shown(owner, part, left)
                     except _MissingError as reason:
-                        if not (endpoint_has_files or is_answered):
+                        is_at_endpoint = endpoint_has_files and await self._may_be_at_endpoint(owner, part)
+                        if not (is_at_endpoint or is_answered):
                             raise _refusal(item, part, reason) from None
-                        changed, size = part if endpoint_has_files else note_on_part(part), 0
+                        changed, size = part if is_at_endpoint else note_on_part(part), 0
                     except _UnusableError as reason:
                         if not is_answered:
                             raise _refusal(item, part, reason) from None
@@ -81,6 +86,11 @@ class Images:
                 is_answered = is_answered or (isinstance(item, Message) and item.role == MessageRole.ASSISTANT)
                 shown.append(item)
         return shown[::-1]
+
+    async def _may_be_at_endpoint(self, owner: str, part: Content) -> bool:
+        if self._at_endpoint is None or not isinstance(part, ImageFileContent):
+            return True
+        return await self._at_endpoint.is_usable(owner, FILE, part.image_file.file_id)
 
     async def _shown(self, owner: str, part: Content, left: int) -> tuple[Content, int]:
         """A part with its image in place, and how many bytes that has."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-from attrs import define, evolve
+from attrs import define, evolve, frozen
 
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.ingestion import Ingestion
@@ -19,6 +19,74 @@ from openai_runs.stores.records import Change, Record
 _EXPIRATION: Mapping[str, Any] = {"anchor": "last_active_at", "days": THREAD_STORE_DAYS}
 
 
+@frozen
+class MadeStore:
+    """A new vector store."""
+
+    id: str
+    changes: Sequence[Change] = ()  #: what is yet to be committed
+    then: Callable[[], object] = lambda: None  #: what follows in memory once that is committed
+
+
+class StoreMaker(Protocol):
+    """Where the vector stores are: in the engine, or at an endpoint."""
+
+    async def make(self, owner: str, spec: Body, attached: Sequence[str]) -> MadeStore:
+        """Make a vector store with the files of ``spec`` and with those that are attached to messages.
+
+        Raises:
+            ApiError: There is no such file, or the specification is wrong.
+        """
+        ...
+
+    async def put(self, owner: str, vector_store_id: str, file_ids: Sequence[str]) -> None:
+        """Put files into a vector store.
+
+        Raises:
+            ApiError: 404: there is no such vector store.
+        """
+        ...
+
+    async def has(self, owner: str, file_id: str) -> bool:
+        """Whether an attachment can be put into a vector store."""
+        ...
+
+
+@define
+class OwnStores:
+    """Makes vector stores in the engine."""
+
+    _ingestion: Ingestion
+    _new: Callable[[str, Body], Awaitable[VectorStoreChanges]]  # see `VectorStores.new`
+    _find_file: Callable[[str, str], Awaitable[object]]  # of an owner; raises a 404
+
+    async def make(self, owner: str, spec: Body, attached: Sequence[str]) -> MadeStore:
+        """See `StoreMaker`."""
+        changes = await self._new(owner, spec)
+        for file_id in attached:
+            await changes.attach(file_id, Chunking(), None)
+        return MadeStore(changes.store.id, changes.changes, partial(self._ingestion.follow, changes))
+
+    async def put(self, owner: str, vector_store_id: str, file_ids: Sequence[str]) -> None:
+        """See `StoreMaker`."""
+        try:
+            async with self._ingestion.using(owner, vector_store_id) as changes:
+                for file_id in file_ids:
+                    await changes.attach(file_id, Chunking(), None)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            # A store of the model's endpoint, perhaps: the IDs of a thread are not checked.
+
+    async def has(self, owner: str, file_id: str) -> bool:
+        """See `StoreMaker`."""
+        try:
+            await self._find_file(owner, file_id)
+        except ApiError:  # of the model's endpoint, perhaps
+            return False
+        return True
+
+
 @define
 class ThreadStores:
     """Makes vector stores together with a thread or an assistant, and puts the attachments of messages into them.
@@ -26,11 +94,9 @@ class ThreadStores:
     What is new is to be committed by the caller, in one commit with the thread or the assistant.
     """
 
-    _ingestion: Ingestion
-    _new: Callable[[str, Body], Awaitable[VectorStoreChanges]]  # see `VectorStores.new`
-    _find_file: Callable[[str, str], Awaitable[object]]  # of an owner; raises a 404
+    _maker: StoreMaker
 
-    async def for_assistant(self, owner: str, body: Body) -> tuple[Body, VectorStoreChanges | None]:
+    async def for_assistant(self, owner: str, body: Body) -> tuple[Body, MadeStore | None]:
         """Make the vector store that the body of an assistant asks for.
 
         Returns:
@@ -39,10 +105,10 @@ class ThreadStores:
         spec = _spec(body)
         if spec is None:
             return body, None
-        changes = await self._new(owner, spec)
-        return _with_store(body, changes.store.id), changes
+        made = await self._maker.make(owner, spec, ())
+        return _with_store(body, made.id), made
 
-    async def for_thread(self, owner: str, body: Body) -> tuple[Body, VectorStoreChanges | None]:
+    async def for_thread(self, owner: str, body: Body) -> tuple[Body, MadeStore | None]:
         """The same for the body of a new thread; files that are attached to its messages are put in, too.
 
         A body that names a store has the attachments put into that.
@@ -50,14 +116,10 @@ class ThreadStores:
         spec, attached = _spec(body), await self._attached(owner, body.get("messages", ()))
         if spec is None and (not attached or await self._attach_to(owner, _store_ids(body), attached)):
             return body, None
-        changes = await self._new(owner, {"expires_after": _EXPIRATION, **(spec or {})})
-        for file_id in attached:
-            await changes.attach(file_id, Chunking(), None)
-        return _with_store(body, changes.store.id), changes
+        made = await self._maker.make(owner, {"expires_after": _EXPIRATION, **(spec or {})}, attached)
+        return _with_store(body, made.id), made
 
-    async def for_messages(
-        self, owner: str, thread: Thread, bodies: Iterable[Body]
-    ) -> tuple[Thread, VectorStoreChanges | None]:
+    async def for_messages(self, owner: str, thread: Thread, bodies: Iterable[Body]) -> tuple[Thread, MadeStore | None]:
         """Put files that are attached to new messages into the vector store of a thread, under its lock.
 
         Returns:
@@ -68,27 +130,18 @@ class ThreadStores:
         ids = () if search is None else search.vector_store_ids
         if not attached or await self._attach_to(owner, ids, attached):
             return thread, None
-        changes = await self._new(owner, {"expires_after": _EXPIRATION})
-        for file_id in attached:
-            await changes.attach(file_id, Chunking(), None)
+        made = await self._maker.make(owner, {"expires_after": _EXPIRATION}, attached)
         resources = evolve(
             thread.tool_resources or ToolResources(),
-            file_search=FileSearchResources(vector_store_ids=(changes.store.id,)),
+            file_search=FileSearchResources(vector_store_ids=(made.id,)),
         )
-        return evolve(thread, tool_resources=resources), changes
+        return evolve(thread, tool_resources=resources), made
 
     async def _attach_to(self, owner: str, ids: Sequence[str], attached: Sequence[str]) -> bool:
         """Put files into the first of some vector stores, and whether there is one."""
         if not ids:
             return False
-        try:
-            async with self._ingestion.using(owner, ids[0]) as changes:
-                for file_id in attached:
-                    await changes.attach(file_id, Chunking(), None)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            # A store of the model's endpoint, perhaps: the IDs of a thread are not checked.
+        await self._maker.put(owner, ids[0], attached)
         return True
 
     async def _attached(self, owner: str, bodies: Iterable[Body]) -> Sequence[str]:
@@ -99,28 +152,22 @@ class ThreadStores:
             for attachment in body.get("attachments") or ()
             if "file_id" in attachment and any(tool["type"] == "file_search" for tool in attachment.get("tools", ()))
         )
-        found = []
-        for id in ids:
-            try:
-                await self._find_file(owner, id)
-            except ApiError:  # of the model's endpoint, perhaps
-                continue
-            found.append(id)
-        return found
-
-    def then(self, changes: VectorStoreChanges | None) -> Callable[[], object]:
-        """What follows in memory once the changes are committed."""
-        return (lambda: None) if changes is None else (partial(self._ingestion.follow, changes))
+        return [id for id in ids if await self._maker.has(owner, id)]
 
 
-def changes_of(changes: VectorStoreChanges | None) -> Sequence[Change]:
+def then_of(made: MadeStore | None) -> Callable[[], object]:
+    """What follows in memory once a new store is committed, if there is one."""
+    return (lambda: None) if made is None else made.then
+
+
+def changes_of(made: MadeStore | None) -> Sequence[Change]:
     """What is to be committed."""
-    return () if changes is None else changes.changes
+    return () if made is None else made.changes
 
 
-def changes_with(owner: str, thread: Thread, changes: VectorStoreChanges | None) -> Sequence[Change]:
+def changes_with(owner: str, thread: Thread, made: MadeStore | None) -> Sequence[Change]:
     """The same with the thread, which has got a vector store."""
-    return () if changes is None else (Record(owner, thread), *changes.changes)
+    return () if made is None else (Record(owner, thread), *made.changes)
 
 
 def in_turn(*calls: Callable[[], object]) -> None:

@@ -16,6 +16,7 @@ from openai_runs._wire.idempotency import REPLAYED, SUPPORTED
 from openai_runs.engine import ApiError, Engine
 from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server import passing_rules
+from openai_runs.server.endpoint_files import EndpointFiles
 from openai_runs.server.exchange import ENGINE, IS_PASSED, IS_REPLAYED, OWNER, POLL_HINT, REQUEST_ID, STARTED
 from openai_runs.server.handlers import (
     assistants,
@@ -58,11 +59,13 @@ _ROUTES: Final = (
     *messages.ROUTES,
     *threads.ROUTES,
     *assistants.ROUTES,
+    *version_1_handlers.ROUTES,
+)
+_FILE_ROUTES: Final = (
     *files.ROUTES,
     *vector_store_files.ROUTES,
     *vector_store_file_batches.ROUTES,
     *vector_stores.ROUTES,
-    *version_1_handlers.ROUTES,
 )
 
 
@@ -72,6 +75,7 @@ def create_app(
     keys: Mapping[str, str] | None = None,
     poll_hint: PollHint | None = None,
     pass_through: PassThrough | None = None,
+    endpoint_files: EndpointFiles | None = None,
     max_body: int = MAX_BODY,
 ) -> web.Application:
     """Make the application that serves an engine over HTTP.
@@ -82,11 +86,15 @@ def create_app(
             required, and every client sees every object.
         poll_hint: How soon clients are told to poll a run again.
         pass_through: Where requests of the rest of the API go. ``None``: nowhere; they are answered with 404.
+        endpoint_files: Where requests on files and vector stores go: the engine's ``files_endpoint``, which must be
+            open as long as the engine is. ``None``: to the engine.
         max_body: The largest request body, in bytes; a larger one gets a 413 response.
 
     Raises:
-        ValueError: ``keys`` is empty, or has an empty key.
+        ValueError: ``keys`` is empty, or has an empty key; or ``endpoint_files`` is not what the engine has.
     """
+    if (endpoint_files is None) is not (engine.endpoint_objects is None):
+        raise ValueError("pass the EndpointFiles both to Engine(files_endpoint=…) and to create_app(endpoint_files=…)")
     errors = _error_middleware(None if keys is None else Keys(keys))
     app = web.Application(client_max_size=max_body, middlewares=[errors, version_1])
     app[ENGINE] = engine
@@ -96,8 +104,9 @@ def create_app(
     app.on_response_prepare.append(_add_headers)
     app.on_shutdown.append(abort_streams)
     app.router.add_route("GET", "/healthz", _health)
+    file_routes = _FILE_ROUTES if endpoint_files is None else endpoint_files.routes()
     for prefix in _PREFIXES:
-        for method, path, handler in _ROUTES:
+        for method, path, handler in (*_ROUTES, *file_routes):
             # An ID may contain anything but an unescaped slash; aiohttp's default pattern excludes braces too.
             app.router.add_route(method, prefix + re.sub(r"\{(\w+)\}", r"{\1:[^/]+}", path), handler)
     if pass_through is not None:  # hundreds of routes take a tenth of a second to make

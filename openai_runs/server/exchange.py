@@ -52,12 +52,29 @@ async def read_body(request: web.Request, schema: str, *, required: bool = True)
         ApiError: 400 or 415; the body does not fit the document, or did not arrive completely.
         web.HTTPRequestEntityTooLarge: The body is larger than the server accepts.
     """
+    text = await read_json(request, required=required)
+    if not required and (not text or text.strip() == b"null"):  # what typed clients send for an absent object
+        return {}
+    return await validation.read(text, schema, request.get(UPGRADE))
+
+
+async def read_json(request: web.Request, *, required: bool = True) -> bytes:
+    """Read a request's body, which is to be JSON; it is not parsed.
+
+    Args:
+        request: The request.
+        required: Whether the body may not be empty.
+
+    Raises:
+        ApiError: 400 or 415; the body did not arrive completely, or says that it is something else.
+        web.HTTPRequestEntityTooLarge: The body is larger than the server accepts.
+    """
     try:
         text = await request.read()
     except (web.RequestPayloadError, ConnectionError) as error:  # malformed, or the client disconnected
         raise ApiError(400, f"We could not read the body of your request: {error}") from None
     if not text and not required:
-        return {}
+        return text
     # Cross-site request forgery: with any other content type, a web page may send JSON to a local server without the
     # browser's preflight request.
     if request.content_type != _CONTENT_TYPE:
@@ -68,9 +85,7 @@ async def read_body(request: web.Request, schema: str, *, required: bool = True)
             f"please try again with the header 'Content-Type: {_CONTENT_TYPE}'.",
             code="unsupported_content_type",
         )
-    if not required and text.strip() == b"null":  # what typed clients send for an absent object
-        return {}
-    return await validation.read(text, schema, request.get(UPGRADE))
+    return text
 
 
 def json_response(model: Model) -> web.Response:

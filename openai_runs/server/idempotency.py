@@ -33,7 +33,7 @@ async def once(
     Raises:
         ApiError: 400: the key is invalid. Or what `Idempotency.once` raises.
     """
-    if (key := await _key_of(request, content)) is None:
+    if (key := await key_of(request, content)) is None:
         return await create(*arguments)
 
     async def create_with_key(key: IdempotencyKey) -> CreatedT:
@@ -45,7 +45,16 @@ async def once(
     return created
 
 
-async def _key_of(request: web.Request, content: bytes | None) -> IdempotencyKey | None:
+async def key_of(request: web.Request, content: bytes | None = None) -> IdempotencyKey | None:
+    """The idempotency key of a request, if it has one.
+
+    Args:
+        request: The request.
+        content: What stands for the body where that was not kept, such as a hash of it.
+
+    Raises:
+        ApiError: 400: the key is invalid.
+    """
     values = request.headers.getall(HEADER, ())
     if not values:
         return None

@@ -1,7 +1,7 @@
 """`LocalServer`: serves the engine on a port of this machine while an ``async with`` block runs."""
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -18,6 +18,7 @@ from openai_runs.engine.file_index import FileIndex
 from openai_runs.server import access_log
 from openai_runs.server.app import create_app
 from openai_runs.server.dedicated_task import in_dedicated_task
+from openai_runs.server.endpoint_files import EndpointFiles
 from openai_runs.server.local_files import FileOption, chosen_files, opened, searching
 from openai_runs.server.pass_through import PassThrough
 from openai_runs.server.poll_hint import PollHint
@@ -70,8 +71,9 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             store: Where objects are kept. Unset: a new `MemoryStore`.
             files: What reads the files in vector stores, and searches them for runs: a `LocalFileSearch`, which the
                 server opens and closes; ``"local"``, one whose index is beside the store's file, or in a temporary
-                folder if the store is in memory; or ``"endpoint"``, which leaves it to the backend: then files in
-                vector stores cannot be read here. Unset: ``"endpoint"`` for a `ResponsesBackend` and for a
+                folder if the store is in memory; `EndpointFiles`, an endpoint which has the files and vector stores
+                in place of this server; or ``"unread"``: files are kept here, those in vector stores cannot be read,
+                and a search is left to the backend. Unset: ``"unread"`` for a `ResponsesBackend` and for a
                 `SearchingBackend`, or if the extra ``files`` is not installed, else ``"local"``.
             pass_through: The model's endpoint, to which requests of the rest of the API are passed on, such as
                 ``/chat/completions``. Unset: they are answered with 404.
@@ -91,7 +93,8 @@ class LocalServer(anyio.AsyncContextManagerMixin):
 
         Raises:
             ValueError: ``keys`` is empty, has a blank key, or is ``None`` on an address other than loopback;
-                ``files`` is ``"local"``, and the store has no file.
+                ``files`` is ``"local"``, and the store has no file; or `EndpointFiles`, with ``max_owner_bytes``, or
+                with ``pass_through`` and several owners.
         """
         if keys is None and not _is_loopback(host):
             raise ValueError(f"other machines can reach the server on host {host!r}: pass keys, or a loopback address")
@@ -100,6 +103,17 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self.files = chosen_files(files, self._backend, self._store)
         if self.files is not None:
             self._backend = searching(self._backend, self.files)
+        self._endpoint_files = files if isinstance(files, EndpointFiles) else None
+        self._has_one_owner = len({*(keys or {}).values()}) < 2
+        if self._endpoint_files is not None:
+            if max_owner_bytes is not None:
+                raise ValueError("max_owner_bytes counts files that are kept here: leave it out with EndpointFiles")
+            if pass_through is not None and not self._has_one_owner:
+                # The body of any call may name files and vector stores, and those of all owners have one key there.
+                raise ValueError(
+                    "pass_through and EndpointFiles are only for one owner: what is passed through could use the files "
+                    "and vector stores of all owners"
+                )
         self._pass_through = pass_through
         self._host = host
         self._port = port
@@ -155,6 +169,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
     async def _serving(self) -> AsyncGenerator[None]:
         async with (
             opened(self.files),
+            nullcontext() if self._endpoint_files is None else self._endpoint_files.opened(),
             Engine(
                 store=self._store,
                 backend=self._backend,
@@ -165,9 +180,17 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 max_file_bytes=self._max_file_bytes,
                 max_owner_bytes=self._max_owner_bytes,
                 index=self.files,
+                files_endpoint=self._endpoint_files,
+                has_one_owner=self._has_one_owner,
             ) as self.engine,
         ):
-            app = create_app(self.engine, keys=self._keys, poll_hint=self._poll_hint, pass_through=self._pass_through)
+            app = create_app(
+                self.engine,
+                keys=self._keys,
+                poll_hint=self._poll_hint,
+                pass_through=self._pass_through,
+                endpoint_files=self._endpoint_files,
+            )
             runner = web.AppRunner(
                 app,
                 access_log=self._access_log,

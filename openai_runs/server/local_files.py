@@ -16,15 +16,16 @@ from openai_runs._finishing import finish
 from openai_runs.backends import LocalModelBackend, ResponsesBackend, SearchingBackend
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine.file_index import FileIndex
+from openai_runs.server.endpoint_files import EndpointFiles
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.store import Store
 
 if TYPE_CHECKING:
     from openai_runs.file_search import Chunking, Hit, IngestedFile, LocalFileSearch, RankingOptions
 
-#: A search of your own, the one beside the store, or the endpoint's. ``None``: the endpoint's if the backend is a
-#: `ResponsesBackend`, else the one beside the store.
-FileOption: TypeAlias = FileIndex | Literal["local", "endpoint"] | None
+#: A search of your own, the one beside the store, an endpoint that has the files itself, or none: files are kept and
+#: not read. ``None``: none if the backend is a `ResponsesBackend`, else the one beside the store.
+FileOption: TypeAlias = FileIndex | EndpointFiles | Literal["local", "unread"] | None
 
 _SMALL_MODEL: Final = 1_500  # tokens of what was found; reading more takes it long and helps it little
 
@@ -127,10 +128,14 @@ def chosen_files(option: FileOption, backend: ModelBackend, store: Store) -> Fil
     """What reads and searches files here; ``None`` if it is left to the backend.
 
     Raises:
-        ValueError: An index beside the store is asked for, and the store has no file.
+        ValueError: An index beside the store is asked for, and the store has no file; or the option is an unknown word.
     """
-    if option == "endpoint":
+    if option == "unread" or isinstance(option, EndpointFiles):
         return None
+    if isinstance(option, str) and option != "local":
+        raise ValueError(
+            f"files must be 'local', 'unread', EndpointFiles(url, key) or a LocalFileSearch: got {option!r}"
+        )
     if option is not None and option != "local":
         return option
     path = getattr(store, "path", None)

@@ -1,4 +1,4 @@
-"""What of a request and its answer is passed on by `pass_through`: which paths, headers and queries. No I/O.
+"""What of a request and its answer is passed on to a model's endpoint: which paths, headers and queries. No I/O.
 
 Requests are passed on by lists of what is known, since the endpoint's key goes with them. What is not named here stays.
 """
@@ -15,6 +15,7 @@ from multidict import CIMultiDict, MultiMapping
 _ID: Final = r"[A-Za-z0-9_-][A-Za-z0-9_.:~-]*"
 _WORD: Final = r"[A-Za-z0-9_-](?:[A-Za-z0-9_.:@~-]|%3[Aa]|%40)*"
 _MODEL: Final = rf"{_WORD}(?:(?:/|%2[Ff]){_WORD}){{0,3}}"
+_is_id: Final = re.compile(_ID).fullmatch
 _VARIABLES: Final = {"id": _ID, "part": _ID, "deployment": _ID, "model": _MODEL}
 
 #: Methods and paths that ask a model, or what models there are: nobody finds there what somebody else has left.
@@ -119,6 +120,11 @@ _KEPT_PARAMETERS: Final = frozenset(
 def pattern(path: str) -> str:
     """The path as aiohttp's router takes it."""
     return path.format_map({name: f"{{{name}:{expected}}}" for name, expected in _VARIABLES.items()})
+
+
+def is_id(text: str) -> bool:
+    """Whether a text can be an ID in a path."""
+    return _is_id(text) is not None
 
 
 def is_known(path: str) -> bool:

@@ -61,6 +61,18 @@ def _reading(text: bytes, schema: str, upgrade: Callable[[Any, str], Any] | None
     return valid
 
 
+async def read_object(text: bytes) -> dict[str, Any]:
+    """Parse a request body that is an object, and that somebody else checks.
+
+    Raises:
+        ApiError: 400; see `parse`. Or it is no object.
+    """
+    value = await in_slices(_parsing(text))
+    if not isinstance(value, dict):
+        raise ApiError(400, "Invalid body: expected a JSON object.", code="invalid_type")
+    return value
+
+
 def parse(text: bytes) -> Any:
     """Parse strict JSON: no ``NaN``, no unpaired surrogates, no numbers out of range.
 

@@ -102,6 +102,18 @@ class IndexJob(Model):
     number: str  #: of this job: another one under the same ID has another
 
 
+@frozen(kw_only=True, repr=False)
+class EndpointObject(Model):
+    """What an owner has created at the model's endpoint, which knows one key and no owners.
+
+    It is stored before the owner hears of the object, and deleted when the owner has deleted that.
+    """
+
+    id: str  #: as the endpoint gave it
+    kind: str  #: the object's ``object``: a file, a vector store, or a batch of files
+    vector_store_id: str | None = None  #: of a batch
+
+
 def entry_id(vector_store_id: str, file_id: str) -> str:
     """The ID under which a store keeps a file of a vector store."""
     return f"{vector_store_id}/{file_id}"
@@ -120,6 +132,7 @@ Stored: TypeAlias = (
     | BatchFiles
     | FileUse
     | IndexJob
+    | EndpointObject
     | RunState
     | UsedKey
 )

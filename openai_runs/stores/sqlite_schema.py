@@ -20,7 +20,16 @@ from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
-from openai_runs.stores.records import INTERNAL, BatchFiles, FileUse, IndexJob, RunState, UsedKey, VectorStoreEntry
+from openai_runs.stores.records import (
+    INTERNAL,
+    BatchFiles,
+    EndpointObject,
+    FileUse,
+    IndexJob,
+    RunState,
+    UsedKey,
+    VectorStoreEntry,
+)
 
 with needs("server"):
     import aiosqlite
@@ -41,6 +50,7 @@ KINDS: Final[dict[str, type[Any]]] = {
     "batch_files": BatchFiles,
     "file_use": FileUse,
     "index_job": IndexJob,
+    "endpoint_object": EndpointObject,
     "run_state": RunState,
     "used_key": UsedKey,
 }

@@ -105,7 +105,7 @@ class Story:
 
 @asynccontextmanager
 async def story(backend: Any, index: SQLiteIndex | None, store: MemoryStore | None = None):
-    files: Any = "endpoint" if index is None else LocalFileSearch(index)
+    files: Any = "unread" if index is None else LocalFileSearch(index)
     server = LocalServer(backend=backend, files=files, store=store or MemoryStore())
     async with server, server.session() as session:
         stores = [evolve(new_vector_store({}, 0.0), id=id) for id in ("vs_guide", "vs_notes")]  # the API chooses IDs

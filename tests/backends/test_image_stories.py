@@ -37,7 +37,7 @@ def sent(stub: ModelStub) -> list[Any]:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_the_image_is_sent(kind: str):
     """The endpoint gets it in the request, also if all files of the server are searched here."""
-    for files in ("endpoint", "local"):
+    for files in ("unread", "local"):
         async with (
             ModelStub() as stub,
             LocalServer(backend=KINDS[kind](stub.url), files=files) as server,

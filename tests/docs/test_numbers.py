@@ -8,11 +8,11 @@ import pytest
 from openai_runs import relay
 from openai_runs._http import redaction, retries, sse
 from openai_runs.backends import endpoint
-from openai_runs.engine import engine, new_vector_stores
+from openai_runs.engine import engine, ingestion, new_vector_stores
 from openai_runs.engine.resources import messages, runs
 from openai_runs.following import event_stream, leaving
 from openai_runs.following.polling import Polling
-from openai_runs.server import PassThrough, app, document, pass_through, sse_response, validation
+from openai_runs.server import PassThrough, app, document, endpoint_connection, endpoint_files, sse_response, validation
 from openai_runs.server.local import LocalServer
 from openai_runs.stores import records
 from openai_runs.toolbox import memory
@@ -51,7 +51,11 @@ MB = 2**20
         ("how-to/run-as-a-service.md", "more than 64 MB", records.MAX_HISTORY, 64 * MB),
         ("how-to/run-as-a-service.md", "every 15 seconds", sse_response.HEARTBEAT, 15),
         ("how-to/run-as-a-service.md", "After ten minutes of silence", PassThrough("http://x")._timeout, 10 * 60),
-        ("security.md", "an error that is passed back | 1 MB", pass_through._MAX_ERROR, MB),
+        ("security.md", "an error that is passed back | 1 MB", endpoint_connection._MAX_ERROR, MB),
+        ("security.md", "such as a page of a list | 16 MB", endpoint_connection._MAX_ANSWER, 16 * MB),
+        ("how-to/files-at-the-endpoint.md", "a thousand files", endpoint_files._STEPS["file"], 1_000),
+        ("how-to/files-at-the-endpoint.md", "or a hundred vector stores", endpoint_files._STEPS["vector_store"], 100),
+        ("how-to/files-at-the-endpoint.md", "for a minute at most", ingestion.PATIENCE, 60),
         ("how-to/stream-to-a-browser.md", "nothing else is sent for 15 seconds", relay.HEARTBEAT, 15),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from openai_runs.backends import LocalModelBackend, ResponsesBackend, ScriptedBackend, SearchingBackend
 from openai_runs.errors import StoreFileError
 from openai_runs.file_search import LocalFileSearch, SQLiteIndex
-from openai_runs.server import LocalServer, local_files
+from openai_runs.server import EndpointFiles, LocalServer, local_files
 from openai_runs.server.local_files import LocalFiles, chosen_files, searching
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.sqlite import SQLiteStore
@@ -69,7 +69,7 @@ def test_what_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     memory, file = MemoryStore(), SQLiteStore(tmp_path / "runs.db")
     own = LocalFileSearch(SQLiteIndex(tmp_path / "mine"))
     assert chosen_files(own, scripted, memory) is own
-    assert chosen_files("endpoint", scripted, memory) is None
+    assert chosen_files("unread", scripted, memory) is None
     for backend in responses, SearchingBackend(scripted, own):
         assert chosen_files(None, backend, memory) is None
         assert isinstance(chosen_files("local", backend, memory), LocalFiles)
@@ -77,6 +77,9 @@ def test_what_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         assert chosen_files(option, scripted, memory)._path is None
         assert chosen_files(option, scripted, file)._path == tmp_path / "runs.db-index"
     assert chosen_files(None, scripted, StoreElsewhere()) is None
+    assert chosen_files(EndpointFiles("http://x/v1"), responses, memory) is None
+    with pytest.raises(ValueError, match=r"EndpointFiles\(url, key\)"):
+        chosen_files("endpoint", responses, memory)
     with pytest.raises(ValueError, match="pass a LocalFileSearch"):
         chosen_files("local", scripted, StoreElsewhere())
     monkeypatch.setattr(local_files, "can_search", lambda: False)
@@ -106,5 +109,5 @@ async def test_a_server_opens_what_it_is_given(tmp_path: Path):
     async with LocalServer(files=files):
         assert "open" in repr(files._index)
     assert "closed" in repr(files._index)
-    async with LocalServer(files="endpoint") as server:
+    async with LocalServer(files="unread") as server:
         assert server.files is None

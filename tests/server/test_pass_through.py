@@ -12,7 +12,7 @@ from openai import AsyncAzureOpenAI, AsyncOpenAI, AuthenticationError
 
 from openai_runs.backends import ScriptedBackend
 from openai_runs.engine import Engine
-from openai_runs.server import LocalServer, PassThrough, create_app, pass_through
+from openai_runs.server import LocalServer, PassThrough, create_app, endpoint_connection
 from openai_runs.stores import MemoryStore
 from tests.server.raw_http import send_raw
 from tests.stub import CUT, NEVER, RESET, Reply, Stub, error, reply
@@ -183,7 +183,7 @@ async def test_pieces_are_passed_on_as_they_come(anyio_backend):
 @pytest.mark.parametrize("has_begun", [False, True])
 async def test_a_caller_that_leaves(anyio_backend, has_begun, monkeypatch):
     """The request to the endpoint is given up, also while the endpoint is silent, since it may cost money."""
-    monkeypatch.setattr(pass_through, "_LOOK", 0.01)
+    monkeypatch.setattr(endpoint_connection, "_LOOK", 0.01)
     async with Slow() as slow, passing(slow) as server, ClientSession() as http:
         headers = {"Authorization": "Bearer sk-caller"}
         asking = asyncio.create_task(http.post(server.url + "/chat/completions", json={"a": 1}, headers=headers))
@@ -251,7 +251,7 @@ async def test_an_upload(anyio_backend):
 
 async def test_large_bodies(anyio_backend, monkeypatch):
     """The limits are those of the server's own requests: 413 whether the length is told beforehand or not."""
-    monkeypatch.setattr("openai_runs.server.pass_through._limit", lambda _: 1000)
+    monkeypatch.setattr("openai_runs.server.endpoint_connection.body_limit", lambda _: 1000)
 
     async def pieces(size):
         yield b"x" * size
@@ -277,7 +277,7 @@ async def test_the_limit_of_a_form(anyio_backend):
 def test_the_limit_of_another_body():
     """It is the server's, 16 MB unless it is told otherwise."""
     request = make_mocked_request("POST", "/responses", {"Content-Type": "application/json"}, client_max_size=1234)
-    assert pass_through._limit(request) == 1234
+    assert endpoint_connection.body_limit(request) == 1234
 
 
 async def test_a_compressed_body(anyio_backend):
@@ -338,7 +338,7 @@ async def test_an_answer_that_breaks_off(anyio_backend, caplog):
 
 async def test_errors_that_cannot_be_passed_on(anyio_backend, monkeypatch):
     """One that is cut off, and one that is too long to look for secrets in it."""
-    monkeypatch.setattr(pass_through, "_MAX_ERROR", 100)
+    monkeypatch.setattr(endpoint_connection, "_MAX_ERROR", 100)
     async with Stub(error(400).cut(3), reply(b"x" * 101, 400), reply(b"x" * 100, 400)) as stub, passing(stub) as server:
         assert [(await sent(server, "GET", "/models"))[0] for _ in range(3)] == [502, 502, 400]
 

@@ -19,16 +19,17 @@ from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
 from openai_runs.stores import PageQuery
-from openai_runs.stores.records import BatchFiles, FileUse, IndexJob, RunState, VectorStoreEntry
+from openai_runs.stores.records import BatchFiles, EndpointObject, FileUse, IndexJob, RunState, VectorStoreEntry
 from openai_runs.stores.sqlite import SQLiteStore
 from openai_runs.stores.sqlite_schema import KINDS, MIGRATIONS
 from openai_runs.stores.store import ALL_RUNS, part_for
+from tests.engine.endpoint import Endpoint
 from tests.engine.world import ALL, WEATHER, conform, world
 
 pytestmark = pytest.mark.anyio
 
 #: Of which `make` makes none.
-LATER = (File, VectorStore, VectorStoreEntry, VectorStoreFileBatch, BatchFiles, FileUse, IndexJob)
+LATER = (File, VectorStore, VectorStoreEntry, VectorStoreFileBatch, BatchFiles, FileUse, IndexJob, EndpointObject)
 
 STORES = Path(__file__).parent.parent / "samples/stores"
 
@@ -118,6 +119,17 @@ async def test_an_engine_goes_on_with_it(copy: Path):
         assert len((await w.engine.assistants.list("shop", ALL)).data) == 4
         again = await w.engine.runs.create("shop", done.thread_id, {"assistant_id": done.assistant_id})
         await w.until("run.completed", again)
+
+
+async def test_what_is_at_an_endpoint_can_be_noted_in_it(copy: Path):
+    """Also beside what was there, and it is found again."""
+    for is_new in True, False:
+        async with world(store=SQLiteStore(copy), files_endpoint=Endpoint()) as w:
+            if is_new:
+                await w.engine.endpoint_objects.add("shop", "file", "file-1")
+            assert await w.engine.endpoint_objects.ids("shop", "file") == {"file-1"}
+            assert await w.engine.endpoint_objects.is_usable("shop", "file", "file-1")
+            assert not await w.engine.endpoint_objects.is_usable("other", "file", "file-1")
 
 
 if __name__ == "__main__":

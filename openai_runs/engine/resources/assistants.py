@@ -5,7 +5,7 @@ from attrs import define, evolve
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, changed_assistant, new_assistant, shown_assistant
-from openai_runs.engine.thread_stores import ThreadStores, changes_of
+from openai_runs.engine.thread_stores import ThreadStores, changes_of, then_of
 from openai_runs.models.assistant import Assistant, Deleted
 from openai_runs.models.page import Page
 from openai_runs.stores.records import Delete, PageQuery, Record
@@ -25,7 +25,7 @@ class Assistants:
         assistant = new_assistant(body, now)
         await self._ledger.commit(
             [Record(owner, assistant), *changes_of(store), *used_by(key, owner, assistant, now)],
-            then=self._stores.then(store),
+            then=then_of(store),
         )
         return shown_assistant(assistant)
 

@@ -9,7 +9,7 @@ from openai_runs.engine.executor import Executor
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, new_message, with_metadata
-from openai_runs.engine.thread_stores import ThreadStores, changes_with
+from openai_runs.engine.thread_stores import ThreadStores, changes_with, then_of
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.message import Message, MessageStatus
 from openai_runs.models.page import Page
@@ -40,7 +40,7 @@ class Messages:
             thread, store = await self._stores.for_messages(owner, thread, [body])
             await self._ledger.commit(
                 [Record(owner, message), *changes_with(owner, thread, store), *used_by(key, owner, message, now)],
-                then=self._stores.then(store),
+                then=then_of(store),
             )
         return message
 

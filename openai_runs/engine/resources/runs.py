@@ -15,7 +15,7 @@ from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, new_messages, new_run, with_metadata, with_new_window
 from openai_runs.engine.resources.messages import check_message_limit
-from openai_runs.engine.thread_stores import ThreadStores, changes_with, in_turn
+from openai_runs.engine.thread_stores import ThreadStores, changes_with, in_turn, then_of
 from openai_runs.engine.turn_output import with_calls
 from openai_runs.lifecycle import CANCELLABLE, moved
 from openai_runs.models.assistant import Assistant
@@ -79,7 +79,7 @@ class Runs:
                 run.id,
                 [ApiEvent("thread.run.created", run), ApiEvent("thread.run.queued", run)],
                 subscriber,
-                then=partial(in_turn, self._stores.then(store), partial(self._executor.admit, owner, run, state)),
+                then=partial(in_turn, then_of(store), partial(self._executor.admit, owner, run, state)),
             )
         return run
 

@@ -10,7 +10,7 @@ from openai_runs.engine.executor import Executor
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, changed_thread, new_messages, new_run, new_thread
-from openai_runs.engine.thread_stores import ThreadStores, changes_of, in_turn
+from openai_runs.engine.thread_stores import ThreadStores, changes_of, in_turn, then_of
 from openai_runs.models.assistant import Assistant, Deleted
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run
@@ -35,7 +35,7 @@ class Threads:
         messages = await in_slices(new_messages(body.get("messages", ()), thread.id, now))
         created: list[Change] = [Record(owner, value) for value in (thread, *messages)]
         await self._ledger.commit(
-            [*created, *changes_of(store), *used_by(key, owner, thread, now)], then=self._stores.then(store)
+            [*created, *changes_of(store), *used_by(key, owner, thread, now)], then=then_of(store)
         )
         return thread
 
@@ -88,6 +88,6 @@ class Threads:
                     ApiEvent("thread.run.queued", run),
                 ],
                 subscriber,
-                then=partial(in_turn, self._stores.then(store), partial(self._executor.admit, owner, run, state)),
+                then=partial(in_turn, then_of(store), partial(self._executor.admit, owner, run, state)),
             )
         return run

@@ -63,7 +63,7 @@ async def with_files(
         The body with the resources of its tools.
 
     Raises:
-        ApiError: 404: there is no such assistant or file.
+        ApiError: 404: there is no such assistant or file. 400: the files are not the engine's.
     """
     assistant = await engine.assistants.retrieve(owner, assistant_id)
     if "tool_resources" in body or (file_ids is None and "tools" not in body):
@@ -86,6 +86,12 @@ async def _store_with(
     store_id = _store_of(assistant)
     present = await _in_store(engine, owner, store_id)
     if store_id is None or present is None:
+        if ids and is_wanted and engine.endpoint_objects is not None:
+            text = (
+                "The files of this server are at the model's endpoint, where version 1 of the API cannot change those "
+                "that an assistant searches. Please set the header 'OpenAI-Beta: assistants=v2', and 'tool_resources'."
+            )
+            raise ApiError(400, text, param="file_ids", code="unsupported_value")
         return (await engine.vector_stores.create(owner, {"file_ids": ids})).id if ids and is_wanted else store_id
     for id in ids:
         if id not in present:

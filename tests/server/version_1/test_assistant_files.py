@@ -2,6 +2,10 @@
 
 import pytest
 
+from openai_runs.server import EndpointFiles, LocalServer
+from tests.server.api import Api
+from tests.server.version_1.old_api import OldApi
+
 pytestmark = pytest.mark.anyio
 
 RETRIEVAL, SEARCH, CODE = {"type": "retrieval"}, {"type": "file_search"}, {"type": "code_interpreter"}
@@ -87,3 +91,20 @@ async def test_no_such_file(old):
     made = await old("POST", "/assistants", {"model": "m"})
     await old("POST", f"/assistants/{made['id']}", {"file_ids": ["file-x"]}, status=404)
     await old("POST", "/assistants/asst_x", {"file_ids": []}, status=404)
+
+
+async def test_files_at_the_models_endpoint(server, http, upload):
+    """An assistant is made with some; those that it searches cannot be changed, and it is said how to."""
+    async with LocalServer(files=EndpointFiles(server.url)) as relaying:
+        old = OldApi(http, relaying.url)
+        a, b = await upload("a"), await upload("b")
+        made = await old("POST", "/assistants", {"model": "m", "tools": [RETRIEVAL], "file_ids": [a]})
+        assert (await Api(http, server.url)("GET", "/vector_stores"))["data"][0]["file_counts"]["total"] == 1
+        path = f"/assistants/{made['id']}"
+        error = await old("POST", path, {"file_ids": [a, b]}, status=400)
+        assert "at the model's endpoint" in error["error"]["message"]
+        assert (await old("POST", path, {"name": "Tea"}))["name"] == "Tea"
+        code = await old(
+            "POST", "/assistants", {"model": "m", "tools": [{"type": "code_interpreter"}], "file_ids": [a]}
+        )
+        assert (await old("POST", f"/assistants/{code['id']}", {"file_ids": [b]}))["file_ids"] == [b]
