@@ -159,13 +159,15 @@ class Conversation:
                         case MessageDelta(text=piece):
                             console.print(escape(piece), end="")
                         case ActionRequired() | ToolOutputsSubmitted() | PollingTookOver():
+                            self._run = event.run
                             console.print(f"[dim]{event_line(event)}[/]")
                         case RunEnded(run=ended):
                             self._run = ended
                             end = "" if ended.status is RunStatus.COMPLETED else f"\n{event_line(event)}"
                             console.print(end)
-            if self._run is not None and self._run.status is RunStatus.REQUIRES_ACTION:
-                console.print("[magenta]the run waits for tool outputs: pass --tools[/]")
+            if self._toolbox is None and self._run is not None and self._run.status is RunStatus.REQUIRES_ACTION:
+                console.print("[magenta]it needs the outputs of tools: pass --tools[/]; the run is cancelled")
+                await session.runs.cancel(self._run)
         if self._turn.cancelled_caught:
             console.print("\n[yellow]cancelled[/]")
         self._turn = None

@@ -1,6 +1,6 @@
 """The commands `openai-runs runs list` and `openai-runs runs watch`."""
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -14,8 +14,9 @@ from openai_runs.session import Session
 
 _WIDE = 120  # columns from which on threads are shown, too
 
-Statuses = Annotated[
-    list[RunStatus] | None, typer.Option("--status", help="Only runs of this status; can be repeated.")
+Statuses: TypeAlias = Annotated[
+    list[RunStatus] | None,
+    typer.Option("--status", help="Only runs of this status; can be repeated.", metavar="STATUS"),
 ]
 
 

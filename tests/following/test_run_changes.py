@@ -116,7 +116,11 @@ async def test_an_end_while_there_is_no_connection() -> None:
             ("run_3", "in_progress"),
             ("run_1", "failed"),
         ]
-        assert [request.path for request in stub.requests[:3]] == ["/v1/runs/changes", "/v1/runs/changes", "/v1/runs/run_1"]
+        assert [request.path for request in stub.requests[:3]] == [
+            "/v1/runs/changes",
+            "/v1/runs/changes",
+            "/v1/runs/run_1",
+        ]
 
 
 async def test_waiting_again(place: Place) -> None:
