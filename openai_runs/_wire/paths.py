@@ -24,6 +24,10 @@ VECTOR_STORE_BATCH: Final = "/vector_stores/{vector_store_id}/file_batches/{batc
 VECTOR_STORE_BATCH_FILES: Final = "/vector_stores/{vector_store_id}/file_batches/{batch_id}/files"
 STEPS: Final = "/threads/{thread_id}/runs/{run_id}/steps"
 STEP: Final = "/threads/{thread_id}/runs/{run_id}/steps/{step_id}"
+# Of our own server, beyond the API. `THREADS` can be listed there, too.
+ALL_RUNS: Final = "/runs"
+RUN_CHANGES: Final = "/runs/changes"
+RUN_BY_ID: Final = "/runs/{run_id}"
 
 
 def ids_of(kind: type[Any], value: object, **ids: str | None) -> dict[str, str]:

@@ -11,14 +11,18 @@ from openai_runs.cli.batch_run import run_jobs
 from openai_runs.cli.batch_status import status
 from openai_runs.cli.batch_submit import submit
 from openai_runs.cli.batch_work import work_on_jobs
+from openai_runs.cli.chat import chat
 from openai_runs.cli.check import check
 from openai_runs.cli.demo import demo
 from openai_runs.cli.export_objects import export
 from openai_runs.cli.follow import follow
 from openai_runs.cli.import_objects import import_
 from openai_runs.cli.runs_end import end
+from openai_runs.cli.runs_list import list_runs, watch_runs
+from openai_runs.cli.runs_show import show_run
 from openai_runs.cli.serve import serve
 from openai_runs.cli.terminal import console
+from openai_runs.cli.threads import list_threads, show_thread
 
 app: Final = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +31,7 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,  # some releases of typer print local variables, which may be keys
 )
 app.command()(demo)
+app.command()(chat)
 app.command()(follow)
 app.command(context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(serve)  # a service is configured by its environment
 app.command("import")(import_)
@@ -40,11 +45,16 @@ batch_app.command()(results)
 batch_app.command()(cancel)
 batch_app.command("work", context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(work_on_jobs)
 app.add_typer(batch_app, name="batch")
-runs_app: Final = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Manage runs in the store of a stopped server."
-)
+runs_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, watch and end runs.")
+runs_app.command("list")(list_runs)
+runs_app.command("show")(show_run)
+runs_app.command("watch")(watch_runs)
 runs_app.command()(end)
 app.add_typer(runs_app, name="runs")
+threads_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List and show threads.")
+threads_app.command("list")(list_threads)
+threads_app.command("show")(show_thread)
+app.add_typer(threads_app, name="threads")
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
 """The command `openai-runs follow`."""
 
-from rich.markup import escape
-
 from openai_runs.cli.endpoint_option import BaseUrl
+from openai_runs.cli.showing import event_line
 from openai_runs.cli.terminal import console, run
 from openai_runs.session import Session
 
@@ -15,4 +14,4 @@ def follow(thread_id: str, run_id: str, base_url: BaseUrl = None) -> None:
 async def _follow(thread_id: str, run_id: str, base_url: str | None) -> None:
     async with Session(base_url) as session:
         async for event in session.runs.follow(thread_id=thread_id, run_id=run_id):
-            console.print(f"[bold]{type(event).__name__:24}[/] {escape(str(event.run))}")
+            console.print(event_line(event))

@@ -1,8 +1,8 @@
 """Executes runs. It knows nothing of HTTP or of clients."""
 
-from openai_runs.engine.api_events import ApiEvent, Subscriber
+from openai_runs.engine.api_events import ApiEvent, Subscriber, Watcher
 from openai_runs.engine.clock import ManualClock
 from openai_runs.engine.engine import Engine
 from openai_runs.engine.errors import ApiError
 
-__all__ = ["ApiError", "ApiEvent", "Engine", "ManualClock", "Subscriber"]
+__all__ = ["ApiError", "ApiEvent", "Engine", "ManualClock", "Subscriber", "Watcher"]

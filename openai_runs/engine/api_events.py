@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from attrs import frozen
 
 from openai_runs.models.model import Model
+from openai_runs.models.run import Run
 
 
 @frozen
@@ -21,3 +22,10 @@ class Subscriber(Protocol):
 
     def receive(self, events: Sequence[ApiEvent]) -> None:
         """Receive the next events, in order. The engine's tasks call it, so it must not block or raise."""
+
+
+class Watcher(Protocol):
+    """Hears of each change of an owner's runs."""
+
+    def note(self, run: Run) -> None:
+        """Note what a run is now. The engine's tasks call it, so it must not block or raise."""

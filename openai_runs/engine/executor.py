@@ -8,7 +8,7 @@ ended by another task. A run that cannot even be ended is given up, so that its 
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import anyio.lowlevel
@@ -120,6 +120,10 @@ class Executor:
         """The ID of a thread's unfinished run, if it has one."""
         active = self._active.get(thread_id)
         return None if active is None else active.run_id
+
+    def unfinished_of(self, owner: str) -> Sequence[str]:
+        """The IDs of an owner's unfinished runs, the oldest first."""
+        return [active.run_id for active in self._active.values() if active.owner == owner]
 
     def admit(self, owner: str, run: Run, state: RunState) -> None:
         """Queue a new run, which must be stored already."""

@@ -15,7 +15,7 @@ import anyio
 from attrs import define, field
 
 from openai_runs._finishing import finish
-from openai_runs.engine.api_events import ApiEvent, Subscriber
+from openai_runs.engine.api_events import ApiEvent, Subscriber, Watcher
 from openai_runs.engine.clock import Clock
 from openai_runs.engine.errors import ApiError, not_found
 from openai_runs.engine.new_objects import timestamp
@@ -41,7 +41,7 @@ _SHORTEST_ANSWER: Final = timedelta(seconds=1)  # the API has whole seconds
 T = TypeVar("T", bound=Stored)
 ResultT = TypeVar("ResultT")
 MessageOrRun = TypeVar("MessageOrRun", Message, Run)
-PagedT = TypeVar("PagedT", Assistant, Message, Run, RunStep, File, VectorStore, VectorStoreEntry)
+PagedT = TypeVar("PagedT", Assistant, Thread, Message, Run, RunStep, File, VectorStore, VectorStoreEntry)
 
 _NAMES: Final[Mapping[type[Any], str]] = {
     Assistant: "assistant",
@@ -66,6 +66,7 @@ class Ledger:
     # By run. One each: the subscriber that came with `createRun` is done once the run waits for tool outputs, and the
     # request that submits them brings the next one.
     _subscribers: dict[str, Subscriber] = field(factory=dict, init=False)
+    _watchers: dict[str, set[Watcher]] = field(factory=dict, init=False)  # by owner
 
     def lock(self, id: str) -> anyio.Lock:
         """The lock of a thread or of an assistant. It is dropped when it is no longer in use."""
@@ -119,6 +120,8 @@ class Ledger:
         if subscriber is not None:
             self._subscribers[run_id] = subscriber
         self.publish(run_id, events)
+        if self._watchers:
+            self._tell_watchers(changes)
         if then is not None:
             then()
 
@@ -162,6 +165,23 @@ class Ledger:
                 subscriber.receive(events)
         except Exception:  # the change is committed already: a broken subscriber must not fail the run
             _logger.exception("run %s: its subscriber failed at %s", run_id, events[0].name)
+
+    def watch(self, owner: str, watcher: Watcher) -> None:
+        """Send a watcher each run of an owner whenever it has changed, until `unwatch`."""
+        self._watchers.setdefault(owner, set()).add(watcher)
+
+    def unwatch(self, owner: str, watcher: Watcher) -> None:
+        """Send a watcher nothing more."""
+        watchers = self._watchers[owner]
+        watchers.remove(watcher)
+        if not watchers:
+            del self._watchers[owner]
+
+    def _tell_watchers(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if isinstance(change, Record) and isinstance(change.value, Run):
+                for watcher in self._watchers.get(change.owner, ()):
+                    watcher.note(change.value)
 
     def unsubscribe(self, run_id: str, subscriber: Subscriber) -> None:
         """Send a subscriber no more events."""

@@ -8,7 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -39,6 +39,22 @@ _WRITE_SIZE: Final = 64 * 1024
 
 #: The open streams, which are aborted when the server stops.
 STREAMS: Final = web.AppKey("streams", set["_Connection"])
+
+
+class Queue(Protocol):
+    """The frames of one stream that are not sent yet."""
+
+    @property
+    def taken(self) -> int:
+        """How many times `take` has returned frames."""
+        ...
+
+    def put(self, frame: bytes) -> None:
+        """Put in a frame."""
+
+    async def take(self) -> bytes:
+        """Wait for frames, and take out as many as one write should have; empty at the end of the stream."""
+        ...
 
 
 @define(eq=False)
@@ -149,16 +165,21 @@ async def stream(request: web.Request, start: Callable[[Subscriber], Awaitable[R
     Raises:
         ApiError: The engine refuses; nothing was sent.
     """
-    connection, runs = _Connection(request), request.app[ENGINE].runs
-    run = await start(connection.outbox)
+    outbox, runs = Outbox(), request.app[ENGINE].runs
+    run = await start(outbox)
     if IS_REPLAYED in request:
         return run_response(request, run)
     try:
         if (reshaping := request.get(RESHAPING)) is not None:
-            connection.outbox.reshape = await reshaping(run)
-        return await connection.send_all()
+            outbox.reshape = await reshaping(run)
+        return await send_all(request, outbox)
     finally:
-        runs.unsubscribe(run.id, connection.outbox)
+        runs.unsubscribe(run.id, outbox)
+
+
+async def send_all(request: web.Request, queue: Queue) -> web.StreamResponse:
+    """Respond with all that a queue has, until it ends or the reader disconnects, and keep-alives in between."""
+    return await _Connection(request, queue).send_all()
 
 
 async def abort_streams(app: web.Application) -> None:
@@ -169,10 +190,10 @@ async def abort_streams(app: web.Application) -> None:
 
 @define(eq=False)
 class _Connection:
-    """Sends the frames of an outbox, and keep-alives in between."""
+    """Sends the frames of a queue, and keep-alives in between."""
 
     _request: web.Request
-    outbox: Outbox = field(factory=Outbox, init=False)
+    queue: Queue
 
     async def send_all(self) -> web.StreamResponse:
         response = web.StreamResponse(headers=HEADERS)
@@ -190,7 +211,7 @@ class _Connection:
     async def _send(self, response: web.StreamResponse) -> None:
         try:
             await response.prepare(self._request)
-            while frames := await self.outbox.take():
+            while frames := await self.queue.take():
                 await response.write(frames)
         except ConnectionError:
             pass  # the reader has disconnected; the run goes on
@@ -209,15 +230,15 @@ class _Connection:
             await clock.sleep_until(clock.now() + HEARTBEAT)
             transport = self._request.transport
             unread = 0 if transport is None else transport.get_write_buffer_size()
-            now = (unread, self.outbox.taken)
+            now = (unread, self.queue.taken)
             stalled = stalled + 1 if unread and now == before else 0
             before = now
             if not unread:
-                self.outbox.put(KEEP_ALIVE)
+                self.queue.put(KEEP_ALIVE)
         self.abort()
 
     def abort(self) -> None:
         """Close the connection without ending the response, so that no client takes the stream for complete."""
         if (transport := self._request.transport) is not None:
             transport.abort()
-        self.outbox.put(KEEP_ALIVE)  # wakes `_send`, whose next write fails and ends it
+        self.queue.put(KEEP_ALIVE)  # wakes `_send`, whose next write fails and ends it

@@ -16,11 +16,12 @@ from openai_runs._http.pages import Listing
 from openai_runs._http.transport import Transport
 from openai_runs._wire.idempotency import new_key
 from openai_runs._wire.parameters import check_params
-from openai_runs._wire.paths import RUNS
+from openai_runs._wire.paths import ALL_RUNS, RUN_BY_ID, RUNS
 from openai_runs._wire.signatures import spelled_out
 from openai_runs.events import ActionRequired, RunEvent
 from openai_runs.following.follower import Follower, outcome
 from openai_runs.following.options import FollowOptions, RunStreamParams, StreamOptions, split_options
+from openai_runs.following.polling import Polling
 from openai_runs.following.rounds import Submissions
 from openai_runs.following.run_requests import RunRequests, ToolOutputs, call_ids
 from openai_runs.models.page import IncludeParams, Page
@@ -28,6 +29,7 @@ from openai_runs.models.request_options import ListRequest, RequestOptions, RunC
 from openai_runs.models.run import Run, RunStatus, ToolOutputsSubmitParams
 
 if TYPE_CHECKING:  # imported in the methods that need it, so that programs without streaming start faster
+    from openai_runs.following.run_changes import RunChanges
     from openai_runs.following.streaming import RunStream
 
 #: The key in a run's metadata by which `RunsService.create` finds its run again after a lost response.
@@ -200,6 +202,56 @@ class RunsService:
         check_params(query, ListRequest)
         overrides = take_overrides(query)
         return Listing(self._transport, Page[Run], RUNS, {"thread_id": thread_id}, query, overrides=overrides)
+
+    def list_all(self, **query: Unpack[ListRequest]) -> Listing[Run]:
+        """List the runs on all threads, newest first; `list` is for one thread.
+
+        Args:
+            **query: See `ListParams` and `RequestOptions`.
+
+        Raises:
+            NotFoundError: The endpoint is not this library's server: the API cannot list them.
+
+        Source: this library's server, ``GET /runs``.
+        """
+        check_params(query, ListRequest)
+        overrides = take_overrides(query)
+        return Listing(self._transport, Page[Run], ALL_RUNS, {}, query, overrides=overrides)
+
+    async def find(self, run_id: str, **options: Unpack[RequestOptions]) -> Run:
+        """Fetch a run whose thread you do not know; `retrieve` needs both IDs.
+
+        Args:
+            run_id: The run's ID.
+            **options: See `RequestOptions`.
+
+        Raises:
+            NotFoundError: There is no such run, or the endpoint is not this library's server.
+
+        Source: this library's server, ``GET /runs/{run_id}``.
+        """
+        url = self._transport.url(RUN_BY_ID, run_id=run_id)
+        return await self._transport.request("GET", url, Run, overrides=overrides_of(options))
+
+    def changes(self, *, polling: Polling | None = None, **options: Unpack[RequestOptions]) -> "RunChanges":
+        """All runs of this session's key as they change: ``async with``, then ``async for run in changes``.
+
+        First come the runs that have not ended, then each run whenever it has changed, on whatever thread. It ends when
+        you leave; a connection that breaks is opened again, and no end of a run that was told is missed.
+
+        Args:
+            polling: Has the time that the endpoint may be unreachable, see `Polling.outage`. Unset: as by default.
+            **options: See `RequestOptions`.
+
+        Returns:
+            A `RunChanges`. Opening it raises a `NotFoundError` if the endpoint is not this library's server; opening
+            and iterating a `TransportError` if it cannot be reached for longer than `Polling.outage`.
+
+        Source: this library's server, ``GET /runs/changes``.
+        """
+        from openai_runs.following.run_changes import RunChanges
+
+        return RunChanges(self._transport, polling or Polling(), overrides_of(options))
 
     async def cancel(
         self,

@@ -6,6 +6,7 @@ from openai_runs import _habits
 from openai_runs._http.creation import Creation
 from openai_runs._http.deletion import delete
 from openai_runs._http.overrides import further, overrides_of, take_overrides
+from openai_runs._http.pages import Listing
 from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import THREAD, THREAD_RUNS, THREADS
@@ -14,7 +15,9 @@ from openai_runs.following.follower import Follower
 from openai_runs.following.options import ThreadRunStreamParams, split_options
 from openai_runs.following.run_requests import RunRequests
 from openai_runs.models.assistant import Deleted
+from openai_runs.models.page import Page
 from openai_runs.models.request_options import (
+    ListRequest,
     RequestOptions,
     ThreadCreateRequest,
     ThreadRunCreateRequest,
@@ -100,6 +103,21 @@ class ThreadsService:
         url = self._transport.url(THREAD, thread_id=thread_id)
         deleted = Deleted(id=thread_id, object="thread.deleted")
         return await delete(self._transport, url, Thread, deleted, overrides_of(options))
+
+    def list(self, **query: Unpack[ListRequest]) -> Listing[Thread]:
+        """List all threads, newest first: iterate with ``async for``, or ``await ….page()`` for one page.
+
+        Args:
+            **query: See `ListParams` and `RequestOptions`.
+
+        Raises:
+            NotFoundError: The endpoint is not this library's server: the API cannot list threads.
+
+        Source: this library's server, ``GET /threads``.
+        """
+        check_params(query, ListRequest)
+        overrides = take_overrides(query)
+        return Listing(self._transport, Page[Thread], THREADS, {}, query, overrides=overrides)
 
     async def create_and_run(
         self, *, idempotency_key: str | None = None, **params: Unpack[ThreadRunCreateRequest]

@@ -126,9 +126,10 @@ class MemoryStore:
         self, kind: type[T], group: str, query: PageQuery, *, part: str | None = None
     ) -> tuple[Sequence[Record[T]], bool]:
         """Read a page of a list."""
-        after = self._cursor(kind, group, "after", query.after)
-        before = self._cursor(kind, group, "before", query.before)
-        index = self._indexes.get((kind, group) if part is None else (_PART + part, group))
+        key = (kind, group) if part is None else (_PART + part, group)
+        after = self._cursor(kind, key, "after", query.after)
+        before = self._cursor(kind, key, "before", query.before)
+        index = self._indexes.get(key)
         if index is None:
             return [], False
         ids, more = index.page(query.limit, newest_first=query.order == "desc", after=after, before=before)
@@ -232,10 +233,11 @@ class MemoryStore:
         index_keys = self._index_keys[kind, id]
         return index_keys[0][1] if index_keys else None
 
-    def _cursor(self, kind: type[Any], group: str, param: str, id: str | None) -> int | None:
+    def _cursor(self, kind: type[Any], key: _IndexKey, param: str, id: str | None) -> int | None:
         if id is None:
             return None
-        if id in self._records[kind] and self._group(kind, id) == group:
+        _, group = key
+        if id in self._records[kind] and (key in self._index_keys[kind, id] or self._group(kind, id) == group):
             return self._places[kind, id]
         if (place := self._deleted.get((kind, group, id))) is not None:
             return place
@@ -264,7 +266,7 @@ def _index_keys_of(record: Record[Any]) -> Sequence[_IndexKey]:
     group = group_of(record)
     index_keys: list[_IndexKey] = [] if group is None else [(type(value), group)]
     if group is not None and (part := part_of(record)) is not None:
-        index_keys.append((_PART + part, group))
+        index_keys.append((_PART + part, "" if isinstance(value, Run) else group))
     if isinstance(value, Message) or (isinstance(value, RunStep) and value.type == "tool_calls"):
         index_keys.append((_HISTORY, value.thread_id))
     return index_keys

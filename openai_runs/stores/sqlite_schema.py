@@ -88,6 +88,10 @@ MIGRATIONS: Final = (
     CREATE UNIQUE INDEX deleted_by_id ON deleted (kind, id, list);
     """,
     "CREATE INDEX files ON objects (place) WHERE kind = 'file';",  # all are looked through at each start
+    """
+    UPDATE objects SET list = owner WHERE kind = 'thread';
+    UPDATE objects SET run_id = 'runs of ' || owner WHERE kind = 'run';
+    """,
 )
 
 _MAX_DELETED: Final = 10_000  # deletions: more than a client makes between two pages
@@ -191,8 +195,11 @@ def _page(kind: str, *, from_the_end: bool, of_part: bool) -> str:
 
     The kind is no parameter: SQLite would plan the statement again for each value, because of the partial index.
     """
+    crosses_lists = of_part and KINDS[kind] is Run
 
     def place(cursor: str) -> str:
+        if crosses_lists:
+            return f"(SELECT place FROM objects WHERE kind = '{kind}' AND id = :{cursor} AND run_id = :part)"
         return f"""coalesce(
             (SELECT place FROM objects WHERE kind = '{kind}' AND id = :{cursor} AND list = :list),
             (SELECT place FROM deleted WHERE kind = '{kind}' AND id = :{cursor} AND list = :list)
@@ -200,7 +207,7 @@ def _page(kind: str, *, from_the_end: bool, of_part: bool) -> str:
 
     members = f"kind = '{kind}' AND list = :list"
     if of_part:
-        members = f"run_id = :part AND +kind = '{kind}' AND +list = :list"
+        members = f"run_id = :part AND +kind = '{kind}'" + " AND +list = :list" * (not crosses_lists)
     low = f"CASE WHEN :low IS NULL THEN 0 ELSE {place('low')} END"
     high = f"CASE WHEN :high IS NULL THEN {2**63 - 1} ELSE {place('high')} END"
     return f"""

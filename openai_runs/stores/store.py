@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
+from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.records import (
@@ -27,6 +28,9 @@ from openai_runs.stores.records import (
 )
 
 T = TypeVar("T", bound=Stored)
+
+#: What an owner's runs are called in `part_for`, whatever their threads.
+ALL_RUNS: Final = "runs"
 
 
 class Store(Protocol):
@@ -73,13 +77,13 @@ class Store(Protocol):
 
         Args:
             kind: What is listed.
-            group: The list's ID, see `group_of`: the owner for assistants, files and what is at the endpoint, the
-                thread for messages and runs, the run for run steps, the vector store for its entries; empty for used
-                keys and for index jobs.
+            group: The list's ID, see `group_of`: the owner for assistants, threads, files and what is at the endpoint,
+                the thread for messages and runs, the run for run steps, the vector store for its entries; empty for
+                used keys and for index jobs, and if the part crosses lists.
             query: Which page. With ``before`` alone, the last ``limit`` objects before that one. A cursor may be an
                 object that was deleted recently, for clients that delete while paging; not a used key.
             part: Only this part of the list: a run's messages, by its ID, the files for a purpose, or one kind of what
-                is at the endpoint; see `part_of`.
+                is at the endpoint; or an owner's runs of all threads; see `part_of`.
 
         Returns:
             The objects in the requested order, and whether there are more in the direction of paging. A store that has
@@ -131,7 +135,7 @@ class Store(Protocol):
 def group_of(record: Record[Any]) -> str | None:
     """The ID of the list that an object is in, if it is in one."""
     match record.value:
-        case Assistant() | File() | VectorStore() | EndpointObject():
+        case Assistant() | Thread() | File() | VectorStore() | EndpointObject():
             return record.owner
         case Message(thread_id=thread_id) | Run(thread_id=thread_id):
             return thread_id
@@ -156,12 +160,14 @@ def part_of(record: Record[Any]) -> str | None:
             return run_id
         case File(purpose=purpose):
             return part_for(record.owner, purpose)
+        case Run():
+            return part_for(record.owner, ALL_RUNS)
         case EndpointObject(kind=kind, vector_store_id=vector_store_id):
             return part_for(record.owner, kind if vector_store_id is None else f"{kind} in {vector_store_id}")
         case _:
             return None
 
 
-def part_for(owner: str, purpose: str) -> str:
+def part_for(owner: str, what: str) -> str:
     """The part of an owner's list of what has a purpose or a kind. The owner is in it, since others have such, too."""
-    return f"{purpose} of {owner}"
+    return f"{what} of {owner}"

@@ -349,7 +349,7 @@ async def reader_that_does_not_read(here):
     await loop.sock_sendall(sock, head % len(body) + body)
     await here.until(lambda: here.app[STREAMS])
     [connection] = here.app[STREAMS]
-    await here.until(lambda: connection.outbox._is_complete)
+    await here.until(lambda: connection.queue._is_complete)
     return sock, connection
 
 
@@ -360,7 +360,7 @@ async def test_a_slow_reader(anyio_backend):
     """A slow reader does not delay its run, and gets every event at its own pace."""
     async with place(Say(LONG)) as here:
         sock, connection = await reader_that_does_not_read(here)
-        assert len(connection.outbox._pending) > 15_000
+        assert len(connection.queue._pending) > 15_000
         assert connection._request.transport.get_write_buffer_size() < 2**18
         loop, text = asyncio.get_running_loop(), bytearray()
         while not text.endswith(b"0\r\n\r\n"):
@@ -376,7 +376,7 @@ async def test_a_slow_reader_and_the_next_stream(anyio_backend):
     said = anyio.Event()
     async with place([Say(LONG), WEATHER], [Say("It"), Wait(said), Say(" is sunny.")]) as here:
         sock, connection = await reader_that_does_not_read(here)
-        run = connection.outbox._pending[-2].data
+        run = connection.queue._pending[-2].data
         outputs = [{"tool_call_id": call.id, "output": "sunny"} for call in run.pending_tool_calls]
         path = f"/threads/{run.thread_id}/runs/{run.id}/submit_tool_outputs"
         async with here.open(path, {"tool_outputs": outputs}) as response:
@@ -406,8 +406,8 @@ async def test_a_reader_that_reads_now_and_then(anyio_backend):
         sock, connection = await reader_that_does_not_read(here)
         loop = asyncio.get_running_loop()
         for _ in range(5):
-            before = connection.outbox.taken
-            while connection.outbox.taken == before:
+            before = connection.queue.taken
+            while connection.queue.taken == before:
                 await loop.sock_recv(sock, 2**12)
             await here.tick(19)
         assert here.app[STREAMS]

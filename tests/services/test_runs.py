@@ -248,3 +248,13 @@ async def test_one_request_each(server: LocalServer, assistant: Assistant, threa
     path = f"/v1/threads/{thread.id}/runs"
     one = f"{path}/{run.id}"
     assert proxy.requests == [f"POST {path}", f"GET {one}", f"POST {one}", f"POST {one}/cancel", f"GET {path}"]
+
+
+async def test_runs_of_all_threads(session: Session, assistant: Assistant) -> None:
+    """Beyond the API: this library's server lists runs whatever their threads, and finds one by its own ID."""
+    made = [await session.threads.create_and_run(assistant_id=assistant.id) for _ in range(3)]
+    assert [found.id async for found in session.runs.list_all(limit=2)] == [run.id for run in reversed(made)]
+    found = await session.runs.find(made[1].id)
+    assert (found.id, found.thread_id) == (made[1].id, made[1].thread_id)
+    with pytest.raises(NotFoundError):
+        await session.runs.find("run_none")

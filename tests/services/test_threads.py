@@ -85,3 +85,10 @@ async def test_create_and_run_on_nothing(session: Session) -> None:
     """If the assistant does not exist, neither run nor thread is created."""
     with pytest.raises(NotFoundError):
         await session.threads.create_and_run(assistant_id="asst_none")
+
+
+async def test_all_threads(session: Session) -> None:
+    """Beyond the API: this library's server lists threads."""
+    made = [await session.threads.create(metadata={"n": str(number)}) for number in range(3)]
+    assert [found async for found in session.threads.list(limit=2)] == made[::-1]
+    assert (await session.threads.list(limit=1, order="asc").page()).data == (made[0],)

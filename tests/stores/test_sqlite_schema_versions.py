@@ -16,11 +16,13 @@ from openai_runs.backends import Call, Say, ScriptedBackend, Wait
 from openai_runs.engine import ManualClock
 from openai_runs.models.file import File
 from openai_runs.models.run import Run
+from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
 from openai_runs.stores import PageQuery
 from openai_runs.stores.records import BatchFiles, EndpointObject, FileUse, IndexJob, RunState, VectorStoreEntry
 from openai_runs.stores.sqlite import SQLiteStore
 from openai_runs.stores.sqlite_schema import KINDS, MIGRATIONS
+from openai_runs.stores.store import ALL_RUNS, part_for
 from tests.engine.endpoint import Endpoint
 from tests.engine.world import ALL, WEATHER, conform, world
 
@@ -84,6 +86,9 @@ async def test_everything_can_be_read(copy: Path):
                 assert (await store.get(kind, record.value.id)) == record
                 if kind is not RunState:
                     conform(record.value)
+        runs, _ = await store.page(Run, "", PageQuery(order="asc"), part=part_for("shop", ALL_RUNS))
+        threads, _ = await store.page(Thread, "shop", PageQuery(order="asc"))
+        assert (runs, threads) == (found[Run], found[Thread])
         done = found[Run][0].value
         history = [record.value for record in await store.history(done.thread_id)]
         assert [item.object for item in history] == [

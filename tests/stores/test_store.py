@@ -40,7 +40,7 @@ from openai_runs.stores.records import (
     VectorStoreEntry,
 )
 from openai_runs.stores.sqlite import SQLiteStore
-from openai_runs.stores.store import Store, part_for
+from openai_runs.stores.store import ALL_RUNS, Store, part_for
 from tests.engine.world import world
 from tests.stores.objects import (
     assistant,
@@ -312,6 +312,36 @@ async def test_messages_of_a_run(store: Store):
     assert await messages(store, PageQuery(), part="other") == ([], False)
 
 
+async def test_runs_of_all_threads(store: Store):
+    """An owner's runs are listed whatever their threads; only they are cursors, and they go with their threads."""
+    await store.commit([thread("t1"), thread("t2"), run("1", "t1"), run("2", "t2"), message("m", "t1")])
+    await store.commit([run("3", "t9", "ann"), run("4", "t1"), run("1", "t1", status=RunStatus.COMPLETED)])
+
+    async def runs(owner: str = "", **query: Any) -> tuple[list[str], bool]:
+        records, more = await store.page(Run, "", PageQuery(**query), part=part_for(owner, ALL_RUNS))
+        return ids(records), more
+
+    assert await runs() == (["4", "2", "1"], False)
+    assert await runs("ann") == (["3"], False)
+    assert await runs("bob") == ([], False)
+    assert await runs(limit=1, after="4") == (["2"], True)
+    assert await runs(order="asc", before="4") == (["1", "2"], False)
+    for id in "3", "m", "5":
+        with pytest.raises(UnknownCursorError):
+            await runs(after=id)
+    await store.commit([Delete(Thread, "t1")])
+    assert await runs() == (["2"], False)
+
+
+async def test_threads_of_an_owner(store: Store):
+    """They are listed in order of creation; a thread that was deleted lately is still a cursor."""
+    await store.commit([thread("1", "ann"), thread("2", "bob"), thread("3", "ann"), thread("4", "ann"), thread("5")])
+    await store.commit([Delete(Thread, "3")])
+    assert ids((await store.page(Thread, "ann", PageQuery()))[0]) == ["4", "1"]
+    assert ids((await store.page(Thread, "ann", PageQuery(after="3")))[0]) == ["1"]
+    assert ids((await store.page(Thread, "", PageQuery()))[0]) == ["5"]
+
+
 async def test_cursors_must_be_in_the_list(store: Store):
     """An object of another list, or of none, is no cursor."""
     await store.commit([message("1", "thread_1"), message("2", "thread_2"), run("3", "thread_1")])
@@ -572,7 +602,7 @@ class Stores(RuleBasedStateMachine):
 
         self.runner.run(together())
 
-    @rule(data=st.data(), kind=st.sampled_from([Assistant, Message, Run, RunStep]))
+    @rule(data=st.data(), kind=st.sampled_from([Assistant, Thread, Message, Run, RunStep]))
     def page(self, data: st.DataObject, kind: type[Any]) -> None:
         parent = {Message: Thread, Run: Thread, RunStep: Run}.get(kind)
         group = data.draw(st.sampled_from(self.seen[parent] if parent else ["ann", "bob ☂"]), "group")
@@ -583,14 +613,14 @@ class Stores(RuleBasedStateMachine):
             after=data.draw(cursors, "after"),
             before=data.draw(cursors, "before"),
         )
-        run_id = data.draw(st.none() | st.sampled_from(self.seen[Run]), "run") if kind is Message else None
-        assert self.answer(self.sqlite, kind, group, query, run_id) == self.answer(
-            self.memory, kind, group, query, run_id
-        )
+        part = data.draw(st.none() | st.sampled_from(self.seen[Run]), "run") if kind is Message else None
+        if kind is Run and data.draw(st.booleans(), "of all threads"):
+            group, part = "", part_for(data.draw(st.sampled_from(["", "ann", "bob ☂"]), "owner"), ALL_RUNS)
+        assert self.answer(self.sqlite, kind, group, query, part) == self.answer(self.memory, kind, group, query, part)
 
-    def answer(self, store: Store, kind: type[Any], group: str, query: PageQuery, run_id: str | None) -> Any:
+    def answer(self, store: Store, kind: type[Any], group: str, query: PageQuery, part: str | None) -> Any:
         try:
-            records, more = self.runner.run(store.page(kind, group, query, part=run_id))
+            records, more = self.runner.run(store.page(kind, group, query, part=part))
         except UnknownCursorError as error:
             return error.param
         return list(records), more

@@ -7,7 +7,7 @@ from typing import Final
 from attrs import define, evolve
 
 from openai_runs._slices import in_slices
-from openai_runs.engine.api_events import ApiEvent, Subscriber
+from openai_runs.engine.api_events import ApiEvent, Subscriber, Watcher
 from openai_runs.engine.endings import end_calls
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
@@ -24,6 +24,7 @@ from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.stores.records import NO_USAGE, Change, PageQuery, Record, RunState
+from openai_runs.stores.store import ALL_RUNS, part_for
 
 _MAX_OUTPUT_BYTES: Final = 512 * 1024  #: all tool outputs together must be smaller
 
@@ -97,6 +98,26 @@ class Runs:
         """Operation ``listRuns``."""
         await self._ledger.find(Thread, owner, thread_id)
         return await self._ledger.page(Run, thread_id, query)
+
+    async def list_all(self, owner: str, query: PageQuery) -> Page[Run]:
+        """Beyond the API: the owner's runs on all threads."""
+        return await self._ledger.page(Run, "", query, part=part_for(owner, ALL_RUNS))
+
+    async def find(self, owner: str, run_id: str) -> Run:
+        """Beyond the API: a run without the ID of its thread."""
+        return (await self._ledger.find(Run, owner, run_id)).value
+
+    async def watch(self, owner: str, watcher: Watcher) -> None:
+        """Beyond the API: send a watcher the owner's unfinished runs, then each run that changes, until `unwatch`."""
+        self._ledger.watch(owner, watcher)  # first: what changes meanwhile is told twice, and not missed
+        for run_id in self._executor.unfinished_of(owner):
+            record = await self._ledger.store.get(Run, run_id)
+            if record is not None:  # its thread may have been deleted meanwhile
+                watcher.note(record.value)
+
+    def unwatch(self, owner: str, watcher: Watcher) -> None:
+        """Send a watcher nothing more."""
+        self._ledger.unwatch(owner, watcher)
 
     async def cancel(self, owner: str, thread_id: str, run_id: str) -> Run:
         """Operation ``cancelRun``. The run is returned as ``cancelling``; it becomes ``cancelled`` soon after."""

@@ -12,9 +12,10 @@ from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, changed_thread, new_messages, new_run, new_thread
 from openai_runs.engine.thread_stores import ThreadStores, changes_of, in_turn, then_of
 from openai_runs.models.assistant import Assistant, Deleted
+from openai_runs.models.page import Page
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import Change, Delete, Record
+from openai_runs.stores.records import Change, Delete, PageQuery, Record
 
 
 @define
@@ -41,6 +42,10 @@ class Threads:
     async def retrieve(self, owner: str, thread_id: str) -> Thread:
         """Operation ``getThread``."""
         return (await self._ledger.find(Thread, owner, thread_id)).value
+
+    async def list(self, owner: str, query: PageQuery) -> Page[Thread]:
+        """Beyond the API: the owner's threads."""
+        return await self._ledger.page(Thread, owner, query)
 
     async def update(self, owner: str, thread_id: str, body: Body) -> Thread:
         """Operation ``modifyThread``."""

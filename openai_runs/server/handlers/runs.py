@@ -5,9 +5,10 @@ from typing import Final
 
 from aiohttp import web
 
-from openai_runs._wire.paths import RUN, RUNS
+from openai_runs._wire.paths import ALL_RUNS, RUN, RUN_BY_ID, RUN_CHANGES, RUNS
 from openai_runs.server.exchange import ENGINE, OWNER, page_response, read_body, run_response
 from openai_runs.server.idempotency import once
+from openai_runs.server.run_changes import stream_changes
 from openai_runs.server.sse_response import stream
 from openai_runs.server.validation import page_query, shows_search_content
 
@@ -42,6 +43,17 @@ async def list(request: web.Request) -> web.Response:
     return await page_response(await request.app[ENGINE].runs.list(request[OWNER], thread_id, query), query)
 
 
+async def list_all(request: web.Request) -> web.Response:
+    """Beyond the API: the owner's runs on all threads."""
+    query = page_query(request.query)
+    return await page_response(await request.app[ENGINE].runs.list_all(request[OWNER], query), query)
+
+
+async def find(request: web.Request) -> web.Response:
+    """Beyond the API: a run by its own ID."""
+    return run_response(request, await request.app[ENGINE].runs.find(request[OWNER], request.match_info["run_id"]))
+
+
 async def cancel(request: web.Request) -> web.Response:
     """Operation ``cancelRun``."""
     thread_id, run_id = request.match_info["thread_id"], request.match_info["run_id"]
@@ -64,4 +76,7 @@ ROUTES: Final = (
     ("POST", RUN, update),
     ("POST", f"{RUN}/cancel", cancel),
     ("POST", f"{RUN}/submit_tool_outputs", submit_tool_outputs),
+    ("GET", ALL_RUNS, list_all),
+    ("GET", RUN_CHANGES, stream_changes),
+    ("GET", RUN_BY_ID, find),
 )

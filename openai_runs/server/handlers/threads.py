@@ -6,9 +6,10 @@ from typing import Final
 from aiohttp import web
 
 from openai_runs._wire.paths import THREAD, THREAD_RUNS, THREADS
-from openai_runs.server.exchange import ENGINE, OWNER, json_response, read_body, run_response
+from openai_runs.server.exchange import ENGINE, OWNER, json_response, page_response, read_body, run_response
 from openai_runs.server.idempotency import once
 from openai_runs.server.sse_response import stream
+from openai_runs.server.validation import page_query
 
 
 async def create(request: web.Request) -> web.Response:
@@ -21,6 +22,12 @@ async def retrieve(request: web.Request) -> web.Response:
     """Operation ``getThread``."""
     thread_id = request.match_info["thread_id"]
     return json_response(await request.app[ENGINE].threads.retrieve(request[OWNER], thread_id))
+
+
+async def list(request: web.Request) -> web.Response:
+    """Beyond the API: all threads of the owner."""
+    query = page_query(request.query)
+    return await page_response(await request.app[ENGINE].threads.list(request[OWNER], query), query)
 
 
 async def update(request: web.Request) -> web.Response:
@@ -48,6 +55,7 @@ _THREAD: Final = THREAD.replace("{thread_id}", "{thread_id:(?!runs$)[^/]+}")
 
 ROUTES: Final = (
     ("POST", THREADS, create),
+    ("GET", THREADS, list),
     ("POST", THREAD_RUNS, create_and_run),
     ("GET", _THREAD, retrieve),
     ("POST", _THREAD, update),

@@ -1,6 +1,7 @@
 """The API's operations on runs."""
 
 import anyio
+import attrs
 import pytest
 
 from openai_runs import _wire
@@ -198,3 +199,55 @@ async def test_of_another_thread():
             with pytest.raises(ApiError) as caught:
                 await operation
             assert (caught.value.status, str(caught.value)) == (404, f"No run found with id '{run.id}'.")
+
+
+class Heard:
+    def __init__(self):
+        self.runs = []
+
+    def note(self, run):
+        self.runs.append((run.id, str(run.status)))
+
+
+async def test_watching():
+    """A watcher hears of the unfinished runs of its owner, then of each change, until it is told nothing more."""
+    async with world(lambda _: Say("Hi")) as w:
+        ended = await w.start(owner="ann")
+        await w.until("run.completed", ended)
+        heard, other = Heard(), Heard()
+        await w.engine.runs.watch("ann", heard)
+        await w.engine.runs.watch("ann", other)
+        assert heard.runs == []
+        w.engine.runs.unwatch("ann", other)
+        run = await w.start(owner="ann")
+        await w.start(owner="bob")
+        await w.until("run.completed", run)
+        assert heard.runs == [(run.id, status) for status in ("queued", "in_progress", "completed")]
+        w.engine.runs.unwatch("ann", heard)
+        assert other.runs == []
+        assert not w.engine._ledger._watchers
+
+
+async def test_watching_from_the_middle():
+    """A run that waits is told at once."""
+    async with world([Call("f", {})]) as w:
+        run = await w.start()
+        await w.until("run.requires_action", run)
+        heard = Heard()
+        await w.engine.runs.watch("", heard)
+        assert heard.runs == [(run.id, "requires_action")]
+        w.engine.runs.unwatch("", heard)
+
+
+async def test_a_run_that_goes_meanwhile():
+    """A thread that is deleted while its run is read is no failure."""
+    async with world([Call("f", {})]) as w:
+        run = await w.start()
+        await w.until("run.requires_action", run)
+        w.engine.runs._executor._active["thread_gone"] = attrs.evolve(
+            w.engine.runs._executor._active[run.thread_id], run_id="run_gone"
+        )
+        heard = Heard()
+        await w.engine.runs.watch("", heard)
+        assert heard.runs == [(run.id, "requires_action")]
+        del w.engine.runs._executor._active["thread_gone"]

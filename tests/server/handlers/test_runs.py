@@ -130,3 +130,15 @@ async def test_nobody(api, thread, assistant):
         assert error["error"]["message"] == "No run found with id 'run_1'."
     await api("POST", everything, {"assistant_id": "asst_nobody"}, status=404)
     await api("POST", "/threads/thread_nobody/runs", {"assistant_id": assistant["id"]}, status=404)
+
+
+async def test_runs_of_all_threads(api, assistant, waiting_run):
+    """Beyond the API: an owner's runs are listed whatever their threads, and found without the thread's ID."""
+    second = await api("POST", "/threads/runs", {"assistant_id": assistant["id"]})
+    page = await api("GET", "/runs")
+    assert ([run["id"] for run in page["data"]], page["has_more"]) == ([second["id"], waiting_run["id"]], False)
+    page = await api("GET", f"/runs?order=asc&limit=1&before={second['id']}")
+    assert [run["id"] for run in page["data"]] == [waiting_run["id"]]
+    assert await api("GET", f"/runs/{waiting_run['id']}") == waiting_run
+    error = await api("GET", "/runs/run_1", status=404)
+    assert error["error"]["message"] == "No run found with id 'run_1'."

@@ -66,3 +66,13 @@ async def test_a_thread_called_runs(api):
         response = await api.send(method, "/threads/runs")
         assert (response.status, response.headers["Allow"]) == (405, "POST")
     assert (await api.send("GET", "/threads/runs1")).status == 404
+
+
+async def test_all_threads(api):
+    """Beyond the API: the owner's threads, newest first."""
+    made = [(await api("POST", "/threads", {}))["id"] for _ in range(3)]
+    await api("DELETE", f"/threads/{made[1]}")
+    page = await api("GET", "/threads")
+    assert [thread["id"] for thread in page["data"]] == [made[2], made[0]]
+    page = await api("GET", f"/threads?after={made[1]}")
+    assert [thread["id"] for thread in page["data"]] == [made[0]]

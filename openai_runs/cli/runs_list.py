@@ -1,0 +1,60 @@
+"""The commands `openai-runs runs list` and `openai-runs runs watch`."""
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+from openai_runs import dump
+from openai_runs.cli.endpoint_option import BaseUrl
+from openai_runs.cli.json_option import AsJson, print_json
+from openai_runs.cli.showing import run_line
+from openai_runs.cli.terminal import console, run
+from openai_runs.models.run import Run, RunStatus
+from openai_runs.session import Session
+
+_WIDE = 120  # columns from which on threads are shown, too
+
+Statuses: TypeAlias = Annotated[
+    list[RunStatus] | None,
+    typer.Option("--status", help="Only runs of this status; can be repeated.", metavar="STATUS"),
+]
+
+
+def list_runs(
+    status: Statuses = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 20,
+    as_json: AsJson = False,
+    base_url: BaseUrl = None,
+) -> None:
+    """List the runs of all threads, newest first, at a server of this library's: the API itself cannot."""
+    run(_list(set(status or RunStatus), limit, as_json, base_url))
+
+
+async def _list(statuses: set[RunStatus], limit: int, as_json: bool, base_url: str | None) -> None:
+    shown = 0
+    async with Session(base_url) as session:
+        async for found in session.runs.list_all(limit=100):
+            if found.status in statuses:
+                _show(found, as_json)
+                shown += 1
+                if shown == limit:
+                    return
+
+
+def watch_runs(status: Statuses = None, as_json: AsJson = False, base_url: BaseUrl = None) -> None:
+    """Show runs as they change, until Ctrl-C: first those that have not ended; at a server of this library's."""
+    run(_watch(set(status or RunStatus), as_json, base_url), interrupted=0)
+
+
+async def _watch(statuses: set[RunStatus], as_json: bool, base_url: str | None) -> None:
+    async with Session(base_url) as session, session.runs.changes() as changes:
+        async for changed in changes:
+            if changed.status in statuses:
+                _show(changed, as_json)
+
+
+def _show(value: Run, as_json: bool) -> None:
+    if as_json:
+        print_json(dump(value))
+    else:
+        console.print(run_line(value, with_thread=not console.is_terminal or console.width >= _WIDE))

@@ -1,0 +1,36 @@
+"""`openai-runs threads list` and `threads show`."""
+
+import json
+import re
+
+import pytest
+
+from openai_runs.server import LocalServer
+from tests.cli.commands import run_in_thread
+from tests.weather import QUICK
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_threads():
+    """They are listed with their metadata; one is shown with what was said, and its runs, in order."""
+    async with LocalServer() as server, server.session() as session:
+        ids = [(await session.threads.create(metadata={"n": str(number)})).id for number in range(3)]
+        output = await run_in_thread("threads", "list", "--base-url", server.url)
+        assert re.findall(r"thread_\w+", output) == ids[::-1]
+        assert "n=2" in output.splitlines()[0]
+        output = await run_in_thread("threads", "list", "--json", "--limit", 2, "--base-url", server.url)
+        assert [json.loads(line)["id"] for line in output.splitlines()] == ids[:0:-1]
+
+        assistant = await session.assistants.create(model="scripted")
+        await session.messages.create(ids[0], role="user", content="I need [bold]this[/].")
+        run = await session.runs.create(ids[0], assistant_id=assistant.id)
+        await session.runs.complete(run, polling=QUICK)
+        output = await run_in_thread("threads", "show", ids[0], "--base-url", server.url)
+        first, second, third = output.splitlines()
+        assert first == "user  I need [bold]this[/]."
+        assert run.id in second
+        assert third.startswith("assistant  ")
+        output = await run_in_thread("threads", "show", ids[0], "--json", "--base-url", server.url)
+        kinds = [json.loads(line)["object"] for line in output.splitlines()]
+        assert kinds == ["thread.message", "thread.run", "thread.message"]
