@@ -169,6 +169,7 @@ _request("assistants.list", None, lambda s, _: s.session.assistants.list(limit=1
 _request("assistants.delete", _assistant, lambda s, one: s.session.assistants.delete(one))
 _request("threads.create", None, lambda s, _: s.session.threads.create())
 _request("threads.retrieve", Scene.thread, lambda s, thread: s.session.threads.retrieve(thread.id))
+_request("threads.list", Scene.thread, lambda s, _: s.session.threads.list(limit=1).page())
 _request("threads.update", Scene.thread, lambda s, thread: s.session.threads.update(thread.id, metadata={}))
 _request("threads.delete", Scene.thread, lambda s, thread: s.session.threads.delete(thread.id))
 _request("threads.create_and_run", None, lambda s, _: s.session.threads.create_and_run(**s.job()))
@@ -182,6 +183,8 @@ _request("runs.retrieve", Scene.run, lambda s, run: s.session.runs.retrieve(run)
 _request("runs.find_created", Scene.run, lambda s, run: s.session.runs.find_created(run.thread_id, "k"))
 _request("runs.update", Scene.run, lambda s, run: s.session.runs.update(run, metadata={}))
 _request("runs.list", Scene.run, lambda s, run: _all(s.session.runs.list(run.thread_id)))
+_request("runs.list_all", Scene.run, lambda s, _: s.session.runs.list_all(limit=1).page())
+_request("runs.find", Scene.run, lambda s, run: s.session.runs.find(run.id))
 _request("runs.cancel", Scene.waiting, lambda s, run: s.session.runs.cancel(run))
 _request("runs.submit_tool_outputs", _outputs, lambda s, about: s.session.runs.submit_tool_outputs(*about))
 _request("run_steps.retrieve", _step, lambda s, step: s.session.run_steps.retrieve(step))
@@ -401,6 +404,20 @@ async def relaying(scene: Scene) -> Work:
         options: Any = {"toolbox": scene.toolbox, "polling": QUICK}
         async with scene.session.runs.stream(thread.id, assistant_id=scene.assistant_id, **options) as events:
             await relay_to(write, events)
+
+    return work
+
+
+@operation("runs.changes")
+async def _changes(scene: Scene) -> Work:
+    run = await scene.waiting()
+    scene.proxy.plan("GET", "/runs/changes", Cut(100))
+
+    async def work() -> None:
+        async with scene.session.runs.changes(polling=QUICK) as changes:
+            async for changed in changes:
+                if changed.id == run.id:
+                    return
 
     return work
 
