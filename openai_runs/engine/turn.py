@@ -13,8 +13,9 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 import anyio
 import anyio.lowlevel
-from attrs import define, evolve, field
+from attrs import define, field
 
+from openai_runs._evolving import evolve
 from openai_runs.backends.capabilities import unserved_window
 from openai_runs.backends.model_backend import (
     AnnotationAdded,

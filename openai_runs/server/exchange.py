@@ -5,9 +5,9 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 from aiohttp import web
-from attrs import evolve
 
 from openai_runs import _wire
+from openai_runs._evolving import evolve
 from openai_runs._slices import Work, in_slices
 from openai_runs.engine import ApiError, Engine
 from openai_runs.models.model import Model
