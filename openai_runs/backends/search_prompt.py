@@ -104,7 +104,7 @@ def store_ids(request: ModelRequest) -> Sequence[str]:
 
 
 def is_involved(request: ModelRequest) -> bool:
-    """Whether a run has the tool, or its thread a search: if not, there is nothing to search, to cite or to leave out."""
+    """Whether a run has the tool, or its thread a search: if not, there is nothing to search, to cite, to leave out."""
     choice = request.tool_choice
     return (
         any(isinstance(tool, FileSearchTool) for tool in request.tools)

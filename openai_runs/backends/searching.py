@@ -134,17 +134,15 @@ class SearchingBackend(ModelBackend):
         _, inner = _parted(handle)
         await self._backend.abandon(inner)
 
-    async def respond(self, request: ModelRequest) -> AsyncGenerator[BackendEvent]:
+    def respond(self, request: ModelRequest) -> AsyncGenerator[BackendEvent]:
         """Call the model, as often as it searches.
 
         Raises:
             BackendError: There is no complete response, or the search has failed.
         """
-        if not search_prompt.is_involved(request):
-            async with aclosing(self._passed_on(request)) as events:
-                async for event in events:
-                    yield event
-            return
+        return self._with_searches(request) if search_prompt.is_involved(request) else self._passed_on(request)
+
+    async def _with_searches(self, request: ModelRequest) -> AsyncGenerator[BackendEvent]:
         tool = search_prompt.search_tool(request)
         began_at = anyio.current_time()
         rounds = SearchRounds(request, self._max_searches if tool else 0, self._result_tokens)

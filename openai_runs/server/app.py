@@ -2,7 +2,6 @@
 
 import logging
 import re
-import secrets
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Final
@@ -12,11 +11,21 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from openai_runs import _wire
-from openai_runs._wire.idempotency import REPLAYED, SUPPORTED
+from openai_runs._wire.idempotency import REPLAYED
 from openai_runs.engine import ApiError, Engine
 from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server import passing_rules
-from openai_runs.server.exchange import ENGINE, IS_PASSED, IS_REPLAYED, OWNER, POLL_HINT, REQUEST_ID, STARTED
+from openai_runs.server.exchange import (
+    ENGINE,
+    IS_PASSED,
+    IS_REPLAYED,
+    OWN_HEADERS,
+    OWNER,
+    POLL_HINT,
+    REQUEST_ID,
+    STARTED,
+    new_request_id,
+)
 from openai_runs.server.handlers import (
     assistants,
     files,
@@ -114,7 +123,7 @@ def _error_middleware(keys: Keys | None) -> Middleware:
     @web.middleware
     async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         request[STARTED] = perf_counter()
-        request[REQUEST_ID] = request_id = f"req_{secrets.token_hex(16)}"
+        request[REQUEST_ID] = request_id = new_request_id()
         try:
             if keys is None:
                 request[OWNER] = ""
@@ -170,10 +179,10 @@ def _error_response(error: ApiError, *, allow: str | None = None) -> web.Respons
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Add the headers of every response; a signal and not the middleware, which sees streams too late."""
     headers = response.headers
-    headers["Server"] = "openai_runs"
-    if IS_PASSED not in request:  # the endpoint says itself what it is and does
-        headers["openai-version"] = "2020-10-01"
-        headers[SUPPORTED] = "true"
+    if IS_PASSED in request:  # the endpoint says itself what it is and does
+        headers["Server"] = OWN_HEADERS["Server"]
+    else:
+        headers.update(OWN_HEADERS)
     if IS_REPLAYED in request:
         headers[REPLAYED] = "true"
     if STARTED in request:  # unset if aiohttp refused the request before our middleware ran

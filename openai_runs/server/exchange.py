@@ -1,5 +1,6 @@
 """What handlers need of one HTTP exchange: the owner, the checked request body, the JSON response."""
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
@@ -9,6 +10,7 @@ from aiohttp import web
 from openai_runs import _wire
 from openai_runs._evolving import evolve
 from openai_runs._slices import Work, in_slices
+from openai_runs._wire.idempotency import SUPPORTED
 from openai_runs.engine import ApiError, Engine
 from openai_runs.models.model import Model
 from openai_runs.models.page import Page
@@ -36,6 +38,9 @@ Reshape: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 UPGRADE: Final = _request_key("upgrade", Callable[[Any, str], Any])
 #: For the same client: what makes its objects of ours in the events of a run.
 RESHAPING: Final = _request_key("reshaping", Callable[[Run], Awaitable[Reshape]])
+
+#: Of all responses but those of the model's endpoint.
+OWN_HEADERS: Final = {"Server": "openai_runs", "openai-version": "2020-10-01", SUPPORTED: "true"}
 
 _CONTENT_TYPE: Final = "application/json"
 
@@ -106,8 +111,17 @@ def _encoding_page(page: Page[Any], query: PageQuery) -> Work[bytes]:
 
 def run_response(request: web.Request, run: Run) -> web.Response:
     """Respond with a run, and a hint when to poll it again."""
-    response = json_response(run)
-    delay = request.app[POLL_HINT].delay(run, request.app[ENGINE].runs.pending)
-    if delay is not None:
-        response.headers["openai-poll-after-ms"] = str(round(delay * 1000))
-    return response
+    engine = request.app[ENGINE]
+    headers = poll_headers(run, engine, request.app[POLL_HINT])
+    return web.Response(body=engine.json(run), content_type=_CONTENT_TYPE, headers=headers)
+
+
+def poll_headers(run: Run, engine: Engine, hint: PollHint) -> dict[str, str]:
+    """What says when to poll a run again: nothing once it has ended."""
+    delay = hint.delay(run, engine.runs.pending)
+    return {} if delay is None else {"openai-poll-after-ms": str(round(delay * 1000))}
+
+
+def new_request_id() -> str:
+    """The ID of a request, by which the log has its details."""
+    return f"req_{os.urandom(16).hex()}"

@@ -18,9 +18,11 @@ from openai_runs.engine.file_index import FileIndex
 from openai_runs.server import access_log
 from openai_runs.server.app import create_app
 from openai_runs.server.dedicated_task import in_dedicated_task
+from openai_runs.server.keys import Keys
 from openai_runs.server.local_files import FileOption, chosen_files, opened, searching
 from openai_runs.server.pass_through import PassThrough
 from openai_runs.server.poll_hint import PollHint
+from openai_runs.server.polls import answer_polls
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.store import Store
 
@@ -167,7 +169,8 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 index=self.files,
             ) as self.engine,
         ):
-            app = create_app(self.engine, keys=self._keys, poll_hint=self._poll_hint, pass_through=self._pass_through)
+            hint = self._poll_hint or PollHint()
+            app = create_app(self.engine, keys=self._keys, poll_hint=hint, pass_through=self._pass_through)
             runner = web.AppRunner(
                 app,
                 access_log=self._access_log,
@@ -177,6 +180,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             )
             try:
                 await runner.setup()
+                answer_polls(runner, self.engine, None if self._keys is None else Keys(self._keys), hint)
                 await web.TCPSite(runner, self._host, self._port, backlog=_BACKLOG).start()
                 self._url = _url_of(runner)
                 yield

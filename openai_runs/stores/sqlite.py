@@ -212,7 +212,7 @@ class SQLiteStore:
 
     async def _write(self, group: Sequence[_Write]) -> Exception | None:
         try:
-            await self._execute(schema.WRITE, await in_slices(_parameters_of(group)))
+            await self._execute(schema.WRITE, await in_slices_if_long(_parameters_of(group), _changes_in(group)))
         except Exception as error:  # whatever it is, the tasks that wait for these commits must get it
             if isinstance(error, StoreUnavailableError) and not self._is_unavailable:
                 self._is_unavailable = True
@@ -221,7 +221,7 @@ class SQLiteStore:
         if self._is_unavailable:
             self._is_unavailable = False
             _logger.warning("%r takes commits again", self)
-        await in_slices(self._caching(group))
+        await in_slices_if_long(self._caching(group), _changes_in(group))
         return None
 
     def _caching(self, group: Sequence[_Write]) -> Work[None]:
@@ -230,7 +230,7 @@ class SQLiteStore:
                 if isinstance(change, Delete):
                     self._cache.drop(change.kind, change.id)
                 else:
-                    self._cache.put(change, len(body or b""))
+                    self._cache.put(change, len(body or b""), body)
                 yield
 
     def _columns(self, changes: Sequence[Change]) -> Work[list[tuple[Change, tuple[Any, ...], bytes | None]]]:
@@ -245,15 +245,14 @@ class SQLiteStore:
     def _columns_of(self, change: Change, place: int) -> tuple[Change, tuple[Any, ...], bytes | None]:
         if isinstance(change, Delete):
             return change, (None, schema.NAMES[change.kind], change.id, None, None, None, None), None
-        value = change.value
-        history = None
+        value, history = change.value, None
         if isinstance(value, Message):
             history = value.thread_id
-            if value.thread_id in self._message_counts:
-                self._message_counts[value.thread_id] += 1
+            if history in self._message_counts:
+                self._message_counts[history] += 1
         elif isinstance(value, RunStep) and value.type == "tool_calls":
             history = value.thread_id
-        kind, list = schema.NAMES[type(value)], group_of(change)
+        kind, list = schema.NAMES[value.__class__], group_of(change)
         columns = (place, kind, value.id, change.owner, list, history, part_of(change))
         return change, columns, _wire.encode(value)
 
@@ -269,8 +268,12 @@ class SQLiteStore:
             for owner, body in await self._execute(schema.READ, (schema.NAMES[kind], _bindable(id))):
                 record = Record(owner, _load(body, kind))
                 # This cannot overwrite a newer record: results come in the order in which SQLite's thread worked.
-                self._cache.put(record, len(body))
+                self._cache.put(record, len(body), body)
         return record
+
+    def text_of(self, value: Stored) -> bytes | None:
+        """The JSON text of an object that was read or put lately, if it has not changed since."""
+        return self._cache.text_of(value)
 
     async def page(
         self, kind: type[T], group: str, query: PageQuery, *, part: str | None = None
@@ -437,6 +440,10 @@ class SQLiteStore:
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:  # see `schema.WRITE`
                 raise KeyUsedError from error
             raise
+
+
+def _changes_in(group: Sequence[_Write]) -> int:
+    return sum(len(write.changes) for write in group)
 
 
 def _parameters_of(group: Sequence[_Write]) -> Work[Mapping[str, Any]]:

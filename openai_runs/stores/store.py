@@ -1,8 +1,9 @@
 """`Store`: the interface to the storage of the engine's objects."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from operator import attrgetter
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.file import File
@@ -63,6 +64,10 @@ class Store(Protocol):
 
     async def get(self, kind: type[T], id: str) -> Record[T] | None:
         """Read an object; ``None`` if it does not exist."""
+        ...
+
+    def text_of(self, value: Stored) -> bytes | None:
+        """The JSON text of an object that this store has returned or got; ``None`` if it is not at hand."""
         ...
 
     async def page(
@@ -126,36 +131,29 @@ class Store(Protocol):
         ...
 
 
+#: Where it is said which list an object is in. What is not here is in none.
+_LISTS: Final[Mapping[type[Any], Callable[[Record[Any]], str]]] = {
+    **dict.fromkeys((Assistant, File, VectorStore), attrgetter("owner")),
+    **dict.fromkeys((Message, Run), attrgetter("value.thread_id")),
+    RunStep: attrgetter("value.run_id"),
+    **dict.fromkeys((VectorStoreEntry, VectorStoreFileBatch, BatchFiles), attrgetter("value.vector_store_id")),
+    FileUse: attrgetter("value.file_id"),
+    **dict.fromkeys((UsedKey, IndexJob), lambda _: ""),
+}
+
+
 def group_of(record: Record[Any]) -> str | None:
     """The ID of the list that an object is in, if it is in one."""
-    match record.value:
-        case Assistant() | File() | VectorStore():
-            return record.owner
-        case Message(thread_id=thread_id) | Run(thread_id=thread_id):
-            return thread_id
-        case RunStep(run_id=run_id):
-            return run_id
-        case VectorStoreEntry(vector_store_id=vector_store_id) | VectorStoreFileBatch(vector_store_id=vector_store_id):
-            return vector_store_id
-        case BatchFiles(vector_store_id=vector_store_id):
-            return vector_store_id
-        case FileUse(file_id=file_id):
-            return file_id
-        case UsedKey() | IndexJob():
-            return ""
-        case _:
-            return None
+    said = _LISTS.get(record.value.__class__)
+    return None if said is None else said(record)
 
 
 def part_of(record: Record[Any]) -> str | None:
     """The part of its list that an object is in, if the list has parts. It never changes."""
-    match record.value:
-        case Message(run_id=run_id):
-            return run_id
-        case File(purpose=purpose):
-            return part_for(record.owner, purpose)
-        case _:
-            return None
+    value = record.value
+    if isinstance(value, Message):
+        return value.run_id
+    return part_for(record.owner, value.purpose) if isinstance(value, File) else None
 
 
 def part_for(owner: str, purpose: str) -> str:
