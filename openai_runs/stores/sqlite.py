@@ -57,10 +57,10 @@ T = TypeVar("T", bound=Stored)
 
 _logger = logging.getLogger("openai_runs.stores")
 
-_CHUNK: Final = 200  # objects per read: decoding them takes a few milliseconds
+_CHUNK: Final = 200  # objects at once: decoding them takes a few milliseconds
 _CHUNK_BYTES: Final = 2**20  # bytes per read, likewise
 
-_encode_row = msgspec.json.Encoder().encode
+_encode_rows = msgspec.json.Encoder().encode
 
 _MAX_COUNTED_THREADS: Final = 10_000  # threads whose number of messages is kept in memory
 
@@ -304,7 +304,7 @@ class SQLiteStore:
             raise UnknownCursorError("after")
         if query.before is not None and before is None:
             raise UnknownCursorError("before")
-        records = await in_slices(_decoding(rows))
+        records = await in_slices(self._decoding(rows))
         if more:
             del records[-1]  # it was read only to know that there are more
         return records[::-1] if from_the_end != newest_first else records, bool(more)
@@ -417,7 +417,20 @@ class SQLiteStore:
         while start is not None:
             bounds = {"start": start, "end": end, "limit": _CHUNK, "bytes": _CHUNK_BYTES}
             [(start, size, rows)] = await self._execute(sql, {**parameters, **bounds})
-            yield await in_slices(_decoding(rows)), size or 0
+            yield await in_slices(self._decoding(rows)), size or 0
+
+    def _decoding(self, rows: bytes | None) -> Work[list[Record[Any]]]:
+        """Make the records of rows; those that are cached, which may be newer, are made already."""
+        records = []
+        try:
+            found = [] if rows is None else _wire.decode(rows)
+        except ProtocolError as error:
+            raise _undecodable("an object") from error
+        for name, owner, body in found:
+            yield
+            kind = schema.KINDS[name]
+            records.append(self._cache.get(kind, _id_in(body)) or Record(owner, _load(body, kind)))
+        return records
 
     async def _execute(self, sql: str, parameters: Any) -> list[Any]:
         if self._db is None:
@@ -447,34 +460,33 @@ def _changes_in(group: Sequence[_Write]) -> int:
 
 
 def _parameters_of(group: Sequence[_Write]) -> Work[Mapping[str, Any]]:
-    rows: list[bytes] = []
+    parts: list[bytes] = []
+    rows: list[tuple[Any, ...]] = []
     bodies: list[bytes] = []
     place = 1
     for write in group:
         for _, columns, body in write.changes:
             if body is None:
-                rows.append(_encode_row(columns))
+                rows.append(columns)
             else:
-                rows.append(_encode_row((*columns, place, len(body))))
+                rows.append((*columns, place, len(body)))
                 bodies.append(body)
                 place += len(body)
-            yield
-    text = b"[%b]" % b",".join(rows)
+            if len(rows) == _CHUNK:
+                parts.append(_encode_rows(rows)[1:-1])
+                rows.clear()
+                yield
+    parts.append(_encode_rows(rows)[1:-1])
+    text = b"[%b]" % b",".join(filter(None, parts))
     if b"\\u0000" in text:  # SQLite would cut an ID off there
         raise ValueError("an ID or an owner's label has a NUL character, which the store cannot keep: remove it")
     return {"index": text.decode(), "bodies": b"".join(bodies)}
 
 
-def _decoding(rows: bytes | None) -> Work[list[Record[Any]]]:
-    records = []
-    try:
-        found = [] if rows is None else _wire.decode(rows)
-    except ProtocolError as error:
-        raise _undecodable("an object") from error
-    for kind, owner, body in found:
-        yield
-        records.append(Record(owner, _load(body, schema.KINDS[kind])))
-    return records
+def _id_in(body: Any) -> str:
+    """The ID of an object, which may be damaged."""
+    id = body.get("id") if isinstance(body, dict) else None
+    return id if isinstance(id, str) else ""
 
 
 def _load(body: Any, kind: type[T]) -> T:
