@@ -48,11 +48,11 @@ class RecordCache:
         if (earlier := self._entries.get(key)) is not None:
             _, earlier_size, container, _ = earlier  # a record that is put again stays where it is
             self._size -= earlier_size
+            self._entries.move_to_end(key)
         else:
             container = getattr(value, "thread_id", "") or getattr(value, "vector_store_id", "")
             self._within.setdefault(container, set()).add(key)
         self._entries[key] = (record, size, container, text)
-        self._entries.move_to_end(key)
         self._size += size
         while self._size > self.max_size:
             self._drop(next(iter(self._entries)))
