@@ -370,8 +370,14 @@ class Turn:
             RunStatus.REQUIRES_ACTION,
             required_action=RequiredAction(submit_tool_outputs=SubmitToolOutputs(tool_calls=calls_draft.pending)),
         )
-        state = evolve(state, steps=(step.id,), step_usage=used, usage=add_usage(state.usage, used))
-        state = evolve(state, handle=None, previous=state.handle)
+        state = evolve(
+            state,
+            steps=(step.id,),
+            step_usage=used,
+            usage=add_usage(state.usage, used),
+            handle=None,
+            previous=state.handle,
+        )
         changes += [Record(self.owner, step), Record(self.owner, run), Record(self.owner, state)]
         asks = ApiEvent("thread.run.requires_action", run)
         await self._commit(changes, *events, asks, then=partial(self._on_finished, run.status))
