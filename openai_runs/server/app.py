@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from openai_runs import _wire
-from openai_runs._wire.idempotency import REPLAYED
+from openai_runs._wire.idempotency import REPLAYED, SUPPORTED
 from openai_runs.engine import ApiError, Engine
 from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server import passing_rules
@@ -19,7 +19,6 @@ from openai_runs.server.exchange import (
     ENGINE,
     IS_PASSED,
     IS_REPLAYED,
-    OWN_HEADERS,
     OWNER,
     POLL_HINT,
     REQUEST_ID,
@@ -45,6 +44,8 @@ from openai_runs.server.version_1 import handlers as version_1_handlers
 from openai_runs.server.version_1.middleware import version_1
 
 _logger = logging.getLogger("openai_runs.server")
+
+_NAME: Final = "openai_runs"
 
 #: Bytes of a request body. The API does not limit the length of a message; the 256,000 characters that it allows for
 #: instructions take up to 1.5 MB if each is escaped.
@@ -176,13 +177,18 @@ def _error_response(error: ApiError, *, allow: str | None = None) -> web.Respons
     return response
 
 
+def own_headers() -> dict[str, str]:
+    """The headers that are the same in all responses but those of the model's endpoint."""
+    return {"Server": _NAME, "openai-version": "2020-10-01", SUPPORTED: "true"}
+
+
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Add the headers of every response; a signal and not the middleware, which sees streams too late."""
     headers = response.headers
     if IS_PASSED in request:  # the endpoint says itself what it is and does
-        headers["Server"] = OWN_HEADERS["Server"]
+        headers["Server"] = _NAME
     else:
-        headers.update(OWN_HEADERS)
+        headers.update(own_headers())
     if IS_REPLAYED in request:
         headers[REPLAYED] = "true"
     if STARTED in request:  # unset if aiohttp refused the request before our middleware ran

@@ -10,7 +10,6 @@ from aiohttp import web
 from openai_runs import _wire
 from openai_runs._evolving import evolve
 from openai_runs._slices import Work, in_slices
-from openai_runs._wire.idempotency import SUPPORTED
 from openai_runs.engine import ApiError, Engine
 from openai_runs.models.model import Model
 from openai_runs.models.page import Page
@@ -38,9 +37,6 @@ Reshape: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 UPGRADE: Final = _request_key("upgrade", Callable[[Any, str], Any])
 #: For the same client: what makes its objects of ours in the events of a run.
 RESHAPING: Final = _request_key("reshaping", Callable[[Run], Awaitable[Reshape]])
-
-#: Of all responses but those of the model's endpoint.
-OWN_HEADERS: Final = {"Server": "openai_runs", "openai-version": "2020-10-01", SUPPORTED: "true"}
 
 _CONTENT_TYPE: Final = "application/json"
 

@@ -14,7 +14,8 @@ from attrs import define
 from multidict import CIMultiDict
 
 from openai_runs.engine import Engine
-from openai_runs.server.exchange import OWN_HEADERS, new_request_id, poll_headers
+from openai_runs.server.app import own_headers
+from openai_runs.server.exchange import new_request_id, poll_headers
 from openai_runs.server.keys import Keys
 from openai_runs.server.poll_hint import PollHint
 
@@ -49,7 +50,7 @@ class Polls:
         started, sent = perf_counter(), request.headers
         owner = "" if self._keys is None else self._keys.owner(sent.get("Authorization"), sent.get("api-key"))
         run = await self._engine.runs.retrieve(owner, thread_id, run_id)
-        headers = CIMultiDict(OWN_HEADERS)
+        headers = CIMultiDict(own_headers())
         headers["Content-Type"] = "application/json"
         headers.update(poll_headers(run, self._engine, self._poll_hint))
         headers["x-request-id"] = new_request_id()

@@ -122,8 +122,8 @@ _CHANGES: Final = f"""
 """
 
 #: Writes a group of changes in one step. ``:index`` is a JSON array of rows, each with the offset and length of its
-#: body in ``:bodies``, so that no body has to be escaped. The rows are materialized because `json_each` makes the text of
-#: a row anew for each column that is taken from it.
+#: body in ``:bodies``, so that no body has to be escaped. The rows are materialized because `json_each` makes the text
+#: of a row anew for each column that is taken from it.
 WRITE: Final = f"""
     WITH rows (value) AS MATERIALIZED (SELECT value FROM json_each(:index))
     INSERT INTO changes SELECT
