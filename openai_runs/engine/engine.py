@@ -28,7 +28,9 @@ from openai_runs.engine.resources.vector_store_file_batches import VectorStoreFi
 from openai_runs.engine.resources.vector_store_files import VectorStoreFiles
 from openai_runs.engine.resources.vector_stores import VectorStores
 from openai_runs.engine.thread_stores import ThreadStores
+from openai_runs.models.message import Message
 from openai_runs.models.run import Run
+from openai_runs.models.run_step import RunStep
 from openai_runs.stores.store import Store
 
 #: How many runs execute at once, unless told otherwise.
@@ -145,8 +147,8 @@ class Engine(anyio.AsyncContextManagerMixin):
         self.run_steps: Final = RunSteps(self._ledger)
         self.idempotency: Final = Idempotency(self._ledger)
 
-    def json(self, value: Run) -> bytes:
-        """The JSON text of a run; as a rule the store has it, and it need not be encoded again."""
+    def json(self, value: Run | Message | RunStep) -> bytes:
+        """The JSON text of an object; as a rule the store has it, and it need not be encoded again."""
         return self._ledger.store.text_of(value) or _wire.encode(value)
 
     @asynccontextmanager

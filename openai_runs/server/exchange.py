@@ -79,17 +79,25 @@ def json_response(model: Model) -> web.Response:
     return web.Response(body=_wire.encode(model), content_type=_CONTENT_TYPE)
 
 
-async def page_response(page: Page[Any], query: PageQuery) -> web.Response:
-    """Respond with a page of a list: as many of its objects as fit into `PAGE_BYTES`, but at least one."""
-    return web.Response(body=await in_slices(_encoding_page(page, query)), content_type=_CONTENT_TYPE)
+async def page_response(
+    page: Page[Any], query: PageQuery, encode: Callable[[Any], bytes] = _wire.encode
+) -> web.Response:
+    """Respond with a page of a list: as many of its objects as fit into `PAGE_BYTES`, but at least one.
+
+    Args:
+        page: The page.
+        query: What was asked for.
+        encode: Makes the JSON text of an object: `Engine.json` where many are in the store as they are shown.
+    """
+    return web.Response(body=await in_slices(_encoding_page(page, query, encode)), content_type=_CONTENT_TYPE)
 
 
-def _encoding_page(page: Page[Any], query: PageQuery) -> Work[bytes]:
+def _encoding_page(page: Page[Any], query: PageQuery, encode: Callable[[Any], bytes]) -> Work[bytes]:
     from_the_end = query.before is not None and query.after is None  # paging backwards must not skip objects either
     encoded: list[bytes] = []
     size = 0
     for item in reversed(page.data) if from_the_end else page.data:
-        text = _wire.encode(item)
+        text = encode(item)
         size += len(text)
         if encoded and size >= PAGE_BYTES:
             break
