@@ -8,8 +8,9 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from attrs import define, evolve, field
+from attrs import define, field
 
+from openai_runs._evolving import evolve
 from openai_runs.events import ActionRequired, RunEnded, StatusChanged
 from openai_runs.models.run import Run, RunStatus
 

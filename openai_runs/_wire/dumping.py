@@ -13,6 +13,17 @@ from openai_runs.models.model import NO_EXTRA
 _JSON_TYPES: Final = (str, bool, int, float, Mapping[str, str], Mapping[str, Any])
 
 
+class _Hooks(dict[type[Any], Callable[[Any], Any]]):
+    """What dumps the values of a class: as `Converter.unstructure` finds it, without a call for each value."""
+
+    def __init__(self, converter: Converter) -> None:
+        self._converter = converter
+
+    def __missing__(self, cls: type[Any]) -> Callable[[Any], Any]:
+        hook = self[cls] = self._converter.get_unstructure_hook(cls)
+        return hook
+
+
 def unstructure_model(cls: Any, converter: Converter, reader: LiberalReader, *, as_read: bool) -> Callable[[Any], Any]:
     """Generate the dump function of a model class: as it was sent, or ``as_read``, where an oddity is not repeated."""
     fields = fields_of(cls)
@@ -34,7 +45,7 @@ def unstructure_model(cls: Any, converter: Converter, reader: LiberalReader, *, 
 
     scope = {
         "NO_EXTRA": NO_EXTRA,
-        "dump": converter.unstructure,
+        "hooks": _Hooks(converter),
         "defaults": defaults,
         "unset": [name for name, default in defaults.items() if default is None],
         "known": frozenset(fields),
@@ -43,7 +54,7 @@ def unstructure_model(cls: Any, converter: Converter, reader: LiberalReader, *, 
     pairs = [
         f"{name!r}: o.{name}"
         if without_none(field.type)[1] in _JSON_TYPES
-        else f"{name!r}: None if (v := o.{name}) is None else dump(v)"
+        else f"{name!r}: None if (v := o.{name}) is None else hooks[v.__class__](v)"
         for name, field in fields.items()
     ]
     lines = [

@@ -47,6 +47,7 @@ class _Milliseconds(datetime):
     """A timestamp from a server that sends milliseconds; dumped as milliseconds, too."""
 
 
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _EPOCH_IN_MILLISECONDS: Final = _Milliseconds(1970, 1, 1, tzinfo=UTC)
 
 
@@ -61,6 +62,6 @@ def load_datetime(value: Any, _: object = None) -> datetime:
 
 
 def dump_datetime(value: datetime) -> int | float:
-    unit = timedelta(milliseconds=1) if isinstance(value, _Milliseconds) else timedelta(seconds=1)
-    number = (value - _EPOCH) / unit
+    since = value - _EPOCH
+    number = since / _MILLISECOND if value.__class__ is _Milliseconds else since.total_seconds()
     return int(number) if number.is_integer() else number

@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
+from openai_runs._evolving import evolve
 from openai_runs.backends.conversation import Item, demanded_function, note_on_part
 from openai_runs.backends.hosted_tools import note_on_code
 from openai_runs.backends.model_backend import ModelRequest

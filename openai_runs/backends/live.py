@@ -13,9 +13,10 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, Self, TypedDict, Unpack
 
 import anyio
-from attrs import define, evolve, field
+from attrs import define, field
 from yarl import URL
 
+from openai_runs._evolving import evolve
 from openai_runs._http.retries import is_final, is_transient, server_delay
 from openai_runs._http.transport import ApiKey
 from openai_runs.backends.adaptations import FAILURES, IGNORED_CHOICE, Adaptation, Failure, Prompt, adapted, whole

@@ -6,8 +6,7 @@ from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
 from typing import Final, Self
 
-from attrs import evolve
-
+from openai_runs._evolving import evolve
 from openai_runs.backends.capabilities import unsupported
 from openai_runs.backends.chat_completions import ChatCompletionsBackend
 from openai_runs.backends.llama_server import LlamaServer

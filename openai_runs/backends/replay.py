@@ -7,8 +7,7 @@ not see them. Only the endpoint and the model that sent them get them back.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from attrs import evolve
-
+from openai_runs._evolving import evolve
 from openai_runs.backends.model_backend import Replay
 from openai_runs.models.run_step import RunStep
 

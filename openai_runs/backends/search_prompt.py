@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, Final, Protocol
 
-from attrs import evolve
-
 from openai_runs import _wire
+from openai_runs._evolving import evolve
 from openai_runs.backends.conversation import Item, citation_marker, estimated_tokens, functions_of
 from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.errors import ProtocolError
@@ -102,6 +101,20 @@ def store_ids(request: ModelRequest) -> Sequence[str]:
     """The vector stores that a run searches: its own, the thread's and the assistant's."""
     resources = request.tool_resources
     return resources.file_search.vector_store_ids if resources and resources.file_search else ()
+
+
+def is_involved(request: ModelRequest) -> bool:
+    """Whether a run has the tool, or its thread a search: if not, there is nothing to search, to cite, to leave out."""
+    choice = request.tool_choice
+    return (
+        any(isinstance(tool, FileSearchTool) for tool in request.tools)
+        or (isinstance(choice, NamedToolChoice) and choice.type == "file_search")
+        or any(isinstance(item, RunStep) and any(map(_is_search, item.tool_calls)) for item in request.items)
+    )
+
+
+def _is_search(call: StepToolCall) -> bool:
+    return isinstance(call, FileSearchCall)
 
 
 def function_name(request: ModelRequest) -> str:

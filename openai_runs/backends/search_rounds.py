@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from attrs import define, evolve, field
+from attrs import define, field
 
+from openai_runs._evolving import evolve
 from openai_runs.backends import search_prompt
 from openai_runs.backends.citations import CitationScanner
 from openai_runs.backends.conversation import Item, estimated_tokens

@@ -14,12 +14,14 @@ from typing import Final, Protocol, Self, TypedDict
 
 import anyio
 
+from openai_runs._evolving import evolve
 from openai_runs.backends import search_prompt
 from openai_runs.backends.adaptations import FAILURES
 from openai_runs.backends.capabilities import refused_choice
 from openai_runs.backends.live import is_prompt_too_long
 from openai_runs.backends.model_backend import (
     BackendEvent,
+    Detached,
     Finished,
     HostedToolCall,
     ModelBackend,
@@ -123,20 +125,24 @@ class SearchingBackend(ModelBackend):
         """Name what the other backend does not support of a run, apart from file search."""
         if (refusal := refused_choice(request, type(self).__name__)) is not None:
             return refusal
-        name = search_prompt.function_name(request)
-        return self._backend.refuse(search_prompt.with_function(request, name))
+        if search_prompt.is_involved(request):
+            request = search_prompt.with_function(request, search_prompt.function_name(request))
+        return self._backend.refuse(request)
 
     async def abandon(self, handle: str) -> None:
         """Stop a call that goes on at the endpoint."""
         _, inner = _parted(handle)
         await self._backend.abandon(inner)
 
-    async def respond(self, request: ModelRequest) -> AsyncGenerator[BackendEvent]:
+    def respond(self, request: ModelRequest) -> AsyncGenerator[BackendEvent]:
         """Call the model, as often as it searches.
 
         Raises:
             BackendError: There is no complete response, or the search has failed.
         """
+        return self._with_searches(request) if search_prompt.is_involved(request) else self._passed_on(request)
+
+    async def _with_searches(self, request: ModelRequest) -> AsyncGenerator[BackendEvent]:
         tool = search_prompt.search_tool(request)
         began_at = anyio.current_time()
         rounds = SearchRounds(request, self._max_searches if tool else 0, self._result_tokens)
@@ -162,6 +168,14 @@ class SearchingBackend(ModelBackend):
                 break
         for event in answer.end(cites_best=self._search_first):
             yield event
+
+    async def _passed_on(self, request: ModelRequest) -> AsyncGenerator[BackendEvent]:
+        """Call the model of a run that has nothing to do with files, as if we were not there."""
+        if request.handle is not None:
+            request = evolve(request, handle=await self._resumed(request.handle))
+        async with aclosing(self._backend.respond(request)) as events:
+            async for event in events:
+                yield Detached(f"0:{event.handle}") if isinstance(event, Detached) else event
 
     async def _ask(self, answer: ModelCall, began_at: float) -> AsyncGenerator[BackendEvent]:
         """Call the model once; the events that go on to the engine at once."""

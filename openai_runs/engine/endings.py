@@ -6,8 +6,9 @@ from datetime import datetime
 from functools import reduce
 from typing import Any, Final, TypeAlias
 
-from attrs import evolve, frozen
+from attrs import frozen
 
+from openai_runs._evolving import evolve
 from openai_runs.backends.replay import without_replay
 from openai_runs.engine.api_events import ApiEvent
 from openai_runs.engine.clock import SystemClock

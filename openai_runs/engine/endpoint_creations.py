@@ -9,8 +9,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from attrs import define, evolve, field
+from attrs import define, field
 
+from openai_runs._evolving import evolve
 from openai_runs.engine.endpoint_objects import EndpointObjects
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.idempotency import IdempotencyKey, in_use

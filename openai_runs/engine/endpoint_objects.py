@@ -6,8 +6,9 @@ The endpoint knows one key, and so no owners. Where there are several, an owner 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from attrs import define, evolve, field
+from attrs import define, field
 
+from openai_runs._evolving import evolve
 from openai_runs._wire.paths import VECTOR_STORE
 from openai_runs.engine.errors import ApiError, not_found
 from openai_runs.engine.files_endpoint import FilesEndpoint

@@ -8,6 +8,7 @@ from typing import Final, Self
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
+from openai_runs import _wire
 from openai_runs._arguments import check_count, check_seconds
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine.clock import Clock, SystemClock
@@ -32,6 +33,9 @@ from openai_runs.engine.resources.vector_store_files import VectorStoreFiles
 from openai_runs.engine.resources.vector_stores import VectorStores
 from openai_runs.engine.thread_stores import OwnStores, StoreMaker, ThreadStores
 from openai_runs.engine.turn import UseStores
+from openai_runs.models.message import Message
+from openai_runs.models.run import Run
+from openai_runs.models.run_step import RunStep
 from openai_runs.stores.store import Store
 
 #: How many runs execute at once, unless told otherwise.
@@ -163,6 +167,10 @@ class Engine(anyio.AsyncContextManagerMixin):
         self.runs: Final = Runs(self._ledger, self._executor, stores, expires_after)
         self.run_steps: Final = RunSteps(self._ledger)
         self.idempotency: Final = Idempotency(self._ledger, looks_first=files_endpoint is not None)
+
+    def json(self, value: Run | Message | RunStep) -> bytes:
+        """The JSON text of an object; as a rule the store has it, and it need not be encoded again."""
+        return self._ledger.store.text_of(value) or _wire.encode(value)
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:

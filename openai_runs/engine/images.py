@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 import anyio.to_thread
-from attrs import define, evolve
+from attrs import define
 
+from openai_runs._evolving import evolve
 from openai_runs.backends.conversation import note_on_part
 from openai_runs.engine.endpoint_objects import FILE, EndpointObjects
 from openai_runs.engine.errors import ApiError

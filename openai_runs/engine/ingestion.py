@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
+from openai_runs._evolving import evolve
 from openai_runs._supervision import supervise
 from openai_runs.engine.errors import ApiError, not_found
 from openai_runs.engine.fair_queue import FairQueue

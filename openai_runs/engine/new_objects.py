@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
-from attrs import evolve
 
 from openai_runs import _wire
+from openai_runs._evolving import evolve
 from openai_runs._slices import Work
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.ids import new_id

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from attrs import evolve
-
+from openai_runs._evolving import evolve
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.ids import new_id
 from openai_runs.engine.new_objects import ALL_SHOWN, Body, timestamp

@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from attrs import define, evolve, frozen
+from attrs import define, frozen
 
+from openai_runs._evolving import evolve
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.ingestion import Ingestion
 from openai_runs.engine.new_objects import Body

@@ -13,8 +13,9 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 import anyio
 import anyio.lowlevel
-from attrs import define, evolve, field
+from attrs import define, field
 
+from openai_runs._evolving import evolve
 from openai_runs.backends.capabilities import unserved_window
 from openai_runs.backends.model_backend import (
     AnnotationAdded,
@@ -105,11 +106,15 @@ class Turn:
     _show_images: ShowImages
     _on_finished: Callable[[RunStatus], None]  # called under the lock, with the run's new status
     _on_waiting: Callable[[], None]  # called under the lock, once there is only to wait for a completion window
+    _lock: anyio.Lock = field(init=False)  # of the thread; held on to, or each transition would make it anew
     progress: TurnProgress = field(factory=TurnProgress, init=False)
     _scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
     _is_abandoned: bool = field(default=False, init=False)
     _handle: str | None = field(default=None, init=False)  # of a call that continues at the endpoint without us
     _used_ids: set[str] = field(factory=set, init=False)  # of the run's earlier tool calls
+
+    def __attrs_post_init__(self) -> None:
+        self._lock = self._ledger.lock(self.thread_id)
 
     def abandon(self) -> None:
         """Stop the turn: it publishes and changes nothing more. The run is left to the caller."""
@@ -140,7 +145,7 @@ class Turn:
         return await self._ledger.get(Run, self.run_id), await self._ledger.get(RunState, self.run_id)
 
     async def _start(self) -> tuple[Run, RunState]:
-        async with self._ledger.lock(self.thread_id):
+        async with self._lock:
             run, state = await self._read()
             self.progress.reusable_steps = [await self._ledger.get(RunStep, id) for id in state.steps]
             if run.status is RunStatus.QUEUED:  # otherwise this is the retry of an interrupted call
@@ -187,7 +192,8 @@ class Turn:
         history = [record.value for record in records if record.value.id not in first_attempt]
         request = model_request(run, state, history, self._ledger.clock.now())
         items = await self._show_images(self.owner, request.items, endpoint_has_files=self._backend.has_files)
-        request = evolve(request, items=tuple(items))
+        if items is not request.items:
+            request = evolve(request, items=tuple(items))
         self._used_ids = {call.id for step in request.rounds for call in step.function_calls}
         return request
 
@@ -238,7 +244,7 @@ class Turn:
         return self.progress.message_draft
 
     async def _start_message(self) -> None:
-        async with self._ledger.lock(self.thread_id):
+        async with self._lock:
             run, state = await self._read()
             if (reused := self.progress.reusable_step("message_creation")) is not None:
                 self.progress.reusable_steps.remove(reused)
@@ -265,7 +271,7 @@ class Turn:
 
     async def _start_calls(self) -> None:
         """Start a step of tool calls, or continue it. A message before it is complete now."""
-        async with self._ledger.lock(self.thread_id):
+        async with self._lock:
             run, state = await self._read()
             changes, events = await self._complete_message()
             calls_draft, reused = self.progress.calls_draft, None
@@ -280,7 +286,7 @@ class Turn:
 
     async def _add_hosted_call(self, call: CodeInterpreterCall | FileSearchCall) -> None:
         """Add a call of one of the endpoint's own tools, as a step that is complete at once."""
-        async with self._ledger.lock(self.thread_id):
+        async with self._lock:
             run, state = await self._read()
             changes, events = await self._complete_message()
             reused = self.progress.reusable_step("tool_calls", RunStepStatus.COMPLETED)
@@ -305,7 +311,7 @@ class Turn:
         return await end_message(self._ledger, self.owner, step, self.progress)
 
     async def _store_handle(self, handle: str) -> None:
-        async with self._ledger.lock(self.thread_id):
+        async with self._lock:
             run, state = await self._read()
 
             def note() -> None:
@@ -316,7 +322,7 @@ class Turn:
             await self._commit([Record(self.owner, evolve(state, handle=handle))], then=note)
 
     async def _finish(self, error: LastError | None) -> None:
-        async with self._ledger.lock(self.thread_id):
+        async with self._lock:
             run, state = await self._read()
             to, details = self._outcome(run, state, error)
             if self.progress.calls_draft is not None and to is RunStatus.REQUIRES_ACTION:
@@ -364,8 +370,14 @@ class Turn:
             RunStatus.REQUIRES_ACTION,
             required_action=RequiredAction(submit_tool_outputs=SubmitToolOutputs(tool_calls=calls_draft.pending)),
         )
-        state = evolve(state, steps=(step.id,), step_usage=used, usage=add_usage(state.usage, used))
-        state = evolve(state, handle=None, previous=state.handle)
+        state = evolve(
+            state,
+            steps=(step.id,),
+            step_usage=used,
+            usage=add_usage(state.usage, used),
+            handle=None,
+            previous=state.handle,
+        )
         changes += [Record(self.owner, step), Record(self.owner, run), Record(self.owner, state)]
         asks = ApiEvent("thread.run.requires_action", run)
         await self._commit(changes, *events, asks, then=partial(self._on_finished, run.status))

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from openai_runs import _wire
+from openai_runs._evolving import evolve
 from openai_runs.backends.model_backend import FinishReason, Replay, ToolCallChunk
 from openai_runs.backends.replay import without_replay
 from openai_runs.engine.api_events import ApiEvent

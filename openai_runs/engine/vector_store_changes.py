@@ -4,8 +4,9 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from attrs import define, evolve, field
+from attrs import define, field
 
+from openai_runs._evolving import evolve
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_vector_stores import (

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from anyio.abc import TaskGroup
-from attrs import define, evolve, field
+from attrs import define, field
 
+from openai_runs._evolving import evolve
 from openai_runs.engine.deadlines import Deadlines
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_vector_stores import has_expired

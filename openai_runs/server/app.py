@@ -2,7 +2,6 @@
 
 import logging
 import re
-import secrets
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Final
@@ -17,7 +16,16 @@ from openai_runs.engine import ApiError, Engine
 from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server import passing_rules
 from openai_runs.server.endpoint_files import EndpointFiles
-from openai_runs.server.exchange import ENGINE, IS_PASSED, IS_REPLAYED, OWNER, POLL_HINT, REQUEST_ID, STARTED
+from openai_runs.server.exchange import (
+    ENGINE,
+    IS_PASSED,
+    IS_REPLAYED,
+    OWNER,
+    POLL_HINT,
+    REQUEST_ID,
+    STARTED,
+    new_request_id,
+)
 from openai_runs.server.handlers import (
     assistants,
     files,
@@ -37,6 +45,8 @@ from openai_runs.server.version_1 import handlers as version_1_handlers
 from openai_runs.server.version_1.middleware import version_1
 
 _logger = logging.getLogger("openai_runs.server")
+
+_NAME: Final = "openai_runs"
 
 #: Bytes of a request body. The API does not limit the length of a message; the 256,000 characters that it allows for
 #: instructions take up to 1.5 MB if each is escaped.
@@ -123,7 +133,7 @@ def _error_middleware(keys: Keys | None) -> Middleware:
     @web.middleware
     async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         request[STARTED] = perf_counter()
-        request[REQUEST_ID] = request_id = f"req_{secrets.token_hex(16)}"
+        request[REQUEST_ID] = request_id = new_request_id()
         try:
             if keys is None:
                 request[OWNER] = ""
@@ -176,13 +186,18 @@ def _error_response(error: ApiError, *, allow: str | None = None) -> web.Respons
     return response
 
 
+def own_headers() -> dict[str, str]:
+    """The headers that are the same in all responses but those of the model's endpoint."""
+    return {"Server": _NAME, "openai-version": "2020-10-01", SUPPORTED: "true"}
+
+
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Add the headers of every response; a signal and not the middleware, which sees streams too late."""
     headers = response.headers
-    headers["Server"] = "openai_runs"
-    if IS_PASSED not in request:  # the endpoint says itself what it is and does
-        headers["openai-version"] = "2020-10-01"
-        headers[SUPPORTED] = "true"
+    if IS_PASSED in request:  # the endpoint says itself what it is and does
+        headers["Server"] = _NAME
+    else:
+        headers.update(own_headers())
     if IS_REPLAYED in request:
         headers[REPLAYED] = "true"
     if STARTED in request:  # unset if aiohttp refused the request before our middleware ran

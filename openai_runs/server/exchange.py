@@ -1,13 +1,14 @@
 """What handlers need of one HTTP exchange: the owner, the checked request body, the JSON response."""
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
 import msgspec
 from aiohttp import web
-from attrs import evolve
 
 from openai_runs import _wire
+from openai_runs._evolving import evolve
 from openai_runs._slices import Work, in_slices
 from openai_runs.engine import ApiError, Engine
 from openai_runs.models.model import Model
@@ -93,17 +94,25 @@ def json_response(model: Model) -> web.Response:
     return web.Response(body=_wire.encode(model), content_type=_CONTENT_TYPE)
 
 
-async def page_response(page: Page[Any], query: PageQuery) -> web.Response:
-    """Respond with a page of a list: as many of its objects as fit into `PAGE_BYTES`, but at least one."""
-    return web.Response(body=await in_slices(_encoding_page(page, query)), content_type=_CONTENT_TYPE)
+async def page_response(
+    page: Page[Any], query: PageQuery, encode: Callable[[Any], bytes] = _wire.encode
+) -> web.Response:
+    """Respond with a page of a list: as many of its objects as fit into `PAGE_BYTES`, but at least one.
+
+    Args:
+        page: The page.
+        query: What was asked for.
+        encode: Makes the JSON text of an object: `Engine.json` where many are in the store as they are shown.
+    """
+    return web.Response(body=await in_slices(_encoding_page(page, query, encode)), content_type=_CONTENT_TYPE)
 
 
-def _encoding_page(page: Page[Any], query: PageQuery) -> Work[bytes]:
+def _encoding_page(page: Page[Any], query: PageQuery, encode: Callable[[Any], bytes]) -> Work[bytes]:
     from_the_end = query.before is not None and query.after is None  # paging backwards must not skip objects either
     encoded: list[bytes] = []
     size = 0
     for item in reversed(page.data) if from_the_end else page.data:
-        text = _wire.encode(item)
+        text = encode(item)
         size += len(text)
         if encoded and size >= PAGE_BYTES:
             break
@@ -121,8 +130,17 @@ def _encoding_page(page: Page[Any], query: PageQuery) -> Work[bytes]:
 
 def run_response(request: web.Request, run: Run) -> web.Response:
     """Respond with a run, and a hint when to poll it again."""
-    response = json_response(run)
-    delay = request.app[POLL_HINT].delay(run, request.app[ENGINE].runs.pending)
-    if delay is not None:
-        response.headers["openai-poll-after-ms"] = str(round(delay * 1000))
-    return response
+    engine = request.app[ENGINE]
+    headers = poll_headers(run, engine, request.app[POLL_HINT])
+    return web.Response(body=engine.json(run), content_type=_CONTENT_TYPE, headers=headers)
+
+
+def poll_headers(run: Run, engine: Engine, hint: PollHint) -> dict[str, str]:
+    """What says when to poll a run again: nothing once it has ended."""
+    delay = hint.delay(run, engine.runs.pending)
+    return {} if delay is None else {"openai-poll-after-ms": str(round(delay * 1000))}
+
+
+def new_request_id() -> str:
+    """The ID of a request, by which the log has its details."""
+    return f"req_{os.urandom(16).hex()}"

@@ -19,9 +19,11 @@ from openai_runs.server import access_log
 from openai_runs.server.app import create_app
 from openai_runs.server.dedicated_task import in_dedicated_task
 from openai_runs.server.endpoint_files import EndpointFiles
+from openai_runs.server.keys import Keys
 from openai_runs.server.local_files import FileOption, chosen_files, opened, searching
 from openai_runs.server.pass_through import PassThrough
 from openai_runs.server.poll_hint import PollHint
+from openai_runs.server.polls import answer_polls
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.store import Store
 
@@ -184,10 +186,11 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 has_one_owner=self._has_one_owner,
             ) as self.engine,
         ):
+            hint = self._poll_hint or PollHint()
             app = create_app(
                 self.engine,
                 keys=self._keys,
-                poll_hint=self._poll_hint,
+                poll_hint=hint,
                 pass_through=self._pass_through,
                 endpoint_files=self._endpoint_files,
             )
@@ -200,6 +203,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             )
             try:
                 await runner.setup()
+                answer_polls(runner, self.engine, None if self._keys is None else Keys(self._keys), hint)
                 await web.TCPSite(runner, self._host, self._port, backlog=_BACKLOG).start()
                 self._url = _url_of(runner)
                 yield

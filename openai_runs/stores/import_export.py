@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 import anyio
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from openai_runs import _wire
+from openai_runs._evolving import evolve
 from openai_runs.errors import ProtocolError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.file import File

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
-from attrs import define, evolve, field
+from attrs import define, field
 
+from openai_runs._evolving import evolve
 from openai_runs.models.file import File
 from openai_runs.models.vector_store import (
     FileCounts,

@@ -122,6 +122,10 @@ class MemoryStore:
         """Read an object."""
         return self._records[kind].get(id)
 
+    def text_of(self, _: Stored) -> None:
+        """No object is kept as JSON text."""
+        return
+
     async def page(
         self, kind: type[T], group: str, query: PageQuery, *, part: str | None = None
     ) -> tuple[Sequence[Record[T]], bool]:

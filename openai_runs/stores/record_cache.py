@@ -17,11 +17,12 @@ _Key: TypeAlias = tuple[type[Any], str]
 class RecordCache:
     """Records by kind and ID. The least recently used one is dropped first.
 
-    A thread, or a vector store, is dropped with its contents.
+    A thread, or a vector store, is dropped with its contents. Beside a record there is its JSON text, as it was written
+    or read, so that an answer to a client need not be encoded again.
     """
 
     max_size: int  #: of all records together, in the unit of `put`
-    _entries: OrderedDict[_Key, tuple[Record[Any], int, str]] = field(factory=OrderedDict, init=False)
+    _entries: OrderedDict[_Key, tuple[Record[Any], int, str, bytes | None]] = field(factory=OrderedDict, init=False)
     _within: dict[str, set[_Key]] = field(factory=dict, init=False)  # by the ID of a thread or a vector store
     _size: int = field(default=0, init=False)
 
@@ -33,18 +34,25 @@ class RecordCache:
         self._entries.move_to_end(key)
         return entry[0]
 
-    def put(self, record: Record[Any], size: int) -> None:
+    def text_of(self, value: Stored) -> bytes | None:
+        """The JSON text of an object, if it is cached: of this very object, and not of another state of it."""
+        entry = self._entries.get((value.__class__, value.id))
+        return entry[3] if entry is not None and entry[0].value is value else None
+
+    def put(self, record: Record[Any], size: int, text: bytes | None = None) -> None:
         """Add a record, or replace the one with its kind and ID."""
         value = record.value
         if isinstance(value, UsedKey):  # as a rule never read, and there is one for each new object
             return
         key = (type(value), value.id)
-        container = getattr(value, "thread_id", "") or getattr(value, "vector_store_id", "")
         if (earlier := self._entries.get(key)) is not None:
-            container = earlier[2]  # a record that is put again stays where it is
-            self._drop(key)
-        self._entries[key] = (record, size, container)
-        self._within.setdefault(container, set()).add(key)
+            _, earlier_size, container, _ = earlier  # a record that is put again stays where it is
+            self._size -= earlier_size
+            self._entries.move_to_end(key)
+        else:
+            container = getattr(value, "thread_id", "") or getattr(value, "vector_store_id", "")
+            self._within.setdefault(container, set()).add(key)
+        self._entries[key] = (record, size, container, text)
         self._size += size
         while self._size > self.max_size:
             self._drop(next(iter(self._entries)))
@@ -64,7 +72,7 @@ class RecordCache:
         self._size = 0
 
     def _drop(self, key: _Key) -> None:
-        _, size, container = self._entries.pop(key)
+        _, size, container, _ = self._entries.pop(key)
         self._size -= size
         keys = self._within[container]
         keys.remove(key)

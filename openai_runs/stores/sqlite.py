@@ -57,10 +57,10 @@ T = TypeVar("T", bound=Stored)
 
 _logger = logging.getLogger("openai_runs.stores")
 
-_CHUNK: Final = 200  # objects per read: decoding them takes a few milliseconds
+_CHUNK: Final = 200  # objects at once: decoding them takes a few milliseconds
 _CHUNK_BYTES: Final = 2**20  # bytes per read, likewise
 
-_encode_row = msgspec.json.Encoder().encode
+_encode_rows = msgspec.json.Encoder().encode
 
 _MAX_COUNTED_THREADS: Final = 10_000  # threads whose number of messages is kept in memory
 
@@ -212,7 +212,7 @@ class SQLiteStore:
 
     async def _write(self, group: Sequence[_Write]) -> Exception | None:
         try:
-            await self._execute(schema.WRITE, await in_slices(_parameters_of(group)))
+            await self._execute(schema.WRITE, await in_slices_if_long(_parameters_of(group), _changes_in(group)))
         except Exception as error:  # whatever it is, the tasks that wait for these commits must get it
             if isinstance(error, StoreUnavailableError) and not self._is_unavailable:
                 self._is_unavailable = True
@@ -221,7 +221,7 @@ class SQLiteStore:
         if self._is_unavailable:
             self._is_unavailable = False
             _logger.warning("%r takes commits again", self)
-        await in_slices(self._caching(group))
+        await in_slices_if_long(self._caching(group), _changes_in(group))
         return None
 
     def _caching(self, group: Sequence[_Write]) -> Work[None]:
@@ -230,7 +230,7 @@ class SQLiteStore:
                 if isinstance(change, Delete):
                     self._cache.drop(change.kind, change.id)
                 else:
-                    self._cache.put(change, len(body or b""))
+                    self._cache.put(change, len(body or b""), body)
                 yield
 
     def _columns(self, changes: Sequence[Change]) -> Work[list[tuple[Change, tuple[Any, ...], bytes | None]]]:
@@ -245,15 +245,14 @@ class SQLiteStore:
     def _columns_of(self, change: Change, place: int) -> tuple[Change, tuple[Any, ...], bytes | None]:
         if isinstance(change, Delete):
             return change, (None, schema.NAMES[change.kind], change.id, None, None, None, None), None
-        value = change.value
-        history = None
+        value, history = change.value, None
         if isinstance(value, Message):
             history = value.thread_id
-            if value.thread_id in self._message_counts:
-                self._message_counts[value.thread_id] += 1
+            if history in self._message_counts:
+                self._message_counts[history] += 1
         elif isinstance(value, RunStep) and value.type == "tool_calls":
             history = value.thread_id
-        kind, list = schema.NAMES[type(value)], group_of(change)
+        kind, list = schema.NAMES[value.__class__], group_of(change)
         columns = (place, kind, value.id, change.owner, list, history, part_of(change))
         return change, columns, _wire.encode(value)
 
@@ -269,8 +268,12 @@ class SQLiteStore:
             for owner, body in await self._execute(schema.READ, (schema.NAMES[kind], _bindable(id))):
                 record = Record(owner, _load(body, kind))
                 # This cannot overwrite a newer record: results come in the order in which SQLite's thread worked.
-                self._cache.put(record, len(body))
+                self._cache.put(record, len(body), body)
         return record
+
+    def text_of(self, value: Stored) -> bytes | None:
+        """The JSON text of an object that was read or put lately, if it has not changed since."""
+        return self._cache.text_of(value)
 
     async def page(
         self, kind: type[T], group: str, query: PageQuery, *, part: str | None = None
@@ -301,7 +304,7 @@ class SQLiteStore:
             raise UnknownCursorError("after")
         if query.before is not None and before is None:
             raise UnknownCursorError("before")
-        records = await in_slices(_decoding(rows))
+        records = await in_slices(self._decoding(rows))
         if more:
             del records[-1]  # it was read only to know that there are more
         return records[::-1] if from_the_end != newest_first else records, bool(more)
@@ -414,7 +417,20 @@ class SQLiteStore:
         while start is not None:
             bounds = {"start": start, "end": end, "limit": _CHUNK, "bytes": _CHUNK_BYTES}
             [(start, size, rows)] = await self._execute(sql, {**parameters, **bounds})
-            yield await in_slices(_decoding(rows)), size or 0
+            yield await in_slices(self._decoding(rows)), size or 0
+
+    def _decoding(self, rows: bytes | None) -> Work[list[Record[Any]]]:
+        """Make the records of rows; those that are cached, which may be newer, are made already."""
+        records = []
+        try:
+            found = [] if rows is None else _wire.decode(rows)
+        except ProtocolError as error:
+            raise _undecodable("an object") from error
+        for name, owner, body in found:
+            yield
+            kind = schema.KINDS[name]
+            records.append(self._cache.get(kind, _id_in(body)) or Record(owner, _load(body, kind)))
+        return records
 
     async def _execute(self, sql: str, parameters: Any) -> list[Any]:
         if self._db is None:
@@ -439,35 +455,38 @@ class SQLiteStore:
             raise
 
 
+def _changes_in(group: Sequence[_Write]) -> int:
+    return sum(len(write.changes) for write in group)
+
+
 def _parameters_of(group: Sequence[_Write]) -> Work[Mapping[str, Any]]:
-    rows: list[bytes] = []
+    parts: list[bytes] = []
+    rows: list[tuple[Any, ...]] = []
     bodies: list[bytes] = []
     place = 1
     for write in group:
         for _, columns, body in write.changes:
             if body is None:
-                rows.append(_encode_row(columns))
+                rows.append(columns)
             else:
-                rows.append(_encode_row((*columns, place, len(body))))
+                rows.append((*columns, place, len(body)))
                 bodies.append(body)
                 place += len(body)
-            yield
-    text = b"[%b]" % b",".join(rows)
+            if len(rows) == _CHUNK:
+                parts.append(_encode_rows(rows)[1:-1])
+                rows.clear()
+                yield
+    parts.append(_encode_rows(rows)[1:-1])
+    text = b"[%b]" % b",".join(filter(None, parts))
     if b"\\u0000" in text:  # SQLite would cut an ID off there
         raise ValueError("an ID or an owner's label has a NUL character, which the store cannot keep: remove it")
     return {"index": text.decode(), "bodies": b"".join(bodies)}
 
 
-def _decoding(rows: bytes | None) -> Work[list[Record[Any]]]:
-    records = []
-    try:
-        found = [] if rows is None else _wire.decode(rows)
-    except ProtocolError as error:
-        raise _undecodable("an object") from error
-    for kind, owner, body in found:
-        yield
-        records.append(Record(owner, _load(body, schema.KINDS[kind])))
-    return records
+def _id_in(body: Any) -> str:
+    """The ID of an object, which may be damaged."""
+    id = body.get("id") if isinstance(body, dict) else None
+    return id if isinstance(id, str) else ""
 
 
 def _load(body: Any, kind: type[T]) -> T:

@@ -136,12 +136,14 @@ _CHANGES: Final = f"""
 """
 
 #: Writes a group of changes in one step. ``:index`` is a JSON array of rows, each with the offset and length of its
-#: body in ``:bodies``, so that no body has to be escaped.
+#: body in ``:bodies``, so that no body has to be escaped. The rows are materialized because `json_each` makes the text
+#: of a row anew for each column that is taken from it.
 WRITE: Final = f"""
+    WITH rows (value) AS MATERIALIZED (SELECT value FROM json_each(:index))
     INSERT INTO changes SELECT
         {", ".join(f"json_extract(value, '$[{column}]')" for column in range(7))},
         CAST(substr(:bodies, json_extract(value, '$[7]'), json_extract(value, '$[8]')) AS TEXT)
-    FROM json_each(:index)
+    FROM rows
 """
 
 READ: Final = "SELECT owner, CAST(body AS BLOB) FROM objects WHERE kind = ? AND id = ?"

@@ -1,6 +1,7 @@
 """`Store`: the interface to the storage of the engine's objects."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
@@ -70,6 +71,10 @@ class Store(Protocol):
         """Read an object; ``None`` if it does not exist."""
         ...
 
+    def text_of(self, value: Stored) -> bytes | None:
+        """The JSON text of an object that this store has returned or got; ``None`` if it is not at hand."""
+        ...
+
     async def page(
         self, kind: type[T], group: str, query: PageQuery, *, part: str | None = None
     ) -> tuple[Sequence[Record[T]], bool]:
@@ -132,40 +137,40 @@ class Store(Protocol):
         ...
 
 
+#: Where it is said which list an object is in. What is not here is in none.
+_LISTS: Final[Mapping[type[Any], Callable[[Record[Any]], str]]] = {
+    **dict.fromkeys((Assistant, Thread, File, VectorStore, EndpointObject), attrgetter("owner")),
+    **dict.fromkeys((Message, Run), attrgetter("value.thread_id")),
+    RunStep: attrgetter("value.run_id"),
+    **dict.fromkeys((VectorStoreEntry, VectorStoreFileBatch, BatchFiles), attrgetter("value.vector_store_id")),
+    FileUse: attrgetter("value.file_id"),
+    **dict.fromkeys((UsedKey, IndexJob), lambda _: ""),
+}
+
+
+#: Where it is said which part of its list an object is in, for lists that have parts.
+_PARTS: Final[Mapping[type[Any], Callable[[Record[Any]], str | None]]] = {
+    Message: attrgetter("value.run_id"),
+    File: lambda record: part_for(record.owner, record.value.purpose),
+    Run: lambda record: part_for(record.owner, ALL_RUNS),
+    EndpointObject: lambda record: part_for(record.owner, _kind_of(record.value)),
+}
+
+
+def _kind_of(value: EndpointObject) -> str:
+    return value.kind if value.vector_store_id is None else f"{value.kind} in {value.vector_store_id}"
+
+
 def group_of(record: Record[Any]) -> str | None:
     """The ID of the list that an object is in, if it is in one."""
-    match record.value:
-        case Assistant() | Thread() | File() | VectorStore() | EndpointObject():
-            return record.owner
-        case Message(thread_id=thread_id) | Run(thread_id=thread_id):
-            return thread_id
-        case RunStep(run_id=run_id):
-            return run_id
-        case VectorStoreEntry(vector_store_id=vector_store_id) | VectorStoreFileBatch(vector_store_id=vector_store_id):
-            return vector_store_id
-        case BatchFiles(vector_store_id=vector_store_id):
-            return vector_store_id
-        case FileUse(file_id=file_id):
-            return file_id
-        case UsedKey() | IndexJob():
-            return ""
-        case _:
-            return None
+    said = _LISTS.get(record.value.__class__)
+    return None if said is None else said(record)
 
 
 def part_of(record: Record[Any]) -> str | None:
     """The part of its list that an object is in, if the list has parts. It never changes."""
-    match record.value:
-        case Message(run_id=run_id):
-            return run_id
-        case File(purpose=purpose):
-            return part_for(record.owner, purpose)
-        case Run():
-            return part_for(record.owner, ALL_RUNS)
-        case EndpointObject(kind=kind, vector_store_id=vector_store_id):
-            return part_for(record.owner, kind if vector_store_id is None else f"{kind} in {vector_store_id}")
-        case _:
-            return None
+    said = _PARTS.get(record.value.__class__)
+    return None if said is None else said(record)
 
 
 def part_for(owner: str, what: str) -> str:

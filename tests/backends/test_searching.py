@@ -362,6 +362,16 @@ async def test_a_call_in_the_background_is_resumed_if_it_was_the_first():
     assert begun_anew.abandoned == ["resp_2"]
 
 
+async def test_a_run_without_files_goes_to_the_model_as_it_is():
+    """Nothing of its text can be a mark, so nothing is held back; handles are numbered as those of any run."""
+    model = Model([Detached("resp_1"), TextChunk("Hot 【0:"), Finished("stop")])
+    events = await respond(model, Files(), user("Tea?"), tools=(), tool_resources=None)
+    assert events == [Detached("0:resp_1"), TextChunk("Hot 【0:"), Finished("stop")]
+    resumed = Model(say("Hot."))
+    await respond(resumed, Files(), user("Tea?"), tools=(), tool_resources=None, handle="0:resp_1")
+    assert [request.handle for request in (*model.requests, *resumed.requests)] == [None, "resp_1"]
+
+
 async def test_a_call_in_the_background_is_stopped():
     """Also one from before the other backend was given a search."""
     model = Model()

@@ -6,11 +6,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from openai_runs import _wire
 from openai_runs.backends import Say, ScriptedBackend, Wait
 from openai_runs.engine import Engine
 from openai_runs.lifecycle import MOVES, moved
 from openai_runs.models.run import RunStatus
 from openai_runs.stores import MemoryStore
+from openai_runs.stores.records import PageQuery
+from openai_runs.stores.sqlite import SQLiteStore
 from tests.engine.world import world
 
 pytestmark = pytest.mark.anyio
@@ -41,6 +44,18 @@ async def test_store_and_backend_are_opened_and_closed():
         await engine.threads.create("", {})
         log.append("used")
     assert log == ["open store", "open backend", "used", "close backend", "close store"]
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+async def test_the_text_of_an_object(store, tmp_path):
+    """It is what encoding makes of it, whether the store has it at hand or not."""
+    store = MemoryStore() if store == "memory" else SQLiteStore(tmp_path / "runs.db")
+    async with Engine(store=store, backend=ScriptedBackend()) as engine:
+        thread = await engine.threads.create("", {"messages": [{"role": "user", "content": "Tea, 茶?"}]})
+        page = await engine.messages.list("", thread.id, PageQuery())
+        assert engine.json(page.data[0]) == _wire.encode(page.data[0])
+        changed = await engine.messages.update("", thread.id, page.data[0].id, {"metadata": {"a": "b"}})
+        assert engine.json(changed) == _wire.encode(changed) != engine.json(page.data[0])
 
 
 async def test_only_while_it_is_open():

@@ -65,3 +65,15 @@ def test_dropping_and_clearing():
     assert cache.get(Run, "a") is None
     cache.put(run("a", "t"), 30)
     assert cache.get(Run, "a") is not None
+
+
+def test_a_text_is_that_of_one_state():
+    """An object that has changed since has another text; so has one that is equal, for all the cache knows."""
+    cache = RecordCache(50)
+    before, after = run("r", "t"), run("r", "t", model="other")
+    cache.put(before, 10, b"before")
+    assert cache.text_of(before.value) == b"before"
+    assert cache.text_of(after.value) is None
+    cache.put(after, 10, b"after")
+    assert (cache.text_of(before.value), cache.text_of(after.value)) == (None, b"after")
+    assert cache.text_of(run("s", "t").value) is None

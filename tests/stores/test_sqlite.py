@@ -269,6 +269,45 @@ async def test_recently_used_objects_are_read_from_memory(path: Path, monkeypatc
         assert gate.reads == 4  # a few hundred at a time, so that other tasks can run
 
 
+async def test_recently_used_objects_are_not_made_again(path: Path):
+    """What a list or a history has is in memory, too; without the cache it is read, and is equal."""
+    async with SQLiteStore(path) as store:
+        await store.commit([thread("t"), message("1", "t"), message("2", "t")])
+        kept = await store.get(Message, "1")
+        [newest, oldest], _ = await store.page(Message, "t", PageQuery())
+        history = await store.history("t")
+        assert (oldest, newest) == (history[0], history[1])
+        assert oldest is history[0] is kept
+    async with SQLiteStore(path) as store:
+        assert await store.history("t") == history
+
+
+async def test_the_text_of_an_object(path: Path):
+    """It is what is in the file, of the object as it is now."""
+    async with SQLiteStore(path) as store:
+        before, after = run("r", "t"), run("r", "t", model="other")
+        await store.commit([before])
+        assert store.text_of(before.value) == _wire.encode(before.value)
+        await store.commit([after])
+        assert store.text_of(before.value) is None
+        assert store.text_of(after.value) == _wire.encode(after.value)
+    async with SQLiteStore(path) as store:
+        found = await store.get(Run, "r")
+        assert found is not None
+        assert store.text_of(found.value) == _wire.encode(after.value)
+
+
+async def test_a_large_commit(path: Path):
+    """However many objects a commit has, all are written; what is deleted has no text."""
+    ids = [str(number) for number in range(450)]
+    async with SQLiteStore(path) as store:
+        await store.commit([message(id, "t") for id in ids])
+        await store.commit([*(Delete(Message, id) for id in ids[:200]), message("last", "t")])
+    async with SQLiteStore(path) as store:
+        found = [record.value.id async for record in store.everything(Message)]
+        assert found == [*ids[200:], "last"]
+
+
 async def test_messages_are_counted_once(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):
     """Adding to a thread does not read the file again until there may be too many; few threads are kept in memory."""
     monkeypatch.setattr(sqlite_store, "_MAX_COUNTED_THREADS", 2)

@@ -1,7 +1,8 @@
 """The API's operations on assistants, on the server's side of `openai_runs.services.assistants`."""
 
-from attrs import define, evolve
+from attrs import define
 
+from openai_runs._evolving import evolve
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, changed_assistant, new_assistant, shown_assistant

@@ -1,7 +1,8 @@
 """The API's operations on run steps, on the server's side of `openai_runs.services.run_steps`."""
 
-from attrs import define, evolve
+from attrs import define
 
+from openai_runs._evolving import evolve
 from openai_runs.engine.errors import not_found
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.turn_output import shown_step

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from attrs import define, evolve
+from attrs import define
 
+from openai_runs._evolving import evolve
 from openai_runs._slices import in_slices
 from openai_runs.engine.api_events import ApiEvent, Subscriber, Watcher
 from openai_runs.engine.endings import end_calls

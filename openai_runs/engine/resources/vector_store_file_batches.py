@@ -2,8 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from attrs import define, evolve
+from attrs import define
 
+from openai_runs._evolving import evolve
 from openai_runs.engine.errors import ApiError, not_found
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ingestion import Ingestion

@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
-from attrs import define, evolve
+from attrs import define
 
+from openai_runs._evolving import evolve
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ingestion import Ingestion
 from openai_runs.engine.ledger import Ledger

@@ -4,8 +4,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
-from attrs import define, evolve
+from attrs import define
 
+from openai_runs._evolving import evolve
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ingestion import Ingestion

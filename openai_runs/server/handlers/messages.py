@@ -34,7 +34,9 @@ async def list(request: web.Request) -> web.Response:
     """Operation ``listMessages``."""
     thread_id = request.match_info["thread_id"]
     query, run_id = page_query(request.query), request.query.get("run_id") or None
-    return await page_response(await request.app[ENGINE].messages.list(request[OWNER], thread_id, query, run_id), query)
+    engine = request.app[ENGINE]
+    page = await engine.messages.list(request[OWNER], thread_id, query, run_id)
+    return await page_response(page, query, engine.json)
 
 
 async def delete(request: web.Request) -> web.Response:

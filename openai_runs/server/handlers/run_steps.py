@@ -21,9 +21,9 @@ async def list(request: web.Request) -> web.Response:
     """Operation ``listRunSteps``."""
     thread_id, run_id = request.match_info["thread_id"], request.match_info["run_id"]
     shows_content, query = shows_search_content(request.query), page_query(request.query)
-    steps = request.app[ENGINE].run_steps
-    page = await steps.list(request[OWNER], thread_id, run_id, query, shows_search_content=shows_content)
-    return await page_response(page, query)
+    engine = request.app[ENGINE]
+    page = await engine.run_steps.list(request[OWNER], thread_id, run_id, query, shows_search_content=shows_content)
+    return await page_response(page, query, engine.json)
 
 
 ROUTES: Final = (

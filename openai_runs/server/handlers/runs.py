@@ -40,7 +40,9 @@ async def update(request: web.Request) -> web.Response:
 async def list(request: web.Request) -> web.Response:
     """Operation ``listRuns``."""
     thread_id, query = request.match_info["thread_id"], page_query(request.query)
-    return await page_response(await request.app[ENGINE].runs.list(request[OWNER], thread_id, query), query)
+    engine = request.app[ENGINE]
+    page = await engine.runs.list(request[OWNER], thread_id, query)
+    return await page_response(page, query, engine.json)
 
 
 async def list_all(request: web.Request) -> web.Response:
