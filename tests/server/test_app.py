@@ -84,7 +84,7 @@ async def test_health(server):
         ("GET", "/assistants/", 404),
         ("PUT", "/assistants", 405),
         ("PATCH", "/threads/thread_1", 405),
-        ("GET", "/threads", 405),
+        ("PUT", "/threads", 405),
         ("OPTIONS", "/threads", 405),
         ("GET", "/threads/thread_1/runs/run_1/cancel", 405),
     ],

@@ -123,3 +123,4 @@ async def test_the_server_stops():
             await response.content.readuntil(CURRENT)
         with pytest.raises(ClientPayloadError):  # it does not look complete
             await response.content.read()
+        response.close()

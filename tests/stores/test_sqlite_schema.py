@@ -171,7 +171,7 @@ async def test_a_later_versions_file(path: Path):
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 99")
     assert await refusal(path) == (
-        "a later version of openai_runs has written it (schema 99; this one knows 2): update openai_runs"
+        "a later version of openai_runs has written it (schema 99; this one knows 3): update openai_runs"
     )
 
 
