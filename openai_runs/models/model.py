@@ -40,6 +40,9 @@ NEEDED: Final = MappingProxyType({"is_needed": True})
 #: Metadata of a text that some servers send alone, in place of the object that it is a field of.
 ALONE: Final = MappingProxyType({"may_stand_alone": True})
 
+#: Metadata of a field that is equal in many objects, such as the tools of an assistant's runs: they share its value.
+REPEATED: Final = MappingProxyType({"is_repeated": True})
+
 
 @frozen(kw_only=True, repr=False)
 class Model:
