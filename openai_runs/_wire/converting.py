@@ -1,8 +1,9 @@
 """Converts JSON to models and back; this room is the only user of cattrs.
 
-There are two converters. The fast one uses generated loaders, which find out *that* a body does not fit. Only then
-another way is taken: the exact converter collects every error and its place; or, for the body of a server that may have
-its oddities, the liberal reader makes a model nevertheless.
+JSON text is loaded by `TextLoader`, and what that refuses is parsed. For parsed JSON there are two converters. The fast
+one uses generated loaders, which find out *that* a body does not fit. Only then another way is taken: the exact
+converter collects every error and its place; or, for the body of a server that may have its oddities, the liberal
+reader makes a model nevertheless.
 """
 
 from collections.abc import Callable, Mapping

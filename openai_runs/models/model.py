@@ -65,7 +65,7 @@ class Model:
     there is no model, but a `ProtocolError`. With ``Session(strict=True)`` any oddity is one.
 
     Two models are equal if all their fields are, whatever was absent. Free-form JSON, such as metadata, is a plain dict
-    and not part of the hash; do not modify it.
+    and not part of the hash; do not modify it: models that came with the same tools or response format share them.
     """
 
     #: Fields that this library does not know, and values that do not fit their field, by their names on the wire.

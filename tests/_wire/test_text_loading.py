@@ -65,7 +65,7 @@ def loads_alike(text, into):
     try:
         parsed = decode(text)
     except ProtocolError:
-        with pytest.raises(ProtocolError, match="^not JSON"):
+        with pytest.raises(ProtocolError, match=r"^not JSON"):
             load(text, into)
         return
     for strict in (True, False):
@@ -174,7 +174,7 @@ def test_what_is_shared_is_limited(loader, monkeypatch):
 
 
 def refusal(loader, text, into):
-    with pytest.raises(Exception, match=".") as caught:
+    with pytest.raises(Exception, match=r".") as caught:
         loader.load(text, into)
     return str(caught.value)
 
