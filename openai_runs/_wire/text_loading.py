@@ -56,7 +56,6 @@ class TextLoader:
             return found
         nullable, kind = without_none(hint)
         structure = self._converter.get_structure_hook(kind)
-
         known: dict[bytes, Any] = {}
 
         def load_part(raw: Raw) -> Any:
@@ -67,7 +66,7 @@ class TextLoader:
                 plain = decode(text)
             part = None if plain is None and nullable else structure(plain, kind)
             if len(text) <= _MAX_PART:
-                if len(known) == _PARTS:
+                if len(known) >= _PARTS:
                     del known[next(iter(known))]
                 known[text] = part
             return part
@@ -77,18 +76,19 @@ class TextLoader:
 
     def learn(self, refusal: str, loaded: Any) -> None:
         """Expect the unknown fields of a model from now on, if `load` refused its text because of them."""
-        if not refusal.startswith("Object contains unknown field"):
-            return
         room = self._room
-        if room:
-            for cls, name in _unknown_fields(loaded):
-                names = self._learned[cls]
-                if self._room and name not in names and _is_plain(name):
-                    names.append(name)
-                    self._room -= 1
-        if self._room < room:
-            self._structs = Structs(self._part_loader, self._learned)
-            self._decoders.clear()
+        if room == 0 or not refusal.startswith("Object contains unknown field"):
+            return
+        for cls, name in _unknown_fields(loaded):
+            names = self._learned[cls]
+            if self._room and name not in names and _is_plain(name):
+                names.append(name)
+                self._room -= 1
+        if self._room == room:  # counts, too, or such texts would be searched for ever
+            self._room -= 1
+            return
+        self._structs = Structs(self._part_loader, self._learned)
+        self._decoders.clear()
 
 
 def _unknown_fields(value: Any) -> Iterator[tuple[Any, str]]:

@@ -218,6 +218,14 @@ def test_what_is_learned_is_limited(loader):
     assert "x-64" in refusal(loader, text_of(RUN | {"x-64": 64}), Run)
 
 
+def test_a_text_of_which_nothing_is_learned_counts(loader):
+    """Odd names in every text do not make every text be searched for them."""
+    for _ in range(64):
+        loader.learn("Object contains unknown field", load(RUN | {"é": 1}, Run))
+    loader.learn("Object contains unknown field", load(RUN | {"x": 1}, Run))
+    assert "unknown field" in refusal(loader, text_of(RUN | {"x": 1}), Run)
+
+
 def test_an_unknown_member_of_a_union(loader):
     """It does not fit; the other loaders keep it."""
     body = json.loads((OBJECTS / "MessageObject.json").read_text()) | {"content": [{"type": "hologram"}, {"type": ""}]}
