@@ -1,13 +1,14 @@
 """Converts JSON to models and back; this room is the only user of cattrs.
 
-There are two converters. The fast one uses generated loaders, which find out *that* a body does not fit. Only then
-another way is taken: the exact converter collects every error and its place; or, for the body of a server that may have
-its oddities, the liberal reader makes a model nevertheless.
+JSON text is loaded by `TextLoader`, and what that refuses is parsed. For parsed JSON there are two converters. The fast
+one uses generated loaders, which find out *that* a body does not fit. Only then another way is taken: the exact
+converter collects every error and its place; or, for the body of a server that may have its oddities, the liberal
+reader makes a model nevertheless.
 """
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from cattrs import Converter, transform_error
 
@@ -26,6 +27,7 @@ from openai_runs._wire.scalars import (
     load_open_enum,
     load_str,
 )
+from openai_runs._wire.text_loading import TextLoader
 from openai_runs.errors import ProtocolError, snippet
 from openai_runs.models.model import Unknown
 from openai_runs.models.open_enum import OpenEnum
@@ -47,14 +49,25 @@ def load(data: bytes | str | Mapping[str, Any], into: type[T], *, strict: bool =
     Raises:
         ProtocolError: It is not JSON, or does not fit the model; ``paths`` names each wrong place.
     """
-    plain = decode(data) if isinstance(data, bytes | str) else data
+    plain, refusal = data, ""
+    if isinstance(data, (bytes, str)):
+        try:
+            model: T = _TEXT.load(data, into)
+            return model
+        except Exception as error:  # of any kind: the other ways find the details
+            refusal = str(error)
+        plain = decode(data)
     try:
-        return _FAST.structure(plain, into)
-    except Exception as error:  # of any kind: the other ways find the details
+        model = _FAST.structure(plain, into)
+    except Exception as error:  # the same
         first = error
+    else:
+        if refusal:
+            _TEXT.learn(refusal, model)
+        return model
     if not strict and is_model(into) and plain.__class__ is dict:
         notes = Notes()
-        model: T = _LIBERAL.read(into, plain, "$", notes)
+        model = _LIBERAL.read(into, plain, "$", notes)
         if notes.problems:
             raise _protocol_error(tuple(notes.problems), into, plain)
         notes.log()
@@ -123,4 +136,5 @@ def _converter(
 
 _FAST, _LIBERAL = _converter(structure_model)
 _EXACT, _ = _converter(structure_model_exactly, detailed=True)
+_TEXT: Final = TextLoader(_FAST)
 _AS_READ, _ = _converter(structure_model, as_read=True)

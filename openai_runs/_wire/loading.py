@@ -7,6 +7,7 @@ does call ``__attrs_post_init__``.
 import types
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final, Literal, TypeAlias, cast, get_args, get_origin
 
 import attrs
@@ -45,6 +46,7 @@ _SCOPE: Final[Mapping[str, Any]] = {
 }
 
 
+@cache
 def fillable(cls: Any) -> type:
     """A mutable class with the slots of a frozen one. Fill an instance, then assign ``cls`` to its ``__class__``.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Required, TypeAlias, TypedDict
 from attrs import field, frozen
 
 from openai_runs.models.limits import ID, METADATA, Items, Length, Range
-from openai_runs.models.model import NEEDED, Model
+from openai_runs.models.model import NEEDED, REPEATED, Model
 from openai_runs.models.tool import (
     ResponseFormat,
     ResponseFormatParam,
@@ -32,12 +32,12 @@ class Assistant(Model):
     description: str | None = None
     model: str
     instructions: str | None = None
-    tools: tuple[Tool, ...] = ()
+    tools: tuple[Tool, ...] = field(default=(), metadata=REPEATED)
     tool_resources: ToolResources | None = None
     metadata: Mapping[str, str] | None = field(default=None, hash=False)
     temperature: float | None = None
     top_p: float | None = None
-    response_format: ResponseFormat | None = None
+    response_format: ResponseFormat | None = field(default=None, metadata=REPEATED)
     reasoning_effort: str | None = None  #: accepted by the API, returned only by some endpoints
 
 

@@ -40,6 +40,9 @@ NEEDED: Final = MappingProxyType({"is_needed": True})
 #: Metadata of a text that some servers send alone, in place of the object that it is a field of.
 ALONE: Final = MappingProxyType({"may_stand_alone": True})
 
+#: Metadata of a field that is equal in many objects, such as the tools of an assistant's runs: they share its value.
+REPEATED: Final = MappingProxyType({"is_repeated": True})
+
 
 @frozen(kw_only=True, repr=False)
 class Model:
@@ -62,7 +65,7 @@ class Model:
     there is no model, but a `ProtocolError`. With ``Session(strict=True)`` any oddity is one.
 
     Two models are equal if all their fields are, whatever was absent. Free-form JSON, such as metadata, is a plain dict
-    and not part of the hash; do not modify it.
+    and not part of the hash; do not modify it: models that came with the same tools or response format share them.
     """
 
     #: Fields that this library does not know, and values that do not fit their field, by their names on the wire.

@@ -12,7 +12,7 @@ from openai_runs.models.assistant import ReasoningEffort
 from openai_runs.models.completion_window import CompletionWindow
 from openai_runs.models.limits import ID, METADATA, Items, Range
 from openai_runs.models.message import MessageCreateParams
-from openai_runs.models.model import NEEDED, Model
+from openai_runs.models.model import NEEDED, REPEATED, Model
 from openai_runs.models.open_enum import OpenEnum
 from openai_runs.models.thread import ThreadCreateParams
 from openai_runs.models.tool import (
@@ -130,17 +130,17 @@ class Run(Model):
     incomplete_details: RunIncompleteDetails | None = None
     model: str | None = None
     instructions: str | None = None
-    tools: tuple[Tool, ...] = ()
+    tools: tuple[Tool, ...] = field(default=(), metadata=REPEATED)
     metadata: Mapping[str, str] | None = field(default=None, hash=False)
     usage: Usage | None = None  #: usually null until the run has ended
     temperature: float | None = None
     top_p: float | None = None
     max_prompt_tokens: int | None = None
     max_completion_tokens: int | None = None
-    truncation_strategy: TruncationStrategy | None = None
+    truncation_strategy: TruncationStrategy | None = field(default=None, metadata=REPEATED)
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    response_format: ResponseFormat | None = None
+    response_format: ResponseFormat | None = field(default=None, metadata=REPEATED)
     reasoning_effort: str | None = None  #: not in the API's schema, sent by some endpoints
     tool_resources: ToolResources | None = None  #: not in the API's schema, sent by some endpoints
     completion_window: str | None = None  #: not in the API's schema, sent by this library's server
