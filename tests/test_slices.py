@@ -97,8 +97,8 @@ async def test_a_large_commit_lets_other_tasks_run(kind: str, tmp_path, monkeypa
         assert runs_of_others() >= count - 1
         before = runs_of_others()
         await store.commit([thread("t"), *(Record("", message) for message in made)])
-        # Once to encode them; in SQLite's case also to build the statement's parameters, and to fill the cache.
-        assert runs_of_others() - before >= (count if kind == "memory" else 3 * count)
+        # Once to encode them; in SQLite's case also to fill the cache. Rows are made two hundred at a time.
+        assert runs_of_others() - before >= (count if kind == "memory" else 2 * count)
         assert [record.value.id for record in await store.history("t")] == [message.id for message in made]
         assert await store.get(Message, made[-1].id) == Record("", made[-1])
 

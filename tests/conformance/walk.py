@@ -53,6 +53,25 @@ async def shelf(http: ClientSession, url: str) -> dict[str, str]:
     return {"file_id": file_id, "vector_store_id": store["id"], "batch_id": batch["id"]}
 
 
+def add_own(described: dict[str, Any]) -> None:
+    """Describe what our server has beyond the document, after the operations that it is like."""
+    paths, schemas = described["paths"], described["components"]["schemas"]
+    runs, run = (paths[f"/threads/{{thread_id}}/runs{more}"]["get"] for more in ("", "/{run_id}"))
+    threads = copy.deepcopy(schemas["ListRunsResponse"])
+    threads["properties"]["data"]["items"] = {"$ref": "#/components/schemas/ThreadObject"}
+    schemas["ListThreadsResponse"] = threads
+    for path, like, name in (
+        ("/threads", runs, "listThreads"),
+        ("/runs", runs, "listAllRuns"),
+        ("/runs/{run_id}", run, "findRun"),
+    ):
+        own = copy.deepcopy(like) | {"operationId": name}
+        own["parameters"] = [one for one in own["parameters"] if one["name"] != "thread_id"]
+        paths.setdefault(path, {})["get"] = own
+    answer = paths["/threads"]["get"]["responses"]["200"]["content"]["application/json"]
+    answer["schema"] = {"$ref": "#/components/schemas/ListThreadsResponse"}
+
+
 async def document(url: str) -> dict[str, Any]:
     """The document, with objects that are really there beside any other string."""
     described = copy.deepcopy(DOCUMENT)
@@ -86,6 +105,7 @@ async def document(url: str) -> dict[str, Any]:
             if body is not None and not body.get("required"):  # then `null` counts as none, which the document lacks
                 content = body["content"]["application/json"]
                 content["schema"] = {"anyOf": [content["schema"], {"type": "null"}]}
+    add_own(described)
     content = described["paths"]["/files/{file_id}/content"]["get"]["responses"]["200"]["content"]
     content["application/octet-stream"] = content.pop("application/json")  # which no content of a file need be
     described["components"]["schemas"]["OpenAIFile"]["properties"]["purpose"]["enum"].append("evals")  # it may be made
