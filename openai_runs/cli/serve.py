@@ -128,6 +128,9 @@ def serve(
     max_owner_mb: Annotated[
         int | None, typer.Option(min=0, help="How many MB the files of one owner may have together. Unset: no limit.")
     ] = None,
+    console: Annotated[
+        bool, typer.Option("--console/--no-console", help="Show browsers the runs, at /, behind the same keys.")
+    ] = True,
     access_log: Annotated[bool, typer.Option(help="Log one line per request.")] = True,
 ) -> None:
     """Serve the Assistants API to Assistants clients of any language, until Ctrl-C or SIGTERM.
@@ -176,6 +179,7 @@ def serve(
         "max_active_runs": max_active_runs or MAX_ACTIVE_RUNS,
         "owner_share": owner_share,
         "expires_after": expires_after,
+        "console": console,
     }
     run(_serve(store, model_backend, search, passed, host, port, keys, limits, access_log))
 
