@@ -24,6 +24,7 @@ PACKAGE = [
     "openai_runs/server/console/templates/macros.html",
     "openai_runs/server/console/templates/run.html",
     "openai_runs/server/console/templates/runs.html",
+    "openai_runs/server/console/templates/start.html",
     "openai_runs/server/console/templates/thread.html",
 ]
 BESIDES = ["LICENSE", "README.md", "pyproject.toml", "noxfile.py", "tests/conftest.py", "docs/changelog.md"]

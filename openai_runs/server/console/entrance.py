@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 
 from openai_runs.engine import ApiError
 from openai_runs.errors import StoreError, StoreUnavailableError
-from openai_runs.server.console import pages
+from openai_runs.server.console import actions, pages
 from openai_runs.server.console.feed import changes
 from openai_runs.server.console.forms import read_form
 from openai_runs.server.console.rendering import (
@@ -153,6 +153,10 @@ async def _logout(request: web.Request) -> web.StreamResponse:
 
 _ROUTES: Final = (
     ("GET", "/console/runs/{run_id:[^/]+}", pages.run),
+    ("POST", "/console/runs/{run_id:[^/]+}/cancel", actions.cancel),
+    ("POST", "/console/runs/{run_id:[^/]+}/outputs", actions.answer),
+    ("GET", "/console/start", actions.start_page),
+    ("POST", "/console/start", actions.start),
     ("GET", "/console/threads/{thread_id:[^/]+}", pages.thread),
     ("GET", "/console/changes", changes),
     ("GET", "/console/static/{name}", static),

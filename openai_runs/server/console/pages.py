@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from openai_runs.engine import ApiError, Engine
+from openai_runs.lifecycle import CANCELLABLE
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep
@@ -66,6 +67,7 @@ async def run(request: web.Request) -> web.Response:
         queued=queued,
         steps=rows,
         messages=[*before, *said],
+        can_cancel=run.status in CANCELLABLE,
         is_live=not run.status.is_terminal,
     )
 
