@@ -11,6 +11,7 @@ from openai_runs.lifecycle import CANCELLABLE
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep
+from openai_runs.server.console.charts import charts
 from openai_runs.server.console.rendering import page
 from openai_runs.server.console.views import end_of, seconds_of, timeline
 from openai_runs.server.exchange import ENGINE, OWNER
@@ -35,10 +36,12 @@ async def runs(request: web.Request) -> web.Response:
         raise ApiError(400, f"There is no status '{status[:100]}'.")
     found, older = await _runs_of(engine, owner, status, after)
     now = _now(engine)
+    rows = [(run, seconds_of(run, now)) for run in found]
     return page(
         request,
         "runs.html",
-        rows=[(run, seconds_of(run, now)) for run in found],
+        rows=rows,
+        charts=charts(rows),
         names=await _names(engine, owner, {run.assistant_id for run in found}),
         filters=_FILTERS,
         chosen=status,

@@ -63,7 +63,7 @@ class TestRuns:
         assert "No runs yet" in await browser.open("/")
         made = await started(session, "Hi", "fail")
         text = await browser.open("/")
-        assert text.index(made[1].id) < text.index(made[0].id)
+        assert text.index(f"row-{made[1].id}") < text.index(f"row-{made[0].id}")
         assert SHOWN in browser.shown
         assert "<script>alert" not in text
         assert 'data-refresh="1000"' not in text
