@@ -29,7 +29,7 @@ from openai_runs.server.console.rendering import (
     static,
 )
 from openai_runs.server.console.sessions import LASTS, Sessions
-from openai_runs.server.exchange import OWNER, REQUEST_ID
+from openai_runs.server.exchange import OWNER, REQUEST_ID, new_request_id
 from openai_runs.server.keys import Keys
 
 _logger = logging.getLogger("openai_runs.server")
@@ -64,6 +64,7 @@ async def _console(request: web.Request, handler: Handler) -> web.StreamResponse
         found = pages.runs
     if found not in _PAGES:
         return await handler(request)
+    request[REQUEST_ID] = request_id = new_request_id()
     try:
         response = await _answer(request, found)
     except ApiError as error:
@@ -75,14 +76,14 @@ async def _console(request: web.Request, handler: Handler) -> web.StreamResponse
             request, 413, f"The form is too large: at most {request.client_max_size} bytes are accepted."
         )
     except Exception:  # our own bug: the details go to the log
-        _logger.exception("a page failed: %s %s", request.method, request.rel_url.raw_path)
-        response = failure(request, 500, "The server had an error while making this page. Its log has the details.")
+        _logger.exception("request %s failed: %s %s", request_id, request.method, request.rel_url.raw_path)
+        text = f"The server had an error while making this page. Its log has the details under {request_id}."
+        response = failure(request, 500, text)
     response.headers.update(HEADERS)  # too late for a feed, which is no page
     return response
 
 
 async def _answer(request: web.Request, found: _Page) -> web.StreamResponse:
-    request[REQUEST_ID] = "of the console"  # for the log of streams
     if not request.app[HAS_KEYS]:
         _refuse_other_names(request)
         request[OWNER] = ""
@@ -102,11 +103,11 @@ def _refuse_other_names(request: web.Request) -> None:
     Raises:
         ApiError: 403.
     """
-    name = request.url.host or ""
     try:
-        is_own = ip_address(name).is_loopback
-    except ValueError:
-        is_own = name in ("localhost", "")
+        name = request.url.host or ""
+        is_own = name == "localhost" or ip_address(name).is_loopback
+    except ValueError:  # no address, or no host at all
+        is_own = False
     if not is_own:
         raise ApiError(403, "A server without keys shows its pages at localhost, 127.0.0.1 and [::1] only.")
 

@@ -20,7 +20,7 @@ from openai_runs.stores.records import PageQuery
 _SHOWN_RUNS: Final = 50
 #: Runs that one request looks at for those of a status: the store has no list of them.
 _LOOKED_AT: Final = 2_000
-_SHOWN_STEPS: Final = 500
+_SHOWN_STEPS: Final = 200
 _SHOWN_MESSAGES: Final = 50
 _MESSAGES_BEFORE: Final = 3  # of the conversation, on the page of a run
 
@@ -55,7 +55,7 @@ async def run(request: web.Request) -> web.Response:
     """One run: what it is, its steps over time, and what was said."""
     engine, owner = request.app[ENGINE], request[OWNER]
     run = await engine.runs.find(owner, request.match_info["run_id"])
-    steps = await _steps_of(engine, owner, run)
+    steps, more_steps = await _steps_of(engine, owner, run)
     said, before = await _conversation(engine, owner, run)
     now = _now(engine)
     queued, rows = timeline(run, steps, said, now)
@@ -69,6 +69,7 @@ async def run(request: web.Request) -> web.Response:
         ended=end_of(run),
         queued=queued,
         steps=rows,
+        more_steps=more_steps,
         messages=[*before, *said],
         can_cancel=run.status in CANCELLABLE,
         is_live=not run.status.is_terminal,
@@ -130,17 +131,16 @@ async def _names(engine: Engine, owner: str, ids: set[str]) -> dict[str, str]:
     return names
 
 
-async def _steps_of(engine: Engine, owner: str, run: Run) -> Sequence[RunStep]:
+async def _steps_of(engine: Engine, owner: str, run: Run) -> tuple[Sequence[RunStep], bool]:
+    """A run's first steps, and whether there are more."""
     steps: list[RunStep] = []
-    after = None
-    while len(steps) < _SHOWN_STEPS:
+    has_more, after = True, None
+    while has_more and len(steps) < _SHOWN_STEPS:
         query = PageQuery(limit=100, order="asc", after=after)
         read = await engine.run_steps.list(owner, run.thread_id, run.id, query, shows_search_content=True)
         steps += read.data
-        if not read.has_more:
-            break
-        after = read.data[-1].id
-    return steps
+        has_more, after = read.has_more, read.last_id
+    return steps, has_more
 
 
 async def _conversation(engine: Engine, owner: str, run: Run) -> tuple[Sequence[Message], Sequence[Message]]:

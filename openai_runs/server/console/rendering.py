@@ -10,7 +10,7 @@ from aiohttp import web
 from markupsafe import Markup
 
 from openai_runs.server.console.sessions import Sessions
-from openai_runs.server.console.views import parts, plain, took
+from openai_runs.server.console.views import Texts, parts, took
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -42,7 +42,7 @@ _STATIC: Final[Mapping[str, str]] = {
 
 @cache
 def _templates() -> "Environment":
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 
     environment = Environment(
         loader=FileSystemLoader(_FOLDER / "templates"),
@@ -51,8 +51,14 @@ def _templates() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(when=_when, took=took, plain=plain, parts=parts)
+    environment.filters.update(when=_when, took=took, plain=pass_context(_plain), parts=parts)
     return environment
+
+
+def _plain(context: Mapping[str, Any], text: str) -> str:
+    """A text that somebody has written, within the limits of the page."""
+    texts: Texts = context["texts"]
+    return texts.shown(text)
 
 
 def _when(time: datetime) -> Markup:
@@ -77,7 +83,13 @@ def page(request: web.Request, template: str, *, status: int = 200, **values: An
     """
     sessions, token = request.app[SESSIONS], session_token(request)
     is_logged_in = sessions.owner(token) is not None
-    values |= {"form_token": sessions.form_token(token), "is_logged_in": is_logged_in, "path": request.path}
+    values |= {
+        "form_token": sessions.form_token(token),
+        "is_logged_in": is_logged_in,
+        "is_open": is_logged_in or not request.app[HAS_KEYS],
+        "path": request.path,
+        "texts": Texts(),
+    }
     text = _templates().get_template(template).render(values)
     headers = {"Cache-Control": "no-store"}
     return web.Response(status=status, text=text, content_type="text/html", headers=headers)

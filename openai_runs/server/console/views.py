@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
-from attrs import frozen
+from attrs import define, frozen
 
 from openai_runs.models.message import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
 from openai_runs.models.run import Run
@@ -21,6 +21,13 @@ from openai_runs.models.run_step import (
 
 _ENDS: Final = ("completed_at", "failed_at", "cancelled_at", "expired_at")
 _THINNEST: Final = 0.8  # percent; the API has whole seconds, and a step that took none is to be seen, too
+#: Characters that are shown of one text, and of all texts of a page. A model or a user may have written any number, and
+#: a page is made in one go, and made again each second.
+MOST_OF_TEXT: Final = 20_000
+MOST_OF_PAGE: Final = 500_000
+#: Calls of one step.
+MOST_CALLS: Final = 100
+
 #: Control characters, and those that set the direction of text.
 _UNSEEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -54,6 +61,7 @@ class StepRow:
     seconds: float
     tokens: int | None
     calls: tuple[Call, ...]
+    more_calls: int  #: that are not among these
     message: Message | None
     error: str | None
 
@@ -106,7 +114,8 @@ def timeline(
             bar(step.created_at, end_of(step) or now),
             seconds_of(step, now),
             None if step.usage is None else step.usage.total_tokens,
-            tuple(_call(call) for call in step.tool_calls),
+            tuple(_call(call) for call in step.tool_calls[:MOST_CALLS]),
+            max(len(step.tool_calls) - MOST_CALLS, 0),
             by_id.get(step.message_id or ""),
             None if step.last_error is None else f"{step.last_error.code}: {step.last_error.message}",
         )
@@ -133,6 +142,8 @@ def _call(call: StepToolCall) -> Call:
 
 def pretty(arguments: str) -> str:
     """A call's arguments, indented if they are JSON; a model may have written anything."""
+    if len(arguments) > MOST_OF_TEXT:
+        return arguments
     try:
         return json.dumps(json.loads(arguments), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
@@ -155,6 +166,16 @@ def parts(message: Message) -> Iterator[str]:
                 yield f"({part.type})"
 
 
-def plain(text: str) -> str:
-    """A text in which those characters are visible that show others in another order, or are not shown at all."""
-    return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
+@define
+class Texts:
+    """The texts of one page, which have a limit together."""
+
+    _left: int = MOST_OF_PAGE
+
+    def shown(self, text: str) -> str:
+        """A text, or its beginning, with those characters visible that turn the order of others or are not shown."""
+        most = min(self._left, MOST_OF_TEXT)
+        start, rest = text[:most], len(text) - most
+        self._left -= len(start)
+        visible = _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", start)
+        return visible if rest <= 0 else f"{visible}… ({rest:,} more characters)"

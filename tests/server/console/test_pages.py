@@ -193,6 +193,7 @@ class TestRun:
         monkeypatch.setattr(pages, "_SHOWN_STEPS", 1)
         text = await browser.open(f"/console/runs/{run.id}")
         assert text.count('<li id="step_') == 1
+        assert "These are the first 1 steps; there are more." in browser.shown
 
     async def test_no_such_run(self, served: tuple[Session, Browser]):
         """It says which."""

@@ -6,6 +6,7 @@ import pytest
 
 from openai_runs.server import LocalServer
 from openai_runs.server.console import rendering
+from openai_runs.server.console.views import Texts
 from tests.server.console.browser import browsing
 
 pytestmark = pytest.mark.anyio
@@ -43,9 +44,9 @@ async def test_no_other_files(server: LocalServer):
 def test_templates_escape():
     """Whatever is put into a page is text; what is missing is an error."""
     template = rendering._templates().from_string("{{ text }} {{ text|plain }}")
-    assert template.render(text="<b>") == "&lt;b&gt; &lt;b&gt;"
+    assert template.render(text="<b>", texts=Texts()) == "&lt;b&gt; &lt;b&gt;"
     with pytest.raises(Exception, match="undefined"):
-        template.render()
+        template.render(texts=Texts())
 
 
 def test_no_script_or_style_in_a_template():

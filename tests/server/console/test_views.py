@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_runs import Message, Run, RunStep, load
-from openai_runs.server.console.views import Bar, end_of, parts, plain, pretty, seconds_of, timeline, took
+from openai_runs.server.console import views
+from openai_runs.server.console.views import Bar, Texts, end_of, parts, pretty, seconds_of, timeline, took
 from tests.following.story import run
 
 CREATED = 1_700_000_000
@@ -122,7 +123,8 @@ def test_calls_of_each_type():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "shown"), [('{"a":1}', '{\n  "a": 1\n}'), ('{"a":', '{"a":'), ("[" * 100_000, "[" * 100_000)]
+    ("arguments", "shown"),
+    [('{"a":1}', '{\n  "a": 1\n}'), ('{"a":', '{"a":'), ("[" * 10_000, "[" * 10_000), (f"[{'1,' * 20_000}1]",) * 2],
 )
 def test_arguments(arguments: str, shown: str):
     """They are indented, if a model has written JSON."""
@@ -148,6 +150,24 @@ def test_parts_of_a_message():
     ]
 
 
-def test_characters_that_nobody_sees():
-    """What turns the order of others is shown by its number; line breaks, letters and emoji stay."""
-    assert plain("a\u202eb\x00\n\t👩\u200d🔬 שלום") == "a[U+202E]b[U+0000]\n\t👩\u200d🔬 שלום"
+class TestTexts:
+    def test_characters_that_nobody_sees(self):
+        """What turns the order of others is shown by its number; line breaks, letters and emoji stay."""
+        assert Texts().shown("a\u202eb\x00\n\t👩\u200d🔬 שלום") == "a[U+202E]b[U+0000]\n\t👩\u200d🔬 שלום"
+
+    def test_long_texts(self):
+        """Of each, the beginning is shown, as long as all together stay within the limit of a page."""
+        assert Texts().shown("x" * views.MOST_OF_TEXT) == "x" * views.MOST_OF_TEXT
+        texts = Texts()
+        assert texts.shown("x" * (views.MOST_OF_TEXT + 1_000)) == "x" * views.MOST_OF_TEXT + "… (1,000 more characters)"
+        shown = [texts.shown("x" * views.MOST_OF_TEXT) for _ in range(30)]
+        assert shown[0] == "x" * views.MOST_OF_TEXT
+        assert shown[-1] == "… (20,000 more characters)"
+        assert texts.shown("") == ""
+
+
+def test_many_calls_of_one_step():
+    """The others are counted."""
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}", "output": None}}
+    _, (row,) = timeline(a_run(), [a_step(1, calls(*[call] * 120))], [], NOW)
+    assert (len(row.calls), row.more_calls) == (100, 20)
