@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 from attrs import define, field
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, Route, async_playwright, expect
 
 from openai_runs import Session
 from openai_runs.backends import Call, Say, ScriptedBackend, Wait
@@ -201,3 +201,39 @@ async def test_a_server_that_has_gone():
         await expect(console.page.locator("#connection")).to_be_visible()
         await console.page.context.set_offline(False)
         await expect(console.page.locator("#connection")).to_be_hidden(timeout=20_000)
+
+
+async def test_a_hidden_page():
+    """It holds no connection, of which a browser has few, and follows again when it is seen."""
+    async with opened() as console:
+        await console.open()
+        hide = """is => {
+            Object.defineProperty(document, "hidden", {value: is, configurable: true});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+        async with console.page.expect_event("requestfailed", lambda sent: sent.url.endswith("/console/changes")):
+            await console.page.evaluate(hide, True)
+        run = await console.start("Hi")
+        await expect(console.page.locator(f"#row-{run.id}")).to_have_count(0)
+        await console.page.evaluate(hide, False)
+        await expect(console.page.locator(f"#row-{run.id}")).to_contain_text("completed")
+
+
+async def test_a_feed_that_is_refused():
+    """A proxy answers while the server starts again; the page connects again."""
+    async with opened() as console:
+        refused = anyio.Event()
+
+        async def answer(route: Route) -> None:
+            if refused.is_set():
+                await route.continue_()
+            else:
+                refused.set()
+                await route.fulfill(status=502)
+
+        await console.page.route("**/console/changes", answer)
+        async with console.page.expect_response(lambda got: got.url.endswith("/console/changes") and got.ok):
+            await console.open()
+        run = await console.start("Hi")
+        await expect(console.page.locator(f"#row-{run.id}")).to_contain_text("completed")
+        await expect(console.page.locator("#connection")).to_be_hidden()

@@ -92,16 +92,25 @@ async function refresh() {
   if (pause) timer = setTimeout(refresh, pause);
 }
 
-localize(document);
-if (main.dataset.feed) {
-  const source = new EventSource(main.dataset.feed);
+let source;
+
+// Not while the page is hidden: a browser has six connections to a server, for all of its tabs.
+function connect() {
+  source?.close();
+  if (!main.dataset.feed || document.hidden) return;
+  source = new EventSource(main.dataset.feed);
   source.onmessage = refresh;
+  source.onopen = refresh; // what has changed while it was not connected
   source.onerror = () => {
     lost.hidden = false;
+    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000); // it does not try again by itself
   };
-  source.onopen = refresh; // what has changed while it was not connected
 }
+
+localize(document);
+connect();
 if (main.dataset.refresh) timer = setTimeout(refresh, Number(main.dataset.refresh));
 document.addEventListener("visibilitychange", () => {
+  connect();
   if (!document.hidden && (isStale || main.dataset.refresh)) refresh();
 });
