@@ -107,6 +107,13 @@ def node_programs(session: nox.Session) -> None:
     session.run("pytest", junit(session), "tests/server/node_programs.py", env={"NODE_CLIENT": str(folder)})
 
 
+@nox.session(default=False)
+def browser(session: nox.Session) -> None:
+    """The console in Debian's ``chromium``, which has to be installed, or in the one that ``CHROMIUM`` names."""
+    install(session, "browser")
+    session.run("pytest", junit(session), "tests/server/console/in_chromium.py", *session.posargs)
+
+
 @nox.session(default=False, allow_parallel=False)
 def build(session: nox.Session) -> None:
     """The wheel and the source distribution, what is in them, and whether what is installed from them runs."""

@@ -15,6 +15,17 @@ PACKAGE = [
     "openai_runs/server/assistants-v2.json",
     "openai_runs/server/LICENSE-openai-openapi.txt",
     "openai_runs/backends/chatml_with_tools.jinja",
+    "openai_runs/server/console/static/console.css",
+    "openai_runs/server/console/static/console.js",
+    "openai_runs/server/console/static/icon.svg",
+    "openai_runs/server/console/templates/base.html",
+    "openai_runs/server/console/templates/failure.html",
+    "openai_runs/server/console/templates/login.html",
+    "openai_runs/server/console/templates/macros.html",
+    "openai_runs/server/console/templates/run.html",
+    "openai_runs/server/console/templates/runs.html",
+    "openai_runs/server/console/templates/start.html",
+    "openai_runs/server/console/templates/thread.html",
 ]
 BESIDES = ["LICENSE", "README.md", "pyproject.toml", "noxfile.py", "tests/conftest.py", "docs/changelog.md"]
 

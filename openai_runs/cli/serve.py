@@ -128,6 +128,9 @@ def serve(
     max_owner_mb: Annotated[
         int | None, typer.Option(min=0, help="How many MB the files of one owner may have together. Unset: no limit.")
     ] = None,
+    console: Annotated[
+        bool, typer.Option("--console/--no-console", help="Show browsers the runs, at /, behind the same keys.")
+    ] = True,
     access_log: Annotated[bool, typer.Option(help="Log one line per request.")] = True,
 ) -> None:
     """Serve the Assistants API to Assistants clients of any language, until Ctrl-C or SIGTERM.
@@ -170,14 +173,15 @@ def serve(
             "[bold yellow]No model is asked: a script makes up every answer (--backend scripted).[/] For a real model, "
             "pass --backend chat or responses with --model-url, or --backend local."
         )
-    limits = {
+    options = {
         "max_file_bytes": MAX_FILE_BYTES if max_file_mb is None else max_file_mb * 2**20,
         "max_owner_bytes": None if max_owner_mb is None else max_owner_mb * 2**20,
         "max_active_runs": max_active_runs or MAX_ACTIVE_RUNS,
         "owner_share": owner_share,
         "expires_after": expires_after,
+        "console": console,
     }
-    run(_serve(store, model_backend, search, passed, host, port, keys, limits, access_log))
+    run(_serve(store, model_backend, search, passed, host, port, keys, options, access_log))
 
 
 def _read_keys(file: Path | None) -> dict[str, str] | None:
@@ -213,7 +217,7 @@ async def _serve(
     host: str,
     port: int,
     keys: dict[str, str] | None,
-    limits: dict[str, Any],
+    options: dict[str, Any],
     access_log: bool,
 ) -> None:
     from openai_runs.server import LocalServer
@@ -228,12 +232,14 @@ async def _serve(
         port=port,
         keys=keys,
         log_access=access_log,
-        **limits,
+        **options,
     )
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         try:
             async with server:
                 console.print(f"serving {server.url}, store {path}, {type(backend).__name__}; Ctrl-C stops")
+                if options["console"]:
+                    console.print(f"shows its runs to browsers at {server.url.removesuffix('v1')}")
                 async for _ in signals:
                     break
                 console.print("stopping; unfinished runs resume at the next start")

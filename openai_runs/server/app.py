@@ -15,6 +15,7 @@ from openai_runs._wire.idempotency import REPLAYED, SUPPORTED
 from openai_runs.engine import ApiError, Engine
 from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server import passing_rules
+from openai_runs.server.console.entrance import add_console
 from openai_runs.server.endpoint_files import EndpointFiles
 from openai_runs.server.exchange import (
     ENGINE,
@@ -86,6 +87,7 @@ def create_app(
     poll_hint: PollHint | None = None,
     pass_through: PassThrough | None = None,
     endpoint_files: EndpointFiles | None = None,
+    console: bool = False,
     max_body: int = MAX_BODY,
 ) -> web.Application:
     """Make the application that serves an engine over HTTP.
@@ -98,6 +100,7 @@ def create_app(
         pass_through: Where requests of the rest of the API go. ``None``: nowhere; they are answered with 404.
         endpoint_files: Where requests on files and vector stores go: the engine's ``files_endpoint``, which must be
             open as long as the engine is. ``None``: to the engine.
+        console: Whether browsers get pages that show the runs, at ``/``; behind the same keys.
         max_body: The largest request body, in bytes; a larger one gets a 413 response.
 
     Raises:
@@ -105,8 +108,8 @@ def create_app(
     """
     if (endpoint_files is None) is not (engine.endpoint_objects is None):
         raise ValueError("pass the EndpointFiles both to Engine(files_endpoint=…) and to create_app(endpoint_files=…)")
-    errors = _error_middleware(None if keys is None else Keys(keys))
-    app = web.Application(client_max_size=max_body, middlewares=[errors, version_1])
+    checked = None if keys is None else Keys(keys)
+    app = web.Application(client_max_size=max_body, middlewares=[_error_middleware(checked), version_1])
     app[ENGINE] = engine
     app[POLL_HINT] = poll_hint or PollHint()
     app[STREAMS] = set()
@@ -124,6 +127,8 @@ def create_app(
             for method, path, passing in routes(pass_through, prefix, has_owners=len({*(keys or {}).values()}) > 1):
                 app.router.add_route(method, path, passing)
         app.cleanup_ctx.append(pass_through.opened)
+    if console:
+        add_console(app, checked)
     return app
 
 

@@ -63,6 +63,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         max_owner_bytes: int | None = None,
         clock: Clock | None = None,
         poll_hint: PollHint | None = None,
+        console: bool = True,
         log_access: bool = False,
         grace: float = 2.0,
     ) -> None:
@@ -90,6 +91,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             max_owner_bytes: How many bytes the files of one owner may have together. Unset: no limit.
             clock: The engine's clock. Unset: the system's.
             poll_hint: How soon clients are told to poll a run again.
+            console: Whether browsers get pages that show the runs, at ``/``; behind the same keys.
             log_access: Whether to write one line per request to the logger ``openai_runs.access``.
             grace: Seconds that unfinished requests get when the server stops.
 
@@ -127,6 +129,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._max_owner_bytes = max_owner_bytes
         self._clock = clock
         self._poll_hint = PollHint(now=clock.now) if poll_hint is None and clock is not None else poll_hint
+        self._console = console
         self._access_log = access_log.logger if log_access else None
         self._grace = grace
         self._url: URL | None = None
@@ -193,6 +196,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 poll_hint=hint,
                 pass_through=self._pass_through,
                 endpoint_files=self._endpoint_files,
+                console=self._console,
             )
             runner = web.AppRunner(
                 app,

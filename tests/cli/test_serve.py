@@ -50,6 +50,18 @@ async def test_serve_asks_for_keys(tmp_path: Path):
                 await session.threads.create()
 
 
+@pytest.mark.parametrize(("off", "status"), [([], 200), (["--no-console"], 404)])
+async def test_the_console(tmp_path: Path, off: list[str], status: int):
+    """Browsers are shown the runs where the server says it, unless that is switched off."""
+    with serving(tmp_path / "runs.db", *off) as (url, process):
+        page = url.removesuffix("v1")
+        async with ClientSession(headers={"Accept": "text/html"}) as http, http.get(page) as response:
+            assert response.status == status
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=20)
+    assert (f"shows its runs to browsers at {page}\n" in said) is (not off)
+
+
 async def test_keys_from_a_file_of_another_system(tmp_path: Path):
     """A byte order mark does not become part of the first key."""
     (tmp_path / "keys").write_bytes(b"\xef\xbb\xbfsk-anna anna\r\nsk-bert\r\n")

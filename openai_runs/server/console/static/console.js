@@ -1,0 +1,116 @@
+// Keeps a page as the server would show it now: it reads the page again when runs have changed, and while one of them
+// has not ended, and changes what is different. What the reader has opened, typed or focused stays.
+
+const main = document.querySelector("main");
+const news = document.getElementById("news");
+const lost = document.getElementById("connection");
+
+function localize(root) {
+  for (const time of root.querySelectorAll("time")) {
+    const date = new Date(time.dateTime);
+    const two = (number) => String(number).padStart(2, "0");
+    time.textContent =
+      `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ` +
+      `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+    time.title = date.toUTCString();
+  }
+}
+
+function copyAttributes(old, fresh) {
+  for (const { name } of [...old.attributes]) {
+    if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (name !== "open" && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+}
+
+function update(old, fresh) {
+  if (old.isEqualNode(fresh)) return;
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    old.nodeValue = fresh.nodeValue;
+    return;
+  }
+  if (old.matches("textarea, select, input:not([type=hidden])")) return; // somebody may be typing there
+  copyAttributes(old, fresh);
+  let next = old.firstChild;
+  for (const child of [...fresh.childNodes]) {
+    const same = child.id && [...old.children].find((each) => each.id === child.id);
+    if (same && same.nodeName === child.nodeName) {
+      if (same === next) next = next.nextSibling;
+      else old.insertBefore(same, next);
+      update(same, child);
+    } else if (!child.id && next && !next.id && next.nodeName === child.nodeName) {
+      const following = next.nextSibling;
+      update(next, child);
+      next = following;
+    } else {
+      old.insertBefore(document.importNode(child, true), next);
+    }
+  }
+  while (next) {
+    const following = next.nextSibling;
+    next.remove();
+    next = following;
+  }
+}
+
+function statuses() {
+  return new Map([...main.querySelectorAll("[data-status]")].map((each) => [each.dataset.name, each.dataset.status]));
+}
+
+let isReading = false;
+let isStale = false;
+let timer;
+
+async function refresh() {
+  if (document.hidden || isReading) {
+    isStale = true;
+    return;
+  }
+  isReading = true;
+  isStale = false;
+  clearTimeout(timer);
+  try {
+    const response = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
+    if (response.status === 401) return location.reload(); // the session has ended
+    const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+    localize(fresh);
+    const before = statuses();
+    update(main, fresh.querySelector("main"));
+    document.title = fresh.title;
+    const changed = [...statuses()].filter(([name, status]) => before.has(name) && before.get(name) !== status);
+    if (changed.length) {
+      news.textContent = changed.slice(0, 3).map(([name, status]) => `${name}: ${status.replace("_", " ")}`).join(", ");
+    }
+    lost.hidden = true;
+  } catch {
+    lost.hidden = false;
+  }
+  isReading = false;
+  const pause = isStale ? 300 : Number(main.dataset.refresh) || (lost.hidden ? 0 : 3000);
+  if (pause) timer = setTimeout(refresh, pause);
+}
+
+let source;
+
+// Not while the page is hidden: a browser has six connections to a server, for all of its tabs.
+function connect() {
+  source?.close();
+  if (!main.dataset.feed || document.hidden) return;
+  source = new EventSource(main.dataset.feed);
+  source.onmessage = refresh;
+  source.onopen = refresh; // what has changed while it was not connected
+  source.onerror = () => {
+    lost.hidden = false;
+    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000); // it does not try again by itself
+  };
+}
+
+localize(document);
+connect();
+if (main.dataset.refresh) timer = setTimeout(refresh, Number(main.dataset.refresh));
+document.addEventListener("visibilitychange", () => {
+  connect();
+  if (!document.hidden && (isStale || main.dataset.refresh)) refresh();
+});

@@ -1,0 +1,181 @@
+"""Runs, steps and messages as pages show them: times, bars and texts, computed from models. No I/O, no HTML."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from attrs import define, frozen
+
+from openai_runs.models.message import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
+from openai_runs.models.run import Run
+from openai_runs.models.run_step import (
+    CodeInterpreterCall,
+    FileSearchCall,
+    FunctionStepCall,
+    LogsOutput,
+    RunStep,
+    StepToolCall,
+)
+
+_ENDS: Final = ("completed_at", "failed_at", "cancelled_at", "expired_at")
+_THINNEST: Final = 0.8  # percent; the API has whole seconds, and a step that took none is to be seen, too
+#: Characters that are shown of one text, and of all texts of a page. A model or a user may have written any number, and
+#: a page is made in one go, and made again each second.
+MOST_OF_TEXT: Final = 20_000
+MOST_OF_PAGE: Final = 500_000
+#: Calls of one step.
+MOST_CALLS: Final = 100
+
+#: Control characters, and those that set the direction of text.
+_UNSEEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+@frozen
+class Call:
+    """A tool call of a step."""
+
+    id: str
+    name: str
+    arguments: str
+    output: str | None  #: ``None`` until there is one
+
+
+@frozen
+class Bar:
+    """A part of a timeline, in percent of its width."""
+
+    start: float
+    length: float
+
+
+@frozen
+class StepRow:
+    """A step on a run's timeline."""
+
+    id: str
+    title: str
+    status: str
+    bar: Bar
+    seconds: float
+    tokens: int | None
+    calls: tuple[Call, ...]
+    more_calls: int  #: that are not among these
+    message: Message | None
+    error: str | None
+
+
+def end_of(value: Run | RunStep) -> datetime | None:
+    """When a run or a step has ended, if it has. A run that expired does not tell, and has its ``expires_at``."""
+    ended = next((time for name in _ENDS if (time := getattr(value, name, None)) is not None), None)
+    return value.expires_at if ended is None and value.status == "expired" else ended
+
+
+def seconds_of(value: Run | RunStep, now: datetime) -> float:
+    """How long something has taken, or takes until now."""
+    return max(((end_of(value) or now) - value.created_at).total_seconds(), 0.0)
+
+
+def took(seconds: float) -> str:
+    """How long something took; the API has whole seconds."""
+    if seconds < 1:
+        return "< 1 s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def timeline(
+    run: Run, steps: Sequence[RunStep], messages: Sequence[Message], now: datetime
+) -> tuple[Bar | None, tuple[StepRow, ...]]:
+    """Put a run's steps on its time.
+
+    Returns:
+        How long it has been in the queue at first, if a second or more, and its steps in order.
+    """
+    whole = max(seconds_of(run, now), 1.0)
+    by_id = {message.id: message for message in messages}
+
+    def bar(since: datetime, until: datetime) -> Bar:
+        start, end = ((time - run.created_at).total_seconds() / whole * 100 for time in (since, until))
+        start = min(max(start, 0.0), 100 - _THINNEST)
+        return Bar(round(start, 2), round(max(min(end, 100.0) - start, _THINNEST), 2))
+
+    # A run that was answered has the time of its latest start.
+    begins = [step.created_at for step in steps] + ([] if run.started_at is None else [run.started_at])
+    begun = min(begins, default=end_of(run) or now)
+    queued = bar(run.created_at, begun) if (begun - run.created_at).total_seconds() >= 1 else None
+    return queued, tuple(
+        StepRow(
+            step.id,
+            "message" if step.message_id is not None else "tool calls",
+            str(step.status),
+            bar(step.created_at, end_of(step) or now),
+            seconds_of(step, now),
+            None if step.usage is None else step.usage.total_tokens,
+            tuple(_call(call) for call in step.tool_calls[:MOST_CALLS]),
+            max(len(step.tool_calls) - MOST_CALLS, 0),
+            by_id.get(step.message_id or ""),
+            None if step.last_error is None else f"{step.last_error.code}: {step.last_error.message}",
+        )
+        for step in steps
+    )
+
+
+def _call(call: StepToolCall) -> Call:
+    match call:
+        case FunctionStepCall():
+            return Call(call.id, call.function.name, pretty(call.function.arguments), call.function.output)
+        case CodeInterpreterCall():
+            outputs = call.code_interpreter.outputs
+            texts = [each.logs if isinstance(each, LogsOutput) else f"({each.type})" for each in outputs]
+            return Call(call.id, "code_interpreter", call.code_interpreter.input, "\n".join(texts))
+        case FileSearchCall():
+            results = call.file_search.results
+            found = [f"{each.score:.2f}  {each.file_name}" for each in results or ()]
+            return Call(call.id, "file_search", "", None if results is None else "\n".join(found) or "nothing found")
+        case _:
+            raw = json.dumps(dict(call.raw), indent=2, ensure_ascii=False)
+            return Call(str(call.raw.get("id", "")), call.type, raw, None)
+
+
+def pretty(arguments: str) -> str:
+    """A call's arguments, indented if they are JSON; a model may have written anything."""
+    if len(arguments) > MOST_OF_TEXT:
+        return arguments
+    try:
+        return json.dumps(json.loads(arguments), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return arguments
+
+
+def parts(message: Message) -> Iterator[str]:
+    """What a message says, a text for each of its parts."""
+    for part in message.content:
+        match part:
+            case TextContent():
+                yield part.text.value
+            case RefusalContent():
+                yield f"(refused) {part.refusal}"
+            case ImageFileContent():
+                yield f"(image {part.image_file.file_id})"
+            case ImageUrlContent():
+                yield f"(image {part.image_url.url[:200]})"
+            case _:
+                yield f"({part.type})"
+
+
+@define
+class Texts:
+    """The texts of one page, which have a limit together."""
+
+    _left: int = MOST_OF_PAGE
+
+    def shown(self, text: str) -> str:
+        """A text, or its beginning, with those characters visible that turn the order of others or are not shown."""
+        most = min(self._left, MOST_OF_TEXT)
+        start, rest = text[:most], len(text) - most
+        self._left -= len(start)
+        visible = _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", start)
+        return visible if rest <= 0 else f"{visible}… ({rest:,} more characters)"

@@ -1,0 +1,239 @@
+"""The console in a real browser, by ``nox -s browser``: Debian's ``chromium`` has to be there, or the tests fail.
+
+What a page says is tested beside this file without one. Here is what only a browser does: scripts, policies, layout.
+"""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from attrs import define, field
+from playwright.async_api import Page, Route, async_playwright, expect
+
+from openai_runs import Session
+from openai_runs.backends import Call, Say, ScriptedBackend, Wait
+from openai_runs.backends.model_backend import ModelRequest
+from openai_runs.backends.scripted import Turn
+from openai_runs.models.message import Message
+from openai_runs.models.run import Run
+from openai_runs.server import LocalServer
+
+pytestmark = pytest.mark.anyio
+
+HOSTILE = "<script>document.title = 'x'</script><img src=x onerror=alert(1)> [bold]x[/bold] \u202eevil\u202c"
+SHOWN = "<script>document.title = 'x'</script><img src=x onerror=alert(1)> [bold]x[/bold] [U+202E]evil[U+202C]"
+
+
+@define
+class Console:
+    """A server, a program that uses it, and a page in a browser that looks at it."""
+
+    session: Session
+    page: Page
+    origin: str
+    gate: anyio.Event
+    problems: list[str] = field(factory=list)  #: what the browser complains about
+
+    async def start(self, text: str) -> Run:
+        assistants = [assistant async for assistant in self.session.assistants.list()]
+        assistant = assistants[0] if assistants else await self.session.assistants.create(model="x", name=HOSTILE)
+        thread = {"messages": [{"role": "user", "content": text}]}
+        return await self.session.threads.create_and_run(assistant_id=assistant.id, thread=thread)
+
+    async def open(self, path: str = "/") -> None:
+        await self.page.goto(self.origin + path)
+
+
+@asynccontextmanager
+async def opened(width: int = 1280, **options: object) -> AsyncIterator[Console]:
+    gate = anyio.Event()
+
+    def script(request: ModelRequest) -> Turn:
+        said = next(item.text for item in reversed(request.items) if isinstance(item, Message))
+        if said == "wait":
+            return [Say("One moment. "), Wait(gate), Say("Done.")]
+        if said == "call" and isinstance(request.items[-1], Message):
+            return Call("ask", {"question": HOSTILE})
+        return Say(said)
+
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    assert chromium, "install Debian's chromium, or name one in CHROMIUM"
+    async with (
+        LocalServer(backend=ScriptedBackend(script), **options) as server,
+        server.session() as session,
+        async_playwright() as playwright,
+    ):
+        # Without its sandbox, since continuous integration often is root; it visits nothing but this server.
+        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = await browser.new_page(viewport={"width": width, "height": 800})
+        console = Console(session, page, server.url.removesuffix("/v1"), gate)
+        page.on("pageerror", lambda error: console.problems.append(str(error)))
+        page.on("dialog", lambda dialog: console.problems.append(dialog.message))
+        page.on("console", lambda said: console.problems.append(said.text) if said.type == "error" else None)
+        page.on(
+            "request", lambda sent: None if sent.url.startswith(console.origin) else console.problems.append(sent.url)
+        )
+        yield console
+        await browser.close()
+
+
+async def test_runs_appear_and_change():
+    """The list follows what happens, and tells a screen reader of it."""
+    async with opened() as console:
+        await console.open()
+        await expect(console.page.get_by_text("No runs yet")).to_be_visible()
+        run = await console.start("wait")
+        row = console.page.locator(f"#row-{run.id}")
+        await expect(row).to_contain_text("in progress")
+        console.gate.set()
+        await expect(row).to_contain_text("completed")
+        await expect(console.page.get_by_role("status")).to_have_text(f"{run.id}: completed")
+        await row.get_by_role("link", name=run.id).click()
+        await expect(console.page.locator("h1")).to_contain_text(run.id)
+        assert not console.problems
+
+
+async def test_a_run_as_it_goes_on():
+    """Its page follows, and what the reader has closed or typed stays as it is."""
+    async with opened() as console:
+        run = await console.start("call")
+        await console.open(f"/console/runs/{run.id}")
+        output = console.page.get_by_role("textbox")
+        await output.fill("so fa")
+        call = console.page.locator("details.call")
+        await call.locator("summary").click()
+        await expect(call).not_to_have_attribute("open", "")
+        for _ in range(2):  # it has read itself again
+            async with console.page.expect_response(f"**/console/runs/{run.id}"):
+                pass
+        await expect(output).to_have_value("so fa")
+        await expect(call).not_to_have_attribute("open", "")
+        await output.press_sequentially("r")
+        await expect(output).to_have_value("so far")
+        (pending,) = (await console.session.runs.retrieve(run)).pending_tool_calls
+        await console.session.runs.submit_tool_outputs(run, [{"tool_call_id": pending.id, "output": "x"}])
+        await expect(console.page.locator(".heading .badge")).to_have_text("completed")
+        await expect(output).to_have_count(0)
+        assert not console.problems
+
+
+async def test_answering_and_cancelling():
+    """By hand, from the keyboard."""
+    async with opened() as console:
+        run = await console.start("call")
+        await console.open(f"/console/runs/{run.id}")
+        await console.page.get_by_role("textbox").fill("<b>fine</b>")
+        await console.page.keyboard.press("Tab")
+        await console.page.keyboard.press("Enter")
+        await expect(console.page.locator(".heading .badge")).to_have_text("completed")
+        await expect(console.page.get_by_label("Output")).to_have_text("<b>fine</b>")
+        run = await console.start("wait")
+        await console.open(f"/console/runs/{run.id}")
+        await console.page.get_by_role("button", name="Cancel the run").click()
+        await expect(console.page.locator(".heading .badge")).to_have_text("cancelled")
+        assert not console.problems
+
+
+async def test_starting():
+    """A form starts a run, and its page follows."""
+    async with opened() as console:
+        await console.start("Hi")
+        await console.open()
+        await console.page.get_by_role("link", name="Start a run").click()
+        await console.page.get_by_label("Message").fill(HOSTILE)
+        await console.page.get_by_role("button", name="Start").click()
+        await expect(console.page.locator(".heading .badge")).to_have_text("completed")
+        await expect(console.page.locator("article.assistant .text")).to_have_text(SHOWN)
+        assert not console.problems
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+async def test_hostile_text(width: int):
+    """It is text on every page, which is no wider than the window."""
+    async with opened(width) as console:
+        run, waiting = await console.start(HOSTILE), await console.start("call")
+        while run.status != "completed":
+            run = await console.session.runs.retrieve(run)
+        for path in "/", f"/console/runs/{run.id}", f"/console/runs/{waiting.id}", f"/console/threads/{run.thread_id}":
+            await console.open(path)
+            await expect(console.page.locator("main")).to_contain_text(SHOWN)
+            assert await console.page.title() != "x"
+            assert await console.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert not console.problems
+
+
+async def test_a_login():
+    """The key is neither in the URL nor where scripts could read it; a logout ends it."""
+    async with opened(keys={"sk-anna": "anna"}) as console:
+        run = await console.start("Hi")
+        await console.open(f"/console/runs/{run.id}")
+        await console.page.get_by_label("Key").fill("sk-anna")
+        await console.page.keyboard.press("Enter")
+        await expect(console.page.locator("h1")).to_contain_text(run.id)
+        assert console.page.url == f"{console.origin}/console/runs/{run.id}"
+        assert await console.page.evaluate("document.cookie") == ""
+        (cookie,) = await console.page.context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"], "anna" in cookie["value"]) == (True, "Strict", False)
+        await console.page.get_by_role("button", name="Log out").click()
+        await expect(console.page.get_by_label("Key")).to_be_focused()
+
+
+async def test_from_the_keyboard():
+    """The first key leads past the head of the page."""
+    async with opened() as console:
+        await console.open()
+        await console.page.keyboard.press("Tab")
+        await expect(console.page.get_by_role("link", name="Skip to the content")).to_be_focused()
+        await console.page.keyboard.press("Enter")
+        await expect(console.page.locator("main")).to_be_focused()
+
+
+async def test_a_server_that_has_gone():
+    """The page says that it is not up to date."""
+    async with opened() as console:
+        await console.start("wait")
+        await console.open()
+        await expect(console.page.locator("#connection")).to_be_hidden()
+        await console.page.context.set_offline(True)
+        await expect(console.page.locator("#connection")).to_be_visible()
+        await console.page.context.set_offline(False)
+        await expect(console.page.locator("#connection")).to_be_hidden(timeout=20_000)
+
+
+async def test_a_hidden_page():
+    """It holds no connection, of which a browser has few, and follows again when it is seen."""
+    async with opened() as console:
+        await console.open()
+        hide = """is => {
+            Object.defineProperty(document, "hidden", {value: is, configurable: true});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+        async with console.page.expect_event("requestfailed", lambda sent: sent.url.endswith("/console/changes")):
+            await console.page.evaluate(hide, True)
+        run = await console.start("Hi")
+        await expect(console.page.locator(f"#row-{run.id}")).to_have_count(0)
+        await console.page.evaluate(hide, False)
+        await expect(console.page.locator(f"#row-{run.id}")).to_contain_text("completed")
+
+
+async def test_a_feed_that_is_refused():
+    """A proxy answers while the server starts again; the page connects again."""
+    async with opened() as console:
+        refused = anyio.Event()
+
+        async def answer(route: Route) -> None:
+            if refused.is_set():
+                await route.continue_()
+            else:
+                refused.set()
+                await route.fulfill(status=502)
+
+        await console.page.route("**/console/changes", answer)
+        async with console.page.expect_response(lambda got: got.url.endswith("/console/changes") and got.ok):
+            await console.open()
+        run = await console.start("Hi")
+        await expect(console.page.locator(f"#row-{run.id}")).to_contain_text("completed")
+        await expect(console.page.locator("#connection")).to_be_hidden()

@@ -1,0 +1,227 @@
+"""What the pages show: all runs, one run, one thread."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from openai_runs import Session
+from openai_runs.backends import Call, Fail, Say, ScriptedBackend
+from openai_runs.backends.model_backend import ModelRequest
+from openai_runs.backends.scripted import Stop, Turn
+from openai_runs.models.message import Message
+from openai_runs.server import LocalServer
+from openai_runs.server.console import pages
+from tests.server.console.browser import Browser, browsing
+
+pytestmark = pytest.mark.anyio
+
+HOSTILE = "<script>alert(1)</script> [bold]x[/bold] \u202eevil\u202c"
+SHOWN = "<script>alert(1)</script> [bold]x[/bold] [U+202E]evil[U+202C]"
+
+
+def script(request: ModelRequest) -> Turn:
+    """Does as the user says."""
+    said = next(item.text for item in reversed(request.items) if isinstance(item, Message))
+    match said:
+        case "fail":
+            return Fail(message=HOSTILE)
+        case "stop":
+            return [Say("so far"), Stop("max_tokens")]
+        case "call" if isinstance(request.items[-1], Message):
+            return Call("get_weather", {"city": HOSTILE})
+        case _:
+            return Say(said)
+
+
+@pytest.fixture
+async def served(anyio_backend: str) -> AsyncIterator[tuple[Session, Browser]]:
+    async with (
+        LocalServer(backend=ScriptedBackend(script)) as server,
+        server.session() as session,
+        browsing(server) as browser,
+    ):
+        yield session, browser
+
+
+async def started(session: Session, *texts: str, ended: bool = True, **fields: object):
+    """Runs on threads of their own, with these messages."""
+    assistant = await session.assistants.create(model="gpt-x", name=HOSTILE, instructions="Be <b>kind</b>.")
+    made = []
+    for text in texts:
+        thread = {"messages": [{"role": "user", "content": text}]}
+        run = await session.threads.create_and_run(assistant_id=assistant.id, thread=thread, **fields)
+        while ended and run.status in ("queued", "in_progress"):
+            run = await session.runs.retrieve(run)
+        made.append(run)
+    return made
+
+
+class TestRuns:
+    async def test_the_list(self, served: tuple[Session, Browser]):
+        """The newest first, with what is known of each; what people have written is text."""
+        session, browser = served
+        assert "No runs yet" in await browser.open("/")
+        made = await started(session, "Hi", "fail")
+        text = await browser.open("/")
+        assert text.index(f"row-{made[1].id}") < text.index(f"row-{made[0].id}")
+        assert SHOWN in browser.shown
+        assert "<script>alert" not in text
+        assert 'data-refresh="1000"' not in text
+        waiting = (await started(session, "call"))[0]
+        assert f'data-status="requires_action" data-name="{waiting.id}"' in await browser.open("/")
+        assert 'data-refresh="1000"' in browser.text
+
+    async def test_filters(self, served: tuple[Session, Browser]):
+        """By status, or all that have not ended."""
+        session, browser = served
+        done, failed, waiting = await started(session, "Hi", "fail", "call")
+        for status, run in (
+            ("completed", done),
+            ("failed", failed),
+            ("requires_action", waiting),
+            ("unfinished", waiting),
+        ):
+            text = await browser.open(f"/?status={status}")
+            assert [each.id for each in (done, failed, waiting) if each.id in text] == [run.id]
+        assert "No runs here" in await browser.open("/?status=expired")
+        await browser.open("/?status=<b>")
+        assert (browser.status, "There is no status '<b>'" in browser.shown) == (400, True)
+
+    @pytest.mark.parametrize("status", ["", "completed"])
+    async def test_paging(self, served: tuple[Session, Browser], monkeypatch: pytest.MonkeyPatch, status: str):
+        """Each run is on one page."""
+        monkeypatch.setattr(pages, "_SHOWN_RUNS", 2)
+        session, browser = served
+        made = await started(session, *["Hi"] * 5)
+        path, seen = f"/?status={status}", []
+        for _ in range(3):
+            text = await browser.open(path)
+            seen.append([run.id for run in reversed(made) if f"row-{run.id}" in text])
+            if 'rel="next"' in text:
+                path = text.split('rel="next" href="')[1].split('"')[0].replace("&amp;", "&")
+        ids = [run.id for run in reversed(made)]
+        assert seen == [ids[:2], ids[2:4], ids[4:]]
+        assert 'rel="next"' not in text
+        assert "Newest" in text
+        await browser.open("/?after=run_nowhere")
+        assert browser.status == 400
+
+    async def test_looking_far(self, served: tuple[Session, Browser], monkeypatch: pytest.MonkeyPatch):
+        """A request looks at so many runs only, and the next one goes on from there."""
+        monkeypatch.setattr(pages, "_LOOKED_AT", 100)
+        session, browser = served
+        failed, *_ = await started(session, "fail")
+        await started(session, *["Hi"] * 100, ended=False)
+        text = await browser.open("/?status=failed")
+        assert failed.id not in text
+        path = text.split('rel="next" href="')[1].split('"')[0].replace("&amp;", "&")
+        assert failed.id in await browser.open(path)
+
+    async def test_an_assistant_that_was_deleted(self, served: tuple[Session, Browser]):
+        """Its runs stay, with its ID."""
+        session, browser = served
+        (run,) = await started(session, "Hi")
+        await session.assistants.delete(run.assistant_id)
+        assert run.assistant_id in await browser.open("/")
+        unnamed = await session.assistants.create(model="gpt-x")
+        await session.threads.create_and_run(assistant_id=unnamed.id)
+        assert unnamed.id in await browser.open("/")
+
+
+class TestRun:
+    async def test_a_run_with_a_call(self, served: tuple[Session, Browser]):
+        """The call with its arguments, then its output, then the answer; all as text."""
+        session, browser = served
+        (run,) = await started(session, "call", metadata={"<i>order</i>": "<i>7</i>"})
+        text = await browser.open(f"/console/runs/{run.id}")
+        for shown in ("get_weather waits for its output", f'"city": "{SHOWN}"', "<i>order</i> <i>7</i>"):
+            assert shown in browser.shown
+        assert 'data-refresh="1000"' in text
+        assert "<script>alert" not in text
+        (call,) = run.pending_tool_calls
+        await session.runs.submit_tool_outputs(run, [{"tool_call_id": call.id, "output": HOSTILE}])
+        while run.status != "completed":
+            run = await session.runs.retrieve(run)
+        text = await browser.open(f"/console/runs/{run.id}")
+        assert browser.shown.count(SHOWN) == 3  # the assistant's name, the argument, the output
+        assert "waits for its output" not in text
+        assert f"{run.usage.total_tokens:,} {run.usage.prompt_tokens:,} read" in browser.shown
+        assert "data-refresh" not in text
+        assert "Be <b>kind</b>." in browser.shown
+        assert "<b>" not in text
+
+    @pytest.mark.parametrize(
+        ("said", "shown"), [("fail", f"server_error {SHOWN}"), ("stop", "It ended early: max completion tokens.")]
+    )
+    async def test_why_it_ended(self, served: tuple[Session, Browser], said: str, shown: str):
+        """The error, or what was used up."""
+        session, browser = served
+        (run,) = await started(session, said)
+        await browser.open(f"/console/runs/{run.id}")
+        assert shown in browser.shown
+
+    async def test_the_conversation(self, served: tuple[Session, Browser]):
+        """What a run has said, and what was said before it, and not what came later."""
+        session, browser = served
+        (run,) = await started(session, "first")
+        await session.messages.create(run.thread_id, role="user", content="second")
+        later = await session.runs.create(run.thread_id, assistant_id=run.assistant_id)
+        while later.status != "completed":
+            later = await session.runs.retrieve(later)
+        await browser.open(f"/console/runs/{run.id}")
+        assert "second" not in browser.shown
+        text = await browser.open(f"/console/runs/{later.id}")
+        conversation = text[text.index('id="conversation"') :]
+        assert conversation.index("first") < conversation.index("second")
+        assert f'href="/console/runs/{run.id}"' in conversation
+
+    async def test_many_steps(self, served: tuple[Session, Browser], monkeypatch: pytest.MonkeyPatch):
+        """Pages of steps are joined, up to a limit."""
+        session, browser = served
+        (run,) = await started(session, "call")
+        engine_page = pages.PageQuery
+        monkeypatch.setattr(pages, "PageQuery", lambda **options: engine_page(**{**options, "limit": 1}))
+        for _ in range(2):
+            (call,) = run.pending_tool_calls
+            run = await session.runs.submit_tool_outputs(run, [{"tool_call_id": call.id, "output": "x"}])
+            while run.status in ("queued", "in_progress"):
+                run = await session.runs.retrieve(run)
+            if run.status == "completed":
+                break
+        text = await browser.open(f"/console/runs/{run.id}")
+        assert text.count('<li id="step_') == 2
+        monkeypatch.setattr(pages, "_SHOWN_STEPS", 1)
+        text = await browser.open(f"/console/runs/{run.id}")
+        assert text.count('<li id="step_') == 1
+        assert "These are the first 1 steps; there are more." in browser.shown
+
+    async def test_no_such_run(self, served: tuple[Session, Browser]):
+        """It says which."""
+        _, browser = served
+        await browser.open("/console/runs/%3Cb%3E")
+        assert (browser.status, "No run found with id '<b>'." in browser.shown) == (404, True)
+
+
+class TestThread:
+    async def test_a_conversation(self, served: tuple[Session, Browser], monkeypatch: pytest.MonkeyPatch):
+        """In order, the latest messages first to be seen, with a way to those before, and its runs."""
+        monkeypatch.setattr(pages, "_SHOWN_MESSAGES", 2)
+        session, browser = served
+        (run,) = await started(session, HOSTILE)
+        await session.messages.create(run.thread_id, role="user", content="and then?")
+        text = await browser.open(f"/console/threads/{run.thread_id}")
+        assert text.index("alert(1)") < text.index("and then?")
+        assert SHOWN in browser.shown
+        assert f'href="/console/runs/{run.id}"' in text
+        earlier = text.split("?after=")[1].split('"')[0]
+        text = await browser.open(f"/console/threads/{run.thread_id}?after={earlier}")
+        assert "and then?" not in text
+        assert "Earlier messages" not in text
+
+    async def test_an_empty_thread(self, served: tuple[Session, Browser]):
+        """It has no messages, and no table of runs."""
+        session, browser = served
+        thread = await session.threads.create(metadata={"<i>who</i>": "me"})
+        assert "<table" not in await browser.open(f"/console/threads/{thread.id}")
+        assert "<i>who</i> me" in browser.shown
+        assert "No messages." in browser.shown
