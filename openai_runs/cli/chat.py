@@ -1,8 +1,8 @@
 """The command `openai-runs chat`."""
 
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -17,6 +17,7 @@ from openai_runs.cli.showing import event_line, now, timeline
 from openai_runs.cli.store_options import check_folder
 from openai_runs.cli.terminal import console, errors, run
 from openai_runs.cli.toolbox_option import Tools, load_toolbox
+from openai_runs.errors import OpenAIRunsError
 from openai_runs.events import ActionRequired, PollingTookOver, RunEnded, ToolOutputsSubmitted
 from openai_runs.following.options import FollowOptions
 from openai_runs.models.delta import MessageDelta
@@ -131,7 +132,10 @@ class Conversation:
                 case command if command.startswith("/"):
                     console.print(f"[dim]{_HELP}[/]")
                 case text:
-                    await self._answer(text)
+                    try:
+                        await self._answer(text)
+                    except OpenAIRunsError as error:  # such as a run that is still being cancelled: one may try again
+                        console.print(f"[red]{escape(str(error))}[/]")
             self._prompt()
 
     async def cancel_at(self, signals: AsyncIterator[signal.Signals], program: anyio.CancelScope) -> None:
@@ -152,7 +156,7 @@ class Conversation:
         if self._toolbox is not None:
             options["toolbox"] = self._toolbox
         stream = session.runs.stream(self._thread_id, assistant_id=self._assistant_id, **options)
-        with anyio.CancelScope() as self._turn:
+        with anyio.CancelScope() as turn, self._cancellable(turn):
             async with stream as events:
                 async for event in events:
                     match event:
@@ -168,9 +172,16 @@ class Conversation:
             if self._toolbox is None and self._run is not None and self._run.status is RunStatus.REQUIRES_ACTION:
                 console.print("[magenta]it needs the outputs of tools: pass --tools[/]; the run is cancelled")
                 await session.runs.cancel(self._run)
-        if self._turn.cancelled_caught:
+        if turn.cancelled_caught:
             console.print("\n[yellow]cancelled[/]")
-        self._turn = None
+
+    @contextmanager
+    def _cancellable(self, turn: anyio.CancelScope) -> Iterator[None]:
+        self._turn = turn
+        try:
+            yield
+        finally:
+            self._turn = None
 
     async def _show_steps(self) -> None:
         if self._run is None:

@@ -71,6 +71,18 @@ async def test_at_an_endpoint():
         assert await session.assistants.retrieve(assistant.id)
 
 
+async def test_a_question_that_is_refused():
+    """An error is one sentence, and the conversation goes on."""
+    async with LocalServer() as server, server.session() as session:
+        assistant = await session.assistants.create(model="scripted")
+        options = ("--base-url", server.url, "--assistant", assistant.id, "--thread", "thread_none")
+        code, shown = await anyio.to_thread.run_sync(lambda: chat(*options, said="Hello\n/new\nHow are you?"))
+        assert code == 0, shown
+        assert "No thread found with id 'thread_none'" in shown
+        assert "Traceback" not in shown
+        assert len([thread async for thread in session.threads.list()]) == 1
+
+
 async def test_options_that_do_not_fit():
     """They are refused."""
     output = await run_in_thread("chat", "--base-url", "http://x/v1", "--model-url", "http://y/v1", exit_code=2)
