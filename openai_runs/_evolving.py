@@ -14,6 +14,15 @@ T = TypeVar("T", bound=attrs.AttrsInstance)
 _Copy: TypeAlias = Callable[[Any, Mapping[str, Any]], Any]
 
 
+def fillable(cls: Any) -> type:
+    """A mutable class with the slots of a frozen one. Fill an instance, then assign ``cls`` to its ``__class__``.
+
+    Creating a run by the frozen class's own ``__init__`` would take longer than everything else that a loader does.
+    """
+    writable = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    return type(cls.__name__, (cls.__base__,), {"__slots__": cls.__slots__, **writable})
+
+
 def evolve(instance: T, /, **changes: Any) -> T:
     """Copy an object of an attrs class, with other values in some fields.
 
@@ -40,11 +49,7 @@ def _way_of(cls: type[Any]) -> _Copy:
     if cls.__base__ is object or cls.__dictoffset__ or not all(map(_is_only_set, fields)):
         return _by_init
     names = [field.name for field in fields]
-    # A mutable class with the same slots: an object is filled, and then becomes one of the frozen class.
-    writable = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-    base: Any = cls.__base__
-    fillable = type(cls.__name__, (base,), {"__slots__": cls.__slots__, **writable})
-    scope = {"new": object.__new__, "cls": cls, "fillable": fillable, "names": frozenset(names)}
+    scope = {"new": object.__new__, "cls": cls, "fillable": fillable(cls), "names": frozenset(names)}
     lines = [
         "def copy(o, changes):",
         "    if not names.issuperset(changes):",

@@ -2,6 +2,5 @@
 
 from openai_runs._wire.converting import dump, dump_as_read, encode, load
 from openai_runs._wire.json_text import decode, encode_plain
-from openai_runs._wire.loading import fillable
 
-__all__ = ["decode", "dump", "dump_as_read", "encode", "encode_plain", "fillable", "load"]
+__all__ = ["decode", "dump", "dump_as_read", "encode", "encode_plain", "load"]

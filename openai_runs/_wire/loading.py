@@ -15,6 +15,7 @@ from cattrs import Converter
 from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.gen import make_dict_structure_fn, override
 
+from openai_runs._evolving import fillable
 from openai_runs._wire.hints import fields_of, members_by_type, with_arguments, without_none
 from openai_runs._wire.scalars import MAX_SECONDS, load_bool, load_datetime, load_float, load_int, load_str, wrong
 from openai_runs.models.model import NO_EXTRA, Unknown
@@ -47,15 +48,6 @@ _SCOPE: Final[Mapping[str, Any]] = {
 
 
 @cache
-def fillable(cls: Any) -> type:
-    """A mutable class with the slots of a frozen one. Fill an instance, then assign ``cls`` to its ``__class__``.
-
-    Creating a run by the frozen class's own ``__init__`` would take longer than everything else that a loader does.
-    """
-    writable = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-    return type(cls.__name__, (cls.__base__,), {"__slots__": cls.__slots__, **writable})
-
-
 def structure_model(target: Any, converter: Converter) -> Load:
     """Generate the loader of a model class, or of a generic one such as ``Page[Run]``."""
     cls = get_origin(target) or target

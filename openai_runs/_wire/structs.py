@@ -14,6 +14,7 @@ import attrs
 import msgspec
 from msgspec import NODEFAULT, UNSET, Raw
 
+from openai_runs._evolving import fillable
 from openai_runs._wire.hints import (
     fields_of,
     is_choice,
@@ -24,7 +25,6 @@ from openai_runs._wire.hints import (
     with_arguments,
     without_none,
 )
-from openai_runs._wire.loading import fillable
 from openai_runs._wire.scalars import load_datetime
 from openai_runs.models.model import NO_EXTRA, REPEATED
 

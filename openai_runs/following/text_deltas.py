@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from openai_runs._wire import fillable
+from openai_runs._evolving import fillable
 from openai_runs.models.delta import MessageChanges, MessageDelta, TextContentDelta, TextDelta
 from openai_runs.models.model import NO_EXTRA
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from openai_runs._evolving import fillable
 from openai_runs._wire.converting import load
-from openai_runs._wire.loading import fillable
 from openai_runs.models.message import Message, TextContent
 from openai_runs.models.model import NO_EXTRA, Unknown
 from openai_runs.models.page import Page
