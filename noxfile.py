@@ -82,9 +82,12 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """Schemathesis walks every operation of the server, bad input included; ``-- --max-examples 300`` walks far."""
+    """Schemathesis walks every operation of the server, bad input included, on the same way each time.
+
+    ``-- --max-examples 300 --seed 7`` walks far, and elsewhere.
+    """
     install(session, "conformance")
-    session.run("python", "-m", "tests.conformance.walk", "--max-examples", "15", *session.posargs)
+    session.run("python", "-m", "tests.conformance.walk", "--max-examples=15", "--seed=1", *session.posargs)
 
 
 @nox.session(default=False)

@@ -252,10 +252,12 @@ def file_status(query: Mapping[str, str]) -> VectorStoreFileStatus | None:
     Raises:
         ApiError: 400; it is no status.
     """
-    status = query.get("filter") or None
-    if status is not None and status not in tuple(VectorStoreFileStatus):
+    status = query.get("filter")
+    if status is None:
+        return None
+    if status not in tuple(VectorStoreFileStatus):
         raise validation_errors.not_one_of("filter", status, tuple(VectorStoreFileStatus))
-    return None if status is None else VectorStoreFileStatus(status)
+    return VectorStoreFileStatus(status)
 
 
 def shows_search_content(query: MultiMapping[str]) -> bool:
