@@ -3,7 +3,8 @@
 import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
@@ -12,28 +13,21 @@ from openai_runs._habits import SESSION, missing
 from openai_runs._http.response import SHUTDOWN
 from openai_runs._http.transport import ApiKey, Transport
 from openai_runs.pacing.rate_limits import RateLimits
-from openai_runs.services.assistants import AssistantsService
-from openai_runs.services.files import FilesService
-from openai_runs.services.messages import MessagesService
-from openai_runs.services.run_steps import RunStepsService
-from openai_runs.services.runs import RunsService
-from openai_runs.services.threads import ThreadsService
-from openai_runs.services.vector_stores import VectorStoresService
+
+if TYPE_CHECKING:  # a service is imported when it is used first, so that programs without it start faster
+    from openai_runs.services.assistants import AssistantsService
+    from openai_runs.services.files import FilesService
+    from openai_runs.services.messages import MessagesService
+    from openai_runs.services.run_steps import RunStepsService
+    from openai_runs.services.runs import RunsService
+    from openai_runs.services.threads import ThreadsService
+    from openai_runs.services.vector_stores import VectorStoresService
 
 
 class Session(anyio.AsyncContextManagerMixin):
     """A client for one endpoint; share one among all tasks of a program.
 
-    Open it with ``async with``, and send requests only inside.
-
-    Attributes:
-        assistants: `AssistantsService`.
-        threads: `ThreadsService`.
-        messages: `MessagesService`.
-        runs: `RunsService`.
-        run_steps: `RunStepsService`.
-        files: `FilesService`.
-        vector_stores: `VectorStoresService`.
+    Open it with ``async with``, and send requests only inside. The services, such as `runs`, are its attributes.
     """
 
     def __init__(
@@ -110,16 +104,58 @@ class Session(anyio.AsyncContextManagerMixin):
             strict=strict,
             rate_limits=rate_limits,
         )
-        self.assistants: Final = AssistantsService(self._transport)
-        self.threads: Final = ThreadsService(self._transport)
-        self.messages: Final = MessagesService(self._transport)
-        self.runs: Final = RunsService(self._transport)
-        self.run_steps: Final = RunStepsService(self._transport)
-        self.files: Final = FilesService(self._transport)
-        self.vector_stores: Final = VectorStoresService(self._transport)
 
     if not TYPE_CHECKING:  # type checkers are to report them
         __getattr__ = missing(SESSION)
+
+    @cached_property
+    def assistants(self) -> "AssistantsService":
+        """Assistants: models with instructions and tools."""
+        from openai_runs.services.assistants import AssistantsService
+
+        return AssistantsService(self._transport)
+
+    @cached_property
+    def threads(self) -> "ThreadsService":
+        """Threads: conversations."""
+        from openai_runs.services.threads import ThreadsService
+
+        return ThreadsService(self._transport)
+
+    @cached_property
+    def messages(self) -> "MessagesService":
+        """Messages: what is said in a thread."""
+        from openai_runs.services.messages import MessagesService
+
+        return MessagesService(self._transport)
+
+    @cached_property
+    def runs(self) -> "RunsService":
+        """Runs: creating, following, streaming, answering and ending them."""
+        from openai_runs.services.runs import RunsService
+
+        return RunsService(self._transport)
+
+    @cached_property
+    def run_steps(self) -> "RunStepsService":
+        """Run steps: what a run did."""
+        from openai_runs.services.run_steps import RunStepsService
+
+        return RunStepsService(self._transport)
+
+    @cached_property
+    def files(self) -> "FilesService":
+        """Files: uploads, and their contents."""
+        from openai_runs.services.files import FilesService
+
+        return FilesService(self._transport)
+
+    @cached_property
+    def vector_stores(self) -> "VectorStoresService":
+        """Vector stores: files that runs can search."""
+        from openai_runs.services.vector_stores import VectorStoresService
+
+        return VectorStoresService(self._transport)
 
     @property
     def honours_keys(self) -> bool | None:

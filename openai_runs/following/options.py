@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from openai_runs.following.polling import Polling
-from openai_runs.models.request_options import RequestOptions, RunCreateRequest, ThreadRunCreateRequest
+from openai_runs.models.request_options import RequestOptions
+from openai_runs.models.run import RunCreateRequest, ThreadRunCreateRequest
 from openai_runs.toolbox import Toolbox
 
 OnExit: TypeAlias = Literal["leave", "cancel"]

@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from openai_runs.models.limits import ID, METADATA, Items, Length, Range
 from openai_runs.models.model import NEEDED, REPEATED, Model
+from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.tool import (
     ResponseFormat,
     ResponseFormatParam,
@@ -69,7 +70,15 @@ class AssistantCreateParams(_AssistantParams, total=False):
     model: Required[Annotated[str, ID]]
 
 
+class AssistantCreateRequest(AssistantCreateParams, RequestOptions, total=False):
+    """Keywords of `AssistantsService.create`."""
+
+
 class AssistantUpdateParams(_AssistantParams, total=False):
     """Body of ``modifyAssistant``. A key left out is not sent; ``None`` is sent as JSON ``null``."""
 
     model: Annotated[str, ID]
+
+
+class AssistantUpdateRequest(AssistantUpdateParams, RequestOptions, total=False):
+    """Keywords of `AssistantsService.update`."""

@@ -11,6 +11,7 @@ from attrs import field, frozen
 from openai_runs.models.limits import ID, OneOf, Range
 from openai_runs.models.model import NEEDED, Model
 from openai_runs.models.open_enum import OpenEnum
+from openai_runs.models.request_options import RequestOptions
 
 
 class FilePurpose(OpenEnum, StrEnum):
@@ -72,6 +73,10 @@ class FileCreateParams(TypedDict, total=False):
     expires_after: FileExpirationParam
 
 
+class FileCreateRequest(FileCreateParams, RequestOptions, total=False):
+    """Keywords of `FilesService.create`."""
+
+
 class FileListParams(TypedDict, total=False):
     """Query of ``listFiles``. A key left out is not sent."""
 
@@ -79,3 +84,7 @@ class FileListParams(TypedDict, total=False):
     limit: Annotated[int, Range(1, 10_000)]  #: items per page, 10,000 by default
     order: Annotated[Literal["asc", "desc"], OneOf(("asc", "desc"))]  #: by ``created_at``, newest first by default
     after: Annotated[str, ID]  #: a file's ID: start after it
+
+
+class FileListRequest(FileListParams, RequestOptions, total=False):
+    """Keywords of `FilesService.list`; the options hold for each page."""

@@ -10,6 +10,7 @@ from attrs import field, frozen
 from openai_runs.models.limits import METADATA, Items
 from openai_runs.models.model import ALONE, NEEDED, Model, Unknown
 from openai_runs.models.open_enum import OpenEnum
+from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.tool import CodeInterpreterTool, FileSearchTool
 
 
@@ -187,9 +188,17 @@ class MessageUpdateParams(TypedDict, total=False):
     metadata: Annotated[dict[str, str] | None, METADATA]
 
 
+class MessageUpdateRequest(MessageUpdateParams, RequestOptions, total=False):
+    """Keywords of `MessagesService.update`."""
+
+
 class MessageCreateParams(MessageUpdateParams, total=False):
     """Body of ``createMessage``, and a message of ``createThread`` or of a run's ``additional_messages``."""
 
     role: Required[Literal["user", "assistant"]]
     content: Required[str | Annotated[Sequence[ContentParam], Items(least=1)]]
     attachments: Sequence[Attachment | AttachmentParam] | None
+
+
+class MessageCreateRequest(MessageCreateParams, RequestOptions, total=False):
+    """Keywords of `MessagesService.create`."""

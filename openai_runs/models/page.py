@@ -7,6 +7,7 @@ from attrs import field, frozen
 
 from openai_runs.models.limits import ID, OneOf, Range
 from openai_runs.models.model import NEEDED, Model
+from openai_runs.models.request_options import RequestOptions
 
 ItemT = TypeVar("ItemT")
 
@@ -31,6 +32,10 @@ class ListParams(TypedDict, total=False):
     before: Annotated[str, ID]  #: an object ID: stop before it
 
 
+class ListRequest(ListParams, RequestOptions, total=False):
+    """Keywords of every ``list``; the options hold for each page."""
+
+
 class IncludeParams(TypedDict):
     """Additional fields that the server should send. The API has one value; other endpoints may have more."""
 
@@ -41,3 +46,7 @@ class MessageListParams(ListParams, total=False):
     """Query of ``listMessages``."""
 
     run_id: Annotated[str, ID]  #: only messages of this run
+
+
+class MessageListRequest(MessageListParams, RequestOptions, total=False):
+    """Keywords of `MessagesService.list`; the options hold for each page."""

@@ -14,6 +14,7 @@ from openai_runs.models.limits import ID, METADATA, Items, Range
 from openai_runs.models.message import MessageCreateParams
 from openai_runs.models.model import NEEDED, REPEATED, Model
 from openai_runs.models.open_enum import OpenEnum
+from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.thread import ThreadCreateParams
 from openai_runs.models.tool import (
     FunctionToolCall,
@@ -174,6 +175,10 @@ class RunUpdateParams(TypedDict, total=False):
     metadata: Annotated[dict[str, str] | None, METADATA]
 
 
+class RunUpdateRequest(RunUpdateParams, RequestOptions, total=False):
+    """Keywords of `RunsService.update`."""
+
+
 class _RunParams(RunUpdateParams, total=False):
     assistant_id: Required[Annotated[str, ID]]
     model: str | None
@@ -203,11 +208,19 @@ class RunCreateParams(_RunParams, total=False):
     additional_messages: Sequence[MessageCreateParams] | None  #: added to the thread before the run
 
 
+class RunCreateRequest(RunCreateParams, RequestOptions, total=False):
+    """Keywords of `RunsService.create`."""
+
+
 class ThreadRunCreateParams(_RunParams, total=False):
     """Body of ``createThreadAndRun``. A key left out is not sent; ``None`` is sent as JSON ``null``."""
 
     thread: ThreadCreateParams
     tool_resources: ToolResources | ToolResourcesParams | None
+
+
+class ThreadRunCreateRequest(ThreadRunCreateParams, RequestOptions, total=False):
+    """Keywords of `ThreadsService.create_and_run`."""
 
 
 class ToolOutputsSubmitParams(TypedDict):

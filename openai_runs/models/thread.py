@@ -9,6 +9,7 @@ from attrs import field, frozen
 from openai_runs.models.limits import METADATA
 from openai_runs.models.message import MessageCreateParams
 from openai_runs.models.model import NEEDED, Model
+from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.tool import ToolResources, ToolResourcesParams
 
 
@@ -30,7 +31,15 @@ class ThreadUpdateParams(TypedDict, total=False):
     metadata: Annotated[dict[str, str] | None, METADATA]
 
 
+class ThreadUpdateRequest(ThreadUpdateParams, RequestOptions, total=False):
+    """Keywords of `ThreadsService.update`."""
+
+
 class ThreadCreateParams(ThreadUpdateParams, total=False):
     """Body of ``createThread``."""
 
     messages: Sequence[MessageCreateParams]
+
+
+class ThreadCreateRequest(ThreadCreateParams, RequestOptions, total=False):
+    """Keywords of `ThreadsService.create`."""

@@ -11,6 +11,7 @@ from openai_runs.models.limits import ATTRIBUTES, METADATA, Items, OneOf, Range
 from openai_runs.models.model import NEEDED, Model, Unknown
 from openai_runs.models.open_enum import OpenEnum
 from openai_runs.models.page import ListParams
+from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.tool import AutoChunking, StaticChunking
 
 
@@ -196,12 +197,20 @@ class VectorStoreCreateParams(TypedDict, total=False):
     metadata: Annotated[dict[str, str] | None, METADATA]
 
 
+class VectorStoreCreateRequest(VectorStoreCreateParams, RequestOptions, total=False):
+    """Keywords of `VectorStoresService.create`."""
+
+
 class VectorStoreUpdateParams(TypedDict, total=False):
     """Body of ``modifyVectorStore``. A key left out is not sent; ``None`` is sent as JSON ``null``."""
 
     name: str | None
     expires_after: VectorStoreExpirationParam | None
     metadata: Annotated[dict[str, str] | None, METADATA]
+
+
+class VectorStoreUpdateRequest(VectorStoreUpdateParams, RequestOptions, total=False):
+    """Keywords of `VectorStoresService.update`."""
 
 
 class ComparisonFilter(TypedDict):
@@ -236,10 +245,18 @@ class VectorStoreSearchParams(TypedDict, total=False):
     ranking_options: SearchRankingOptions
 
 
+class VectorStoreSearchRequest(VectorStoreSearchParams, RequestOptions, total=False):
+    """Keywords of `VectorStoresService.search`."""
+
+
 class VectorStoreFileUpdateParams(TypedDict):
     """Body of ``updateVectorStoreFileAttributes``."""
 
     attributes: Annotated[Mapping[str, AttributeValue] | None, ATTRIBUTES]
+
+
+class VectorStoreFileUpdateRequest(VectorStoreFileUpdateParams, RequestOptions, total=False):
+    """Keywords of `VectorStoreFilesService.update`."""
 
 
 class _VectorStoreFileParams(TypedDict, total=False):
@@ -253,11 +270,19 @@ class VectorStoreFileCreateParams(_VectorStoreFileParams, total=False):
     file_id: Required[str]
 
 
+class VectorStoreFileCreateRequest(VectorStoreFileCreateParams, RequestOptions, total=False):
+    """Keywords of `VectorStoreFilesService.create`."""
+
+
 class VectorStoreFileBatchCreateParams(_VectorStoreFileParams, total=False):
     """Body of ``createVectorStoreFileBatch``: either IDs, or files with parameters of their own."""
 
     file_ids: Annotated[Sequence[str], Items(2000, 1)]
     files: Annotated[Sequence[VectorStoreFileCreateParams], Items(2000, 1)]
+
+
+class VectorStoreFileBatchCreateRequest(VectorStoreFileBatchCreateParams, RequestOptions, total=False):
+    """Keywords of `VectorStoreFileBatchesService.create`."""
 
 
 class VectorStoreFileListParams(ListParams, total=False):
@@ -268,3 +293,7 @@ class VectorStoreFileListParams(ListParams, total=False):
         Literal["in_progress", "completed", "failed", "cancelled"],
         OneOf(("in_progress", "completed", "failed", "cancelled")),
     ]
+
+
+class VectorStoreFileListRequest(VectorStoreFileListParams, RequestOptions, total=False):
+    """Keywords of `VectorStoreFilesService.list` and `VectorStoreFileBatchesService.list_files`."""

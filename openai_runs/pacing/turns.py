@@ -8,13 +8,15 @@ since the run is more likely to have ended. They take half of the requests at mo
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
-from openai_runs.models.run import Run
 from openai_runs.pacing.pace import Pace, Taken, Turn
 from openai_runs.pacing.rate_limits import RateLimits
+
+if TYPE_CHECKING:  # `Session` stands on this module, and starts without the models
+    from openai_runs.models.run import Run
 
 #: Who comes first; among those of one row, who has come first.
 _ORDER: Final = ((Turn.RUN,), (Turn.READ, Turn.CONTINUE), (Turn.IDLE_POLL, Turn.POLL, Turn.BEGIN))
@@ -124,11 +126,11 @@ class Turns:
         self._see_limits()
         self._serve()
 
-    def start_run(self, run: Run, taken: Taken) -> None:
+    def start_run(self, run: "Run", taken: Taken) -> None:
         """Note that a run was created that had taken a turn."""
         self._pace.costs.start(run.id, taken.tokens, asyncio.get_running_loop().time())
 
-    def see_run(self, run: Run) -> None:
+    def see_run(self, run: "Run") -> None:
         """Note a snapshot of a run: if it has ended, its tokens are known."""
         if run.status.is_terminal:
             used = None if run.usage is None else run.usage.total_tokens

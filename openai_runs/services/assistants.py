@@ -10,14 +10,9 @@ from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import ASSISTANT, ASSISTANTS
 from openai_runs._wire.signatures import spelled_out
-from openai_runs.models.assistant import Assistant, Deleted
-from openai_runs.models.page import Page
-from openai_runs.models.request_options import (
-    AssistantCreateRequest,
-    AssistantUpdateRequest,
-    ListRequest,
-    RequestOptions,
-)
+from openai_runs.models.assistant import Assistant, AssistantCreateRequest, AssistantUpdateRequest, Deleted
+from openai_runs.models.page import ListRequest, Page
+from openai_runs.models.request_options import RequestOptions
 
 
 @spelled_out

@@ -14,9 +14,9 @@ from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import FILE, FILE_CONTENT, FILES
 from openai_runs._wire.signatures import spelled_out
 from openai_runs.models.assistant import Deleted
-from openai_runs.models.file import File, FileSource
+from openai_runs.models.file import File, FileCreateRequest, FileListRequest, FileSource
 from openai_runs.models.page import Page
-from openai_runs.models.request_options import FileCreateRequest, FileListRequest, RequestOptions
+from openai_runs.models.request_options import RequestOptions
 
 
 @spelled_out

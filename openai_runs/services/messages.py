@@ -11,14 +11,9 @@ from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import MESSAGE, MESSAGES, ids_of
 from openai_runs._wire.signatures import spelled_out
 from openai_runs.models.assistant import Deleted
-from openai_runs.models.message import Message
-from openai_runs.models.page import Page
-from openai_runs.models.request_options import (
-    MessageCreateRequest,
-    MessageListRequest,
-    MessageUpdateRequest,
-    RequestOptions,
-)
+from openai_runs.models.message import Message, MessageCreateRequest, MessageUpdateRequest
+from openai_runs.models.page import MessageListRequest, Page
+from openai_runs.models.request_options import RequestOptions
 
 
 @spelled_out

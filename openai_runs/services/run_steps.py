@@ -9,8 +9,8 @@ from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import STEP, STEPS, ids_of
 from openai_runs._wire.signatures import spelled_out
-from openai_runs.models.page import IncludeParams, Page
-from openai_runs.models.request_options import ListRequest, RequestOptions
+from openai_runs.models.page import IncludeParams, ListRequest, Page
+from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 

@@ -24,9 +24,9 @@ from openai_runs.following.options import FollowOptions, RunStreamParams, Stream
 from openai_runs.following.polling import Polling
 from openai_runs.following.rounds import Submissions
 from openai_runs.following.run_requests import RunRequests, ToolOutputs, call_ids
-from openai_runs.models.page import IncludeParams, Page
-from openai_runs.models.request_options import ListRequest, RequestOptions, RunCreateRequest, RunUpdateRequest
-from openai_runs.models.run import Run, RunStatus, ToolOutputsSubmitParams
+from openai_runs.models.page import IncludeParams, ListRequest, Page
+from openai_runs.models.request_options import RequestOptions
+from openai_runs.models.run import Run, RunCreateRequest, RunStatus, RunUpdateRequest, ToolOutputsSubmitParams
 
 if TYPE_CHECKING:  # imported in the methods that need it, so that programs without streaming start faster
     from openai_runs.following.run_changes import RunChanges

@@ -15,16 +15,10 @@ from openai_runs.following.follower import Follower
 from openai_runs.following.options import ThreadRunStreamParams, split_options
 from openai_runs.following.run_requests import RunRequests
 from openai_runs.models.assistant import Deleted
-from openai_runs.models.page import Page
-from openai_runs.models.request_options import (
-    ListRequest,
-    RequestOptions,
-    ThreadCreateRequest,
-    ThreadRunCreateRequest,
-    ThreadUpdateRequest,
-)
-from openai_runs.models.run import Run
-from openai_runs.models.thread import Thread
+from openai_runs.models.page import ListRequest, Page
+from openai_runs.models.request_options import RequestOptions
+from openai_runs.models.run import Run, ThreadRunCreateRequest
+from openai_runs.models.thread import Thread, ThreadCreateRequest, ThreadUpdateRequest
 
 if TYPE_CHECKING:  # imported in the methods that need it, so that programs without streaming start faster
     from openai_runs.following.streaming import RunStream

@@ -15,12 +15,14 @@ from openai_runs.following.file_processing import until_processed
 from openai_runs.following.polling import Polling
 from openai_runs.models.file import FileSource
 from openai_runs.models.page import Page
-from openai_runs.models.request_options import (
-    RequestOptions,
+from openai_runs.models.request_options import RequestOptions
+from openai_runs.models.vector_store import (
+    VectorStoreFile,
+    VectorStoreFileBatch,
     VectorStoreFileBatchCreateRequest,
     VectorStoreFileListRequest,
+    VectorStoreFileStatus,
 )
-from openai_runs.models.vector_store import VectorStoreFile, VectorStoreFileBatch, VectorStoreFileStatus
 from openai_runs.services.files import FilesService
 
 _POLLING = Polling()

@@ -17,18 +17,16 @@ from openai_runs.following.polling import Polling
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.file import FileSource
 from openai_runs.models.page import Page
-from openai_runs.models.request_options import (
-    RequestOptions,
-    VectorStoreFileCreateRequest,
-    VectorStoreFileListRequest,
-    VectorStoreFileUpdateRequest,
-)
+from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.tool import AutoChunking, StaticChunking
 from openai_runs.models.vector_store import (
     AttributeValue,
     VectorStoreFile,
     VectorStoreFileContent,
     VectorStoreFileCreateParams,
+    VectorStoreFileCreateRequest,
+    VectorStoreFileListRequest,
+    VectorStoreFileUpdateRequest,
 )
 from openai_runs.services.files import FilesService
 

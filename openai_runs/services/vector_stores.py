@@ -11,15 +11,15 @@ from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import VECTOR_STORE, VECTOR_STORES
 from openai_runs._wire.signatures import spelled_out
 from openai_runs.models.assistant import Deleted
-from openai_runs.models.page import Page
-from openai_runs.models.request_options import (
-    ListRequest,
-    RequestOptions,
+from openai_runs.models.page import ListRequest, Page
+from openai_runs.models.request_options import RequestOptions
+from openai_runs.models.vector_store import (
+    VectorStore,
     VectorStoreCreateRequest,
+    VectorStoreSearchPage,
     VectorStoreSearchRequest,
     VectorStoreUpdateRequest,
 )
-from openai_runs.models.vector_store import VectorStore, VectorStoreSearchPage
 from openai_runs.services.vector_store_file_batches import VectorStoreFileBatchesService
 from openai_runs.services.vector_store_files import VectorStoreFilesService
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from openai_runs.following.options import FollowOptions
-from openai_runs.models.request_options import RunCreateRequest
+from openai_runs.models.run import RunCreateRequest
 from openai_runs.session import Session
 
 SESSION = Session("http://localhost/v1")
