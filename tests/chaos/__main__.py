@@ -4,6 +4,7 @@ import argparse
 import logging
 import tempfile
 from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -36,6 +37,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--lifecycles", type=int, default=1000)
     parser.add_argument("--seed", default="1")
+    parser.add_argument(
+        "--patient", action="store_true", help="callers whose every lifecycle has to end as the server says"
+    )
     parser.add_argument("--only", help="the name of one lifecycle, SEED-NUMBER")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=500, help="of the batch whose server is killed")
@@ -55,7 +59,7 @@ def show(title: str, counts: Counter[str], bad: set[str]) -> None:
     console.print(table)
 
 
-def live_all(names: list[str]) -> list[str]:
+def live_all(names: list[str], *, is_patient: bool) -> list[str]:
     # No backoff, and no pause after a 429: there are hundreds of them.
     with (
         progress() as bar,
@@ -70,7 +74,7 @@ def live_all(names: list[str]) -> list[str]:
                 bar.console.print(f"{name}: {verdict.kind}", style="red", highlight=False)
             bar.advance(task)
 
-        lived = anyio.run(live, names, note)
+        lived = anyio.run(partial(live, is_patient=is_patient), names, note)
     show("faults of the network", lived.faults, set())
     show("outcomes", lived.outcomes, set(lived.outcomes) - {*SOUND, LATE})
     show_raises(lived.raises)
@@ -160,7 +164,7 @@ def main() -> None:
     defects = []
     names = [options.only] if options.only else [f"{options.seed}-{number}" for number in range(options.lifecycles)]
     if names:
-        defects += live_all(names)
+        defects += live_all(names, is_patient=options.patient)
     if options.kills and not options.only:
         defects += kill_all(options.jobs, options.kills)
     if options.cancel and not options.only:

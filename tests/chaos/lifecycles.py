@@ -33,6 +33,8 @@ from tests.proxy import FaultyNetwork, Proxy
 AT_ONCE = PollHint(shortest=0.001, share=0.0, max_rate=1e9)
 #: Seconds beyond a deadline, and for what has none: far more than is needed, far less than for ever.
 _PATIENCE = 20.0
+#: Seconds of a deadline that no lifecycle needs, be the machine busy.
+_FAR = 10.0
 #: Seconds that may pass after a deadline: five for one look and one cancellation, and one for a busy machine.
 _AFTER_DEADLINE = 6.0
 #: Seconds of silence after which a session gives up; the deadline must do so where there is one.
@@ -61,10 +63,15 @@ async def world() -> AsyncIterator[World]:
 
 @define
 class Lifecycle:
-    """One lifecycle, all of it decided by its name."""
+    """One lifecycle, all of it decided by its name.
+
+    A patient caller sets a far deadline or none, tolerates outages and allows ten retries, and its endpoint honours
+    idempotency keys.
+    """
 
     world: World
     name: str
+    is_patient: bool = False
     chance: random.Random = field(init=False)
     tools: CountingTools = field(init=False)
     mode: str = field(init=False)
@@ -79,17 +86,19 @@ class Lifecycle:
         chance = self.chance = random.Random(self.name)
         self.tools = self.world.tools
         self.mode = chance.choice(list(_MODES))
-        outage = chance.choice((0.0, 60.0, 60.0))
+        outage = 60.0 if self.is_patient else chance.choice((0.0, 60.0, 60.0))
         self.options = {
             "polling": Polling(first=0.001, longest=0.01, outage=outage),
             "on_exit": chance.choice(("leave", "cancel")),
         }
-        self.max_retries = chance.choice((0, 1, 2, 2, 4))
-        self.has_keys = chance.random() < 0.7
+        self.max_retries = 10 if self.is_patient else chance.choice((0, 1, 2, 2, 4))
+        self.has_keys = self.is_patient or chance.random() < 0.7
         # A failed run stays one, so that each job has one run.
         self.job_retries = chance.choice((None, JobRetries(codes=(), first=0.0)))
         may_stall: Callable[[str, str], bool] = lambda method, path: True  # noqa: E731  # one of several, and shorter than a function
-        if chance.random() < 0.15:
+        if self.is_patient:
+            self.options["deadline"] = chance.choice((None, _FAR))
+        elif chance.random() < 0.15:
             # A deadline covers no request that is sent before following begins, and none that cancels the run; nor the
             # caller's own submissions between two polls, which may look at the run as a poll does.
             self.options |= {"deadline": 0.15, "on_exit": "leave"}
@@ -114,7 +123,7 @@ class Lifecycle:
         verdicts = []
         watch = Watch()
         async with Proxy(self.world.server.url, self.network, honours_keys=self.has_keys) as proxy:
-            timeout = _QUICKLY if self.deadline is None else _SLOWLY
+            timeout = _SLOWLY if self.deadline is not None and not self.is_patient else _QUICKLY
             async with proxy.session(timeout=timeout, max_retries=self.max_retries) as session:
                 self.history.watch(session)
                 threads = {job: await self._thread(job) for job in jobs}
@@ -171,6 +180,8 @@ class Lifecycle:
         )
         course = told(error, self.history, self.network.faults)
         said = f"{seen.job}, {raised.outcome}, {self.max_retries} retries: {course}: {error!r:.300}"
+        if self.is_patient:
+            return Verdict("raised, though the caller is patient", said, raised)
         kind = verdict.kind if why is not None else "raised, and could have done better"
         return Verdict(kind, said, raised)
 
@@ -411,12 +422,17 @@ class Lived:
         self.defects += [f"{v.kind} ({lifecycle.mode}): {v.detail}" for v in verdicts if v.is_defect]
 
 
-async def live(names: Iterable[str], note: Callable[[str, list[Verdict]], None] = lambda name, verdicts: None) -> Lived:
-    """Live these lifecycles."""
+async def live(
+    names: Iterable[str],
+    note: Callable[[str, list[Verdict]], None] = lambda name, verdicts: None,
+    *,
+    is_patient: bool = False,
+) -> Lived:
+    """Live these lifecycles; for a patient caller, each error is a defect."""
     lived = Lived()
     async with world() as one_world:
         for name in names:
-            lifecycle = Lifecycle(one_world, name)
+            lifecycle = Lifecycle(one_world, name, is_patient)
             verdicts = await lifecycle.run()
             lived.note(lifecycle, verdicts)
             note(name, verdicts)

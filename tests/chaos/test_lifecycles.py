@@ -26,6 +26,14 @@ async def test_sixty_lifecycles() -> None:
     assert len(lived.faults) >= 10  # of two dozen kinds
 
 
+async def test_forty_patient_lifecycles() -> None:
+    """Whoever sets no deadline and allows retries enough hears of no fault, where the endpoint honours keys."""
+    lived = await live((f"patient-{number}" for number in range(40)), is_patient=True)
+    assert not lived.defects
+    assert len(lived.faults) >= 10
+    assert not lived.raises
+
+
 @pytest.fixture
 async def one_world() -> AsyncIterator[World]:
     async with world() as one_world:
