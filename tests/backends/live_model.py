@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from openai import AsyncOpenAI
 
 from openai_runs.backends.chat_completions import ChatCompletionsBackend
 from openai_runs.backends.llama_server import LlamaServer
@@ -19,10 +20,13 @@ from openai_runs.backends.responses import ResponsesBackend
 from openai_runs.cli.walkthrough import walkthrough
 from openai_runs.errors import RunIncompleteError
 from openai_runs.events import ActionRequired
+from openai_runs.models.message import FileCitation, TextContent
 from openai_runs.models.run import Run
+from openai_runs.models.run_step import FileSearchCall, ToolCalls
 from openai_runs.server import LocalServer
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
+from tests.server.test_chat_with_pdfs import CONTENT, QUESTION, upload
 
 pytestmark = pytest.mark.anyio
 
@@ -82,6 +86,34 @@ async def test_the_story_of_the_readme() -> None:
     assert told[-1] == "deleted"
     assert "outputs submitted" in told
     assert "answer" in told
+
+
+async def test_the_pdf_that_has_the_answer() -> None:
+    """Twenty files, two of them PDFs: the answer cites the page that has what was asked for."""
+    async with (
+        LocalServer(backend=LocalModelBackend(), expires_after=900) as server,
+        AsyncOpenAI(base_url=server.url, api_key="any") as client,
+        server.session() as session,
+    ):
+        thread = await session.threads.create(
+            messages=[{"role": "user", "content": QUESTION}],
+            tool_resources={"file_search": {"vector_store_ids": [await upload(client)]}},
+        )
+        assistant = await session.assistants.create(model="any", tools=[{"type": "file_search"}])
+        run = await session.runs.create(thread.id, assistant_id=assistant.id, max_completion_tokens=256)
+        run = await complete(session, run)
+        steps = session.run_steps.list(run, include=[CONTENT])
+        [search] = [step.step_details async for step in steps if isinstance(step.step_details, ToolCalls)]
+        [call] = search.tool_calls
+        assert isinstance(call, FileSearchCall)
+        [best, *_] = call.file_search.results or ()
+        assert best.file_name == "kettle.pdf"
+        assert "1.7 litres" in (best.content[0].text or "")
+        [answer] = [message async for message in session.messages.list(thread.id, run_id=run.id)]
+        [part] = answer.content
+        assert isinstance(part, TextContent)
+        cited = {note.file_citation.file_id for note in part.text.annotations if isinstance(note, FileCitation)}
+        assert best.file_id in cited
 
 
 async def test_an_answer_that_is_polled(session: Session) -> None:
