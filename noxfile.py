@@ -110,7 +110,7 @@ def node_programs(session: nox.Session) -> None:
     session.run("pytest", junit(session), "tests/server/node_programs.py", env={"NODE_CLIENT": str(folder)})
 
 
-@nox.session(default=False)
+@nox.session
 def browser(session: nox.Session) -> None:
     """The console in Debian's ``chromium``, which has to be installed, or in the one that ``CHROMIUM`` names."""
     install(session, "browser")

@@ -5,8 +5,10 @@ What a page says is tested beside this file without one. Here is what only a bro
 
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 import pytest
@@ -237,3 +239,11 @@ async def test_a_feed_that_is_refused():
         run = await console.start("Hi")
         await expect(console.page.locator(f"#row-{run.id}")).to_contain_text("completed")
         await expect(console.page.locator("#connection")).to_be_hidden()
+
+
+async def test_pictures(tmp_path: Path):
+    """The script that takes the pictures of the documents works with what they show."""
+    command = [sys.executable, Path(__file__).parents[3] / "docs" / "take_pictures.py", tmp_path]
+    await anyio.run_process(command, stderr=None)
+    taken = {path.name async for path in anyio.Path(tmp_path).iterdir()}
+    assert taken == {path.name for path in (Path(__file__).parents[3] / "docs" / "pictures").iterdir()}
