@@ -1,11 +1,14 @@
 """A session at Azure AI Foundry's Agents service (classic), as `docs/how-to/coming-from-azure.md` says."""
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from openai_runs import ActionRequired, RunEnded, RunStatus, Toolbox
+from openai_runs import ActionRequired, RunStatus, Toolbox
 from openai_runs.errors import AuthenticationError, BadRequestError, RunActionRequiredError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.model import Unknown
@@ -17,6 +20,7 @@ from tests.weather import QUICK
 
 pytestmark = pytest.mark.anyio
 
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "coming-from-azure.md").read_text("utf-8")
 APPROVALS = [{"tool_call_id": "call_mcp", "approve": True}]
 toolbox = Toolbox()
 
@@ -111,22 +115,18 @@ async def test_an_approval_is_shown() -> None:
 
 
 async def test_an_approval_is_given() -> None:
-    """``extra_body`` takes the approvals; the run goes on, is followed further, and its functions are answered."""
+    """As the page has it: ``extra_body`` takes the approvals, and the run is followed through functions, too."""
+    [block] = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "tool_approvals" in block]
+    names: dict[str, Any] = {}
+    exec(block, names)
+    asked = []
     service = AgentsService([approval_round(), function_round("Lisbon"), approval_round()])
     async with project(service) as (_, session, _):
         assistant, thread = await created(session)
         run = await session.runs.create(thread.id, assistant_id=assistant.id)
-        seen = []
-        async for event in session.runs.follow(run, polling=QUICK):
-            seen.append(type(event))
-            match event:
-                case ActionRequired(run=run, tool_calls=()):
-                    approvals = {"tool_approvals": APPROVALS}
-                    await session.runs.submit_tool_outputs(run, [], extra_body=approvals)
-                case ActionRequired(run=run, tool_calls=calls):
-                    await session.runs.submit_tool_outputs(run, await toolbox.answer(calls))
-        assert seen.count(ActionRequired) == 3
-        assert seen[-1] is RunEnded
+        run = await names["follow_with_approvals"](session, run, toolbox, lambda call: not asked.append(call["name"]))
+    assert run.status is RunStatus.COMPLETED
+    assert asked == ["search", "search"]
     assert [body.get("tool_approvals") for body in service.submitted] == [APPROVALS, None, APPROVALS]
     assert [len(body["tool_outputs"]) for body in service.submitted] == [0, 1, 0]
 

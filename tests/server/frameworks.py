@@ -31,7 +31,7 @@ def url(tmp_path: Path) -> Iterator[str]:
 def program(url: str, tmp_path: Path) -> Any:
     """Runs a program, and returns what it prints."""
 
-    async def run(framework: str) -> Any:
+    async def run(framework: str, name: str = "") -> Any:
         environment = {
             "HOME": str(tmp_path),
             "OPENAI_API_KEY": "k",
@@ -40,7 +40,7 @@ def program(url: str, tmp_path: Path) -> Any:
             "PROJECT_ENDPOINT": url.removesuffix("/v1"),
             "PYTHONPATH": str(Path(os.environ["FRAMEWORKS"], framework)),
         }
-        path = PROGRAMS / f"of_{framework.replace('-', '_')}.py"
+        path = PROGRAMS / f"of_{(name or framework).replace('-', '_')}.py"
         done = await run_process([sys.executable, str(path)], check=False, cwd=tmp_path, env=environment)
         assert done.returncode == 0, done.stderr.decode()
         return json.loads(done.stdout.splitlines()[-1])
@@ -92,3 +92,9 @@ async def test_azure_agents(program: Any) -> None:
     assert told["roles"] == ["user", "assistant", "user", "assistant"]
     assert told["events"][0] == "thread.run.created"
     assert told["events"][-2:] == ["thread.run.completed", "done"]
+
+
+async def test_azure_identity(program: Any) -> None:
+    """The token provider of azure-identity is a session's key; it keeps the token, so that one is asked for."""
+    told = await program("azure-agents", "azure-identity")
+    assert told == {"scopes": ["https://ai.azure.com/.default"], "status": "completed"}
