@@ -1,6 +1,7 @@
 """The page for those who come from openai-python: its calls exist on either side, and what it says of both holds."""
 
 import inspect
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from openai_runs import errors
 from openai_runs.backends import Fail, ScriptedBackend
 from openai_runs.server import LocalServer
 from openai_runs.session import Session
-from tests.stub import CUT, Stub, error
+from tests.stub import CUT, Reply, Request, Stub, error, reply
 from tests.weather import QUICK
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "coming-from-openai-python.md").read_text("utf-8")
@@ -148,3 +149,52 @@ async def test_a_lost_response(anyio_backend: str) -> None:
             with pytest.raises(errors.OpenAIRunsError):
                 await session.runs.create("thread_1", assistant_id="asst_1")
         assert [request.method for request in stub.requests] == ["POST", "GET"]
+
+
+RUN = {
+    "id": "run_1",
+    "object": "thread.run",
+    "created_at": 1,
+    "thread_id": "thread_1",
+    "assistant_id": "asst_1",
+    "status": "in_progress",
+}
+
+
+@pytest.mark.anyio
+async def test_an_endpoint_that_is_away(anyio_backend: str) -> None:
+    """openai-python raises when its retries are used up; this library polls on."""
+    done = reply({**RUN, "status": "completed"})
+    async with (
+        Stub(reply(RUN), *[error(503)] * 3, done) as stub,
+        openai.AsyncOpenAI(base_url=stub.url, api_key="k", max_retries=0) as client,
+    ):
+        with pytest.raises(openai.InternalServerError):
+            await client.beta.threads.runs.poll("run_1", thread_id="thread_1", poll_interval_ms=1)
+    async with Stub(reply(RUN), *[error(503)] * 3, done) as stub, stub.session(max_retries=0) as session:
+        run = await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=QUICK)
+    assert run.status == "completed"
+
+
+@pytest.mark.anyio
+async def test_a_stream_that_breaks(anyio_backend: str) -> None:
+    """openai-python raises; this library polls from there on."""
+    frames = f"event: thread.run.created\ndata: {json.dumps(RUN)}\n\nevent: thread.run.completed\n"
+    broken = reply(frames.encode(), content_type="text/event-stream").cut(5)
+    empty = reply({"object": "list", "data": [], "first_id": "", "last_id": "", "has_more": False})
+
+    def answer(request: Request) -> Reply:
+        if request.method == "POST":
+            return broken
+        return reply({**RUN, "status": "completed"}) if request.path.endswith("run_1") else empty
+
+    async with Stub(answer) as stub:
+        async with openai.AsyncOpenAI(base_url=stub.url, api_key="k") as client:
+            with pytest.raises(Exception, match="without sending complete message body") as caught:
+                async with client.beta.threads.runs.stream(thread_id="thread_1", assistant_id="asst_1") as stream:
+                    await stream.until_done()
+        assert not isinstance(caught.value, openai.OpenAIError)
+        options = {"assistant_id": "asst_1", "polling": QUICK}
+        async with stub.session() as session, session.runs.stream("thread_1", **options) as events:
+            kinds = [type(event).__name__ async for event in events]
+    assert kinds == ["StatusChanged", "PollingTookOver", "RunEnded"]
