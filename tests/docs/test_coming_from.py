@@ -137,8 +137,9 @@ async def test_a_run_that_failed(anyio_backend: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_lost_response(anyio_backend: str) -> None:
+async def test_a_lost_response(anyio_backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """openai-python sends the request again, whatever it did; this library looks at the runs of the thread before."""
+    monkeypatch.setattr(openai.AsyncOpenAI, "_calculate_retry_timeout", lambda *_: 0)
     async with Stub(CUT, error(400, "has an active run")) as stub:
         async with openai.AsyncOpenAI(base_url=stub.url, api_key="k") as client:
             with pytest.raises(openai.BadRequestError):
