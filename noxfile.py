@@ -101,6 +101,19 @@ def old_programs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def frameworks(session: nox.Session) -> None:
+    """Programs on frameworks that use the API, each with what it needs in a folder of its own."""
+    install(session, "tests")
+    folder = Path(session.virtualenv.location, "frameworks").resolve()
+    for group in PYPROJECT["dependency-groups"]:
+        if group.startswith("framework-") and not (own := folder / group.removeprefix("framework-")).exists():
+            session.install("--target", str(own), *nox.project.dependency_groups(PYPROJECT, group))
+    session.run(
+        "pytest", junit(session), "tests/server/frameworks.py", *session.posargs, env={"FRAMEWORKS": str(folder)}
+    )
+
+
+@nox.session(default=False)
 def node_programs(session: nox.Session) -> None:
     """A program on OpenAI's library for Node, which npm installs into a folder of its own."""
     install(session, "tests")

@@ -170,10 +170,22 @@ async def test_the_poll_hint_is_read(client):
     assert raw.request_id.startswith("req_")
 
 
-async def test_azures_client(url):
-    """Its paths, its query and its header for the key are understood."""
+async def entra_token():
+    return "sk-test"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"api_key": "sk-test"},
+        {"api_key": "sk-test", "azure_deployment": "my-deployment"},
+        {"azure_ad_token_provider": entra_token},
+    ],
+)
+async def test_azures_client(url, options):
+    """Its paths, with a deployment or without, its query, and its header for the key or a token are understood."""
     endpoint = url.removesuffix("/v1")
-    async with AsyncAzureOpenAI(azure_endpoint=endpoint, api_key="sk-test", api_version="2024-05-01-preview") as client:
+    async with AsyncAzureOpenAI(azure_endpoint=endpoint, api_version="2024-05-01-preview", **options) as client:
         assistant = await client.beta.assistants.create(model="m")
         run = await client.beta.threads.create_and_run_poll(assistant_id=assistant.id, poll_interval_ms=1)
         assert run.status == "completed"
