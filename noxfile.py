@@ -81,6 +81,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def examples(session: nox.Session) -> None:
+    """The applications of ``docs/examples``, started and used as their page says."""
+    install(session, "examples")
+    session.run("pytest", junit(session), "tests/examples", *session.posargs)
+
+
+@nox.session
 def conformance(session: nox.Session) -> None:
     """Schemathesis walks every operation of the server, bad input included, on the same way each time.
 

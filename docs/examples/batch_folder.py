@@ -36,7 +36,6 @@ def jobs(questions: list[Path], assistant_id: str) -> Iterator[RunJob]:
 
 async def answer(questions: list[Path], *, model: str, workers: int) -> int:
     """Answer the questions; returns how many have failed."""
-    paths = {path.name: path for path in questions}
     failed = 0
     async with Session() as session:
         assistant = await session.assistants.create(model=model)
@@ -45,7 +44,7 @@ async def answer(questions: list[Path], *, model: str, workers: int) -> int:
             with progress_bar(results, "questions", console=Console(stderr=True)):
                 async for result in results:
                     if result.ok:
-                        write(answer_of(paths[result.key]), result.text)
+                        write(answer_of(questions[result.index]), result.text or "")
                     else:
                         failed += 1
                         print(f"{result.key}: {result.error}", file=sys.stderr)
