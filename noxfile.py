@@ -119,9 +119,15 @@ def node_programs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def browser(session: nox.Session) -> None:
-    """The console in Debian's ``chromium``, which has to be installed, or in the one that ``CHROMIUM`` names."""
+    """Console and example apps in Debian's ``chromium``, which has to be there, or in the one named by ``CHROMIUM``."""
     install(session, "browser")
-    session.run("pytest", junit(session), "tests/server/console/in_chromium.py", *session.posargs)
+    session.run(
+        "pytest",
+        junit(session),
+        "tests/server/console/in_chromium.py",
+        "tests/examples/in_chromium.py",
+        *session.posargs,
+    )
 
 
 @nox.session(default=False, allow_parallel=False)

@@ -19,10 +19,14 @@ from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 from openai_runs import OpenAIRunsError, Session
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379")
+DEADLINE = 300  # seconds for a run
+TAKEOVER = float(os.environ.get("TAKEOVER", "600"))  # seconds; longer than a job takes
 END = "end"
 
-# Acknowledges a job when its result is saved: that of a killed worker goes to another one after `idle_timeout`.
-broker = RedisStreamBroker(REDIS_URL, idle_timeout=600_000, unacknowledged_lock_timeout=60).with_result_backend(
+# A job is acknowledged when its result is saved. That of a worker that was killed goes to another one.
+broker = RedisStreamBroker(
+    REDIS_URL, idle_timeout=int(1000 * TAKEOVER), unacknowledged_lock_timeout=60
+).with_result_backend(
     # The default serializer is pickle, with which whoever writes to Redis has code executed here.
     RedisAsyncResultBackend(REDIS_URL, result_ex_time=3600, serializer=JSONSerializer())
 )
@@ -58,7 +62,7 @@ async def answer(question: str, assistant_id: str, context: Context = TaskiqDepe
             thread={"messages": [{"role": "user", "content": question}]},
             idempotency_key=task_id,  # a job that is delivered twice starts no second run
         )
-        async with aclosing(session.runs.follow(run, deadline=300, on_exit="cancel")) as events:
+        async with aclosing(session.runs.follow(run, deadline=DEADLINE, on_exit="cancel")) as events:
             async for event in events:
                 run = event.run
                 await redis.publish(channel(task_id), json.dumps({"run_id": run.id, "status": run.status}))

@@ -42,6 +42,11 @@ class Program:
         with self._changed:
             return "".join(self._lines)
 
+    def kill(self) -> None:
+        """Kill it and its children, which is no way to stop it."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Wait until it has written a line that matches."""
         found: list[re.Match[str]] = []
@@ -85,11 +90,11 @@ def program(command: str, *arguments: str, **variables: str) -> Iterator[Program
         reader.start()
         try:
             yield running
-            os.killpg(process.pid, signal.SIGINT)
+            with suppress(ProcessLookupError):  # if a test has killed it
+                os.killpg(process.pid, signal.SIGINT)
             process.wait(PATIENCE)
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # whatever is left of it
+            running.kill()  # whatever is left of it
             reader.join()
     assert "Traceback" not in running.output, running.output
 

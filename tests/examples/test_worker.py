@@ -3,15 +3,22 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from anyio import Event, create_task_group, to_thread
 
 from openai_runs import Session
+from openai_runs.backends import Say, ScriptedBackend, Wait
+from openai_runs.backends.model_backend import ModelRequest
+from openai_runs.server import LocalServer
 from tests.examples.programs import Program, program, run
 
 REDIS_SERVER = Path(sys.executable).with_name("redis-server")
+WORKER = "taskiq worker --app-dir docs/examples worker:broker"
 CLIENT = 'python docs/examples/worker.py "What is a run?" --assistant'
 
 pytestmark = [
@@ -20,8 +27,8 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def redis() -> Iterator[str]:
+@contextmanager
+def serving_redis() -> Iterator[str]:
     """The URL of a Redis server, which listens on a socket in a folder of its own and saves nothing."""
     with TemporaryDirectory() as folder:
         command = [REDIS_SERVER, "--port", "0", "--unixsocket", f"{folder}/redis", "--save", "", "--dir", folder]
@@ -34,9 +41,14 @@ def redis() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def redis() -> Iterator[str]:
+    with serving_redis() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
 def worker(redis: str, endpoint: str) -> Iterator[Program]:
-    command = "taskiq worker --app-dir docs/examples worker:broker"
-    with program(command, "--workers=1", OPENAI_BASE_URL=endpoint, REDIS_URL=redis) as running:
+    with program(WORKER, "--workers=1", OPENAI_BASE_URL=endpoint, REDIS_URL=redis) as running:
         yield running
 
 
@@ -58,3 +70,45 @@ async def test_a_job_that_cannot_be_run_says_so(worker: Program, redis: str):
     assert asked.returncode == 0, asked.stderr
     assert asked.stdout.startswith("failed: ")
     assert "asst_unknown" in asked.stdout
+
+
+async def test_a_killed_workers_job_is_finished_by_another(anyio_backend: str):
+    """The other one goes on with the same run, since the job's ID is the run's idempotency key."""
+    asked, gate, runs = Event(), Event(), set[str]()
+    answers: list[str] = []
+
+    def hold(request: ModelRequest) -> list[Wait | Say]:
+        runs.add(request.run_id)
+        asked.set()
+        return [Wait(gate), Say("Done.")]
+
+    async with LocalServer(backend=ScriptedBackend(hold)) as server, server.session() as session:
+        assistant = await session.assistants.create(model="x")
+        with ExitStack() as exit_stack:
+            redis = exit_stack.enter_context(serving_redis())
+
+            def start() -> Program:
+                variables = {"OPENAI_BASE_URL": server.url, "REDIS_URL": redis, "TAKEOVER": "1"}
+                return exit_stack.enter_context(program(WORKER, "--workers=1", **variables))
+
+            async def ask() -> str:
+                done = await to_thread.run_sync(partial(run, CLIENT, assistant.id, REDIS_URL=redis))
+                return done.stdout + done.stderr
+
+            async def ask_first() -> None:
+                answers.append(await ask())
+
+            killed = await to_thread.run_sync(start)
+            async with create_task_group() as tasks:
+                tasks.start_soon(ask_first)
+                await asked.wait()
+                killed.kill()
+                gate.set()
+                await to_thread.run_sync(start)
+                others = 0
+                while not answers:  # a worker looks for jobs of killed ones whenever it gets one
+                    assert (await ask()).endswith("Done.\n")
+                    others += 1
+            await to_thread.run_sync(exit_stack.close)
+    assert answers[0].endswith("Done.\n")
+    assert len(runs) == 1 + others
