@@ -9,13 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from anyio import Event, create_task_group, to_thread
+from anyio import Event, create_task_group, fail_after, to_thread
 
 from openai_runs import Session
 from openai_runs.backends import Say, ScriptedBackend, Wait
 from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.server import LocalServer
-from tests.examples.programs import Program, program, run
+from tests.examples.programs import PATIENCE, Program, program, run
 
 REDIS_SERVER = Path(sys.executable).with_name("redis-server")
 WORKER = "taskiq worker --app-dir docs/examples worker:broker"
@@ -101,7 +101,8 @@ async def test_a_killed_workers_job_is_finished_by_another(anyio_backend: str):
             killed = await to_thread.run_sync(start)
             async with create_task_group() as tasks:
                 tasks.start_soon(ask_first)
-                await asked.wait()
+                with fail_after(PATIENCE):
+                    await asked.wait()
                 killed.kill()
                 gate.set()
                 await to_thread.run_sync(start)
