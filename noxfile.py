@@ -81,6 +81,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def examples(session: nox.Session) -> None:
+    """The applications of ``docs/examples``, started and used as their page says."""
+    install(session, "examples")
+    session.run("pytest", junit(session), "tests/examples", *session.posargs)
+
+
+@nox.session
 def conformance(session: nox.Session) -> None:
     """Schemathesis walks every operation of the server, bad input included, on the same way each time.
 
@@ -125,9 +132,15 @@ def node_programs(session: nox.Session) -> None:
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """The console in Debian's ``chromium``, which has to be installed, or in the one that ``CHROMIUM`` names."""
+    """Console and example apps in Debian's ``chromium``, which has to be there, or in the one named by ``CHROMIUM``."""
     install(session, "browser")
-    session.run("pytest", junit(session), "tests/server/console/in_chromium.py", *session.posargs)
+    session.run(
+        "pytest",
+        junit(session),
+        "tests/server/console/in_chromium.py",
+        "tests/examples/in_chromium.py",
+        *session.posargs,
+    )
 
 
 @nox.session(default=False, allow_parallel=False)

@@ -27,7 +27,16 @@ PACKAGE = [
     "openai_runs/server/console/templates/start.html",
     "openai_runs/server/console/templates/thread.html",
 ]
-BESIDES = ["LICENSE", "README.md", "pyproject.toml", "noxfile.py", "tests/conftest.py", "docs/changelog.md"]
+BESIDES = [
+    "LICENSE",
+    "README.md",
+    "pyproject.toml",
+    "noxfile.py",
+    "tests/conftest.py",
+    "docs/changelog.md",
+    "docs/examples/ask.html",
+    "docs/examples/notebook.ipynb",
+]
 
 
 def only(folder: Path, pattern: str) -> Path:

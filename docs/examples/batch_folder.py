@@ -1,0 +1,68 @@
+"""Answers each question in a folder: ``python batch_folder.py questions/``.
+
+The question in ``a.txt`` is answered in ``a.answer``. Started again, it asks only those that have no answer yet.
+``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` name the endpoint.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from openai_runs import RunJob, Session, run_batch
+from openai_runs.batch.progress_bar import progress_bar
+
+
+def answer_of(question: Path) -> Path:
+    return question.with_suffix(".answer")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that is there as a whole or not at all, also if the program is killed meanwhile."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(text, "utf-8")
+    draft.replace(path)
+
+
+def jobs(questions: list[Path], assistant_id: str) -> Iterator[RunJob]:
+    """A job for each file, which is read when its turn comes."""
+    for path in questions:
+        text = path.read_text("utf-8", errors="replace")  # one odd byte is no reason to stop the batch
+        yield RunJob(key=path.name, assistant_id=assistant_id, thread={"messages": [{"role": "user", "content": text}]})
+
+
+async def answer(questions: list[Path], *, model: str, workers: int) -> int:
+    """Answer the questions; returns how many have failed."""
+    failed = 0
+    async with Session() as session:
+        assistant = await session.assistants.create(model=model)
+        source = jobs(questions, assistant.id)
+        async with run_batch(session, source, workers=workers, deadline=300, total=len(questions)) as results:
+            with progress_bar(results, "questions", console=Console(stderr=True)):
+                async for result in results:
+                    if result.ok:
+                        write(answer_of(questions[result.index]), result.text or "")
+                    else:
+                        failed += 1
+                        print(f"{result.key}: {result.error}", file=sys.stderr)
+        await session.assistants.delete(assistant.id)
+    print(f"{len(questions) - failed} answered, {failed} failed")
+    return failed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Answer each question in a folder.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", default="gpt-4o-mini")
+    parser.add_argument("--workers", type=int, default=8)
+    options = parser.parse_args()
+    questions = [path for path in sorted(options.folder.glob("*.txt")) if not answer_of(path).exists()]
+    failed = asyncio.run(answer(questions, model=options.model, workers=options.workers))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

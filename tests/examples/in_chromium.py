@@ -1,0 +1,57 @@
+"""The page of the apps in a real browser, by ``nox -s browser``; see `tests/server/console/in_chromium.py`."""
+
+import os
+import shutil
+from contextlib import ExitStack
+
+import pytest
+from anyio import to_thread
+from playwright.async_api import async_playwright, expect
+
+from openai_runs.backends import Say, ScriptedBackend
+from openai_runs.backends.model_backend import ModelRequest
+from openai_runs.server import LocalServer
+from tests.examples.programs import Program, program
+from tests.serving import free_port
+
+pytestmark = pytest.mark.anyio
+
+HOSTILE = "<script>document.title = 'x'</script><img src=x onerror=alert(1)> &amp; \u2028 done"
+
+
+def start(exit_stack: ExitStack, app: str, endpoint: str) -> str:
+    """Start one of the apps; returns its URL."""
+    if app == "fastapi":
+        started = program("uvicorn --app-dir docs/examples/fastapi_app app:app", "--port=0", OPENAI_BASE_URL=endpoint)
+    else:
+        started = program("python docs/examples/aiohttp_app/app.py", OPENAI_BASE_URL=endpoint, PORT=str(free_port()))
+    running: Program = exit_stack.enter_context(started)
+    return running.wait_for(r"http://127\.0\.0\.1:\d+")[0]
+
+
+@pytest.mark.parametrize("app", ["fastapi", "aiohttp"])
+async def test_an_answer_is_shown_as_text(app: str):
+    """What a model writes is never HTML, whether it comes in pieces or as a whole; the page says how far it is."""
+
+    def repeat(request: ModelRequest) -> Say:
+        return Say(request.items[-1].text)
+
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    assert chromium, "install Debian's chromium, or name one in CHROMIUM"
+    problems: list[str] = []
+    with ExitStack() as exit_stack:
+        async with LocalServer(backend=ScriptedBackend(repeat)) as server, async_playwright() as playwright:
+            url = await to_thread.run_sync(start, exit_stack, app, server.url)
+            browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            page = await browser.new_page()
+            page.on("pageerror", lambda error: problems.append(str(error)))
+            page.on("dialog", lambda dialog: problems.append(dialog.message))
+            await page.goto(url)
+            for button in "Ask, and watch", "Ask, and wait":
+                await page.locator("#question").fill(HOSTILE)
+                await page.get_by_role("button", name=button).click()
+                await expect(page.locator("#state")).to_have_text("completed")
+                await expect(page.locator("#answer p")).to_have_text(HOSTILE)
+            await browser.close()
+            await to_thread.run_sync(exit_stack.close)
+    assert not problems

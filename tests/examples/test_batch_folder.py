@@ -1,0 +1,70 @@
+"""A folder of questions, answered by the command of the page."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import pytest
+from anyio import to_thread
+
+from openai_runs.backends import Fail, Say, ScriptedBackend
+from openai_runs.backends.model_backend import ModelRequest
+from openai_runs.server import LocalServer
+from tests.examples.programs import run
+
+COMMAND = "python docs/examples/batch_folder.py"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text(f"What is {name}?")
+    return tmp_path
+
+
+def answers(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.glob("*.answer")}
+
+
+def test_each_question_is_answered_beside_it(folder: Path, endpoint: str):
+    """The bar goes to standard error, so that the summary may be piped."""
+    done = run(COMMAND, str(folder), OPENAI_BASE_URL=endpoint)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "3 answered, 0 failed\n"
+    assert "3/3" in done.stderr
+    assert answers(folder) == {f"{name}.answer": f"You said: What is {name}?" for name in "abc"}
+
+
+def test_what_is_done_is_not_asked_again(folder: Path, endpoint: str):
+    """Started again, it goes on."""
+    for name in "ab":
+        (folder / f"{name}.answer").write_text("my own answer")
+    done = run(COMMAND, str(folder), "--workers=1", OPENAI_BASE_URL=endpoint)
+    assert done.stdout == "1 answered, 0 failed\n"
+    assert answers(folder) == {
+        "a.answer": "my own answer",
+        "b.answer": "my own answer",
+        "c.answer": "You said: What is c?",
+    }
+
+
+@pytest.mark.anyio
+async def test_a_question_that_fails_is_named(folder: Path):
+    """The others are answered, the exit code tells, and the next start asks it again."""
+
+    def refuse_b(request: ModelRequest) -> Say | Fail:
+        return Fail("invalid_prompt", "Not that.") if "b?" in request.items[0].text else Say("Well.")
+
+    async with LocalServer(backend=ScriptedBackend(refuse_b)) as server:
+        done = await to_thread.run_sync(partial(run, COMMAND, str(folder), OPENAI_BASE_URL=server.url))
+    assert done.returncode == 1
+    assert done.stdout == "2 answered, 1 failed\n"
+    assert re.search(r"b\.txt: .*Not that\.", done.stderr)
+    assert answers(folder) == {"a.answer": "Well.", "c.answer": "Well."}
+
+
+def test_a_question_may_be_in_any_encoding(folder: Path, endpoint: str):
+    """An odd byte stops nothing."""
+    (folder / "b.txt").write_bytes(b"\xe4?")
+    run(COMMAND, str(folder), OPENAI_BASE_URL=endpoint)
+    assert answers(folder)["b.answer"] == "You said: \N{REPLACEMENT CHARACTER}?"

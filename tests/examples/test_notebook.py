@@ -1,0 +1,40 @@
+"""The notebook, executed by a kernel of its own."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.examples.programs import ROOT
+
+NOTEBOOK = ROOT / "docs/examples/notebook.ipynb"
+
+
+@pytest.fixture
+def notebook() -> nbformat.NotebookNode:
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def output(notebook: nbformat.NotebookNode, cell: str, kind: str) -> str:
+    """What a cell shows, as text or as one of the other kinds."""
+    (found,) = (each for each in notebook.cells if each.id == cell)
+    return "".join(shown.data[kind] for shown in found.outputs if kind in shown.get("data", {}))
+
+
+def test_it_is_stored_without_outputs(notebook: nbformat.NotebookNode):
+    """Whoever looks at a change sees code."""
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+
+
+def test_all_cells_run(notebook: nbformat.NotebookNode, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """One session serves all cells; the run's steps and the batch become tables, and the table a plot."""
+    monkeypatch.setenv("OPENAI_BASE_URL", endpoint)
+    NotebookClient(notebook, timeout=50, resources={"metadata": {"path": tmp_path}}).execute()
+    assert output(notebook, "tool", "text/plain") == "['opening_hours answered: 9 to 18 h']"
+    steps = output(notebook, "steps-table", "text/plain")
+    assert steps.index("tool_calls") < steps.index("message_creation")
+    assert "40.0" in output(notebook, "batch-table", "text/plain")
+    assert output(notebook, "draw", "image/png")
