@@ -30,7 +30,7 @@ DIST = Path("dist")
 
 def install(session: nox.Session, group: str) -> None:
     session.env["PYTHONDONTWRITEBYTECODE"] = None  # tests start a hundred processes; compiling is half of such a start
-    session.install("-e", ".[server,durable,files]", *nox.project.dependency_groups(PYPROJECT, group))
+    session.install("-e", ".[server,durable,files,otel]", *nox.project.dependency_groups(PYPROJECT, group))
 
 
 def junit(session: nox.Session) -> str:

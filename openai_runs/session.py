@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # a service is imported when it is used first, so that progra
     from openai_runs.services.runs import RunsService
     from openai_runs.services.threads import ThreadsService
     from openai_runs.services.vector_stores import VectorStoresService
+    from openai_runs.telemetry import Telemetry
 
 
 class Session(anyio.AsyncContextManagerMixin):
@@ -44,6 +45,7 @@ class Session(anyio.AsyncContextManagerMixin):
         max_connections: int = 100,
         strict: bool = False,
         rate_limits: RateLimits | None = None,
+        telemetry: "Telemetry | None" = None,
     ) -> None:
         """Configure a session; it opens no connection yet.
 
@@ -68,6 +70,7 @@ class Session(anyio.AsyncContextManagerMixin):
                 server are read as well as they can be and logged, each kind once; see `Model`.
             rate_limits: What the endpoint allows. Default: what its ``x-ratelimit-*`` headers say. With or without
                 limits, a 429 response slows all tasks of the session for a while.
+            telemetry: Records runs, tool calls and requests by OpenTelemetry. Unset: nothing is recorded.
 
         Raises:
             TypeError: An argument has the wrong type.
@@ -83,6 +86,10 @@ class Session(anyio.AsyncContextManagerMixin):
         check_seconds("timeout", timeout)
         if not isinstance(rate_limits, RateLimits | None):
             raise TypeError(f"rate_limits must be a RateLimits: got {type(rate_limits).__name__}")
+        if telemetry is not None:
+            from openai_runs.telemetry import check_telemetry  # only here: it loads OpenTelemetry
+
+            check_telemetry(telemetry)
         for name, value in (("default_headers", default_headers), ("default_query", default_query)):
             if value is not None and not isinstance(value, Mapping):
                 raise TypeError(f"{name} must be a dict: got {type(value).__name__}")
@@ -103,6 +110,7 @@ class Session(anyio.AsyncContextManagerMixin):
             max_connections=max_connections,
             strict=strict,
             rate_limits=rate_limits,
+            telemetry=telemetry,
         )
 
     if not TYPE_CHECKING:  # type checkers are to report them

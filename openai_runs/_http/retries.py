@@ -4,6 +4,7 @@ import logging
 import math
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -27,6 +28,9 @@ LookT = TypeVar("LookT")
 Failure: TypeAlias = TransportError | ResponseError | ProtocolError
 
 FAILURES: Final = (TransportError, ResponseError, ProtocolError)
+
+#: How often the request that is being sent was sent before.
+resends: Final[ContextVar[int]] = ContextVar("resends", default=0)
 
 #: Seconds; if a server asks for a longer delay, its error is raised at once.
 _MAX_SERVER_DELAY: Final = 120.0
@@ -68,6 +72,7 @@ class Retry(Generic[T]):
     _is_in_doubt: bool = field(default=False, init=False)  # an attempt may have taken effect
     _is_over: bool = field(default=False, init=False)  # the doubt cannot be settled
     _maybe_done: Failure | None = field(default=None, init=False)  #: the latest failure that may have taken effect
+    _resends: int = field(default=0, init=False)
     _maybe_late: Failure | None = field(default=None, init=False)  # an attempt without a response: it may be under way
 
     def __attrs_post_init__(self) -> None:
@@ -141,11 +146,15 @@ class Retry(Generic[T]):
             if self._is_in_doubt and not self.repeatable and self.find is None:
                 await self._check_keys()
         _logger.info("repeating a request that failed: %s", self.failure)
+        self._resends += 1
+        token = resends.set(self._resends)
         try:
             return await self.send()
         except FAILURES as error:
             self._record(error)
             raise
+        finally:
+            resends.reset(token)
 
     def _record(self, failure: Failure) -> None:
         self.failure = failure

@@ -9,7 +9,7 @@ import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import aiohttp
 import anyio
@@ -19,6 +19,7 @@ from yarl import URL
 from openai_runs import _wire
 from openai_runs._http.addresses import Addresses, below
 from openai_runs._http.byte_stream import BROKEN, ByteStream, describe, read_whole
+from openai_runs._http.connections import client_timeout, new_connections, without_auto_retry
 from openai_runs._http.key_support import KeySupport
 from openai_runs._http.overrides import Overrides, checked_header
 from openai_runs._http.redaction import Secrets
@@ -35,6 +36,9 @@ from openai_runs.pacing.rate_headers import is_limited
 from openai_runs.pacing.rate_limits import RateLimits
 from openai_runs.pacing.sending import told
 from openai_runs.pacing.turns import Turns, turn_of
+
+if TYPE_CHECKING:  # loaded only by who uses it
+    from openai_runs.telemetry import Telemetry
 
 T = TypeVar("T")
 ApiKey: TypeAlias = str | Callable[[], Awaitable[str]]
@@ -64,6 +68,7 @@ class Transport:
         max_connections: int,
         strict: bool = True,
         rate_limits: RateLimits | None = None,
+        telemetry: "Telemetry | None" = None,
     ) -> None:
         self._addresses = Addresses(base_url, query)
         # The content type is sent with every request, as in the API's documentation: aiohttp would send
@@ -82,9 +87,10 @@ class Transport:
         self._tokens = None if new_token is None else Tokens(new_token, self._secrets)
         self._reader = Reader(self._addresses.base, self._secrets, strict)
         self._timeout = timeout
-        self._client_timeout = _client_timeout(timeout)
+        self._client_timeout = client_timeout(timeout)
         self._max_retries = max_retries
         self._max_connections = max_connections
+        self.telemetry = telemetry  #: records requests; it may be set until the connections are opened
         self._http: aiohttp.ClientSession | None = None
         self._proxy: str | None = None
         self._not_open = "this Session is not open: use it in `async with`"
@@ -114,11 +120,7 @@ class Transport:
         if self._proxy is not None:
             self._secrets.add({"proxy-authorization": URL(self._proxy).password or ""})
         self.turns.open()
-        self._http = http = aiohttp.ClientSession(
-            headers=self._headers,
-            connector=aiohttp.TCPConnector(limit=self._max_connections),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        self._http = http = new_connections(self._headers, self._max_connections, self.telemetry)
         try:
             yield
         finally:
@@ -349,7 +351,7 @@ class Transport:
         if overrides is not None:
             headers = {**(headers or {}), **overrides.headers}
             tokens = None if overrides.has_key else tokens
-            timeout = timeout if overrides.timeout is None else _client_timeout(overrides.timeout)
+            timeout = timeout if overrides.timeout is None else client_timeout(overrides.timeout)
         if tokens is None:  # all headers are set once, on aiohttp's session
             return await self._head(method, url, data, timeout, headers)
         token = RequestToken(tokens)
@@ -480,21 +482,3 @@ class Transport:
         if not isinstance(error, aiohttp.ClientResponseError) and not reader.secrets.is_in(error):
             lost.__cause__ = error
         return lost
-
-
-async def without_auto_retry(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating a request by itself: a second DELETE would be answered with 404."""
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:  # aiohttp does not repeat after this one
-        raise
-    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-        raise aiohttp.ClientConnectionError(str(error)) from error
-
-
-def _client_timeout(seconds: float) -> aiohttp.ClientTimeout:
-    # No total: it would count the wait for a free connection, which is not the server's delay.
-    silence = None if seconds == math.inf else seconds
-    return aiohttp.ClientTimeout(total=None, sock_connect=min(seconds, 10.0), sock_read=silence)

@@ -7,8 +7,9 @@ must pass every change on: what the follower has *observed* counts as reported.
 
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from attrs import define, field
@@ -36,6 +37,9 @@ from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.tool import ToolOutput
 from openai_runs.toolbox import Toolbox
 
+if TYPE_CHECKING:  # loaded only by who uses it
+    from openai_runs.following.run_span import RunSpan
+
 T = TypeVar("T")
 
 
@@ -51,6 +55,7 @@ class Follower:
     on_exit: OnExit = field(default="leave", kw_only=True)
     rounds: Rounds = field(init=False)
     leaving: Leaving = field(init=False)
+    span: "RunSpan | None" = field(default=None, init=False)  #: whose children the requests are
     #: When the wait for a stream's next bytes ends: at the deadline, or once the run is stuck. Read for each of them.
     reads_until: float = field(default=math.inf, init=False)
     _is_unobserved: bool = field(init=False)  # whether `observe` has yet to see the latest snapshot
@@ -76,16 +81,30 @@ class Follower:
     async def events(self) -> AsyncGenerator[RunEvent, None]:
         """Poll the run, and yield its events; see `RunsService.follow`."""
         self.start_clock()
-        try:
-            while not self.has_reported_end:
-                try:
-                    events = await self._next_events()
-                except (RunDeadlineError, TransportError) as error:
-                    events = (await self.end_after_deadline(error),)
-                for event in events:
-                    yield event
-        finally:
-            await self.leave()
+        with self.observed():
+            try:
+                while not self.has_reported_end:
+                    try:
+                        events = await self._next_events()
+                    except (RunDeadlineError, TransportError) as error:
+                        events = (await self.end_after_deadline(error),)
+                    for event in events:
+                        yield event
+            finally:
+                await self.leave()
+
+    def observed(self) -> AbstractContextManager[object]:
+        """A context for all of the following, which has a span if the session has telemetry."""
+        if (telemetry := self.requests.telemetry) is None:
+            return nullcontext()
+        from openai_runs.following.run_span import RunSpan  # only here: it loads OpenTelemetry
+
+        self.span = RunSpan(telemetry, self.requests.base_url, lambda: self.run)
+        return self.span
+
+    def in_span(self, work: Awaitable[T]) -> Awaitable[T]:
+        """The same work, whose own spans are children of the span, if there is one."""
+        return work if self.span is None else self.span.within(work)
 
     async def _next_events(self) -> tuple[RunEvent, ...]:
         """Poll until there is a change; or, if it was that outputs are required, submit them."""
@@ -228,7 +247,7 @@ class Follower:
             raise _action_error(action.run)
         outputs = self.rounds.outputs_to_repeat(action.run)
         if outputs is None:
-            outputs = await self.before_deadline(toolbox.answer(action.tool_calls, run_id=action.run.id))
+            outputs = await self.before_deadline(self._answers(toolbox, action))
         submission = self.rounds.begin_submission(action.run, outputs)
         try:
             return outputs, await self.through_outages(partial(submit, outputs), maybe_done=True)
@@ -241,6 +260,9 @@ class Follower:
                     error.add_note("It has not: the run still waits for these outputs.")
                 raise
             return outputs, None
+
+    def _answers(self, toolbox: Toolbox, action: ActionRequired) -> Awaitable[tuple[ToolOutput, ...]]:
+        return toolbox.answer(action.tool_calls, run_id=action.run.id, telemetry=self.requests.telemetry)
 
     async def through_outages(
         self, request: Callable[[], Awaitable[T]], *, maybe_done: bool = False, doubt: Failure | None = None
@@ -283,6 +305,8 @@ class Follower:
             work: What to wait for.
             maybe_done: Whether the deadline's error must say that ``work`` may have taken effect.
         """
+        if self.span is not None:  # not `in_span`: each poll comes by
+            work = self.span.within(work)
         if self._ends_at == math.inf:
             return await work
         with anyio.move_on_at(self._ends_at):
@@ -307,7 +331,7 @@ class Follower:
             raise error
         # Of a run that was only being started, the look leaves no doubt; nor of outputs that it no longer waits for.
         is_in_doubt = self.run is not None and may_be_done(error)
-        if (run := await self.leaving.last_look(error)) is not None:
+        if (run := await self.in_span(self.leaving.last_look(error))) is not None:
             self.receive(run)
         if self.run is None:
             raise error
@@ -326,7 +350,7 @@ class Follower:
     async def leave(self, read_on: ReadOn | None = None) -> None:
         """Stop following: cancel the run if ``on_exit`` says so, unless it has ended."""
         self._ends_at = self._stuck_at = self.reads_until = math.inf
-        await self.leaving.leave(self.run, self.receive, read_on)
+        await self.in_span(self.leaving.leave(self.run, self.receive, read_on))
 
     async def _sleep(self, seconds: float, *, maybe_done: bool = False) -> None:
         remaining = self._ends_at - anyio.current_time()

@@ -1,7 +1,7 @@
 """The requests about one run, shared by the service, the follower and the stream."""
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from typing import Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from attrs import define, field
 from yarl import URL
@@ -21,6 +21,9 @@ from openai_runs.models.run import Run, RunStatus, ToolOutputsSubmitParams
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.tool import ToolOutput, ToolOutputParam
 from openai_runs.pacing.pace import Turn
+
+if TYPE_CHECKING:  # loaded only by who uses it
+    from openai_runs.telemetry import Telemetry
 
 ToolOutputs: TypeAlias = Sequence[ToolOutput | ToolOutputParam]
 #: Looks up whether a request whose response was lost took effect: the run if it did.
@@ -131,6 +134,16 @@ class RunRequests:
             return page.data[0] if page.data else None
 
         self._creation, self._find = None, newest
+
+    @property
+    def telemetry(self) -> "Telemetry | None":
+        """Records the requests, and what is done with them, if the session has one."""
+        return self._transport.telemetry
+
+    @property
+    def base_url(self) -> str:
+        """Where the requests go."""
+        return self._transport.base_url
 
     def redact(self, error: Exception) -> None:
         """See `Transport.redact`."""

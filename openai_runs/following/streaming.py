@@ -146,28 +146,29 @@ class RunStream(anyio.AsyncContextManagerMixin):
         self._was_opened = True
         follower = self._follower
         follower.start_clock()
-        is_continued = False
-        try:
-            follower.observe()  # the caller's own snapshot is not reported back,
-            follower.rounds.pending_action = None  # and `start` submits the outputs that it waits for
+        with follower.observed():
+            is_continued = False
             try:
-                self._set_source(await follower.start(self._start))
-            except (RunDeadlineError, TransportError) as error:
-                self._set_source(await follower.look_after_deadline(error))
-            self._events = self._all_events()
-            async with aclosing(self._events):
-                yield self
-            # Who has read it all and leaves without an error has not given the run up: it has ended, or waits for
-            # outputs, which another stream submits.
-            is_continued = self._has_ended
-        finally:
-            self._events = None
-            try:
-                if not is_continued:
-                    await follower.leave(self._read_for_run)
+                follower.observe()  # the caller's own snapshot is not reported back,
+                follower.rounds.pending_action = None  # and `start` submits the outputs that it waits for
+                try:
+                    self._set_source(await follower.start(self._start))
+                except (RunDeadlineError, TransportError) as error:
+                    self._set_source(await follower.look_after_deadline(error))
+                self._events = self._all_events()
+                async with aclosing(self._events):
+                    yield self
+                # Who has read it all and leaves without an error has not given the run up: it has ended, or waits for
+                # outputs, which another stream submits.
+                is_continued = self._has_ended
             finally:
-                if self._stream is not None:
-                    self._stream.close()
+                self._events = None
+                try:
+                    if not is_continued:
+                        await follower.leave(self._read_for_run)
+                finally:
+                    if self._stream is not None:
+                        self._stream.close()
 
     def _set_source(self, opened: Opened) -> None:
         """Continue with the result of a request for a stream: read the stream, or poll the run."""
@@ -215,7 +216,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
         fetch = partial(follower.requests.messages_and_steps, run)
         with anyio.move_on_at(follower.leaving.until):
             try:
-                written = await through_outages(fetch, follower.polling, follower.requests.name)
+                written = await follower.in_span(through_outages(fetch, follower.polling, follower.requests.name))
             except FAILURES as failure:
                 error.add_note(f"The run has ended, but its text could not be fetched: {failure}")
                 raise error from None

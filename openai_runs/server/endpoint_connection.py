@@ -19,11 +19,12 @@ from yarl import URL
 
 from openai_runs._http.addresses import Addresses
 from openai_runs._http.byte_stream import BROKEN, describe
+from openai_runs._http.connections import without_auto_retry
 from openai_runs._http.overrides import checked_header
 from openai_runs._http.redaction import Secrets
 from openai_runs._http.retries import OwnError
 from openai_runs._http.tokens import Tokens, checked_key
-from openai_runs._http.transport import NOT_SENT, ApiKey, without_auto_retry
+from openai_runs._http.transport import NOT_SENT, ApiKey
 from openai_runs.engine import ApiError
 from openai_runs.server import passing_rules
 from openai_runs.server.exchange import ENGINE, IS_PASSED, OWNER, REQUEST_ID

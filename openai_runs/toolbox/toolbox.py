@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Final, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 import anyio
 import msgspec
@@ -30,6 +30,10 @@ from openai_runs.toolbox.json_models import decode_json_model, encode_json_model
 from openai_runs.toolbox.memory import Failure, Key, Memory, Outcome, key_of
 from openai_runs.toolbox.signature import is_function, plain_function, read_signature
 from openai_runs.toolbox.tool_thread import ToolThread
+
+if TYPE_CHECKING:  # loaded only by who uses it
+    from openai_runs.telemetry import Telemetry
+    from openai_runs.toolbox.tool_span import ToolSpan
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -178,7 +182,13 @@ class Toolbox(ToolSource):
         )
         return function
 
-    async def answer(self, calls: Iterable[FunctionToolCall], *, run_id: str | None = None) -> tuple[ToolOutput, ...]:
+    async def answer(
+        self,
+        calls: Iterable[FunctionToolCall],
+        *,
+        run_id: str | None = None,
+        telemetry: "Telemetry | None" = None,
+    ) -> tuple[ToolOutput, ...]:
         """Run the tools that a model called, concurrently, and return their outputs.
 
         Each call runs once. Given the same call again, because its output was lost or because another task follows the
@@ -190,6 +200,7 @@ class Toolbox(ToolSource):
         Args:
             calls: The pending calls of a run.
             run_id: The run's ID, for calls that you have built yourself. Those of `Run.pending_tool_calls` know it.
+            telemetry: Records each call; a session that follows a run passes its own.
 
         Returns:
             The outputs, in the order of the calls.
@@ -202,7 +213,13 @@ class Toolbox(ToolSource):
         failures: list[tuple[FunctionToolCall, Failure]] = []
 
         async def answer_one(index: int, call: FunctionToolCall) -> None:
-            outcome = await self._outcome(call, run_id)
+            if telemetry is None:
+                outcome = await self._outcome(call, run_id)
+            else:
+                from openai_runs.toolbox.tool_span import ToolSpan  # only here: it loads OpenTelemetry
+
+                with ToolSpan(telemetry, call) as span:
+                    outcome = span.result = await self._outcome(call, run_id, span)
             if isinstance(outcome, str):
                 outputs[index] = outcome
             else:
@@ -226,15 +243,15 @@ class Toolbox(ToolSource):
         for call in calls:
             self._memory.forget(key_of(call, run_id))
 
-    async def _outcome(self, call: FunctionToolCall, run_id: str | None) -> Outcome:
+    async def _outcome(self, call: FunctionToolCall, run_id: str | None, span: "ToolSpan | None" = None) -> Outcome:
         name = call.function.name
         tool = self._tools.get(name)
         if tool is None:
             text = f"there is no tool {name!r}; the tools are: {', '.join(self._tools) or 'none'}"
-            return self._failed(call, text, LookupError(text))
-        return await self._run_once(key_of(call, run_id), call, tool)
+            return self._failed(call, text, LookupError(text), span)
+        return await self._run_once(key_of(call, run_id), call, tool, span)
 
-    async def _run_once(self, key: Key, call: FunctionToolCall, tool: _Tool) -> Outcome:
+    async def _run_once(self, key: Key, call: FunctionToolCall, tool: _Tool, span: "ToolSpan | None") -> Outcome:
         """Run a call, or return its remembered outcome; if another task is running it, wait for that."""
         while (running := self._running.get(key)) is not None:
             await running.wait()  # if that task was cancelled, no outcome is remembered, and this one runs the call
@@ -243,12 +260,12 @@ class Toolbox(ToolSource):
             return known
         done = self._running[key] = anyio.Event()
         try:
-            return await self._run(key, call, tool)
+            return await self._run(key, call, tool, span)
         finally:
             del self._running[key]
             done.set()
 
-    async def _run(self, key: Key, call: FunctionToolCall, tool: _Tool) -> Outcome:
+    async def _run(self, key: Key, call: FunctionToolCall, tool: _Tool, span: "ToolSpan | None") -> Outcome:
         outcome: Outcome | None = None
 
         def ended(result: Outcome) -> None:  # remembered at once: the tool has worked, even if its caller is cancelled
@@ -261,12 +278,12 @@ class Toolbox(ToolSource):
                 arguments = tool.arguments(call.function.arguments)
             except Exception as error:  # from msgspec, or from a caller's class that validates its arguments
                 text = f"invalid arguments: {snippet(_text_of(error))}"
-                ended(self._failed(call, text, error, quotes_arguments=True))
+                ended(self._failed(call, text, error, span, quotes_arguments=True))
             else:
                 ended(_output_text(await self._call(key, call, tool, arguments)))
 
         def failed(error: BaseException) -> None:
-            ended(self._failed(call, snippet(_describe(error), 1000), error))
+            ended(self._failed(call, snippet(_describe(error), 1000), error, span))
 
         active = _active_toolboxes.get()
         async with nullcontext() if self in active else self._limiter:  # a nested call already holds a slot
@@ -280,7 +297,7 @@ class Toolbox(ToolSource):
                     group.start_soon(supervise, failed, work)
         if outcome is None:
             text = f"no result within {tool.timeout:g} seconds"
-            ended(self._failed(call, text, TimeoutError(text)))
+            ended(self._failed(call, text, TimeoutError(text), span))
         assert outcome is not None  # noqa: S101  # for the type checker: `ended` has set it
         return outcome
 
@@ -301,9 +318,17 @@ class Toolbox(ToolSource):
         return await result
 
     def _failed(
-        self, call: FunctionToolCall, text: str, cause: BaseException, *, quotes_arguments: bool = False
+        self,
+        call: FunctionToolCall,
+        text: str,
+        cause: BaseException,
+        span: "ToolSpan | None",
+        *,
+        quotes_arguments: bool = False,
     ) -> Outcome:
         """The outcome of a failed call, as ``on_error`` says."""
+        if span is not None:
+            span.failure = cause
         if self._on_error == "raise":
             return Failure(text, cause)
         # Arguments may hold personal data, which must not be logged at this level.

@@ -1,0 +1,52 @@
+"""How aiohttp is set up: connections, timeouts, and what it must not do by itself."""
+
+import math
+from typing import TYPE_CHECKING
+
+import aiohttp
+from multidict import CIMultiDict
+
+if TYPE_CHECKING:  # loaded only by who uses it
+    from openai_runs.telemetry import Telemetry
+
+
+def new_connections(
+    headers: CIMultiDict[str], max_connections: int, telemetry: "Telemetry | None"
+) -> aiohttp.ClientSession:
+    """The connections of a transport.
+
+    Args:
+        headers: Sent with each request.
+        max_connections: How many requests may be in progress at once; 0 for no limit.
+        telemetry: Records each request, if given.
+    """
+    traces = None
+    if telemetry is not None:
+        from openai_runs._http.attempt_spans import tracing
+
+        traces = [tracing(telemetry)]
+    return aiohttp.ClientSession(
+        headers=headers,
+        connector=aiohttp.TCPConnector(limit=max_connections),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trace_configs=traces,
+    )
+
+
+async def without_auto_retry(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a request by itself: a second DELETE would be answered with 404."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:  # aiohttp does not repeat after this one
+        raise
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        raise aiohttp.ClientConnectionError(str(error)) from error
+
+
+def client_timeout(seconds: float) -> aiohttp.ClientTimeout:
+    """The timeout that ends a request after so many seconds without a byte."""
+    # No total: it would count the wait for a free connection, which is not the server's delay.
+    silence = None if seconds == math.inf else seconds
+    return aiohttp.ClientTimeout(total=None, sock_connect=min(seconds, 10.0), sock_read=silence)
