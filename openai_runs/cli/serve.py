@@ -131,6 +131,20 @@ def serve(
     console: Annotated[
         bool, typer.Option("--console/--no-console", help="Show browsers the runs, at /, behind the same keys.")
     ] = True,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An origin whose web pages may use the API from a browser; can be repeated; * stands for all.",
+            metavar="ORIGIN",
+        ),
+    ] = None,
+    drain: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds between SIGTERM and the end, in which /readyz says 503 and all else is served as before.",
+        ),
+    ] = 0.0,
     access_log: Annotated[bool, typer.Option(help="Log one line per request.")] = True,
 ) -> None:
     """Serve the Assistants API to Assistants clients of any language, until Ctrl-C or SIGTERM.
@@ -180,8 +194,10 @@ def serve(
         "owner_share": owner_share,
         "expires_after": expires_after,
         "console": console,
+        "cors_origins": cors_origin or (),
+        "log_access": access_log,
     }
-    run(_serve(store, model_backend, search, passed, host, port, keys, options, access_log))
+    run(_serve(store, model_backend, search, passed, host, port, keys, options, drain))
 
 
 def _read_keys(file: Path | None) -> dict[str, str] | None:
@@ -218,7 +234,7 @@ async def _serve(
     port: int,
     keys: dict[str, str] | None,
     options: dict[str, Any],
-    access_log: bool,
+    drain: float,
 ) -> None:
     from openai_runs.server import LocalServer
     from openai_runs.stores.sqlite import SQLiteStore
@@ -231,7 +247,6 @@ async def _serve(
         host=host,
         port=port,
         keys=keys,
-        log_access=access_log,
         **options,
     )
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -240,8 +255,12 @@ async def _serve(
                 console.print(f"serving {server.url}, store {path}, {type(backend).__name__}; Ctrl-C stops")
                 if options["console"]:
                     console.print(f"shows its runs to browsers at {server.url.removesuffix('v1')}")
-                async for _ in signals:
-                    break
+                await anext(signals)
+                if drain:
+                    console.print(f"draining for {drain:g} s; a second Ctrl-C or SIGTERM stops at once")
+                    server.drain()
+                    with anyio.move_on_after(drain):
+                        await anext(signals)
                 console.print("stopping; unfinished runs resume at the next start")
         except OSError as error:
             if error.errno != errno.EADDRINUSE:

@@ -1,6 +1,6 @@
 """`LocalServer`: serves the engine on a port of this machine while an ``async with`` block runs."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -17,6 +17,7 @@ from openai_runs.engine.engine import MAX_ACTIVE_RUNS, MAX_FILE_BYTES
 from openai_runs.engine.file_index import FileIndex
 from openai_runs.server import access_log
 from openai_runs.server.app import create_app
+from openai_runs.server.cors import check_origins
 from openai_runs.server.dedicated_task import in_dedicated_task
 from openai_runs.server.endpoint_files import EndpointFiles
 from openai_runs.server.keys import Keys
@@ -24,12 +25,14 @@ from openai_runs.server.local_files import FileOption, chosen_files, opened, sea
 from openai_runs.server.pass_through import PassThrough
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.server.polls import answer_polls
+from openai_runs.server.readiness import READINESS, Readiness
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.store import Store
 
 if TYPE_CHECKING:
     from openai_runs.session import Session
 
+_NOT_RUNNING: Final = "the server is not running: use it in `async with LocalServer() as server`"
 _BACKLOG: Final = 2048  # connections not yet accepted; a client that opens 1,000 at once should not have to wait
 
 
@@ -64,6 +67,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         clock: Clock | None = None,
         poll_hint: PollHint | None = None,
         console: bool = True,
+        cors_origins: Collection[str] = (),
         log_access: bool = False,
         grace: float = 2.0,
     ) -> None:
@@ -92,11 +96,14 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             clock: The engine's clock. Unset: the system's.
             poll_hint: How soon clients are told to poll a run again.
             console: Whether browsers get pages that show the runs, at ``/``; behind the same keys.
+            cors_origins: The origins, such as ``https://app.example``, whose web pages may use the API from a browser;
+                ``*`` stands for all. They are never sent cookies.
             log_access: Whether to write one line per request to the logger ``openai_runs.access``.
             grace: Seconds that unfinished requests get when the server stops.
 
         Raises:
-            ValueError: ``keys`` is empty, has a blank key, or is ``None`` on an address other than loopback;
+            ValueError: ``keys`` is empty, has a blank key, or is ``None`` on an address other than loopback; one of
+                ``cors_origins`` is no origin;
                 ``files`` is ``"local"``, and the store has no file; or `EndpointFiles`, with ``max_owner_bytes``, or
                 with ``pass_through`` and several owners.
         """
@@ -130,9 +137,11 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._clock = clock
         self._poll_hint = PollHint(now=clock.now) if poll_hint is None and clock is not None else poll_hint
         self._console = console
+        self._cors_origins = check_origins(cors_origins)
         self._access_log = access_log.logger if log_access else None
         self._grace = grace
         self._url: URL | None = None
+        self._readiness: Readiness | None = None
 
     def __repr__(self) -> str:
         return f"<LocalServer at {self._url}>" if self._url else "<LocalServer, closed>"
@@ -145,7 +154,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             RuntimeError: The server is not running.
         """
         if self._url is None:
-            raise RuntimeError("the server is not running: use it in `async with LocalServer() as server`")
+            raise RuntimeError(_NOT_RUNNING)
         return str(self._url)
 
     def session(self, **options: Any) -> "Session":
@@ -163,6 +172,16 @@ class LocalServer(anyio.AsyncContextManagerMixin):
 
         api_key = next(iter(self._keys)) if self._keys else "local"  # never the environment's: it is for elsewhere
         return Session(**{"base_url": self.url, "api_key": api_key, **options})
+
+    def drain(self) -> None:
+        """Answer ``/readyz`` with 503 from now on, so that load balancers send no more requests; answer all others.
+
+        Raises:
+            RuntimeError: The server is not running.
+        """
+        if self._readiness is None:
+            raise RuntimeError(_NOT_RUNNING)
+        self._readiness.is_draining = True
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -197,7 +216,9 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 pass_through=self._pass_through,
                 endpoint_files=self._endpoint_files,
                 console=self._console,
+                cors_origins=self._cors_origins,
             )
+            self._readiness = app[READINESS]
             runner = web.AppRunner(
                 app,
                 access_log=self._access_log,
@@ -212,7 +233,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 self._url = _url_of(runner)
                 yield
             finally:
-                self._url = None
+                self._url = self._readiness = None
                 # Shielded, since even a cancelled server must close its sockets; the cleanup ends within the grace.
                 with anyio.CancelScope(shield=True):
                     await runner.cleanup()
