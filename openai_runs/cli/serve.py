@@ -13,14 +13,17 @@ import anyio
 import typer
 
 from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
+from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
 from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend, make_pass_through
 from openai_runs.cli.store_options import check_folder
-from openai_runs.cli.terminal import console, errors, refuse, run
+from openai_runs.cli.terminal import console, refuse, run
 
 if TYPE_CHECKING:
     from openai_runs.backends import ModelBackend
     from openai_runs.server import PassThrough
     from openai_runs.server.local_files import FileOption
+
+_logger = logging.getLogger("openai_runs.cli")
 
 
 def serve(
@@ -145,7 +148,9 @@ def serve(
             help="Seconds between SIGTERM and the end, in which /readyz says 503 and all else is served as before.",
         ),
     ] = 0.0,
-    access_log: Annotated[bool, typer.Option(help="Log one line per request.")] = True,
+    access_log: Annotated[bool, typer.Option(help="Log one line per request, other than polls and probes.")] = True,
+    log_level: Level = LogLevel.INFO,
+    log_format: Format = LogFormat.TEXT,
 ) -> None:
     """Serve the Assistants API to Assistants clients of any language, until Ctrl-C or SIGTERM.
 
@@ -154,9 +159,7 @@ def serve(
     """
     from openai_runs.engine.engine import MAX_ACTIVE_RUNS, MAX_FILE_BYTES
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("aiosqlite").setLevel(logging.WARNING)
-    logging.getLogger("stamina").setLevel(logging.ERROR)  # the callers log each retry themselves, with its reason
+    set_up_logging(log_level, log_format)
     check_folder(store)
     keys = _read_keys(keys_file)
     model_key = os.environ.get(model_key_env) if model_key_env is not None else None
@@ -183,9 +186,9 @@ def serve(
     # A server makes few cycles, and the default spent a fifth of its time on the search.
     gc.set_threshold(50_000, 20, 50)
     if backend is Backend.SCRIPTED:
-        errors.print(
-            "[bold yellow]No model is asked: a script makes up every answer (--backend scripted).[/] For a real model, "
-            "pass --backend chat or responses with --model-url, or --backend local."
+        _logger.warning(
+            "No model is asked: a script makes up every answer (--backend scripted). For a real model, pass --backend "
+            "chat or responses with --model-url, or --backend local."
         )
     options = {
         "max_file_bytes": MAX_FILE_BYTES if max_file_mb is None else max_file_mb * 2**20,
