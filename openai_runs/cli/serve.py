@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import signal
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ import anyio
 import typer
 
 from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
+from openai_runs.cli.key_options import RELOADING, keys_from, reload_keys
 from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
 from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend, make_pass_through
 from openai_runs.cli.store_options import check_folder
@@ -20,7 +22,7 @@ from openai_runs.cli.terminal import console, refuse, run
 
 if TYPE_CHECKING:
     from openai_runs.backends import ModelBackend
-    from openai_runs.server import PassThrough
+    from openai_runs.server import LocalServer, PassThrough
     from openai_runs.server.local_files import FileOption
 
 _logger = logging.getLogger("openai_runs.cli")
@@ -112,7 +114,9 @@ def serve(
     keys_file: Annotated[
         Path | None,
         typer.Option(
-            help="A file of bearer keys, one per line, each optionally followed by its owner's label.", dir_okay=False
+            help="A file of bearer keys or their hashes, one per line, each optionally followed by its owner's label; "
+            "SIGHUP has it read again.",
+            dir_okay=False,
         ),
     ] = None,
     expires_after: Annotated[
@@ -161,7 +165,7 @@ def serve(
 
     set_up_logging(log_level, log_format)
     check_folder(store)
-    keys = _read_keys(keys_file)
+    keys = keys_from(keys_file)
     model_key = os.environ.get(model_key_env) if model_key_env is not None else None
     if model_key_env is not None and not model_key:
         raise typer.BadParameter(f"--model-key-env: the environment variable {model_key_env} is not set")
@@ -200,23 +204,7 @@ def serve(
         "cors_origins": cors_origin or (),
         "log_access": access_log,
     }
-    run(_serve(store, model_backend, search, passed, host, port, keys, options, drain))
-
-
-def _read_keys(file: Path | None) -> dict[str, str] | None:
-    from openai_runs.server.keys import read_keys
-
-    try:
-        text = os.environ.get("OPENAI_RUNS_KEYS") if file is None else file.read_text("utf-8-sig")
-        if text is None:
-            return None
-        keys = read_keys(text)
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"the keys cannot be read: {error}") from None
-    if not keys:  # perhaps a variable whose value got lost: the server would look protected and not be
-        where, instead = ("OPENAI_RUNS_KEYS", "unset it") if file is None else (f"{file}", "leave --keys-file out")
-        raise typer.BadParameter(f"{where} has no key: put one into each line, or {instead} to require none")
-    return keys
+    run(_serve(store, model_backend, search, passed, host, port, keys, keys_file, options, drain))
 
 
 def _allow_connections() -> None:
@@ -236,6 +224,7 @@ async def _serve(
     host: str,
     port: int,
     keys: dict[str, str] | None,
+    keys_file: Path | None,
     options: dict[str, Any],
     drain: float,
 ) -> None:
@@ -252,18 +241,21 @@ async def _serve(
         keys=keys,
         **options,
     )
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    caught = [signal.SIGINT, signal.SIGTERM]
+    if keys_file is not None and RELOADING is not None:  # else SIGHUP ends the server, as when a terminal is closed
+        caught.append(RELOADING)
+    with anyio.open_signal_receiver(*caught) as signals:
         try:
             async with server:
                 console.print(f"serving {server.url}, store {path}, {type(backend).__name__}; Ctrl-C stops")
                 if options["console"]:
                     console.print(f"shows its runs to browsers at {server.url.removesuffix('v1')}")
-                await anext(signals)
+                await _stopped(signals, server, keys_file)
                 if drain:
                     console.print(f"draining for {drain:g} s; a second Ctrl-C or SIGTERM stops at once")
                     server.drain()
                     with anyio.move_on_after(drain):
-                        await anext(signals)
+                        await _stopped(signals, server, keys_file)
                 console.print("stopping; unfinished runs resume at the next start")
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
@@ -271,3 +263,9 @@ async def _serve(
             refuse(
                 f"port {port} of {host} is in use: stop the other program, or pass another --port; 0 picks a free one"
             )
+
+
+async def _stopped(signals: AsyncIterator[signal.Signals], server: "LocalServer", keys_file: Path | None) -> None:
+    """Wait for the signal that ends the server."""
+    while await anext(signals) is RELOADING and keys_file is not None:
+        reload_keys(server, keys_file)

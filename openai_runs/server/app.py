@@ -16,6 +16,7 @@ from openai_runs.engine import ApiError, Engine
 from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server import passing_rules
 from openai_runs.server.console.entrance import add_console
+from openai_runs.server.console.rendering import SESSIONS
 from openai_runs.server.cors import CORS, Cors, check_origins
 from openai_runs.server.endpoint_files import EndpointFiles
 from openai_runs.server.exchange import (
@@ -85,7 +86,7 @@ _FILE_ROUTES: Final = (
 def create_app(
     engine: Engine,
     *,
-    keys: Mapping[str, str] | None = None,
+    keys: Mapping[str, str] | Keys | None = None,
     poll_hint: PollHint | None = None,
     pass_through: PassThrough | None = None,
     endpoint_files: EndpointFiles | None = None,
@@ -97,8 +98,8 @@ def create_app(
 
     Args:
         engine: Must be entered before the first request, and exited after the last.
-        keys: Maps each bearer key to the label of its owner, who sees only its own objects. ``None``: no key is
-            required, and every client sees every object.
+        keys: Maps each bearer key, or its hash, to the label of its owner, who sees only its own objects. ``None``: no
+            key is required, and every client sees every object.
         poll_hint: How soon clients are told to poll a run again.
         pass_through: Where requests of the rest of the API go. ``None``: nowhere; they are answered with 404.
         endpoint_files: Where requests on files and vector stores go: the engine's ``files_endpoint``, which must be
@@ -114,7 +115,7 @@ def create_app(
     """
     if (endpoint_files is None) is not (engine.endpoint_objects is None):
         raise ValueError("pass the EndpointFiles both to Engine(files_endpoint=…) and to create_app(endpoint_files=…)")
-    checked = None if keys is None else Keys(keys)
+    checked = keys if isinstance(keys, Keys | None) else Keys(keys)
     app = web.Application(client_max_size=max_body, middlewares=[_error_middleware(checked), version_1])
     app[ENGINE] = engine
     app[POLL_HINT] = poll_hint or PollHint()
@@ -130,9 +131,10 @@ def create_app(
         for method, path, handler in (*_ROUTES, *file_routes):
             # An ID may contain anything but an unescaped slash; aiohttp's default pattern excludes braces too.
             app.router.add_route(method, prefix + re.sub(r"\{(\w+)\}", r"{\1:[^/]+}", path), handler)
+    has_owners = checked is not None and len(checked.owners) > 1
     if pass_through is not None:  # hundreds of routes take a tenth of a second to make
         for prefix in _PASSED_PREFIXES:
-            for method, path, passing in routes(pass_through, prefix, has_owners=len({*(keys or {}).values()}) > 1):
+            for method, path, passing in routes(pass_through, prefix, has_owners=has_owners):
                 app.router.add_route(method, path, passing)
         app.cleanup_ctx.append(pass_through.opened)
     if cors_origins:
@@ -142,6 +144,12 @@ def create_app(
     if console:
         add_console(app, checked)
     return app
+
+
+def log_everybody_out(app: web.Application) -> None:
+    """End all sessions of the console, if the application has one."""
+    if SESSIONS in app:
+        app[SESSIONS].clear()
 
 
 def _error_middleware(keys: Keys | None) -> Middleware:
