@@ -17,6 +17,7 @@ from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
 from openai_runs.cli.key_options import RELOADING, keys_from, reload_keys
 from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
 from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend, make_pass_through
+from openai_runs.cli.settings_file import read_settings, settings_of
 from openai_runs.cli.store_options import check_folder
 from openai_runs.cli.terminal import console, refuse, run
 
@@ -28,7 +29,27 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("openai_runs.cli")
 
 
+def _read_config(context: typer.Context, config: Path | None) -> Path | None:
+    """Make a file's settings the defaults of the other options.
+
+    So ``--config`` has to be the first one, and not eager: other options get their defaults after it, and ``--help``
+    ends before it, and cannot show what is in the file, which may be secret.
+    """
+    if config is not None:
+        context.default_map = read_settings(config, settings_of(serve))
+    return config
+
+
 def serve(
+    config: Annotated[  # noqa: ARG001  # its callback has read the file
+        Path | None,
+        typer.Option(
+            callback=_read_config,
+            help="A TOML file of these options, by their names without hyphens before them. Options and environment "
+            "variables come before it.",
+            dir_okay=False,
+        ),
+    ] = None,
     store: Annotated[Path, typer.Option(help="The SQLite file for all objects; created if it does not exist.")] = Path(
         "runs.db"
     ),
@@ -159,7 +180,8 @@ def serve(
     """Serve the Assistants API to Assistants clients of any language, until Ctrl-C or SIGTERM.
 
     Unfinished runs resume after a restart. Each option can also be given as an environment variable, several values of
-    one separated by blanks. Instead of --keys-file, OPENAI_RUNS_KEYS may have the keys, one per line.
+    one separated by blanks, or in the file that --config names. Instead of --keys-file, OPENAI_RUNS_KEYS may have the
+    keys, one per line.
     """
     from openai_runs.engine.engine import MAX_ACTIVE_RUNS, MAX_FILE_BYTES
 
