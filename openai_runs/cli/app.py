@@ -13,6 +13,7 @@ from openai_runs.cli.batch_submit import submit
 from openai_runs.cli.batch_work import work_on_jobs
 from openai_runs.cli.chat import chat
 from openai_runs.cli.check import check
+from openai_runs.cli.completion import answer_shell, completion
 from openai_runs.cli.demo import demo
 from openai_runs.cli.export_objects import export
 from openai_runs.cli.follow import follow
@@ -60,10 +61,12 @@ threads_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, he
 threads_app.command("list")(list_threads)
 threads_app.command("show")(show_thread)
 app.add_typer(threads_app, name="threads")
+app.command()(completion)
 
 
 def main() -> None:
     """Run the command line."""
+    answer_shell(app)
     app()
 
 
