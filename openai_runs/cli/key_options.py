@@ -46,4 +46,4 @@ def reload_keys(server: "LocalServer", file: Path) -> None:
     except (typer.BadParameter, ValueError) as error:
         _logger.error("the keys stay as they were: %s", error)  # noqa: TRY400  # the traceback adds nothing
         return
-    _logger.info("read the keys again: %d keys, %d owners", len(keys), len({*keys.values()}))
+    _logger.info("read the keys again; keys: %d, owners: %d", len(keys), len({*keys.values()}))

@@ -1,12 +1,16 @@
 """The keys of `openai-runs serve`: read again on SIGHUP, and hashes in place of keys."""
 
+import logging
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from openai_runs import Session
+from openai_runs.cli.serve import _stopped
 from openai_runs.errors import AuthenticationError
+from openai_runs.server import LocalServer
 from openai_runs.server.keys import hash_keys, hashed
 from tests.serving import serving
 
@@ -53,7 +57,7 @@ async def test_keys_are_read_again(tmp_path: Path):
             await anna.threads.create()
             file.write_text(f"{hashed('sk-bert')} bert\nsk-carl\nsk-dora carl\n")
             process.send_signal(signal.SIGHUP)
-            assert "read the keys again: 3 keys, 3 owners" in next_line(process, "the keys")
+            assert "read the keys again; keys: 3, owners: 3" in next_line(process, "the keys")
             await bert.threads.create()
             with pytest.raises(AuthenticationError):
                 await anna.threads.create()
@@ -67,6 +71,25 @@ async def test_keys_are_read_again(tmp_path: Path):
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
     assert process.returncode == 0
+
+
+async def test_signals_in_a_row(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Each SIGHUP has the file read, with or without a mistake in it; the next other signal ends the wait."""
+    caplog.set_level(logging.INFO, "openai_runs.cli")
+    file, server = tmp_path / "keys", LocalServer(keys={"sk-anna": "anna"})
+
+    async def signals() -> AsyncIterator[signal.Signals]:
+        for text in ("sk-bert bert", "sk-carl sha256:1 x", "", "sk-dora dora\nsk-dora-2 dora"):
+            file.write_text(text)
+            yield signal.SIGHUP
+        yield signal.SIGTERM
+
+    await _stopped(signals(), server, file)
+    assert [record.levelname for record in caplog.records] == ["INFO", "ERROR", "ERROR", "INFO"]
+    assert caplog.messages[-1] == "read the keys again; keys: 2, owners: 1"
+    assert "sk-" not in caplog.text
+    async with server, server.session() as session:
+        await session.threads.create()
 
 
 async def test_without_a_file_of_keys(tmp_path: Path):
