@@ -63,6 +63,21 @@ def docs(session: nox.Session) -> None:
     session.run("pytest", junit(session), "docs", *session.posargs)
 
 
+@nox.session
+def deploy(session: nox.Session) -> None:
+    """The files in docs/deploy, as the programs that read them see them; and the wheel, made as the image makes it."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "deploy"))
+    session.run("hadolint", "docs/deploy/Dockerfile")
+    session.run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docs/deploy/compose.yaml")
+    session.run("caddy", "validate", "--adapter", "caddyfile", "--config", "docs/deploy/Caddyfile")
+    source = Path(session.create_tmp(), "src")
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree("openai_runs", source / "openai_runs", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(name, source)
+    session.run("pyproject-build", "--wheel", str(source))
+
+
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """All tests with coverage on one Python, and some rooms of them on each other that is supported and installed.

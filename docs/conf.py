@@ -17,6 +17,7 @@ extensions = [
     "draw_batch",
     "draw_lifecycle",
     "write_capabilities",
+    "write_options",
     "write_rooms",
 ]
 exclude_patterns = ["_build"]

@@ -13,10 +13,12 @@ from openai_runs.cli.batch_submit import submit
 from openai_runs.cli.batch_work import work_on_jobs
 from openai_runs.cli.chat import chat
 from openai_runs.cli.check import check
+from openai_runs.cli.completion import answer_shell, completion
 from openai_runs.cli.demo import demo
 from openai_runs.cli.export_objects import export
 from openai_runs.cli.follow import follow
 from openai_runs.cli.import_objects import import_
+from openai_runs.cli.keys import hash_file, new
 from openai_runs.cli.runs_end import end
 from openai_runs.cli.runs_list import list_runs, watch_runs
 from openai_runs.cli.runs_show import show_run
@@ -45,6 +47,10 @@ batch_app.command()(results)
 batch_app.command()(cancel)
 batch_app.command("work", context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(work_on_jobs)
 app.add_typer(batch_app, name="batch")
+keys_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make keys for a server.")
+keys_app.command()(new)
+keys_app.command("hash")(hash_file)
+app.add_typer(keys_app, name="keys")
 runs_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, watch and end runs.")
 runs_app.command("list")(list_runs)
 runs_app.command("show")(show_run)
@@ -55,10 +61,12 @@ threads_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, he
 threads_app.command("list")(list_threads)
 threads_app.command("show")(show_thread)
 app.add_typer(threads_app, name="threads")
+app.command()(completion)
 
 
 def main() -> None:
     """Run the command line."""
+    answer_shell(app)
     app()
 
 

@@ -1,6 +1,5 @@
 """The command `openai-runs batch work`."""
 
-import logging
 import signal
 from collections.abc import AsyncIterator
 
@@ -9,6 +8,7 @@ import anyio
 from openai_runs.cli.batch_output import REFUSED
 from openai_runs.cli.durable_options import AtOnce, Create, Store, check_at_once
 from openai_runs.cli.endpoint_option import BaseUrl
+from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
 from openai_runs.cli.terminal import errors, refuse, run
 from openai_runs.cli.toolbox_option import Tools, load_toolbox
 from openai_runs.cli.work_options import Deadline, Rpm, Tpm, Work, Workers
@@ -26,6 +26,8 @@ def work_on_jobs(
     rpm: Rpm = None,
     tpm: Tpm = None,
     deadline: Deadline = None,
+    log_level: Level = LogLevel.INFO,
+    log_format: Format = LogFormat.TEXT,
 ) -> None:
     """Run the jobs of all durable batches in a store, until it is stopped: a worker.
 
@@ -38,8 +40,7 @@ def work_on_jobs(
     """
     check_at_once(workers, at_once)
     toolbox = None if tools is None else load_toolbox(tools)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("dbos").setLevel(logging.WARNING)
+    set_up_logging(log_level, log_format)
     options = Work(toolbox=toolbox, workers=workers, at_once=at_once, rpm=rpm, tpm=tpm, deadline=deadline)
     run(_work(store, create, base_url, options), refused=REFUSED)
 

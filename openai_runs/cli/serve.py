@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import signal
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,17 +14,42 @@ import anyio
 import typer
 
 from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
+from openai_runs.cli.key_options import RELOADING, keys_from, reload_keys
+from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
 from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend, make_pass_through
+from openai_runs.cli.settings_file import read_settings, settings_of
 from openai_runs.cli.store_options import check_folder
-from openai_runs.cli.terminal import console, errors, refuse, run
+from openai_runs.cli.terminal import console, refuse, run
 
 if TYPE_CHECKING:
     from openai_runs.backends import ModelBackend
-    from openai_runs.server import PassThrough
+    from openai_runs.server import LocalServer, PassThrough
     from openai_runs.server.local_files import FileOption
+
+_logger = logging.getLogger("openai_runs.cli")
+
+
+def _read_config(context: typer.Context, config: Path | None) -> Path | None:
+    """Make a file's settings the defaults of the other options.
+
+    So ``--config`` has to be the first one, and not eager: other options get their defaults after it, and ``--help``
+    ends before it, and cannot show what is in the file, which may be secret.
+    """
+    if config is not None:
+        context.default_map = read_settings(config, settings_of(serve))
+    return config
 
 
 def serve(
+    config: Annotated[  # noqa: ARG001  # its callback has read the file
+        Path | None,
+        typer.Option(
+            callback=_read_config,
+            help="A TOML file of these options, by their names without hyphens before them. Options and environment "
+            "variables come before it.",
+            dir_okay=False,
+        ),
+    ] = None,
     store: Annotated[Path, typer.Option(help="The SQLite file for all objects; created if it does not exist.")] = Path(
         "runs.db"
     ),
@@ -109,7 +135,9 @@ def serve(
     keys_file: Annotated[
         Path | None,
         typer.Option(
-            help="A file of bearer keys, one per line, each optionally followed by its owner's label.", dir_okay=False
+            help="A file of bearer keys or their hashes, one per line, each optionally followed by its owner's label; "
+            "SIGHUP has it read again.",
+            dir_okay=False,
         ),
     ] = None,
     expires_after: Annotated[
@@ -131,20 +159,35 @@ def serve(
     console: Annotated[
         bool, typer.Option("--console/--no-console", help="Show browsers the runs, at /, behind the same keys.")
     ] = True,
-    access_log: Annotated[bool, typer.Option(help="Log one line per request.")] = True,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An origin whose web pages may use the API from a browser; can be repeated; * stands for all.",
+            metavar="ORIGIN",
+        ),
+    ] = None,
+    drain: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds between SIGTERM and the end, in which /readyz says 503 and all else is served as before.",
+        ),
+    ] = 0.0,
+    access_log: Annotated[bool, typer.Option(help="Log one line per request, other than polls and probes.")] = True,
+    log_level: Level = LogLevel.INFO,
+    log_format: Format = LogFormat.TEXT,
 ) -> None:
     """Serve the Assistants API to Assistants clients of any language, until Ctrl-C or SIGTERM.
 
     Unfinished runs resume after a restart. Each option can also be given as an environment variable, several values of
-    one separated by blanks. Instead of --keys-file, OPENAI_RUNS_KEYS may have the keys, one per line.
+    one separated by blanks, or in the file that --config names. Instead of --keys-file, OPENAI_RUNS_KEYS may have the
+    keys, one per line.
     """
     from openai_runs.engine.engine import MAX_ACTIVE_RUNS, MAX_FILE_BYTES
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("aiosqlite").setLevel(logging.WARNING)
-    logging.getLogger("stamina").setLevel(logging.ERROR)  # the callers log each retry themselves, with its reason
+    set_up_logging(log_level, log_format)
     check_folder(store)
-    keys = _read_keys(keys_file)
+    keys = keys_from(keys_file)
     model_key = os.environ.get(model_key_env) if model_key_env is not None else None
     if model_key_env is not None and not model_key:
         raise typer.BadParameter(f"--model-key-env: the environment variable {model_key_env} is not set")
@@ -169,9 +212,9 @@ def serve(
     # A server makes few cycles, and the default spent a fifth of its time on the search.
     gc.set_threshold(50_000, 20, 50)
     if backend is Backend.SCRIPTED:
-        errors.print(
-            "[bold yellow]No model is asked: a script makes up every answer (--backend scripted).[/] For a real model, "
-            "pass --backend chat or responses with --model-url, or --backend local."
+        _logger.warning(
+            "No model is asked: a script makes up every answer (--backend scripted). For a real model, pass --backend "
+            "chat or responses with --model-url, or --backend local."
         )
     options = {
         "max_file_bytes": MAX_FILE_BYTES if max_file_mb is None else max_file_mb * 2**20,
@@ -180,24 +223,10 @@ def serve(
         "owner_share": owner_share,
         "expires_after": expires_after,
         "console": console,
+        "cors_origins": cors_origin or (),
+        "log_access": access_log,
     }
-    run(_serve(store, model_backend, search, passed, host, port, keys, options, access_log))
-
-
-def _read_keys(file: Path | None) -> dict[str, str] | None:
-    from openai_runs.server.keys import read_keys
-
-    try:
-        text = os.environ.get("OPENAI_RUNS_KEYS") if file is None else file.read_text("utf-8-sig")
-        if text is None:
-            return None
-        keys = read_keys(text)
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"the keys cannot be read: {error}") from None
-    if not keys:  # perhaps a variable whose value got lost: the server would look protected and not be
-        where, instead = ("OPENAI_RUNS_KEYS", "unset it") if file is None else (f"{file}", "leave --keys-file out")
-        raise typer.BadParameter(f"{where} has no key: put one into each line, or {instead} to require none")
-    return keys
+    run(_serve(store, model_backend, search, passed, host, port, keys, keys_file, options, drain))
 
 
 def _allow_connections() -> None:
@@ -217,8 +246,9 @@ async def _serve(
     host: str,
     port: int,
     keys: dict[str, str] | None,
+    keys_file: Path | None,
     options: dict[str, Any],
-    access_log: bool,
+    drain: float,
 ) -> None:
     from openai_runs.server import LocalServer
     from openai_runs.stores.sqlite import SQLiteStore
@@ -231,17 +261,23 @@ async def _serve(
         host=host,
         port=port,
         keys=keys,
-        log_access=access_log,
         **options,
     )
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    caught = [signal.SIGINT, signal.SIGTERM]
+    if keys_file is not None and RELOADING is not None:  # else SIGHUP ends the server, as when a terminal is closed
+        caught.append(RELOADING)
+    with anyio.open_signal_receiver(*caught) as signals:
         try:
             async with server:
                 console.print(f"serving {server.url}, store {path}, {type(backend).__name__}; Ctrl-C stops")
                 if options["console"]:
                     console.print(f"shows its runs to browsers at {server.url.removesuffix('v1')}")
-                async for _ in signals:
-                    break
+                await _stopped(signals, server, keys_file)
+                if drain:
+                    console.print(f"draining for {drain:g} s; a second Ctrl-C or SIGTERM stops at once")
+                    server.drain()
+                    with anyio.move_on_after(drain):
+                        await _stopped(signals, server, keys_file)
                 console.print("stopping; unfinished runs resume at the next start")
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
@@ -249,3 +285,9 @@ async def _serve(
             refuse(
                 f"port {port} of {host} is in use: stop the other program, or pass another --port; 0 picks a free one"
             )
+
+
+async def _stopped(signals: AsyncIterator[signal.Signals], server: "LocalServer", keys_file: Path | None) -> None:
+    """Wait for the signal that ends the server."""
+    while await anext(signals) is RELOADING and keys_file is not None:
+        reload_keys(server, keys_file)

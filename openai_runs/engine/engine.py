@@ -172,6 +172,15 @@ class Engine(anyio.AsyncContextManagerMixin):
         """The JSON text of an object; as a rule the store has it, and it need not be encoded again."""
         return self._ledger.store.text_of(value) or _wire.encode(value)
 
+    async def check_store(self) -> None:
+        """Write to the store, and leave nothing behind, to see whether new work can be kept.
+
+        Raises:
+            StoreError: It cannot.
+            RuntimeError: The engine is not running.
+        """
+        await self._ledger.check()
+
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         if self._was_entered:

@@ -28,7 +28,7 @@ from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore
-from openai_runs.stores.records import Change, PageQuery, Record, Stored, VectorStoreEntry
+from openai_runs.stores.records import Change, Delete, PageQuery, Record, Stored, UsedKey, VectorStoreEntry
 from openai_runs.stores.store import Store
 
 _logger = logging.getLogger("openai_runs.engine")
@@ -107,6 +107,16 @@ class Ledger:
             if subscriber is not None:  # the caller cannot unsubscribe it: it has not heard of the run
                 self.unsubscribe(run_id, subscriber)
             raise
+
+    async def check(self) -> None:
+        """Commit something that leaves nothing behind, to see whether the store takes commits.
+
+        Raises:
+            StoreUnavailableError: It takes none.
+            StoreDataError: It takes none, and that will not change.
+        """
+        probe = UsedKey(id="probe", fingerprint="", used_at=0.0, kind="", object_id="")
+        await self.commit([Record("", probe), Delete(UsedKey, probe.id)])
 
     async def _commit(
         self,

@@ -1,4 +1,4 @@
-"""The access log: one line per request, without headers, query and bodies, which may hold secrets."""
+"""The access log: one line for each request, without headers, query and bodies, which may hold secrets."""
 
 import logging
 from typing import Final
@@ -28,22 +28,41 @@ class _MalformedRequestFilter(logging.Filter):
 protocol_logger.addFilter(_MalformedRequestFilter())
 
 
+#: The attribute of a record that has the request's fields, for logs that are read by programs.
+FIELDS: Final = "request_fields"
+
+_PROBES: Final = ("/healthz", "/readyz")
+
+
 class AccessLogger(AbstractAccessLogger):
-    """Writes to ``openai_runs.access``: client address, method, path, status, duration, request ID."""
+    """Writes to ``openai_runs.access``: client address, method, path, status, duration, request ID.
+
+    A poll of a run that has not ended is at DEBUG, and so is a probe that succeeds: there are hundreds of them for each
+    request that does something.
+    """
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Write the line; aiohttp calls this once the response is sent. ``time`` is in seconds."""
-        self.logger.info(
-            "%s %s %s %d %.1f ms %s",
-            request.remote,
-            request.method,
-            request.rel_url.raw_path,  # as sent: an escaped line break stays escaped, and cannot forge a line
-            response.status,
-            time * 1000,
-            response.headers.get("x-request-id", "-"),
-        )
+        level = logging.DEBUG if _is_routine(request, response) else logging.INFO
+        if not self.logger.isEnabledFor(level):
+            return
+        fields = {
+            "client": request.remote,
+            "method": request.method,
+            "path": request.rel_url.raw_path,  # as sent: an escaped line break stays escaped, and cannot forge a line
+            "status": response.status,
+            "duration_ms": round(time * 1000, 1),
+            "request_id": response.headers.get("x-request-id", "-"),
+        }
+        self.logger.log(level, "%s %s %s %d %.1f ms %s", *fields.values(), extra={FIELDS: fields})
 
     @property
     def enabled(self) -> bool:
-        """Whether the logger's level lets the line through; aiohttp asks before it makes one."""
+        """Whether the logger's level lets any line through; aiohttp asks before it makes one."""
         return self.logger.isEnabledFor(logging.INFO)
+
+
+def _is_routine(request: web.BaseRequest, response: web.StreamResponse) -> bool:
+    if request.method != "GET" or response.status != 200:
+        return False
+    return "openai-poll-after-ms" in response.headers or request.rel_url.raw_path in _PROBES

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from time import perf_counter
 from typing import Final
 from weakref import WeakValueDictionary
@@ -16,6 +16,8 @@ from openai_runs.engine import ApiError, Engine
 from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server import passing_rules
 from openai_runs.server.console.entrance import add_console
+from openai_runs.server.console.rendering import SESSIONS
+from openai_runs.server.cors import CORS, Cors, check_origins
 from openai_runs.server.endpoint_files import EndpointFiles
 from openai_runs.server.exchange import (
     ENGINE,
@@ -41,6 +43,7 @@ from openai_runs.server.handlers import (
 from openai_runs.server.keys import Keys
 from openai_runs.server.pass_through import PassThrough, routes
 from openai_runs.server.poll_hint import PollHint
+from openai_runs.server.readiness import READINESS, Readiness
 from openai_runs.server.sse_response import STREAMS, abort_streams
 from openai_runs.server.version_1 import handlers as version_1_handlers
 from openai_runs.server.version_1.middleware import version_1
@@ -83,53 +86,70 @@ _FILE_ROUTES: Final = (
 def create_app(
     engine: Engine,
     *,
-    keys: Mapping[str, str] | None = None,
+    keys: Mapping[str, str] | Keys | None = None,
     poll_hint: PollHint | None = None,
     pass_through: PassThrough | None = None,
     endpoint_files: EndpointFiles | None = None,
     console: bool = False,
+    cors_origins: Collection[str] = (),
     max_body: int = MAX_BODY,
 ) -> web.Application:
     """Make the application that serves an engine over HTTP.
 
     Args:
         engine: Must be entered before the first request, and exited after the last.
-        keys: Maps each bearer key to the label of its owner, who sees only its own objects. ``None``: no key is
-            required, and every client sees every object.
+        keys: Maps each bearer key, or its hash, to the label of its owner, who sees only its own objects. ``None``: no
+            key is required, and every client sees every object.
         poll_hint: How soon clients are told to poll a run again.
         pass_through: Where requests of the rest of the API go. ``None``: nowhere; they are answered with 404.
         endpoint_files: Where requests on files and vector stores go: the engine's ``files_endpoint``, which must be
             open as long as the engine is. ``None``: to the engine.
         console: Whether browsers get pages that show the runs, at ``/``; behind the same keys.
+        cors_origins: The origins, such as ``https://app.example``, whose web pages may use the API from a browser;
+            ``*`` stands for all. They are never sent cookies.
         max_body: The largest request body, in bytes; a larger one gets a 413 response.
 
     Raises:
-        ValueError: ``keys`` is empty, or has an empty key; or ``endpoint_files`` is not what the engine has.
+        ValueError: ``keys`` is empty, or has an empty key; one of ``cors_origins`` is no origin; or ``endpoint_files``
+            is not what the engine has.
     """
     if (endpoint_files is None) is not (engine.endpoint_objects is None):
         raise ValueError("pass the EndpointFiles both to Engine(files_endpoint=…) and to create_app(endpoint_files=…)")
-    checked = None if keys is None else Keys(keys)
+    checked = keys if isinstance(keys, Keys | None) else Keys(keys)
     app = web.Application(client_max_size=max_body, middlewares=[_error_middleware(checked), version_1])
     app[ENGINE] = engine
     app[POLL_HINT] = poll_hint or PollHint()
     app[STREAMS] = set()
     app[version_1_handlers.LOCKS] = WeakValueDictionary()
+    app[READINESS] = Readiness(engine)
     app.on_response_prepare.append(_add_headers)
     app.on_shutdown.append(abort_streams)
     app.router.add_route("GET", "/healthz", _health)
+    app.router.add_route("GET", "/readyz", _ready)
     file_routes = _FILE_ROUTES if endpoint_files is None else endpoint_files.routes()
     for prefix in _PREFIXES:
         for method, path, handler in (*_ROUTES, *file_routes):
             # An ID may contain anything but an unescaped slash; aiohttp's default pattern excludes braces too.
             app.router.add_route(method, prefix + re.sub(r"\{(\w+)\}", r"{\1:[^/]+}", path), handler)
+    has_owners = checked is not None and len(checked.owners) > 1
     if pass_through is not None:  # hundreds of routes take a tenth of a second to make
         for prefix in _PASSED_PREFIXES:
-            for method, path, passing in routes(pass_through, prefix, has_owners=len({*(keys or {}).values()}) > 1):
+            for method, path, passing in routes(pass_through, prefix, has_owners=has_owners):
                 app.router.add_route(method, path, passing)
         app.cleanup_ctx.append(pass_through.opened)
+    if cors_origins:
+        app[CORS] = cors = Cors(check_origins(cors_origins))
+        app.middlewares.insert(0, cors.middleware())
+        app.on_response_prepare.append(cors.add_headers)
     if console:
         add_console(app, checked)
     return app
+
+
+def log_everybody_out(app: web.Application) -> None:
+    """End all sessions of the console, if the application has one."""
+    if SESSIONS in app:
+        app[SESSIONS].clear()
 
 
 def _error_middleware(keys: Keys | None) -> Middleware:
@@ -142,7 +162,7 @@ def _error_middleware(keys: Keys | None) -> Middleware:
         try:
             if keys is None:
                 request[OWNER] = ""
-            elif request.match_info.handler is not _health:
+            elif request.match_info.handler not in (_health, _ready):
                 request[OWNER] = keys.owner(request.headers.get("Authorization"), request.headers.get("api-key"))
             return await handler(request)
         except ApiError as error:
@@ -213,3 +233,8 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 async def _health(_: web.Request) -> web.Response:
     """Say that the server is up, for load balancers; needs no key, and says nothing else."""
     return web.Response(body=b'{"status":"ok"}', content_type="application/json")
+
+
+async def _ready(request: web.Request) -> web.Response:
+    """Say whether new work can be taken, likewise."""
+    return await request.app[READINESS].answer()

@@ -9,6 +9,7 @@ from attrs import define, field
 
 from openai_runs.engine import ApiError
 from openai_runs.server import validation_errors
+from openai_runs.server.cors import CORS, is_of_console
 
 T = TypeVar("T")
 
@@ -62,7 +63,7 @@ async def read_form(request: web.Request, file: str, take: Callable[[bytes], Awa
 
 
 def refuse_other_sites(request: web.Request) -> None:
-    """Refuse what a browser sends for a page of another site.
+    """Refuse what a browser sends for a page of another site, unless its origin may use the API.
 
     Browsers send forms anywhere without asking, and a server without keys would take them from any page.
 
@@ -70,7 +71,10 @@ def refuse_other_sites(request: web.Request) -> None:
         ApiError: 403.
     """
     origin = request.headers.get("Origin")
-    if origin is not None and origin.partition("://")[2] != request.host:
+    if origin is None or origin.partition("://")[2] == request.host:
+        return
+    cors = request.app.get(CORS)
+    if cors is None or not cors.allows(origin) or is_of_console(request):
         raise ApiError(403, "Requests from web pages of other sites are not accepted.")
 
 

@@ -1,40 +1,90 @@
-"""Keys: from an ``Authorization`` or ``api-key`` header to an owner. Nothing in here shows or logs a key."""
+"""Keys: from an ``Authorization`` or ``api-key`` header to an owner. Nothing in here shows or logs a key.
+
+A key may be given as its hash, and then whoever reads the file of keys can use none of them. SHA-256 is enough for
+that: a key has 256 random bits, which nobody can try out. Slow hashes are for passwords, which people choose; here each
+request would pay for one.
+"""
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Mapping
+from typing import Final
 
 from openai_runs.engine.errors import ApiError
+
+#: What the hash of a key begins with, where it stands for the key.
+PREFIX: Final = "sha256:"
+
+_is_hash: Final = re.compile(r"[0-9a-f]{64}").fullmatch
+
+
+def new_key() -> str:
+    """Make a key of 256 random bits."""
+    return f"sk-{secrets.token_urlsafe(32)}"
+
+
+def hashed(key: str) -> str:
+    """What stands for a key in a file of keys, or for `Keys`, from which nobody can tell the key."""
+    return PREFIX + hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def is_hashed(key: str) -> bool:
+    """Whether this is the hash of a key, and not a key.
+
+    Raises:
+        ValueError: It begins like a hash and is none. As a key it would let somebody in who knows the file.
+    """
+    if not key.startswith(PREFIX):
+        return False
+    if _is_hash(key.removeprefix(PREFIX)) is None:
+        raise ValueError(f"a hash is {PREFIX} and 64 characters of 0-9 and a-f; `openai-runs keys new` makes one")
+    return True
 
 
 class Keys:
     """Keys and their owners. An owner sees only its own objects; several keys may have the same owner.
 
     Args:
-        owners: Maps each secret key to the label of its owner.
+        owners: Maps each secret key, or its hash as `hashed` makes it, to the label of its owner.
 
     Raises:
         TypeError: ``owners`` is not a mapping.
-        ValueError: There is no key, or a blank one: the server would look protected and not be.
+        ValueError: There is no key, or a blank one: the server would look protected and not be. Or a malformed hash.
     """
 
     def __init__(self, owners: Mapping[str, str]) -> None:
+        self._salt = secrets.token_bytes(16)
+        self.replace(owners)
+
+    def replace(self, owners: Mapping[str, str]) -> None:
+        """Take these keys in place of the others; after an error, nothing has changed.
+
+        Raises:
+            TypeError: As above.
+            ValueError: As above.
+        """
         if not isinstance(owners, Mapping):
             raise TypeError(f"keys must be a dict that maps each key to its owner's label: got {type(owners).__name__}")
         if not owners:
             raise ValueError("keys must not be empty; pass None if no key is required")
         if not all(key.strip() for key in owners):
             raise ValueError("a key must not be empty or blank")
-        self._salt = secrets.token_bytes(16)
-        self._owners = tuple((self._digest(key), owner) for key, owner in owners.items())
+        hashes = {key if is_hashed(key) else hashed(key): owner for key, owner in owners.items()}
+        self._owners = tuple((self._digest(key), owner) for key, owner in hashes.items())
 
     def __repr__(self) -> str:
         return f"<{len(self._owners)} keys>"
 
+    @property
+    def owners(self) -> frozenset[str]:
+        """The labels of all owners."""
+        return frozenset(owner for _, owner in self._owners)
+
     def _digest(self, key: str) -> bytes:
         # Against timing attacks: digests have one length for all keys, and a new salt in each process.
-        return hashlib.blake2b(key.encode("utf-8", "surrogateescape"), key=self._salt, digest_size=32).digest()
+        return hashlib.blake2b(key.encode(), key=self._salt, digest_size=32).digest()
 
     def owner(self, authorization: str | None, api_key: str | None = None) -> str:
         """Find the owner of the key that a request has.
@@ -55,7 +105,7 @@ class Keys:
                 "You didn't provide an API key. You need to provide your API key in an Authorization header using "
                 "Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
             )
-        digest = self._digest(key.strip())
+        digest = self._digest(hashed(key.strip()))
         found = None
         for known, owner in self._owners:  # no early exit: the time must not depend on which key matches
             if hmac.compare_digest(known, digest):
@@ -66,30 +116,49 @@ class Keys:
 
 
 def read_keys(text: str) -> dict[str, str]:
-    """Read keys from a file's text: one key per line, optionally followed by a space and the label of its owner.
+    """Read keys from a file's text: one key, or its hash, per line, optionally followed by the label of its owner.
 
-    The label of a key without one is the start of the key's hash. Several keys may share a label, so that a key can be
-    replaced and its owner keeps its objects. Blank lines and lines that begin with ``#`` are skipped.
+    The label of a key without one is the start of the key's hash, so a key and its hash have the same owner. Several
+    keys may share a label, so that a key can be replaced and its owner keeps its objects. Blank lines and lines that
+    begin with ``#`` are skipped.
 
     Raises:
-        ValueError: A line has more than two words, or a key occurs twice; the message has the line number, not the key.
+        ValueError: A line has more than two words or a malformed hash, or a key occurs twice; the message has the line
+            number, not the key.
     """
     owners: dict[str, str] = {}
+    seen: set[str] = set()
     for number, line in enumerate(text.splitlines(), 1):
-        match line.split():
-            case []:
-                continue
-            case [comment, *_] if comment.startswith("#"):
-                continue
-            case [key]:
-                owner = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-            case [key, owner]:
-                pass
-            case _:
-                raise ValueError(
-                    f"line {number} of the keys has more than two words: expected a key and an owner's label"
-                )
-        if key in owners:
+        if (words := _words(line)) is None:
+            continue
+        if len(words) > 2:
+            raise ValueError(f"line {number} of the keys has more than two words: expected a key and an owner's label")
+        try:
+            hash = words[0] if is_hashed(words[0]) else hashed(words[0])
+        except ValueError as error:
+            raise ValueError(f"line {number} of the keys: {error}") from None
+        if hash in seen:
             raise ValueError(f"line {number} of the keys repeats a key of an earlier line; remove one of the two")
-        owners[key] = owner
+        seen.add(hash)
+        owners[words[0]] = words[1] if len(words) == 2 else hash.removeprefix(PREFIX)[:12]
     return owners
+
+
+def hash_keys(text: str) -> str:
+    """Replace the keys in a file's text by their hashes; comments, labels and owners stay as they are.
+
+    Raises:
+        ValueError: As `read_keys` raises it.
+    """
+    read_keys(text)
+    lines = text.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        words = _words(line)
+        if words is not None and not is_hashed(words[0]):
+            lines[number] = line.replace(words[0], hashed(words[0]), 1)
+    return "".join(lines)
+
+
+def _words(line: str) -> list[str] | None:
+    words = line.split()
+    return None if not words or words[0].startswith("#") else words

@@ -1,6 +1,6 @@
 """`LocalServer`: serves the engine on a port of this machine while an ``async with`` block runs."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -16,20 +16,23 @@ from openai_runs.engine.clock import Clock
 from openai_runs.engine.engine import MAX_ACTIVE_RUNS, MAX_FILE_BYTES
 from openai_runs.engine.file_index import FileIndex
 from openai_runs.server import access_log
-from openai_runs.server.app import create_app
+from openai_runs.server.app import create_app, log_everybody_out
+from openai_runs.server.cors import check_origins
 from openai_runs.server.dedicated_task import in_dedicated_task
 from openai_runs.server.endpoint_files import EndpointFiles
-from openai_runs.server.keys import Keys
+from openai_runs.server.keys import Keys, is_hashed
 from openai_runs.server.local_files import FileOption, chosen_files, opened, searching
 from openai_runs.server.pass_through import PassThrough
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.server.polls import answer_polls
+from openai_runs.server.readiness import READINESS
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.store import Store
 
 if TYPE_CHECKING:
     from openai_runs.session import Session
 
+_NOT_RUNNING: Final = "the server is not running: use it in `async with LocalServer() as server`"
 _BACKLOG: Final = 2048  # connections not yet accepted; a client that opens 1,000 at once should not have to wait
 
 
@@ -64,6 +67,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         clock: Clock | None = None,
         poll_hint: PollHint | None = None,
         console: bool = True,
+        cors_origins: Collection[str] = (),
         log_access: bool = False,
         grace: float = 2.0,
     ) -> None:
@@ -82,8 +86,9 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 ``/chat/completions``. Unset: they are answered with 404.
             host: The address to listen on.
             port: The port to listen on; 0 picks a free one.
-            keys: Maps each bearer key to the label of its owner, who sees only its own objects. ``None``: no key is
-                required; allowed on loopback only.
+            keys: Maps each bearer key to the label of its owner, who sees only its own objects. The hash of a key, as
+                `openai_runs.server.keys.hashed` makes it, may stand for the key. ``None``: no key is required; allowed
+                on loopback only.
             expires_after: Seconds from a run's creation until it expires, waiting for tool outputs included.
             max_active_runs: How many runs execute at once; the others are ``queued``.
             owner_share: How many of them may be of one owner while another one waits. Unset: half, rounded up.
@@ -92,11 +97,14 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             clock: The engine's clock. Unset: the system's.
             poll_hint: How soon clients are told to poll a run again.
             console: Whether browsers get pages that show the runs, at ``/``; behind the same keys.
+            cors_origins: The origins, such as ``https://app.example``, whose web pages may use the API from a browser;
+                ``*`` stands for all. They are never sent cookies.
             log_access: Whether to write one line per request to the logger ``openai_runs.access``.
             grace: Seconds that unfinished requests get when the server stops.
 
         Raises:
-            ValueError: ``keys`` is empty, has a blank key, or is ``None`` on an address other than loopback;
+            ValueError: ``keys`` is empty, has a blank key, or is ``None`` on an address other than loopback; one of
+                ``cors_origins`` is no origin;
                 ``files`` is ``"local"``, and the store has no file; or `EndpointFiles`, with ``max_owner_bytes``, or
                 with ``pass_through`` and several owners.
         """
@@ -108,7 +116,9 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         if self.files is not None:
             self._backend = searching(self._backend, self.files)
         self._endpoint_files = files if isinstance(files, EndpointFiles) else None
-        self._has_one_owner = len({*(keys or {}).values()}) < 2
+        self._keys = None if keys is None else Keys(keys)
+        self._own_key = next((key for key in keys or () if not is_hashed(key)), None)
+        self._has_one_owner = self._keys is None or len(self._keys.owners) < 2
         if self._endpoint_files is not None:
             if max_owner_bytes is not None:
                 raise ValueError("max_owner_bytes counts files that are kept here: leave it out with EndpointFiles")
@@ -121,7 +131,6 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._pass_through = pass_through
         self._host = host
         self._port = port
-        self._keys = keys
         self._expires_after = expires_after
         self._max_active_runs = max_active_runs
         self._owner_share = owner_share
@@ -130,9 +139,11 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._clock = clock
         self._poll_hint = PollHint(now=clock.now) if poll_hint is None and clock is not None else poll_hint
         self._console = console
+        self._cors_origins = check_origins(cors_origins)
         self._access_log = access_log.logger if log_access else None
         self._grace = grace
         self._url: URL | None = None
+        self._app: web.Application | None = None
 
     def __repr__(self) -> str:
         return f"<LocalServer at {self._url}>" if self._url else "<LocalServer, closed>"
@@ -145,7 +156,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             RuntimeError: The server is not running.
         """
         if self._url is None:
-            raise RuntimeError("the server is not running: use it in `async with LocalServer() as server`")
+            raise RuntimeError(_NOT_RUNNING)
         return str(self._url)
 
     def session(self, **options: Any) -> "Session":
@@ -153,16 +164,56 @@ class LocalServer(anyio.AsyncContextManagerMixin):
 
         Args:
             **options: Arguments of `openai_runs.session.Session`. ``api_key`` defaults to the first of the server's
-                keys.
+                keys that is no hash.
 
         Raises:
             RuntimeError: The server is not running.
+            ValueError: All keys are hashes, and there is no ``api_key``.
         """
         # The one place where the server imports the client, for those who use both.
         from openai_runs.session import Session
 
-        api_key = next(iter(self._keys)) if self._keys else "local"  # never the environment's: it is for elsewhere
+        if self._keys is not None and self._own_key is None and "api_key" not in options:
+            raise ValueError("the server knows its keys by their hashes only: pass one as api_key")
+        api_key = self._own_key or "local"  # never the environment's: it is for elsewhere
         return Session(**{"base_url": self.url, "api_key": api_key, **options})
+
+    def drain(self) -> None:
+        """Answer ``/readyz`` with 503 from now on, so that load balancers send no more requests; answer all others.
+
+        Raises:
+            RuntimeError: The server is not running.
+        """
+        if self._app is None:
+            raise RuntimeError(_NOT_RUNNING)
+        self._app[READINESS].is_draining = True
+
+    def replace_keys(self, keys: Mapping[str, str]) -> None:
+        """Take these keys in place of the others, at once; after an error, nothing has changed.
+
+        Whoever has logged in to the console has to do so again. Requests that are under way go on to their ends.
+
+        Args:
+            keys: Maps each bearer key, or its hash, to the label of its owner.
+
+        Raises:
+            RuntimeError: The server has no keys: it may be open to others, and that is not changed while it runs.
+            ValueError: ``keys`` is empty, or has a blank key or a malformed hash; or there would be several owners
+                where there was one, or the other way round, and the server has `PassThrough` or `EndpointFiles`, which
+                depend on it.
+        """
+        if self._keys is None:
+            raise RuntimeError("the server was started without keys: start it with some")
+        new = Keys(keys)
+        if (len(new.owners) < 2) is not self._has_one_owner and (self._pass_through or self._endpoint_files):
+            raise ValueError(
+                "one owner or several: pass_through and EndpointFiles depend on it, so start the server anew"
+            )
+        self._keys.replace(keys)
+        self._own_key = next((key for key in keys if not is_hashed(key)), None)
+        self._has_one_owner = len(new.owners) < 2
+        if self._app is not None:
+            log_everybody_out(self._app)
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -197,7 +248,9 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 pass_through=self._pass_through,
                 endpoint_files=self._endpoint_files,
                 console=self._console,
+                cors_origins=self._cors_origins,
             )
+            self._app = app
             runner = web.AppRunner(
                 app,
                 access_log=self._access_log,
@@ -207,12 +260,12 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             )
             try:
                 await runner.setup()
-                answer_polls(runner, self.engine, None if self._keys is None else Keys(self._keys), hint)
+                answer_polls(runner, self.engine, self._keys, hint)
                 await web.TCPSite(runner, self._host, self._port, backlog=_BACKLOG).start()
                 self._url = _url_of(runner)
                 yield
             finally:
-                self._url = None
+                self._url = self._app = None
                 # Shielded, since even a cancelled server must close its sockets; the cleanup ends within the grace.
                 with anyio.CancelScope(shield=True):
                     await runner.cleanup()

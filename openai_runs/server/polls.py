@@ -24,6 +24,7 @@ _Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 #: With the prefixes of the application. IDs of other characters, escaped ones and a query are unusual.
 _run_at: Final = re.compile(r"(?:/openai)?(?:/v1)?/threads/([\w-]+)/runs/([\w-]+)", re.ASCII).fullmatch
 _USUAL_VERSIONS: Final = (None, "assistants=v2")
+_UNUSUAL_HEADERS: Final = (hdrs.EXPECT, hdrs.ORIGIN)  # the second one is of a browser, see `Cors`
 
 
 @define
@@ -39,7 +40,7 @@ class Polls:
         """Answer a request."""
         if request.method == hdrs.METH_GET and (ids := _run_at(request.raw_path)) is not None:
             headers = request.headers
-            if headers.get("OpenAI-Beta") in _USUAL_VERSIONS and hdrs.EXPECT not in headers:
+            if headers.get("OpenAI-Beta") in _USUAL_VERSIONS and not any(map(headers.__contains__, _UNUSUAL_HEADERS)):
                 try:
                     return await self._poll(request, *ids.groups())
                 except Exception:  # noqa: S110  # whatever it is, the application meets it again, and knows what to say

@@ -58,7 +58,8 @@ async def test_the_console(tmp_path: Path, off: list[str], status: int):
         async with ClientSession(headers={"Accept": "text/html"}) as http, http.get(page) as response:
             assert response.status == status
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=20)
+        assert process.stdout is not None
+        said = process.stdout.read()  # `communicate` would miss what `serving` has read along with the first line
     assert (f"shows its runs to browsers at {page}\n" in said) is (not off)
 
 
@@ -86,6 +87,36 @@ def test_keys_that_cannot_be_read(tmp_path: Path, keys: bytes | None, problem: s
     assert problem in " ".join(output.replace("│", "").split())
     assert "secret" not in output
     assert not (tmp_path / "runs.db").exists()
+
+
+async def test_draining(tmp_path: Path):
+    """After SIGTERM it is not ready for a while, and serves as before; a second signal ends the wait."""
+    with serving(tmp_path / "runs.db", "--drain", "600", "--no-console") as (url, process):
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        assert "draining for 600 s" in process.stdout.readline()
+        async with ClientSession() as http, http.get(f"{url.removesuffix('v1')}readyz") as response:
+            assert response.status == 503
+        async with Session(url, "any") as session:
+            await session.threads.create()
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=20)
+    assert (process.returncode, said) == (0, "stopping; unfinished runs resume at the next start\n")
+
+
+async def test_a_drain_that_ends(tmp_path: Path):
+    """It stops by itself when the time is over."""
+    with serving(tmp_path / "runs.db", "--drain", "0.001") as (_, process):
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "stopping; unfinished runs" in said
+
+
+def test_an_origin_that_is_none(tmp_path: Path):
+    """It is refused at the start, since it would never match."""
+    output = run("serve", "--store", tmp_path / "runs.db", "--cors-origin", "app.example", exit_code=1)
+    assert "'app.example' is no origin" in output
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limits of another process can be read on Linux only")

@@ -2,8 +2,10 @@
 
 import logging
 
+import anyio
 import pytest
 
+from openai_runs.backends import ScriptedBackend, Wait
 from openai_runs.server import LocalServer
 from tests.server.api import get_status
 from tests.server.raw_http import HEAD, send_raw
@@ -32,6 +34,30 @@ async def test_an_access_log_that_nobody_reads(caplog):
     async with LocalServer(log_access=True) as server:
         await get_status(f"{server.url}/assistants")
     assert not caplog.records
+
+
+async def test_polls_and_probes(caplog):
+    """A poll of a run that goes on and a probe that succeeds are routine; whatever has news is not."""
+    caplog.set_level(logging.DEBUG, "openai_runs.access")
+    go_on = anyio.Event()
+    backend = ScriptedBackend([[Wait(go_on)]])
+    async with LocalServer(backend=backend, log_access=True) as server, server.session() as session:
+        root = server.url.removesuffix("/v1")
+        assistant = await session.assistants.create(model="m")
+        run = await session.threads.create_and_run(assistant_id=assistant.id)
+        path = f"{server.url}/threads/{run.thread_id}/runs/{run.id}"
+        caplog.clear()
+        statuses = [await get_status(url) for url in (path, f"{path}?a=b", f"{root}/healthz", f"{root}/readyz")]
+        assert statuses == [200] * 4
+        assert [record.levelname for record in caplog.records] == ["DEBUG"] * 4
+        caplog.clear()
+        server.drain()
+        assert await get_status(f"{root}/readyz") == 503
+        assert await get_status(f"{path}_") == 404
+        go_on.set()
+        await session.runs.complete(run)
+        assert [record.levelname for record in caplog.records if record.levelname != "DEBUG"] == ["INFO"] * 3
+        assert caplog.records[-1].request_fields["path"] == f"/v1/threads/{run.thread_id}/runs/{run.id}"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def bearer(key):
 
 
 def test_all_operations_are_routed():
-    """The routes are the document's operations, those of version 1, our own, /healthz, and what is passed on."""
+    """The routes are the document's operations, those of version 1, our own, two for probes, and what is passed on."""
     engine = Engine(store=MemoryStore(), backend=ScriptedBackend())
 
     def routed(**options):
@@ -47,7 +47,7 @@ def test_all_operations_are_routed():
     assert not passed & documented
     prefixes = ("", "/v1", "/openai", "/openai/v1")
     expected = {(method, prefix + path) for method, path in documented for prefix in prefixes}
-    expected.add(("GET", "/healthz"))
+    expected |= {("GET", "/healthz"), ("GET", "/readyz")}
     assert routed() == expected
     prefixes = (*prefixes, "/openai/deployments/{deployment}")
     expected |= {(method, prefix + path) for method, path in passed for prefix in prefixes}
@@ -242,7 +242,7 @@ async def locked(anyio_backend):
 
 
 async def test_without_a_key(locked):
-    """Without a key, every path but /healthz is a 401, so that even the routes stay unknown."""
+    """Without a key, every path but /healthz and /readyz is a 401, so that even the routes stay unknown."""
     async with connected(locked) as api:
         for path in ("/assistants", "/foo"):
             for options in ({}, bearer("sk-c")):

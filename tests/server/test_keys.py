@@ -5,7 +5,7 @@ import hmac
 import pytest
 
 from openai_runs.engine import ApiError
-from openai_runs.server.keys import Keys, read_keys
+from openai_runs.server.keys import Keys, hash_keys, hashed, is_hashed, new_key, read_keys
 
 KEYS = Keys({"sk-alice": "alice", "sk-alice-2": "alice", "sk-böb": "bob"})
 
@@ -111,3 +111,66 @@ def test_a_wrong_line(text):
     with pytest.raises(ValueError, match=r"line 2") as caught:
         read_keys(text)
     assert "sk-" not in str(caught.value)
+
+
+# --- hashes in place of keys ---
+
+
+def test_a_key_is_known_by_its_hash():
+    """A hash stands for its key, with or without plain keys beside it; who has read the hash has no key."""
+    keys = Keys({hashed("sk-alice"): "alice", "sk-bob": "bob"})
+    assert keys.owner("Bearer sk-alice") == "alice"
+    assert keys.owner(None, "sk-bob") == "bob"
+    with pytest.raises(ApiError, match="Incorrect"):
+        keys.owner(f"Bearer {hashed('sk-alice')}")
+    with pytest.raises(ApiError, match="Incorrect"):
+        keys.owner(f"Bearer {hashed('sk-alice').removeprefix('sha256:')}")
+
+
+def test_owners_are_the_same_by_hash():
+    """Whoever replaces keys by hashes changes no owner: the objects of a key stay its own, with a label or without."""
+    plain = "# ours\n\n  sk-a  alice\r\nsk-ab alice\n\tsk-b\u2028sk-böc"
+    text = hash_keys(plain)
+    assert "sk-" not in text
+    assert [line.split()[1:] for line in text.splitlines()] == [["ours"], [], ["alice"], ["alice"], [], []]
+    before, after = Keys(read_keys(plain)), Keys(read_keys(text))
+    for key in ("sk-a", "sk-ab", "sk-b", "sk-böc"):
+        assert before.owner(f"Bearer {key}") == after.owner(f"Bearer {key}")
+    assert hash_keys(text) == text
+    assert before.owners == after.owners
+    assert len(before.owners) == 3
+
+
+@pytest.mark.parametrize("line", ["sha256:12", f"sha256:{'0' * 63}g bob", f"sha256:{'A' * 64}", "sha256: bob"])
+def test_a_hash_that_is_none(line):
+    """It does not become a key, which whoever reads the file would have."""
+    with pytest.raises(ValueError, match=r"^line 2 of the keys: a hash is sha256: and 64"):
+        read_keys(f"sk-a\n{line}")
+    with pytest.raises(ValueError, match=r"^a hash is"):
+        Keys({line.split()[0]: "bob"})
+
+
+def test_a_key_beside_its_hash():
+    """It would have two owners."""
+    with pytest.raises(ValueError, match="line 2 of the keys repeats"):
+        read_keys(f"sk-a alice\n{hashed('sk-a')} bob")
+
+
+def test_new_keys():
+    """A key has 256 random bits, so that nobody finds it out from its hash, and is one word."""
+    keys = {new_key() for _ in range(100)}
+    assert len(keys) == 100
+    assert all(len(key) == len("sk-") + 43 and key.startswith("sk-") and not is_hashed(key) for key in keys)
+
+
+def test_replacing_keys():
+    """New keys hold at once; a mistake changes nothing."""
+    keys = Keys({"sk-a": "alice"})
+    keys.replace({hashed("sk-b"): "bob"})
+    assert keys.owner("Bearer sk-b") == "bob"
+    for wrong in ({}, {" ": "alice"}, {"sha256:1": "alice"}):
+        with pytest.raises(ValueError, match=r"empty|hash"):
+            keys.replace(wrong)
+    assert keys.owner("Bearer sk-b") == "bob"
+    with pytest.raises(ApiError, match="Incorrect"):
+        keys.owner("Bearer sk-a")

@@ -8,10 +8,12 @@ from aiohttp import ClientConnectionError, ClientSession
 
 from openai_runs.engine.clock import ManualClock
 from openai_runs.errors import NotFoundError
-from openai_runs.server import LocalServer
+from openai_runs.server import LocalServer, PassThrough
+from openai_runs.server.keys import hashed
 from openai_runs.stores import MemoryStore
 from tests.server.api import Api, get_status
 from tests.server.conftest import TOOL
+from tests.server.console.browser import browsing
 
 pytestmark = pytest.mark.anyio
 
@@ -189,3 +191,42 @@ async def test_sessions(monkeypatch):
         assert await a.threads.retrieve(thread.id) == thread
         with pytest.raises(NotFoundError):
             await b.threads.retrieve(thread.id)
+
+
+async def test_keys_that_are_replaced():
+    """They hold at once, for polls too, and sessions of the console end; the hash of a key stands for it."""
+    async with LocalServer(keys={"sk-a": "alice"}) as server, browsing(server) as browser:
+        async with server.session() as session:
+            run = await session.threads.create_and_run(assistant_id=(await session.assistants.create(model="m")).id)
+        await browser.open("/")
+        await browser.send("/console/login", {"key": "sk-a"})
+        await browser.open("/")
+        assert browser.status == 200
+        server.replace_keys({hashed("sk-b"): "alice"})
+        path = f"{server.url}/threads/{run.thread_id}/runs/{run.id}"
+        assert await get_status(path, Authorization="Bearer sk-a") == 401
+        assert await get_status(path, Authorization="Bearer sk-b") == 200
+        await browser.open("/")
+        assert browser.status == 401
+        with pytest.raises(ValueError, match="knows its keys by their hashes only"):
+            server.session()
+        async with server.session(api_key="sk-b") as session:
+            await session.threads.create()
+        server.replace_keys({hashed("sk-b"): "alice", "sk-c": "bob"})
+        async with server.session() as session:
+            assert [thread async for thread in session.threads.list()] == []
+    server.replace_keys({"sk-d": "dora"})  # while it is closed
+    async with server, server.session() as session:
+        await session.threads.create()
+
+
+async def test_keys_that_cannot_be_replaced():
+    """A server without keys stays open, and one that depends on having one owner keeps having one."""
+    with pytest.raises(RuntimeError, match="started without keys"):
+        LocalServer().replace_keys({"sk-a": "alice"})
+    server = LocalServer(keys={"sk-a": "alice"}, pass_through=PassThrough("http://127.0.0.1:9"), console=False)
+    async with server:
+        with pytest.raises(ValueError, match="one owner or several"):
+            server.replace_keys({"sk-a": "alice", "sk-b": "bob"})
+        server.replace_keys({"sk-b": "bob"})
+        assert await get_status(f"{server.url}/assistants", Authorization="Bearer sk-b") == 200

@@ -42,6 +42,10 @@ class Sessions:
         """End a session, if it has not ended."""
         self._owners.pop(token, None)
 
+    def clear(self) -> None:
+        """End all sessions."""
+        self._owners.clear()
+
     def form_token(self, token: str) -> str:
         """Make what the forms on a session's pages have in them, which other sites cannot know.
 

@@ -19,6 +19,13 @@ class TestSessions:
         known.end(token)
         assert (known.owner(token), known.owner(other)) == (None, "bert")
 
+    def test_all_end_at_once(self):
+        """When keys have changed, everybody has to log in again."""
+        known = Sessions()
+        token = known.begin("anna")
+        known.clear()
+        assert known.owner(token) is None
+
     def test_it_ends_by_itself(self):
         """After so many seconds the key is asked for again."""
         now = 100.0

@@ -1,0 +1,100 @@
+"""The keys of `openai-runs serve`: read again on SIGHUP, and hashes in place of keys."""
+
+import logging
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from openai_runs import Session
+from openai_runs.cli.serve import _stopped
+from openai_runs.errors import AuthenticationError
+from openai_runs.server import LocalServer
+from openai_runs.server.keys import hash_keys, hashed
+from tests.serving import serving
+
+pytestmark = pytest.mark.anyio
+
+
+def next_line(process, text: str) -> str:
+    """Read the log up to a line with ``text``."""
+    for line in process.stderr:
+        if text in line:
+            return line
+    raise AssertionError(text)
+
+
+async def test_a_store_of_plain_keys_is_served_to_their_hashes(tmp_path: Path):
+    """Whoever moves from keys to their hashes loses nothing: each key sees what it has made before."""
+    file, made = tmp_path / "keys", {}
+    file.write_text("sk-anna anna\nsk-bert\n")
+    with serving(tmp_path / "runs.db", "--keys-file", str(file)) as (url, process):
+        for key in ("sk-anna", "sk-bert"):
+            async with Session(url, key) as session:
+                made[key] = await session.threads.create()
+        process.terminate()
+        process.communicate(timeout=20)
+    file.write_text(hash_keys(file.read_text()))
+    with serving(tmp_path / "runs.db", "--keys-file", str(file)) as (url, process):
+        for key, thread in made.items():
+            async with Session(url, key) as session:
+                assert [found async for found in session.threads.list()] == [thread]
+        async with Session(url, hashed("sk-anna")) as session:
+            with pytest.raises(AuthenticationError):
+                await session.threads.create()
+        process.terminate()
+        _, log = process.communicate(timeout=20)
+    assert "sk-" not in log
+
+
+async def test_keys_are_read_again(tmp_path: Path):
+    """After SIGHUP, new keys are known and removed ones are not; a file with a mistake changes nothing."""
+    file = tmp_path / "keys"
+    file.write_text("sk-anna anna\n")
+    with serving(tmp_path / "runs.db", "--keys-file", str(file)) as (url, process):
+        async with Session(url, "sk-anna") as anna, Session(url, "sk-bert") as bert:
+            await anna.threads.create()
+            file.write_text(f"{hashed('sk-bert')} bert\nsk-carl\nsk-dora carl\n")
+            process.send_signal(signal.SIGHUP)
+            assert "read the keys again; keys: 3, owners: 3" in next_line(process, "the keys")
+            await bert.threads.create()
+            with pytest.raises(AuthenticationError):
+                await anna.threads.create()
+            for text, problem in (("sk-anna a b\n", "line 1 of the keys has more"), ("", "has no key")):
+                file.write_text(text)
+                process.send_signal(signal.SIGHUP)
+                line = next_line(process, "the keys stay as they were")
+                assert problem in line
+                assert "sk-" not in line
+            await bert.threads.create()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+async def test_signals_in_a_row(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Each SIGHUP has the file read, with or without a mistake in it; the next other signal ends the wait."""
+    caplog.set_level(logging.INFO, "openai_runs.cli")
+    file, server = tmp_path / "keys", LocalServer(keys={"sk-anna": "anna"})
+
+    async def signals() -> AsyncIterator[signal.Signals]:
+        for text in ("sk-bert bert", "sk-carl sha256:1 x", "", "sk-dora dora\nsk-dora-2 dora"):
+            file.write_text(text)
+            yield signal.SIGHUP
+        yield signal.SIGTERM
+
+    await _stopped(signals(), server, file)
+    assert [record.levelname for record in caplog.records] == ["INFO", "ERROR", "ERROR", "INFO"]
+    assert caplog.messages[-1] == "read the keys again; keys: 2, owners: 1"
+    assert "sk-" not in caplog.text
+    async with server, server.session() as session:
+        await session.threads.create()
+
+
+async def test_without_a_file_of_keys(tmp_path: Path):
+    """SIGHUP ends the server then, as when its terminal is closed."""
+    with serving(tmp_path / "runs.db", OPENAI_RUNS_KEYS="sk-anna") as (_, process):
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGHUP

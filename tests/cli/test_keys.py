@@ -1,0 +1,44 @@
+"""`openai-runs keys`: new keys, and files of keys without keys."""
+
+from pathlib import Path
+
+import pytest
+
+from openai_runs.server.keys import Keys, read_keys
+from tests.cli.commands import run
+
+
+def test_a_new_key():
+    """It is shown with the line for the file of keys; the line has the label, and not the key."""
+    first, second = run("keys", "new", "--label", "shop").splitlines()
+    key, line = first.removeprefix("The key, which is shown only now: "), second.split(":", 1)[1].strip()
+    assert key not in line
+    assert Keys(read_keys(line)).owner(f"Bearer {key}") == "shop"
+    assert key not in run("keys", "new", "--label", "shop")
+
+
+@pytest.mark.parametrize("label", ["", " ", "two words", " shop"])
+def test_a_label_that_is_no_word(label: str):
+    """It would not fit into a line of the file."""
+    assert "--label must be one word" in " ".join(run("keys", "new", "--label", label, exit_code=2).split())
+
+
+def test_a_file_of_keys(tmp_path: Path):
+    """It is printed with hashes, ready to take its place."""
+    file = tmp_path / "keys"
+    file.write_bytes(b"\xef\xbb\xbf# ours\nsk-a alice\nsk-b\n")
+    text = run("keys", "hash", file)
+    assert text.startswith("# ours\nsha256:")
+    assert "sk-" not in text
+    before, after = Keys(read_keys(file.read_text("utf-8-sig"))), Keys(read_keys(text))
+    assert after.owner("Bearer sk-b") == before.owner("Bearer sk-b")
+    assert after.owner("Bearer sk-a") == "alice"
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path):
+    """The error has the line, and no key."""
+    (tmp_path / "keys").write_text("sk-secret anna bert")
+    output = run("keys", "hash", tmp_path / "keys", exit_code=2)
+    assert "line 1 of the keys" in output
+    assert "secret" not in output
+    assert "No such file" in run("keys", "hash", tmp_path / "none", exit_code=2)
