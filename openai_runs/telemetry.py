@@ -70,6 +70,12 @@ class Telemetry:
         self.http_durations: Final = histogram(
             "http.client.request.duration", "s", "Duration of HTTP client requests.", _HTTP_SECONDS
         )
+        self.server_durations: Final = histogram(
+            "http.server.request.duration", "s", "Duration of HTTP server requests.", _HTTP_SECONDS
+        )
+        self.run_durations: Final = histogram(
+            "gen_ai.server.request.duration", "s", "Time from a run's creation to its end.", _SECONDS
+        )
         self.first_chunks: Final = histogram(
             "gen_ai.client.operation.time_to_first_chunk",
             "s",
@@ -116,11 +122,6 @@ def check_telemetry(value: object) -> None:
 def present(attributes: Mapping[str, Value]) -> dict[str, str | int | float | bool | Sequence[str]]:
     """Attributes that are known."""
     return {name: value for name, value in attributes.items() if value is not None}
-
-
-def provider_of(host: str | None) -> str:
-    """The name of what is at an endpoint, as far as its API tells: all of them speak OpenAI's."""
-    return "azure.ai.openai" if (host or "").endswith(".azure.com") else "openai"
 
 
 def run_attributes(run: Run) -> dict[str, Value]:

@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanKind
 from openai_runs._wire import load
 from openai_runs.models.run import Run
 from openai_runs.session import Session
-from openai_runs.telemetry import Telemetry, current, end, error_type, provider_of, run_attributes, run_failure
+from openai_runs.telemetry import Telemetry, current, end, error_type, run_attributes, run_failure
 from tests.following.story import run
 from tests.recorded import Recorded
 from tests.test_extras import bare
@@ -161,9 +161,3 @@ def test_what_is_known_of_a_run() -> None:
         "openai_runs.run.id": "run_1",
         "openai_runs.run.status": "completed",
     }
-
-
-def test_providers() -> None:
-    """Azure has a name of its own."""
-    hosts = "api.openai.com", "x.openai.azure.com", None
-    assert [provider_of(host) for host in hosts] == ["openai", "azure.ai.openai", "openai"]

@@ -69,6 +69,11 @@ def below(url: URL, action: str) -> URL:
     return URL(f"{path}/{action}{mark}{query}", encoded=True)
 
 
+def provider_of(host: str | None) -> str:
+    """The name of what is at an endpoint, as far as its API tells: all of them speak OpenAI's."""
+    return "azure.ai.openai" if (host or "").endswith(".azure.com") else "openai"
+
+
 def _checked_base(base_url: str) -> str:
     try:
         url = URL(base_url)

@@ -6,14 +6,19 @@ streamed after that belongs to the run.
 
 from time import perf_counter
 from types import SimpleNamespace
+from typing import Final
 
 import aiohttp
 from attrs import frozen
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.trace import SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from openai_runs._http.retries import resends
 from openai_runs.telemetry import Telemetry, Value, end, error_type, present
+
+# Baggage, which the global propagator would send, too, may hold what is not for an endpoint of other people.
+_inject: Final = TraceContextTextMapPropagator().inject
 
 
 def tracing(telemetry: Telemetry) -> aiohttp.TraceConfig:
@@ -46,7 +51,7 @@ class _Hooks:
         }
         context.span = self._telemetry.start(params.method, SpanKind.CLIENT, {**context.attributes, **shown})
         context.started = perf_counter()
-        propagate.inject(params.headers, trace.set_span_in_context(context.span))
+        _inject(params.headers, trace.set_span_in_context(context.span))
 
     async def end(
         self, _: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestEndParams

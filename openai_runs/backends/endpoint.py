@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 
@@ -12,6 +12,9 @@ from openai_runs._http.sse import Decoder, Frame
 from openai_runs._http.transport import ApiKey, Transport
 from openai_runs.backends.model_backend import BackendEvent, Detached
 from openai_runs.backends.stream_reading import CutError, StreamError
+
+if TYPE_CHECKING:  # loaded only by who uses it
+    from openai_runs.telemetry import Telemetry
 
 #: Seconds to wait for the end of the response after its last event; a fully read response frees its connection.
 _DRAIN_TIMEOUT: Final = 0.1
@@ -77,6 +80,10 @@ class Endpoint:
     def timeout(self) -> float:
         """Seconds between two chunks of a response."""
         return self._timeout
+
+    def observe(self, telemetry: "Telemetry") -> None:
+        """Record the requests; to be called before it is opened."""
+        self._transport.telemetry = telemetry
 
     def opened(self) -> AbstractAsyncContextManager[None]:
         """A context in which requests can be sent."""

@@ -10,13 +10,14 @@ from abc import abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
-from typing import Any, ClassVar, Final, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypedDict, Unpack
 
 import anyio
 from attrs import define, field
 from yarl import URL
 
 from openai_runs._evolving import evolve
+from openai_runs._http.addresses import provider_of
 from openai_runs._http.retries import is_final, is_transient, server_delay
 from openai_runs._http.transport import ApiKey
 from openai_runs.backends.adaptations import FAILURES, IGNORED_CHOICE, Adaptation, Failure, Prompt, adapted, whole
@@ -33,6 +34,9 @@ from openai_runs.backends.model_backend import (
 )
 from openai_runs.backends.stream_reading import CutError, StreamError, is_too_long
 from openai_runs.errors import BackendError, ProtocolError, ResponseError, TransportError, snippet
+
+if TYPE_CHECKING:  # loaded only by who uses it
+    from openai_runs.telemetry import Telemetry
 
 _logger = logging.getLogger("openai_runs.backends")
 
@@ -87,11 +91,16 @@ class LiveBackend(ModelBackend):
         )
         self._open = AsyncExitStack()
         host = URL(base_url).host or ""
+        self.provider = provider_of(host)
         self._is_openai = f".{host}".endswith((".api.openai.com", ".openai.azure.com"))
         self._models = options.get("models", {})
         self._body = options.get("body", {})
         self._max_retries = options.get("max_retries", 4)
         self._lasting: dict[str, frozenset[Adaptation]] = {}  # by the assistants' name of the model
+
+    def observe(self, telemetry: "Telemetry") -> None:
+        """Record the requests to the endpoint."""
+        self._endpoint.observe(telemetry)
 
     async def __aenter__(self) -> Self:
         await self._open.enter_async_context(self._endpoint.opened())

@@ -4,7 +4,7 @@ import os
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from openai_runs._evolving import evolve
 from openai_runs.backends.capabilities import unsupported
@@ -12,6 +12,9 @@ from openai_runs.backends.chat_completions import ChatCompletionsBackend
 from openai_runs.backends.llama_server import LlamaServer
 from openai_runs.backends.model_backend import BackendEvent, ModelBackend, ModelRequest, Unsupported
 from openai_runs.errors import BackendError, ResponseError
+
+if TYPE_CHECKING:  # loaded only by who uses it
+    from openai_runs.telemetry import Telemetry
 
 #: Seconds between two chunks of a response: with several concurrent requests, the first words take long.
 _TIMEOUT: Final = 600.0
@@ -40,11 +43,18 @@ class LocalModelBackend(ModelBackend):
         self._server = LlamaServer(model_path, startup_timeout=startup_timeout)
         self._chat: ChatCompletionsBackend | None = None
         self._open = AsyncExitStack()
+        self._telemetry: Telemetry | None = None
+
+    def observe(self, telemetry: "Telemetry") -> None:
+        """Record the requests to the model's server."""
+        self._telemetry = telemetry
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             server = await stack.enter_async_context(self._server)
             chat = ChatCompletionsBackend(server.url, models={"*": "local"}, timeout=_TIMEOUT, max_retries=0)
+            if self._telemetry is not None:
+                chat.observe(self._telemetry)
             self._chat = await stack.enter_async_context(chat)
             self._open = stack.pop_all()
         return self

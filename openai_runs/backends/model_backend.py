@@ -7,13 +7,16 @@ calls that a crash could lose: an interrupted call is repeated, or resumed by it
 import math
 from collections.abc import AsyncGenerator, Collection, Mapping
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
 
 from attrs import frozen
 
 from openai_runs.models.message import Annotation, Message
 from openai_runs.models.run_step import CodeInterpreterCall, FileSearchCall, RunStep
 from openai_runs.models.tool import ResponseFormat, Tool, ToolChoice, ToolResources
+
+if TYPE_CHECKING:  # loaded only by who uses it
+    from openai_runs.telemetry import Telemetry
 
 
 @frozen(kw_only=True)
@@ -169,6 +172,13 @@ class ModelBackend(Protocol):
     #: Whether its endpoint has files of its own, whose IDs messages may have in an ``image_file``. Images that are in
     #: the engine's files are sent as an ``image_url`` with a data URL in any case.
     has_files: bool = False
+
+    #: Whose API it calls, for telemetry: a value of ``gen_ai.provider.name``.
+    provider: str = "openai_runs"
+
+    def observe(self, telemetry: "Telemetry") -> None:
+        """Record the requests to its endpoint. The engine calls it before it enters the backend, if at all."""
+        del telemetry  # only who has an endpoint sends requests
 
     async def __aenter__(self) -> Self:
         return self

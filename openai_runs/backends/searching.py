@@ -10,7 +10,7 @@ import secrets
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
-from typing import Final, Protocol, Self, TypedDict
+from typing import TYPE_CHECKING, Final, Protocol, Self, TypedDict
 
 import anyio
 
@@ -33,6 +33,9 @@ from openai_runs.backends.search_rounds import ModelCall, SearchRounds
 from openai_runs.errors import BackendError, StoreError
 from openai_runs.models.run_step import FileSearchCall
 from openai_runs.models.tool import FileSearchTool
+
+if TYPE_CHECKING:  # loaded only by who uses it
+    from openai_runs.telemetry import Telemetry
 
 _logger = logging.getLogger("openai_runs.backends")
 
@@ -105,11 +108,16 @@ class SearchingBackend(ModelBackend):
         self._backend = backend
         self.completion_windows: Collection[str] = backend.completion_windows
         self.has_files: bool = backend.has_files
+        self.provider = backend.provider
         self._files = files
         self._search_first = search_first
         self._result_tokens = result_tokens
         self._max_searches = max_searches
         self._open = AsyncExitStack()
+
+    def observe(self, telemetry: "Telemetry") -> None:
+        """Record the requests to the other backend's endpoint."""
+        self._backend.observe(telemetry)
 
     async def __aenter__(self) -> Self:
         await self._open.enter_async_context(self._backend)

@@ -1,9 +1,9 @@
 """`Engine`: creates the parts that execute runs, and starts and stops them."""
 
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -22,6 +22,7 @@ from openai_runs.engine.idempotency import Idempotency
 from openai_runs.engine.images import Images
 from openai_runs.engine.ingestion import Ingestion
 from openai_runs.engine.ledger import Ledger
+from openai_runs.engine.observer import Observer
 from openai_runs.engine.resources.assistants import Assistants
 from openai_runs.engine.resources.files import Files
 from openai_runs.engine.resources.messages import Messages
@@ -37,6 +38,9 @@ from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.stores.store import Store
+
+if TYPE_CHECKING:  # loaded only by who uses it
+    from openai_runs.telemetry import Telemetry
 
 #: How many runs execute at once, unless told otherwise.
 MAX_ACTIVE_RUNS: Final = 100
@@ -98,6 +102,8 @@ class Engine(anyio.AsyncContextManagerMixin):
         index: FileIndex | None = None,
         files_endpoint: FilesEndpoint | None = None,
         has_one_owner: bool = False,
+        telemetry: "Telemetry | None" = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         """Create the engine; nothing is started yet.
 
@@ -118,6 +124,8 @@ class Engine(anyio.AsyncContextManagerMixin):
                 asked then.
             has_one_owner: Whether all that is at ``files_endpoint`` belongs to whoever asks. If not, an owner may use
                 what it has created there.
+            telemetry: Records runs and model calls by OpenTelemetry. Unset: nothing is recorded.
+            observers: Others who are told of runs and model calls.
 
         Raises:
             TypeError: An argument has the wrong type.
@@ -140,7 +148,14 @@ class Engine(anyio.AsyncContextManagerMixin):
         self.clock: Final[Clock] = clock or SystemClock()
         self._backend = backend
         self._was_entered = False
-        self._ledger = Ledger(store, self.clock)
+        if telemetry is not None:
+            from openai_runs.engine.run_telemetry import RunTelemetry  # only here: it loads OpenTelemetry
+            from openai_runs.telemetry import check_telemetry
+
+            check_telemetry(telemetry)
+            backend.observe(telemetry)
+            observers = (*observers, RunTelemetry(telemetry, backend.provider))
+        self._ledger = Ledger(store, self.clock, observers=observers)
         share = math.ceil(max_active_runs / 2) if owner_share is None else owner_share
         self._ingestion = Ingestion(self._ledger, index)
         self.files: Final = Files(self._ledger, max_file_bytes, max_owner_bytes, self._ingestion.detach_everywhere)
@@ -172,6 +187,11 @@ class Engine(anyio.AsyncContextManagerMixin):
         """The JSON text of an object; as a rule the store has it, and it need not be encoded again."""
         return self._ledger.store.text_of(value) or _wire.encode(value)
 
+    @property
+    def load(self) -> tuple[int, int]:
+        """How many runs execute, and how many are queued."""
+        return self._executor.load
+
     async def check_store(self) -> None:
         """Write to the store, and leave nothing behind, to see whether new work can be kept.
 
@@ -202,5 +222,7 @@ class Engine(anyio.AsyncContextManagerMixin):
                 finally:
                     tasks.cancel_scope.cancel()
             self._ledger.is_open = False
+            for observer in self._ledger.observers:
+                observer.close()
         if failure is not None:
             raise failure

@@ -31,6 +31,10 @@ class ApiError(OpenAIRunsError):
         self.code = code
 
 
+class AbandonedError(Exception):
+    """A run was ended, or is about to be, while its turn went on: the turn changes nothing more."""
+
+
 def not_found(what: str, id: str) -> ApiError:
     """Make the 404 of the hosted API, which hides objects of other owners too."""
     return ApiError(404, f"No {what} found with id '{id}'.")

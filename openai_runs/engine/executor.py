@@ -87,6 +87,8 @@ class Executor:
         if run.thread_id in self._active:
             raise RuntimeError(f"thread {run.thread_id} has another unfinished run")
         active = self._active[run.thread_id] = _Active(run.id, run.thread_id, found.owner)
+        for observer in self._ledger.observers:
+            observer.run_resumed(run)
         if run.status.is_terminal or run.status is RunStatus.CANCELLING:
             self._end_soon(active, RunStatus.CANCELLED)
         elif isinstance(found, Unreadable):
@@ -113,6 +115,11 @@ class Executor:
     def pending(self) -> int:
         """How many runs execute or are queued; those that only wait for a completion window do not count."""
         return self._running_turns.total() + len(self._queue)
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """The same, apart: how many execute, and how many are queued."""
+        return self._running_turns.total(), len(self._queue)
 
     # The five methods below are called under the lock of the thread.
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from time import perf_counter
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
@@ -19,6 +20,7 @@ from openai_runs.engine.api_events import ApiEvent, Subscriber, Watcher
 from openai_runs.engine.clock import Clock
 from openai_runs.engine.errors import ApiError, not_found
 from openai_runs.engine.new_objects import timestamp
+from openai_runs.engine.observer import Observer
 from openai_runs.errors import StoreUnavailableError, UnknownCursorError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.file import File
@@ -62,6 +64,7 @@ class Ledger:
     store: Store
     clock: Clock
     is_open: bool = field(default=False, kw_only=True)
+    observers: Sequence[Observer] = field(default=(), kw_only=True)  #: are told of commits, and of what runs become
     _locks: WeakValueDictionary[str, anyio.Lock] = field(factory=WeakValueDictionary, init=False)
     # By run. One each: the subscriber that came with `createRun` is done once the run waits for tool outputs, and the
     # request that submits them brings the next one.
@@ -126,7 +129,10 @@ class Ledger:
         subscriber: Subscriber | None,
         then: Callable[[], object] | None,
     ) -> None:
+        began = perf_counter() if self.observers else 0.0
         await self.store.commit(changes)
+        if self.observers:
+            self._tell_observers(changes, perf_counter() - began)
         if subscriber is not None:
             self._subscribers[run_id] = subscriber
         self.publish(run_id, events)
@@ -134,6 +140,16 @@ class Ledger:
             self._tell_watchers(changes)
         if then is not None:
             then()
+
+    def _tell_observers(self, changes: Sequence[Change], seconds: float) -> None:
+        try:
+            for observer in self.observers:
+                observer.committed(seconds)
+                for change in changes:
+                    if isinstance(change, Record) and isinstance(change.value, Run):
+                        observer.run_changed(change.value)
+        except Exception:  # the change is committed already: who only looks on must not fail it
+            _logger.exception("a change could not be recorded by an observer")
 
     async def retry_until_stored(
         self, transition: Callable[[], Awaitable[ResultT]], *, longest: float = _RETRY_INTERVAL

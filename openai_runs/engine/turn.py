@@ -6,7 +6,7 @@ publishes and changes nothing more, even if its backend continues.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
@@ -35,9 +35,10 @@ from openai_runs.backends.model_backend import (
 from openai_runs.backends.replay import with_replay, without_replay
 from openai_runs.engine.api_events import ApiEvent
 from openai_runs.engine.endings import Changeset, deletions_of_unused, end_message, end_run
-from openai_runs.engine.errors import ApiError
+from openai_runs.engine.errors import AbandonedError, ApiError
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_request import model_request
+from openai_runs.engine.observer import error_code, executing, model_call
 from openai_runs.engine.turn_output import (
     MessageDraft,
     ToolCallsDraft,
@@ -71,12 +72,7 @@ from openai_runs.stores.records import NO_USAGE, Change, Record, RunState
 _logger = logging.getLogger("openai_runs.engine")
 
 
-_ERROR_CODES: Final = ("server_error", "rate_limit_exceeded", "invalid_prompt")
 _FINISH_REASONS: Final = get_args(FinishReason)
-
-
-class _AbandonedError(Exception):
-    """The run has been ended by others, or is about to be."""
 
 
 #: Checks the vector stores that a run of an owner searches with its tools; see `Ingestion.use_in_run`.
@@ -128,7 +124,7 @@ class Turn:
             BaseException: The turn failed, and the caller must end the run. Any exception of a backend, a store or a
                 subscriber may be raised here, ``CancelledError`` too.
         """
-        with self._scope:
+        with executing(self._ledger.observers, self.run_id), self._scope:
             try:
                 run, state = await self._ledger.retry_until_stored(self._start)
                 self._handle = state.handle
@@ -136,12 +132,12 @@ class Turn:
                 await self._ledger.retry_until_stored(partial(self._finish, error))
                 if error is not None and self._handle is not None:
                     await stop_call(self._backend, self._handle)
-            except _AbandonedError:
+            except AbandonedError:
                 pass  # the run is left to the caller of `abandon`
 
     async def _read(self) -> tuple[Run, RunState]:
         if self._is_abandoned:  # needed although the scope is cancelled: a backend may have shielded us from that
-            raise _AbandonedError
+            raise AbandonedError
         return await self._ledger.get(Run, self.run_id), await self._ledger.get(RunState, self.run_id)
 
     async def _start(self) -> tuple[Run, RunState]:
@@ -171,10 +167,8 @@ class Turn:
         try:
             await self._read_events(request)
         except BackendError as error:
-            # A backend by a user may pass something else than a string, which could be stored but not loaded again.
-            code = error.code if error.code in _ERROR_CODES else "server_error"
-            return LastError(code=code, message=str(error.message))
-        except (_AbandonedError, StoreError):  # these are not failures of the backend
+            return LastError(code=error_code(error), message=str(error.message))
+        except (AbandonedError, StoreError):  # these are not failures of the backend
             raise
         except Exception:
             # If we are cancelled, the error is only the backend's reaction to that.
@@ -198,7 +192,14 @@ class Turn:
         return request
 
     async def _read_events(self, request: ModelRequest) -> None:
-        async with aclosing(self._backend.respond(request)) as events:
+        if not (observers := self._ledger.observers):
+            await self._apply_all(self._backend.respond(request))
+            return
+        with model_call(observers, request, self.progress) as observed:
+            await self._apply_all(observed(self._backend.respond(request)))
+
+    async def _apply_all(self, answer: AsyncGenerator[BackendEvent]) -> None:
+        async with aclosing(answer) as events:
             async for event in events:
                 await self._apply(event)
 

@@ -8,6 +8,7 @@ from typing import Self, TypeVar
 from opentelemetry.trace import SpanKind
 from yarl import URL
 
+from openai_runs._http.addresses import provider_of
 from openai_runs.models.run import Run
 from openai_runs.telemetry import (
     Telemetry,
@@ -16,7 +17,6 @@ from openai_runs.telemetry import (
     end,
     error_type,
     present,
-    provider_of,
     run_attributes,
     run_failure,
 )

@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Collection, Mapping
 from time import perf_counter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from aiohttp import web
@@ -47,6 +47,9 @@ from openai_runs.server.readiness import READINESS, Readiness
 from openai_runs.server.sse_response import STREAMS, abort_streams
 from openai_runs.server.version_1 import handlers as version_1_handlers
 from openai_runs.server.version_1.middleware import version_1
+
+if TYPE_CHECKING:  # loaded only by who uses it
+    from openai_runs.telemetry import Telemetry
 
 _logger = logging.getLogger("openai_runs.server")
 
@@ -92,6 +95,7 @@ def create_app(
     endpoint_files: EndpointFiles | None = None,
     console: bool = False,
     cors_origins: Collection[str] = (),
+    telemetry: "Telemetry | None" = None,
     max_body: int = MAX_BODY,
 ) -> web.Application:
     """Make the application that serves an engine over HTTP.
@@ -107,6 +111,7 @@ def create_app(
         console: Whether browsers get pages that show the runs, at ``/``; behind the same keys.
         cors_origins: The origins, such as ``https://app.example``, whose web pages may use the API from a browser;
             ``*`` stands for all. They are never sent cookies.
+        telemetry: Records each request by OpenTelemetry. Unset: none is recorded.
         max_body: The largest request body, in bytes; a larger one gets a 413 response.
 
     Raises:
@@ -117,6 +122,10 @@ def create_app(
         raise ValueError("pass the EndpointFiles both to Engine(files_endpoint=…) and to create_app(endpoint_files=…)")
     checked = keys if isinstance(keys, Keys | None) else Keys(keys)
     app = web.Application(client_max_size=max_body, middlewares=[_error_middleware(checked), version_1])
+    if telemetry is not None:
+        from openai_runs.server.request_spans import request_spans  # only here: it loads OpenTelemetry
+
+        app.middlewares.insert(0, request_spans(telemetry))
     app[ENGINE] = engine
     app[POLL_HINT] = poll_hint or PollHint()
     app[STREAMS] = set()

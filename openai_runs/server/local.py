@@ -31,6 +31,7 @@ from openai_runs.stores.store import Store
 
 if TYPE_CHECKING:
     from openai_runs.session import Session
+    from openai_runs.telemetry import Telemetry
 
 _NOT_RUNNING: Final = "the server is not running: use it in `async with LocalServer() as server`"
 _BACKLOG: Final = 2048  # connections not yet accepted; a client that opens 1,000 at once should not have to wait
@@ -68,6 +69,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         poll_hint: PollHint | None = None,
         console: bool = True,
         cors_origins: Collection[str] = (),
+        telemetry: "Telemetry | None" = None,
         log_access: bool = False,
         grace: float = 2.0,
     ) -> None:
@@ -99,6 +101,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             console: Whether browsers get pages that show the runs, at ``/``; behind the same keys.
             cors_origins: The origins, such as ``https://app.example``, whose web pages may use the API from a browser;
                 ``*`` stands for all. They are never sent cookies.
+            telemetry: Records requests, runs and model calls by OpenTelemetry. Unset: nothing is recorded.
             log_access: Whether to write one line per request to the logger ``openai_runs.access``.
             grace: Seconds that unfinished requests get when the server stops.
 
@@ -140,6 +143,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._poll_hint = PollHint(now=clock.now) if poll_hint is None and clock is not None else poll_hint
         self._console = console
         self._cors_origins = check_origins(cors_origins)
+        self._telemetry = telemetry
         self._access_log = access_log.logger if log_access else None
         self._grace = grace
         self._url: URL | None = None
@@ -238,6 +242,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 index=self.files,
                 files_endpoint=self._endpoint_files,
                 has_one_owner=self._has_one_owner,
+                telemetry=self._telemetry,
             ) as self.engine,
         ):
             hint = self._poll_hint or PollHint()
@@ -249,6 +254,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 endpoint_files=self._endpoint_files,
                 console=self._console,
                 cors_origins=self._cors_origins,
+                telemetry=self._telemetry,
             )
             self._app = app
             runner = web.AppRunner(

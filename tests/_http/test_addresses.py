@@ -3,7 +3,7 @@
 import pytest
 from yarl import URL
 
-from openai_runs._http.addresses import Addresses, below
+from openai_runs._http.addresses import Addresses, below, provider_of
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 BASE = Addresses("https://example.org/v1/", {})
@@ -126,3 +126,9 @@ def test_a_proxy_of_another_kind(monkeypatch):
 def test_urls_are_not_changed_again():
     """yarl would decode what need not be encoded, and with it a server's idea of the ID."""
     assert BASE.url("/threads/{thread_id}", thread_id="a~b") == URL("https://example.org/v1/threads/a~b", encoded=True)
+
+
+def test_providers():
+    """By OpenTelemetry's names; whoever speaks OpenAI's API elsewhere has OpenAI's."""
+    hosts = "api.openai.com", "127.0.0.1", "x.openai.azure.com", None
+    assert [provider_of(host) for host in hosts] == ["openai", "openai", "azure.ai.openai", "openai"]

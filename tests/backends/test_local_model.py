@@ -14,6 +14,7 @@ from tests.backends.model_stub import ModelStub, stream
 from tests.backends.reading import together
 from tests.backends.requests import WEATHER, a_request, call, step, user
 from tests.backends.streams import chat_answer
+from tests.recorded import Recorded
 from tests.stub import CUT, Reply, Request
 
 pytestmark = pytest.mark.anyio
@@ -26,6 +27,8 @@ async def test_the_backend_speaks_chat_completions_with_it(packages: Path, monke
         backend = LocalModelBackend()
         with pytest.raises(RuntimeError, match="not running"):
             await anext(backend.respond(a_request()))
+        recorded = Recorded()
+        backend.observe(recorded.telemetry())
         async with backend:
             answer = together([event async for event in backend.respond(a_request())])
             after_tools = a_request(user("The weather?"), step(call()), tools=(WEATHER,), tool_choice="required")
@@ -33,6 +36,7 @@ async def test_the_backend_speaks_chat_completions_with_it(packages: Path, monke
         refusal = backend.refuse(a_request(tools=(CodeInterpreterTool(),)))
     assert answer.text == "You said: Hello"
     assert again.text == "get_weather answered: sunny"
+    assert recorded.tree() == ["POST", "POST"]
     assert "tools" not in stub.bodies[1]  # it would call for ever
     assert stub.bodies[0]["model"] == "local"
     assert refusal is not None

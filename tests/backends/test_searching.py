@@ -49,10 +49,20 @@ from tests.backends.searches import (
     respond,
     say,
 )
+from tests.recorded import Recorded
 
 pytestmark = pytest.mark.anyio
 
 CHOICE = NamedToolChoice(type="file_search")
+
+
+def test_telemetry_is_the_other_backend_s():
+    """It sends the requests, and knows whose API it calls."""
+    telemetry, inner = Recorded().telemetry(), ChatCompletionsBackend("https://x.openai.azure.com/openai/v1")
+    backend = SearchingBackend(inner, Files())
+    backend.observe(telemetry)
+    assert backend.provider == "azure.ai.openai"
+    assert inner._endpoint._transport.telemetry is telemetry
 
 
 async def test_a_search_is_carried_out_here_and_told_to_the_model():

@@ -1,0 +1,105 @@
+"""`Observer`: what the engine tells about runs and model calls, to whoever records or counts them.
+
+An engine without observers does nothing for this: each place asks first whether there is one.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager, nullcontext
+from functools import partial
+from typing import Final, Protocol, TypeAlias
+
+from openai_runs.backends.model_backend import (
+    BackendEvent,
+    HostedToolCall,
+    ModelRequest,
+    RefusalChunk,
+    TextChunk,
+    ToolCallChunk,
+)
+from openai_runs.engine.errors import AbandonedError
+from openai_runs.engine.turn_output import TurnProgress
+from openai_runs.errors import BackendError, StoreError
+from openai_runs.models.run import Run
+
+Events: TypeAlias = AsyncGenerator[BackendEvent]
+
+_ANSWERS: Final = (TextChunk, RefusalChunk, ToolCallChunk, HostedToolCall)
+_ERROR_CODES: Final = ("server_error", "rate_limit_exceeded", "invalid_prompt")
+
+
+class Observer(Protocol):
+    """Records or counts what happens in an engine. Its methods do no I/O, and are quick."""
+
+    def run_resumed(self, run: Run) -> None:
+        """The engine has found an unfinished run in the store, where an earlier engine has left it."""
+        ...
+
+    def run_changed(self, run: Run) -> None:
+        """A run was stored; its status need not have changed."""
+        ...
+
+    def committed(self, seconds: float) -> None:
+        """The store has committed a change."""
+        ...
+
+    def executing(self, run_id: str) -> AbstractContextManager[object]:
+        """A context for one turn of a run, in a task of its own."""
+        ...
+
+    def model_call(self, request: ModelRequest, progress: TurnProgress) -> AbstractContextManager[Callable[[], object]]:
+        """A context for one model call; what it returns is called once, at the first piece of the answer.
+
+        Args:
+            request: What the model is given.
+            progress: At the end it has the usage and the reason why the model stopped.
+        """
+        ...
+
+    def close(self) -> None:
+        """The engine has stopped; the runs that are left go on with the next one."""
+        ...
+
+
+def executing(observers: Sequence[Observer], run_id: str) -> AbstractContextManager[object]:
+    """The contexts of all observers for a turn."""
+    if not observers:
+        return nullcontext()
+    with ExitStack() as stack:
+        for observer in observers:
+            stack.enter_context(observer.executing(run_id))
+        return stack.pop_all()
+
+
+@contextmanager
+def model_call(
+    observers: Sequence[Observer], request: ModelRequest, progress: TurnProgress
+) -> Generator[Callable[[Events], Events]]:
+    """The contexts of all observers for a model call, and what its events have to pass through."""
+    with ExitStack() as stack:
+        began = [stack.enter_context(observer.model_call(request, progress)) for observer in observers]
+        yield partial(_noting_the_first, began)
+
+
+async def _noting_the_first(began: Sequence[Callable[[], object]], events: Events) -> Events:
+    has_begun = False
+    async with aclosing(events):
+        async for event in events:
+            if not has_begun and isinstance(event, _ANSWERS):
+                has_begun = True
+                for note in began:
+                    note()
+            yield event
+
+
+def error_code(error: BackendError) -> str:
+    """The code of a backend's error; a backend by a user may have any other value, which clients could not read."""
+    return error.code if error.code in _ERROR_CODES else "server_error"
+
+
+def call_failure(error: BaseException | None) -> str | None:
+    """Why a model call has failed; ``None`` if it has not, or if it was given up because the run was ended."""
+    if isinstance(error, BackendError):
+        return error_code(error)
+    return (
+        "server_error" if isinstance(error, Exception) and not isinstance(error, AbandonedError | StoreError) else None
+    )

@@ -1,0 +1,161 @@
+"""`RunTelemetry`: spans and metrics of an engine's runs, by OpenTelemetry.
+
+A run has one span from its creation to its end, with a child for each time that it was queued and one for each model
+call. The spans of a run that an earlier process has created begin anew, in a trace of their own.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from time import perf_counter
+
+from attrs import define, field
+from opentelemetry import context, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind
+
+from openai_runs.backends.model_backend import ModelRequest
+from openai_runs.engine.observer import call_failure
+from openai_runs.engine.turn_output import TurnProgress
+from openai_runs.models.run import Run, RunStatus
+from openai_runs.telemetry import Telemetry, Value, current, end, present, run_attributes, run_failure
+
+
+@define(eq=False)
+class _Execution:
+    """What is recorded of one run."""
+
+    run: Run
+    span: Span
+    #: Has the span, and nothing else of the request that created the run: it must not go on to the model's endpoint.
+    inside: Context
+    began: float = field(factory=perf_counter)
+    queued: Span | None = None
+    queued_at: float = 0.0
+    has_token: bool = False
+
+
+@define
+class RunTelemetry:
+    """Records runs and model calls; an `Observer`."""
+
+    _telemetry: Telemetry
+    _provider: str
+    _executions: dict[str, _Execution] = field(factory=dict, init=False)
+
+    def run_resumed(self, run: Run) -> None:
+        """Begin a span that belongs to no request."""
+        self._note(self._begin(run, Context()))
+
+    def run_changed(self, run: Run) -> None:
+        """Begin the span of a new run, note when it is queued, and end the span with the run."""
+        execution = self._executions.get(run.id)
+        if execution is None:
+            if run.status.is_terminal:  # it was given up earlier, as it could not be ended
+                return
+            execution = self._begin(run, None)
+        execution.run = run
+        self._note(execution)
+
+    def _note(self, execution: _Execution) -> None:
+        run = execution.run
+        if run.status is RunStatus.QUEUED and execution.queued is None:
+            execution.queued = self._telemetry.start("queued", SpanKind.INTERNAL, {}, execution.inside)
+            execution.queued_at = perf_counter()
+        elif run.status is not RunStatus.QUEUED and execution.queued is not None:
+            end(execution.queued, None, {})
+            execution.queued = None
+            self._telemetry.queue_waits.record(perf_counter() - execution.queued_at)
+        if run.status.is_terminal:
+            del self._executions[run.id]
+            failure = run_failure(run)
+            end(execution.span, failure, run_attributes(run))
+            measured = self._measured("invoke_agent", run.model, failure)
+            self._telemetry.run_durations.record(perf_counter() - execution.began, measured)
+
+    def _begin(self, run: Run, parent: Context | None) -> _Execution:
+        known: dict[str, Value] = {"gen_ai.operation.name": "invoke_agent", "gen_ai.provider.name": self._provider}
+        span = self._telemetry.start("invoke_agent", SpanKind.INTERNAL, {**known, **run_attributes(run)}, parent)
+        execution = _Execution(run, span, trace.set_span_in_context(span, Context()))
+        self._executions[run.id] = execution
+        return execution
+
+    def committed(self, seconds: float) -> None:
+        """Not recorded: a database's own instrumentation does."""
+
+    @contextmanager
+    def executing(self, run_id: str) -> Generator[None]:
+        """Make the run's span current, or none: the task inherits that of whoever has made a place for the run."""
+        execution = self._executions.get(run_id)
+        token = context.attach(Context() if execution is None else execution.inside)
+        try:
+            yield
+        finally:
+            context.detach(token)
+
+    @contextmanager
+    def model_call(self, request: ModelRequest, progress: TurnProgress) -> Generator[Callable[[], None]]:
+        """Record a model call as ``chat``, which is current inside: requests to the endpoint are its children."""
+        telemetry, began = self._telemetry, perf_counter()
+        execution = self._executions.get(request.run_id)
+        span = telemetry.start(f"chat {request.model}", SpanKind.CLIENT, self._asked(request))
+        first: float | None = None
+
+        def note_first() -> None:
+            nonlocal first
+            first = perf_counter() - began
+            telemetry.first_chunks.record(first, self._measured("chat", request.model, None))
+            if execution is not None and not execution.has_token:
+                execution.has_token = True
+                waited = perf_counter() - execution.began
+                telemetry.first_tokens.record(waited, self._measured("invoke_agent", request.model, None))
+
+        failure, has_ended = None, False
+        try:
+            with current(span):
+                yield note_first
+            has_ended = True
+        except BaseException as error:
+            failure = call_failure(error)
+            raise
+        finally:
+            usage, measured = progress.usage, self._measured("chat", request.model, failure)
+            answered: dict[str, Value] = {
+                "gen_ai.usage.input_tokens": usage.prompt_tokens or None,
+                "gen_ai.usage.output_tokens": usage.completion_tokens or None,
+                "gen_ai.response.finish_reasons": (progress.reason,) if has_ended else None,
+                "gen_ai.response.time_to_first_chunk": first,
+            }
+            end(span, failure, answered)
+            telemetry.durations.record(perf_counter() - began, measured)
+            if usage.total_tokens:
+                telemetry.note_tokens(usage.prompt_tokens, usage.completion_tokens, measured)
+
+    def _asked(self, request: ModelRequest) -> dict[str, Value]:
+        return {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": self._provider,
+            "gen_ai.request.model": request.model,
+            "gen_ai.conversation.id": request.thread_id,
+            "gen_ai.request.temperature": request.temperature,
+            "gen_ai.request.top_p": request.top_p,
+            "gen_ai.request.max_tokens": request.max_completion_tokens,
+            "openai_runs.run.id": request.run_id,
+        }
+
+    def _measured(self, operation: str, model: str | None, failure: str | None) -> dict[str, str | int | float | bool]:
+        return present(
+            {
+                "gen_ai.operation.name": operation,
+                "gen_ai.provider.name": self._provider,
+                "gen_ai.request.model": model,
+                "error.type": failure,
+            }
+        )  # type: ignore[return-value]
+
+    def close(self) -> None:
+        """End the spans of the runs that are left, with what they were at."""
+        for execution in self._executions.values():
+            if execution.queued is not None:
+                end(execution.queued, None, {})
+            end(execution.span, None, run_attributes(execution.run))
+        self._executions.clear()
