@@ -16,6 +16,8 @@ def needs(extra: str) -> Generator[None]:
     """
     try:
         yield
+    except MissingExtraError:  # of another extra, which says so already
+        raise
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "openai_runs":  # a bug of ours, which no extra mends
             raise

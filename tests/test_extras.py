@@ -72,6 +72,15 @@ def test_commands_for_durable_batches(command: str):
     assert "sqlalchemy is not installed; it comes with pip install 'openai_runs[durable]'" in run.stderr
 
 
+def test_telemetry_of_the_command():
+    """The same for the extra that only the option needs."""
+    code = "sys.argv[1:] = ['serve', '--telemetry']; from openai_runs.__main__ import main; main()"
+    run = bare(code, packages=("opentelemetry",))
+    assert (run.returncode, run.stdout) == (1, "")
+    assert "Traceback" not in run.stderr
+    assert "opentelemetry is not installed; it comes with pip install 'openai_runs[otel]'" in run.stderr
+
+
 def test_a_bug_of_ours():
     """A missing module of the library itself is not blamed on an extra."""
     run = bare("from openai_runs._extras import needs\nwith needs('server'): import openai_runs.nothing")

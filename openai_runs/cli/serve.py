@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from openai_runs.backends import ModelBackend
     from openai_runs.server import LocalServer, PassThrough
     from openai_runs.server.local_files import FileOption
+    from openai_runs.telemetry import Telemetry
 
 _logger = logging.getLogger("openai_runs.cli")
 
@@ -166,6 +167,21 @@ def serve(
             metavar="ORIGIN",
         ),
     ] = None,
+    telemetry: Annotated[
+        bool,
+        typer.Option(
+            "--telemetry",
+            help="Record requests, runs and model calls by OpenTelemetry, if the program opentelemetry-instrument or "
+            "the environment has set up where to.",
+        ),
+    ] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="The port on which Prometheus reads /metrics, without a key. Unset: none."),
+    ] = None,
+    metrics_host: Annotated[
+        str, typer.Option(help="The address of that port: whoever can reach it may read the metrics.")
+    ] = "127.0.0.1",
     drain: Annotated[
         float,
         typer.Option(
@@ -224,9 +240,18 @@ def serve(
         "expires_after": expires_after,
         "console": console,
         "cors_origins": cors_origin or (),
+        "telemetry": _new_telemetry() if telemetry else None,
+        "metrics_port": metrics_port,
+        "metrics_host": metrics_host,
         "log_access": access_log,
     }
     run(_serve(store, model_backend, search, passed, host, port, keys, keys_file, options, drain))
+
+
+def _new_telemetry() -> "Telemetry":
+    from openai_runs.telemetry import Telemetry  # only here: it loads OpenTelemetry
+
+    return Telemetry()
 
 
 def _allow_connections() -> None:
@@ -272,6 +297,8 @@ async def _serve(
                 console.print(f"serving {server.url}, store {path}, {type(backend).__name__}; Ctrl-C stops")
                 if options["console"]:
                     console.print(f"shows its runs to browsers at {server.url.removesuffix('v1')}")
+                if options["metrics_port"] is not None:
+                    console.print(f"shows Prometheus its metrics at {server.metrics_url}")
                 await _stopped(signals, server, keys_file)
                 if drain:
                     console.print(f"draining for {drain:g} s; a second Ctrl-C or SIGTERM stops at once")
@@ -282,8 +309,10 @@ async def _serve(
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
+            other = f", or the metrics' port {options['metrics_port']}," if options["metrics_port"] else ""
             refuse(
-                f"port {port} of {host} is in use: stop the other program, or pass another --port; 0 picks a free one"
+                f"port {port} of {host}{other} is in use: stop the other program, or pass another --port; "
+                "0 picks a free one"
             )
 
 

@@ -26,10 +26,12 @@ from openai_runs.server.pass_through import PassThrough
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.server.polls import answer_polls
 from openai_runs.server.readiness import READINESS
+from openai_runs.server.sse_response import STREAMS
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.store import Store
 
 if TYPE_CHECKING:
+    from openai_runs.server.metrics import Metrics
     from openai_runs.session import Session
     from openai_runs.telemetry import Telemetry
 
@@ -70,6 +72,8 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         console: bool = True,
         cors_origins: Collection[str] = (),
         telemetry: "Telemetry | None" = None,
+        metrics_port: int | None = None,
+        metrics_host: str = "127.0.0.1",
         log_access: bool = False,
         grace: float = 2.0,
     ) -> None:
@@ -102,6 +106,8 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             cors_origins: The origins, such as ``https://app.example``, whose web pages may use the API from a browser;
                 ``*`` stands for all. They are never sent cookies.
             telemetry: Records requests, runs and model calls by OpenTelemetry. Unset: nothing is recorded.
+            metrics_port: The port on which Prometheus reads ``/metrics``; 0 picks a free one. Unset: none.
+            metrics_host: The address of that port. Reading needs no key: whoever can reach the address may.
             log_access: Whether to write one line per request to the logger ``openai_runs.access``.
             grace: Seconds that unfinished requests get when the server stops.
 
@@ -144,6 +150,8 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._console = console
         self._cors_origins = check_origins(cors_origins)
         self._telemetry = telemetry
+        self._metrics_port, self._metrics_host = metrics_port, metrics_host
+        self._metrics_url: URL | None = None
         self._access_log = access_log.logger if log_access else None
         self._grace = grace
         self._url: URL | None = None
@@ -162,6 +170,17 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         if self._url is None:
             raise RuntimeError(_NOT_RUNNING)
         return str(self._url)
+
+    @property
+    def metrics_url(self) -> str:
+        """Where Prometheus can read what the server counts, such as ``http://127.0.0.1:9464/metrics``.
+
+        Raises:
+            RuntimeError: The server is not running, or has no ``metrics_port``.
+        """
+        if self._metrics_url is None:
+            raise RuntimeError("there are no metrics: pass metrics_port, and use the server in `async with`")
+        return str(self._metrics_url)
 
     def session(self, **options: Any) -> "Session":
         """Make a client of this server, to be opened with ``async with``.
@@ -227,6 +246,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def _serving(self) -> AsyncGenerator[None]:
+        metrics = None if self._metrics_port is None else _new_metrics()
         async with (
             opened(self.files),
             nullcontext() if self._endpoint_files is None else self._endpoint_files.opened(),
@@ -243,6 +263,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 files_endpoint=self._endpoint_files,
                 has_one_owner=self._has_one_owner,
                 telemetry=self._telemetry,
+                observers=() if metrics is None else (metrics,),
             ) as self.engine,
         ):
             hint = self._poll_hint or PollHint()
@@ -267,14 +288,35 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             try:
                 await runner.setup()
                 answer_polls(runner, self.engine, self._keys, hint)
-                await web.TCPSite(runner, self._host, self._port, backlog=_BACKLOG).start()
-                self._url = _url_of(runner)
-                yield
+                async with nullcontext() if metrics is None else self._measuring(metrics, runner):
+                    await web.TCPSite(runner, self._host, self._port, backlog=_BACKLOG).start()
+                    self._url = _url_of(runner, "/v1")
+                    yield
             finally:
                 self._url = self._app = None
                 # Shielded, since even a cancelled server must close its sockets; the cleanup ends within the grace.
                 with anyio.CancelScope(shield=True):
                     await runner.cleanup()
+
+    @asynccontextmanager
+    async def _measuring(self, metrics: "Metrics", runner: web.AppRunner) -> AsyncGenerator[None]:
+        """Count the requests, and show all that is counted, at a port of its own."""
+        from openai_runs.server.metrics_site import count_requests, serving_metrics
+
+        metrics.show_load(self.engine, lambda: len(runner.app[STREAMS]))
+        count_requests(runner, metrics)
+        async with serving_metrics(metrics, self._metrics_host, self._metrics_port or 0) as site:
+            self._metrics_url = _url_of(site, "/metrics")
+            try:
+                yield
+            finally:
+                self._metrics_url = None
+
+
+def _new_metrics() -> "Metrics":
+    from openai_runs.server.metrics import Metrics  # only here: most servers count nothing
+
+    return Metrics()
 
 
 def _is_loopback(host: str) -> bool:
@@ -284,9 +326,9 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _url_of(runner: web.AppRunner) -> URL:
+def _url_of(runner: web.AppRunner, path: str) -> URL:
     host, port, *_ = runner.addresses[0]
     address = ip_address(host)
     if address.is_unspecified:  # 0.0.0.0 and :: are for listening, not for connecting
         host = "127.0.0.1" if address.version == 4 else "::1"
-    return URL.build(scheme="http", host=host, port=port, path="/v1")
+    return URL.build(scheme="http", host=host, port=port, path=path)

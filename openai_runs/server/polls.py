@@ -22,7 +22,7 @@ from openai_runs.server.poll_hint import PollHint
 _Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 #: With the prefixes of the application. IDs of other characters, escaped ones and a query are unusual.
-_run_at: Final = re.compile(r"(?:/openai)?(?:/v1)?/threads/([\w-]+)/runs/([\w-]+)", re.ASCII).fullmatch
+run_at: Final = re.compile(r"(?:/openai)?(?:/v1)?/threads/([\w-]+)/runs/([\w-]+)", re.ASCII).fullmatch
 _USUAL_VERSIONS: Final = (None, "assistants=v2")
 _UNUSUAL_HEADERS: Final = (hdrs.EXPECT, hdrs.ORIGIN)  # the second one is of a browser, see `Cors`
 
@@ -38,7 +38,7 @@ class Polls:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
-        if request.method == hdrs.METH_GET and (ids := _run_at(request.raw_path)) is not None:
+        if request.method == hdrs.METH_GET and (ids := run_at(request.raw_path)) is not None:
             headers = request.headers
             if headers.get("OpenAI-Beta") in _USUAL_VERSIONS and not any(map(headers.__contains__, _UNUSUAL_HEADERS)):
                 try:

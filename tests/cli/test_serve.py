@@ -63,6 +63,26 @@ async def test_the_console(tmp_path: Path, off: list[str], status: int):
     assert (f"shows its runs to browsers at {page}\n" in said) is (not off)
 
 
+async def test_metrics(tmp_path: Path):
+    """Prometheus reads them where the server says it, without a key."""
+    (tmp_path / "keys").write_text("sk-anna\n")
+    arguments = "--keys-file", str(tmp_path / "keys"), "--metrics-port", "0", "--no-console"
+    with serving(tmp_path / "runs.db", *arguments) as (_, process):
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        url = line.removeprefix("shows Prometheus its metrics at ").strip()
+        async with ClientSession() as http, http.get(url) as response:
+            assert "openai_runs_runs_executing 0.0\n" in await response.text()
+
+
+def test_a_port_for_metrics_that_is_taken(tmp_path: Path):
+    """The message names both ports, as it is not known which one it was."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        output = run("serve", "--store", tmp_path / "runs.db", "--port", "0", "--metrics-port", port, exit_code=1)
+    assert f"port 0 of 127.0.0.1, or the metrics' port {port}, is in use" in " ".join(output.split())
+
+
 async def test_keys_from_a_file_of_another_system(tmp_path: Path):
     """A byte order mark does not become part of the first key."""
     (tmp_path / "keys").write_bytes(b"\xef\xbb\xbfsk-anna anna\r\nsk-bert\r\n")

@@ -10,6 +10,7 @@ from aiohttp import ClientSession
 from openai_runs.cli import serve as module
 from openai_runs.cli.serve import serve
 from openai_runs.cli.settings_file import read_settings, settings_of
+from openai_runs.telemetry import Telemetry
 from tests.cli.commands import run
 from tests.serving import serving
 
@@ -40,6 +41,9 @@ max-file-mb = 4
 max-owner-mb = 0
 console = false
 cors-origin = ["https://app.example"]
+telemetry = true
+metrics-port = 0
+metrics-host = "127.0.0.2"
 drain = 1.5
 access-log = false
 log-level = "debug"
@@ -126,6 +130,7 @@ def test_all_values_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serv
     run("serve", "--config", written(tmp_path, text))
     assert (served["path"], served["host"], served["port"], served["drain"]) == (Path("runs.db"), "127.0.0.1", 0, 1.5)
     assert (served["log"], served["keys"]) == (("debug", "json"), {"sk-anna": "anna"})
+    assert isinstance(served["options"].pop("telemetry"), Telemetry)
     assert served["options"] == {
         "max_file_bytes": 4 * 2**20,
         "max_owner_bytes": 0,
@@ -134,6 +139,8 @@ def test_all_values_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serv
         "expires_after": 60.5,
         "console": False,
         "cors_origins": ["https://app.example"],
+        "metrics_port": 0,
+        "metrics_host": "127.0.0.2",
         "log_access": False,
     }
     assert served["passed"] is not None
