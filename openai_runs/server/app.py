@@ -124,7 +124,9 @@ def create_app(
     app = web.Application(client_max_size=max_body, middlewares=[_error_middleware(checked), version_1])
     if telemetry is not None:
         from openai_runs.server.request_spans import request_spans  # only here: it loads OpenTelemetry
+        from openai_runs.telemetry import check_telemetry
 
+        check_telemetry(telemetry)
         app.middlewares.insert(0, request_spans(telemetry))
     app[ENGINE] = engine
     app[POLL_HINT] = poll_hint or PollHint()

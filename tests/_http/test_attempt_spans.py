@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from opentelemetry import baggage, context
 from opentelemetry.trace import SpanKind, StatusCode
 
 from openai_runs.errors import NotFoundError, TransportError
@@ -35,6 +36,16 @@ async def test_one_request() -> None:
     assert (attributes, point.count) == ({**place, "http.response.status_code": 200}, 1)
     place_in_trace = f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-"
     assert stub.requests[0].headers["traceparent"].startswith(place_in_trace)
+
+
+async def test_baggage() -> None:
+    """It stays here: it may hold anything, and an endpoint may be somebody else's."""
+    recorded = Recorded()
+    token = context.attach(baggage.set_baggage("user", "secret"))
+    async with Stub(reply(RUN)) as stub:
+        await retrieve(stub, recorded)
+    context.detach(token)
+    assert "baggage" not in stub.requests[0].headers
 
 
 async def test_retries() -> None:

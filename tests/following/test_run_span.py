@@ -137,6 +137,18 @@ async def test_leaving_early() -> None:
     assert recorded.attributes("invoke_agent")[0]["openai_runs.run.status"] == "queued"
 
 
+async def test_leaving_a_loop() -> None:
+    """Who leaves `follow` ends its span when the iterator is closed, also in another task than the one that began."""
+    recorded = Recorded()
+    async with Stub(*[reply(run("in_progress"))] * 3) as stub, stub.session(telemetry=recorded.telemetry()) as session:
+        following = session.runs.follow(thread_id="thread_1", run_id="run_1", polling=QUICK)
+        async for _ in following:
+            break
+        await asyncio.create_task(following.aclose())  # type: ignore[arg-type]
+    assert recorded.tree() == ["invoke_agent", "  GET"]
+    assert recorded.status("invoke_agent").status_code is StatusCode.UNSET
+
+
 async def test_cancellation() -> None:
     """A task that is cancelled while it follows ends the span, and what it sends to cancel the run is in it."""
     recorded = Recorded()

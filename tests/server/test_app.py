@@ -30,6 +30,13 @@ def bearer(key):
     return {"headers": {"Authorization": f"Bearer {key}"}}
 
 
+def test_telemetry_that_is_none():
+    """It is refused at once, and not in the first request."""
+    engine = Engine(store=MemoryStore(), backend=ScriptedBackend())
+    with pytest.raises(TypeError, match="telemetry must be a Telemetry"):
+        create_app(engine, telemetry=True)
+
+
 def test_all_operations_are_routed():
     """The routes are the document's operations, those of version 1, our own, two for probes, and what is passed on."""
     engine = Engine(store=MemoryStore(), backend=ScriptedBackend())

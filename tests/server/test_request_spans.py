@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestClient, TestServer
+from opentelemetry import baggage
 from opentelemetry.trace import SpanKind, StatusCode
 
 from openai_runs.backends.chat_completions import ChatCompletionsBackend
@@ -75,6 +77,21 @@ async def test_a_trace_of_other_programs() -> None:
     ((measured, point),) = recorded.measured("http.server.request.duration")
     del attributes["url.path"]
     assert (measured, point.count) == (attributes, 1)
+
+
+async def test_baggage_of_a_request() -> None:
+    """It goes nowhere from here."""
+    found = []
+
+    async def handler(request: web.Request) -> web.Response:
+        found.append(baggage.get_all())
+        return web.Response()
+
+    app = web.Application(middlewares=[request_spans(Recorded().telemetry())])
+    app.router.add_get("/", handler)
+    async with TestClient(TestServer(app)) as client:
+        await client.get("/", headers={"baggage": "user=secret", **PARENT})
+    assert found == [{}]
 
 
 async def test_strange_requests() -> None:
