@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, assert_type
+from typing import BinaryIO, TypedDict, assert_type
 
 from openai_runs import (
     ActionRequired,
+    AnswerFormat,
     Assistant,
     BatchResult,
     JobRetries,
@@ -63,6 +64,19 @@ def models() -> None:
     run.status = RunStatus.QUEUED  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     _ = run.stauts  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     Thread(id="thread_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+class Words(TypedDict):
+    words: int
+
+
+async def answers(session: Session, message: Message) -> None:
+    answer_format = AnswerFormat(Words)
+    assert_type(AnswerFormat(RateLimits).parse(message), RateLimits)
+    assert_type(AnswerFormat(Words, name="words", strict=False).parse("{}"), Words)
+    await session.runs.create("thread_1", assistant_id="a", response_format=answer_format.response_format)
+    AnswerFormat("Words")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    AnswerFormat(Words).parse(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def parameters() -> None:
