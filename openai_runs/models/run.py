@@ -155,6 +155,12 @@ class Run(Model):
         # For pickle and copy: their way around `__init__` would leave copied calls without a note.
         return _remade, (type(self), {name: getattr(self, name) for name in fields_dict(type(self))})
 
+    def __str__(self) -> str:
+        """One line of at most 80 characters: status, duration, tokens, and why it failed or what it waits for."""
+        from openai_runs.models.lines import run_line
+
+        return run_line(self)
+
     @property
     def pending_tool_calls(self) -> tuple[FunctionToolCall, ...]:
         """The function calls that wait for outputs; empty unless ``requires_action``."""
