@@ -109,6 +109,7 @@ async def assistants(session: Session) -> None:
     assert_type(await session.assistants.update("asst_1", name=None), Assistant)
     assert_type(await session.assistants.delete("asst_1"), Deleted)
     assert_type(await session.assistants.list(limit=5).page(), Page[Assistant])
+    assert_type(await session.assistants.list(limit=5).to_list(), list[Assistant])
     async for found in session.assistants.list(order="asc"):
         assert_type(found, Assistant)
     await session.assistants.create(model="m", idempotency_key="k")
