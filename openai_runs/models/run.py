@@ -161,6 +161,12 @@ class Run(Model):
 
         return run_line(self)
 
+    def _repr_html_(self) -> str:
+        """A table of what matters, which notebooks show."""
+        from openai_runs.models.notebook import run_html
+
+        return run_html(self)
+
     @property
     def pending_tool_calls(self) -> tuple[FunctionToolCall, ...]:
         """The function calls that wait for outputs; empty unless ``requires_action``."""

@@ -18,7 +18,7 @@ async def test_cells(capsys: pytest.CaptureFixture[str]) -> None:
     cells = re.findall(
         r'<!-- skip: next "a cell of a notebook" -->\n\n```python\n(.*?)```', PAGE.read_text("utf-8"), re.DOTALL
     )
-    assert len(cells) == 3
+    assert len(cells) == 4
     names: dict[str, object] = {}
     for cell in cells:
         code = compile(cell, "cell", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

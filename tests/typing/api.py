@@ -36,6 +36,7 @@ from openai_runs.batch.durable import DurableBatch, DurableBatches, Progress, wo
 from openai_runs.batch.progress_bar import progress_bar
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.file import File
+from openai_runs.models.notebook import Timeline
 from openai_runs.models.page import Page
 from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.run import RunCreateParams
@@ -68,6 +69,11 @@ def models() -> None:
 
 class Words(TypedDict):
     words: int
+
+
+async def shown(session: Session, run: Run) -> None:
+    Timeline(await session.run_steps.list(run).to_list())
+    Timeline(run)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def answers(session: Session, message: Message) -> None:
