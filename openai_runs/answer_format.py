@@ -46,6 +46,9 @@ class AnswerFormat(Generic[T]):
             json_schema=JsonSchema(name=fitting, schema=schema, strict=strict)
         )
 
+    def __repr__(self) -> str:
+        return f"AnswerFormat({self._called})"
+
     def _schema(self, into: Any, *, strict: bool) -> dict[str, Any]:
         try:
             schema = schema_of(into)

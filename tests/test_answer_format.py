@@ -223,3 +223,14 @@ async def test_an_answer_of_a_run(session: Session) -> None:
     assert run.response_format == answer_format.response_format
     [answer] = (await session.messages.list(run.thread_id, run_id=run.id).page()).data
     assert answer_format.parse(answer).city == "Oslo"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("given", [Weather, AnswerFormat(Weather)])
+async def test_the_format_itself(session: Session, given: Any) -> None:
+    """Whoever passes it, or the class, instead of its `response_format` is told so."""
+    with pytest.raises(
+        TypeError, match=r"response_format must be .*such as AnswerFormat\(…\)\.response_format"
+    ) as caught:
+        await session.assistants.create(model="m", response_format=given)
+    assert repr(given) in str(caught.value)

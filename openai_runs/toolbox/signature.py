@@ -14,7 +14,6 @@ import msgspec
 from attrs import frozen
 
 from openai_runs.toolbox.json_models import SchemaHook, decode_json_model
-from openai_runs.toolbox.type_schemas import schema_of, strict_schema
 
 
 @frozen
@@ -53,6 +52,8 @@ def read_signature(function: Callable[..., Any], *, strict: bool = False) -> Sig
         TypeError: It cannot be called with JSON; the message names the parameter and says what to do.
     """
     import docstring_parser  # a tenth of the package's import time, which clients without tools need not spend
+
+    from openai_runs.toolbox.type_schemas import schema_of, strict_schema  # the same, but for the tenth
 
     plain = plain_function(function)
     is_object = plain.__name__ == "__call__" and inspect.ismethod(plain)
