@@ -30,15 +30,21 @@ def one_line(text: str, most: int = _MOST) -> str:
 
 
 def end_of(value: Run | RunStep) -> datetime | None:
-    """When a run or a step has ended, if it has and the endpoint tells."""
-    return next((time for name in _ENDS if (time := getattr(value, name, None)) is not None), None)
+    """When a run or a step has ended, if it has. A run that expired does not tell, and has its ``expires_at``."""
+    ended = next((time for name in _ENDS if (time := getattr(value, name, None)) is not None), None)
+    return value.expires_at if ended is None and value.status == "expired" else ended
 
 
 def took(value: Run | RunStep) -> str | None:
     """How long a run or a step took; ``None`` unless it has ended."""
-    if (ended := end_of(value)) is None:
-        return None
-    seconds = max((ended - value.created_at).total_seconds(), 0.0)
+    ended = end_of(value)
+    return None if ended is None else duration((ended - value.created_at).total_seconds())
+
+
+def duration(seconds: float) -> str:
+    """A time span; the API has whole seconds."""
+    if seconds < 1:
+        return "< 1 s"
     if seconds < 60:
         return f"{seconds:.1f}".removesuffix(".0") + " s"
     minutes, rest = divmod(round(seconds), 60)

@@ -134,7 +134,16 @@ def test_str_is_one_short_line(value: Any, line: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 s"), (0.04, "0 s"), (59.94, "59.9 s"), (60, "1 min 0 s"), (3_725, "1 h 2 min"), (-5, "0 s"), (None, None)],
+    [
+        (0, "< 1 s"),
+        (0.4, "< 1 s"),
+        (1, "1 s"),
+        (59.94, "59.9 s"),
+        (60, "1 min 0 s"),
+        (3_725, "1 h 2 min"),
+        (-5, "< 1 s"),
+        (None, None),
+    ],
 )
 def test_durations(seconds: float | None, words: str | None) -> None:
     """In the units of a reader, and never negative, whatever clocks an endpoint has."""

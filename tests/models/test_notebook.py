@@ -139,7 +139,7 @@ def test_steps_are_bars_over_time() -> None:
     )
     assert timeline.rows[1:] == [
         ["step_1", "", "1 s", "1,024", "message msg_1"],
-        ["step_1", "", "0 s", "", "message msg_1"],
+        ["step_1", "", "< 1 s", "", "message msg_1"],
         ["step_1", "", "in_progress", "", "get_weather, code_interpreter"],
         ["step_1", "", "1 s", "", "message msg_1, server_error: Gone."],
     ]
