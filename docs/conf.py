@@ -14,6 +14,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "sphinx_copybutton",
     "draw_batch",
     "draw_lifecycle",
     "write_capabilities",
@@ -23,6 +24,9 @@ extensions = [
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "openai_runs"
+copybutton_prompt_text = "$ "
+copybutton_line_continuation_character = "\\"
+copybutton_only_copy_prompt_lines = True  # the other lines are what a command prints
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

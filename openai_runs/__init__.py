@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from openai_runs._wire import dump, load
+    from openai_runs.answer_format import AnswerFormat
     from openai_runs.batch import Batch, BatchResult, JobRetries, RunJob, run_batch
     from openai_runs.errors import (
         BadRequestError,
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ActionRequired",
+    "AnswerFormat",
     "Assistant",
     "BadRequestError",
     "Batch",
@@ -85,6 +87,7 @@ __all__ = [
 #: Where each name is, as the imports above tell type checkers.
 _HOMES: Final = {
     "ActionRequired": "openai_runs.events",
+    "AnswerFormat": "openai_runs.answer_format",
     "Assistant": "openai_runs.models.assistant",
     "BadRequestError": "openai_runs.errors",
     "Batch": "openai_runs.batch",

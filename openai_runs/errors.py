@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from openai_runs.models.tool import ToolCall
 
 __all__ = [
+    "AnswerError",
     "AuthenticationError",
     "BackendError",
     "BadRequestError",
@@ -233,6 +234,20 @@ class RunStuckError(RunError, TimeoutError):
 
 class RunActionRequiredError(RunError):
     """The run waits for tool outputs and there is no toolbox, or for something that no toolbox can give."""
+
+
+class AnswerError(OpenAIRunsError):
+    """An answer does not fit the class that it was to be made of, or there is none. For the author of the instructions.
+
+    Attributes:
+        text: The answer's text, whole.
+        refusal: What the model said instead of an answer, or ``None``.
+    """
+
+    def __init__(self, message: str, *, text: str, refusal: str | None = None) -> None:
+        super().__init__(message)
+        self.text = text
+        self.refusal = refusal
 
 
 class ToolError(OpenAIRunsError):

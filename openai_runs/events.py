@@ -2,6 +2,8 @@
 
 `RunEvent` covers the run's status, and is the same whether the run is polled or streamed. `StreamEvent` adds what the
 run writes: snapshots of messages and steps, and the deltas in between, which are in `openai_runs.models.delta`.
+
+``str(event)`` is one line of at most 80 characters, for a terminal or a log; ``repr(event)`` has everything in it.
 """
 
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
@@ -24,6 +26,11 @@ class StatusChanged:
 
     run: Run
     previous: RunStatus | None  #: ``None`` for the first snapshot
+
+    def __str__(self) -> str:
+        from openai_runs.models.lines import run_line
+
+        return run_line(self.run, self.previous)
 
     @property
     def status(self) -> RunStatus:
@@ -56,6 +63,9 @@ class ToolOutputsSubmitted:
     run: Run  #: the latest snapshot
     outputs: tuple[ToolOutput, ...]
 
+    def __str__(self) -> str:
+        return _one_line(f"{self.run.id} tool outputs submitted: {len(self.outputs)}")
+
 
 @frozen
 class PollingTookOver:
@@ -69,6 +79,9 @@ class PollingTookOver:
     run: Run  #: the latest snapshot
     reason: str  #: why there is no stream
 
+    def __str__(self) -> str:
+        return _one_line(f"{self.run.id} is polled: {self.reason}")
+
 
 @frozen
 class ThreadCreated:
@@ -76,6 +89,9 @@ class ThreadCreated:
 
     thread: Thread
     name: str = "thread.created"
+
+    def __str__(self) -> str:
+        return _one_line(f"{self.thread.id} created")
 
 
 @frozen
@@ -85,6 +101,10 @@ class MessageChanged:
     message: Message
     name: str  #: the event's name on the wire, such as ``thread.message.completed``
 
+    def __str__(self) -> str:
+        text = f" {self.message.text!r}" if self.message.text else ""
+        return _one_line(f"{self.message.id} {_last_word(self.name)}{text}")
+
 
 @frozen
 class StepChanged:
@@ -93,6 +113,11 @@ class StepChanged:
     step: RunStep
     name: str  #: the event's name on the wire, such as ``thread.run.step.completed``
 
+    def __str__(self) -> str:
+        from openai_runs.models.lines import step_line
+
+        return step_line(self.step, _last_word(self.name))
+
 
 @frozen
 class UnknownEvent:
@@ -100,6 +125,20 @@ class UnknownEvent:
 
     name: str
     raw: Any = field(hash=False)  #: the event's data as parsed JSON, or as text if it is not JSON
+
+    def __str__(self) -> str:
+        return _one_line(f"{self.name} (unknown event)")
+
+
+def _last_word(name: str) -> str:
+    """What has happened, of an event's name on the wire."""
+    return name.rpartition(".")[2]
+
+
+def _one_line(text: str) -> str:
+    from openai_runs.models.lines import one_line  # most programs show no events
+
+    return one_line(text)
 
 
 RunEvent: TypeAlias = StatusChanged | ToolOutputsSubmitted | PollingTookOver

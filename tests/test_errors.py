@@ -7,6 +7,7 @@ import pytest
 
 from openai_runs import errors, load
 from openai_runs.errors import (
+    AnswerError,
     AuthenticationError,
     BackendError,
     BadRequestError,
@@ -55,6 +56,7 @@ def test_all_are_ours():
         ResponseError,
         ProtocolError,
         RunError,
+        AnswerError,
         ToolError,
         BackendError,
         FileError,
@@ -139,6 +141,7 @@ def test_how_a_run_ended(run, cls, text):
         RunFailedError("run failed", run=RUN),
         RunActionRequiredError("run waits", run=RUN),
         ToolError("tool failed", tool_call=CALL),
+        AnswerError("it does not fit", text="{}", refusal="no"),
     ],
 )
 def test_errors_are_carried_anywhere(error):

@@ -18,7 +18,7 @@ ItemT = TypeVar("ItemT", bound=_HasId)
 
 
 class Listing(Generic[ItemT]):
-    """The result of a service's ``list``: iterate over all items, or fetch one page.
+    """The result of a service's ``list``: iterate over all items, or fetch them all, or one page.
 
     ``async for`` fetches a page when the items of the previous one are used up, and holds no connection in between. A
     listing may be iterated any number of times; each iteration fetches the pages again.
@@ -45,10 +45,16 @@ class Listing(Generic[ItemT]):
     if not TYPE_CHECKING:  # type checkers are to report them
 
         def __await__(self) -> NoReturn:
-            raise TypeError("a list is not awaited: write `async for item in ….list(…)`, or `await ….list(…).page()`")
+            raise TypeError(
+                "a list is not awaited: write `async for item in ….list(…)`, or `await ….list(…).to_list()` for all "
+                "items, or `await ….list(…).page()` for one page"
+            )
 
         def __iter__(self) -> NoReturn:
-            raise TypeError("a list is fetched while you iterate: write `async for item in ….list(…)`")
+            raise TypeError(
+                "a list is fetched while you iterate: write `async for item in ….list(…)`, or "
+                "`await ….list(…).to_list()`"
+            )
 
     async def page(self) -> Page[ItemT]:
         """Fetch one page: the first, or the one after ``after``.
@@ -57,6 +63,14 @@ class Listing(Generic[ItemT]):
             NotFoundError: There is no such thread or run.
         """
         return await self._fetch(self._query)
+
+    async def to_list(self) -> list[ItemT]:
+        """Fetch all items, however many pages they take. Where there may be very many, iterate instead.
+
+        Raises:
+            NotFoundError: There is no such thread or run.
+        """
+        return [item async for item in self]
 
     async def __aiter__(self) -> AsyncGenerator[ItemT, None]:
         query = dict(self._query)

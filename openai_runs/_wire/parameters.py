@@ -24,7 +24,7 @@ import attrs
 from openai_runs._habits import PARAMETERS
 from openai_runs.models.limits import Limit
 from openai_runs.models.model import Model
-from openai_runs.models.tool import ToolSource
+from openai_runs.models.tool import JsonSchemaFormat, ToolSource
 
 _Check = Callable[[Any, str], None]  # takes a value and its place for the message; raises if the value is wrong
 
@@ -36,6 +36,7 @@ _DESCRIPTIONS: Final[Mapping[Any, str]] = {
     Sequence: "a list or tuple",
     Real: "a number",
     ToolSource: "a Toolbox",
+    JsonSchemaFormat: "a JsonSchemaFormat, such as AnswerFormat(…).response_format",
 }
 
 

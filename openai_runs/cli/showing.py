@@ -8,6 +8,7 @@ from typing import Final
 from rich.markup import escape
 
 from openai_runs.events import ActionRequired, PollingTookOver, RunEnded, RunEvent, StatusChanged, ToolOutputsSubmitted
+from openai_runs.models.lines import end_of, one_line, took
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import (
@@ -28,31 +29,10 @@ _STYLES: Final = {
 }
 _BAR: Final = 24  # characters
 
-#: Which of a run's times is that of its end, and of a step's.
-_ENDS: Final = ("completed_at", "failed_at", "cancelled_at", "expired_at")
-
 
 def when(time: datetime | None) -> str:
     """A time on this machine's clock."""
     return "-" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def took(seconds: float) -> str:
-    """How long something took; the API has whole seconds."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-
-
-def short(text: str, most: int) -> str:
-    """A text in one line of so many characters at most."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"
-
-
-def end_of(value: Run | RunStep) -> datetime | None:
-    """When a run or a step has ended, if it has."""
-    return next((time for name in _ENDS if (time := getattr(value, name, None)) is not None), None)
 
 
 def status_of(run: Run) -> str:
@@ -63,17 +43,14 @@ def status_of(run: Run) -> str:
 
 def run_line(run: Run, *, with_thread: bool) -> str:
     """A run in one line: when it was created, what became of it, how long it took, its tokens, its IDs."""
-    ended = end_of(run)
-    duration = "" if ended is None else took((ended - run.created_at).total_seconds())
     tokens = "" if run.usage is None else f"{run.usage.total_tokens:,}"
     padding = " " * (15 - len(str(run.status)))
-    line = f"{when(run.created_at)}  {status_of(run)}{padding}  {duration:>10}  {tokens:>9}  {escape(run.id)}"
+    line = f"{when(run.created_at)}  {status_of(run)}{padding}  {took(run) or '':>10}  {tokens:>9}  {escape(run.id)}"
     return f"{line}  {escape(run.thread_id)}" if with_thread else line
 
 
 def run_facts(run: Run) -> Iterator[str]:
     """What a run is, a line each."""
-    ended = end_of(run)
     yield f"[bold]{escape(run.id)}[/]  {status_of(run)}"
     usage = run.usage
     facts = {
@@ -81,7 +58,7 @@ def run_facts(run: Run) -> Iterator[str]:
         "assistant": run.assistant_id,
         "model": run.model,
         "created": when(run.created_at),
-        "took": None if ended is None else took((ended - run.created_at).total_seconds()),
+        "took": took(run),
         "expires": when(run.expires_at) if run.expires_at is not None else None,
         "tokens": None
         if usage is None
@@ -118,9 +95,9 @@ def timeline(run: Run, steps: Sequence[RunStep], texts: dict[str, str], *, width
         lines = list(_step_lines(step, texts))
         first, *others = lines or [str(step.status)]
         room = max(width - _BAR - 5, 20)
-        yield f"  [dim]▕[/][cyan]{bar}[/][dim]▏[/] {escape(short(first, room))}"
+        yield f"  [dim]▕[/][cyan]{bar}[/][dim]▏[/] {escape(one_line(first, room))}"
         for line in others:
-            yield f"   {' ' * _BAR}  {escape(short(line, room))}"
+            yield f"   {' ' * _BAR}  {escape(one_line(line, room))}"
 
 
 def _step_lines(step: RunStep, texts: dict[str, str]) -> Iterator[str]:
@@ -160,8 +137,8 @@ def event_line(event: RunEvent) -> str:
             asked = ", ".join(f"{call.function.name}({call.function.arguments})" for call in calls)
             return f"{status_of(run)}: {escape(asked)}"
         case RunEnded(run=run):
-            ended, error = end_of(run), run.last_error
-            after = "" if ended is None else f" after {took((ended - run.created_at).total_seconds())}"
+            lasted, error = took(run), run.last_error
+            after = "" if lasted is None else f" after {lasted}"
             tokens = "" if run.usage is None else f", {run.usage.total_tokens:,} tokens"
             why = "" if error is None else f": {error.code}: {error.message}"
             return f"{status_of(run)}{after}{tokens}{escape(why)}"

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from attrs import field, frozen
 
+from openai_runs.models.lines import one_line
 from openai_runs.models.message import MessageRole
 from openai_runs.models.model import ALONE, NEEDED, Model, Unknown
 
@@ -128,6 +129,10 @@ class MessageDelta(Model):
     id: str = field(metadata=NEEDED)  #: the message's
     object: str = "thread.message.delta"
     delta: MessageChanges
+
+    def __str__(self) -> str:
+        """One line of at most 80 characters. `text` is what is added."""
+        return one_line(f"{self.id} + {self.text!r}")
 
     @property
     def text(self) -> str:
@@ -254,3 +259,8 @@ class RunStepDelta(Model):
     id: str = field(metadata=NEEDED)  #: the step's
     object: str = "thread.run.step.delta"
     delta: RunStepChanges
+
+    def __str__(self) -> str:
+        """One line of at most 80 characters: what kind of details are added."""
+        details = self.delta.step_details
+        return one_line(f"{self.id} + {details.type if details else 'nothing'}")

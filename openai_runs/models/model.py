@@ -83,6 +83,20 @@ class Model:
         ]
         return f"{type(self).__name__}({', '.join(fields)})"
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, _: Any) -> Any:
+        """Tell pydantic how to check and write this model; nobody else calls it."""
+        from openai_runs._wire.pydantic_schemas import core_schema  # above this room: see the contracts in pyproject
+
+        return core_schema(source)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, _: Any) -> Any:
+        """Tell pydantic which fields there are."""
+        from openai_runs._wire.pydantic_schemas import json_schema  # the same
+
+        return json_schema(schema)
+
 
 def _readable(value: object) -> str:
     """A value for a ``repr``: a time in ISO format, a status as a string."""

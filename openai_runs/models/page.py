@@ -22,6 +22,17 @@ class Page(Model, Generic[ItemT]):
     last_id: str | None = None  #: unreliable: the next page starts after ``data[-1].id``
     has_more: bool = True  #: some endpoints leave it out; then the list ends with an empty page
 
+    def _repr_html_(self) -> str | None:
+        """The timeline of a page of steps, which notebooks show; other pages have their ``repr``."""
+        from openai_runs.models.run_step import RunStep
+
+        steps: list[RunStep] = [item for item in self.data if isinstance(item, RunStep)]
+        if not steps or len(steps) < len(self.data):
+            return None
+        from openai_runs.models.notebook import Timeline
+
+        return Timeline(steps)._repr_html_()
+
 
 class ListParams(TypedDict, total=False):
     """Query of every list. A key left out is not sent."""

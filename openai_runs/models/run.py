@@ -156,6 +156,18 @@ class Run(Model):
         # For pickle and copy: their way around `__init__` would leave copied calls without a note.
         return _remade, (type(self), {name: getattr(self, name) for name in fields_dict(type(self))})
 
+    def __str__(self) -> str:
+        """One line of at most 80 characters: status, duration, tokens, and why it failed or what it waits for."""
+        from openai_runs.models.lines import run_line
+
+        return run_line(self)
+
+    def _repr_html_(self) -> str:
+        """A table of what matters, which notebooks show."""
+        from openai_runs.models.notebook import run_html
+
+        return run_html(self)
+
     @property
     def pending_tool_calls(self) -> tuple[FunctionToolCall, ...]:
         """The function calls that wait for outputs; empty unless ``requires_action``."""

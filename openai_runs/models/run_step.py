@@ -170,6 +170,12 @@ class RunStep(Model):
     metadata: Mapping[str, str] | None = field(default=None, hash=False)
     usage: Usage | None = None  #: null while ``in_progress``
 
+    def __str__(self) -> str:
+        """One line of at most 80 characters: type, status, duration, tokens, and the tools that it used."""
+        from openai_runs.models.lines import step_line
+
+        return step_line(self)
+
     @property
     def message_id(self) -> str | None:
         """The ID of the message that the step wrote, or ``None`` if it did something else."""

@@ -53,6 +53,8 @@ def read_signature(function: Callable[..., Any], *, strict: bool = False) -> Sig
     """
     import docstring_parser  # a tenth of the package's import time, which clients without tools need not spend
 
+    from openai_runs.toolbox.type_schemas import schema_of, strict_schema  # the same, but for the tenth
+
     plain = plain_function(function)
     is_object = plain.__name__ == "__call__" and inspect.ismethod(plain)
     owner = type(plain.__self__) if is_object else plain
@@ -61,11 +63,12 @@ def read_signature(function: Callable[..., Any], *, strict: bool = False) -> Sig
     docstring = docstring_parser.parse(text or "")
     descriptions = {p.arg_name: p.description for p in docstring.params if p.description}
     arguments = _arguments(function, plain, descriptions)
-    schema = _schema(arguments)
+    schema = schema_of(arguments)
+    del schema["title"]  # redundant: a tool has a name
     return Signature(
         name=owner.__name__,
         description=(docstring.description or "").strip() or None,
-        schema=_strict(schema, plain.__qualname__) if strict else schema,
+        schema=strict_schema(schema, plain.__qualname__) if strict else schema,
         arguments=arguments,
     )
 
@@ -136,31 +139,3 @@ def _field(where: str, parameter: inspect.Parameter, hint: Any) -> tuple[str, An
     except TypeError:  # mutable, or not JSON: the function still gets this default, but the schema cannot have it
         default = msgspec.field(default_factory=lambda: parameter.default)
     return parameter.name, hint, default
-
-
-def _schema(arguments: type[msgspec.Struct]) -> dict[str, Any]:
-    hook = SchemaHook()
-    (reference,), definitions = msgspec.json.schema_components([arguments], schema_hook=hook)
-    schema: dict[str, Any] = definitions.pop(reference["$ref"].removeprefix("#/$defs/"))
-    del schema["title"]  # redundant: a tool has a name
-    hook.add(definitions)
-    return {**schema, "$defs": hook.definitions} if hook.definitions else schema
-
-
-def _strict(schema: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Convert a schema for strict mode: no additional properties, all required, no keys beside a ``$ref``."""
-    strict = {key: value for key, value in schema.items() if key != "default"}
-    if "$ref" in strict and len(strict) > 1:
-        strict["anyOf"] = [{"$ref": strict.pop("$ref")}]
-    for key in strict.keys() & {"properties", "$defs"}:
-        strict[key] = {name: _strict(part, f"{where}.{name}") for name, part in strict[key].items()}
-    for key in strict.keys() & {"anyOf", "oneOf", "allOf", "prefixItems"}:
-        strict[key] = [_strict(part, where) for part in strict[key]]
-    if strict.get("items"):
-        strict["items"] = _strict(strict["items"], f"{where}[]")
-    if strict.get("type") == "object":
-        if "properties" not in strict:
-            raise TypeError(f"{where} may have any keys, which strict=True forbids: name them in a class")
-        strict["required"] = list(strict["properties"])
-        strict["additionalProperties"] = False
-    return strict

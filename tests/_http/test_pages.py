@@ -41,6 +41,15 @@ async def test_where_it_ends() -> None:
         assert await ids(session) == []
 
 
+async def test_all_in_one_word() -> None:
+    """`to_list` fetches every page, anew each time."""
+    pages = page("a", "b", has_more=True), page("c", has_more=False), page(has_more=False)
+    async with Stub(*pages) as stub, stub.session() as session:
+        listing = session.assistants.list()
+        assert [found.id for found in await listing.to_list()] == ["a", "b", "c"]
+        assert await listing.to_list() == []
+
+
 @pytest.mark.parametrize("ignorant", [lambda _: page("a", "b", has_more=True), lambda _: page("b", has_more=True)])
 async def test_an_endpoint_that_ignores_after(ignorant: Callable[[Request], Reply]) -> None:
     """A server that repeats a page raises ProtocolError, and no item is yielded twice."""

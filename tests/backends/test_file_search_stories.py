@@ -171,7 +171,7 @@ async def test_passages_are_shown_if_asked_for(index, include):
         single = await here.session.run_steps.retrieve(searched, include=include)
         params: Any = {"assistant_id": here.assistant.id, "include": include}
         async with here.session.runs.stream(here.thread.id, **params) as events:
-            seen = " ".join([str(event) async for event in events if "step" in type(event).__name__.lower()])
+            seen = " ".join([repr(event) async for event in events if "step" in type(event).__name__.lower()])
     for step in searched, single:
         assert all(bool(result.content) == bool(include) for result in step.tool_calls[0].file_search.results)
     assert ("anvils" in seen or "Hank Scorpio" in seen) == bool(include)

@@ -350,7 +350,7 @@ async def test_the_events_of_a_run_have_what_it_includes(include: tuple[str, ...
         thread = await world.session.threads.create(messages=[{"role": "user", "content": "What do cats do?"}])
         run_params: Any = {"assistant_id": world.assistant.id, "include": include}
         async with world.session.runs.stream(thread.id, **run_params) as events:
-            seen = [str(event) async for event in events]
+            seen = [repr(event) async for event in events]
     told = [text for text in seen if "cats.pdf" in text]
     assert told
     assert all(("Cats purr." in text) == bool(include) for text in told)

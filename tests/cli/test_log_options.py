@@ -4,7 +4,6 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -40,16 +39,6 @@ def test_an_exception_as_json():
     assert json.loads(line)["exception"].endswith("ZeroDivisionError: division by zero")
 
 
-@pytest.fixture
-def levels() -> Iterator[None]:
-    """The levels as they were, afterwards."""
-    before = {name: logging.getLogger(name).level for name in (None, "openai_runs", "aiosqlite", "dbos", "stamina")}
-    yield
-    for name, level in before.items():
-        logging.getLogger(name).setLevel(level)
-
-
-@pytest.mark.usefixtures("levels")
 @pytest.mark.parametrize(
     ("level", "own", "others"),
     [(LogLevel.DEBUG, "DEBUG", "INFO"), (LogLevel.INFO, "INFO", "INFO"), (LogLevel.ERROR, "ERROR", "ERROR")],

@@ -13,10 +13,8 @@ from openai_runs.cli.showing import (
     message_line,
     run_facts,
     run_line,
-    short,
     status_of,
     timeline,
-    took,
     when,
 )
 from openai_runs.events import ActionRequired, PollingTookOver, RunEnded, StatusChanged, ToolOutputsSubmitted
@@ -63,23 +61,10 @@ def step(details: dict[str, Any], start: int = 0, end: int | None = None, **fiel
     return load(body, RunStep, strict=False)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(0, "0 s"), (59.4, "59 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (7265, "2 h 1 min")]
-)
-def test_took(seconds: float, said: str):
-    """In the units that people use."""
-    assert took(seconds) == said
-
-
 def test_when():
     """On this machine's clock; a time that is not known is a dash."""
     assert when(BEGAN) == BEGAN.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     assert when(None) == "-"
-
-
-def test_short():
-    """One line, cut where it has to be."""
-    assert (short("a\n  b", 10), short("abcdef", 4)) == ("a b", "abc…")
 
 
 def test_a_run_in_one_line():

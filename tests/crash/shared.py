@@ -108,8 +108,9 @@ class Trial:
     note: Callable[[str], None]
     counts: Counter[str] = field(factory=Counter)
     faults: list[str] = field(factory=list)
-    #: Seconds from the last sign of life of a lost worker, for each workflow; and how much harm was done in that time.
-    takeovers: list[tuple[float, int]] = field(factory=list)
+    #: For each workflow of a lost worker: how many seconds after its last sign of life it was taken over, how many
+    #: after the last harm done until then, and how often harm was done in between.
+    takeovers: list[tuple[float, float, int]] = field(factory=list)
     _harm_began: list[float] = field(factory=list)
     _orphans: dict[str, float] = field(factory=dict)
     processes: list[subprocess.Popen[bytes]] = field(factory=list)
@@ -197,9 +198,9 @@ class Trial:
                 if age is None or is_lost or age > 4:  # back in the queue; or two signs of life are missing
                     self._orphans.setdefault(workflow_id, time.monotonic() - (age or 0))
                 elif workflow_id in self._orphans:
-                    since = self._orphans.pop(workflow_id)
+                    since, now = self._orphans.pop(workflow_id), time.monotonic()
                     harms = sum(began > since for began in self._harm_began)
-                    self.takeovers.append((time.monotonic() - since, harms))
+                    self.takeovers.append((now - since, now - max(since, *self._harm_began), harms))
 
     async def _kill(self, number: int) -> None:
         self._harm_began.append(time.monotonic())
@@ -252,9 +253,12 @@ class Trial:
             "takeovers": len(self.takeovers),
             # One is what the worker was lost by. More may hit whoever is about to take over.
             "seconds of the slowest takeover": int(
-                max((took for took, harms in self.takeovers if harms < 2), default=0)
+                max((took for took, _, harms in self.takeovers if harms < 2), default=0)
             ),
-            "and under further harm": int(max((took for took, harms in self.takeovers if harms > 1), default=0)),
+            "under further harm": int(max((took for took, _, harms in self.takeovers if harms > 1), default=0)),
+            "of these since the last harm": int(
+                max((last for _, last, harms in self.takeovers if harms > 1), default=0)
+            ),
         }
         if {run.id for run in runs} != results:
             self.faults.append("the results have other runs than the server")

@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, assert_type
+from typing import BinaryIO, TypedDict, assert_type
 
 from openai_runs import (
     ActionRequired,
+    AnswerFormat,
     Assistant,
     BatchResult,
     JobRetries,
@@ -35,6 +36,7 @@ from openai_runs.batch.durable import DurableBatch, DurableBatches, Progress, wo
 from openai_runs.batch.progress_bar import progress_bar
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.file import File
+from openai_runs.models.notebook import Timeline
 from openai_runs.models.page import Page
 from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.run import RunCreateParams
@@ -63,6 +65,24 @@ def models() -> None:
     run.status = RunStatus.QUEUED  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     _ = run.stauts  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     Thread(id="thread_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+class Words(TypedDict):
+    words: int
+
+
+async def shown(session: Session, run: Run) -> None:
+    Timeline(await session.run_steps.list(run).to_list())
+    Timeline(run)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def answers(session: Session, message: Message) -> None:
+    answer_format = AnswerFormat(Words)
+    assert_type(AnswerFormat(RateLimits).parse(message), RateLimits)
+    assert_type(AnswerFormat(Words, name="words", strict=False).parse("{}"), Words)
+    await session.runs.create("thread_1", assistant_id="a", response_format=answer_format.response_format)
+    AnswerFormat("Words")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    AnswerFormat(Words).parse(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def parameters() -> None:
@@ -95,6 +115,7 @@ async def assistants(session: Session) -> None:
     assert_type(await session.assistants.update("asst_1", name=None), Assistant)
     assert_type(await session.assistants.delete("asst_1"), Deleted)
     assert_type(await session.assistants.list(limit=5).page(), Page[Assistant])
+    assert_type(await session.assistants.list(limit=5).to_list(), list[Assistant])
     async for found in session.assistants.list(order="asc"):
         assert_type(found, Assistant)
     await session.assistants.create(model="m", idempotency_key="k")

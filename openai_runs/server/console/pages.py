@@ -8,12 +8,13 @@ from aiohttp import web
 
 from openai_runs.engine import ApiError, Engine
 from openai_runs.lifecycle import CANCELLABLE
+from openai_runs.models.lines import end_of
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep
 from openai_runs.server.console.charts import charts
 from openai_runs.server.console.rendering import page
-from openai_runs.server.console.views import end_of, seconds_of, timeline
+from openai_runs.server.console.views import seconds_of, timeline
 from openai_runs.server.exchange import ENGINE, OWNER
 from openai_runs.stores.records import PageQuery
 

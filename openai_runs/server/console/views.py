@@ -8,6 +8,7 @@ from typing import Final
 
 from attrs import define, frozen
 
+from openai_runs.models.lines import end_of
 from openai_runs.models.message import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import (
@@ -19,7 +20,6 @@ from openai_runs.models.run_step import (
     StepToolCall,
 )
 
-_ENDS: Final = ("completed_at", "failed_at", "cancelled_at", "expired_at")
 _THINNEST: Final = 0.8  # percent; the API has whole seconds, and a step that took none is to be seen, too
 #: Characters that are shown of one text, and of all texts of a page. A model or a user may have written any number, and
 #: a page is made in one go, and made again each second.
@@ -66,24 +66,9 @@ class StepRow:
     error: str | None
 
 
-def end_of(value: Run | RunStep) -> datetime | None:
-    """When a run or a step has ended, if it has. A run that expired does not tell, and has its ``expires_at``."""
-    ended = next((time for name in _ENDS if (time := getattr(value, name, None)) is not None), None)
-    return value.expires_at if ended is None and value.status == "expired" else ended
-
-
 def seconds_of(value: Run | RunStep, now: datetime) -> float:
     """How long something has taken, or takes until now."""
     return max(((end_of(value) or now) - value.created_at).total_seconds(), 0.0)
-
-
-def took(seconds: float) -> str:
-    """How long something took; the API has whole seconds."""
-    if seconds < 1:
-        return "< 1 s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def timeline(

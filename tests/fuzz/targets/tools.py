@@ -1,4 +1,4 @@
-"""Functions as tools, and the arguments that a model writes for them."""
+"""Functions as tools, and the arguments that a model writes for them; classes that answers are read into."""
 
 import asyncio
 import dataclasses
@@ -16,8 +16,9 @@ import attrs
 import jsonschema_rs
 import msgspec
 
-from openai_runs import _wire
+from openai_runs import AnswerFormat, _wire
 from openai_runs.backends.schema_samples import sample
+from openai_runs.errors import AnswerError
 from openai_runs.models.tool import FunctionCall, FunctionTool, FunctionToolCall
 from openai_runs.server import validation
 from openai_runs.toolbox import Toolbox
@@ -87,7 +88,9 @@ def _type_of(written: Any) -> Any:
             # Constraints in a tuple of fixed length, in a union with another one, make msgspec 0.22 crash.
             return tuple[tuple(map(_unconstrained, items))] if items else list
         case {"union": [*members]} if members:
-            return Union[tuple(map(_type_of, members))]  # noqa: UP007  # `|` does not take every hint
+            # A pattern beside an array, in a union, makes msgspec 0.22 crash, too.
+            made = _unconstrained if "[" in json.dumps(members)[1:] else _type_of
+            return Union[tuple(map(made, members))]  # noqa: UP007  # `|` does not take every hint
         case {"dict": value}:
             return dict[str, _type_of(value)]
         case {"optional": inner}:
@@ -214,4 +217,39 @@ def _written(signature: Any, docstring: str, arguments: Any) -> bytes:
     return f"{line(signature)}\n{docstring}\n{line(arguments)}".encode()
 
 
-TARGETS = (Target("tools", tools, _tool_seeds),)
+def objects(data: bytes) -> None:
+    """A class has a format, or a `TypeError` says why it has none; any answer is an object of it, or an `AnswerError`.
+
+    The format is JSON that the server takes, its schema a valid one, and what is read into the class is written back.
+    """
+    fields, answer = (*data.split(b"\n", 1), b"")[:2]
+    try:
+        written = json.loads(fields)
+        cls = TypedDict("Answer", {name: _type_of(hint) for name, hint in written.items()})  # type: ignore[operator]
+    except (TypeError, ValueError, RecursionError, AttributeError):  # such as a literal of nothing: no class of Python
+        return
+    for strict in (False, True):
+        try:
+            answer_format: AnswerFormat[Any] = AnswerFormat(cls, strict=strict)
+        except TypeError:
+            continue
+        shown = json.loads(_wire.encode(answer_format.response_format))
+        validation.check({"model": "m", "response_format": shown}, "CreateAssistantRequest")
+        schema = shown["json_schema"]["schema"]
+        jsonschema_rs.meta.validate(schema)
+        for text in (answer.decode(errors="surrogateescape"), json.dumps(sample(schema)), "", "null"):
+            try:
+                value = answer_format.parse(text)
+            except AnswerError as error:
+                assert error.text == text
+            else:
+                assert value.keys() == written.keys()
+
+
+def _object_seeds() -> Iterator[bytes]:
+    for seed in _tool_seeds():
+        signature, _, arguments = seed.split(b"\n", 2)
+        yield signature + b"\n" + arguments
+
+
+TARGETS = (Target("tools", tools, _tool_seeds), Target("objects", objects, _object_seeds))

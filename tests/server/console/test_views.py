@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_runs import Message, Run, RunStep, load
+from openai_runs.models.lines import end_of
 from openai_runs.server.console import views
-from openai_runs.server.console.views import Bar, Texts, end_of, parts, pretty, seconds_of, timeline, took
+from openai_runs.server.console.views import Bar, Texts, parts, pretty, seconds_of, timeline
 from tests.following.story import run
 
 CREATED = 1_700_000_000
@@ -42,13 +43,6 @@ def calls(*made: dict) -> dict:
 
 
 WRITES = {"type": "message_creation", "message_creation": {"message_id": "msg_1"}}
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "< 1 s"), (0.4, "< 1 s"), (1, "1 s"), (61, "1 min 1 s"), (3_661, "1 h 1 min")]
-)
-def test_took(seconds: float, text: str):
-    assert took(seconds) == text
 
 
 def test_the_end_of_a_run():
