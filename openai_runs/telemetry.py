@@ -34,7 +34,7 @@ class Telemetry:
     """Where spans and metrics go; pass one to a `Session`, an `Engine` or a `LocalServer`, or to several of them.
 
     Attributes:
-        records_content: Whether spans of tool calls have their arguments and results.
+        records_content: Whether spans have what was said: see ``record_content``.
     """
 
     def __init__(
@@ -49,7 +49,8 @@ class Telemetry:
         Args:
             tracer_provider: Makes the spans. Unset: OpenTelemetry's global one.
             meter_provider: Makes the metrics. Unset: the global one.
-            record_content: Whether spans of tool calls have their arguments and results, which may be personal data.
+            record_content: Whether spans of tool calls have their arguments and results, and those of model calls the
+                instructions, messages and answers. All of it may be personal data.
 
         Raises:
             MissingExtraError: When the module is imported: the extra ``otel`` is not installed.

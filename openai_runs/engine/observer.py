@@ -22,6 +22,8 @@ from openai_runs.errors import BackendError, StoreError
 from openai_runs.models.run import Run
 
 Events: TypeAlias = AsyncGenerator[BackendEvent]
+#: Called with each piece of an answer.
+Note: TypeAlias = Callable[[BackendEvent], object]
 
 _ANSWERS: Final = (TextChunk, RefusalChunk, ToolCallChunk, HostedToolCall)
 _ERROR_CODES: Final = ("server_error", "rate_limit_exceeded", "invalid_prompt")
@@ -46,8 +48,8 @@ class Observer(Protocol):
         """A context for one turn of a run, in a task of its own."""
         ...
 
-    def model_call(self, request: ModelRequest, progress: TurnProgress) -> AbstractContextManager[Callable[[], object]]:
-        """A context for one model call; what it returns is called once, at the first piece of the answer.
+    def model_call(self, request: ModelRequest, progress: TurnProgress) -> AbstractContextManager[Note]:
+        """A context for one model call; what it returns is called with each piece of the answer.
 
         Args:
             request: What the model is given.
@@ -76,18 +78,16 @@ def model_call(
 ) -> Generator[Callable[[Events], Events]]:
     """The contexts of all observers for a model call, and what its events have to pass through."""
     with ExitStack() as stack:
-        began = [stack.enter_context(observer.model_call(request, progress)) for observer in observers]
-        yield partial(_noting_the_first, began)
+        notes = [stack.enter_context(observer.model_call(request, progress)) for observer in observers]
+        yield partial(_noted, notes)
 
 
-async def _noting_the_first(began: Sequence[Callable[[], object]], events: Events) -> Events:
-    has_begun = False
+async def _noted(notes: Sequence[Note], events: Events) -> Events:
     async with aclosing(events):
         async for event in events:
-            if not has_begun and isinstance(event, _ANSWERS):
-                has_begun = True
-                for note in began:
-                    note()
+            if isinstance(event, _ANSWERS):
+                for note in notes:
+                    note(event)
             yield event
 
 

@@ -4,7 +4,7 @@ A run has one span from its creation to its end, with a child for each time that
 call. The spans of a run that an earlier process has created begin anew, in a trace of their own.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -13,8 +13,9 @@ from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind
 
-from openai_runs.backends.model_backend import ModelRequest
-from openai_runs.engine.observer import call_failure
+from openai_runs.backends.model_backend import BackendEvent, ModelRequest
+from openai_runs.engine.observer import Note, call_failure
+from openai_runs.engine.spoken_content import Answer, given
 from openai_runs.engine.turn_output import TurnProgress
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.telemetry import Telemetry, Value, current, end, present, run_attributes, run_failure
@@ -93,15 +94,20 @@ class RunTelemetry:
             context.detach(token)
 
     @contextmanager
-    def model_call(self, request: ModelRequest, progress: TurnProgress) -> Generator[Callable[[], None]]:
+    def model_call(self, request: ModelRequest, progress: TurnProgress) -> Generator[Note]:
         """Record a model call as ``chat``, which is current inside: requests to the endpoint are its children."""
         telemetry, began = self._telemetry, perf_counter()
         execution = self._executions.get(request.run_id)
         span = telemetry.start(f"chat {request.model}", SpanKind.CLIENT, self._asked(request))
         first: float | None = None
+        answer = Answer() if telemetry.records_content else None
 
-        def note_first() -> None:
+        def note(event: BackendEvent) -> None:
             nonlocal first
+            if answer is not None:
+                answer.add(event)
+            if first is not None:
+                return
             first = perf_counter() - began
             telemetry.first_chunks.record(first, self._measured("chat", request.model, None))
             if execution is not None and not execution.has_token:
@@ -112,7 +118,7 @@ class RunTelemetry:
         failure, has_ended = None, False
         try:
             with current(span):
-                yield note_first
+                yield note
             has_ended = True
         except BaseException as error:
             failure = call_failure(error)
@@ -125,6 +131,8 @@ class RunTelemetry:
                 "gen_ai.response.finish_reasons": (progress.reason,) if has_ended else None,
                 "gen_ai.response.time_to_first_chunk": first,
             }
+            if answer is not None:
+                answered |= answer.said(progress.reason if has_ended else None)
             end(span, failure, answered)
             telemetry.durations.record(perf_counter() - began, measured)
             if usage.total_tokens:
@@ -140,6 +148,7 @@ class RunTelemetry:
             "gen_ai.request.top_p": request.top_p,
             "gen_ai.request.max_tokens": request.max_completion_tokens,
             "openai_runs.run.id": request.run_id,
+            **(given(request) if self._telemetry.records_content else {}),
         }
 
     def _measured(self, operation: str, model: str | None, failure: str | None) -> dict[str, str | int | float | bool]:

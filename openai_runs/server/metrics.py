@@ -12,9 +12,9 @@ from typing import Final
 from attrs import define
 
 from openai_runs._extras import needs
-from openai_runs.backends.model_backend import ModelRequest
+from openai_runs.backends.model_backend import BackendEvent, ModelRequest
 from openai_runs.engine import Engine
-from openai_runs.engine.observer import call_failure
+from openai_runs.engine.observer import Note, call_failure
 from openai_runs.engine.turn_output import TurnProgress
 from openai_runs.models.run import Run, RunStatus
 
@@ -125,17 +125,17 @@ class Metrics:
         return nullcontext()
 
     @contextmanager
-    def model_call(self, request: ModelRequest, progress: TurnProgress) -> Generator[Callable[[], None]]:
+    def model_call(self, request: ModelRequest, progress: TurnProgress) -> Generator[Note]:
         """Count a model call, and its tokens."""
         began, known = perf_counter(), self._known.get(request.run_id)
 
-        def note_first() -> None:
+        def note(_: BackendEvent) -> None:
             if known is not None and known.began is not None and not known.has_token:
                 known.has_token = True
                 self._first.observe(perf_counter() - known.began)
 
         try:
-            yield note_first
+            yield note
         except BaseException as error:
             if (code := call_failure(error)) is not None:
                 self._errors.labels(code).inc()

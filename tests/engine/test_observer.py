@@ -42,7 +42,7 @@ class Notes:
     def model_call(self, request: Any, progress: Any) -> Any:
         self.told.append(f"call {request.model}")
         try:
-            yield lambda: self.told.append("answers")
+            yield lambda event: self.told.append(type(event).__name__)
         except BaseException as error:
             self.told.append(call_failure(error))
             raise
@@ -53,15 +53,16 @@ class Notes:
 
 
 async def test_a_run_with_a_tool() -> None:
-    """Each turn is a model call; the first piece of its answer is told once."""
+    """Each turn is a model call, of which each piece of the answer is told."""
     notes = Notes()
     async with world([Call("get_time"), Say("It is noon.")], observers=(notes,)) as w:
         run = await w.start("When?", tools=[TIME])
         await w.answer(run)
         await w.until("run.completed", run)
         await w.settle()
-    call = ["queued", "turn", "in_progress", "call m", "answers"]
-    first, second = [*call, ("stop", 1), "requires_action"], [*call, ("stop", 3), "completed"]
+    call = ["queued", "turn", "in_progress", "call m"]
+    first = [*call, *["ToolCallChunk"] * 2, ("stop", 1), "requires_action"]
+    second = [*call, *["TextChunk"] * 3, ("stop", 3), "completed"]
     assert notes.told == [*first, "end of turn", *second, "end of turn", "closed"]
 
 

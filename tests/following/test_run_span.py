@@ -112,7 +112,10 @@ async def test_no_run() -> None:
 async def test_a_deadline() -> None:
     """The run goes on; the span ends with the error, and with the run's latest status. The last look is in it."""
     recorded = Recorded()
-    async with Stub(*[reply(run("in_progress", usage=None))] * 9) as stub, stub.session(telemetry=recorded.telemetry()) as session:
+    async with (
+        Stub(*[reply(run("in_progress", usage=None))] * 9) as stub,
+        stub.session(telemetry=recorded.telemetry()) as session,
+    ):
         with pytest.raises(RunDeadlineError):
             await session.runs.complete(thread_id="thread_1", run_id="run_1", deadline=0.01, polling=QUICK)
     attributes = recorded.attributes("invoke_agent")[0]
