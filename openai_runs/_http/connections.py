@@ -20,17 +20,21 @@ def new_connections(
         max_connections: How many requests may be in progress at once; 0 for no limit.
         telemetry: Records each request, if given.
     """
-    traces = None
-    if telemetry is not None:
-        from openai_runs._http.attempt_spans import tracing
-
-        traces = [tracing(telemetry)]
     return aiohttp.ClientSession(
         headers=headers,
         connector=aiohttp.TCPConnector(limit=max_connections),
         cookie_jar=aiohttp.DummyCookieJar(),
-        trace_configs=traces,
+        trace_configs=traces(telemetry),
     )
+
+
+def traces(telemetry: "Telemetry | None") -> list[aiohttp.TraceConfig]:
+    """Aiohttp's hooks that record requests, if they are to be recorded."""
+    if telemetry is None:
+        return []
+    from openai_runs._http.attempt_spans import tracing  # only here: it loads OpenTelemetry
+
+    return [tracing(telemetry)]
 
 
 async def without_auto_retry(

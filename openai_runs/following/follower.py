@@ -262,7 +262,10 @@ class Follower:
             return outputs, None
 
     def _answers(self, toolbox: Toolbox, action: ActionRequired) -> Awaitable[tuple[ToolOutput, ...]]:
-        return toolbox.answer(action.tool_calls, run_id=action.run.id, telemetry=self.requests.telemetry)
+        calls, run_id = action.tool_calls, action.run.id
+        if (telemetry := self.requests.telemetry) is None:  # not passed on: a caller's own class need not take it
+            return toolbox.answer(calls, run_id=run_id)
+        return toolbox.answer(calls, run_id=run_id, telemetry=telemetry)
 
     async def through_outages(
         self, request: Callable[[], Awaitable[T]], *, maybe_done: bool = False, doubt: Failure | None = None

@@ -8,7 +8,7 @@ import hashlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import aiohttp
 import anyio
@@ -19,7 +19,7 @@ from yarl import URL
 
 from openai_runs._http.addresses import Addresses
 from openai_runs._http.byte_stream import BROKEN, describe
-from openai_runs._http.connections import without_auto_retry
+from openai_runs._http.connections import traces, without_auto_retry
 from openai_runs._http.overrides import checked_header
 from openai_runs._http.redaction import Secrets
 from openai_runs._http.retries import OwnError
@@ -29,6 +29,9 @@ from openai_runs.engine import ApiError
 from openai_runs.server import passing_rules
 from openai_runs.server.exchange import ENGINE, IS_PASSED, OWNER, REQUEST_ID
 from openai_runs.server.form import FORM_BYTES, refuse_other_sites
+
+if TYPE_CHECKING:  # loaded only by who uses it
+    from openai_runs.telemetry import Telemetry
 
 _logger = logging.getLogger("openai_runs.server")
 
@@ -122,6 +125,11 @@ class EndpointConnection:
         self._timeout = timeout
         self._proxy: str | None = None
         self._http: aiohttp.ClientSession | None = None
+        self._telemetry: Telemetry | None = None
+
+    def observe(self, telemetry: "Telemetry") -> None:
+        """Record the requests to the endpoint; to be called before it is opened, as `LocalServer` does."""
+        self._telemetry = telemetry
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} to {self._addresses.base}>"
@@ -137,6 +145,7 @@ class EndpointConnection:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=self._timeout),
             skip_auto_headers=("Content-Type", "User-Agent"),
+            trace_configs=traces(self._telemetry),
         ) as self._http:
             yield
         self._http = None

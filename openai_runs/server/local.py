@@ -247,6 +247,10 @@ class LocalServer(anyio.AsyncContextManagerMixin):
     @asynccontextmanager
     async def _serving(self) -> AsyncGenerator[None]:
         metrics = None if self._metrics_port is None else _new_metrics()
+        if self._telemetry is not None:
+            for connection in self._pass_through, self._endpoint_files:
+                if connection is not None:
+                    connection.observe(self._telemetry)
         async with (
             opened(self.files),
             nullcontext() if self._endpoint_files is None else self._endpoint_files.opened(),

@@ -5,7 +5,7 @@ import math
 import pytest
 from multidict import CIMultiDict
 
-from openai_runs._http.connections import client_timeout, new_connections
+from openai_runs._http.connections import client_timeout, new_connections, traces
 from tests.recorded import Recorded
 
 pytestmark = pytest.mark.anyio
@@ -16,6 +16,11 @@ def test_timeouts(seconds: float, connect: float, read: float | None) -> None:
     """Without a limit for the whole, which would count the wait for a connection."""
     timeout = client_timeout(seconds)
     assert (timeout.total, timeout.sock_connect, timeout.sock_read) == (None, connect, read)
+
+
+def test_no_hooks() -> None:
+    """Nor are any made without telemetry."""
+    assert traces(None) == []
 
 
 async def test_hooks() -> None:

@@ -9,11 +9,12 @@ from opentelemetry import baggage
 from opentelemetry.trace import SpanKind, StatusCode
 
 from openai_runs.backends.chat_completions import ChatCompletionsBackend
-from openai_runs.server import LocalServer
+from openai_runs.server import LocalServer, PassThrough
 from openai_runs.server.request_spans import request_spans
 from tests.backends.model_stub import ModelStub, limited
 from tests.recorded import Recorded
 from tests.server.api import Api
+from tests.stub import Stub, reply
 from tests.weather import QUICK
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +52,20 @@ async def test_from_the_client_to_the_model() -> None:
     assert sent == [[f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}"] for span in recorded.spans[-2:]]
     statuses = [attributes["http.response.status_code"] for attributes in recorded.attributes("POST")[-2:]]
     assert statuses == [429, 200]
+
+
+async def test_what_is_passed_on() -> None:
+    """The request to the model's endpoint is a child of the caller's."""
+    recorded = Recorded()
+    async with (
+        Stub(reply({})) as stub,
+        LocalServer(pass_through=PassThrough(stub.url), telemetry=recorded.telemetry()) as server,
+        ClientSession() as http,
+        http.post(server.url + "/chat/completions", json={}) as response,
+    ):
+        assert response.status == 200
+    assert recorded.tree() == ["POST /v1/chat/completions", "  POST"]
+    assert f"{recorded.one('POST').context.span_id:016x}" in stub.requests[0].headers["traceparent"]
 
 
 async def test_a_trace_of_other_programs() -> None:
