@@ -47,6 +47,7 @@ from openai_runs.models.vector_store import (
     VectorStoreFileBatch,
     VectorStoreSearchPage,
 )
+from openai_runs.telemetry import Telemetry
 
 toolbox = Toolbox()
 
@@ -253,6 +254,8 @@ async def following(session: Session, run: Run) -> None:
 
 def limits() -> None:
     Session(rate_limits=RateLimits(requests_per_minute=600, tokens_per_minute=90_000, counts_reads=False))
+    Session(telemetry=Telemetry(record_content=True))
+    Session(telemetry=True)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Session(rate_limits=600)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     RateLimits(600)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
