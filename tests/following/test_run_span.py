@@ -1,18 +1,23 @@
 """A run that is followed or streamed has one span, around all that is done for it."""
 
 import asyncio
+from contextlib import aclosing
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 from openai_runs.errors import RunDeadlineError, RunFailedError, TransportError
 from openai_runs.events import StatusChanged
 from openai_runs.server import LocalServer
+from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
-from tests.following.story import COMPLETED, CREATED, EMPTY, Story, delta, framed, leg, run, stream
+from tests.following.story import COMPLETED, CREATED, EMPTY, Counting, Story, delta, framed, leg, run, stream
 from tests.following.test_stream_lifetimes import goes_on
+from tests.following.test_streaming import cuts, legs_of, rounds
 from tests.recorded import Recorded
 from tests.stub import Stub, reply
 from tests.weather import QUICK, WEATHER
@@ -189,3 +194,32 @@ async def test_nothing_is_current_between_events(server: LocalServer, toolbox: T
             own.start_span("third").end()
     tree = recorded.tree()
     assert tree == ["invoke_agent", "  POST", "first", "  second", *["third"] * tree.count("third")]
+
+
+@given(rounds, cuts, st.booleans(), st.integers(1, 12))
+async def test_no_span_is_left(told: Any, cuts: Any, streamed: bool, stop_after: int) -> None:
+    """Wherever the connection breaks, and the task is cancelled, all spans end below one, and none is current."""
+    recorded = Recorded()
+
+    async def follow(session: Session) -> None:
+        options: Any = {"toolbox": Counting(), "polling": QUICK}
+        if streamed:
+            async with session.runs.stream("thread_1", assistant_id="asst_1", **options) as events:
+                async for _ in events:
+                    pass
+        else:
+            async with aclosing(session.runs.follow(thread_id="thread_1", run_id="run_1", **options)) as polled:
+                async for _ in polled:
+                    pass
+
+    async with Stub(Story(legs_of(told), cuts)) as stub, stub.session(telemetry=recorded.telemetry()) as session:
+        if not streamed:
+            await session.runs.create("thread_1", assistant_id="asst_1")
+        task = asyncio.create_task(follow(session))
+        enough = asyncio.create_task(stub.requested(stop_after))
+        await asyncio.wait((task, enough), return_when=asyncio.FIRST_COMPLETED)
+        for each in task, enough:
+            each.cancel()
+        await asyncio.wait((task, enough))
+    roots = [line for line in recorded.tree() if not line.startswith(" ")]
+    assert [line for line in roots if line != "POST"] == ["invoke_agent"] * (len(roots) - (not streamed))
