@@ -54,9 +54,9 @@ def of_client(mode: str, few: int, many: int) -> int:
     return (counts[1] - counts[0]) // (many - few)
 
 
-def of_import() -> int:
-    """Those of ``from openai_runs import Session``."""
-    return _instructions("-c", "from openai_runs import Session") - _instructions("-c", "pass")
+def of_import(program: str) -> int:
+    """Those of a program of imports, without the interpreter's own start."""
+    return _instructions("-c", program) - _instructions("-c", "pass")
 
 
 def of_server(use: Callable[[str, int], None], few: int, many: int) -> int:
@@ -93,7 +93,10 @@ def get_runs(url: str, number: int) -> None:
 
 #: By name: how to count it.
 MEASURES: Final[dict[str, Callable[[], int]]] = {
-    "import of Session": of_import,
+    "import of Session": lambda: of_import("from openai_runs import Session"),
+    "the same, and its runs used": lambda: of_import(
+        "from openai_runs import Session; Session('http://127.0.0.1').runs"
+    ),
     "GET of a run, client": lambda: of_client("get", 200, 1200),
     "a run of a page of 100, client": lambda: of_client("page", 5, 45) // 100,
     "an event of a stream, client": lambda: of_client("stream", 1, 3) // DELTAS,
