@@ -203,6 +203,13 @@ def live(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def cost(session: nox.Session) -> None:
+    """Instructions, requests, commits: fails if anything costs 2 % more than before. Needs Debian's ``valgrind``."""
+    install(session, "bench")
+    session.run("python", "-m", "tests.cost", *session.posargs)
+
+
+@nox.session(default=False)
 def crash(session: nox.Session) -> None:
     """``kill -9`` the server 200 times under 50 active runs, or as ``-- --kills N --active N`` says.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
@@ -48,6 +49,15 @@ def _in_utf_8(data: Any) -> Any:
 def anyio_backend() -> str:
     """The client stands on aiohttp, so asyncio is the only event loop."""
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _levels() -> Iterator[None]:
+    """A command sets levels for its process; here that is the one of all tests."""
+    before = {name: logging.getLogger(name).level for name in (None, "openai_runs", "aiosqlite", "dbos", "stamina")}
+    yield
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def _tasks() -> set[asyncio.Task[object]]:

@@ -59,6 +59,7 @@ def import_times(rounds: int) -> dict[str, float]:
     statements = {
         "openai_runs": "from openai_runs import Session",
         "openai_runs, no name of it": "import openai_runs",
+        "openai_runs, with runs used": "from openai_runs import Session; Session('http://127.0.0.1').runs",
         "its four packages": "import aiohttp, attrs, cattrs, anyio",
         "openai": "from openai import AsyncOpenAI",
         "python": "pass",

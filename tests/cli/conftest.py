@@ -1,6 +1,5 @@
 """Commands see no endpoint and no keys of whoever runs the tests."""
 
-import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,15 +18,6 @@ from tests.cli.batches import Endpoint, Files
 def _no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_RUNS_KEYS"):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(autouse=True)
-def _levels() -> Iterator[None]:
-    """A command sets levels for its process; here that is the one of all tests."""
-    before = {name: logging.getLogger(name).level for name in (None, "openai_runs", "aiosqlite", "dbos", "stamina")}
-    yield
-    for name, level in before.items():
-        logging.getLogger(name).setLevel(level)
 
 
 class Patient(ScriptedBackend):

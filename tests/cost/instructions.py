@@ -1,0 +1,104 @@
+"""Instructions, as valgrind counts them. Those of one thing: the difference between many and few, by their number."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import anyio
+
+from tests.bench.streams import DELTAS
+
+_VALGRIND: Final = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+_counted: Final = re.compile(rb"Collected : (\d+)").search
+_ENVIRONMENT: Final = os.environ | {"PYTHONHASHSEED": "0"}
+
+
+def _instructions(*arguments: str) -> int:
+    """Those of a Python program."""
+    command = [*_VALGRIND, sys.executable, *arguments]
+    done = subprocess.run(command, env=_ENVIRONMENT, capture_output=True, check=True)
+    return _found(done.stderr)
+
+
+def _found(said: bytes) -> int:
+    found = _counted(said)
+    if found is None:
+        raise RuntimeError(f"valgrind has counted nothing: {said.decode()[-500:]}")
+    return int(found[1])
+
+
+@contextmanager
+def _stub(module: str) -> Iterator[str]:
+    """A process that answers; where it is."""
+    process = subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.communicate()
+
+
+def of_client(mode: str, few: int, many: int) -> int:
+    """Those of one request of a session, or of one stream."""
+    module, path = ("tests.bench.streams", "/fast/v1") if mode == "stream" else ("tests.bench.stub", "/v1")
+    with _stub(module) as origin:
+        counts = [_instructions("-m", "tests.cost.client", mode, str(number), origin + path) for number in (few, many)]
+    return (counts[1] - counts[0]) // (many - few)
+
+
+def of_import(program: str) -> int:
+    """Those of a program of imports, without the interpreter's own start."""
+    return _instructions("-c", program) - _instructions("-c", "pass")
+
+
+def of_server(use: Callable[[str, int], None], few: int, many: int) -> int:
+    """Those of a server for one of what a client does."""
+    counts = []
+    for number in few, many:
+        with tempfile.TemporaryDirectory() as folder:
+            options = ["serve", "--port", "0", "--store", str(Path(folder, "runs.db")), "--no-access-log"]
+            command = [*_VALGRIND, sys.executable, "-m", "openai_runs", *options]
+            process = subprocess.Popen(command, env=_ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            assert process.stdout is not None
+            url = process.stdout.readline().decode().split()[1].rstrip(",")
+            use(url, number)
+            process.send_signal(signal.SIGTERM)
+            counts.append(_found(process.communicate()[1]))
+    return (counts[1] - counts[0]) // (many - few)
+
+
+def get_runs(url: str, number: int) -> None:
+    """Read a run that has ended, so many times."""
+
+    async def get() -> None:
+        async with aiohttp.ClientSession() as http:
+            async with http.post(f"{url}/assistants", json={"model": "m"}) as response:
+                assistant = await response.json()
+            async with http.post(f"{url}/threads/runs", json={"assistant_id": assistant["id"]}) as response:
+                run = await response.json()
+            for _ in range(number):
+                async with http.get(f"{url}/threads/{run['thread_id']}/runs/{run['id']}") as response:
+                    await response.read()
+
+    anyio.run(get)
+
+
+#: By name: how to count it.
+MEASURES: Final[dict[str, Callable[[], int]]] = {
+    "import of Session": lambda: of_import("from openai_runs import Session"),
+    "the same, and its runs used": lambda: of_import(
+        "from openai_runs import Session; Session('http://127.0.0.1').runs"
+    ),
+    "GET of a run, client": lambda: of_client("get", 200, 1200),
+    "a run of a page of 100, client": lambda: of_client("page", 5, 45) // 100,
+    "an event of a stream, client": lambda: of_client("stream", 1, 3) // DELTAS,
+    "GET of a run, server": lambda: of_server(get_runs, 100, 1100),
+}
