@@ -164,7 +164,7 @@ class TurnProgress:
     """The progress of one model call."""
 
     usage: Usage = NO_USAGE  #: as the backend last reported it
-    reason: FinishReason = "stop"
+    reason: FinishReason = "stop"  #: why the model stopped
     message_draft: MessageDraft | None = None
     calls_draft: ToolCallsDraft | None = None
     replay: Replay | None = None  #: for the next step of tool calls
