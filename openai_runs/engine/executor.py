@@ -40,6 +40,7 @@ class _Active:
     run_id: str
     thread_id: str
     owner: str
+    since: float  # when it was last queued, started or cancelled
     turn: Turn | None = None
     has_place: bool = False  # whether its turn is one of those that execute at once
 
@@ -86,7 +87,7 @@ class Executor:
         run = await self._ledger.get(Run, run_id)
         if run.thread_id in self._active:
             raise RuntimeError(f"thread {run.thread_id} has another unfinished run")
-        active = self._active[run.thread_id] = _Active(run.id, run.thread_id, found.owner)
+        active = self._active[run.thread_id] = self._new_active(run, found.owner)
         if run.status.is_terminal or run.status is RunStatus.CANCELLING:
             self._end_soon(active, RunStatus.CANCELLED)
         elif isinstance(found, Unreadable):
@@ -114,6 +115,14 @@ class Executor:
         """How many runs execute or are queued; those that only wait for a completion window do not count."""
         return self._running_turns.total() + len(self._queue)
 
+    def active_since(self, run: Run) -> float | None:
+        """When a run was last queued, started or cancelled, in Unix time; ``None`` if it is not active."""
+        active = self._active.get(run.thread_id)
+        return active.since if active is not None and active.run_id == run.id else None
+
+    def _new_active(self, run: Run, owner: str) -> _Active:
+        return _Active(run.id, run.thread_id, owner, self._ledger.clock.now())
+
     # The five methods below are called under the lock of the thread.
 
     def active_run(self, thread_id: str) -> str | None:
@@ -127,11 +136,12 @@ class Executor:
 
     def admit(self, owner: str, run: Run, state: RunState) -> None:
         """Queue a new run, which must be stored already."""
-        self._active[run.thread_id] = _Active(run.id, run.thread_id, owner)
+        self._active[run.thread_id] = self._new_active(run, owner)
         self.resume(owner, run, state)
 
     def resume(self, owner: str, run: Run, state: RunState) -> None:
         """Queue the run of a thread again; its tool outputs must be stored already."""
+        self._active[run.thread_id].since = self._ledger.clock.now()
         self._deadlines.set(run.thread_id, state.deadline)
         self._queue.push(owner, run.thread_id)
         self._start_turns()
@@ -140,7 +150,8 @@ class Executor:
         """Stop a run, which must be stored as ``cancelling`` already, and start a task that ends it."""
         active = self._active.get(run.thread_id)
         if active is None:  # given up earlier, as it could not be ended or resumed; perhaps now it can
-            active = self._active[run.thread_id] = _Active(run.id, run.thread_id, owner)
+            active = self._active[run.thread_id] = self._new_active(run, owner)
+        active.since = self._ledger.clock.now()
         self._queue.discard(active.owner, active.thread_id)
         if active.turn is not None:  # the run ends without waiting for its backend, which may be slow to stop
             active.turn.abandon()
@@ -176,6 +187,7 @@ class Executor:
                 partial(self._release, active),
                 partial(self._free_place, active),
             )
+            active.since = self._ledger.clock.now()
             active.has_place = True
             self._running_turns[active.owner] += 1
             self._start(partial(self._turn_failed, active, active.turn), active.turn.execute)
