@@ -17,7 +17,7 @@ from attrs import define, field
 
 from openai_runs._finishing import finish
 from openai_runs._supervision import supervise
-from openai_runs.backends.capabilities import unserved_window
+from openai_runs.backends.capabilities import search_parameter, unserved_window
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine.deadlines import Deadlines
 from openai_runs.engine.endings import end_unfinished, last_error_for
@@ -59,6 +59,7 @@ class Executor:
     _show_images: ShowImages
     _max_turns: int  # how many turns execute at once
     _share: int  # how many of them one owner may have while another one waits
+    _why_no_index: str = ""  # see `Engine`
     _active: dict[str, _Active] = field(factory=dict, init=False)
     _queue: FairQueue = field(init=False)
     _deadlines: Deadlines = field(init=False)
@@ -105,10 +106,11 @@ class Executor:
         Raises:
             ApiError: 400: it does not support what the run asks for.
         """
-        refusal = unserved_window(run.completion_window, self._backend)
-        refusal = refusal or self._backend.refuse(model_request(run, state, (), self._ledger.clock.now()))
+        request = model_request(run, state, (), self._ledger.clock.now())
+        refusal = unserved_window(run.completion_window, self._backend) or self._backend.refuse(request)
         if refusal is not None:
-            raise ApiError(400, refusal.message, param=refusal.param, code="unsupported_value")
+            hint = f" {self._why_no_index}" if self._why_no_index and refusal.param == search_parameter(request) else ""
+            raise ApiError(400, refusal.message + hint, param=refusal.param, code="unsupported_value")
 
     @property
     def pending(self) -> int:
