@@ -72,15 +72,18 @@ class Executor:
 
     async def start(self, tasks: TaskGroup) -> None:
         """Resume every unfinished run in the store, and start the executor's tasks in ``tasks``."""
-        self._tasks = tasks
+        self._tasks, resumed = tasks, 0
         for found in await self._ledger.store.unfinished():
             run_id = found.id if isinstance(found, Unreadable) else found.value.id
             try:
                 await self._resume_stored(found, run_id)
+                resumed += 1
             except StoreUnavailableError:  # no fault of this run: the engine does not start without its store
                 raise
             except Exception:  # a damaged run must not keep the others from being resumed
                 _logger.exception("run %s cannot be resumed, and is left as it is", run_id)
+        if resumed:
+            _logger.info("resuming %d unfinished run%s", resumed, "" if resumed == 1 else "s")
         tasks.start_soon(self._deadlines.run)
         self._start_turns()
 
