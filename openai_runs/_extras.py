@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import Final
 
 from openai_runs.errors import MissingExtraError
 
@@ -22,12 +23,18 @@ def needs(extra: str) -> Generator[None]:
         if (error.name or "").partition(".")[0] == "openai_runs":  # a bug of ours, which no extra mends
             raise
         raise MissingExtraError(
-            f"{error.name} is not installed; it comes with pip install 'openai_runs[{extra}]', "
-            f"in a clone with pip install '.[{extra}]'",
-            name=error.name,
+            f"{error.name} is not installed; it comes with {_how_to_install(extra)}", name=error.name
         ) from error
+
+
+def _how_to_install(extra: str) -> str:
+    return f"pip install 'openai_runs[{extra}]', in a clone with pip install '.[{extra}]'"
 
 
 def can_search() -> bool:
     """Whether the extra ``files`` is installed, as far as a search needs it."""
     return find_spec("numpy") is not None
+
+
+#: For whoever wants files searched where the extra is missing.
+NO_SEARCH: Final = f"The extra 'files' is not installed here; it comes with {_how_to_install('files')}"

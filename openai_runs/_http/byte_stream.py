@@ -31,7 +31,7 @@ class ByteStream:
             return await self._response.content.readany()
         except BROKEN as error:
             self.timed_out = isinstance(error, TimeoutError)
-            self.lost = self.reader.broken(describe(error, self._timeout), self._response.method, self._url)
+            self.lost = self.reader.broken(describe(error, self._timeout, self._url), self._response.method, self._url)
             return b""
 
     def limit_silence(self, seconds: float) -> None:
@@ -62,17 +62,27 @@ class ByteStream:
         self._response.close()
 
 
-def describe(error: Exception, timeout: float) -> str:
+def describe(error: Exception, timeout: float, url: URL) -> str:
     """Say how a connection broke.
 
     Args:
         error: One of `BROKEN`.
         timeout: Seconds of silence that were allowed.
+        url: Where the request went.
     """
     if isinstance(error, aiohttp.SocketTimeoutError):
         return f"nothing came for {timeout} s"
     text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    if url.scheme == "http":
+        text = text.replace(" ssl:default", "")  # aiohttp says so of every connection
     return " ".join(text.split()) or type(error).__name__
+
+
+def advice(error: Exception) -> str:
+    """What to ask oneself after an error, one of `BROKEN`: a question if nobody listens, or there is no such host."""
+    is_elsewhere = isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientSSLError)
+    is_nobody_there = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    return "Is the server running, and is this its URL?" if is_nobody_there and not is_elsewhere else ""
 
 
 async def read_whole(response: aiohttp.ClientResponse) -> Response:

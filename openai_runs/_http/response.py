@@ -171,11 +171,12 @@ class Reader:
             body=said(data, _MAX_TEXT),
         )
 
-    def no_response(self, problem: str, method: str, url: URL, *, maybe_done: bool) -> TransportError:
-        """The error for a request without a response."""
+    def no_response(self, problem: str, method: str, url: URL, *, maybe_done: bool, advice: str = "") -> TransportError:
+        """The error for a request without a response; ``advice`` ends its message."""
         effect = "the request may have taken effect" if maybe_done and method != "GET" else "nothing was changed"
         problem = self.secrets.snippet(problem, _MAX_TEXT)
-        return TransportError(f"{method} {url.path} at {self.base}: {problem}; {effect}", maybe_done=maybe_done)
+        text = f"{method} {url.path} at {self.base}: {problem}; {effect}" + (f". {advice}" if advice else "")
+        return TransportError(text, maybe_done=maybe_done)
 
     def broken(self, problem: str, method: str, url: URL) -> str:
         """The message for a stream whose connection broke."""

@@ -18,9 +18,8 @@ from openai_runs._http.upload import Upload
 from openai_runs.errors import OpenAIRunsError, ProtocolError, ResponseError, TransportError
 
 _logger = logging.getLogger("openai_runs.http")
-# stamina logs a warning for each retry. Where logging is not configured, Python would print a bare
-# "stamina.retry_scheduled", which says neither what is repeated nor why. The null handler prevents that; our own record
-# says both.
+# For durable batches, whose retries of a transaction stamina logs: where logging is not configured, Python would print
+# a bare "stamina.retry_scheduled".
 logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 T = TypeVar("T")
@@ -90,6 +89,8 @@ class Retry(Generic[T]):
         """
         import stamina  # only here: most programs never retry
 
+        from openai_runs._http.attempts import Attempts
+
         self._max_retries = max_retries
         attempts = stamina.retry_context(
             on=self._should_retry,
@@ -100,7 +101,7 @@ class Retry(Generic[T]):
             wait_jitter=0.5,
         )
         try:
-            async for attempt in attempts:
+            async for attempt in Attempts(attempts):
                 with attempt:
                     if attempt.num == 1:  # already made: raise its failure for stamina to handle
                         raise self.failure

@@ -32,6 +32,10 @@ def _tool_parameter(kind: type[Tool]) -> FindParameter:
     return parameter
 
 
+#: The parameter with which a run asks for file search, if it does.
+search_parameter: Final = _tool_parameter(FileSearchTool)
+
+
 def _choice_of_missing_tool(request: ModelRequest) -> str | None:
     """``tool_choice`` demands a call, and the tool for it is missing."""
     choice = request.tool_choice
@@ -101,7 +105,7 @@ FEATURES: Final[Sequence[Feature]] = (
         f"with local files, a function that is carried out here; {_SHOWN}; else {_RUN_REFUSED}",
         f"`file_search`, or with local files the function; {_SHOWN}",
         refused=("chat",),
-        parameter=_tool_parameter(FileSearchTool),
+        parameter=search_parameter,
     ),
     Feature("`tools`: any other", _RUN_REFUSED, _RUN_REFUSED, refused=_BOTH, parameter=_tool_parameter(Unknown)),
     Feature(

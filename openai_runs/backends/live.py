@@ -124,13 +124,15 @@ class LiveBackend(ModelBackend):
         """
         import stamina
 
+        from openai_runs._http.attempts import Attempts
+
         policy = _RetryPolicy(self._first_prompt(request), self._max_retries)
         attempts = stamina.retry_context(
             on=policy, attempts=None, timeout=None, wait_initial=_FIRST_WAIT, wait_max=_LONGEST_WAIT, wait_jitter=0.5
         )
         try:
             # Nothing is yielded inside `with attempt`, which would take an exception of our caller for the model's.
-            async for attempt in attempts:
+            async for attempt in Attempts(attempts):
                 failure: Failure | None = None
                 has_begun = False
                 async with aclosing(self._call_model(policy.prompt)) as events:

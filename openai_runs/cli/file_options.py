@@ -1,16 +1,19 @@
 """The options of `openai-runs serve` that choose where files are and what searches them, and what is made of them."""
 
+import logging
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from openai_runs._extras import can_search
+from openai_runs._extras import NO_SEARCH, can_search
 from openai_runs.cli.model_options import Backend, EndpointOptions
 
 if TYPE_CHECKING:
     from openai_runs.server.local_files import FileOption
+
+_logger = logging.getLogger("openai_runs.cli")
 
 
 class Files(StrEnum):
@@ -36,8 +39,10 @@ def make_files(
         typer.BadParameter: The options do not fit together, or packages are missing: runs would fail later.
     """
     is_local = files is Files.LOCAL or (files is None and backend is not Backend.RESPONSES)
-    if (files is Files.LOCAL or (is_local and embedding_model is not None)) and not can_search():
-        raise typer.BadParameter("--files local needs packages that come with pip install 'openai_runs[files]'")
+    if is_local and not can_search():
+        if files is Files.LOCAL or embedding_model is not None:
+            raise typer.BadParameter(f"--files local: {NO_SEARCH}")
+        _logger.warning("Files in vector stores are not read, and runs cannot search them. %s.", NO_SEARCH)
     headers = endpoint.parsed().get("headers", {})
     if embedding_model is None and files is Files.ENDPOINT:
         if backend is not Backend.RESPONSES or url is None:

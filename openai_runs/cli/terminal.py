@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from openai_runs.errors import OpenAIRunsError, TransportError
+from openai_runs.errors import OpenAIRunsError
 
 
 class _Output(Console):
@@ -48,16 +48,5 @@ def run(work: Coroutine[Any, Any, None], *, refused: int = 1, interrupted: int =
         # At its end Python writes out what is still buffered, and would print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit from None
-    except TransportError as error:
-        refuse(_connection_problem(error), refused)
     except (OpenAIRunsError, OSError, ValueError) as error:
         refuse(str(error), refused)
-
-
-def _connection_problem(error: TransportError) -> str:
-    text = str(error)
-    if "https://" not in text:
-        text = text.replace(" ssl:default", "")  # aiohttp says so of every connection
-    if isinstance(error.__cause__, OSError):  # nobody listens there, or there is no such host
-        text += ". Is the server running, and is this its URL?"
-    return text

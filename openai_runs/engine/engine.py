@@ -100,6 +100,7 @@ class Engine(anyio.AsyncContextManagerMixin):
         max_file_bytes: int = MAX_FILE_BYTES,
         max_owner_bytes: int | None = None,
         index: FileIndex | None = None,
+        why_no_index: str = "",
         files_endpoint: FilesEndpoint | None = None,
         has_one_owner: bool = False,
         telemetry: "Telemetry | None" = None,
@@ -120,6 +121,7 @@ class Engine(anyio.AsyncContextManagerMixin):
             max_owner_bytes: How many bytes the files of one owner may have together. Unset: no limit.
             index: Reads the files in vector stores, and searches in them. Unset: none can be read. It must be open as
                 long as the engine is.
+            why_no_index: What somebody can do so that there is an ``index``, as a sentence. Whoever needs it is told.
             files_endpoint: Has the files and vector stores that runs use, in place of the engine. ``index`` is not
                 asked then.
             has_one_owner: Whether all that is at ``files_endpoint`` belongs to whoever asks. If not, an owner may use
@@ -157,7 +159,7 @@ class Engine(anyio.AsyncContextManagerMixin):
             observers = (*observers, RunTelemetry(telemetry, backend.provider))
         self._ledger = Ledger(store, self.clock, observers=observers)
         share = math.ceil(max_active_runs / 2) if owner_share is None else owner_share
-        self._ingestion = Ingestion(self._ledger, index)
+        self._ingestion = Ingestion(self._ledger, index, why_no_index)
         self.files: Final = Files(self._ledger, max_file_bytes, max_owner_bytes, self._ingestion.detach_everywhere)
         self.endpoint_objects: Final = (
             None if files_endpoint is None else EndpointObjects(self._ledger, files_endpoint, has_one_owner)
@@ -174,7 +176,7 @@ class Engine(anyio.AsyncContextManagerMixin):
         if self.endpoint_objects is not None:
             maker, use_in_run = EndpointStores(self.endpoint_objects), self.endpoint_objects.use_in_run
         images = Images(self._ledger, self.files.find, self.endpoint_objects)
-        self._executor = Executor(self._ledger, backend, use_in_run, images.shown, max_active_runs, share)
+        self._executor = Executor(self._ledger, backend, use_in_run, images.shown, max_active_runs, share, why_no_index)
         stores = ThreadStores(maker)
         self.assistants: Final = Assistants(self._ledger, stores)
         self.threads: Final = Threads(self._ledger, self._executor, stores, expires_after)

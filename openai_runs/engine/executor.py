@@ -17,7 +17,7 @@ from attrs import define, field
 
 from openai_runs._finishing import finish
 from openai_runs._supervision import supervise
-from openai_runs.backends.capabilities import unserved_window
+from openai_runs.backends.capabilities import search_parameter, unserved_window
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine.deadlines import Deadlines
 from openai_runs.engine.endings import end_unfinished, last_error_for
@@ -40,6 +40,7 @@ class _Active:
     run_id: str
     thread_id: str
     owner: str
+    since: float  # when it was last queued, started or cancelled
     turn: Turn | None = None
     has_place: bool = False  # whether its turn is one of those that execute at once
 
@@ -58,6 +59,7 @@ class Executor:
     _show_images: ShowImages
     _max_turns: int  # how many turns execute at once
     _share: int  # how many of them one owner may have while another one waits
+    _why_no_index: str = ""  # see `Engine`
     _active: dict[str, _Active] = field(factory=dict, init=False)
     _queue: FairQueue = field(init=False)
     _deadlines: Deadlines = field(init=False)
@@ -70,15 +72,18 @@ class Executor:
 
     async def start(self, tasks: TaskGroup) -> None:
         """Resume every unfinished run in the store, and start the executor's tasks in ``tasks``."""
-        self._tasks = tasks
+        self._tasks, resumed = tasks, 0
         for found in await self._ledger.store.unfinished():
             run_id = found.id if isinstance(found, Unreadable) else found.value.id
             try:
                 await self._resume_stored(found, run_id)
+                resumed += 1
             except StoreUnavailableError:  # no fault of this run: the engine does not start without its store
                 raise
             except Exception:  # a damaged run must not keep the others from being resumed
                 _logger.exception("run %s cannot be resumed, and is left as it is", run_id)
+        if resumed:
+            _logger.info("resuming %d unfinished run%s", resumed, "" if resumed == 1 else "s")
         tasks.start_soon(self._deadlines.run)
         self._start_turns()
 
@@ -86,7 +91,7 @@ class Executor:
         run = await self._ledger.get(Run, run_id)
         if run.thread_id in self._active:
             raise RuntimeError(f"thread {run.thread_id} has another unfinished run")
-        active = self._active[run.thread_id] = _Active(run.id, run.thread_id, found.owner)
+        active = self._active[run.thread_id] = self._new_active(run, found.owner)
         for observer in self._ledger.observers:
             observer.run_resumed(run)
         if run.status.is_terminal or run.status is RunStatus.CANCELLING:
@@ -106,10 +111,11 @@ class Executor:
         Raises:
             ApiError: 400: it does not support what the run asks for.
         """
-        refusal = unserved_window(run.completion_window, self._backend)
-        refusal = refusal or self._backend.refuse(model_request(run, state, (), self._ledger.clock.now()))
+        request = model_request(run, state, (), self._ledger.clock.now())
+        refusal = unserved_window(run.completion_window, self._backend) or self._backend.refuse(request)
         if refusal is not None:
-            raise ApiError(400, refusal.message, param=refusal.param, code="unsupported_value")
+            hint = f" {self._why_no_index}" if self._why_no_index and refusal.param == search_parameter(request) else ""
+            raise ApiError(400, refusal.message + hint, param=refusal.param, code="unsupported_value")
 
     @property
     def pending(self) -> int:
@@ -120,6 +126,14 @@ class Executor:
     def load(self) -> tuple[int, int]:
         """The same, apart: how many execute, and how many are queued."""
         return self._running_turns.total(), len(self._queue)
+
+    def active_since(self, run: Run) -> float | None:
+        """When a run was last queued, started or cancelled, in Unix time; ``None`` if it is not active."""
+        active = self._active.get(run.thread_id)
+        return active.since if active is not None and active.run_id == run.id else None
+
+    def _new_active(self, run: Run, owner: str) -> _Active:
+        return _Active(run.id, run.thread_id, owner, self._ledger.clock.now())
 
     # The five methods below are called under the lock of the thread.
 
@@ -134,11 +148,12 @@ class Executor:
 
     def admit(self, owner: str, run: Run, state: RunState) -> None:
         """Queue a new run, which must be stored already."""
-        self._active[run.thread_id] = _Active(run.id, run.thread_id, owner)
+        self._active[run.thread_id] = self._new_active(run, owner)
         self.resume(owner, run, state)
 
     def resume(self, owner: str, run: Run, state: RunState) -> None:
         """Queue the run of a thread again; its tool outputs must be stored already."""
+        self._active[run.thread_id].since = self._ledger.clock.now()
         self._deadlines.set(run.thread_id, state.deadline)
         self._queue.push(owner, run.thread_id)
         self._start_turns()
@@ -147,7 +162,8 @@ class Executor:
         """Stop a run, which must be stored as ``cancelling`` already, and start a task that ends it."""
         active = self._active.get(run.thread_id)
         if active is None:  # given up earlier, as it could not be ended or resumed; perhaps now it can
-            active = self._active[run.thread_id] = _Active(run.id, run.thread_id, owner)
+            active = self._active[run.thread_id] = self._new_active(run, owner)
+        active.since = self._ledger.clock.now()
         self._queue.discard(active.owner, active.thread_id)
         if active.turn is not None:  # the run ends without waiting for its backend, which may be slow to stop
             active.turn.abandon()
@@ -183,6 +199,7 @@ class Executor:
                 partial(self._release, active),
                 partial(self._free_place, active),
             )
+            active.since = self._ledger.clock.now()
             active.has_place = True
             self._running_turns[active.owner] += 1
             self._start(partial(self._turn_failed, active, active.turn), active.turn.execute)

@@ -45,7 +45,6 @@ _STEP: Final = 500  # jobs that are read at a time
 #: Seconds that a run waits for files to be read; the hosted API waited as long.
 PATIENCE: Final = 60.0
 
-_NO_INDEX: Final = VectorStoreFileError(code="server_error", message="This server has no index, and reads no files.")
 _FAILED: Final = VectorStoreFileError(code="server_error", message="The server had an error while it read the file.")
 
 
@@ -67,6 +66,7 @@ class Ingestion:
 
     _ledger: Ledger
     index: FileIndex | None
+    _why_no_index: str = ""  # see `Engine`
     _jobs: dict[str, OrderedDict[str, tuple[str, IndexJob]]] = field(factory=dict, init=False)  # by vector store
     _queue: FairQueue = field(factory=FairQueue, init=False)  # of vector stores that have jobs and no worker
     _news: anyio.Event = field(factory=anyio.Event, init=False)
@@ -75,6 +75,10 @@ class Ingestion:
 
     def __attrs_post_init__(self) -> None:
         self.expiry = VectorStoreExpiry(self._ledger, self.push)
+
+    def without_index(self, consequence: str) -> str:
+        """Say what this server does not do, since it has no index, and what helps."""
+        return f"This server has no index, and {consequence}. {self._why_no_index}".rstrip()
 
     async def start(self, tasks: TaskGroup) -> None:
         """Take up the jobs that are stored, and begin to work."""
@@ -284,7 +288,9 @@ class Ingestion:
         if record is None:
             return None
         if self.index is None:
-            return _Outcome(error=_NO_INDEX)
+            return _Outcome(
+                error=VectorStoreFileError(code="server_error", message=self.without_index("reads no files"))
+            )
         file_id, entry = record.value.file.id, record.value.file
         try:
             file = await self._ledger.get(File, file_id)

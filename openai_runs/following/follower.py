@@ -62,6 +62,7 @@ class Follower:
     _is_current: bool = field(default=True, init=False)  # whether the latest snapshot is of a poll or a stream
     _unchanged: int = field(default=0, init=False)  # how many snapshots in a row were unchanged
     _hint: float | None = field(default=None, init=False)
+    _hint_round: int = field(default=0, init=False)  # how many submissions had been accepted when the hint came
     _began: bool = field(default=False, init=False)
     _ends_at: float = field(default=math.inf, init=False)  # the deadline
     _stuck_at: float = field(default=math.inf, init=False)  # when a run that stays queued counts as stuck
@@ -117,6 +118,7 @@ class Follower:
         outputs, run = await self.answer_calls(self.toolbox, action, submit)
         if run is None:
             return ()
+        self._hint_round = self.requests.submissions.accepted  # the hint came with the submission
         self.receive(run, is_current=False)
         submitted = ToolOutputsSubmitted(run=run, outputs=outputs)
         return (action, submitted) if was_in_doubt else (submitted,)
@@ -153,6 +155,8 @@ class Follower:
                 await self.before_deadline(self.requests.take_poll(is_idle=True))
                 self.receive(await self.before_deadline(self.requests.retrieve(self._store_hint)))
             elif not self._is_unobserved:
+                if self._hint_round != self.requests.submissions.accepted:  # the hint was for a run that waited
+                    self._hint = None
                 window = WINDOW_SECONDS.get(self.run.completion_window or "", 0.0)
                 await self._sleep(self.polling.delay(self._unchanged, self._hint, window=window))
                 is_idle = self._unchanged > 0 and self._hint is None
@@ -373,7 +377,7 @@ class Follower:
 
     def _store_hint(self, response: Response) -> None:
         """Store the server's hint when to poll next."""
-        self._hint = poll_hint(response.headers)
+        self._hint, self._hint_round = poll_hint(response.headers), self.requests.submissions.accepted
 
 
 def outcome(run: Run) -> Run:

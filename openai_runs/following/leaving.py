@@ -87,16 +87,15 @@ class Leaving:
         await finish(self._cancel_run(receive, read_on))
 
     async def _cancel_run(self, receive: Receive, read_on: ReadOn | None) -> None:
-        name = self._requests.name
         with anyio.move_on_at(min(self.until, anyio.current_time() + _CANCEL_TIMEOUT)) as scope:
             try:
                 await self._find_started(receive, read_on)
                 if not self._was_refused:
                     receive(await self._requests.cancel_unless_ended())
             except Exception as error:  # of any kind, as above: logged only, or it would hide what ended following
-                _logger.warning("%s could not be cancelled: %s", name, _reason(error))
+                _logger.warning("%s could not be cancelled: %s", self._requests.name, _reason(error))
         if scope.cancelled_caught:
-            _logger.warning("%s could not be cancelled within %s s", name, _CANCEL_TIMEOUT)
+            _logger.warning("%s could not be cancelled within %s s", self._requests.name, _CANCEL_TIMEOUT)
         if (starting := self._starting) is not None:
             starting.cancel()
             await asyncio.wait([starting])

@@ -115,7 +115,7 @@ class RunRequests:
     def note(self, run: Run) -> None:
         """Note a snapshot: the run's URL, and its tokens if it has ended."""
         if self._url is None:
-            self._url = self._transport.url(RUN, thread_id=run.thread_id, run_id=run.id)
+            self._url, self.name = self._transport.url(RUN, thread_id=run.thread_id, run_id=run.id), f"run {run.id}"
             if self._started_by is not None:
                 self._started_by.note_created(run)
         self._settle(run)

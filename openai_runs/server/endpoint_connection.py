@@ -359,7 +359,7 @@ class EndpointConnection:
     def _described(self, error: Exception) -> str:
         if isinstance(error, OwnError):
             return f"{error.what} failed: {type(error.error).__name__}"
-        return self._secrets.hide(describe(error, self._timeout))
+        return self._secrets.hide(describe(error, self._timeout, URL(self._addresses.base)))
 
     def _no_answer(self, name: str, problem: str, *, may_be_done: bool) -> NoAnswerError:
         """The error for the caller, who need not know where the endpoint is; the log has the details."""

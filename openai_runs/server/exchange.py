@@ -137,7 +137,7 @@ def run_response(request: web.Request, run: Run) -> web.Response:
 
 def poll_headers(run: Run, engine: Engine, hint: PollHint) -> dict[str, str]:
     """What says when to poll a run again: nothing once it has ended."""
-    delay = hint.delay(run, engine.runs.pending)
+    delay = hint.delay(run, engine.runs.pending, engine.runs.active_since(run))
     return {} if delay is None else {"openai-poll-after-ms": str(round(delay * 1000))}
 
 

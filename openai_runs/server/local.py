@@ -21,7 +21,7 @@ from openai_runs.server.cors import check_origins
 from openai_runs.server.dedicated_task import in_dedicated_task
 from openai_runs.server.endpoint_files import EndpointFiles
 from openai_runs.server.keys import Keys, is_hashed
-from openai_runs.server.local_files import FileOption, chosen_files, opened, searching
+from openai_runs.server.local_files import FileOption, chosen_files, opened, searching, why_unread
 from openai_runs.server.pass_through import PassThrough
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.server.polls import answer_polls
@@ -116,12 +116,14 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 ``cors_origins`` is no origin;
                 ``files`` is ``"local"``, and the store has no file; or `EndpointFiles`, with ``max_owner_bytes``, or
                 with ``pass_through`` and several owners.
+            MissingExtraError: ``files`` is ``"local"``, and the extra ``files`` is not installed.
         """
         if keys is None and not _is_loopback(host):
             raise ValueError(f"other machines can reach the server on host {host!r}: pass keys, or a loopback address")
         self._backend = ScriptedBackend() if backend is None else backend
         self._store = MemoryStore() if store is None else store
         self.files = chosen_files(files, self._backend, self._store)
+        self._why_unread = why_unread(files, self._backend, self._store)
         if self.files is not None:
             self._backend = searching(self._backend, self.files)
         self._endpoint_files = files if isinstance(files, EndpointFiles) else None
@@ -264,6 +266,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 max_file_bytes=self._max_file_bytes,
                 max_owner_bytes=self._max_owner_bytes,
                 index=self.files,
+                why_no_index=self._why_unread,
                 files_endpoint=self._endpoint_files,
                 has_one_owner=self._has_one_owner,
                 telemetry=self._telemetry,

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
 import anyio
 import anyio.to_thread
 
-from openai_runs._extras import can_search
+from openai_runs._extras import NO_SEARCH, can_search
 from openai_runs._finishing import finish
 from openai_runs.backends import LocalModelBackend, ResponsesBackend, SearchingBackend
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine.file_index import FileIndex
+from openai_runs.errors import MissingExtraError
 from openai_runs.server.endpoint_files import EndpointFiles
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.store import Store
@@ -129,6 +130,7 @@ def chosen_files(option: FileOption, backend: ModelBackend, store: Store) -> Fil
 
     Raises:
         ValueError: An index beside the store is asked for, and the store has no file; or the option is an unknown word.
+        MissingExtraError: An index beside the store is asked for, and the extra ``files`` is not installed.
     """
     if option == "unread" or isinstance(option, EndpointFiles):
         return None
@@ -138,16 +140,30 @@ def chosen_files(option: FileOption, backend: ModelBackend, store: Store) -> Fil
         )
     if option is not None and option != "local":
         return option
-    path = getattr(store, "path", None)
-    has_place = isinstance(path, Path) or isinstance(store, MemoryStore)
     if option is None:
-        searches_itself = isinstance(backend, ResponsesBackend | SearchingBackend)
         # The extra `files` may be missing: a server that was started without it yesterday starts without it today.
-        if searches_itself or not has_place or not can_search():
+        if not _is_local_unless_told(backend, store) or not can_search():
             return None
-    elif not has_place:
+    elif not _has_place(store):
         raise ValueError(f"files='local' needs a store with a file, which {store!r} has not: pass a LocalFileSearch")
+    elif not can_search():
+        raise MissingExtraError(f"files='local': {NO_SEARCH}", name="numpy")
+    path = getattr(store, "path", None)
     return LocalFiles(index_beside(path) if isinstance(path, Path) else None)
+
+
+def why_unread(option: FileOption, backend: ModelBackend, store: Store) -> str:
+    """What somebody can do so that files are read here, as a sentence; empty if that was somebody's choice."""
+    is_wanted = option is None and _is_local_unless_told(backend, store)
+    return f"{NO_SEARCH}." if is_wanted and not can_search() else ""
+
+
+def _is_local_unless_told(backend: ModelBackend, store: Store) -> bool:
+    return _has_place(store) and not isinstance(backend, ResponsesBackend | SearchingBackend)
+
+
+def _has_place(store: Store) -> bool:
+    return isinstance(getattr(store, "path", None), Path) or isinstance(store, MemoryStore)
 
 
 def index_beside(store: Path) -> Path:

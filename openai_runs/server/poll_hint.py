@@ -16,6 +16,8 @@ _EXECUTING: Final = frozenset({RunStatus.QUEUED, RunStatus.IN_PROGRESS})
 class PollHint:
     """The delay is a share of the run's age, so a new run is polled often and an old one rarely.
 
+    The age counts from when the run last began to be worked on: after tool outputs, it is polled like a new one.
+
     ``shortest`` and ``longest`` are seconds. With ``share`` at 0.1, a client sees the end of a run at most 10 % later
     than it came. ``max_rate`` limits the polls per second of all pending runs together, since responding to them takes
     time that the runs need; openai-python, for one, keeps polling at the pace of the first hint it gets.
@@ -31,16 +33,17 @@ class PollHint:
     window_share: float = 1 / 60
     now: Callable[[], float] = time.time  #: Unix time
 
-    def delay(self, run: Run, pending: int = 1) -> float | None:
+    def delay(self, run: Run, pending: int = 1, since: float | None = None) -> float | None:
         """Seconds until the next poll; ``None`` once the run has ended.
 
         Args:
             run: The run.
             pending: How many runs execute or are queued.
+            since: When the run last began to be worked on, in Unix time. ``None``: when it was created.
         """
         if run.status.is_terminal:
             return None
-        age = self.now() - run.created_at.timestamp()
+        age = self.now() - (run.created_at.timestamp() if since is None else since)
         usual = max(self.shortest, min(max(age * self.share, pending / self.max_rate), self.longest))
         if run.completion_window is None or run.status not in _EXECUTING:
             return usual

@@ -1031,17 +1031,17 @@ class TestLostConnections:
         async with Stub() as stub:
             pass
         async with stub.session(max_retries=1) as session:
-            with pytest.raises(TransportError, match=r"Cannot connect to host 127\.0\.0\.1") as caught:
+            with pytest.raises(TransportError, match=r"Cannot connect to host 127\.0\.0\.1:\d+ \[") as caught:
                 await session.threads.create()
         assert not caught.value.maybe_done
-        assert str(caught.value).endswith("; nothing was changed")
+        assert str(caught.value).endswith("; nothing was changed. Is the server running, and is this its URL?")
         for again in (pickle.loads(pickle.dumps(caught.value)), copy.deepcopy(caught.value)):
             assert (str(again), again.maybe_done) == (str(caught.value), False)
 
     async def test_no_such_host(self) -> None:
         """A name that does not resolve is a TransportError like the others."""
         async with Session("http://does-not-exist.invalid/v1", max_retries=0) as session:
-            with pytest.raises(TransportError, match=r"does-not-exist\.invalid") as caught:
+            with pytest.raises(TransportError, match=r"does-not-exist\.invalid:80 \[.*this its URL\?$") as caught:
                 await session.threads.create()
         assert not caught.value.maybe_done
 
@@ -1060,7 +1060,17 @@ class TestLostConnections:
             with pytest.raises(TransportError, match=r"(?i)ssl") as caught:
                 await session.threads.create()
         assert not caught.value.maybe_done
+        assert "Is the server running" not in str(caught.value)  # it is
         assert len(connections) == 1
+
+    async def test_nobody_listens_where_tls_was_expected(self) -> None:
+        """Only there, the message speaks of TLS."""
+        async with Stub() as stub:
+            pass
+        url = stub.url.replace("http:", "https:")
+        async with Session(url, max_retries=0) as session:
+            with pytest.raises(TransportError, match=r"ssl:default .*Is the server running"):
+                await session.threads.create()
 
 
 class TestCancellation:
@@ -1173,6 +1183,7 @@ class TestProxies:
         monkeypatch.setenv("HTTP_PROXY", f"http://user:pass-word@127.0.0.1:{stub.port}")
         with pytest.raises(TransportError, match=rf"127\.0\.0\.1:{stub.port}") as caught:
             await self.ask("http://endpoint.invalid/v1")
+        assert "Is the server running" not in str(caught.value)  # nobody knows: it is the proxy that is down
         assert not caught.value.maybe_done
         assert "pass-word" not in shown(caught.value)
 

@@ -94,14 +94,17 @@ def test_an_embedding_model_that_nobody_would_ask(options):
         made(model="all-minilm", **options)
 
 
-def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch):
-    """What was asked for is not left out silently; what is only the default is."""
+def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    """What was asked for is refused; what is only the default is left out, and the log says what to install."""
     monkeypatch.setattr(file_options, "can_search", lambda: False)
     for options in {"files": Files.LOCAL}, {"model": "all-minilm"}:
-        with pytest.raises(typer.BadParameter, match=r"openai_runs\[files\]"):
+        with pytest.raises(typer.BadParameter, match=r"in a clone with pip install '\.\[files\]'"):
             made(**options)
-    assert made() is None
     assert made(Files.UNREAD) == "unread"
+    assert made(backend=Backend.RESPONSES) is None
+    assert not caplog.records
+    assert made() is None
+    assert "runs cannot search them. The extra 'files' is not installed here; it comes with pip" in caplog.text
 
 
 def test_a_wrong_value_is_refused_at_once():

@@ -275,6 +275,19 @@ async def test_a_store_that_is_not_available_at_a_start():
         await w.until("run.completed", run)
 
 
+async def test_what_is_resumed_is_logged(kept, caplog):
+    """One line with the number of runs; none if there are none."""
+    caplog.set_level("INFO", "openai_runs.engine")
+    for begun, said in (0, None), (1, None), (1, "1 unfinished run"), (0, "2 unfinished runs"):
+        caplog.clear()
+        async with world([Wait()], **kept) as w:
+            for _ in range(begun):
+                await w.start()
+            await w.settle()
+        lines = [record.getMessage() for record in caplog.records if record.levelname == "INFO"]
+        assert [line for line in lines if "resuming" in line] == ([f"resuming {said}"] if said else [])
+
+
 async def test_a_start_with_damage(caplog):
     """A run with an unreadable state fails; the state of one that has ended is deleted; the others continue."""
 

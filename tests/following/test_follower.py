@@ -744,6 +744,16 @@ class TestPolling:
             )
         assert waits == [1, 2, 3, 1, 2, 3]
 
+    async def test_a_hint_from_before_the_outputs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Once the caller has submitted outputs, the hint that came with the calls does not delay the next poll."""
+        waits = record_sleeps(monkeypatch)
+        story = [seen("requires_action", "c1", hint="5000"), seen("queued"), seen("in_progress"), seen("completed")]
+        async with Stub(*story) as stub, stub.session() as session:
+            async for event in session.runs.follow(**IDS, polling=Polling(first=1)):
+                if isinstance(event, ActionRequired):
+                    await session.runs.submit_tool_outputs(event.run, [ToolOutput(tool_call_id="c1", output="")])
+        assert waits == [1, 1]
+
     async def test_the_hint_on_every_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Only the latest response's hint counts: a retrieval's, or a submission's, also repeated or looked up."""
         waits = record_sleeps(monkeypatch)

@@ -758,6 +758,18 @@ class TestLostConnections:
                 with pytest.raises(TransportError, match="the run on a new thread may have been started"):
                     await events.until_done()
 
+    async def test_the_log_names_the_run(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Once the ID of a run on a new thread has come, what is said of the run has it."""
+        cut = Reply(stream(*framed(CREATED)).data[:-5], "close")
+        async with (
+            Stub(cut, error(503), reply(run("completed")), EMPTY, EMPTY) as stub,
+            stub.session(max_retries=0) as session,
+            session.threads.stream_run(assistant_id="asst_1", polling=QUICK) as events,
+        ):
+            await events.until_done()
+        [line] = [record.getMessage() for record in caplog.records if record.name == "openai_runs.following"]
+        assert line.startswith("run run_1: the endpoint has been unreachable")
+
     async def test_an_endpoint_that_does_not_stream(self) -> None:
         """An endpoint that does not stream responds with the run, which is then polled."""
         answers = [reply(run("queued")), reply(run("completed")), EMPTY, EMPTY]

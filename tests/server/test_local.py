@@ -6,6 +6,7 @@ import anyio
 import pytest
 from aiohttp import ClientConnectionError, ClientSession
 
+from openai_runs.backends import Call, ScriptedBackend, Wait
 from openai_runs.engine.clock import ManualClock
 from openai_runs.errors import NotFoundError
 from openai_runs.server import LocalServer, PassThrough
@@ -122,6 +123,38 @@ async def test_a_clock_that_is_moved_by_hand():
         while run["status"] == "requires_action":
             run = await api("GET", path)
         assert (run["status"], run["expires_at"]) == ("expired", None)
+
+
+async def test_polling_begins_anew_with_the_work():
+    """However long a run has waited for outputs, or for its turn, it is polled like a new one from then on."""
+    clock = ManualClock()
+
+    async def hint(path, method="GET", body=None):
+        return (await api.send(method, path, body)).headers["openai-poll-after-ms"]
+
+    go_on = anyio.Event()
+    scripts = iter([Call("add"), [Wait(go_on)], [Wait()]])
+    server = LocalServer(backend=ScriptedBackend(lambda _: next(scripts)), clock=clock, max_active_runs=1)
+    async with server, ClientSession() as http:
+        api = Api(http, server.url)
+        assistant = await api("POST", "/assistants", {"model": "m", "tools": [TOOL]})
+        run = await api.ended(await api("POST", "/threads/runs", {"assistant_id": assistant["id"]}))
+        path = f"/threads/{run['thread_id']}/runs/{run['id']}"
+        calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+        clock.advance(60)
+        assert await hint(path) == "5000"
+        outputs = [{"tool_call_id": call["id"], "output": "4"} for call in calls]
+        assert await hint(f"{path}/submit_tool_outputs", "POST", {"tool_outputs": outputs}) == "50"
+        queued = await api("POST", "/threads/runs", {"assistant_id": assistant["id"]})
+        behind = f"/threads/{queued['thread_id']}/runs/{queued['id']}"
+        clock.advance(30)
+        assert (await hint(path), await hint(behind)) == ("3000", "3000")
+        go_on.set()
+        while (await api("GET", behind))["status"] != "in_progress":
+            pass
+        assert await hint(behind) == "50"
+        clock.advance(30)
+        assert await hint(f"{behind}/cancel", "POST") == "50"
 
 
 async def test_cancelled():

@@ -5,11 +5,18 @@ from pathlib import Path
 import anyio
 import pytest
 
-from openai_runs.backends import LocalModelBackend, ResponsesBackend, ScriptedBackend, SearchingBackend
-from openai_runs.errors import StoreFileError
+from openai_runs._extras import NO_SEARCH
+from openai_runs.backends import (
+    ChatCompletionsBackend,
+    LocalModelBackend,
+    ResponsesBackend,
+    ScriptedBackend,
+    SearchingBackend,
+)
+from openai_runs.errors import BadRequestError, MissingExtraError, StoreFileError
 from openai_runs.file_search import LocalFileSearch, SQLiteIndex
 from openai_runs.server import EndpointFiles, LocalServer, local_files
-from openai_runs.server.local_files import LocalFiles, chosen_files, searching
+from openai_runs.server.local_files import LocalFiles, chosen_files, searching, why_unread
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.sqlite import SQLiteStore
 
@@ -84,7 +91,45 @@ def test_what_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         chosen_files("local", scripted, StoreElsewhere())
     monkeypatch.setattr(local_files, "can_search", lambda: False)
     assert chosen_files(None, scripted, memory) is None
-    assert isinstance(chosen_files("local", scripted, memory), LocalFiles)
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[files\]'"):
+        chosen_files("local", scripted, memory)
+
+
+@pytest.mark.parametrize("is_missing", [True, False])
+async def test_what_to_install_is_said_where_it_is_missed(monkeypatch: pytest.MonkeyPatch, is_missing: bool):
+    """By the file that is not read, the search and the run that are refused; only if installing it would help."""
+    monkeypatch.setattr(local_files, "can_search", lambda: not is_missing)
+    backend = ChatCompletionsBackend("http://127.0.0.1:1/v1")
+    async with (
+        LocalServer(backend=backend, files=None if is_missing else "unread") as server,
+        server.session() as session,
+    ):
+        file = await session.files.create(b"Tea", filename="tea.txt", purpose="assistants")
+        store = await session.vector_stores.create()
+        added = await session.vector_stores.files.create_and_poll(store.id, file_id=file.id)
+        assert added.last_error is not None
+        said = [added.last_error.message]
+        with pytest.raises(BadRequestError) as caught:
+            await session.vector_stores.search(store.id, query="tea")
+        said.append(caught.value.message)
+        for tool in "file_search", "code_interpreter":
+            assistant = await session.assistants.create(model="m", tools=[{"type": tool}])
+            with pytest.raises(BadRequestError, match="does not support") as caught:
+                await session.threads.create_and_run(assistant_id=assistant.id)
+            said.append(caught.value.message)
+    assert [NO_SEARCH in message for message in said] == [*[is_missing] * 3, False]
+    assert said[0].startswith("This server has no index, and reads no files.")
+
+
+def test_why_files_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A choice is no mistake, nor is a backend that searches by itself."""
+    scripted, memory = ScriptedBackend(), MemoryStore()
+    assert why_unread(None, scripted, memory) == ""
+    monkeypatch.setattr(local_files, "can_search", lambda: False)
+    assert why_unread(None, scripted, memory) == f"{NO_SEARCH}."
+    assert why_unread("unread", scripted, memory) == ""
+    assert why_unread(None, scripted, StoreElsewhere()) == ""
+    assert why_unread(None, ResponsesBackend("http://127.0.0.1:1/v1"), memory) == ""
 
 
 def test_a_weak_model_is_helped(monkeypatch: pytest.MonkeyPatch):

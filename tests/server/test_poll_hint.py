@@ -32,6 +32,12 @@ def test_the_older_the_slower(age, delay):
     assert PollHint(now=lambda: CREATED + age).delay(run()) == pytest.approx(delay)
 
 
+@pytest.mark.parametrize(("ago", "delay"), [(0, 0.05), (2, 0.2), (600, 5)])
+def test_an_old_run_that_is_worked_on_again(ago, delay):
+    """What counts is how long it has been worked on, not for how long it waited before."""
+    assert PollHint(now=lambda: CREATED + 600).delay(run(), since=CREATED + 600 - ago) == pytest.approx(delay)
+
+
 @pytest.mark.parametrize(("pending", "age", "delay"), [(100, 0, 0.05), (1000, 0, 0.5), (1000, 20, 2), (10**6, 0, 5)])
 def test_the_more_the_slower(pending, age, delay):
     """Many pending runs together are not polled more often than `max_rate`."""

@@ -49,6 +49,10 @@ class Runs:
         """How many runs execute or are queued; those that wait for tool outputs do not count."""
         return self._executor.pending
 
+    def active_since(self, run: Run) -> float | None:
+        """When a run was last queued, started or cancelled, in Unix time; ``None`` if it is not active."""
+        return self._executor.active_since(run)
+
     async def create(
         self,
         owner: str,

@@ -110,7 +110,7 @@ class VectorStores:
         await self._ingestion.use(owner, vector_store_id)
         queries = [body["query"]] if isinstance(body["query"], str) else body["query"]
         if self._ingestion.index is None:
-            raise ApiError(400, "This server has no index, and cannot search.", code="unsupported_value")
+            raise ApiError(400, self._ingestion.without_index("cannot search"), code="unsupported_value")
         matching: Sequence[str] | None = None
         hits: Sequence[Hit] = ()
         if "filters" in body:
