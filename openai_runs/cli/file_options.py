@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from openai_runs._extras import can_search
+from openai_runs._extras import can_search, installing
 from openai_runs.cli.model_options import Backend, EndpointOptions
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def make_files(
     """
     is_local = files is Files.LOCAL or (files is None and backend is not Backend.RESPONSES)
     if (files is Files.LOCAL or (is_local and embedding_model is not None)) and not can_search():
-        raise typer.BadParameter("--files local needs packages that come with pip install 'openai_runs[files]'")
+        raise typer.BadParameter(f"--files local needs packages that come with {installing('files')}")
     headers = endpoint.parsed().get("headers", {})
     if embedding_model is None and files is Files.ENDPOINT:
         if backend is not Backend.RESPONSES or url is None:
