@@ -20,10 +20,14 @@ def needs(extra: str) -> Generator[None]:
         if (error.name or "").partition(".")[0] == "openai_runs":  # a bug of ours, which no extra mends
             raise
         raise MissingExtraError(
-            f"{error.name} is not installed; it comes with pip install 'openai_runs[{extra}]', "
-            f"in a clone with pip install '.[{extra}]'",
+            f"{error.name} is not installed; it comes with {installing(extra)}",
             name=error.name,
         ) from error
+
+
+def installing(extra: str) -> str:
+    """The commands that install an extra, from the index and in a clone."""
+    return f"pip install 'openai_runs[{extra}]', in a clone with pip install '.[{extra}]'"
 
 
 def can_search() -> bool:
