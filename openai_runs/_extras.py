@@ -23,11 +23,13 @@ def needs(extra: str) -> Generator[None]:
         if (error.name or "").partition(".")[0] == "openai_runs":  # a bug of ours, which no extra mends
             raise
         raise MissingExtraError(
-            f"{error.name} is not installed; it comes with {_how_to_install(extra)}", name=error.name
+            f"{error.name} is not installed; it comes with {installing(extra)}",
+            name=error.name,
         ) from error
 
 
-def _how_to_install(extra: str) -> str:
+def installing(extra: str) -> str:
+    """The commands that install an extra, from the index and in a clone."""
     return f"pip install 'openai_runs[{extra}]', in a clone with pip install '.[{extra}]'"
 
 
@@ -37,4 +39,4 @@ def can_search() -> bool:
 
 
 #: For whoever wants files searched where the extra is missing.
-NO_SEARCH: Final = f"The extra 'files' is not installed here; it comes with {_how_to_install('files')}"
+NO_SEARCH: Final = f"The extra 'files' is not installed here; it comes with {installing('files')}"

@@ -22,7 +22,10 @@ if TYPE_CHECKING:  # two dozen classes, which programs without streaming need no
 
 @frozen
 class StatusChanged:
-    """The run's status has changed."""
+    """The run's status has changed.
+
+    The base of `ActionRequired` and `RunEnded`: in a ``match``, their cases come before its own.
+    """
 
     run: Run
     previous: RunStatus | None  #: ``None`` for the first snapshot

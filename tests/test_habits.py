@@ -1,10 +1,13 @@
 """What people write who know openai-python: an error that says what to write here; `openai_runs._habits`."""
 
 import copy
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from openai_runs.models.assistant import Assistant
+from openai_runs.models.thread import Thread
 from openai_runs.session import Session
 
 pytestmark = pytest.mark.anyio
@@ -36,6 +39,13 @@ def closed() -> Any:
         (lambda s: s.runs.submit_tool_outputs_and_poll(), r"session\.runs\.submit_tool_outputs\(run, outputs\)`, then"),
         (lambda s: s.runs.submit_tool_outputs_stream(), r"session\.runs\.stream_tool_outputs\(run, outputs\)"),
         (lambda s: s.runs.steps, r"write session\.run_steps"),
+        (lambda s: s.runs.get("run_1"), r"write `await session\.runs\.retrieve\(run\)`, or thread_id=… and run_id=…"),
+        (lambda s: s.runs.wait("run_1"), r"`await session\.runs\.complete\(run\)`"),
+        (lambda s: s.messages.add("thread_1"), r"session\.messages\.create\(thread_id, role=…, content=…\)"),
+        (lambda s: s.assistants.get("asst_1"), r"session\.assistants\.retrieve\(assistant_id\)"),
+        (lambda s: s.files.upload("a.pdf"), r'session\.files\.create\(path, purpose="assistants"\)'),
+        (lambda s: s.chat.completions.create(), r"speaks the Assistants API; .*session\.runs\.create"),
+        (lambda s: s.close(), r"`async with Session\(…\) as session:`"),
         (lambda s: s.runs.crate, r"^'RunsService' object has no attribute 'crate'$"),
     ],
 )
@@ -64,6 +74,26 @@ async def test_parameters(closed: Any) -> None:
     ):
         with pytest.raises(TypeError, match=words):
             await call()
+
+
+async def test_positions(closed: Any) -> None:
+    """So does the error for parameters by position, of the methods that people call so."""
+    with pytest.raises(TypeError, match=r"write create\(thread_id, role=…, content=…\)"):
+        await closed.messages.create("thread_1", "user", "hi")
+    with pytest.raises(TypeError, match=r"write create\(thread_id, assistant_id=…\)"):
+        await closed.runs.create("thread_1", "asst_1")
+
+
+async def test_objects_for_ids(closed: Any) -> None:
+    """So does the error for an object where its ID belongs, also in a list of IDs; other wrong values have no ID."""
+    assistant = Assistant(id="asst_1", created_at=datetime.now(UTC), model="m")
+    with pytest.raises(ValueError, match=r"assistant_id must be a string: got .*; pass \.id of it; nothing was sent"):
+        await closed.runs.create("thread_1", assistant_id=assistant)
+    resources = {"file_search": {"vector_store_ids": [Thread(id="thread_1", created_at=datetime.now(UTC))]}}
+    with pytest.raises(TypeError, match=r"vector_store_ids\[0\] must be a string: got .*; pass \.id of it"):
+        await closed.threads.create(tool_resources=resources)
+    with pytest.raises(ValueError, match=r"assistant_id must be a string: got 1; nothing"):
+        await closed.runs.create("thread_1", assistant_id=1)
 
 
 async def test_lists(closed: Any) -> None:

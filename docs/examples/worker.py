@@ -39,9 +39,12 @@ def channel(task_id: str) -> str:
 
 @broker.on_event(TaskiqEvents.WORKER_STARTUP)
 async def open_session(state: TaskiqState) -> None:
-    """One session for all jobs of this process: they share its connections and its pace."""
+    """One session for all jobs of this process: they share its connections and its pace.
+
+    It is patient: twelve retries of a request last more than a minute, so an endpoint that restarts fails no job.
+    """
     state.exit_stack = AsyncExitStack()
-    state.session = await state.exit_stack.enter_async_context(Session())
+    state.session = await state.exit_stack.enter_async_context(Session(max_retries=12))
     state.redis = await state.exit_stack.enter_async_context(Redis.from_url(REDIS_URL))
 
 

@@ -52,7 +52,9 @@ def check_params(params: Mapping[str, Any], kind: Any) -> None:
 
 def _message(where: str, problem: str, value: object) -> str:
     text = repr(value)
-    return f"{where} {problem}: got {text if len(text) <= 80 else text[:80] + '…'}; nothing was sent"
+    is_object = "_id" in where and isinstance(getattr(value, "id", None), str)  # an assistant for assistant_id, say
+    hint = "; pass .id of it" if is_object else ""
+    return f"{where} {problem}: got {text if len(text) <= 80 else text[:80] + '…'}{hint}; nothing was sent"
 
 
 @cache

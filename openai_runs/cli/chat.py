@@ -1,6 +1,7 @@
 """The command `openai-runs chat`."""
 
 import signal
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from openai_runs.cli.endpoint_option import BaseUrl
 from openai_runs.cli.lines import lines
 from openai_runs.cli.showing import event_line, now, timeline
 from openai_runs.cli.store_options import check_folder
-from openai_runs.cli.terminal import console, errors, run
+from openai_runs.cli.terminal import console, errors, run, sentence
 from openai_runs.cli.toolbox_option import Tools, load_toolbox
 from openai_runs.errors import OpenAIRunsError
 from openai_runs.events import ActionRequired, PollingTookOver, RunEnded, ToolOutputsSubmitted
@@ -48,7 +49,7 @@ def chat(
 ) -> None:
     """Talk to an assistant, at an endpoint or on a server in this process; its words and tool calls show as they come.
 
-    Lines that come from a file or a pipe are sent one after the other.
+    Lines that come from a file or a pipe are sent one after the other, and the exit code is 1 if any has no answer.
     """
     if base_url is not None and (model_url is not None or store is not None):
         raise typer.BadParameter("--model-url and --store are for a server in this process: leave out --base-url")
@@ -103,6 +104,8 @@ async def _chat(
                 async with aclosing(lines()) as said:
                     await conversation.hold(said)
                 tasks.cancel_scope.cancel()
+    if conversation.unanswered and not sys.stdin.isatty():  # at a terminal, somebody has read why
+        raise typer.Exit(1)
 
 
 @define
@@ -114,6 +117,8 @@ class Conversation:
     _toolbox: Toolbox | None
     _thread_id: str | None
     _run: Run | None = field(default=None, init=False)  # the last one
+    #: Whether there was a question that no completed run has answered, other than by Ctrl-C.
+    unanswered: bool = field(default=False, init=False)
     _turn: anyio.CancelScope | None = field(default=None, init=False)  # of a run that is in progress
 
     async def hold(self, said: AsyncGenerator[str, None]) -> None:
@@ -135,7 +140,8 @@ class Conversation:
                     try:
                         await self._answer(text)
                     except OpenAIRunsError as error:  # such as a run that is still being cancelled: one may try again
-                        console.print(f"[red]{escape(str(error))}[/]")
+                        errors.print(f"[red]{escape(sentence(error))}[/]")
+                        self.unanswered = True
             self._prompt()
 
     async def cancel_at(self, signals: AsyncIterator[signal.Signals], program: anyio.CancelScope) -> None:
@@ -167,10 +173,12 @@ class Conversation:
                             console.print(f"[dim]{event_line(event)}[/]")
                         case RunEnded(run=ended):
                             self._run = ended
-                            end = "" if ended.status is RunStatus.COMPLETED else f"\n{event_line(event)}"
-                            console.print(end)
+                            completed = ended.status is RunStatus.COMPLETED
+                            self.unanswered |= not completed
+                            console.print("" if completed else f"\n{event_line(event)}")
             if self._toolbox is None and self._run is not None and self._run.status is RunStatus.REQUIRES_ACTION:
-                console.print("[magenta]it needs the outputs of tools: pass --tools[/]; the run is cancelled")
+                errors.print("[magenta]it needs the outputs of tools: pass --tools[/]; the run is cancelled")
+                self.unanswered = True
                 await session.runs.cancel(self._run)
         if turn.cancelled_caught:
             console.print("\n[yellow]cancelled[/]")

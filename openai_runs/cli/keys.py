@@ -10,6 +10,12 @@ from openai_runs.cli.terminal import refuse
 
 def new(
     label: Annotated[str, typer.Option(help="The key's owner, who sees its own objects only: one word.")],
+    append: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file for --keys-file, to which the line is added: only the key is printed.", dir_okay=False
+        ),
+    ] = None,
 ) -> None:
     """Make a key: it is shown once, and its hash is the line for the server's --keys-file."""
     from openai_runs.server.keys import hashed, new_key
@@ -17,8 +23,24 @@ def new(
     if len(label.split()) != 1 or label != label.strip():
         raise typer.BadParameter(f"--label must be one word without blanks: got {label!r}")
     key = new_key()
+    if append is not None:
+        try:
+            _add_line(append, f"{hashed(key)} {label}")
+        except OSError as error:
+            refuse(f"the key cannot be added: {error}", 2)
+        print(key)
+        return
     print(f"The key, which is shown only now: {key}")
     print(f"The line for --keys-file:         {hashed(key)} {label}")
+
+
+def _add_line(file: Path, line: str) -> None:
+    """Add a line to a file, which is made if it is not there; the last line of the file may lack its end."""
+    with file.open("ab+") as opened:
+        opened.seek(max(opened.tell() - 1, 0))
+        if opened.read() not in (b"", b"\n"):
+            opened.write(b"\n")
+        opened.write(f"{line}\n".encode())
 
 
 def hash_file(

@@ -1,5 +1,6 @@
 """The commands `openai-runs runs list` and `openai-runs runs watch`."""
 
+from datetime import datetime
 from typing import Annotated, TypeAlias
 
 import typer
@@ -7,8 +8,8 @@ import typer
 from openai_runs import dump
 from openai_runs.cli.endpoint_option import BaseUrl
 from openai_runs.cli.json_option import AsJson, print_json
-from openai_runs.cli.showing import run_line
-from openai_runs.cli.terminal import console, run
+from openai_runs.cli.showing import now, run_line
+from openai_runs.cli.terminal import console, note_none, run
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.session import Session
 
@@ -39,10 +40,15 @@ async def _list(statuses: set[RunStatus], limit: int, as_json: bool, base_url: s
                 shown += 1
                 if shown == limit:
                     return
+    if not shown and not as_json:
+        note_none("runs" if len(statuses) == len(RunStatus) else "runs of this status")
 
 
 def watch_runs(status: Statuses = None, as_json: AsJson = False, base_url: BaseUrl = None) -> None:
-    """Show runs as they change, until Ctrl-C: first those that have not ended; at a server of this library's."""
+    """Show runs as they change, until Ctrl-C: first those that have not ended; at a server of this library's.
+
+    The time in each line is that at which the change came.
+    """
     run(_watch(set(status or RunStatus), as_json, base_url), interrupted=0)
 
 
@@ -50,11 +56,11 @@ async def _watch(statuses: set[RunStatus], as_json: bool, base_url: str | None) 
     async with Session(base_url) as session, session.runs.changes() as changes:
         async for changed in changes:
             if changed.status in statuses:
-                _show(changed, as_json)
+                _show(changed, as_json, now())
 
 
-def _show(value: Run, as_json: bool) -> None:
+def _show(value: Run, as_json: bool, at: datetime | None = None) -> None:
     if as_json:
         print_json(dump(value))
     else:
-        console.print(run_line(value, with_thread=not console.is_terminal or console.width >= _WIDE))
+        console.print(run_line(value, with_thread=not console.is_terminal or console.width >= _WIDE, at=at))

@@ -91,7 +91,9 @@ def read_settings(file: Path, settings: Mapping[str, Setting]) -> dict[str, Any]
     found = {}
     for name, value in values.items():
         where = f"{file}{_line_of(name, text)}"
-        if (setting := settings.get(name)) is None:
+        if (setting := settings.get(name)) is None and isinstance(value, dict):
+            raise typer.BadParameter(f"{where}: settings stand at the top level, not in a table such as [{name}]")
+        if setting is None:
             close = get_close_matches(name, settings, n=1)
             raise typer.BadParameter(
                 f"{where}: there is no setting {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")

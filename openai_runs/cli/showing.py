@@ -41,11 +41,19 @@ def status_of(run: Run) -> str:
     return f"[{style}]{escape(str(run.status))}[/]"
 
 
-def run_line(run: Run, *, with_thread: bool) -> str:
-    """A run in one line: when it was created, what became of it, how long it took, its tokens, its IDs."""
+def run_line(run: Run, *, with_thread: bool, at: datetime | None = None) -> str:
+    """A run in one line: when it was created, what became of it, how long it took, its tokens, its IDs.
+
+    Args:
+        run: The run.
+        with_thread: Whether the thread's ID is there, too.
+        at: The time that is shown instead of the run's creation.
+    """
     tokens = "" if run.usage is None else f"{run.usage.total_tokens:,}"
     padding = " " * (15 - len(str(run.status)))
-    line = f"{when(run.created_at)}  {status_of(run)}{padding}  {took(run) or '':>10}  {tokens:>9}  {escape(run.id)}"
+    line = (
+        f"{when(at or run.created_at)}  {status_of(run)}{padding}  {took(run) or '':>10}  {tokens:>9}  {escape(run.id)}"
+    )
     return f"{line}  {escape(run.thread_id)}" if with_thread else line
 
 

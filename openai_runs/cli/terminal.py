@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from openai_runs.errors import OpenAIRunsError
+from openai_runs.errors import AuthenticationError, OpenAIRunsError
 
 
 class _Output(Console):
@@ -28,6 +28,12 @@ def refuse(text: str, exit_code: int = 1) -> NoReturn:
     """Print an error, and exit."""
     errors.print(f"[red]{escape(text)}[/]")
     raise typer.Exit(exit_code)
+
+
+def note_none(what: str) -> None:
+    """Tell a person at a terminal that there is nothing to show; in a pipe, no lines say so."""
+    if console.is_terminal:
+        errors.print(f"[dim]no {what}[/]")
 
 
 def run(work: Coroutine[Any, Any, None], *, refused: int = 1, interrupted: int = 130) -> None:
@@ -49,4 +55,15 @@ def run(work: Coroutine[Any, Any, None], *, refused: int = 1, interrupted: int =
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit from None
     except (OpenAIRunsError, OSError, ValueError) as error:
-        refuse(str(error), refused)
+        refuse(sentence(error), refused)
+
+
+def sentence(error: Exception) -> str:
+    """An error as people at a terminal are told of it: with what they can look at."""
+    match error:
+        case AuthenticationError() if os.environ.get("OPENAI_API_KEY"):
+            return f"{str(error).rstrip('.')}. The key comes from OPENAI_API_KEY: is it one of this endpoint's?"
+        case AuthenticationError():
+            return f"{str(error).rstrip('.')}. OPENAI_API_KEY is not set: put a key of this endpoint's there."
+        case _:
+            return str(error)

@@ -9,7 +9,7 @@ from openai_runs import dump
 from openai_runs.cli.endpoint_option import BaseUrl
 from openai_runs.cli.json_option import AsJson, print_json
 from openai_runs.cli.showing import message_line, run_line, when
-from openai_runs.cli.terminal import console, run
+from openai_runs.cli.terminal import console, note_none, run
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.session import Session
@@ -36,6 +36,8 @@ async def _list(limit: int, as_json: bool, base_url: str | None) -> None:
             shown += 1
             if shown == limit:
                 return
+    if not shown and not as_json:
+        note_none("threads")
 
 
 def show_thread(

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import PurePath
 from typing import BinaryIO, Final, Literal, TypeAlias
 
+from openai_runs._extras import installing
 from openai_runs.errors import FileError
 
 Kind: TypeAlias = Literal["pdf", "html", "text"]
@@ -165,7 +166,7 @@ def _pdf_text(file: BinaryIO) -> str:
     try:
         import pypdfium2  # type: ignore[import-untyped]  # it has no hints
     except ModuleNotFoundError as error:
-        raise FileError("server_error", "The server lacks pypdfium2: pip install 'openai_runs[files]'.") from error
+        raise FileError("server_error", f"The server lacks pypdfium2: {installing('files')}.") from error
     try:
         with closing(pypdfium2.PdfDocument(file)) as document:
             pages: list[str] = []

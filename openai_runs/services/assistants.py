@@ -1,7 +1,8 @@
 """Assistants: a model, its instructions and its tools, under one ID."""
 
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
+from openai_runs import _habits
 from openai_runs._http.creation import Creation
 from openai_runs._http.deletion import delete
 from openai_runs._http.overrides import overrides_of, take_overrides
@@ -21,6 +22,9 @@ class AssistantsService:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+    if not TYPE_CHECKING:  # type checkers are to report them
+        __getattr__ = _habits.missing(_habits.ASSISTANTS)
 
     async def create(
         self, *, idempotency_key: str | None = None, **params: Unpack[AssistantCreateRequest]

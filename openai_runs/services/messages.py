@@ -1,7 +1,8 @@
 """Messages: what users and assistants say in a thread."""
 
-from typing import Unpack
+from typing import TYPE_CHECKING, Never, Unpack
 
+from openai_runs import _habits
 from openai_runs._http.creation import Creation
 from openai_runs._http.deletion import delete
 from openai_runs._http.overrides import overrides_of, take_overrides
@@ -23,8 +24,15 @@ class MessagesService:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
+    if not TYPE_CHECKING:  # type checkers are to report them
+        __getattr__ = _habits.missing(_habits.MESSAGES)
+
     async def create(
-        self, thread_id: str, *, idempotency_key: str | None = None, **params: Unpack[MessageCreateRequest]
+        self,
+        thread_id: str,
+        *_positional: Never,
+        idempotency_key: str | None = None,
+        **params: Unpack[MessageCreateRequest],
     ) -> Message:
         """Add a message to a thread; never more than one, where the endpoint honours idempotency keys.
 
@@ -40,6 +48,7 @@ class MessagesService:
 
         Source: Assistants v2 API, operation ``createMessage``.
         """
+        _habits.refuse_positional(_positional, "create(thread_id, role=…, content=…)")
         check_params(params, MessageCreateRequest)
         overrides, url = take_overrides(params), self._transport.url(MESSAGES, thread_id=thread_id)
         return await Creation(self._transport, url, Message, params, idempotency_key, overrides).send()

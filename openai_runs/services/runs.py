@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, Never, Unpack
 from weakref import WeakValueDictionary
 
 from yarl import URL
@@ -54,7 +54,7 @@ class RunsService:
     async def create(
         self,
         thread_id: str,
-        *,
+        *_positional: Never,
         include: Sequence[str] = (),
         idempotency_key: str | None = None,
         **params: Unpack[RunCreateRequest],
@@ -84,6 +84,7 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``createRun``.
         """
+        _habits.refuse_positional(_positional, "create(thread_id, assistant_id=…)")
         check_params(params, RunCreateRequest)
         overrides = take_overrides(params)
         return await self._creation(thread_id, idempotency_key, include, params, overrides).send()

@@ -165,7 +165,11 @@ class Toolbox(ToolSource):
         if broken := NAME.broken(name):
             raise ValueError(f"tool name {name!r} {broken}: pass another as name=...")
         if name in self._tools:
-            raise ValueError(f"there is a tool {name!r} already: pass another name as name=...")
+            # Not replaced, even by a function of the same place: a shared toolbox would have another request's closure.
+            raise ValueError(
+                f"there is a tool {name!r} already: pass another name as name=...; in a notebook, where a cell runs "
+                "again, make the Toolbox in the same cell"
+            )
         self._tools[name] = _Tool(
             function=function,
             is_async=inspect.iscoroutinefunction(plain_function(function)),

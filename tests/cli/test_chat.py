@@ -1,6 +1,7 @@
 """`openai-runs chat`, as a process of its own: lines in, words and tool calls out."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import anyio
 import anyio.abc
 import pytest
 
-from openai_runs.backends import Say, ScriptedBackend, Wait
+from openai_runs.backends import Fail, Say, ScriptedBackend, Wait
 from openai_runs.server import LocalServer
 from tests.cli.commands import run_in_thread
 
@@ -21,11 +22,17 @@ pytestmark = pytest.mark.anyio
 TOOLS = ("--tools", "openai_runs.cli.walkthrough:toolbox")
 
 
-def chat(*arguments: object, said: str) -> tuple[int, str]:
+def chat(*arguments: object, said: str, key: str = "") -> tuple[int, str]:
     """Its exit code, and what it prints to both outputs."""
     command = [sys.executable, "-m", "openai_runs", "chat", *map(str, arguments)]
     ended = subprocess.run(
-        command, input=said, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command,
+        input=said,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        env={**os.environ, "OPENAI_API_KEY": key},
     )
     return ended.returncode, ended.stdout
 
@@ -63,7 +70,7 @@ async def test_at_an_endpoint():
         thread = await session.threads.create()
         options = ("--base-url", server.url, "--assistant", assistant.id, "--thread", thread.id)
         code, shown = await anyio.to_thread.run_sync(lambda: chat(*options, said="Weather in Oslo?"))
-        assert code == 0, shown
+        assert code == 1, shown
         assert "pass --tools" in shown
         assert [message.text async for message in session.messages.list(thread.id)] == ["Weather in Oslo?"]
         [run] = [run async for run in session.runs.list(thread.id)]
@@ -72,15 +79,40 @@ async def test_at_an_endpoint():
 
 
 async def test_a_question_that_is_refused():
-    """An error is one sentence, and the conversation goes on."""
+    """An error is one sentence, and the conversation goes on; a program that passes lines learns of it at the end."""
     async with LocalServer() as server, server.session() as session:
         assistant = await session.assistants.create(model="scripted")
         options = ("--base-url", server.url, "--assistant", assistant.id, "--thread", "thread_none")
         code, shown = await anyio.to_thread.run_sync(lambda: chat(*options, said="Hello\n/new\nHow are you?"))
-        assert code == 0, shown
+        assert code == 1, shown
         assert "No thread found with id 'thread_none'" in shown
         assert "Traceback" not in shown
         assert len([thread async for thread in session.threads.list()]) == 1
+
+
+async def test_an_answer_that_is_none():
+    """A run that fails, and a key that is refused, end in the exit code 1, too."""
+    async with LocalServer(backend=ScriptedBackend([Fail("server_error", "Down.")]), keys={"sk-1": "a"}) as server:
+        async with server.session() as session:
+            assistant = await session.assistants.create(model="scripted")
+        options = ("--base-url", server.url, "--assistant", assistant.id)
+        code, shown = await anyio.to_thread.run_sync(lambda: chat(*options, said="Hello", key="sk-1"))
+        assert (code, "server_error: Down." in shown) == (1, True), shown
+        code, shown = await anyio.to_thread.run_sync(lambda: chat(*options, said="Hello", key="sk-2"))
+        assert (code, "OPENAI_API_KEY" in shown) == (1, True), shown
+
+
+async def test_at_a_terminal():
+    """Whoever sits there has read why there is no answer: the exit code is 0."""
+    keyboard, terminal = pty.openpty()
+    os.write(keyboard, b"Hello\n/quit\n")
+    async with LocalServer() as server:
+        command = [sys.executable, "-m", "openai_runs", "chat", "--base-url", server.url, "--assistant", "asst_none"]
+        ended = await anyio.run_process(command, stdin=terminal, stderr=subprocess.STDOUT, check=False)
+    os.close(keyboard)
+    os.close(terminal)
+    assert b"No assistant found" in ended.stdout
+    assert ended.returncode == 0
 
 
 async def test_options_that_do_not_fit():

@@ -17,6 +17,28 @@ def test_a_new_key():
     assert key not in run("keys", "new", "--label", "shop")
 
 
+@pytest.mark.parametrize("before", [None, "", "# ours\n", "# ours"])
+def test_a_key_for_a_file(tmp_path: Path, before: str | None):
+    """The line is added to the file, which may lack the end of its last line; only the key is printed."""
+    file = tmp_path / "keys"
+    if before is not None:
+        file.write_text(before)
+    [key] = run("keys", "new", "--label", "shop", "--append", file).splitlines()
+    text = file.read_text()
+    assert text.startswith((before or "").rstrip("\n"))
+    assert len(text.splitlines()) == (2 if before else 1)
+    assert text.endswith(" shop\n")
+    assert key not in text
+    assert Keys(read_keys(text)).owner(f"Bearer {key}") == "shop"
+
+
+def test_a_file_that_takes_no_key(tmp_path: Path):
+    """No key is shown that no server knows."""
+    output = run("keys", "new", "--label", "shop", "--append", tmp_path / "none" / "keys", exit_code=2)
+    assert "the key cannot be added" in output
+    assert "sk-" not in output
+
+
 @pytest.mark.parametrize("label", ["", " ", "two words", " shop"])
 def test_a_label_that_is_no_word(label: str):
     """It would not fit into a line of the file."""

@@ -5,12 +5,16 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import datetime
 
+import anyio
 import pytest
 
 from openai_runs import Session
 from openai_runs.backends import Call, ScriptedBackend
+from openai_runs.cli import runs_list
 from openai_runs.cli.walkthrough import toolbox
+from openai_runs.models.run import RunStatus
 from openai_runs.server import LocalServer
 from tests.cli.commands import run_in_thread
 from tests.weather import QUICK
@@ -61,8 +65,6 @@ async def test_watch():
             pass
         command = [sys.executable, "-m", "openai_runs", "runs", "watch", "--json", "--base-url", server.url]
         command += ["--status", "requires_action", "--status", "cancelled"]
-        import anyio
-
         async with await anyio.open_process(command, stderr=subprocess.STDOUT) as process:
             assert process.stdout is not None
             text = b""
@@ -75,6 +77,46 @@ async def test_watch():
             assert await process.wait() == 0
         shown = [json.loads(line) for line in text.splitlines()]
         assert [(one["id"], one["status"]) for one in shown] == [(run.id, "requires_action"), (run.id, "cancelled")]
+
+
+async def test_watch_for_people(monkeypatch: pytest.MonkeyPatch):
+    """Each line begins with the time at which the change came, so that two of one run differ."""
+    times = iter(datetime(2030, 1, 1, 12, minute).astimezone() for minute in range(60))
+    monkeypatch.setattr(runs_list, "now", lambda: next(times))
+    sent, printed = anyio.create_memory_object_stream[str](10)
+    monkeypatch.setattr(runs_list.console, "print", sent.send_nowait)
+    async with (
+        LocalServer(backend=ScriptedBackend(lambda _: Call("f", {}))) as server,
+        server.session() as session,
+        anyio.create_task_group() as tasks,
+        sent,
+        printed,
+    ):
+        assistant = await session.assistants.create(model="scripted", tools=toolbox)
+        run = await session.threads.create_and_run(assistant_id=assistant.id)
+        while (await session.runs.retrieve(run)).status != "requires_action":
+            pass
+        tasks.start_soon(runs_list._watch, {*RunStatus}, False, server.url)
+        first = await printed.receive()
+        await session.runs.cancel(run)
+        second = await printed.receive()
+        tasks.cancel_scope.cancel()
+    assert first.startswith("2030-01-01 12:00:00")
+    assert second.startswith("2030-01-01 12:01:00")
+    assert run.id in second
+
+
+async def test_nothing_to_list(monkeypatch: pytest.MonkeyPatch):
+    """People are told so; a program that reads the lines gets none."""
+    async with LocalServer() as server:
+        at = ("--base-url", server.url)
+        assert await run_in_thread("runs", "list", *at) == ""
+        monkeypatch.setenv("FORCE_COLOR", "1")  # as rich takes it, a terminal
+        said = await run_in_thread("runs", "list", *at)
+        assert "no runs" in said
+        assert "status" not in said
+        assert "no runs of this status" in await run_in_thread("runs", "list", "--status", "failed", *at)
+        assert await run_in_thread("runs", "list", "--json", *at) == ""
 
 
 async def test_another_endpoint():

@@ -72,7 +72,7 @@ def test_every_option_can_be_in_it(tmp_path: Path):
         ("# a\n\nkeys_file = 'k'", "line 3: there is no setting 'keys_file'; did you mean 'keys-file'?"),
         ("no-console = true", "line 1: there is no setting 'no-console'"),
         ("config = 'x'", "line 1: there is no setting 'config'"),
-        ("port = 1\n[serve]\nport = 2", "line 2: there is no setting 'serve'"),
+        ("port = 1\n[serve]\nport = 2", "line 2: settings stand at the top level, not in a table such as [serve]"),
         ('"\\u0070rot" = 1', "serve.toml: there is no setting 'prot'"),
         ("port = '8080'", "line 1: 'port' must be an integer"),
         ("port = true", "'port' must be an integer"),

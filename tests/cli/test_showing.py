@@ -73,6 +73,9 @@ def test_a_run_in_one_line():
     line = plain(run_line(ended, with_thread=True))
     assert line.split("  ")[1] == "completed"
     assert line.split()[3:] == ["1", "min", "5", "s", "1,234", ended.id, ended.thread_id]
+    assert plain(run_line(ended, with_thread=True, at=BEGAN + timedelta(hours=1))).startswith(
+        when(BEGAN + timedelta(hours=1))
+    )
     line = plain(run_line(a_run("queued"), with_thread=False))
     assert line.split()[2:] == ["queued", a_run().id]
 

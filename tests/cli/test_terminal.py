@@ -6,6 +6,7 @@ import pytest
 import typer
 
 from openai_runs.cli import terminal
+from openai_runs.server import LocalServer
 from tests.cli.commands import run, run_in_thread
 from tests.cli.saved import left_unfinished
 from tests.stores.faulty import damage
@@ -21,6 +22,18 @@ def test_an_error_is_a_sentence_and_not_a_traceback():
     assert "ssl" not in output
     assert "Traceback" not in output
     assert "no endpoint" in run("follow", "thread_1", "run_1", exit_code=1)
+
+
+@pytest.mark.parametrize(
+    ("key", "words"), [("sk-2", "is it one of this endpoint's"), ("", "OPENAI_API_KEY is not set")]
+)
+async def test_a_key_that_is_refused(monkeypatch: pytest.MonkeyPatch, key: str, words: str) -> None:
+    """The sentence names the variable from which a key comes, and says whether it is set."""
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    async with LocalServer(keys={"sk-1": "a"}) as server:
+        output = await run_in_thread("runs", "list", "--base-url", server.url, exit_code=1)
+    assert words in output
+    assert ".." not in output
 
 
 async def test_a_damaged_store_is_a_sentence_too(tmp_path: Path):

@@ -12,6 +12,15 @@ from tests.weather import QUICK
 pytestmark = pytest.mark.anyio
 
 
+async def test_nothing_to_list(monkeypatch: pytest.MonkeyPatch):
+    """People are told so; a program that reads the lines gets none."""
+    async with LocalServer() as server:
+        assert await run_in_thread("threads", "list", "--base-url", server.url) == ""
+        monkeypatch.setenv("FORCE_COLOR", "1")  # as rich takes it, a terminal
+        assert "no threads" in await run_in_thread("threads", "list", "--base-url", server.url)
+        assert await run_in_thread("threads", "list", "--json", "--base-url", server.url) == ""
+
+
 async def test_threads():
     """They are listed with their metadata; one is shown with what was said, and its runs, in order."""
     async with LocalServer() as server, server.session() as session:

@@ -4,12 +4,14 @@ import inspect
 from pathlib import Path
 
 import pytest
+import stamina
 
 from openai_runs import relay
 from openai_runs._http import redaction, retries, sse
 from openai_runs.backends import endpoint
 from openai_runs.engine import engine, ingestion, new_vector_stores
 from openai_runs.engine.resources import messages, runs
+from openai_runs.errors import TransportError
 from openai_runs.following import event_stream, leaving
 from openai_runs.following.polling import Polling
 from openai_runs.server import PassThrough, app, document, endpoint_connection, endpoint_files, sse_response, validation
@@ -63,6 +65,27 @@ def test_a_number_of_a_page(page: str, sentence: str, value: float, number: floa
     """Users plan by what the pages say: how large a body may be, how long a lost reader is kept."""
     assert value == number
     assert sentence in " ".join((DOCS / page).read_text("utf-8").split())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("count", [2, 5, 12])
+async def test_how_long_retries_last(monkeypatch: pytest.MonkeyPatch, count: int):
+    """Whoever makes a session patient chooses by the page's table."""
+    asked = {}
+
+    def retry_context(**options):
+        asked.update(options)
+        raise InterruptedError
+
+    monkeypatch.setattr(stamina, "retry_context", retry_context)
+    with pytest.raises(InterruptedError):
+        await retries.Retry(None, TransportError("refused"), None, repeatable=True).run(count)
+    shortest, longest = (
+        sum(min(asked["wait_max"], asked["wait_initial"] * 2**n + jitter) for n in range(asked["attempts"] - 1))
+        for jitter in (0, asked["wait_jitter"])
+    )
+    row = f"| {count} | {shortest:g} to {longest:g} |"
+    assert row in (DOCS / "how-to/handle-errors.md").read_text("utf-8")
 
 
 def test_delays_between_polls():

@@ -5,19 +5,25 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from aiohttp import ClientSession
+from anyio import to_thread
 
 from openai_runs import Session
-from tests.examples.programs import program
+from tests.examples.programs import Program, program
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
-def app(endpoint: str) -> Iterator[str]:
+def running(endpoint: str) -> Iterator[Program]:
     with program(
         "uvicorn --app-dir docs/examples/django_view app:app", "--port=0", OPENAI_BASE_URL=endpoint
     ) as running:
-        yield running.wait_for(r"http://127\.0\.0\.1:\d+")[0]
+        yield running
+
+
+@pytest.fixture(scope="module")
+def app(running: Program) -> str:
+    return running.wait_for(r"http://127\.0\.0\.1:\d+")[0]
 
 
 @pytest.fixture
@@ -55,10 +61,12 @@ async def test_only_posts_are_answered(browser: ClientSession):
         assert response.status == 405
 
 
-async def test_a_failure_has_a_status(browser: ClientSession, endpoint: str):
-    """The last test of this app: its assistant is gone."""
+async def test_a_failure_has_a_status(browser: ClientSession, running: Program, endpoint: str):
+    """Why is in the log, and not in the browser. The last test of this app: its assistant is gone."""
     async with Session(endpoint) as session:
         async for assistant in session.assistants.list():
             await session.assistants.delete(assistant.id)
     async with browser.post("/ask", json={"question": "Why?"}) as response:
         assert response.status == 502
+        assert "asst_" not in await response.text()
+    await to_thread.run_sync(running.wait_for, r"/ask was not answered: .*asst_")

@@ -34,6 +34,8 @@ def test_all_cells_run(notebook: nbformat.NotebookNode, endpoint: str, monkeypat
     monkeypatch.setenv("OPENAI_BASE_URL", endpoint)
     NotebookClient(notebook, timeout=50, resources={"metadata": {"path": tmp_path}}).execute()
     assert output(notebook, "tool", "text/plain") == "['opening_hours answered: 9 to 18 h']"
+    assert ">completed</td>" in output(notebook, "run-table", "text/html")
+    assert "opening_hours" in output(notebook, "timeline", "text/html")
     steps = output(notebook, "steps-table", "text/plain")
     assert steps.index("tool_calls") < steps.index("message_creation")
     assert "40.0" in output(notebook, "batch-table", "text/plain")

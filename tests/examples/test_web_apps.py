@@ -5,23 +5,30 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from aiohttp import ClientSession
+from anyio import to_thread
 
 from openai_runs import Session
-from tests.examples.programs import program
+from tests.examples.programs import Program, program
 from tests.serving import free_port
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module", params=["fastapi", "aiohttp"])
-def app(request: pytest.FixtureRequest, endpoint: str) -> Iterator[str]:
-    """The URL of the app, which knows the endpoint by a variable."""
+def running(request: pytest.FixtureRequest, endpoint: str) -> Iterator[Program]:
+    """The app, which knows the endpoint by a variable."""
     if request.param == "fastapi":
         command, arguments, port = "uvicorn --app-dir docs/examples/fastapi_app app:app", ["--port=0"], {}
     else:
         command, arguments, port = "python docs/examples/aiohttp_app/app.py", [], {"PORT": str(free_port())}
     with program(command, *arguments, OPENAI_BASE_URL=endpoint, **port) as running:
-        yield running.wait_for(r"http://127\.0\.0\.1:\d+")[0]
+        yield running
+
+
+@pytest.fixture(scope="module")
+def app(running: Program) -> str:
+    """Its URL."""
+    return running.wait_for(r"http://127\.0\.0\.1:\d+")[0]
 
 
 @pytest.fixture
@@ -90,13 +97,15 @@ async def test_pages_of_other_sites_are_refused(browser: ClientSession):
         assert response.status == 403
 
 
-async def test_a_failure_before_the_first_event_has_a_status(browser: ClientSession, endpoint: str):
-    """The last test of this app: its assistant is gone."""
+async def test_a_failure_before_the_first_event_has_a_status(browser: ClientSession, running: Program, endpoint: str):
+    """Why is in the log, and not in the browser. The last test of this app: its assistant is gone."""
     async with Session(endpoint) as session:
         async for assistant in session.assistants.list():
             await session.assistants.delete(assistant.id)
     async with browser.post("/ask", json={"question": "When?"}) as response:
         assert response.status == 502
+        assert "asst_" not in await response.text()
+    await to_thread.run_sync(running.wait_for, r"/ask was not answered: .*asst_")
     async with browser.get("/ask/stream", params={"question": "When?"}) as response:
         assert response.status == 502
         assert "asst_" not in await response.text()

@@ -16,6 +16,8 @@ from openai_runs.backends import Say, ScriptedBackend, Wait
 from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.server import LocalServer
 from tests.examples.programs import PATIENCE, Program, program, run
+from tests.proxy import Instead, Proxy
+from tests.stub import error
 
 REDIS_SERVER = Path(sys.executable).with_name("redis-server")
 WORKER = "taskiq worker --app-dir docs/examples worker:broker"
@@ -70,6 +72,21 @@ async def test_a_job_that_cannot_be_run_says_so(worker: Program, redis: str):
     assert asked.returncode == 0, asked.stderr
     assert asked.stdout.startswith("failed: ")
     assert "asst_unknown" in asked.stdout
+
+
+async def test_an_endpoint_that_is_away_fails_no_job(anyio_backend: str):
+    """A start that is refused more often than a session repeats it by default is an answer in the end, of one run."""
+    async with LocalServer() as server, server.session() as session, Proxy(server.url) as proxy:
+        assistant = await session.assistants.create(model="scripted")
+        proxy.plan("POST", "/threads/runs", Instead(error(503)), times=3)
+        with ExitStack() as exit_stack:
+            redis = exit_stack.enter_context(serving_redis())  # of its own, so that no other worker has the job
+            start = partial(program, WORKER, "--workers=1", OPENAI_BASE_URL=proxy.url, REDIS_URL=redis)
+            await to_thread.run_sync(lambda: exit_stack.enter_context(start()))
+            asked = await to_thread.run_sync(partial(run, CLIENT, assistant.id, REDIS_URL=redis))
+            await to_thread.run_sync(exit_stack.close)
+        assert asked.stdout.endswith("You said: What is a run?\n"), asked.stdout + asked.stderr
+        assert len([found async for found in session.runs.list_all()]) == 1
 
 
 async def test_a_killed_workers_job_is_finished_by_another(anyio_backend: str):

@@ -65,6 +65,7 @@ def test_a_pdf_without_the_library(monkeypatch):
     error = refusal(pdf("x"))
     assert error.code == "server_error"
     assert "openai_runs[files]" in error.message
+    assert ".[files]" in error.message
 
 
 def test_too_much_text(monkeypatch):

@@ -184,9 +184,10 @@ def test_tool_is_a_function_with_one_result(what: Callable[..., Any]) -> None:
 
 
 def test_names_are_unique_and_fit_the_api() -> None:
+    """A second tool of a name is refused, and a notebook's reader learns why his cell runs only once."""
     toolbox = Toolbox()
     toolbox.tool(ok)
-    with pytest.raises(ValueError, match="there is a tool 'ok' already"):
+    with pytest.raises(ValueError, match=r"there is a tool 'ok' already: pass .* make the Toolbox in the same cell"):
         toolbox.tool(ok)
     with pytest.raises(ValueError, match=r"tool name '<lambda>' must be 1 to 64 characters .*: pass another as name="):
         toolbox.tool(lambda: None)

@@ -143,6 +143,7 @@ async def threads_and_messages(session: Session) -> None:
     async for message in session.messages.list(thread.id, run_id="run_1"):
         assert_type(message, Message)
     await session.messages.create(thread.id, role="system", content="hi")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await session.messages.create(thread.id, "user", "hi")  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
     await session.messages.create(thread.id, role="user")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await session.messages.create(thread, role="user", content="hi")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await session.threads.create_and_run(assistant_id="a", thread={"messages": []}), Run)

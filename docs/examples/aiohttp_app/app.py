@@ -4,6 +4,7 @@
 endpoint.
 """
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from json import JSONDecodeError
@@ -19,6 +20,7 @@ PAGE = Path(__file__).parents[1] / "ask.html"
 SESSION = web.AppKey("session", Session)
 ASSISTANT_ID = web.AppKey("assistant_id", str)
 
+logger = logging.getLogger("shop")
 toolbox = Toolbox()
 
 
@@ -49,6 +51,7 @@ async def failures(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         return await handler(request)
     except OpenAIRunsError as error:
+        logger.error("%s was not answered: %s", request.path, error)  # noqa: TRY400  # a sentence is enough; browsers get none
         raise web.HTTPBadGateway(text="There is no answer now.") from error
 
 

@@ -4,6 +4,7 @@
 """
 
 import json
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from openai_runs import OpenAIRunsError, Session
+
+logger = logging.getLogger("uvicorn.error")  # uvicorn writes it to the terminal
 
 settings.configure(
     ALLOWED_HOSTS=os.environ.get("ALLOWED_HOSTS", "127.0.0.1 localhost").split(),
@@ -48,7 +51,8 @@ async def ask(request: ASGIRequest) -> HttpResponse:
         )
         run = await session.runs.complete(run, deadline=60, on_exit="cancel")
         newest = await session.messages.list(run.thread_id, run_id=run.id, limit=1).page()
-    except OpenAIRunsError:
+    except OpenAIRunsError as error:
+        logger.error("%s was not answered: %s", request.path, error)  # noqa: TRY400  # a sentence is enough; browsers get none
         return JsonResponse({"detail": "There is no answer now."}, status=502)
     return JsonResponse({"answer": newest.data[0].text})
 

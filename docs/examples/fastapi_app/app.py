@@ -3,6 +3,7 @@
 ``uvicorn app:app`` starts it. ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` name the endpoint.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from openai_runs.relay import HEADERS, relay_to
 PAGE = Path(__file__).parents[1] / "ask.html"
 Question = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
 
+logger = logging.getLogger("uvicorn.error")  # uvicorn writes it to the terminal
 toolbox = Toolbox()
 
 
@@ -105,4 +107,5 @@ async def ask_stream(request: Request, question: Question) -> EventStream:
 
 @app.exception_handler(OpenAIRunsError)
 async def failed(request: Request, error: OpenAIRunsError) -> JSONResponse:
+    logger.error("%s was not answered: %s", request.url.path, error)  # browsers get none of it
     return JSONResponse({"detail": "There is no answer now."}, 502)
