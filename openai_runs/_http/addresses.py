@@ -8,6 +8,8 @@ from urllib.request import getproxies, proxy_bypass
 
 from yarl import URL
 
+from openai_runs._wire.parameters import wrong
+
 _is_plain: Final = re.compile("[A-Za-z0-9_-]+").fullmatch
 
 
@@ -34,7 +36,7 @@ class Addresses:
         """
         for name, value in ids.items():
             if not isinstance(value, str):
-                raise TypeError(f"{name} must be a string: got {value!r}; nothing was sent")
+                raise TypeError(wrong(name, "must be a string", value))
             if not _is_plain(value):
                 ids[name] = _segment(name, value)
         text = self._query

@@ -50,7 +50,8 @@ def check_params(params: Mapping[str, Any], kind: Any) -> None:
     _check_typed_dict(kind)(params, "")
 
 
-def _message(where: str, problem: str, value: object) -> str:
+def wrong(where: str, problem: str, value: object) -> str:
+    """The message for a wrong value of a parameter."""
     text = repr(value)
     is_object = "_id" in where and isinstance(getattr(value, "id", None), str)  # an assistant for assistant_id, say
     hint = "; pass .id of it" if is_object else ""
@@ -89,7 +90,7 @@ def _check_scalar(kind: type) -> _Check:
     def check_scalar(value: Any, where: str) -> None:
         is_whole = kind is int and isinstance(value, float) and value.is_integer()  # an integer in JSON Schema
         if not isinstance(value, kind) and not is_whole:
-            raise TypeError(_message(where, f"must be {_SCALARS[kind]}", value))
+            raise TypeError(wrong(where, f"must be {_SCALARS[kind]}", value))
 
     return check_scalar
 
@@ -109,7 +110,7 @@ def _check_limits(inner: _Check, limits: Sequence[Limit], *, nullable: bool) -> 
         limited = value.tools if isinstance(value, ToolSource) else value
         for limit in limits:
             if problem := limit.broken(limited):
-                raise ValueError(_message(where, problem, value))
+                raise ValueError(wrong(where, problem, value))
         inner(value, where)
 
     return check_limits
@@ -125,7 +126,7 @@ def _check_union(members: tuple[Any, ...]) -> _Check:
         # A string is also a sequence of strings, which is never meant.
         kind = str if isinstance(value, str) else next((k for k in checkers if isinstance(value, k)), None)
         if kind not in checkers:
-            raise TypeError(_message(where, f"must be {expected}", value))
+            raise TypeError(wrong(where, f"must be {expected}", value))
         if kind is not Mapping or not by_tag:
             return checkers[kind](value, where)
         if "type" not in value:
@@ -167,7 +168,7 @@ def _is_sequence(hint: Any) -> bool:
 def _check_literal(allowed: tuple[Any, ...]) -> _Check:
     def check_literal(value: Any, where: str) -> None:
         if value not in allowed:
-            raise ValueError(_message(where, f"must be {' or '.join(map(repr, allowed))}", value))
+            raise ValueError(wrong(where, f"must be {' or '.join(map(repr, allowed))}", value))
 
     return check_literal
 
@@ -177,7 +178,7 @@ def _check_items(item: Any) -> _Check:
 
     def check_items(value: Any, where: str) -> None:
         if type(value) is not list and (isinstance(value, str) or not isinstance(value, Sequence)):
-            raise TypeError(_message(where, "must be a list or tuple", value))
+            raise TypeError(wrong(where, "must be a list or tuple", value))
         for index, entry in enumerate(value):
             inner(entry, f"{where}[{index}]")
 
@@ -191,7 +192,7 @@ def _check_typed_dict(kind: Any) -> _Check:
 
     def check_typed_dict(value: Any, where: str) -> None:
         if type(value) is not dict and not isinstance(value, Mapping):  # the latter is slow
-            raise TypeError(_message(where, "must be a dict", value))
+            raise TypeError(wrong(where, "must be a dict", value))
         if not value.keys() <= checkers.keys():  # checked first: a misspelt name explains a missing parameter
             name = next(name for name in value if name not in checkers)
             close = difflib.get_close_matches(name, checkers, 1)

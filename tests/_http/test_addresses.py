@@ -1,5 +1,7 @@
 """`Addresses`: from paths, IDs and queries to URLs; which base URLs and proxies are refused."""
 
+from types import SimpleNamespace
+
 import pytest
 from yarl import URL
 
@@ -42,6 +44,8 @@ def test_an_id_that_would_change_the_path(id):
 
 def test_an_id_that_is_no_string():
     """A whole object in the place of its ID is noticed here."""
+    with pytest.raises(TypeError, match=r"; pass \.id of it; nothing was sent$"):
+        Addresses("http://x", {}).url("/{run_id}", run_id=SimpleNamespace(id="run_1"))
     with pytest.raises(TypeError, match=r"^run_id must be a string: got 7; nothing was sent$"):
         BASE.url("/runs/{run_id}", run_id=7)
 
