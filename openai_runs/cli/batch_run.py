@@ -33,7 +33,7 @@ from openai_runs.cli.job_options import (
 )
 from openai_runs.cli.terminal import errors, run
 from openai_runs.cli.toolbox_option import Tools, load_toolbox
-from openai_runs.cli.work_options import Deadline, Rpm, Tpm, Work
+from openai_runs.cli.work_options import OUTAGE, Deadline, Outage, Rpm, Tpm, Work
 from openai_runs.pacing import RateLimits
 from openai_runs.session import Session
 
@@ -52,6 +52,7 @@ def run_jobs(
         int | None, typer.Option(min=1, help="Start no more runs once so many tokens are used.")
     ] = None,
     deadline: Deadline = None,
+    outage: Outage = OUTAGE,
     tools: Tools = None,
     retry_failed: Annotated[bool, typer.Option(help="Run jobs again whose result in --out is a failure.")] = False,
     durable: Annotated[
@@ -84,7 +85,7 @@ def run_jobs(
     workers = worker_count(workers, completion_window, at_once)
     check_deadline(deadline, completion_window)
     toolbox = None if tools is None else load_toolbox(tools)
-    work = Work(toolbox=toolbox, workers=workers, at_once=at_once, rpm=rpm, tpm=tpm, deadline=deadline)
+    work = Work(toolbox=toolbox, workers=workers, at_once=at_once, rpm=rpm, tpm=tpm, deadline=deadline, outage=outage)
     if durable is None:
         if name is not None or at_once is not None:
             raise typer.BadParameter("--name and --at-once are for --durable only")
@@ -149,6 +150,7 @@ class _FileBatch:
                     workers=self.work.workers,
                     toolbox=self.work.toolbox,
                     deadline=self.work.deadline,
+                    polling=self.work.polling,
                     budget_tokens=self.budget_tokens,
                     total=total,
                 ) as batch,

@@ -23,7 +23,7 @@ from tests.stub import CUT, NEVER, Reply, Request, Stub, error, reply
 
 pytestmark = pytest.mark.anyio
 
-QUICK = Polling(first=0.001, longest=0.01)
+QUICK = Polling(first=0.001, longest=0.01, outage=0)  # no patience: each attempt counts
 AT_ONCE = JobRetries(first=0)
 RUN = json.loads((EXAMPLES / "objects/RunObject.json").read_text())
 MESSAGE = json.loads((EXAMPLES / "objects/MessageObject.json").read_text())

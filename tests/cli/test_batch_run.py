@@ -13,9 +13,11 @@ import pytest
 from rich.console import Console
 
 from openai_runs.backends.scripted import Say
+from openai_runs.batch import run_batch
 from openai_runs.batch.result_files import ResultFile
 from openai_runs.cli import batch_output
 from openai_runs.cli import batch_run as command
+from openai_runs.following.polling import Polling
 from openai_runs.pacing import RateLimits
 from openai_runs.session import Session
 from tests.cli.batches import Endpoint, Files, read_until
@@ -103,6 +105,21 @@ def test_limits(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatc
     files.write("one")
     files.run("--rpm", 60_000, "--tpm", 1e6)
     assert sessions == [{"rate_limits": RateLimits(requests_per_minute=60_000, tokens_per_minute=1e6)}]
+
+
+def test_patience_with_outages(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is that of the batch: ten minutes, or what --outage says."""
+    given: list[float] = []
+
+    def batch(*arguments: Any, polling: Polling, **options: Any) -> Any:
+        given.append(polling.outage)
+        return run_batch(*arguments, polling=polling, **options)
+
+    monkeypatch.setattr(command, "run_batch", batch)
+    files.write("one")
+    files.run()
+    files.run("--outage", 7)
+    assert given == [600, 7]
 
 
 def test_tools(endpoint: Endpoint, files: Files) -> None:
