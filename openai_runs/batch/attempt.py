@@ -20,10 +20,18 @@ from openai_runs._finishing import finish
 from openai_runs._http.retries import FAILURES, Failure, cast_doubt, is_unreachable, may_be_done, noted
 from openai_runs._supervision import supervise
 from openai_runs._wire.idempotency import new_key
+from openai_runs.batch.earlier_runs import RunIds
 from openai_runs.batch.jobs import BatchResult, RunJob, add_usage, has_completed, join_texts
 from openai_runs.batch.outage import Outage
 from openai_runs.batch.repeating import key_of_run
-from openai_runs.errors import OpenAIRunsError, RunDeadlineError, RunError, RunFailedError, TransportError
+from openai_runs.errors import (
+    NotFoundError,
+    OpenAIRunsError,
+    RunDeadlineError,
+    RunError,
+    RunFailedError,
+    TransportError,
+)
 from openai_runs.following.options import OnExit
 from openai_runs.following.outages import outage_delay, through_outages
 from openai_runs.following.polling import Polling
@@ -67,6 +75,7 @@ class OpenJob:
     _before: tuple[Run | None, Exception | None, int, datetime | None] = field(init=False)
     _key: Any = field(default=None, init=False)  # the idempotency key of its first run
     _failed_runs: int = field(default=0, init=False)
+    _is_taken_up: bool = field(default=False, init=False)  # whether it is known what has become of its earlier run
     _counted: str | None = field(default=None, init=False)  # the run whose tokens are in the result already
 
     @property
@@ -146,9 +155,36 @@ class OpenJob:
         self.usage = add_usage(self.usage, run.usage)
         return run.usage.total_tokens
 
+    @property
+    def earlier_run(self) -> RunIds | None:
+        """The run of an earlier batch of which it is not known what has become.
+
+        Raises:
+            TypeError: It is not named by two IDs.
+        """
+        if self._is_taken_up or (ids := self.job.get("earlier_run")) is None:
+            return None
+        match ids:
+            case [str(thread_id), str(run_id)]:
+                return thread_id, run_id
+        raise TypeError(f"the earlier run of a job must be the IDs of thread and run: got {ids!r}; nothing was sent")
+
+    def take_up(self, run: Run | None) -> Run | None:
+        """Note what has become of the earlier run; ``None`` if it is not there.
+
+        Returns:
+            The run, if it is worth following.
+        """
+        self._is_taken_up = True
+        if run is not None and (has_completed(run) or not run.status.is_terminal):
+            return run
+        self._failed_runs += 1  # with the key of that run, an endpoint would return it
+        return None
+
     def run_params(self) -> dict[str, Any]:
         """The parameters of the job's next run, with an idempotency key."""
         params: dict[str, Any] = dict(self.job)
+        params.pop("earlier_run", None)
         label = params.pop("key", "")
         if not isinstance(label, str):
             raise TypeError(f"the key of a job must be a string: got {label!r}; nothing was sent")
@@ -231,7 +267,12 @@ class Attempts:
         except FAILURES as error:
             if is_unreachable(error):
                 job.miss(anyio.current_time())
+            else:
+                self._reached(job)
             raise
+        self._reached(job)
+
+    def _reached(self, job: OpenJob) -> None:
         job.reach()
         self.outage.end()
 
@@ -248,6 +289,9 @@ class Attempts:
         """Start a run, and follow it to its end."""
         run: Run | None = None
         params = job.run_params()
+        if (earlier := job.earlier_run) is not None:
+            run = await self._take_up(job, *earlier)
+            params = job.run_params()
         if job.doubt is not None and self._session.honours_keys is None:
             with self._reaching(job):
                 run = await self._find_started(job, params, job.doubt)
@@ -278,6 +322,19 @@ class Attempts:
             )
         except RunDeadlineError as error:  # its text has the seconds that the start has left
             raise late_end(error, self._deadline) from error
+
+    async def _take_up(self, job: OpenJob, thread_id: str, run_id: str) -> Run | None:
+        """Look what has become of a job's earlier run; the run, if it is worth following."""
+        run: Run | None = None
+        try:
+            with self._reaching(job):
+                run = await self._session.runs.retrieve(thread_id=thread_id, run_id=run_id)
+        except CancelledError:
+            job.take_back()
+            raise
+        except NotFoundError:
+            _logger.info("run %s is not there any more; its job gets another one", run_id)
+        return job.take_up(run)
 
     async def _find_started(self, job: OpenJob, params: dict[str, Any], doubt: Failure) -> Run | None:
         """Before a start in doubt is repeated: look for its run, and so find out whether the endpoint honours its key.

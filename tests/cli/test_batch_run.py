@@ -62,6 +62,42 @@ def test_failed_jobs_once_more(endpoint: Endpoint, files: Files) -> None:
     assert endpoint.asked == {"one": 1, "fail": 2}
 
 
+def test_a_run_that_has_completed_since(endpoint: Endpoint, files: Files) -> None:
+    """With --retry-failed its result is the job's, and no second run is paid; nothing is left over."""
+    files.write("one", "fail", "two")
+    files.run(exit_code=1)
+    lost = [line.replace(b'"completed"', b'"failed"') for line in files.out.read_bytes().splitlines(keepends=True)]
+    files.out.write_bytes(b"".join(lost))
+    endpoint.failure = Say("Better.")
+    files.run("--retry-failed")
+    assert files.results() == {"job 0": "Re: one", "job 1": "Better.", "job 2": "Re: two"}
+    assert endpoint.asked == {"one": 1, "fail": 2, "two": 1}
+    assert sorted(files.out.parent.iterdir()) == sorted([files.jobs, files.out])
+
+
+@pytest.mark.parametrize("command", ["run", "submit"])
+def test_without_an_assistant(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """If no job has one, that is said once, with the option that is missing; the exit code is 2."""
+    monkeypatch.delenv("OPENAI_RUNS_ASSISTANT")
+    files.write("one", "two", "three")
+    where = ["--out", files.out] if command == "run" else [files.out.with_suffix(".db")]
+    output = run("batch", command, files.jobs, *where, exit_code=2)
+    assert output.count("names an assistant") == 1
+    assert "--assistant" in output
+    assert list(files.out.parent.iterdir()) == [files.jobs]
+
+
+def test_some_jobs_without_an_assistant(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are named, and the others are run."""
+    own = os.environ["OPENAI_RUNS_ASSISTANT"]
+    monkeypatch.delenv("OPENAI_RUNS_ASSISTANT")
+    files.write("one")
+    with files.jobs.open("a") as file:
+        file.write("\n" + json.dumps({"key": "b", "message": "two", "assistant_id": own}))
+    assert "line 1: it names no assistant" in files.run(exit_code=1)
+    assert files.results() == {"b": "Re: two"}
+
+
 def test_a_budget(endpoint: Endpoint, files: Files) -> None:
     """When it is used up, the exit code is 3; started again, it goes on."""
     files.write("one", "two", "three")
