@@ -56,10 +56,10 @@ class EarlierRuns:
             os.fsync(file.fileno())
         new.replace(self._path)
 
-    def drop(self, keys: Iterable[str]) -> None:
+    def drop(self, keys: Iterable[str | None]) -> None:
         """Forget the runs of jobs that have results."""
-        for key in keys:
-            self._runs.pop(key, None)
+        for key in self._runs.keys() & keys:
+            del self._runs[key]
 
     def clear(self) -> None:
         """Forget all of them."""

@@ -46,8 +46,7 @@ class ResultFile:
         rest = memoryview(result_line(result))
         while rest:
             rest = rest[self._file.write(rest) :]
-        if result.key is not None:
-            self._earlier.drop((result.key,))
+        self._earlier.drop((result.key,))
 
     def earlier_run(self, key: str) -> RunIds | None:
         """The run of a job whose failure was removed, if it had one: it may have completed since."""
