@@ -199,9 +199,17 @@ class Proxy(AsyncContextManagerMixin):
         self._servers.append(server)
         self._listening.set()
 
-    async def _refuse(self) -> None:
+    def go_down(self) -> None:
+        """Refuse connections; those that are open stay."""
         self._listening.clear()
         self._servers[-1].close()
+
+    async def come_back(self) -> None:
+        """Accept connections again."""
+        await self._listen()
+
+    async def _refuse(self) -> None:
+        self.go_down()
         try:
             for _ in range(_REFUSED_FOR):
                 await asyncio.sleep(0)

@@ -238,6 +238,13 @@ def is_outage(error: Exception) -> bool:
     return _asks_for_retry(error) or error.status in (408, 409, 429) or error.status >= 500
 
 
+def is_unreachable(error: Exception) -> bool:
+    """Whether the endpoint itself did not answer: nobody did, or a gateway before it that says so."""
+    if isinstance(error, ResponseError):
+        return error.status in (502, 503, 504) and not is_final(error)
+    return isinstance(error, TransportError) and not is_final(error)
+
+
 def is_final(error: Exception) -> bool:
     """Whether it is said, or certain, that the same request will not succeed later, whatever the kind of error."""
     if isinstance(error, TransportError):

@@ -6,6 +6,8 @@ Whatever happens to a job, whoever raises it, is noted in its result. Which job 
 import logging
 import math
 from asyncio import CancelledError
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -15,13 +17,23 @@ import anyio.lowlevel
 from attrs import define, field
 
 from openai_runs._finishing import finish
-from openai_runs._http.retries import FAILURES, Failure, cast_doubt, may_be_done, noted
+from openai_runs._http.retries import FAILURES, Failure, cast_doubt, is_unreachable, may_be_done, noted
 from openai_runs._supervision import supervise
 from openai_runs._wire.idempotency import new_key
+from openai_runs.batch.earlier_runs import RunIds
 from openai_runs.batch.jobs import BatchResult, RunJob, add_usage, has_completed, join_texts
+from openai_runs.batch.outage import Outage
 from openai_runs.batch.repeating import key_of_run
-from openai_runs.errors import OpenAIRunsError, RunDeadlineError, RunError, RunFailedError, TransportError
+from openai_runs.errors import (
+    NotFoundError,
+    OpenAIRunsError,
+    RunDeadlineError,
+    RunError,
+    RunFailedError,
+    TransportError,
+)
 from openai_runs.following.options import OnExit
+from openai_runs.following.outages import outage_delay, through_outages
 from openai_runs.following.polling import Polling
 from openai_runs.models.message import Message, MessageRole
 from openai_runs.models.run import Run, Usage
@@ -56,10 +68,14 @@ class OpenJob:
     attempts: int = field(default=0, init=False)
     started_at: datetime | None = field(default=None, init=False)
     ended_at: datetime | None = field(default=None, init=False)
+    is_unreached: bool = field(default=False, init=False)  #: whether its latest attempt did not reach the endpoint
+    unreached: int = field(default=0, init=False)  #: how often in a row that happened
+    unreached_since: float = field(default=math.inf, init=False)  #: when it happened first
     # Run, error, attempts and start before the latest attempt.
     _before: tuple[Run | None, Exception | None, int, datetime | None] = field(init=False)
     _key: Any = field(default=None, init=False)  # the idempotency key of its first run
     _failed_runs: int = field(default=0, init=False)
+    _is_taken_up: bool = field(default=False, init=False)  # whether it is known what has become of its earlier run
     _counted: str | None = field(default=None, init=False)  # the run whose tokens are in the result already
 
     @property
@@ -89,6 +105,7 @@ class OpenJob:
         self._before = self.run, self.error, self.attempts, self.started_at
         self.run = self.run if has_completed(self.run) else None
         self.error = None
+        self.is_unreached = False
         self.attempts += 1
         self.started_at = self.started_at or datetime.now(UTC)
 
@@ -104,8 +121,25 @@ class OpenJob:
         self.error = error
 
     def take_back(self) -> None:
-        """Note that the attempt that had begun was cancelled before anything was sent."""
+        """Note that the attempt that had begun has not taken place."""
         self.run, self.error, self.attempts, self.started_at = self._before
+
+    def put_back(self) -> None:
+        """Note that an attempt that did not reach the endpoint does not count."""
+        if self.run is None and self.doubt is None:
+            self.take_back()
+        else:  # there is a run, or there may be one: of such a job nobody may say that it was never started
+            self.attempts = max(self._before[2], 1)
+
+    def miss(self, now: float) -> None:
+        """Note that the endpoint could not be reached."""
+        self.is_unreached = True
+        self.unreached += 1
+        self.unreached_since = min(self.unreached_since, now)
+
+    def reach(self) -> None:
+        """Note that the endpoint was reached."""
+        self.unreached, self.unreached_since = 0, math.inf
 
     def end(self) -> int:
         """Note that an attempt has ended.
@@ -121,9 +155,36 @@ class OpenJob:
         self.usage = add_usage(self.usage, run.usage)
         return run.usage.total_tokens
 
+    @property
+    def earlier_run(self) -> RunIds | None:
+        """The run of an earlier batch of which it is not known what has become.
+
+        Raises:
+            TypeError: It is not named by two IDs.
+        """
+        if self._is_taken_up or (ids := self.job.get("earlier_run")) is None:
+            return None
+        match ids:
+            case [str(thread_id), str(run_id)]:
+                return thread_id, run_id
+        raise TypeError(f"the earlier run of a job must be the IDs of thread and run: got {ids!r}; nothing was sent")
+
+    def take_up(self, run: Run | None) -> Run | None:
+        """Note what has become of the earlier run; ``None`` if it is not there.
+
+        Returns:
+            The run, if it is worth following.
+        """
+        self._is_taken_up = True
+        if run is not None and (has_completed(run) or not run.status.is_terminal):
+            return run
+        self._failed_runs += 1  # with the key of that run, an endpoint would return it
+        return None
+
     def run_params(self) -> dict[str, Any]:
         """The parameters of the job's next run, with an idempotency key."""
         params: dict[str, Any] = dict(self.job)
+        params.pop("earlier_run", None)
         label = params.pop("key", "")
         if not isinstance(label, str):
             raise TypeError(f"the key of a job must be a string: got {label!r}; nothing was sent")
@@ -144,7 +205,11 @@ class Attempts:
     _polling: Polling
     _on_exit: OnExit
     _fetch_messages: bool
+    outage: Outage = field(init=False)  #: of the endpoint
     _starting: set["_Start"] = field(factory=set, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.outage = Outage(self._polling.outage)
 
     async def make(self, job: OpenJob) -> None:
         """Make one attempt of a job, and note in its result what it comes to.
@@ -163,26 +228,79 @@ class Attempts:
         for start in self._starting:
             start.limit(_START_GRACE)
 
+    def delay_of_outage(self, job: OpenJob) -> float | None:
+        """Seconds until a job whose latest attempt did not reach the endpoint may be put back, to be tried again.
+
+        Returns:
+            ``None`` if that attempt counts: the job has had the patience that there is for outages, or has a start in
+            doubt that must not be repeated.
+        """
+        error = job.error
+        if error is None or anyio.current_time() - job.unreached_since >= self._polling.outage:
+            return None
+        if may_be_done(error) and self._session.honours_keys is False:
+            return None
+        return outage_delay(self._polling, job.unreached - 1, error)
+
+    async def await_endpoint(self) -> None:
+        """Send a request that changes nothing, until the endpoint answers it or was away for `Polling.outage` seconds.
+
+        It must run like `make`: the caller's code, such as an `api_key` function, may raise anything.
+        """
+        try:
+            await through_outages(
+                self._session.assistants.list(limit=1).page,  # any list would do
+                self._polling,
+                "the batch starts no runs",
+                is_over=lambda error: not is_unreachable(error),
+            )
+        except FAILURES as error:
+            if is_unreachable(error):
+                return
+        self.outage.end()
+
+    @contextmanager
+    def _reaching(self, job: OpenJob) -> Iterator[None]:
+        """Note whether requests reach the endpoint that a job cannot do without."""
+        try:
+            yield
+        except FAILURES as error:
+            if is_unreachable(error):
+                job.miss(anyio.current_time())
+            else:
+                self._reached(job)
+            raise
+        self._reached(job)
+
+    def _reached(self, job: OpenJob) -> None:
+        job.reach()
+        self.outage.end()
+
     async def _make(self, job: OpenJob) -> None:
         run = job.run
         if run is None:
             run = job.run = await self._complete(job)
         if self._fetch_messages:
-            job.messages = await fetch_answer(self._session, run)
+            with self._reaching(job):
+                job.messages = await fetch_answer(self._session, run)
             job.text = join_texts(job.messages)
 
     async def _complete(self, job: OpenJob) -> Run:
         """Start a run, and follow it to its end."""
         run: Run | None = None
         params = job.run_params()
+        if (earlier := job.earlier_run) is not None:
+            run = await self._take_up(job, *earlier)
+            params = job.run_params()
         if job.doubt is not None and self._session.honours_keys is None:
-            run = await self._find_started(job, params, job.doubt)
+            with self._reaching(job):
+                run = await self._find_started(job, params, job.doubt)
         start = _Start(self._deadline)
         if run is None:
             with start.scope:
                 self._starting.add(start)
                 try:
-                    with tell(start):
+                    with tell(start), self._reaching(job):
                         run = await self._start(params, start)
                 except CancelledError:
                     if not start.is_under_way:
@@ -204,6 +322,19 @@ class Attempts:
             )
         except RunDeadlineError as error:  # its text has the seconds that the start has left
             raise late_end(error, self._deadline) from error
+
+    async def _take_up(self, job: OpenJob, thread_id: str, run_id: str) -> Run | None:
+        """Look what has become of a job's earlier run; the run, if it is worth following."""
+        run: Run | None = None
+        try:
+            with self._reaching(job):
+                run = await self._session.runs.retrieve(thread_id=thread_id, run_id=run_id)
+        except CancelledError:
+            job.take_back()
+            raise
+        except NotFoundError:
+            _logger.info("run %s is not there any more; its job gets another one", run_id)
+        return job.take_up(run)
 
     async def _find_started(self, job: OpenJob, params: dict[str, Any], doubt: Failure) -> Run | None:
         """Before a start in doubt is repeated: look for its run, and so find out whether the endpoint honours its key.

@@ -20,6 +20,11 @@ from openai_runs.models.run import RunCreateParams, ThreadRunCreateParams
 _LONGEST_CELL: Final = 64_000_000
 _BOM: Final = b"\xef\xbb\xbf"
 
+
+class _NoAssistantError(ValueError):
+    """A job names no assistant."""
+
+
 _Fields: TypeAlias = Mapping[str, Any]
 #: The number of a line, and its fields, or why it has none.
 _Line: TypeAlias = tuple[int, _Fields | ValueError]
@@ -31,6 +36,7 @@ class BadLine:
 
     number: int  #: from 1; of a CSV row that has several lines, the first
     problem: str
+    lacks_assistant: bool = False  #: whether it would be one with an assistant for all jobs
 
     def __str__(self) -> str:
         return f"line {self.number}: {self.problem}"
@@ -72,7 +78,7 @@ class JobFile:
                 job = None if key in done else self._job(known, key)
                 keys[key] = number
             except (ProtocolError, TypeError, ValueError) as error:
-                on_bad_line(BadLine(number, str(error)))
+                on_bad_line(BadLine(number, str(error), isinstance(error, _NoAssistantError)))
                 continue
             if job is not None:
                 yield job
@@ -180,7 +186,7 @@ def _check(job: dict[str, Any]) -> None:
     """Check all parameters now: a wrong one is named with its line, and costs no request."""
     params = {name: value for name, value in job.items() if name not in ("thread_id", "idempotency_key")}
     if "assistant_id" not in job:
-        raise ValueError("it names no assistant, and there is none for all jobs")
+        raise _NoAssistantError("it names no assistant, and there is none for all jobs")
     for name in ("thread_id", "idempotency_key"):
         if name in job and not (isinstance(job[name], str) and job[name]):
             raise ValueError(f"{name} must be a text: got {job[name]!r}")

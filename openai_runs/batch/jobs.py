@@ -24,6 +24,10 @@ class RunJob(RunCreateParams, total=False):
     #: process, where the endpoint honours idempotency keys. See `RunsService.create`. A run that is started in the
     #: place of one that failed has a key that is made of it.
     idempotency_key: str
+    #: The IDs of the thread and the run with which an earlier batch has tried the job; they are not sent. The run is
+    #: looked at first: if it has completed, it is the job's; if it is unfinished, it is followed; and if it has ended
+    #: otherwise or is not there, another one is started. Not for durable batches, which know their runs.
+    earlier_run: tuple[str, str]
     thread_id: str
     thread: ThreadCreateParams
     tool_resources: ToolResources | ToolResourcesParams | None

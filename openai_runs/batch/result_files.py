@@ -17,6 +17,7 @@ from typing import Any, Final
 from attrs import define, field
 
 from openai_runs import _wire
+from openai_runs.batch.earlier_runs import EarlierRuns, RunIds
 from openai_runs.batch.jobs import BatchResult
 from openai_runs.errors import ProtocolError
 
@@ -34,6 +35,7 @@ class ResultFile:
     failed: frozenset[str]  #: of these, the jobs that have failed
     _file: FileIO
     _batch: "_BatchId"
+    _earlier: EarlierRuns
 
     def write(self, result: BatchResult) -> None:
         """Append a result.
@@ -44,6 +46,11 @@ class ResultFile:
         rest = memoryview(result_line(result))
         while rest:
             rest = rest[self._file.write(rest) :]
+        self._earlier.drop((result.key,))
+
+    def earlier_run(self, key: str) -> RunIds | None:
+        """The run of a job whose failure was removed, if it had one: it may have completed since."""
+        return self._earlier.get(key)
 
     def idempotency_key(self, key: str) -> str:
         """The idempotency key of the job with this key: the same one in all processes until one calls `settle`.
@@ -63,7 +70,8 @@ def open_results(path: Path, *, retry_failed: bool = False) -> Generator[ResultF
     """Open a file of results, to append to it; it is created if it does not exist.
 
     A file of the same name with ``.batch`` at its end keeps other processes away, and has what idempotency keys are
-    made of. It is removed when there is nothing for the next process to take over, and stays otherwise.
+    made of. It is removed when there is nothing for the next process to take over, and stays otherwise. One with
+    ``.runs`` at its end has the runs of jobs whose failures were removed, until these have results.
 
     Args:
         path: The file.
@@ -74,26 +82,33 @@ def open_results(path: Path, *, retry_failed: bool = False) -> Generator[ResultF
         ValueError: It has a line that is no result, or another process writes to it. It was not changed.
     """
     with _open_batch(path) as batch:
+        earlier = EarlierRuns.load(path.with_name(f"{path.name}.runs"))
         survey = _survey(path)
         if survey.is_new:
             batch.renew()  # with the keys of a batch whose results were deleted, it would get the same ones
+            earlier.clear()
         if survey.failed and retry_failed:
             batch.renew()  # likewise
+            earlier.add(survey.runs)  # first: whoever dies in between has both
             _remove_failed(path)
             survey = _survey(path)
+        earlier.drop(survey.done)
         with path.open("ab", buffering=0) as file:
             file.truncate(survey.size)
             if survey.lacks_newline:
                 file.write(b"\n")
             try:
-                yield ResultFile(frozenset(survey.done), frozenset(survey.failed), file, batch)
+                yield ResultFile(frozenset(survey.done), frozenset(survey.failed), file, batch, earlier)
             finally:
                 os.fsync(file.fileno())
+        earlier.close()
 
 
 def result_line(result: BatchResult) -> bytes:
     """A result as a line of JSON."""
     run, usage, error = result.run, result.usage, result.error
+    # A run that could not be looked at is still the one that the job has.
+    ids = (run.thread_id, run.id) if run else result.job.get("earlier_run", (result.job.get("thread_id"), None))
     text = _wire.encode_plain(
         {
             "key": result.key,
@@ -112,8 +127,8 @@ def result_line(result: BatchResult) -> bytes:
                 "message": str(error),
                 "maybe_done": getattr(error, "maybe_done", False),
             },
-            "run_id": run and run.id,
-            "thread_id": run.thread_id if run else result.job.get("thread_id"),
+            "run_id": ids[1],
+            "thread_id": ids[0],
             "started_at": result.started_at and result.started_at.isoformat(timespec="milliseconds"),
             "ended_at": result.ended_at and result.ended_at.isoformat(timespec="milliseconds"),
         }
@@ -128,6 +143,7 @@ class _Survey:
     is_new: bool = False
     done: set[str] = field(factory=set)
     failed: set[str] = field(factory=set)
+    runs: dict[str, RunIds] = field(factory=dict)  # of those that have failed
     size: int = 0  # in bytes, without a torn line at the end
     lacks_newline: bool = False
 
@@ -151,18 +167,24 @@ def _survey(path: Path) -> _Survey:
                     f"line {number} of {path} is no result: results are appended only to a file that has nothing else"
                 )
             survey.size += len(line)
-            key, has_failed = facts
+            key, has_failed, run = facts
             survey.done.add(key)
             if has_failed:
                 survey.failed.add(key)
+            if has_failed and run is not None:
+                survey.runs[key] = run
     return survey
 
 
-def _facts(line: bytes) -> tuple[str, bool] | None:
-    """A result's key, and whether the job has failed; ``None`` if the line is no result."""
-    match _value(line):
+def _facts(line: bytes) -> tuple[str, bool, RunIds | None] | None:
+    """A result's key, whether the job has failed, and its run, if it has one; ``None`` if the line is no result."""
+    value = _value(line)
+    match value:
         case {"key": str(key), "status": "completed" | "failed" as status}:
-            return key, status == "failed"
+            match value:
+                case {"thread_id": str(thread_id), "run_id": str(run_id)}:
+                    return key, status == "failed", (thread_id, run_id)
+            return key, status == "failed", None
     return None
 
 

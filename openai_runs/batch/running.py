@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, NoReturn, Self, TypeAlias, final
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import TaskGroup
 from attrs import define, field, frozen
 
 from openai_runs._arguments import check_count, check_seconds
@@ -66,6 +67,7 @@ class Batch:
     _tokens: int = field(default=0, init=False)
     _rate: RecentRate = field(factory=lambda: RecentRate(time.monotonic()), init=False)
     _waiters: list["_Waiter"] = field(factory=list, init=False)
+    _tasks: TaskGroup = field(init=False)
 
     @property
     def started(self) -> int:
@@ -154,6 +156,7 @@ class Batch:
 
         with scope:
             async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
                 tasks.start_soon(supervise, failed, self._read_source)
                 while not self._schedule.is_idle:
                     # Whoever was woken together with the cancellation goes on until its next wait.
@@ -192,7 +195,10 @@ class Batch:
         """Try a job. It is a task of its own, in which nothing awaits after the attempt."""
         await self._attempts.make(job)
         self._tokens += job.end()
-        if (delay := self._delay(job)) is not None:
+        if job.is_unreached and (delay := self._sit_out(job)) is not None:
+            job.put_back()
+            self._schedule.repeat(job.index, anyio.current_time() + delay, has_result=job.error is not None)
+        elif (delay := self._delay(job)) is not None:
             self._schedule.repeat(job.index, anyio.current_time() + delay)
         else:
             self._schedule.finish(job.index)
@@ -201,8 +207,30 @@ class Batch:
             self._stop("budget")
         self._notify()
 
+    def _sit_out(self, job: OpenJob) -> float | None:
+        """After an attempt that did not reach the endpoint, start nothing until it is back, or patience is over.
+
+        Returns:
+            Seconds until the job is tried again; ``None`` if the attempt counts.
+        """
+        outage, now = self._attempts.outage, anyio.current_time()
+        outage.begin(now)
+        if self._schedule.is_stopped or not outage.is_borne(now):
+            return None
+        if not self._schedule.is_paused:
+            self._schedule.is_paused = True
+            self._tasks.start_soon(self._await_endpoint)
+        return self._attempts.delay_of_outage(job)
+
+    async def _await_endpoint(self) -> None:
+        """Go on when the endpoint is back. It is a task of its own, in which nothing awaits after the look."""
+        # Whatever it raises, the starts that follow raise it as well, where it becomes their jobs' results.
+        await supervise(lambda _: None, self._attempts.await_endpoint)
+        self._schedule.is_paused = False
+        self._notify()
+
     def _delay(self, job: OpenJob) -> float | None:
-        """Seconds until a job is tried again; ``None`` if it has ended."""
+        """Seconds until a job is tried again by its `JobRetries`; ``None`` if it has ended."""
         if self._retries is None or self._schedule.is_stopped or job.error is None:
             return None
         result = job.result
@@ -282,7 +310,10 @@ def run_batch(
             for before that does not count: its turn (see `RateLimits`), or a 429 response that asks to wait. The
             request may take five seconds more than the deadline, to learn the run's ID, without which the run cannot
             be cancelled.
-        polling: How often each run is polled.
+        polling: How often each run is polled, and for how long an unreachable endpoint is borne. While no connection to
+            it can be made, or a gateway answers 502, 503 or 504, the batch starts no runs and asks now and then whether
+            it is back. What was tried meanwhile does not count among the attempts of `JobRetries`, until the outage is
+            longer than `Polling.outage` seconds. 0 for no patience.
         on_exit: What to do with runs in progress when the batch is left early: ``"cancel"`` them, ``"leave"`` them
             running, or ``"drain"``: follow them to their ends, and start no others. If draining is cancelled, so are
             the runs. `Batch.left` lists them in any case.

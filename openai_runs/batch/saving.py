@@ -41,10 +41,15 @@ class Saved:
         return self.completed + self.failed.total()
 
 
-def with_keys(jobs: Iterator[RunJob], file: ResultFile) -> Iterator[RunJob]:
-    """Give jobs that have none the idempotency keys with which the next process gets their runs."""
+def resumable(jobs: Iterator[RunJob], file: ResultFile) -> Iterator[RunJob]:
+    """Give jobs what a file of results has for them, so that no run is paid twice.
+
+    That is an idempotency key, for jobs that have none, with which the next process gets their runs; and the run of a
+    job that has failed before.
+    """
     for job in jobs:
-        yield cast(RunJob, {"idempotency_key": file.idempotency_key(job["key"]), **job})
+        key, run = file.idempotency_key(job["key"]), file.earlier_run(job["key"])
+        yield cast(RunJob, {"idempotency_key": key, **job} | ({} if run is None else {"earlier_run": run}))
 
 
 async def save_results(

@@ -22,6 +22,7 @@ class Schedule:
     taken: int = field(default=0, init=False)  #: jobs taken from the source so far
     is_exhausted: bool = field(default=False, init=False)  #: whether the source has no more jobs
     is_stopped: bool = field(default=False, init=False)  #: whether no job is to be taken or started any more
+    is_paused: bool = field(default=False, init=False)  #: whether no job is to be taken or started for now
     _ready: list[int] = field(factory=list, init=False)  # a heap: the earliest job goes first
     _delayed: list[tuple[float, int]] = field(factory=list, init=False)  # a heap: when to repeat which job
     open: int = field(default=0, init=False)  #: how many jobs are open
@@ -29,7 +30,7 @@ class Schedule:
     _queues: dict[str, deque[int]] = field(factory=dict, init=False)  # of threads with an open job: who waits for it
     _queued: int = field(default=0, init=False)  # how many jobs wait for their threads
     _threads: dict[int, str] = field(factory=dict, init=False)  # of the open jobs that name a thread and have not ended
-    _repeated: set[int] = field(factory=set, init=False)  # waiting jobs that have run before
+    _repeated: set[int] = field(factory=set, init=False)  # waiting jobs that have a result
     _ended: deque[int] = field(factory=deque, init=False)  # whose results may be handed out
     _early: set[int] = field(factory=set, init=False)  # which have ended before their turn
     _skipped: set[int] = field(factory=set, init=False)  # which were taken and will not be started
@@ -49,12 +50,12 @@ class Schedule:
     def can_take(self) -> bool:
         """Whether another job is to be taken from the source."""
         is_free = len(self._ready) + len(self._running) + len(self._ended) < self.workers
-        return is_free and self.open < self.window and not self.is_stopped
+        return is_free and self.open < self.window and not self.is_stopped and not self.is_paused
 
     @property
     def can_start(self) -> bool:
         """Whether `start` has a job, apart from those that wait for the time of their repetition."""
-        return bool(self._ready) and len(self._running) + len(self._ended) < self.workers
+        return bool(self._ready) and len(self._running) + len(self._ended) < self.workers and not self.is_paused
 
     @property
     def has_result(self) -> bool:
@@ -111,10 +112,17 @@ class Schedule:
         self._running.add(index)
         return index
 
-    def repeat(self, index: int, at: float) -> None:
-        """Have a job that runs wait until ``at``, and then for a worker; other jobs of its thread wait for it."""
+    def repeat(self, index: int, at: float, *, has_result: bool = True) -> None:
+        """Have a job that runs wait until ``at``, and then for a worker; other jobs of its thread wait for it.
+
+        Args:
+            index: The job's position.
+            at: The time.
+            has_result: Whether it has the result of an attempt; otherwise it waits as if it had never run.
+        """
         self._running.remove(index)
-        self._repeated.add(index)
+        if has_result:
+            self._repeated.add(index)
         heappush(self._delayed, (at, index))
 
     def finish(self, index: int) -> None:

@@ -16,7 +16,7 @@ from openai_runs.batch.progress_bar import progress_bar
 from openai_runs.batch.repeating import JobRetries
 from openai_runs.batch.result_files import ResultFile, open_results
 from openai_runs.batch.running import Batch, run_batch
-from openai_runs.batch.saving import Saved, save_results, with_keys
+from openai_runs.batch.saving import Saved, resumable, save_results
 from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, report, say_incomplete, show_bad_line, summarize
 from openai_runs.cli.batch_run_durable import DurableFileBatch, DurableStore
 from openai_runs.cli.durable_options import AtOnce, BatchName, check_at_once, check_name
@@ -27,13 +27,14 @@ from openai_runs.cli.job_options import (
     Jobs,
     JobWorkers,
     Message,
+    check_assistant,
     check_deadline,
     parse_message,
     worker_count,
 )
 from openai_runs.cli.terminal import errors, run
 from openai_runs.cli.toolbox_option import Tools, load_toolbox
-from openai_runs.cli.work_options import Deadline, Rpm, Tpm, Work
+from openai_runs.cli.work_options import OUTAGE, Deadline, Outage, Rpm, Tpm, Work
 from openai_runs.pacing import RateLimits
 from openai_runs.session import Session
 
@@ -52,8 +53,11 @@ def run_jobs(
         int | None, typer.Option(min=1, help="Start no more runs once so many tokens are used.")
     ] = None,
     deadline: Deadline = None,
+    outage: Outage = OUTAGE,
     tools: Tools = None,
-    retry_failed: Annotated[bool, typer.Option(help="Run jobs again whose result in --out is a failure.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option(help="Run jobs again whose result in --out is a failure, unless their runs complete.")
+    ] = False,
     durable: Annotated[
         str | None,
         typer.Option(
@@ -83,8 +87,9 @@ def run_jobs(
     )
     workers = worker_count(workers, completion_window, at_once)
     check_deadline(deadline, completion_window)
+    check_assistant(file)
     toolbox = None if tools is None else load_toolbox(tools)
-    work = Work(toolbox=toolbox, workers=workers, at_once=at_once, rpm=rpm, tpm=tpm, deadline=deadline)
+    work = Work(toolbox=toolbox, workers=workers, at_once=at_once, rpm=rpm, tpm=tpm, deadline=deadline, outage=outage)
     if durable is None:
         if name is not None or at_once is not None:
             raise typer.BadParameter("--name and --at-once are for --durable only")
@@ -145,10 +150,11 @@ class _FileBatch:
             async with (
                 run_batch(
                     self.session,
-                    with_keys(jobs, self.results),
+                    resumable(jobs, self.results),
                     workers=self.work.workers,
                     toolbox=self.work.toolbox,
                     deadline=self.work.deadline,
+                    polling=self.work.polling,
                     budget_tokens=self.budget_tokens,
                     total=total,
                 ) as batch,

@@ -8,7 +8,7 @@ from rich.markup import escape
 from openai_runs.batch.job_files import BadLine, JobFile
 from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, show_bad_line
 from openai_runs.cli.durable_options import BatchName, check_name, open_batches
-from openai_runs.cli.job_options import Assistant, CompletionWindow, Jobs, Message, parse_message
+from openai_runs.cli.job_options import Assistant, CompletionWindow, Jobs, Message, check_assistant, parse_message
 from openai_runs.cli.terminal import console, run
 
 
@@ -33,6 +33,7 @@ def submit(
         template=parse_message(message),
         completion_window=None if completion_window is None else completion_window.value,
     )
+    check_assistant(file)
     check_name(name, jobs)
     run(_submit(file, store, name or file.batch_name), refused=REFUSED, interrupted=STOPPED)
 

@@ -11,7 +11,7 @@ from openai_runs.cli.endpoint_option import BaseUrl
 from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
 from openai_runs.cli.terminal import errors, refuse, run
 from openai_runs.cli.toolbox_option import Tools, load_toolbox
-from openai_runs.cli.work_options import Deadline, Rpm, Tpm, Work, Workers
+from openai_runs.cli.work_options import OUTAGE, Deadline, Outage, Rpm, Tpm, Work, Workers
 from openai_runs.errors import OpenAIRunsError
 from openai_runs.session import Session
 
@@ -26,6 +26,7 @@ def work_on_jobs(
     rpm: Rpm = None,
     tpm: Tpm = None,
     deadline: Deadline = None,
+    outage: Outage = OUTAGE,
     log_level: Level = LogLevel.INFO,
     log_format: Format = LogFormat.TEXT,
 ) -> None:
@@ -41,7 +42,9 @@ def work_on_jobs(
     check_at_once(workers, at_once)
     toolbox = None if tools is None else load_toolbox(tools)
     set_up_logging(log_level, log_format)
-    options = Work(toolbox=toolbox, workers=workers, at_once=at_once, rpm=rpm, tpm=tpm, deadline=deadline)
+    options = Work(
+        toolbox=toolbox, workers=workers, at_once=at_once, rpm=rpm, tpm=tpm, deadline=deadline, outage=outage
+    )
     run(_work(store, create, base_url, options), refused=REFUSED)
 
 

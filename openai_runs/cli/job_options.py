@@ -1,11 +1,13 @@
 """The arguments and options of commands that read a file of jobs."""
 
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
 import typer
 
+from openai_runs.batch.job_files import JobFile
 from openai_runs.batch.message_template import MessageTemplate
 from openai_runs.models.completion_window import WINDOW_SECONDS
 
@@ -55,6 +57,16 @@ def check_deadline(deadline: float | None, window: Window | None) -> None:
     """Refuse a deadline that ends runs within the window that they are given."""
     if deadline is not None and window is not None and deadline < WINDOW_SECONDS[window]:
         raise typer.BadParameter(f"--deadline must not be shorter than --completion-window: got {deadline:g} s")
+
+
+def check_assistant(file: JobFile) -> None:
+    """Refuse a file in which no job has an assistant: each of its lines would be refused for that."""
+    if file.assistant_id is not None or not file.path.is_file():  # a pipe can be read only once
+        return
+    lacking: list[bool] = []
+    with suppress(OSError, ValueError):  # is reported when the jobs are read
+        if next(file.read(lambda line: lacking.append(line.lacks_assistant)), None) is None and any(lacking):
+            raise typer.BadParameter(f"no job of {file.path} names an assistant: give the ID of one as --assistant")
 
 
 def parse_message(message: str | None) -> MessageTemplate | None:

@@ -51,10 +51,19 @@ async def through_outages(
             left = began + polling.outage - now
             if is_over(error) or not is_outage(error) or left <= 0:
                 raise
-            asked = server_delay(error)
+            delay = outage_delay(polling, failures, error)
             _logger.warning("%s: the endpoint has been unreachable for %.1f s: %s", name, now - began, error)
-        delay = polling.delay(failures)
-        if asked is not None:
-            delay = max(delay, polling.delay(failures, asked))
         await sleep(min(delay, left))
         failures += 1
+
+
+def outage_delay(polling: Polling, failures: int, error: Exception) -> float:
+    """Seconds until a request is repeated for which the endpoint could not be reached.
+
+    Args:
+        polling: Has the delays.
+        failures: How often in a row that happened before.
+        error: What happened now; it may say how long the server asks to wait.
+    """
+    delay, asked = polling.delay(failures), server_delay(error)
+    return delay if asked is None else max(delay, polling.delay(failures, asked))

@@ -1,6 +1,7 @@
 """Which requests are repeated, after which delay, and when their result is looked up before."""
 
 import logging
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -14,7 +15,16 @@ from hypothesis import strategies as st
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from openai_runs._http.key_support import KeySupport
-from openai_runs._http.retries import OwnError, Retry, is_final, is_outage, is_transient, poll_hint, server_delay
+from openai_runs._http.retries import (
+    OwnError,
+    Retry,
+    is_final,
+    is_outage,
+    is_transient,
+    is_unreachable,
+    poll_hint,
+    server_delay,
+)
 from openai_runs.errors import ProtocolError, ResponseError, TransportError
 
 pytestmark = pytest.mark.anyio
@@ -567,6 +577,14 @@ class TestWaiting:
         """What is said to last is not repeated; a header is nearer to the point than a code."""
         assert is_final(failure) is lasts
         assert not (lasts and is_outage(failure))
+
+    def test_an_endpoint_that_does_not_answer(self) -> None:
+        """Nobody answers, or a gateway before it; what the endpoint itself says shows that it is there."""
+        assert all(map(is_unreachable, (LOST, REFUSED, answered(502), answered(503), answered(504))))
+        bad_certificate = TransportError("no")
+        bad_certificate.__cause__ = ssl.SSLError()
+        there = (answered(500), answered(429), answered(408), NONSENSE, answered(503, x_should_retry="false"))
+        assert not any(map(is_unreachable, (*there, bad_certificate, ZeroDivisionError())))
 
     @pytest.mark.parametrize(
         ("text", "seconds"), [("250", 0.25), ("0", None), ("-5", None), ("soon", None), (None, None), ("1e999", None)]

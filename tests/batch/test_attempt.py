@@ -23,7 +23,7 @@ from tests.stub import CUT, NEVER, Reply, Request, Stub, error, reply
 
 pytestmark = pytest.mark.anyio
 
-QUICK = Polling(first=0.001, longest=0.01)
+QUICK = Polling(first=0.001, longest=0.01, outage=0)  # no patience: each attempt counts
 AT_ONCE = JobRetries(first=0)
 RUN = json.loads((EXAMPLES / "objects/RunObject.json").read_text())
 MESSAGE = json.loads((EXAMPLES / "objects/MessageObject.json").read_text())
@@ -305,6 +305,74 @@ class TestOneThread:
         assert [result.index for result in results] == list(range(6))
         said = [message.text async for message in session.messages.list(thread.id, order="asc")]
         assert said == [text for number in range(6) for text in (str(number), "Done.")]
+
+
+class TestEarlierRuns:
+    """A run that an earlier batch has started is looked at before another one is paid."""
+
+    @pytest.mark.parametrize("status", ["completed", "in_progress"])
+    async def test_one_that_is_worth_following(self, status: str) -> None:
+        """A completed one is the job's; one that is unfinished is followed to its end."""
+        left = [status, "completed"]
+
+        def answer(request: Request) -> Reply:
+            if request.path.endswith("/messages"):
+                return reply({"data": [MESSAGE | {"role": "assistant", "run_id": RUN["id"]}], "has_more": False})
+            return reply(RUN | {"status": left.pop(0)})
+
+        async with Stub(answer) as stub, stub.session() as session:
+            result = await only(session, {"assistant_id": "a", "earlier_run": ("thread_1", "run_1")})
+        assert (result.ok, result.attempts, result.run.id) == (True, 1, RUN["id"])
+        assert {request.method for request in stub.requests} == {"GET"}
+        assert stub.requests[0].path == "/v1/threads/thread_1/runs/run_1"
+
+    @pytest.mark.parametrize(
+        "found", [reply(RUN | {"status": "failed"}), reply(RUN | {"status": "expired"}), error(404)]
+    )
+    async def test_one_that_is_not(self, found: Reply) -> None:
+        """If it ended otherwise, or is not there, the job gets another run, whose key is another one, too."""
+        job = {"assistant_id": "a", "earlier_run": ("thread_1", "run_1"), "idempotency_key": "mine"}
+        async with Stub(found, reply(RUN | {"status": "completed"})) as stub, stub.session() as session:
+            result = await only(session, job, fetch_messages=False)
+        assert result.ok
+        assert [request.method for request in stub.requests] == ["GET", "POST"]
+        assert "earlier_run" not in stub.requests[1].json
+        assert stub.requests[1].headers["idempotency-key"] == '"mine.attempt-2"'
+
+    async def test_it_fails_while_it_is_followed(self) -> None:
+        """Then it has become known what it comes to, and another run is started in its place."""
+        failure = {"code": "server_error", "message": "no"}
+        runs = [{"status": "queued"}, {"status": "failed", "last_error": failure}, {"status": "completed"}]
+        job = {"assistant_id": "a", "earlier_run": ("thread_1", "run_1"), "idempotency_key": "mine"}
+        async with Stub(*(reply(RUN | run) for run in runs)) as stub, stub.session() as session:
+            result = await only(session, job, fetch_messages=False)
+        assert (result.ok, result.attempts) == (True, 2)
+        assert [request.method for request in stub.requests] == ["GET", "GET", "POST"]
+        assert stub.requests[2].headers["idempotency-key"] == '"mine.attempt-2"'
+
+    async def test_it_cannot_be_looked_at(self) -> None:
+        """That is tried again like a start; then it is the job's error, and nothing is started."""
+        job = {"assistant_id": "a", "earlier_run": ("thread_1", "run_1")}
+        async with Stub(lambda request: error(500)) as stub, stub.session(max_retries=0) as session:
+            result = await only(session, job, retries=JobRetries(attempts=3, first=0))
+        assert isinstance(result.error, ServerError)
+        assert [request.method for request in stub.requests] == ["GET"] * 3
+
+    @pytest.mark.parametrize("ids", ["run_1", ("run_1",), ("thread_1", 1), 7])
+    async def test_wrong_ids(self, ids: Any) -> None:
+        """They are the job's error, before anything is sent."""
+        async with Stub() as stub, stub.session() as session:
+            result = await only(session, {"assistant_id": "a", "earlier_run": ids})
+        assert isinstance(result.error, TypeError)
+        assert stub.requests == []
+
+    async def test_leaving_meanwhile(self) -> None:
+        """The job was not tried."""
+        async with Stub(NEVER) as stub, stub.session() as session:
+            async with run_batch(session, [{"assistant_id": "a", "earlier_run": ("thread_1", "run_1")}]) as batch:
+                await stub.requested(1)
+            (left,) = batch.left
+        assert (left.attempts, left.error) == (0, None)
 
 
 class TestAStartThatWasGivenUp:

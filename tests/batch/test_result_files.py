@@ -19,6 +19,10 @@ def completed(key: str) -> BatchResult:
     return BatchResult(0, {"assistant_id": "asst_1"}, RUN, key=key)
 
 
+def lost(key: str) -> BatchResult:
+    return BatchResult(0, {"assistant_id": "asst_1"}, RUN, TransportError("no answer"), key=key)
+
+
 def failed(key: str) -> BatchResult:
     return BatchResult(0, {"assistant_id": "asst_1"}, None, TransportError("no answer"), key=key)
 
@@ -198,3 +202,41 @@ def test_idempotency_keys_of_a_new_beginning(path: Path) -> None:
     assert newer != other
     path.with_name("results.jsonl.batch").write_text("torn")
     assert begun(path) != newer
+
+
+class TestRunsOfFailedJobs:
+    """When their failures are removed, their runs are kept: they may have completed since."""
+
+    IDS = ("thread_1", "run_1")
+
+    def test_until_there_is_a_result(self, path: Path) -> None:
+        """They outlive processes that are killed, also one that is started without the option."""
+        with open_results(path) as results:
+            for result in (lost("a"), lost("b"), failed("c"), completed("d")):
+                results.write(result)
+        with open_results(path, retry_failed=True) as results:
+            assert [results.earlier_run(key) for key in "abcd"] == [self.IDS, self.IDS, None, None]
+            results.write(completed("a"))
+        with open_results(path) as results:
+            assert [results.earlier_run(key) for key in "ab"] == [None, self.IDS]
+            results.write(completed("b"))
+        assert list(path.parent.iterdir()) == [path]
+
+    def test_when_they_fail_again(self, path: Path) -> None:
+        """A line keeps the run that could not be looked at, for the next time."""
+        job = {"assistant_id": "asst_1", "thread_id": "other", "earlier_run": self.IDS}
+        with open_results(path) as results:
+            results.write(BatchResult(0, job, None, TransportError("no answer"), key="a"))
+        with open_results(path, retry_failed=True) as results:
+            assert results.earlier_run("a") == self.IDS
+
+    def test_of_a_file_that_is_gone(self, path: Path) -> None:
+        """Whoever removes the results begins anew."""
+        with open_results(path) as results:
+            results.write(lost("a"))
+        with open_results(path, retry_failed=True):
+            pass
+        path.unlink()
+        with open_results(path) as results:
+            assert results.earlier_run("a") is None
+        assert list(path.parent.iterdir()) == [path]

@@ -42,7 +42,7 @@ from openai_runs.services.runs import MARKER
 from openai_runs.session import Session
 from openai_runs.stores.sqlite import SQLiteStore
 from openai_runs.toolbox import Toolbox
-from tests.proxy import Proxy
+from tests.proxy import Instead, Proxy
 from tests.samples import EXAMPLES
 from tests.serving import serving
 from tests.stub import NEVER, Reply, Request, Stub, error, reply
@@ -361,6 +361,167 @@ class TestResults:
                 (result,) = await collect(batch)
         assert isinstance(result.error, ServerError)
         assert result.run.id == RUN["id"]
+
+
+#: Tries a job once; an outage is borne for long, or not.
+ONE_TRY: Any = {"polling": Polling(first=0.001, longest=0.01, outage=50), "retries": JobRetries(attempts=1)}
+HASTY: Any = {"polling": Polling(first=0.001, longest=0.01, outage=0.05), "retries": JobRetries(attempts=1)}
+
+
+class Looks(logging.Handler):
+    """Waits until a batch has looked so often in vain whether its endpoint is back."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.left = count
+        self.done = anyio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.left -= "the batch starts no runs" in record.getMessage()
+        if self.left <= 0:
+            self.done.set()
+
+
+@contextlib.contextmanager
+def looks(count: int) -> Iterator[Looks]:
+    logger, handler = logging.getLogger("openai_runs.following"), Looks(count)
+    logger.addHandler(handler)
+    try:
+        yield handler
+    finally:
+        logger.removeHandler(handler)
+
+
+class TestOutages:
+    """While the endpoint is away, no job is used up."""
+
+    @pytest.mark.parametrize("retries", [JobRetries(attempts=1), None])
+    async def test_connections_are_refused(self, server: LocalServer, assistant_id: str, retries: Any) -> None:
+        """Nothing more is taken from the source, the jobs that were tried are tried again, and no try counts."""
+        jobs: list[RunJob] = [{"assistant_id": assistant_id}] * 20
+        async with Proxy(server.url) as proxy, proxy.session(max_retries=0) as session:
+            proxy.go_down()
+            with looks(5) as looked:
+                async with run_batch(session, jobs, workers=4, **ONE_TRY | {"retries": retries}) as batch:
+                    await looked.done.wait()
+                    assert (batch.started, batch.finished, batch.progress.in_flight) == (4, 0, 0)
+                    await proxy.come_back()
+                    results = await collect(batch)
+        assert [(result.error, result.attempts) for result in results] == [(None, 1)] * 20
+        assert proxy.requests.count("POST /v1/threads/runs") == 20
+
+    @pytest.mark.parametrize("status", [502, 503, 504])
+    async def test_a_gateway_without_a_server(self, server: LocalServer, assistant_id: str, status: int) -> None:
+        """Its answer is an outage, too; one request at a time asks whether it is over."""
+        jobs: list[RunJob] = [{"assistant_id": assistant_id}] * 4
+        async with Proxy(server.url) as proxy, proxy.session(max_retries=0) as session:
+            await session.assistants.list(limit=1).page()  # says that keys are honoured
+            proxy.plan("POST", "/threads/runs", Instead(reply(b"<html>", status, content_type="text/html")))
+            proxy.plan("GET", "/assistants", Instead(reply(b"<html>", status, content_type="text/html")), times=3)
+            async with run_batch(session, jobs, workers=1, **ONE_TRY) as batch:
+                results = await collect(batch)
+        assert [result.error for result in results] == [None] * 4
+        asked = [
+            f"{verb} {path.rpartition('/')[2]}" for verb, _, path in (line.partition(" ") for line in proxy.requests)
+        ]
+        assert asked[1:7] == ["POST runs", *["GET assistants"] * 4, "POST runs"]
+
+    async def test_longer_than_the_patience(self, server: LocalServer) -> None:
+        """Then tries count again: each job has its result."""
+        jobs: list[RunJob] = [{"assistant_id": "a"}] * 20
+        async with Proxy(server.url) as proxy, proxy.session(max_retries=0) as session:
+            proxy.go_down()
+            async with run_batch(session, jobs, workers=4, **HASTY) as batch:
+                results = await collect(batch)
+            await proxy.come_back()
+        assert [type(result.error) for result in results] == [TransportError] * 20
+        assert {result.attempts for result in results} == {1}
+
+    async def test_it_is_over_before_the_patience_is(self, server: LocalServer, assistant_id: str) -> None:
+        """A second outage is borne as long as the first was."""
+        jobs: list[RunJob] = [{"assistant_id": assistant_id}] * 2
+        async with (
+            Proxy(server.url) as proxy,
+            proxy.session(max_retries=0) as session,
+            run_batch(session, jobs, workers=1, **ONE_TRY) as batch,
+        ):
+            for _ in jobs:
+                proxy.plan("POST", "/threads/runs", Instead(error(503)))
+                proxy.plan("GET", "/assistants", Instead(error(404)))  # whatever it says, it is back
+                assert (await anext(batch)).ok
+
+    async def test_only_one_job_is_refused(self, server: LocalServer, assistant_id: str) -> None:
+        """A gateway that fails at one job is borne no longer than another one, and the other jobs go on."""
+        async with Proxy(server.url) as proxy, proxy.session(max_retries=0) as session:
+            thread = await session.threads.create()
+            jobs: list[RunJob] = [{"assistant_id": assistant_id, "thread_id": thread.id}]
+            jobs += [{"assistant_id": assistant_id}] * 8
+            proxy.plan("POST", f"/{thread.id}/runs", Instead(error(502)), times=1000)
+            async with run_batch(session, jobs, workers=2, **HASTY) as batch:
+                results = await collect(batch)
+        assert [type(result.error) for result in results] == [ServerError, *[type(None)] * 8]
+
+    async def test_the_answer_cannot_be_fetched(self, server: LocalServer, assistant_id: str) -> None:
+        """It is fetched again when the endpoint is back, and its run is no other one."""
+        async with Proxy(server.url) as proxy, proxy.session(max_retries=0) as session:
+            proxy.plan("GET", "/messages", Instead(error(503)), times=3)
+            async with run_batch(session, [{"assistant_id": assistant_id}], **ONE_TRY) as batch:
+                (result,) = await collect(batch)
+        assert (result.error, result.text) == (None, "Done.")
+        assert proxy.requests.count("POST /v1/threads/runs") == 1
+
+    async def test_draining(self, server: LocalServer) -> None:
+        """The batch is over at once, and the jobs that were never tried are left."""
+        jobs: list[RunJob] = [{"assistant_id": "a"}] * 20
+        async with Proxy(server.url) as proxy, proxy.session(max_retries=0) as session:
+            proxy.go_down()
+            with looks(3) as looked:
+                async with run_batch(session, jobs, workers=4, **ONE_TRY) as batch:
+                    await looked.done.wait()
+                    batch.drain()
+                    assert await collect(batch) == []
+            await proxy.come_back()
+        assert [(left.attempts, left.error, left.run) for left in batch.left] == [(0, None, None)] * 4
+
+    async def test_draining_with_a_start_in_doubt(self, server: LocalServer, assistant_id: str) -> None:
+        """A job that may have a run has a result that says so."""
+        async with Proxy(server.url) as proxy, proxy.session(max_retries=0) as session:
+            proxy.plan("POST", "/threads/runs", "lose answer")
+            proxy.plan("GET", "/assistants", Instead(error(503)), times=1000)
+            with looks(3) as looked:
+                async with run_batch(session, [{"assistant_id": assistant_id}], **ONE_TRY) as batch:
+                    await looked.done.wait()
+                    batch.drain()
+                    (result,) = await collect(batch)
+        assert isinstance(result.error, TransportError)
+        assert (result.error.maybe_done, result.attempts) == (True, 1)
+
+    async def test_leaving(self, server: LocalServer) -> None:
+        """A batch that waits for its endpoint can be left."""
+        async with Proxy(server.url) as proxy, proxy.session(max_retries=0) as session:
+            proxy.go_down()
+            with looks(1) as looked:
+                async with run_batch(session, [{"assistant_id": "a"}], **ONE_TRY) as batch:
+                    await looked.done.wait()
+            await proxy.come_back()
+        assert [left.attempts for left in batch.left] == [0]
+
+    async def test_code_of_the_callers(self, server: LocalServer) -> None:
+        """What it raises while the endpoint is asked for becomes the jobs' results."""
+        calls = 0
+
+        async def api_key() -> str:
+            nonlocal calls
+            calls += 1
+            if calls > 1:
+                raise Odd
+            return "key"
+
+        async with Proxy(server.url) as proxy, Session(proxy.url, api_key, max_retries=0) as session:
+            proxy.plan("POST", "/threads/runs", Instead(error(503)))
+            async with run_batch(session, [{"assistant_id": "a"}], **ONE_TRY) as batch:
+                (result,) = await collect(batch)
+        assert "Odd" in str(result.error)
 
 
 class TestSources:

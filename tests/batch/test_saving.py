@@ -10,7 +10,7 @@ from openai_runs import load
 from openai_runs.backends.scripted import Fail, Say, ScriptedBackend
 from openai_runs.batch import BatchResult, JobRetries, RunJob, run_batch
 from openai_runs.batch.result_files import open_results
-from openai_runs.batch.saving import Saved, save_results, with_keys
+from openai_runs.batch.saving import Saved, resumable, save_results
 from openai_runs.models.run import Run, Usage
 from tests.samples import EXAMPLES
 
@@ -41,7 +41,7 @@ async def test_results_are_written_and_counted(session, assistant, tmp_path: Pat
     path, saved = tmp_path / "results.jsonl", Saved()
     jobs = [job(assistant, text) for text in ("one", "bad", "two", "busy")]
     with open_results(path) as results:
-        async with run_batch(session, with_keys(iter(jobs), results), retries=None) as batch:
+        async with run_batch(session, resumable(iter(jobs), results), retries=None) as batch:
             await save_results(batch, results, saved, would_repeat=lambda _: True)
     lines = [json.loads(line) for line in path.read_bytes().splitlines()]
     assert {(line["key"], line["status"], line["text"]) for line in lines} == {
@@ -86,9 +86,19 @@ def test_tokens_by_window(run, window, usage, counted):
     assert saved.tokens == counted
 
 
+async def test_runs_of_failed_jobs(run, tmp_path: Path):
+    """A job whose failure is removed gets the run that it had, and another one none."""
+    path = tmp_path / "results.jsonl"
+    with open_results(path) as results:
+        results.write(BatchResult(0, RunJob(assistant_id="x"), run, ValueError("no answer"), key="a"))
+    with open_results(path, retry_failed=True) as results:
+        jobs = list(resumable(iter([RunJob(key=key, assistant_id="x") for key in "ab"]), results))
+    assert [job.get("earlier_run") for job in jobs] == [(run.thread_id, run.id), None]
+
+
 async def test_keys_are_given_to_jobs(tmp_path: Path):
     """A job that has an idempotency key of its own keeps it."""
     with open_results(tmp_path / "results.jsonl") as results:
         jobs = [RunJob(key="a", assistant_id="x"), RunJob(key="b", assistant_id="x", idempotency_key="mine")]
-        keys = [job["idempotency_key"] for job in with_keys(iter(jobs), results)]
+        keys = [job["idempotency_key"] for job in resumable(iter(jobs), results)]
         assert keys == [results.idempotency_key("a"), "mine"]

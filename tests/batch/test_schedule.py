@@ -120,6 +120,28 @@ class TestEnd:
         assert [schedule.hand_out() for _ in range(4)] == ([0, 1, 4, None] if ordered else [1, 4, 0, None])
         assert schedule.is_over
 
+    def test_paused(self) -> None:
+        """No job is taken or begun meanwhile, and those that were are waited for."""
+        schedule = Schedule(workers=3, window=30)
+        full(schedule, [None] * 2)
+        schedule.is_paused = True
+        assert not schedule.can_take
+        schedule.repeat(0, at=7, has_result=False)
+        schedule.finish(1)
+        assert (schedule.start(8), schedule.waiting, schedule.is_idle) == (None, 1, False)
+        schedule.is_paused = False
+        assert schedule.can_take
+        assert schedule.start(8) == 0
+
+    def test_stopped_without_a_result(self) -> None:
+        """A job whose only attempt does not count ends as one that was never begun."""
+        schedule = Schedule(workers=3, window=30)
+        full(schedule, [None, "thread", "thread"])
+        schedule.repeat(0, at=7, has_result=False)
+        schedule.repeat(1, at=7, has_result=False)
+        assert schedule.stop() == ()
+        assert (schedule.is_over, schedule.has_result) == (True, False)
+
     def test_stopped_before_a_repetition_got_its_worker(self) -> None:
         """A job whose time has come, and that waits for a worker, ends with the result that it has."""
         schedule = Schedule(workers=1, window=10)

@@ -13,9 +13,11 @@ import pytest
 from rich.console import Console
 
 from openai_runs.backends.scripted import Say
+from openai_runs.batch import run_batch
 from openai_runs.batch.result_files import ResultFile
 from openai_runs.cli import batch_output
 from openai_runs.cli import batch_run as command
+from openai_runs.following.polling import Polling
 from openai_runs.pacing import RateLimits
 from openai_runs.session import Session
 from tests.cli.batches import Endpoint, Files, read_until
@@ -58,6 +60,42 @@ def test_failed_jobs_once_more(endpoint: Endpoint, files: Files) -> None:
     assert "completed before: 1" in files.run("--retry-failed")
     assert files.results() == {"job 0": "Re: one", "job 1": "Better."}
     assert endpoint.asked == {"one": 1, "fail": 2}
+
+
+def test_a_run_that_has_completed_since(endpoint: Endpoint, files: Files) -> None:
+    """With --retry-failed its result is the job's, and no second run is paid; nothing is left over."""
+    files.write("one", "fail", "two")
+    files.run(exit_code=1)
+    lost = [line.replace(b'"completed"', b'"failed"') for line in files.out.read_bytes().splitlines(keepends=True)]
+    files.out.write_bytes(b"".join(lost))
+    endpoint.failure = Say("Better.")
+    files.run("--retry-failed")
+    assert files.results() == {"job 0": "Re: one", "job 1": "Better.", "job 2": "Re: two"}
+    assert endpoint.asked == {"one": 1, "fail": 2, "two": 1}
+    assert sorted(files.out.parent.iterdir()) == sorted([files.jobs, files.out])
+
+
+@pytest.mark.parametrize("command", ["run", "submit"])
+def test_without_an_assistant(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """If no job has one, that is said once, with the option that is missing; the exit code is 2."""
+    monkeypatch.delenv("OPENAI_RUNS_ASSISTANT")
+    files.write("one", "two", "three")
+    where = ["--out", files.out] if command == "run" else [files.out.with_suffix(".db")]
+    output = run("batch", command, files.jobs, *where, exit_code=2)
+    assert output.count("names an assistant") == 1
+    assert "--assistant" in output
+    assert list(files.out.parent.iterdir()) == [files.jobs]
+
+
+def test_some_jobs_without_an_assistant(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are named, and the others are run."""
+    own = os.environ["OPENAI_RUNS_ASSISTANT"]
+    monkeypatch.delenv("OPENAI_RUNS_ASSISTANT")
+    files.write("one")
+    with files.jobs.open("a") as file:
+        file.write("\n" + json.dumps({"key": "b", "message": "two", "assistant_id": own}))
+    assert "line 1: it names no assistant" in files.run(exit_code=1)
+    assert files.results() == {"b": "Re: two"}
 
 
 def test_a_budget(endpoint: Endpoint, files: Files) -> None:
@@ -103,6 +141,21 @@ def test_limits(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatc
     files.write("one")
     files.run("--rpm", 60_000, "--tpm", 1e6)
     assert sessions == [{"rate_limits": RateLimits(requests_per_minute=60_000, tokens_per_minute=1e6)}]
+
+
+def test_patience_with_outages(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is that of the batch: ten minutes, or what --outage says."""
+    given: list[float] = []
+
+    def batch(*arguments: Any, polling: Polling, **options: Any) -> Any:
+        given.append(polling.outage)
+        return run_batch(*arguments, polling=polling, **options)
+
+    monkeypatch.setattr(command, "run_batch", batch)
+    files.write("one")
+    files.run()
+    files.run("--outage", 7)
+    assert given == [600, 7]
 
 
 def test_tools(endpoint: Endpoint, files: Files) -> None:
