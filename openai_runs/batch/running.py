@@ -372,6 +372,9 @@ class _UnopenedBatch(AbstractAsyncContextManager[Batch]):
 
     _manager: AbstractAsyncContextManager[Batch]
 
+    def __repr__(self) -> str:
+        return "<batch, not open: use it in `async with run_batch(…) as batch`>"
+
     async def __aenter__(self) -> Batch:
         return await self._manager.__aenter__()
 

@@ -1297,3 +1297,10 @@ async def test_quiet_when_all_went_well(session: Session, assistant_id: str, cap
     async with run_batch(session, [{"assistant_id": assistant_id}], polling=QUICK) as batch:
         await collect(batch)
     assert "openai_runs.batch" not in {record.name for record in caplog.records}
+
+
+async def test_the_repr_of_a_batch_that_is_not_open(session):
+    """It says how to open it, and has nothing of the jobs."""
+    assert repr(run_batch(session, [{"assistant_id": "asst_secret"}])) == (
+        "<batch, not open: use it in `async with run_batch(…) as batch`>"
+    )
