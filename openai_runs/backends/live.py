@@ -91,7 +91,7 @@ class LiveBackend(ModelBackend):
         )
         self._open = AsyncExitStack()
         host = URL(base_url).host or ""
-        self.provider = provider_of(host)
+        self.provider: str = provider_of(host)
         self._is_openai = f".{host}".endswith((".api.openai.com", ".openai.azure.com"))
         self._models = options.get("models", {})
         self._body = options.get("body", {})

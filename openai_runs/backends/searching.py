@@ -108,7 +108,7 @@ class SearchingBackend(ModelBackend):
         self._backend = backend
         self.completion_windows: Collection[str] = backend.completion_windows
         self.has_files: bool = backend.has_files
-        self.provider = backend.provider
+        self.provider: str = backend.provider
         self._files = files
         self._search_first = search_first
         self._result_tokens = result_tokens
