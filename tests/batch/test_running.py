@@ -1216,7 +1216,8 @@ class TestLeaving:
         text: str,
     ) -> None:
         """A run on a known thread whose start was abandoned is looked for until it is found, and cancelled."""
-        monkeypatch.setattr("openai_runs.batch.attempt._START_GRACE", 0.1)
+        # Seconds for the start, and then for the looks; of what is found, a busy machine may need more.
+        monkeypatch.setattr("openai_runs.batch.attempt._START_GRACE", 0.1 if text else 1.0)
         monkeypatch.setattr("openai_runs.batch.attempt._LOOK_EVERY", 0.001)
         run = RUN | {"status": "queued", "metadata": {MARKER: "m"}}
         left = list(looks)

@@ -425,7 +425,7 @@ class TestOutages:
 
         (workflow,) = add(table, {"assistant_id": "a"})
         async with Stub(answer) as stub, stub.session(max_retries=0) as session:
-            patience = Polling(first=0.001, longest=0.001, outage=0.05)
+            patience = Polling(first=0.001, longest=0.001, outage=0.5)
             await runner(session, table, polling=patience, retries=JobRetries(first=0)).run(workflow, StoredSteps())
         ended = outcome(table, workflow)
         assert isinstance(ended.error, ServerError)
