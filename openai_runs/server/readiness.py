@@ -5,8 +5,10 @@
 
 import asyncio
 import logging
+import math
 from typing import Final
 
+import anyio
 from aiohttp import web
 from attrs import define, field
 
@@ -14,6 +16,9 @@ from openai_runs.engine import Engine
 from openai_runs.errors import StoreError
 
 _logger = logging.getLogger("openai_runs.server")
+
+#: Seconds for which a store that has taken a commit is not tried again.
+_GOOD_FOR: Final = 1.0
 
 
 @define(eq=False)
@@ -26,7 +31,9 @@ class Readiness:
 
     _engine: Engine
     is_draining: bool = field(default=False, init=False)
-    # Strangers can ask as often as they like: who asks while the store is being tried gets the answer of that attempt.
+    # Strangers can ask as often as they like, and must not keep the disk busy: they share one attempt, and a good
+    # answer holds for a while.
+    _good_until: float = field(default=-math.inf, init=False)
     _attempt: asyncio.Task[str] | None = field(default=None, init=False)
 
     async def answer(self) -> web.Response:
@@ -38,6 +45,8 @@ class Readiness:
     async def _status(self) -> str:
         if self.is_draining:
             return "draining"
+        if anyio.current_time() < self._good_until:
+            return "ready"
         if self._attempt is None or self._attempt.done():
             self._attempt = asyncio.create_task(self._try_store())
         return await asyncio.shield(self._attempt)
@@ -50,6 +59,7 @@ class Readiness:
         except Exception:  # a bug of ours, or of a store of other people: a load balancer would only see 500s
             _logger.exception("the store cannot be tried")
             return "store unavailable"
+        self._good_until = anyio.current_time() + _GOOD_FOR
         return "ready"
 
 
