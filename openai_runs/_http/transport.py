@@ -5,8 +5,10 @@ With `byte_stream`, this is the client's only user of aiohttp.
 Services say what to send, and which model to make of the response; nothing else here depends on the API's objects.
 """
 
+import asyncio
+import contextvars
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
@@ -89,9 +91,10 @@ class Transport:
         self._timeout = timeout
         self._client_timeout = client_timeout(timeout)
         self._max_retries = max_retries
-        self._max_connections = max_connections
+        self.max_connections: Final = max_connections  #: how many requests may be in progress at once
         self.telemetry = telemetry  #: records requests; it may be set until the connections are opened
         self._http: aiohttp.ClientSession | None = None
+        self._background: set[asyncio.Task[None]] = set()
         self._proxy: str | None = None
         self._not_open = "this Session is not open: use it in `async with`"
         self.keys: Final = KeySupport(self._ask_for_keys)  #: whether the endpoint honours idempotency keys
@@ -104,6 +107,11 @@ class Transport:
     def base_url(self) -> str:
         """Where requests go, without a trailing slash."""
         return self._addresses.base
+
+    @property
+    def strict(self) -> bool:
+        """How responses are read; see `_wire.load`."""
+        return self._reader.strict
 
     def redact(self, error: Exception, overrides: Overrides | None = None) -> None:
         """Hide secrets in an error about what the endpoint has sent; see `Secrets.redact`."""
@@ -120,15 +128,27 @@ class Transport:
         if self._proxy is not None:
             self._secrets.add({"proxy-authorization": URL(self._proxy).password or ""})
         self.turns.open()
-        self._http = http = new_connections(self._headers, self._max_connections, self.telemetry)
+        self._http = http = new_connections(self._headers, self.max_connections, self.telemetry)
         try:
             yield
         finally:
             self._http, self._not_open = None, "this Session is closed"
             self.turns.close()
+            for task in self._background:
+                task.cancel()
             # Shielded: closing takes no time, and a cancellation here would leave sockets open.
             with anyio.CancelScope(shield=True):
+                if self._background:
+                    await asyncio.wait(self._background)
                 await http.close()
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Do something for as long as the connections are open, at most; then it is cancelled."""
+        # Not in the caller's context: its spans and deadlines have nothing to do with it.
+        task = asyncio.create_task(work, context=contextvars.Context())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
 
     def url(self, path: str, query: Mapping[str, str | int | Sequence[str]] | None = None, /, **ids: str) -> URL:
         """The URL of ``path``; see `Addresses.url`."""

@@ -28,6 +28,8 @@ STEP: Final = "/threads/{thread_id}/runs/{run_id}/steps/{step_id}"
 ALL_RUNS: Final = "/runs"
 RUN_CHANGES: Final = "/runs/changes"
 RUN_BY_ID: Final = "/runs/{run_id}"
+#: A response header, ``true`` in every response of a server that has `RUN_CHANGES`.
+RUN_CHANGES_SUPPORTED: Final = "Run-Changes-Supported"
 
 
 def ids_of(kind: type[Any], value: object, **ids: str | None) -> dict[str, str]:

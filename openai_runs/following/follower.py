@@ -38,6 +38,7 @@ from openai_runs.models.tool import ToolOutput
 from openai_runs.toolbox import Toolbox
 
 if TYPE_CHECKING:  # loaded only by who uses it
+    from openai_runs.following.run_feed import News, RunFeed
     from openai_runs.following.run_span import RunSpan
 
 T = TypeVar("T")
@@ -53,6 +54,7 @@ class Follower:
     deadline: float | None = field(default=None, kw_only=True)
     polling: Polling = field(default=Polling(), kw_only=True)
     on_exit: OnExit = field(default="leave", kw_only=True)
+    feed: "RunFeed | None" = field(default=None, kw_only=True)  #: tells what becomes of the run, if it covers it
     rounds: Rounds = field(init=False)
     leaving: Leaving = field(init=False)
     span: "RunSpan | None" = field(default=None, init=False)  #: whose children the requests are
@@ -67,6 +69,7 @@ class Follower:
     _ends_at: float = field(default=math.inf, init=False)  # the deadline
     _stuck_at: float = field(default=math.inf, init=False)  # when a run that stays queued counts as stuck
     _passed: Exception | None = field(default=None, init=False)  # the deadline's error, once it has passed
+    _news: "News | None" = field(default=None, init=False)  # from the feed
 
     def __attrs_post_init__(self) -> None:
         check_seconds("deadline", self.deadline, zero=True, none=True)
@@ -158,12 +161,32 @@ class Follower:
                 if self._hint_round != self.requests.submissions.accepted:  # the hint was for a run that waited
                     self._hint = None
                 window = WINDOW_SECONDS.get(self.run.completion_window or "", 0.0)
-                await self._sleep(self.polling.delay(self._unchanged, self._hint, window=window))
-                is_idle = self._unchanged > 0 and self._hint is None
-                await self.before_deadline(self.requests.take_poll(is_idle=is_idle))
-                await self.refresh()
+                news = await self._wait_for_news(self.polling.delay(self._unchanged, self._hint, window=window))
+                if news is not None:
+                    self.receive(news)
+                else:
+                    is_idle = self._unchanged > 0 and self._hint is None
+                    await self.before_deadline(self.requests.take_poll(is_idle=is_idle))
+                    await self.refresh()
             if (change := self.observe()) is not None:
                 return change
+
+    async def _wait_for_news(self, poll_after: float) -> Run | None:
+        """Wait for a snapshot from the feed; ``None`` if it is time for a poll."""
+        feed, run = self.feed, self.run
+        if feed is not None and run is not None and self._news is None:
+            self._news = feed.join(run.id)
+        if feed is None or self._news is None or not feed.is_open:
+            await self._sleep(poll_after)
+            return None
+        snapshot = await self._news.take(poll_after=poll_after, until=min(self._ends_at, self._stuck_at))
+        if snapshot is None:
+            if anyio.current_time() >= self._ends_at:
+                raise self._deadline_error()
+            return None
+        run = feed.read(snapshot)
+        # The feed may be behind another connection. An end is an end, but calls may have been answered meanwhile.
+        return None if run is None or run.status is RunStatus.REQUIRES_ACTION else run
 
     async def refresh(self, doubt: Failure | None = None) -> None:
         """Fetch the current state of the run; for ``doubt`` see `through_outages`."""
@@ -356,6 +379,9 @@ class Follower:
 
     async def leave(self, read_on: ReadOn | None = None) -> None:
         """Stop following: cancel the run if ``on_exit`` says so, unless it has ended."""
+        if self._news is not None and self.feed is not None and self.run is not None:
+            self.feed.leave(self.run.id, self._news)
+            self._news = None
         self._ends_at = self._stuck_at = self.reads_until = math.inf
         await self.in_span(self.leaving.leave(self.run, self.receive, read_on))
 
@@ -377,6 +403,8 @@ class Follower:
 
     def _store_hint(self, response: Response) -> None:
         """Store the server's hint when to poll next."""
+        if self.feed is not None:
+            self.feed.learn(response.headers)
         self._hint, self._hint_round = poll_hint(response.headers), self.requests.submissions.accepted
 
 

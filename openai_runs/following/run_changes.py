@@ -4,29 +4,24 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Final, NoReturn, Self
+from functools import partial
+from typing import NoReturn, Self
 
 import anyio
 from attrs import define, field
 
 from openai_runs import _wire
-from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.overrides import Overrides
-from openai_runs._http.sse import Decoder, Frame
+from openai_runs._http.sse import Frame
 from openai_runs._http.transport import Transport
-from openai_runs._wire.paths import RUN_BY_ID, RUN_CHANGES
+from openai_runs._wire.paths import RUN_BY_ID
 from openai_runs.errors import NotFoundError, ProtocolError
+from openai_runs.following.changes_stream import CURRENT, RUN, ChangesStream
 from openai_runs.following.outages import through_outages
 from openai_runs.following.polling import Polling
 from openai_runs.models.run import Run
 
 _logger = logging.getLogger("openai_runs.following")
-
-#: The event after the runs that had not ended when the connection was opened.
-_CURRENT: Final = b"openai_runs.runs.current"
-_RUN: Final = b"thread.run."
-#: Seconds without a byte, after which the connection counts as lost: the server sends one every 15.
-_SILENCE: Final = 60.0
 
 
 @define(repr=False, eq=False)
@@ -45,9 +40,8 @@ class RunChanges(anyio.AsyncContextManagerMixin):
     _unseen: set[str] = field(factory=set, init=False)  # of these, those that this connection has not shown yet
     _next: deque[Run] = field(factory=deque, init=False)
     _is_open: bool = field(default=False, init=False)
-    _stream: ByteStream | None = field(default=None, init=False)  # none while the connection is being opened again
+    _stream: ChangesStream | None = field(default=None, init=False)  # none while the connection is being opened again
     _frames: deque[Frame] = field(factory=deque, init=False)  # that have come, and have not been read
-    _decoder: Decoder = field(factory=Decoder, init=False)
 
     def __repr__(self) -> str:
         return f"<RunChanges of {self._transport.base_url}: {len(self._told)} runs have not ended>"
@@ -73,18 +67,11 @@ class RunChanges(anyio.AsyncContextManagerMixin):
             await self._read()
         return self._next.popleft()
 
-    async def _connect(self) -> ByteStream:
+    async def _connect(self) -> ChangesStream:
         """Open the connection, for as long as the endpoint may be unreachable."""
-        url = self._transport.url(RUN_CHANGES)
-
-        async def connect() -> ByteStream:
-            return await self._transport.repeat(
-                lambda: self._transport.open_content(url, Run, overrides=self._overrides), self._overrides
-            )
-
+        transport, overrides = self._transport, self._overrides
+        connect = partial(transport.repeat, partial(ChangesStream.open, transport, overrides), overrides)
         self._stream = stream = await through_outages(connect, self._polling, "the changes of all runs")
-        stream.limit_silence(_SILENCE)
-        self._decoder = Decoder()
         self._frames.clear()
         self._unseen = set(self._told)
         return stream
@@ -101,22 +88,23 @@ class RunChanges(anyio.AsyncContextManagerMixin):
         if self._frames:
             await self._take(self._frames[0], stream)
             self._frames.popleft()
-        elif chunk := await stream.read():
-            self._frames += self._decoder.feed(chunk)
+        elif (frames := await stream.read()) is not None:
+            self._frames += frames
         else:
-            _logger.warning("the changes of all runs: %s; connecting again", stream.lost or "the stream ended")
+            _logger.warning("the changes of all runs: %s; connecting again", stream.how_it_ended)
             self._close()
 
-    async def _take(self, frame: Frame, stream: ByteStream) -> None:
+    async def _take(self, frame: Frame, connection: ChangesStream) -> None:
         name, data = frame
-        if name == _CURRENT:
+        if name == CURRENT:
             for run_id in sorted(self._unseen):  # they have ended while there was no connection, or are gone
                 try:
                     self._note(await self._find(run_id))
                 except NotFoundError:
                     self._unseen.discard(run_id)
                     del self._told[run_id]
-        elif name.startswith(_RUN):
+        elif name.startswith(RUN):
+            stream = connection.stream
             try:
                 run = _wire.load(data, Run, strict=stream.strict)
             except ProtocolError:

@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from openai_runs import _wire
 from openai_runs._wire.idempotency import REPLAYED, SUPPORTED
+from openai_runs._wire.paths import RUN_CHANGES_SUPPORTED
 from openai_runs.engine import ApiError, Engine
 from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server import passing_rules
@@ -224,7 +225,7 @@ def _error_response(error: ApiError, *, allow: str | None = None) -> web.Respons
 
 def own_headers() -> dict[str, str]:
     """The headers that are the same in all responses but those of the model's endpoint."""
-    return {"Server": _NAME, "openai-version": "2020-10-01", SUPPORTED: "true"}
+    return {"Server": _NAME, "openai-version": "2020-10-01", SUPPORTED: "true", RUN_CHANGES_SUPPORTED: "true"}
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -4,13 +4,13 @@ An event has the name and the data of the run's own stream, such as ``thread.run
 the runs that have not ended, then ``openai_runs.runs.current``, and then each change. The API has nothing like it.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import anyio
 from aiohttp import web
 from attrs import define, field
 
-from openai_runs import _wire
 from openai_runs._http.sse import frame
 from openai_runs.models.run import Run
 from openai_runs.server.exchange import ENGINE, OWNER
@@ -32,6 +32,7 @@ class RunChanges:
     never the last one.
     """
 
+    _encode: Callable[[Run], bytes]  # `Engine.json`: the store has most of them as they are shown
     _runs: dict[str, Run] = field(factory=dict, init=False)
     _frames: list[bytes] = field(factory=list, init=False)
     _arrival: anyio.Event = field(factory=anyio.Event, init=False)
@@ -60,7 +61,7 @@ class RunChanges:
             return b""
         self.taken += 1
         runs = [self._runs.pop(id) for id in list(self._runs)[:_WRITE_RUNS]]
-        frames = [frame(f"thread.run.{run.status}", _wire.encode(run)) for run in runs]
+        frames = [frame(f"thread.run.{run.status}", self._encode(run)) for run in runs]
         if not self._runs:
             frames += self._frames
             self._frames.clear()
@@ -69,7 +70,8 @@ class RunChanges:
 
 async def stream_changes(request: web.Request) -> web.StreamResponse:
     """Respond with the changes of the owner's runs, until the reader disconnects."""
-    changes, runs, owner = RunChanges(), request.app[ENGINE].runs, request[OWNER]
+    engine, owner = request.app[ENGINE], request[OWNER]
+    changes, runs = RunChanges(engine.json), engine.runs
     try:
         await runs.watch(owner, changes)
         changes.put(CURRENT)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Never, Unpack
 from weakref import WeakValueDictionary
@@ -30,6 +30,7 @@ from openai_runs.models.run import Run, RunCreateRequest, RunStatus, RunUpdateRe
 
 if TYPE_CHECKING:  # imported in the methods that need it, so that programs without streaming start faster
     from openai_runs.following.run_changes import RunChanges
+    from openai_runs.following.run_feed import RunFeed
     from openai_runs.following.streaming import RunStream
 
 #: The key in a run's metadata by which `RunsService.create` finds its run again after a lost response.
@@ -50,6 +51,12 @@ class RunsService:
 
     if not TYPE_CHECKING:  # type checkers are to report them
         __getattr__ = _habits.missing(_habits.RUNS)
+
+    @cached_property
+    def _feed(self) -> "RunFeed":
+        from openai_runs.following.run_feed import RunFeed  # only here, so that programs without it start faster
+
+        return RunFeed(self._transport)
 
     async def create(
         self,
@@ -341,7 +348,7 @@ class RunsService:
                 the first request failed, retries included.
         """
         check_params(options, FollowOptions)
-        return Follower(self._requests(run, thread_id, run_id), run, **options).events()
+        return Follower(self._requests(run, thread_id, run_id), run, feed=self._feed, **options).events()
 
     async def complete(
         self,

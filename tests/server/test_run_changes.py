@@ -4,7 +4,7 @@ import anyio
 import pytest
 from aiohttp import ClientPayloadError, ClientSession
 
-from openai_runs import Run, Session, load
+from openai_runs import Run, Session, _wire, load
 from openai_runs._http.sse import KEEP_ALIVE, Decoder
 from openai_runs.backends import ScriptedBackend, Wait
 from openai_runs.server import LocalServer, run_changes
@@ -28,7 +28,7 @@ def seen(text: bytes) -> list[tuple[str, str]]:
 class TestTheQueue:
     async def test_a_run_that_changes_again(self):
         """What has not been sent yet is sent as it is now, once."""
-        changes = RunChanges()
+        changes = RunChanges(_wire.encode)
         for value in a_run(), a_run("run_2"), a_run(status="completed"):
             changes.note(value)
         assert seen(await changes.take()) == [("thread.run.completed", "run_1"), ("thread.run.in_progress", "run_2")]
@@ -38,7 +38,7 @@ class TestTheQueue:
 
     async def test_frames_of_other_kinds(self):
         """They come after the runs that were there before, in however many writes."""
-        changes = RunChanges()
+        changes = RunChanges(_wire.encode)
         for number in range(run_changes._WRITE_RUNS + 1):
             changes.note(a_run(f"run_{number}"))
         changes.put(CURRENT)
@@ -50,7 +50,7 @@ class TestTheQueue:
 
     async def test_waiting(self):
         """A reader waits until something has changed."""
-        changes = RunChanges()
+        changes = RunChanges(_wire.encode)
         async with anyio.create_task_group() as tasks:
             texts = []
 
@@ -66,7 +66,7 @@ class TestTheQueue:
     async def test_a_reader_that_is_too_slow(self, monkeypatch: pytest.MonkeyPatch):
         """With too much unread the feed ends, and the reader begins anew: memory has a bound, and no end is lost."""
         monkeypatch.setattr(run_changes, "_MOST_UNREAD", 3)
-        changes = RunChanges()
+        changes = RunChanges(_wire.encode)
         for number in range(5):
             changes.note(a_run(f"run_{number}"))
         assert await changes.take() == b""
