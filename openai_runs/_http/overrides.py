@@ -78,13 +78,18 @@ def without_body(overrides: Overrides | None) -> Overrides | None:
     return evolve(overrides, body={}) if overrides else None
 
 
+def with_header(overrides: Overrides | None, name: str, value: str) -> Overrides:
+    """The same for a request with a header."""
+    if overrides is None:  # nearly always
+        return Overrides(headers={name: value})
+    return evolve(overrides, headers={name: value, **overrides.headers})
+
+
 def with_key(overrides: Overrides | None, key: str) -> Overrides:
     """The same for a request with an idempotency key, unless the caller has put another one among the headers."""
-    if overrides is None:  # nearly always
-        return Overrides(headers={HEADER: to_header(key)})
-    if any(map(_is_key_header, overrides.headers)):
+    if overrides is not None and any(map(_is_key_header, overrides.headers)):
         return overrides
-    return evolve(overrides, headers={HEADER: to_header(key), **overrides.headers})
+    return with_header(overrides, HEADER, to_header(key))
 
 
 def further(overrides: Overrides | None) -> Overrides | None:

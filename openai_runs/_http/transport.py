@@ -29,7 +29,7 @@ from openai_runs._http.response import Reader, Response
 from openai_runs._http.retries import FAILURES, Failure, OwnError, Retry, asked_delay, is_final
 from openai_runs._http.tokens import RequestToken, Tokens, checked_key
 from openai_runs._http.upload import Upload
-from openai_runs._wire.paths import ASSISTANTS
+from openai_runs._wire.paths import ASSISTANTS, RUN_CHANGES_SUPPORTED
 from openai_runs.errors import ResponseError, TransportError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.page import Page
@@ -98,6 +98,7 @@ class Transport:
         self._proxy: str | None = None
         self._not_open = "this Session is not open: use it in `async with`"
         self.keys: Final = KeySupport(self._ask_for_keys)  #: whether the endpoint honours idempotency keys
+        self.tells_changes = False  #: whether the endpoint has said that it tells changes of runs to who waits for them
         self.turns: Final = Turns(rate_limits or RateLimits())  #: who may send next, while the endpoint has limits
 
     def __repr__(self) -> str:
@@ -107,6 +108,11 @@ class Transport:
     def base_url(self) -> str:
         """Where requests go, without a trailing slash."""
         return self._addresses.base
+
+    @property
+    def timeout(self) -> float:
+        """Seconds without a byte after which a request fails."""
+        return self._timeout
 
     @property
     def strict(self) -> bool:
@@ -340,7 +346,7 @@ class Transport:
             http_response, turn = await self._begin(method, url, data, overrides, {"Accept": accept})
             content_type = http_response.headers.get("Content-Type", accept).lower()
             if http_response.status == 200 and (accept == "*/*" or content_type.startswith(accept)):
-                self.keys.learn(http_response.headers, is_certain=True)
+                self._learn(http_response.headers, is_certain=True)
                 return ByteStream(http_response, self._reader, url, self._seconds(overrides))
             response = await read_whole(http_response)
         except BROKEN as error:
@@ -427,7 +433,7 @@ class Transport:
         except NOT_SENT:
             self._give_back(turn)
             raise
-        self.keys.learn(response.headers, is_certain=False)
+        self._learn(response.headers, is_certain=False)
         if response.status != 429 and (turn is not None or is_limited(response.headers)):
             self.turns.note_response(turn, response.headers)
         return response, turn
@@ -471,8 +477,15 @@ class Transport:
         if on_response is not None and 200 <= response.status < 300:
             on_response(response)
         model = self._reader.model(response, into, method, url)
-        self.keys.learn(response.headers, is_certain=True)
+        self._learn(response.headers, is_certain=True)
         return model
+
+    def _learn(self, headers: Mapping[str, str], *, is_certain: bool) -> None:
+        """Read what a response says of its endpoint; see `KeySupport.learn`."""
+        if self.keys.honoured:  # it is ours, and has said the rest in the same response
+            return
+        self.keys.learn(headers, is_certain=is_certain)
+        self.tells_changes = headers.get(RUN_CHANGES_SUPPORTED) == "true"
 
     async def _ask_for_keys(self, overrides: Overrides | None) -> None:
         # Any list would do: this one needs no ID.

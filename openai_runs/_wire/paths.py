@@ -28,8 +28,12 @@ STEP: Final = "/threads/{thread_id}/runs/{run_id}/steps/{step_id}"
 ALL_RUNS: Final = "/runs"
 RUN_CHANGES: Final = "/runs/changes"
 RUN_BY_ID: Final = "/runs/{run_id}"
-#: A response header, ``true`` in every response of a server that has `RUN_CHANGES`.
+#: A response header, ``true`` in every response of a server that has `RUN_CHANGES`, and lets polls wait.
 RUN_CHANGES_SUPPORTED: Final = "Run-Changes-Supported"
+#: The headers by which a poll waits for a change, of RFC 7240, and what the second one then says.
+PREFER: Final = "Prefer"
+PREFERENCE_APPLIED: Final = "Preference-Applied"
+WAIT: Final = "wait"
 
 
 def ids_of(kind: type[Any], value: object, **ids: str | None) -> dict[str, str]:

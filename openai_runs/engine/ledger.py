@@ -70,6 +70,7 @@ class Ledger:
     # request that submits them brings the next one.
     _subscribers: dict[str, Subscriber] = field(factory=dict, init=False)
     _watchers: dict[str, set[Watcher]] = field(factory=dict, init=False)  # by owner
+    _run_watchers: dict[str, set[Watcher]] = field(factory=dict, init=False)  # by run
 
     def lock(self, id: str) -> anyio.Lock:
         """The lock of a thread or of an assistant. It is dropped when it is no longer in use."""
@@ -136,7 +137,7 @@ class Ledger:
         if subscriber is not None:
             self._subscribers[run_id] = subscriber
         self.publish(run_id, events)
-        if self._watchers:
+        if self._watchers or self._run_watchers:
             self._tell_watchers(changes)
         if then is not None:
             then()
@@ -198,15 +199,22 @@ class Ledger:
 
     def unwatch(self, owner: str, watcher: Watcher) -> None:
         """Send a watcher nothing more."""
-        watchers = self._watchers[owner]
-        watchers.remove(watcher)
-        if not watchers:
-            del self._watchers[owner]
+        _remove(self._watchers, owner, watcher)
+
+    def watch_run(self, run_id: str, watcher: Watcher) -> None:
+        """Send a watcher a run whenever it has changed, until `unwatch_run`."""
+        self._run_watchers.setdefault(run_id, set()).add(watcher)
+
+    def unwatch_run(self, run_id: str, watcher: Watcher) -> None:
+        """Send a watcher nothing more."""
+        _remove(self._run_watchers, run_id, watcher)
 
     def _tell_watchers(self, changes: Sequence[Change]) -> None:
         for change in changes:
             if isinstance(change, Record) and isinstance(change.value, Run):
                 for watcher in self._watchers.get(change.owner, ()):
+                    watcher.note(change.value)
+                for watcher in self._run_watchers.get(change.value.id, ()):
                     watcher.note(change.value)
 
     def unsubscribe(self, run_id: str, subscriber: Subscriber) -> None:
@@ -266,3 +274,9 @@ class Ledger:
             has_more=more,
             absent=frozenset(),
         )
+
+
+def _remove(watchers: dict[str, set[Watcher]], key: str, watcher: Watcher) -> None:
+    watchers[key].remove(watcher)
+    if not watchers[key]:
+        del watchers[key]

@@ -9,7 +9,7 @@ import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 from attrs import define, field
@@ -17,6 +17,7 @@ from attrs import define, field
 from openai_runs._arguments import check_seconds
 from openai_runs._http.response import Response
 from openai_runs._http.retries import FAILURES, Failure, cast_doubt, may_be_done, poll_hint
+from openai_runs._wire.paths import WAIT
 from openai_runs.errors import (
     BadRequestError,
     RunActionRequiredError,
@@ -43,6 +44,11 @@ if TYPE_CHECKING:  # loaded only by who uses it
 
 T = TypeVar("T")
 
+#: In which a run changes by itself.
+_WORKED_ON: Final = (RunStatus.QUEUED, RunStatus.IN_PROGRESS, RunStatus.CANCELLING)
+#: Seconds that the endpoint is asked to wait for a change: less than proxies do.
+_LONGEST_WAIT: Final = 20
+
 
 @define
 class Follower:
@@ -55,6 +61,7 @@ class Follower:
     polling: Polling = field(default=Polling(), kw_only=True)
     on_exit: OnExit = field(default="leave", kw_only=True)
     feed: "RunFeed | None" = field(default=None, kw_only=True)  #: tells what becomes of the run, if it covers it
+    only_outcome: bool = field(default=False, kw_only=True)  #: whether changes before the end need not be told
     rounds: Rounds = field(init=False)
     leaving: Leaving = field(init=False)
     span: "RunSpan | None" = field(default=None, init=False)  #: whose children the requests are
@@ -70,6 +77,7 @@ class Follower:
     _stuck_at: float = field(default=math.inf, init=False)  # when a run that stays queued counts as stuck
     _passed: Exception | None = field(default=None, init=False)  # the deadline's error, once it has passed
     _news: "News | None" = field(default=None, init=False)  # from the feed
+    _was_hasty: bool = field(default=False, init=False)  # whether a poll that was to wait was answered soon
 
     def __attrs_post_init__(self) -> None:
         check_seconds("deadline", self.deadline, zero=True, none=True)
@@ -158,24 +166,44 @@ class Follower:
                 await self.before_deadline(self.requests.take_poll(is_idle=True))
                 self.receive(await self.before_deadline(self.requests.retrieve(self._store_hint)))
             elif not self._is_unobserved:
-                if self._hint_round != self.requests.submissions.accepted:  # the hint was for a run that waited
-                    self._hint = None
-                window = WINDOW_SECONDS.get(self.run.completion_window or "", 0.0)
-                news = await self._wait_for_news(self.polling.delay(self._unchanged, self._hint, window=window))
-                if news is not None:
-                    self.receive(news)
-                else:
-                    is_idle = self._unchanged > 0 and self._hint is None
-                    await self.before_deadline(self.requests.take_poll(is_idle=is_idle))
-                    await self.refresh()
+                await self._look_again(self.run)
             if (change := self.observe()) is not None:
                 return change
 
-    async def _wait_for_news(self, poll_after: float) -> Run | None:
+    async def _look_again(self, run: Run) -> None:
+        """Fetch the next snapshot: when it is time for a poll, or as soon as the endpoint tells a change."""
+        if self._hint_round != self.requests.submissions.accepted:  # the hint was for a run that waited
+            self._hint = None
+        if self.feed is not None and self._news is None:
+            self._news = self.feed.join(run.id)
+        is_idle = False
+        prefer, asked_at = self._preference(run), anyio.current_time()
+        if prefer is None:
+            if (news := await self._wait_for_news(run)) is not None:
+                self.receive(news)
+                return
+            is_idle = self._unchanged > 0 and self._hint is None
+        await self.before_deadline(self.requests.take_poll(is_idle=is_idle))
+        await self.refresh(prefer=prefer)
+        # An endpoint that does not wait, whatever it has said, must not be asked again at once, and again.
+        self._was_hasty = prefer is not None and anyio.current_time() - asked_at < 1
+
+    def _preference(self, run: Run) -> str | None:
+        """What asks the endpoint to answer a poll only after a change; ``None`` if that is of no use."""
+        feed, is_refused = self.feed, self._was_hasty and self._unchanged > 0
+        if feed is None or not feed.is_for_few or is_refused or run.completion_window is not None:
+            return None
+        left = min(self._ends_at, self._stuck_at) - anyio.current_time()
+        if run.status not in _WORKED_ON or (seconds := int(min(_LONGEST_WAIT, self.requests.timeout / 2, left))) < 1:
+            return None
+        statuses = " ".join(_WORKED_ON) if self.only_outcome else run.status
+        return f'{WAIT}={seconds}; while="{statuses}"'
+
+    async def _wait_for_news(self, run: Run) -> Run | None:
         """Wait for a snapshot from the feed; ``None`` if it is time for a poll."""
-        feed, run = self.feed, self.run
-        if feed is not None and run is not None and self._news is None:
-            self._news = feed.join(run.id)
+        window = WINDOW_SECONDS.get(run.completion_window or "", 0.0)
+        poll_after = self.polling.delay(self._unchanged, self._hint, window=window)
+        feed = self.feed
         if feed is None or self._news is None or not feed.is_open:
             await self._sleep(poll_after)
             return None
@@ -184,13 +212,14 @@ class Follower:
             if anyio.current_time() >= self._ends_at:
                 raise self._deadline_error()
             return None
-        run = feed.read(snapshot)
+        news = feed.read(snapshot)
         # The feed may be behind another connection. An end is an end, but calls may have been answered meanwhile.
-        return None if run is None or run.status is RunStatus.REQUIRES_ACTION else run
+        return None if news is None or news.status is RunStatus.REQUIRES_ACTION else news
 
-    async def refresh(self, doubt: Failure | None = None) -> None:
-        """Fetch the current state of the run; for ``doubt`` see `through_outages`."""
-        self.receive(await self.through_outages(partial(self.requests.retrieve, self._store_hint), doubt=doubt))
+    async def refresh(self, doubt: Failure | None = None, *, prefer: str | None = None) -> None:
+        """Fetch the current state of the run; for ``doubt`` see `through_outages`, for ``prefer`` `retrieve`."""
+        retrieve = partial(self.requests.retrieve, self._store_hint, prefer=prefer)
+        self.receive(await self.through_outages(retrieve, doubt=doubt))
 
     def receive(self, run: Run, *, is_current: bool = True) -> None:
         """Store a new snapshot; `observe` compares it with the previous one.
@@ -403,8 +432,6 @@ class Follower:
 
     def _store_hint(self, response: Response) -> None:
         """Store the server's hint when to poll next."""
-        if self.feed is not None:
-            self.feed.learn(response.headers)
         self._hint, self._hint_round = poll_hint(response.headers), self.requests.submissions.accepted
 
 

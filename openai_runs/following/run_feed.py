@@ -8,7 +8,6 @@ run, and takes over whenever the connection is lost.
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
 from typing import Final
 
 import anyio
@@ -18,7 +17,6 @@ from attrs import define, field
 from openai_runs import _wire
 from openai_runs._http.retries import FAILURES, is_outage
 from openai_runs._http.transport import Transport
-from openai_runs._wire.paths import RUN_CHANGES_SUPPORTED
 from openai_runs.errors import ProtocolError
 from openai_runs.following.changes_stream import RUN, ChangesStream
 from openai_runs.following.polling import Polling
@@ -107,22 +105,25 @@ class RunFeed:
     _transport: Transport
     _followers: dict[str, set[News]] = field(factory=dict, init=False)  # by the run's ID
     _number: int = field(default=0, init=False)  # of followers
-    _is_offered: bool = field(default=False, init=False)
     _is_refused: bool = field(default=False, init=False)
     _task: "asyncio.Task[None] | None" = field(default=None, init=False)  # reads the feed
     _unclaimed: OrderedDict[str, bytes] = field(factory=OrderedDict, init=False)
     _unused_since: float = field(default=0.0, init=False)
 
     @property
+    def is_for_few(self) -> bool:
+        """Whether the few followers may each wait for the answer of a poll, which takes a connection."""
+        return self._number < _MANY and self._is_offered
+
+    @property
+    def _is_offered(self) -> bool:
+        """Whether the endpoint tells changes, and there are connections enough beside those that wait for them."""
+        return self._transport.tells_changes and self._transport.max_connections >= _MANY
+
+    @property
     def is_open(self) -> bool:
         """Whether the feed is open, or being opened."""
         return self._task is not None
-
-    def learn(self, headers: Mapping[str, str]) -> None:
-        """Read the headers of a response, as to whether there is a feed."""
-        if not self._is_offered:
-            self._is_offered = headers.get(RUN_CHANGES_SUPPORTED) == "true"
-            self._open_if_wanted()
 
     def join(self, run_id: str) -> News:
         """Begin to follow a run; see `leave`."""
@@ -151,10 +152,7 @@ class RunFeed:
             return None
 
     def _open_if_wanted(self) -> None:
-        if self._task is not None or not self._is_offered or self._is_refused or self._number < _MANY:
-            return
-        # The feed must not take the place of the requests that it is to save.
-        if self._transport.max_connections >= _MANY:
+        if self._task is None and self._number >= _MANY and self._is_offered and not self._is_refused:
             self._task = self._transport.in_background(self._read_while_used())
 
     async def _read_while_used(self) -> None:

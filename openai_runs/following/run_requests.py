@@ -8,11 +8,11 @@ from yarl import URL
 
 from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.creation import Creation
-from openai_runs._http.overrides import Overrides
+from openai_runs._http.overrides import Overrides, with_header
 from openai_runs._http.pages import ItemT, Listing
 from openai_runs._http.transport import OnResponse, Transport
 from openai_runs._wire.parameters import check_params
-from openai_runs._wire.paths import MESSAGES, RUN, RUNS, STEPS, ids_of
+from openai_runs._wire.paths import MESSAGES, PREFER, RUN, RUNS, STEPS, ids_of
 from openai_runs.errors import BadRequestError, TransportError
 from openai_runs.following.rounds import Submissions, required
 from openai_runs.models.message import Message
@@ -149,16 +149,27 @@ class RunRequests:
         """See `Transport.redact`."""
         self._transport.redact(error, self._overrides)
 
-    async def retrieve(self, on_response: OnResponse | None = None) -> Run:
-        """See `RunsService.retrieve`."""
+    async def retrieve(self, on_response: OnResponse | None = None, *, prefer: str | None = None) -> Run:
+        """See `RunsService.retrieve`.
+
+        Args:
+            on_response: Called with a 2xx response.
+            prefer: The header of that name.
+        """
         if self._url is None and self._find is not None:
             found = await self._transport.repeat(self._find, self._overrides)
             if found is not None:
                 self.note(found)
                 return found
-        run = await self._transport.request("GET", self.url, Run, on_response=on_response, overrides=self._overrides)
+        overrides = self._overrides if prefer is None else with_header(self._overrides, PREFER, prefer)
+        run = await self._transport.request("GET", self.url, Run, on_response=on_response, overrides=overrides)
         self._settle(run)
         return run
+
+    @property
+    def timeout(self) -> float:
+        """Seconds without a byte after which a request fails."""
+        return self._transport.timeout
 
     @property
     def take_turns(self) -> bool:

@@ -48,6 +48,7 @@ from openai_runs.server.readiness import READINESS, Readiness
 from openai_runs.server.sse_response import STREAMS, abort_streams
 from openai_runs.server.version_1 import handlers as version_1_handlers
 from openai_runs.server.version_1.middleware import version_1
+from openai_runs.server.waiting import WAITING_POLLS, WaitingPolls, stop_waiting
 
 if TYPE_CHECKING:  # loaded only by who uses it
     from openai_runs.telemetry import Telemetry
@@ -135,7 +136,9 @@ def create_app(
     app[version_1_handlers.LOCKS] = WeakValueDictionary()
     app[READINESS] = Readiness(engine)
     app.on_response_prepare.append(_add_headers)
+    app[WAITING_POLLS] = WaitingPolls(engine)
     app.on_shutdown.append(abort_streams)
+    app.on_shutdown.append(stop_waiting)
     app.router.add_route("GET", "/healthz", _health)
     app.router.add_route("GET", "/readyz", _ready)
     file_routes = _FILE_ROUTES if endpoint_files is None else endpoint_files.routes()

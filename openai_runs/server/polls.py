@@ -13,11 +13,13 @@ from aiohttp import hdrs, web
 from attrs import define
 from multidict import CIMultiDict
 
+from openai_runs._wire.paths import PREFER, PREFERENCE_APPLIED, WAIT
 from openai_runs.engine import Engine
 from openai_runs.server.app import own_headers
 from openai_runs.server.exchange import new_request_id, poll_headers
 from openai_runs.server.keys import Keys
 from openai_runs.server.poll_hint import PollHint
+from openai_runs.server.waiting import WAITING_POLLS, Preference, WaitingPolls
 
 _Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -34,6 +36,7 @@ class Polls:
     _engine: Engine
     _keys: Keys | None
     _poll_hint: PollHint
+    _waiting: WaitingPolls
     _others: _Handler
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -50,8 +53,12 @@ class Polls:
     async def _poll(self, request: web.BaseRequest, thread_id: str, run_id: str) -> web.Response:
         started, sent = perf_counter(), request.headers
         owner = "" if self._keys is None else self._keys.owner(sent.get("Authorization"), sent.get("api-key"))
-        run = await self._engine.runs.retrieve(owner, thread_id, run_id)
         headers = CIMultiDict(own_headers())
+        if PREFER in sent and (preference := Preference.of(sent)) is not None:
+            run = await self._waiting.retrieve(owner, thread_id, run_id, preference)
+            headers[PREFERENCE_APPLIED] = WAIT
+        else:
+            run = await self._engine.runs.retrieve(owner, thread_id, run_id)
         headers["Content-Type"] = "application/json"
         headers.update(poll_headers(run, self._engine, self._poll_hint))
         headers["x-request-id"] = new_request_id()
@@ -64,4 +71,4 @@ def answer_polls(runner: web.AppRunner, engine: Engine, keys: Keys | None, poll_
     server = runner.server
     # aiohttp does not document the attribute. Without it, the application answers polls, too.
     if (others := getattr(server, "request_handler", None)) is not None:
-        server.request_handler = Polls(engine, keys, poll_hint, others)  # type: ignore[union-attr]  # it has one
+        server.request_handler = Polls(engine, keys, poll_hint, runner.app[WAITING_POLLS], others)  # type: ignore[union-attr]  # it has one

@@ -347,8 +347,7 @@ class RunsService:
             TransportError: The endpoint was unreachable for longer than `Polling.outage`; or, if only IDs were given,
                 the first request failed, retries included.
         """
-        check_params(options, FollowOptions)
-        return Follower(self._requests(run, thread_id, run_id), run, feed=self._feed, **options).events()
+        return self._follower(run, thread_id, run_id, options).events()
 
     async def complete(
         self,
@@ -372,7 +371,8 @@ class RunsService:
             RunDeadlineError: The deadline has passed; the error's ``run`` is the latest snapshot.
             RunStuckError: See `follow`, which also lists the other errors.
         """
-        async with aclosing(self.follow(run, thread_id=thread_id, run_id=run_id, **options)) as events:
+        follower = self._follower(run, thread_id, run_id, options, only_outcome=True)
+        async with aclosing(follower.events()) as events:
             async for event in events:
                 run = event.run
                 if isinstance(event, ActionRequired) and options.get("toolbox") is None:
@@ -447,6 +447,19 @@ class RunsService:
         start = partial(submitting.stream_outputs, outputs, asked=_waiting(run))
         requests = self._requests(run, thread_id, run_id, further(overrides))
         return RunStream(Follower(requests, run, **follow_options), start, answered=call_ids(outputs))
+
+    def _follower(
+        self,
+        run: Run | None,
+        thread_id: str | None,
+        run_id: str | None,
+        options: FollowOptions,
+        *,
+        only_outcome: bool = False,
+    ) -> Follower:
+        check_params(options, FollowOptions)
+        requests = self._requests(run, thread_id, run_id)
+        return Follower(requests, run, feed=self._feed, only_outcome=only_outcome, **options)
 
     def _requests(
         self, run: Run | None, thread_id: str | None, run_id: str | None, overrides: Overrides | None = None

@@ -15,7 +15,6 @@ from attrs import define
 
 from openai_runs import Polling, Run, RunEvent, Session, Toolbox, load
 from openai_runs._http.sse import KEEP_ALIVE, frame
-from openai_runs._wire.paths import RUN_CHANGES_SUPPORTED
 from openai_runs.backends import ScriptedBackend, Wait
 from openai_runs.errors import RunDeadlineError, RunStuckError
 from openai_runs.following import run_feed
@@ -30,7 +29,6 @@ pytestmark = pytest.mark.anyio
 
 #: How many followers open the feed.
 MANY = run_feed._MANY
-OFFERED: Mapping[str, str] = {RUN_CHANGES_SUPPORTED: "true"}
 FEED = "GET /v1/runs/changes"
 
 
@@ -118,15 +116,42 @@ class TestManyFollowers:
         assert statuses[-1] == "completed"
         assert f"GET /v1/threads/{late.thread_id}/runs/{late.id}" not in place.proxy.requests
 
-    async def test_few_are_polled(self, place: Place) -> None:
-        """Few followers are no reason for a connection that tells all runs."""
-        runs = await place.started(MANY - 1)
+    async def test_few_wait(self, place: Place) -> None:
+        """Few followers are no reason for a connection that tells all runs: each has one poll, which waits."""
+        runs, ended = await place.started(MANY - 1), list[Run]()
+
+        async def complete(started: Run) -> None:
+            ended.append(await place.session.runs.complete(started))
+
         async with anyio.create_task_group() as tasks:
             for started in runs:
-                tasks.start_soon(place.session.runs.complete, started)
-            await until(lambda: place.polls >= 3 * MANY)
+                tasks.start_soon(complete, started)
+            await until(lambda: place.polls == len(runs))
             place.go_on.set()
+        assert {str(run.status) for run in ended} == {"completed"}
+        assert place.polls == len(runs)
         assert FEED not in place.proxy.requests
+
+    async def test_all_ways_tell_the_same(self, place: Place) -> None:
+        """A poll, a poll that waits, and the feed make the same events of the same run."""
+        followed = await place.start()
+        told = [list[str]() for _ in range(MANY + 2)]
+
+        async def follow(session: Session, events: list[str]) -> None:
+            async for event in session.runs.follow(followed):
+                events += [f"{type(event).__name__} {event.run.status}"]
+
+        async with (
+            place.proxy.session(max_connections=1) as polling,
+            place.proxy.session() as waiting,
+            anyio.create_task_group() as tasks,
+        ):
+            for session, events in zip([polling, waiting, *[place.session] * MANY], told, strict=True):
+                tasks.start_soon(follow, session, events)
+            await until(lambda: all(len(events) == 2 for events in told))
+            await place.covered([followed])
+            place.go_on.set()
+        assert told == [["StatusChanged queued", "StatusChanged in_progress", "RunEnded completed"]] * (MANY + 2)
 
     async def test_few_connections(self, place: Place) -> None:
         """A session that may have few connections keeps them for its requests."""
@@ -154,6 +179,49 @@ class TestManyFollowers:
 
                 tasks.start_soon(complete)
         assert "/v1/runs/changes" not in [request.path for request in stub.requests]
+
+
+class TestWaitingPolls:
+    """What few followers ask for, and what becomes of it at an endpoint that says whatever it likes."""
+
+    async def asked(
+        self, answers: list[str], *, outcome: bool = False, timeout: float = 60, **options: Any
+    ) -> list[str]:
+        """What the polls of a run prefer that is queued at first, and then answered so."""
+        window = options.pop("window", None)
+        offer = {"idempotency_key_supported": "true", "run_changes_supported": "true"}
+        replies = [reply(run(status, completion_window=window), **offer) for status in ["queued", *answers]]
+        async with Stub(*replies) as stub, stub.session(timeout=timeout) as session:
+            given = {"thread_id": "thread_1", "run_id": "run_1", "polling": QUICK, **options}
+            if outcome:
+                await session.runs.complete(**given)
+            else:
+                assert [event async for event in session.runs.follow(**given)]
+            return [request.headers.get("prefer", "") for request in stub.requests]
+
+    async def test_a_change(self) -> None:
+        """Who follows waits for each change; who completes a run waits for what has to be done about it."""
+        found = await self.asked(["in_progress", "completed"])
+        assert found == ["", 'wait=20; while="queued"', 'wait=20; while="in_progress"']
+        found = await self.asked(["completed"], outcome=True)
+        assert found == ["", 'wait=20; while="queued in_progress cancelling"']
+
+    async def test_an_endpoint_that_does_not_wait(self) -> None:
+        """It is asked again as soon as any other, and not at once."""
+        found = await self.asked(["in_progress", *["in_progress"] * 4, "completed"])
+        assert [bool(prefer) for prefer in found] == [False, True, True, False, True, False, True]
+
+    @pytest.mark.parametrize(
+        ("timeout", "deadline", "seconds"), [(8, None, 4), (60, 7.5, 7), (1.9, None, 0), (60, 0.9, 0)]
+    )
+    async def test_how_long(self, timeout: float, deadline: float | None, seconds: int) -> None:
+        """Less than a request may take, and than is left until the deadline; below a second, not at all."""
+        *_, prefer = await self.asked(["completed"], timeout=timeout, deadline=deadline)
+        assert prefer == (f'wait={seconds}; while="queued"' if seconds else "")
+
+    async def test_runs_that_take_hours(self) -> None:
+        """No connection is held for a run with a completion window."""
+        assert await self.asked(["completed"], window="2h", polling=QUICK) == ["", ""]
 
 
 class TestToolCalls:
@@ -216,7 +284,7 @@ class TestLostConnections:
                 tasks.start_soon(place.session.runs.complete, started)
             await until(lambda: place.feed._is_refused)
             polls = place.polls
-            await until(lambda: place.polls >= polls + MANY)
+            await until(lambda: place.polls >= polls + 2 * MANY)
             place.go_on.set()
         assert place.proxy.requests.count(FEED) == 2
 
@@ -352,7 +420,7 @@ async def opened(*replies: Reply) -> AsyncGenerator[tuple[RunFeed, list[News], S
     """A feed that says this to many followers of run_1; further replies are for other requests."""
     async with Stub(*replies) as stub, stub.session() as session:
         feed = session.runs._feed
+        session._transport.tells_changes = True
         news = [feed.join("run_1") for _ in range(MANY)]
-        feed.learn(OFFERED)
         await stub.requested(1)
         yield feed, news, session

@@ -1,10 +1,11 @@
 """The API's operations on runs, on the server's side of `openai_runs.services.runs`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from attrs import define
+import anyio
+from attrs import define, field
 
 from openai_runs._evolving import evolve
 from openai_runs._slices import in_slices
@@ -88,9 +89,27 @@ class Runs:
             )
         return run
 
-    async def retrieve(self, owner: str, thread_id: str, run_id: str) -> Run:
-        """Operation ``getRun``."""
-        return (await self._ledger.find_in_thread(Run, owner, thread_id, run_id)).value
+    async def retrieve(self, owner: str, thread_id: str, run_id: str, *, unless_in: Collection[str] = ()) -> Run:
+        """Operation ``getRun``.
+
+        Args:
+            owner: Whose run.
+            thread_id: Its thread.
+            run_id: The run.
+            unless_in: Beyond the API: wait while it has one of these statuses, for as long as that takes.
+        """
+        run = (await self._ledger.find_in_thread(Run, owner, thread_id, run_id)).value
+        if run.status not in unless_in:
+            return run
+        latest = _Latest()
+        self._ledger.watch_run(run_id, latest)
+        try:  # it may have changed meanwhile
+            run = (await self._ledger.find_in_thread(Run, owner, thread_id, run_id)).value
+            while run.status in unless_in:
+                run = await latest.take()
+        finally:
+            self._ledger.unwatch_run(run_id, latest)
+        return run
 
     async def update(self, owner: str, thread_id: str, run_id: str, body: Body) -> Run:
         """Operation ``modifyRun``: its metadata."""
@@ -176,6 +195,24 @@ class Runs:
     def unsubscribe(self, run_id: str, subscriber: Subscriber) -> None:
         """Send a subscriber no more events."""
         self._ledger.unsubscribe(run_id, subscriber)
+
+
+@define(eq=False)
+class _Latest:
+    """The latest snapshot of a run, for one who waits for it."""
+
+    _run: Run | None = field(default=None, init=False)
+    _arrival: anyio.Event = field(factory=anyio.Event, init=False)
+
+    def note(self, run: Run) -> None:
+        self._run = run
+        self._arrival.set()
+
+    async def take(self) -> Run:
+        while (run := self._run) is None:
+            await self._arrival.wait()
+        self._run, self._arrival = None, anyio.Event()
+        return run
 
 
 def _outputs_by_id(outputs: Sequence[Body], expected: Sequence[str]) -> Mapping[str, str]:

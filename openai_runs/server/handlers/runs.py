@@ -5,12 +5,13 @@ from typing import Final
 
 from aiohttp import web
 
-from openai_runs._wire.paths import ALL_RUNS, RUN, RUN_BY_ID, RUN_CHANGES, RUNS
+from openai_runs._wire.paths import ALL_RUNS, PREFERENCE_APPLIED, RUN, RUN_BY_ID, RUN_CHANGES, RUNS, WAIT
 from openai_runs.server.exchange import ENGINE, OWNER, page_response, read_body, run_response
 from openai_runs.server.idempotency import once
 from openai_runs.server.run_changes import stream_changes
 from openai_runs.server.sse_response import stream
 from openai_runs.server.validation import page_query, shows_search_content
+from openai_runs.server.waiting import WAITING_POLLS, Preference
 
 
 async def create(request: web.Request) -> web.StreamResponse:
@@ -26,8 +27,12 @@ async def create(request: web.Request) -> web.StreamResponse:
 
 async def retrieve(request: web.Request) -> web.Response:
     """Operation ``getRun``."""
-    thread_id, run_id = request.match_info["thread_id"], request.match_info["run_id"]
-    return run_response(request, await request.app[ENGINE].runs.retrieve(request[OWNER], thread_id, run_id))
+    ids = request.match_info["thread_id"], request.match_info["run_id"]
+    if (preference := Preference.of(request.headers)) is None:
+        return run_response(request, await request.app[ENGINE].runs.retrieve(request[OWNER], *ids))
+    response = run_response(request, await request.app[WAITING_POLLS].retrieve(request[OWNER], *ids, preference))
+    response.headers[PREFERENCE_APPLIED] = WAIT
+    return response
 
 
 async def update(request: web.Request) -> web.Response:
