@@ -175,7 +175,7 @@ class Follower:
         if self._hint_round != self.requests.submissions.accepted:  # the hint was for a run that waited
             self._hint = None
         if self.feed is not None and self._news is None:
-            self._news = self.feed.join(run.id)
+            self._news = self.feed.join(run.id, only_outcome=self.only_outcome)
         is_idle = False
         prefer, asked_at = self._preference(run), anyio.current_time()
         if prefer is None:

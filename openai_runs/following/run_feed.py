@@ -16,6 +16,7 @@ from attrs import define, field
 
 from openai_runs import _wire
 from openai_runs._http.retries import FAILURES, is_outage
+from openai_runs._http.sse import Frame
 from openai_runs._http.transport import Transport
 from openai_runs.errors import ProtocolError
 from openai_runs.following.changes_stream import RUN, ChangesStream
@@ -36,6 +37,10 @@ _MOST_UNCLAIMED: Final = 1000
 _REOPENING: Final = Polling()
 
 
+#: Events of statuses in which a run changes by itself.
+_WORKED_ON: Final = frozenset({RUN + b"queued", RUN + b"in_progress", RUN + b"cancelling"})
+
+
 class _Id(msgspec.Struct):
     id: str
 
@@ -47,14 +52,17 @@ _read_id: Final = msgspec.json.Decoder(_Id).decode
 class News:
     """What the feed has told one follower, and it has not taken yet: the latest snapshot of its run."""
 
+    _only_outcome: bool = False  # whether there is nothing to tell before something has to be done about the run
     _is_covered: bool = field(default=False, init=False)
     _snapshot: bytes | None = field(default=None, init=False)
     _waiting: "asyncio.Future[None] | None" = field(default=None, init=False)
 
-    def tell(self, snapshot: bytes) -> None:
-        """Pass on a snapshot, as JSON."""
-        self._snapshot, self._is_covered = snapshot, True
-        self._wake()
+    def tell(self, name: bytes, snapshot: bytes) -> None:
+        """Pass on a snapshot: the name of its event, and its JSON."""
+        self._is_covered = True
+        if not (self._only_outcome and name in _WORKED_ON):
+            self._snapshot = snapshot
+            self._wake()
 
     def uncover(self) -> None:
         """The connection is lost: the follower has to poll again."""
@@ -107,7 +115,7 @@ class RunFeed:
     _number: int = field(default=0, init=False)  # of followers
     _is_refused: bool = field(default=False, init=False)
     _task: "asyncio.Task[None] | None" = field(default=None, init=False)  # reads the feed
-    _unclaimed: OrderedDict[str, bytes] = field(factory=OrderedDict, init=False)
+    _unclaimed: OrderedDict[str, Frame] = field(factory=OrderedDict, init=False)
     _unused_since: float = field(default=0.0, init=False)
 
     @property
@@ -125,13 +133,18 @@ class RunFeed:
         """Whether the feed is open, or being opened."""
         return self._task is not None
 
-    def join(self, run_id: str) -> News:
-        """Begin to follow a run; see `leave`."""
-        news = News()
+    def join(self, run_id: str, *, only_outcome: bool = False) -> News:
+        """Begin to follow a run; see `leave`.
+
+        Args:
+            run_id: The run.
+            only_outcome: Whether to tell nothing while the run changes by itself.
+        """
+        news = News(only_outcome)
         self._followers.setdefault(run_id, set()).add(news)
         self._number += 1
-        if (snapshot := self._unclaimed.pop(run_id, None)) is not None:
-            news.tell(snapshot)
+        if (told := self._unclaimed.pop(run_id, None)) is not None:
+            news.tell(*told)
         self._open_if_wanted()
         return news
 
@@ -180,9 +193,8 @@ class RunFeed:
         changes = await ChangesStream.open(self._transport)
         try:
             while (frames := await changes.read()) is not None:
-                for name, snapshot in frames:
-                    if name.startswith(RUN):
-                        self._tell(snapshot)
+                for frame in frames:
+                    self._tell(frame)
                 if not self._is_used():
                     return
             _logger.info("the feed of runs is lost, and they are polled until it is open: %s", changes.how_it_ended)
@@ -193,16 +205,19 @@ class RunFeed:
                 for news in followers:
                     news.uncover()
 
-    def _tell(self, snapshot: bytes) -> None:
+    def _tell(self, frame: Frame) -> None:
+        name, snapshot = frame
+        if not name.startswith(RUN):
+            return
         try:
             run_id = _read_id(snapshot).id
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise ProtocolError("the feed of runs has an event without a run") from None
         if (followers := self._followers.get(run_id)) is not None:
             for news in followers:
-                news.tell(snapshot)
+                news.tell(name, snapshot)
             return
-        self._unclaimed[run_id] = snapshot
+        self._unclaimed[run_id] = frame
         self._unclaimed.move_to_end(run_id)
         if len(self._unclaimed) > _MOST_UNCLAIMED:
             self._unclaimed.popitem(last=False)

@@ -367,6 +367,15 @@ class TestOddFeeds:
 
 
 class TestNews:
+    async def test_only_the_outcome(self) -> None:
+        """Who needs no more is told nothing before something has to be done about the run, and need not poll either."""
+        news = News(only_outcome=True)
+        for status in b"queued", b"in_progress", b"cancelling":
+            news.tell(b"thread.run." + status, b"{}")
+        assert await news.take(poll_after=0, until=anyio.current_time() + 0.001) is None
+        news.tell(b"thread.run.requires_action", b"[]")
+        assert await news.take(poll_after=0, until=math.inf) == b"[]"
+
     async def test_a_poll_is_due(self) -> None:
         """Nothing was told, and the run is not covered."""
         assert await News().take(poll_after=0.001, until=math.inf) is None
@@ -376,14 +385,14 @@ class TestNews:
         news = News()
         with anyio.move_on_after(0.001):
             await news.take(poll_after=60, until=math.inf)
-        news.tell(b"{}")
-        news.tell(b"[]")
+        news.tell(b"thread.run.queued", b"{}")
+        news.tell(b"thread.run.queued", b"[]")
         assert await news.take(poll_after=60, until=math.inf) == b"[]"
 
     async def test_a_connection_that_is_lost(self) -> None:
         """From then on it is time for a poll as soon as without it."""
         news = News()
-        news.tell(b"{}")
+        news.tell(b"thread.run.queued", b"{}")
         assert await news.take(poll_after=0, until=math.inf) == b"{}"
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(partial(news.take, poll_after=0, until=math.inf))
@@ -394,7 +403,7 @@ class TestNews:
     async def test_the_end_of_time(self) -> None:
         """A covered run is waited for no longer than it may be."""
         news = News()
-        news.tell(b"{}")
+        news.tell(b"thread.run.queued", b"{}")
         assert await news.take(poll_after=0, until=math.inf) == b"{}"
         assert await news.take(poll_after=0, until=anyio.current_time() + 0.001) is None
 
