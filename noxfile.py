@@ -243,6 +243,10 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measures beside their peers and floors, on this machine."""
+    """Measures beside their peers and floors, on this machine, and at the end the goals: met, or missed by how much.
+
+    ``-- --quick`` takes less than two minutes; ``-- --json tests/bench/figures.json`` keeps the figures for the docs.
+    Needs Debian's ``valgrind`` to count instructions, which the quick form does not.
+    """
     install(session, "bench")
     session.run("python", "-m", "tests.bench", *session.posargs)

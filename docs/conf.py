@@ -17,6 +17,7 @@ extensions = [
     "sphinx_copybutton",
     "draw_batch",
     "draw_lifecycle",
+    "draw_performance",
     "write_capabilities",
     "write_options",
     "write_rooms",

@@ -1,4 +1,8 @@
-"""A server for batches: each run ends at its second poll, with an answer; a process of its own."""
+"""A server of runs: each ends at its second poll, with an answer; a process of its own.
+
+Below ``/tools`` a run requires tool outputs at its second poll, and ends at the poll after them. Below ``/waiting``
+runs never end.
+"""
 
 import asyncio
 import json
@@ -11,6 +15,9 @@ _RUN = run_object() | {"id": "RUN", "thread_id": "THREAD", "status": "STATUS", "
 _MESSAGE = json.loads((SAMPLES / "MessageObject.json").read_text()) | {
     "id": "MESSAGE", "thread_id": "THREAD", "run_id": "RUN", "role": "assistant"
 }  # fmt: skip
+_THREAD = json.loads((SAMPLES / "ThreadObject.json").read_text()) | {"id": "THREAD"}
+_CALL = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Oslo"}'}}
+_ACTION = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": [_CALL]}}
 _USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
 
 
@@ -19,7 +26,9 @@ def _template(value: object) -> bytes:
 
 
 RUN = _template(_RUN)
+ASKING = _template(_RUN | {"required_action": _ACTION})
 COMPLETED = _template(_RUN | {"usage": _USAGE})
+THREAD, MESSAGE = _template(_THREAD), _template(_MESSAGE)
 PAGE = _template({"object": "list", "data": [_MESSAGE], "has_more": False})
 
 
@@ -49,19 +58,31 @@ class Runs(asyncio.Protocol):
 
     def _answer(self, first: list[bytes]) -> bytes:
         method, target = first[0], urlsplit(first[1])
+        parts = target.path.split(b"/")
         if method == b"POST":
-            Runs.created += 1
-            run = b"run_%024d" % Runs.created
-            self.polls[run] = 0
-            return _filled(RUN, run, b"queued")
-        if target.path.endswith(b"/messages"):
+            return self._create(parts)
+        if parts[-1] == b"messages":
             return _filled(PAGE, parse_qs(target.query)[b"run_id"][0], b"")
-        run = target.path.rsplit(b"/", 1)[1]
+        run = parts[-1]
         self.polls[run] += 1
-        if self.polls[run] < 2:
+        if parts[1] == b"waiting" or self.polls[run] < 2:
             return _filled(RUN, run, b"in_progress")
+        if parts[1] == b"tools" and self.polls[run] == 2:
+            return _filled(ASKING, run, b"requires_action")
         del self.polls[run]
         return _filled(COMPLETED, run, b"completed")
+
+    def _create(self, parts: list[bytes]) -> bytes:
+        if parts[-1] == b"submit_tool_outputs":
+            return _filled(RUN, parts[-2], b"queued")
+        if parts[-1] == b"messages":
+            return _filled(MESSAGE, parts[-2], b"")
+        Runs.created += 1
+        run = b"run_%024d" % Runs.created
+        if parts[-1] == b"threads":
+            return _filled(THREAD, run, b"")
+        self.polls[run] = 0
+        return _filled(RUN, run, b"queued")
 
 
 def _filled(template: bytes, run: bytes, status: bytes) -> bytes:

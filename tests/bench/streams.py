@@ -2,26 +2,20 @@
 
 import asyncio
 import json
-import subprocess
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
 import openai
 
 import openai_runs
+from tests.bench.rounds import FLOOR, OPENAI, OURS, Bench, Work, stub
 from tests.bench.stub import run_object
 
 #: Text deltas in a stream. A paced one has a tenth, and a millisecond after each.
 DELTAS = 5000
 PACED = DELTAS // 10
-
-Work = Callable[[], Awaitable[object]]
-#: Of ``__main__``: medians of interleaved rounds, and a table of them.
-Compare = Callable[..., Awaitable[dict[str, float]]]
-Show = Callable[..., None]
+HANDLER = f"{OPENAI}, with a handler"
 
 
 def events(deltas: int) -> list[bytes]:
@@ -49,27 +43,18 @@ def events(deltas: int) -> list[bytes]:
     return [f"{len(frame):x}\r\n".encode() + frame + b"\r\n" for frame in frames]
 
 
-async def measure(rounds: int, compare: Compare, show: Show) -> None:
-    """Measure, and print a table for each pace."""
-    server = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.streams", stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert server.stdin is not None
-    assert server.stdout is not None
-    url = f"http://127.0.0.1:{int(await server.stdout.readline())}"
-    async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(aiohttp.ClientSession())
-        for pace, deltas in (("at full speed", DELTAS), ("an event a millisecond", PACED)):
-            base = f"{url}/{'fast' if deltas == DELTAS else 'paced'}/v1"
-            session = await stack.enter_async_context(openai_runs.Session(base, "sk-benchmark"))
-            client = await stack.enter_async_context(openai.AsyncOpenAI(base_url=base, api_key="sk-benchmark"))
-            title = f"stream {pace}: CPU an event"
-            figures = await compare(
-                _contenders(session, client, http, base, deltas), times=3, in_flight=1, rounds=rounds, what=title
-            )
-            show(title, figures, unit="µs", per_second=1e6 / deltas, floor="aiohttp, bytes")
-    server.stdin.close()
-    await server.wait()
+async def measure(bench: Bench) -> None:
+    async with stub("tests.bench.streams") as origin, aiohttp.ClientSession() as http:
+        for key, path, deltas in (("stream burst", "fast", DELTAS), ("stream paced", "paced", PACED)):
+            base = f"{origin}/{path}/v1"
+            async with (
+                openai_runs.Session(base, "sk-benchmark") as session,
+                openai.AsyncOpenAI(base_url=base, api_key="sk-benchmark") as client,
+            ):
+                contenders = _contenders(session, client, http, base, deltas)
+                if bench.quick:
+                    del contenders[HANDLER]
+                await bench.compare(key, contenders, times=3, per=deltas)
 
 
 def _contenders(
@@ -97,7 +82,7 @@ def _contenders(
             async for _ in stream:
                 pass
 
-    return {"openai_runs": ours, "aiohttp, bytes": floor, "openai": theirs, "openai, with a handler": theirs_merged}
+    return {OURS: ours, FLOOR: floor, OPENAI: theirs, HANDLER: theirs_merged}
 
 
 class Streams(asyncio.Protocol):

@@ -1,24 +1,24 @@
 """Scripted runs a second, end to end: a server process with a durable store, and this process as its client."""
 
-import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Literal
 
-import anyio
 from attrs import define, field
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from openai_runs import RunJob, Session, run_batch
-from tests.crash.torture import Server
+from tests.bench.rounds import Bench
+from tests.serving import Server
 
 
 @define
-class Slowest:
-    """The longest answer time seen, by what was asked."""
+class Requests:
+    """Those of a session: how many, and the longest answer time, by what was asked."""
 
+    count: int = 0
     seconds: dict[str, float] = field(factory=dict)
 
     def watch(self, session: Session) -> None:
@@ -27,6 +27,7 @@ class Slowest:
 
         async def timed(method: str, url: object, *rest: object, **options: object) -> object:
             began = time.perf_counter()
+            self.count += 1
             try:
                 return await send(method, url, *rest, **options)  # type: ignore[arg-type]  # a wrapper with the same signature
             finally:
@@ -36,7 +37,7 @@ class Slowest:
         transport._send = timed  # type: ignore[method-assign,assignment]  # a wrapper with the same signature
 
 
-def resident(pid: int) -> float:
+def resident(pid: int | Literal["self"] = "self") -> float:
     """Megabytes of a process that are in memory."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS"):
@@ -50,8 +51,9 @@ def cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-async def measure(runs: int, in_flight: int, console: Console) -> None:
+async def measure(bench: Bench, runs: int, in_flight: int = 500) -> None:
     """Run ``runs`` runs, ``in_flight`` at a time, and print what came of it."""
+    console = bench.console
     with tempfile.TemporaryDirectory() as folder:
         server = Server(Path(folder) / "runs.db")
         server.start()
@@ -59,9 +61,9 @@ async def measure(runs: int, in_flight: int, console: Console) -> None:
         try:
             async with Session(server.url, "key", max_retries=40, max_connections=in_flight) as session:
                 assistant = await session.assistants.create(model="scripted")
-            slowest, memory = Slowest(), [resident(server.process.pid)]
+            requests, memory = Requests(), [resident(server.process.pid)]
             async with Session(server.url, "key", max_retries=0, max_connections=in_flight) as session:
-                slowest.watch(session)
+                requests.watch(session)
                 jobs = (
                     RunJob(assistant_id=assistant.id, thread={"messages": [{"role": "user", "content": "Hello!"}]})
                     for _ in range(runs)
@@ -80,17 +82,18 @@ async def measure(runs: int, in_flight: int, console: Console) -> None:
                 server_cpu, own_cpu = cpu(server.process.pid) - server_cpu, time.process_time() - own_cpu
         finally:
             server.kill()
+    bench.add("runs a second", runs / took)
+    bench.add("server CPU a run", server_cpu / runs * 1e3)
+    bench.add("client CPU a run", own_cpu / runs * 1e3)
+    bench.add("requests a run", requests.count / runs)
     table = Table(title=f"{runs} scripted runs, {in_flight} in flight, SQLite", title_justify="left", show_header=False)
     table.add_row("runs a second", f"{runs / took:.0f}")
     table.add_row("not completed", f"{failed}")
     table.add_row("CPU a run, server", f"{server_cpu / runs * 1e3:.2f} ms")
     table.add_row("CPU a run, client", f"{own_cpu / runs * 1e3:.2f} ms")
+    table.add_row("requests a run", f"{requests.count / runs:.2f}")
     table.add_row("server's memory, start and quarters", ", ".join(f"{m:.0f}" for m in memory) + " MB")
     table.add_row(
-        "slowest answers", ", ".join(f"{what} {s * 1e3:.0f} ms" for what, s in sorted(slowest.seconds.items()))
+        "slowest answers", ", ".join(f"{what} {s * 1e3:.0f} ms" for what, s in sorted(requests.seconds.items()))
     )
     console.print(table)
-
-
-if __name__ == "__main__":
-    anyio.run(measure, int(sys.argv[1]), int(sys.argv[2]), Console())
