@@ -10,8 +10,9 @@ from aiohttp import web
 from markupsafe import Markup
 
 from openai_runs.models.lines import duration
+from openai_runs.models.texts import parts
 from openai_runs.server.console.sessions import Sessions
-from openai_runs.server.console.views import Texts, parts
+from openai_runs.server.console.views import Texts
 
 if TYPE_CHECKING:
     from jinja2 import Environment

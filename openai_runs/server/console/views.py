@@ -2,23 +2,17 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 
 from openai_runs.models.lines import end_of
-from openai_runs.models.message import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
+from openai_runs.models.message import Message
 from openai_runs.models.run import Run
-from openai_runs.models.run_step import (
-    CodeInterpreterCall,
-    FileSearchCall,
-    FunctionStepCall,
-    LogsOutput,
-    RunStep,
-    StepToolCall,
-)
+from openai_runs.models.run_step import CodeInterpreterCall, RunStep, StepToolCall
+from openai_runs.models.texts import CallTexts, call_texts
 
 _THINNEST: Final = 0.8  # percent; the API has whole seconds, and a step that took none is to be seen, too
 #: Characters that are shown of one text, and of all texts of a page. A model or a user may have written any number, and
@@ -30,16 +24,6 @@ MOST_CALLS: Final = 100
 
 #: Control characters, and those that set the direction of text.
 _UNSEEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-
-
-@frozen
-class Call:
-    """A tool call of a step."""
-
-    id: str
-    name: str
-    arguments: str
-    output: str | None  #: ``None`` until there is one
 
 
 @frozen
@@ -60,7 +44,7 @@ class StepRow:
     bar: Bar
     seconds: float
     tokens: int | None
-    calls: tuple[Call, ...]
+    calls: tuple[CallTexts, ...]
     more_calls: int  #: that are not among these
     message: Message | None
     error: str | None
@@ -108,21 +92,9 @@ def timeline(
     )
 
 
-def _call(call: StepToolCall) -> Call:
-    match call:
-        case FunctionStepCall():
-            return Call(call.id, call.function.name, pretty(call.function.arguments), call.function.output)
-        case CodeInterpreterCall():
-            outputs = call.code_interpreter.outputs
-            texts = [each.logs if isinstance(each, LogsOutput) else f"({each.type})" for each in outputs]
-            return Call(call.id, "code_interpreter", call.code_interpreter.input, "\n".join(texts))
-        case FileSearchCall():
-            results = call.file_search.results
-            found = [f"{each.score:.2f}  {each.file_name}" for each in results or ()]
-            return Call(call.id, "file_search", "", None if results is None else "\n".join(found) or "nothing found")
-        case _:
-            raw = json.dumps(dict(call.raw), indent=2, ensure_ascii=False)
-            return Call(str(call.raw.get("id", "")), call.type, raw, None)
+def _call(call: StepToolCall) -> CallTexts:
+    texts = call_texts(call)
+    return texts if isinstance(call, CodeInterpreterCall) else evolve(texts, arguments=pretty(texts.arguments))
 
 
 def pretty(arguments: str) -> str:
@@ -133,22 +105,6 @@ def pretty(arguments: str) -> str:
         return json.dumps(json.loads(arguments), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         return arguments
-
-
-def parts(message: Message) -> Iterator[str]:
-    """What a message says, a text for each of its parts."""
-    for part in message.content:
-        match part:
-            case TextContent():
-                yield part.text.value
-            case RefusalContent():
-                yield f"(refused) {part.refusal}"
-            case ImageFileContent():
-                yield f"(image {part.image_file.file_id})"
-            case ImageUrlContent():
-                yield f"(image {part.image_url.url[:200]})"
-            case _:
-                yield f"({part.type})"
 
 
 @define

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from openai_runs import Message, Run, RunStep, load
 from openai_runs.models.lines import end_of
 from openai_runs.server.console import views
-from openai_runs.server.console.views import Bar, Texts, parts, pretty, seconds_of, timeline
+from openai_runs.server.console.views import Bar, Texts, pretty, seconds_of, timeline
 from tests.following.story import run
 
 CREATED = 1_700_000_000
@@ -123,25 +123,6 @@ def test_calls_of_each_type():
 def test_arguments(arguments: str, shown: str):
     """They are indented, if a model has written JSON."""
     assert pretty(arguments) == shown
-
-
-def test_parts_of_a_message():
-    """Each says something, also one of a type that is not known."""
-    content = [
-        {"type": "text", "text": {"value": "Hi", "annotations": []}},
-        {"type": "refusal", "refusal": "No."},
-        {"type": "image_file", "image_file": {"file_id": "file-1"}},
-        {"type": "image_url", "image_url": {"url": "http://x/y"}},
-        {"type": "smell"},
-    ]
-    message = {"id": "m", "created_at": CREATED, "thread_id": "t", "role": "user", "content": content}
-    assert list(parts(load(message, Message))) == [
-        "Hi",
-        "(refused) No.",
-        "(image file-1)",
-        "(image http://x/y)",
-        "(smell)",
-    ]
 
 
 class TestTexts:
