@@ -106,31 +106,27 @@ def open_results(path: Path, *, retry_failed: bool = False) -> Generator[ResultF
 
 def result_line(result: BatchResult) -> bytes:
     """A result as a line of JSON."""
-    run, usage, error = result.run, result.usage, result.error
-    # A run that could not be looked at is still the one that the job has.
-    ids = (run.thread_id, run.id) if run else result.job.get("earlier_run", (result.job.get("thread_id"), None))
+    row = result.row()
     text = _wire.encode_plain(
         {
-            "key": result.key,
-            "status": "completed" if result.ok else "failed",
-            "text": result.text,
-            "usage": usage
-            and {
-                "prompt_tokens": usage.prompt_tokens,
-                "completion_tokens": usage.completion_tokens,
-                "total_tokens": usage.total_tokens,
+            "key": row["key"],
+            "status": row["status"],
+            "text": row["text"],
+            "usage": None
+            if result.usage is None
+            else {
+                "prompt_tokens": row["prompt_tokens"],
+                "completion_tokens": row["completion_tokens"],
+                "total_tokens": row["total_tokens"],
             },
-            "attempts": result.attempts,
-            "error": error
-            and {
-                "type": type(error).__name__,
-                "message": str(error),
-                "maybe_done": getattr(error, "maybe_done", False),
-            },
-            "run_id": ids[1],
-            "thread_id": ids[0],
-            "started_at": result.started_at and result.started_at.isoformat(timespec="milliseconds"),
-            "ended_at": result.ended_at and result.ended_at.isoformat(timespec="milliseconds"),
+            "attempts": row["attempts"],
+            "error": None
+            if result.error is None
+            else {"type": row["error"], "message": row["error_message"], "maybe_done": row["maybe_done"]},
+            "run_id": row["run_id"],
+            "thread_id": row["thread_id"],
+            "started_at": row["started_at"] and row["started_at"].isoformat(timespec="milliseconds"),
+            "ended_at": row["ended_at"] and row["ended_at"].isoformat(timespec="milliseconds"),
         }
     )
     return text + b"\n"
