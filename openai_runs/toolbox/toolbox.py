@@ -20,6 +20,7 @@ from attrs import frozen
 
 from openai_runs import _wire
 from openai_runs._arguments import check_count, check_seconds
+from openai_runs._habits import TOOLBOX, explained_init
 from openai_runs._supervision import supervise
 from openai_runs.errors import ToolError, snippet
 from openai_runs.models.limits import NAME
@@ -58,6 +59,7 @@ class _Tool:
         return msgspec.structs.asdict(self.decoder.decode(text or "{}"))
 
 
+@explained_init(TOOLBOX)
 class Toolbox(ToolSource):
     """Functions that a model may call; answers the model's tool calls.
 
