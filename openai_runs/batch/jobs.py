@@ -1,15 +1,21 @@
 """`RunJob` and `BatchResult`: what goes into a batch, and what comes out of it."""
 
+import hashlib
+import json
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from datetime import datetime
-from typing import Literal, TypedDict
+from typing import Final, Literal, TypedDict
 
 from attrs import field, frozen
 
+from openai_runs import _wire
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunCreateParams, RunStatus, Usage
 from openai_runs.models.thread import ThreadCreateParams
 from openai_runs.models.tool import ToolResources, ToolResourcesParams
+
+#: What of a job says which one it is, or what it costs, and not what it asks for.
+_NOT_ASKED: Final = frozenset({"key", "idempotency_key", "earlier_run", "completion_window"})
 
 
 class RunJob(RunCreateParams, total=False):
@@ -112,6 +118,19 @@ class BatchResult:
 
         facts = [(name.replace("_", " "), value) for name, value in self.row().items() if name != "text"]
         return facts_html(facts, () if self.text is None else [("text", self.text)])
+
+
+def fingerprint(job: RunJob) -> str | None:
+    """What a job asks for, in 16 characters: the same ones for the same parameters, whatever their order.
+
+    The key, the idempotency key, an earlier run and the completion window do not count. ``None`` for a job that is not
+    JSON, which cannot be run either.
+    """
+    try:
+        asked = _wire.dump({name: value for name, value in job.items() if name not in _NOT_ASKED})
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+    except Exception:  # of a caller's own objects, which may raise anything
+        return None
 
 
 def has_completed(run: Run | None) -> bool:

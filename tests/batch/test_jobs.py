@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from attrs import evolve
 
-from openai_runs import load
-from openai_runs.batch.jobs import BatchResult, ResultRow, add_usage, join_texts
+from openai_runs import Toolbox, load
+from openai_runs.batch.jobs import BatchResult, ResultRow, RunJob, add_usage, fingerprint, join_texts
 from openai_runs.errors import TransportError
 from openai_runs.models.message import Message, Text, TextContent
 from openai_runs.models.run import Run, RunStatus, Usage
@@ -108,6 +108,17 @@ def test_a_notebook_shows_the_row() -> None:
     assert {tag for tag, _ in seen(hostile).tags} == {"table", "tr", "th", "td"}
     assert dict(seen(hostile).rows)["error message"] == "<img src=x>"
     assert dict(seen(NOTHING).rows).keys() == {"index", "status", "attempts", "error", "error message", "maybe done"}
+
+
+def test_fingerprints() -> None:
+    """They tell jobs apart by what they ask for, models and toolboxes included; what is no JSON has none."""
+    job = RunJob(assistant_id="a", instructions="x", tools=Toolbox())
+    same = {"instructions": "x", "tools": [], "assistant_id": "a", "key": "k", "idempotency_key": "i"}
+    assert fingerprint(job) == fingerprint(same) == fingerprint({**same, "completion_window": "8h"})
+    changes = {"instructions": "y"}, {"assistant_id": "b"}, {"thread_id": "t"}
+    others = {fingerprint({**job, **changed}) for changed in changes}
+    assert len({*others, fingerprint(job)}) == 4
+    assert fingerprint({"assistant_id": "a", "metadata": {"x": object()}}) is None
 
 
 def test_text() -> None:
