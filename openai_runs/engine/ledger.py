@@ -19,6 +19,7 @@ from openai_runs._finishing import finish
 from openai_runs.engine.api_events import ApiEvent, Subscriber, Watcher
 from openai_runs.engine.clock import Clock
 from openai_runs.engine.errors import ApiError, not_found
+from openai_runs.engine.exact_times import ExactTimes
 from openai_runs.engine.new_objects import timestamp
 from openai_runs.engine.observer import Observer
 from openai_runs.errors import StoreUnavailableError, UnknownCursorError
@@ -65,6 +66,7 @@ class Ledger:
     clock: Clock
     is_open: bool = field(default=False, kw_only=True)
     observers: Sequence[Observer] = field(default=(), kw_only=True)  #: are told of commits, and of what runs become
+    exact_times: ExactTimes = field(factory=ExactTimes, init=False)  #: of what is stored
     _locks: WeakValueDictionary[str, anyio.Lock] = field(factory=WeakValueDictionary, init=False)
     # By run. One each: the subscriber that came with `createRun` is done once the run waits for tool outputs, and the
     # request that submits them brings the next one.
@@ -133,6 +135,7 @@ class Ledger:
         await self.store.commit(changes)
         if self.observers:
             self._tell_observers(changes, perf_counter() - began)
+        self.exact_times.note(changes, self.clock.now())
         if subscriber is not None:
             self._subscribers[run_id] = subscriber
         self.publish(run_id, events)

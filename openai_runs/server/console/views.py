@@ -8,13 +8,17 @@ from typing import Final
 
 from attrs import define, evolve, frozen
 
-from openai_runs.models.lines import end_of
+from openai_runs.models.lines import duration, end_of
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import CodeInterpreterCall, RunStep, StepToolCall
 from openai_runs.models.texts import CallTexts, call_texts
 
-_THINNEST: Final = 0.8  # percent; the API has whole seconds, and a step that took none is to be seen, too
+_THINNEST: Final = 0.8  # percent; a step that took no time is to be seen, too
+#: Seconds.
+_OFF: Final = 1.0  # a time in whole seconds, at most
+_SHORTEST: Final = 0.001  # a timeline
+_SHORTEST_WAIT: Final = 0.1  # in the queue, to be mentioned
 #: Characters that are shown of one text, and of all texts of a page. A model or a user may have written any number, and
 #: a page is made in one go, and made again each second.
 MOST_OF_TEXT: Final = 20_000
@@ -41,8 +45,8 @@ class StepRow:
     id: str
     title: str
     status: str
-    bar: Bar
-    seconds: float
+    bar: Bar | None  #: if it is known when the step was
+    seconds: float | None  #: if that is known
     tokens: int | None
     calls: tuple[CallTexts, ...]
     more_calls: int  #: that are not among these
@@ -50,9 +54,26 @@ class StepRow:
     error: str | None
 
 
-def seconds_of(value: Run | RunStep, now: datetime) -> float:
-    """How long something has taken, or takes until now."""
-    return max(((end_of(value) or now) - value.created_at).total_seconds(), 0.0)
+def seconds_of(value: Run | RunStep, now: datetime) -> float | None:
+    """How long something has taken, or takes until now; ``None`` if its times do not tell.
+
+    Times in whole seconds are up to a second off, at each end, so of less than that they tell nothing.
+    """
+    ended = end_of(value)
+    seconds = max(((ended or now) - value.created_at).total_seconds(), 0.0)
+    known = 0.0 if _is_exact(value) else _OFF if ended is None else 2 * _OFF
+    return seconds if seconds >= known else None
+
+
+def lasted(seconds: float | None) -> str:
+    """A time span, in milliseconds below a second."""
+    if seconds is None:
+        return "\N{EN DASH}"
+    return duration(seconds) if seconds >= 1 else f"{max(round(seconds * 1000), 1)} ms"
+
+
+def _is_exact(value: Run | RunStep) -> bool:
+    return value.created_at.microsecond != 0
 
 
 def timeline(
@@ -61,9 +82,10 @@ def timeline(
     """Put a run's steps on its time.
 
     Returns:
-        How long it has been in the queue at first, if a second or more, and its steps in order.
+        How long it has been in the queue at first, if that is known and worth mentioning, and its steps in order.
     """
-    whole = max(seconds_of(run, now), 1.0)
+    seconds = seconds_of(run, now)
+    whole = max(seconds or 0.0, _SHORTEST)
     by_id = {message.id: message for message in messages}
 
     def bar(since: datetime, until: datetime) -> Bar:
@@ -74,13 +96,14 @@ def timeline(
     # A run that was answered has the time of its latest start.
     begins = [step.created_at for step in steps] + ([] if run.started_at is None else [run.started_at])
     begun = min(begins, default=end_of(run) or now)
-    queued = bar(run.created_at, begun) if (begun - run.created_at).total_seconds() >= 1 else None
+    shortest = _SHORTEST_WAIT if _is_exact(run) else 2 * _OFF
+    queued = bar(run.created_at, begun) if (begun - run.created_at).total_seconds() >= shortest else None
     return queued, tuple(
         StepRow(
             step.id,
             "message" if step.message_id is not None else "tool calls",
             str(step.status),
-            bar(step.created_at, end_of(step) or now),
+            None if seconds is None else bar(step.created_at, end_of(step) or now),
             seconds_of(step, now),
             None if step.usage is None else step.usage.total_tokens,
             tuple(_call(call) for call in step.tool_calls[:MOST_CALLS]),
