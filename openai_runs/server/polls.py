@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from openai_runs.engine import Engine
 from openai_runs.server.app import own_headers
-from openai_runs.server.exchange import new_request_id, poll_headers
+from openai_runs.server.exchange import OWNER, new_request_id, poll_headers
 from openai_runs.server.keys import Keys
 from openai_runs.server.poll_hint import PollHint
 
@@ -50,6 +50,7 @@ class Polls:
     async def _poll(self, request: web.BaseRequest, thread_id: str, run_id: str) -> web.Response:
         started, sent = perf_counter(), request.headers
         owner = "" if self._keys is None else self._keys.owner(sent.get("Authorization"), sent.get("api-key"))
+        request[OWNER] = owner  # for the access log
         run = await self._engine.runs.retrieve(owner, thread_id, run_id)
         headers = CIMultiDict(own_headers())
         headers["Content-Type"] = "application/json"
