@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from openai_runs._wire import load
+from openai_runs.models.assistant import Assistant
 from openai_runs.models.run import Run
 from openai_runs.session import Session
 from openai_runs.telemetry import Telemetry, current, end, error_type, run_attributes, run_failure
@@ -47,6 +49,15 @@ def test_without_the_extra() -> None:
         "openai_runs.errors.MissingExtraError: opentelemetry is not installed; it comes with pip install "
         "'openai_runs[otel]'"
     )
+
+
+def test_names_of_assistants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The latest name counts; one that was taken away is forgotten, and the oldest make room."""
+    monkeypatch.setattr("openai_runs.telemetry._MOST_NAMES", 2)
+    telemetry = Recorded().telemetry()
+    for id, name in (("a", "A"), ("b", "B"), ("b", None), ("c", "C"), ("a", "A2"), ("d", "D")):
+        telemetry.note_agent(Assistant(id=id, created_at=datetime.now(UTC), model="m", name=name))
+    assert [telemetry.agent_name(id) for id in "abcd"] == ["A2", None, None, "D"]
 
 
 COUNT = """
@@ -154,7 +165,7 @@ def test_why_a_run_failed(fields: Any, failure: str | None) -> None:
 def test_what_is_known_of_a_run() -> None:
     """Names, IDs and numbers, and nothing that was said."""
     told = load(run("completed", instructions="secret", usage=None), Run)
-    assert {name: value for name, value in run_attributes(told).items() if value is not None} == {
+    assert {name: value for name, value in run_attributes(told, "").items() if value is not None} == {
         "gen_ai.request.model": told.model,
         "gen_ai.agent.id": told.assistant_id,
         "gen_ai.conversation.id": "thread_1",

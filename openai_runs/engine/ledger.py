@@ -31,7 +31,7 @@ from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore
-from openai_runs.stores.records import Change, Delete, PageQuery, Record, Stored, UsedKey, VectorStoreEntry
+from openai_runs.stores.records import Change, Delete, PageQuery, Record, RunState, Stored, UsedKey, VectorStoreEntry
 from openai_runs.stores.store import Store
 
 _logger = logging.getLogger("openai_runs.engine")
@@ -146,11 +146,13 @@ class Ledger:
 
     def _tell_observers(self, changes: Sequence[Change], seconds: float) -> None:
         try:
+            values = [change.value for change in changes if isinstance(change, Record)]
+            states = {value.id: value for value in values if isinstance(value, RunState)}
             for observer in self.observers:
                 observer.committed(seconds)
-                for change in changes:
-                    if isinstance(change, Record) and isinstance(change.value, Run):
-                        observer.run_changed(change.value)
+                for value in values:
+                    if isinstance(value, Run):
+                        observer.run_changed(value, states.get(value.id))
         except Exception:  # the change is committed already: who only looks on must not fail it
             _logger.exception("a change could not be recorded by an observer")
 
