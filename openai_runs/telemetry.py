@@ -18,9 +18,9 @@ from openai_runs.models.run import Run, RunStatus
 
 with needs("otel"):
     from opentelemetry import metrics, trace
-    from opentelemetry.context import Context
-    from opentelemetry.metrics import Histogram, MeterProvider
-    from opentelemetry.trace import Span, SpanKind, StatusCode, TracerProvider
+    from opentelemetry.context import Context, get_current
+    from opentelemetry.metrics import Histogram, MeterProvider, NoOpMeterProvider
+    from opentelemetry.trace import NoOpTracerProvider, Span, SpanKind, StatusCode, TracerProvider
 
 Value: TypeAlias = str | int | float | bool | Sequence[str] | None
 
@@ -30,6 +30,9 @@ _HTTP_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1
 _FAILURES: Final = (RunStatus.FAILED, RunStatus.EXPIRED, RunStatus.INCOMPLETE)
 _TOKENS: Final = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 
+#: Where the global provider of meters is.
+_METRICS: Final = getattr(metrics, "_internal", None)
+_UNKNOWN: Final = object()
 #: Names of assistants that are remembered.
 _MOST_NAMES: Final = 1_000
 
@@ -60,6 +63,9 @@ class Telemetry:
             MissingExtraError: When the module is imported: the extra ``otel`` is not installed.
         """
         self.records_content: Final = record_content
+        self._records = _is_real(tracer_provider) or _is_real(meter_provider)
+        self._looks_for_tracers: Final = tracer_provider is None
+        self._looks_for_meters: Final = meter_provider is None
         self._agent_names: Final[dict[str, str]] = {}
         self._tracer: Final = trace.get_tracer("openai_runs", __version__, tracer_provider)
         meter = metrics.get_meter("openai_runs", __version__, meter_provider)
@@ -98,6 +104,21 @@ class Telemetry:
     def __repr__(self) -> str:
         return f"Telemetry(record_content={self.records_content})"
 
+    @property
+    def records(self) -> bool:
+        """Whether there is a provider. If there is none yet, a global one may be set later."""
+        if not self._records:
+            # OpenTelemetry does not document these attributes. What it does document looks into the environment each
+            # time, for what it has found there already when this object was made. Without them there is one.
+            self._records = (self._looks_for_tracers and _is_real(getattr(trace, "_TRACER_PROVIDER", _UNKNOWN))) or (
+                self._looks_for_meters and _is_real(getattr(_METRICS, "_METER_PROVIDER", _UNKNOWN))
+            )
+        return self._records
+
+    def is_needed(self) -> bool:
+        """Whether a request has something to record, or a trace to pass on, which needs no provider."""
+        return self.records or (bool(get_current()) and trace.get_current_span() is not trace.INVALID_SPAN)
+
     def note_agent(self, assistant: Assistant) -> None:
         """Remember the name of an assistant, for the spans of its runs, which have its ID alone."""
         self._agent_names.pop(assistant.id, None)
@@ -125,6 +146,10 @@ class Telemetry:
         """Measure the tokens of an operation: those that the model was given, and those that it has written."""
         for kind, count in (("input", given), ("output", written)):
             self.tokens.record(count, present({**attributes, "error.type": None, "gen_ai.token.type": kind}))
+
+
+def _is_real(provider: object) -> bool:
+    return provider is not None and not isinstance(provider, NoOpTracerProvider | NoOpMeterProvider)
 
 
 def check_telemetry(value: object) -> None:
