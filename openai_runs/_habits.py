@@ -1,7 +1,14 @@
-"""What people write who know openai-python, and what to write here instead; the errors for it say so."""
+"""What people write who know openai-python or another library, and what to write here instead; errors say so."""
 
+import difflib
+import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn
+from functools import wraps
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+ClassT = TypeVar("ClassT", bound=type)
 
 #: By the parameter. The options of one request are missing only where many are sent, in `follow` and `complete`.
 PARAMETERS: Final[Mapping[str, str]] = {
@@ -71,6 +78,75 @@ RUNS: Final[Mapping[str, str]] = {
     "submit_tool_outputs_stream": "write `async with session.runs.stream_tool_outputs(run, outputs) as events`",
 }
 
+#: By what people call the parameters of something; a ``*`` stands for arguments by position.
+_RATES: Final = {
+    "requests_per_minute": ("rpm", "requests", "max_requests", "max_requests_per_minute", "rate", "limit", "calls"),
+    "tokens_per_minute": ("tpm", "tokens", "max_tokens", "max_tokens_per_minute"),
+}
+_PER_MINUTE: Final = {habit: f"write {name}=…" for name, habits in _RATES.items() for habit in habits} | {
+    "requests_per_second": "write requests_per_minute=…, sixty times as many",
+    "rps": "write requests_per_minute=…, sixty times as many",
+}
+_IN_SESSION: Final = "write Session(rate_limits=RateLimits({}=…))"
+_ON_SESSION: Final = {habit: _IN_SESSION.format(name) for name, habits in _RATES.items() for habit in (name, *habits)}
+RATE_LIMITS: Final[Mapping[str, str]] = {
+    **_PER_MINUTE,
+    "polls": "write polls_per_second=…",
+    "*": "takes names only: write RateLimits(requests_per_minute=…)",
+}
+SHARED_LIMITS: Final[Mapping[str, str]] = {
+    **_PER_MINUTE,
+    "runs": "write runs_per_minute=…",
+    "*": "takes names only: write SharedLimits(requests_per_minute=…)",
+}
+POLLING: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("interval", "poll_interval", "every", "delay"), "write first=… and longest=…, in seconds"),
+    "poll_interval_ms": "write first=… and longest=…, in seconds",
+    **dict.fromkeys(("max_interval", "max_delay", "maximum"), "write longest=…"),
+    **dict.fromkeys(("backoff", "multiplier"), "write factor=…"),
+    **dict.fromkeys(
+        ("timeout", "deadline"), "pass deadline=… to what follows the run; outage=… is the patience with it"
+    ),
+    "*": "takes names only: write Polling(first=…, longest=…), in seconds",
+}
+JOB_RETRIES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("max_retries", "retries", "max_attempts", "tries"), "write attempts=…, which counts the first one"
+    ),
+    **dict.fromkeys(("delay", "wait", "initial_delay"), "write first=…, in seconds"),
+    **dict.fromkeys(("max_delay", "max_wait"), "write longest=…, in seconds"),
+    **dict.fromkeys(("backoff", "multiplier"), "write factor=…"),
+    "*": "takes names only: write JobRetries(attempts=…)",
+}
+TOOLBOX: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("*", "tools", "functions"), "begins empty: write `toolbox = Toolbox()`, then `toolbox.tool(function)`"
+    ),
+    **dict.fromkeys(("workers", "concurrency", "max_workers"), "write max_concurrency=…"),
+}
+SESSION_OPTIONS: Final[Mapping[str, str]] = {
+    **_ON_SESSION,
+    "http_client": "a session has its own connections: timeout=…, max_connections=…; HTTPS_PROXY names a proxy",
+    "headers": "write default_headers=…",
+    "query": "write default_query=…",
+    **dict.fromkeys(
+        ("token", "azure_ad_token", "azure_ad_token_provider"), "write api_key=…, also for a function that returns one"
+    ),
+    **dict.fromkeys(("azure_endpoint", "url", "host", "endpoint"), "write base_url=…"),
+    "api_version": 'write default_query={"api-version": …}',
+    "retries": "write max_retries=…",
+}
+BATCH: Final[Mapping[str, str]] = {
+    **_ON_SESSION,
+    **dict.fromkeys(("concurrency", "max_concurrency", "max_workers", "num_workers", "limit"), "write workers=…"),
+    "rate_limits": "write Session(rate_limits=…)",
+    "timeout": "write deadline=…, the seconds for each attempt of a job",
+    "tools": "write toolbox=…",
+    **dict.fromkeys(("max_retries", "attempts", "max_attempts"), "write retries=JobRetries(attempts=…)"),
+    **dict.fromkeys(("max_tokens", "budget", "token_budget"), "write budget_tokens=…"),
+    "return_exceptions": "leave it out: each failure is the `error` of its job's result",
+}
+
 
 def refuse_positional(values: tuple[object, ...], instead: str) -> None:
     """Say how to write a call whose parameters came by position.
@@ -91,3 +167,42 @@ def missing(instead: Mapping[str, str]) -> Callable[[Any, str], NoReturn]:
         raise AttributeError(f"{text}: {hint}" if hint else text, name=name, obj=self)
 
     return __getattr__
+
+
+def explained(instead: Mapping[str, str]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Have a function's error for a parameter that it does not have say what to write.
+
+    Args:
+        instead: What to write, by the habit; ``*`` for arguments by position.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        parameters = inspect.signature(function).parameters.values()
+        names = {each.name: each for each in parameters if each.name != "self"}
+        positions = sum(each.kind is not inspect.Parameter.KEYWORD_ONLY for each in parameters)
+        called = f"{function.__qualname__.removesuffix('.__init__')}()"
+
+        @wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+            if len(args) > positions and "*" in instead:
+                raise TypeError(f"{called} {instead['*']}")
+            if not kwargs.keys() <= names.keys():
+                name = next(name for name in kwargs if name not in names)
+                close = difflib.get_close_matches(name, names, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"
+                raise TypeError(f"{called} has no parameter {name!r}: {instead.get(name, hint)}")
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def explained_init(instead: Mapping[str, str]) -> Callable[[ClassT], ClassT]:
+    """The same for a class, whose ``__init__`` is replaced."""
+
+    def decorate(cls: ClassT) -> ClassT:
+        setattr(cls, "__init__", explained(instead)(vars(cls)["__init__"]))  # noqa: B010  # mypy refuses the assignment
+        return cls
+
+    return decorate

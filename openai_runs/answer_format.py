@@ -9,7 +9,9 @@ from openai_runs.errors import AnswerError, snippet
 from openai_runs.models.message import Message, RefusalContent
 from openai_runs.models.tool import JsonSchema, JsonSchemaFormat
 from openai_runs.toolbox.json_models import decode_json_model
+from openai_runs.toolbox.misfits import misfit
 from openai_runs.toolbox.type_schemas import schema_of, strict_schema
+from openai_runs.toolbox.unreadable import check_readable
 
 T = TypeVar("T")
 
@@ -50,13 +52,8 @@ class AnswerFormat(Generic[T]):
         return f"AnswerFormat({self._called})"
 
     def _schema(self, into: Any, *, strict: bool) -> dict[str, Any]:
-        try:
-            schema = schema_of(into)
-        except Exception as error:  # from msgspec, or from the caller's annotations
-            raise TypeError(
-                f"{self._called} cannot be read from JSON: {error}; use builtin types, enums, dataclasses, attrs "
-                "classes, TypedDicts, msgspec.Structs or pydantic models"
-            ) from error
+        check_readable(into, f"{self._called} cannot be read from JSON")
+        schema = schema_of(into)
         if schema.get("type") != "object":
             raise TypeError(f"an answer is a JSON object, which {self._called} is not: make it a field of a class")
         schema.pop("title", None)  # redundant: the format has a name
@@ -79,8 +76,10 @@ class AnswerFormat(Generic[T]):
             return self._decoder.decode(text)
         except Exception as error:  # from msgspec, or from the caller's class, which may check its values
             cut = "" if isinstance(answer, str) else _cut_off(answer)
+            schema = self.response_format.json_schema.schema
+            problem = snippet(misfit(error, str(error), whole="it", schema=schema))
             raise AnswerError(
-                f"{what} does not fit {self._called}: {cut}{error}; its text is {snippet(text)!r}", text=text
+                f"{what} does not fit {self._called}: {cut}{problem}; its text is {snippet(text)!r}", text=text
             ) from error
 
 

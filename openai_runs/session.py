@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import anyio
 
 from openai_runs._arguments import check_count, check_seconds
-from openai_runs._habits import SESSION, missing
+from openai_runs._habits import SESSION, SESSION_OPTIONS, explained_init, missing
 from openai_runs._http.response import SHUTDOWN
 from openai_runs._http.transport import ApiKey, Transport
 from openai_runs.pacing.rate_limits import RateLimits
@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # a service is imported when it is used first, so that progra
     from openai_runs.telemetry import Telemetry
 
 
+@explained_init(SESSION_OPTIONS)
 class Session(anyio.AsyncContextManagerMixin):
     """A client for one endpoint; share one among all tasks of a program.
 
@@ -85,7 +86,10 @@ class Session(anyio.AsyncContextManagerMixin):
         check_count("max_connections", max_connections, least=1)
         check_seconds("timeout", timeout)
         if not isinstance(rate_limits, RateLimits | None):
-            raise TypeError(f"rate_limits must be a RateLimits: got {type(rate_limits).__name__}")
+            raise TypeError(
+                f"rate_limits must be a RateLimits, such as RateLimits(requests_per_minute=600): "
+                f"got {type(rate_limits).__name__}"
+            )
         if telemetry is not None:
             from openai_runs.telemetry import check_telemetry  # only here: it loads OpenTelemetry
 

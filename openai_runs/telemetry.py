@@ -13,13 +13,14 @@ from typing import Final, TypeAlias
 
 from openai_runs import __version__
 from openai_runs._extras import needs
+from openai_runs.models.assistant import Assistant
 from openai_runs.models.run import Run, RunStatus
 
 with needs("otel"):
     from opentelemetry import metrics, trace
-    from opentelemetry.context import Context
-    from opentelemetry.metrics import Histogram, MeterProvider
-    from opentelemetry.trace import Span, SpanKind, StatusCode, TracerProvider
+    from opentelemetry.context import Context, get_current
+    from opentelemetry.metrics import Histogram, MeterProvider, NoOpMeterProvider
+    from opentelemetry.trace import NoOpTracerProvider, Span, SpanKind, StatusCode, TracerProvider
 
 Value: TypeAlias = str | int | float | bool | Sequence[str] | None
 
@@ -28,6 +29,12 @@ _FIRST_TOKEN: Final = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.
 _HTTP_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _FAILURES: Final = (RunStatus.FAILED, RunStatus.EXPIRED, RunStatus.INCOMPLETE)
 _TOKENS: Final = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
+
+#: Where the global provider of meters is.
+_METRICS: Final = getattr(metrics, "_internal", None)
+_UNKNOWN: Final = object()
+#: Names of assistants that are remembered.
+_MOST_NAMES: Final = 1_000
 
 
 class Telemetry:
@@ -56,6 +63,10 @@ class Telemetry:
             MissingExtraError: When the module is imported: the extra ``otel`` is not installed.
         """
         self.records_content: Final = record_content
+        self._records = _is_real(tracer_provider) or _is_real(meter_provider)
+        self._looks_for_tracers: Final = tracer_provider is None
+        self._looks_for_meters: Final = meter_provider is None
+        self._agent_names: Final[dict[str, str]] = {}
         self._tracer: Final = trace.get_tracer("openai_runs", __version__, tracer_provider)
         meter = metrics.get_meter("openai_runs", __version__, meter_provider)
 
@@ -93,6 +104,33 @@ class Telemetry:
     def __repr__(self) -> str:
         return f"Telemetry(record_content={self.records_content})"
 
+    @property
+    def records(self) -> bool:
+        """Whether there is a provider. If there is none yet, a global one may be set later."""
+        if not self._records:
+            # OpenTelemetry does not document these attributes. What it does document looks into the environment each
+            # time, for what it has found there already when this object was made. Without them there is one.
+            self._records = (self._looks_for_tracers and _is_real(getattr(trace, "_TRACER_PROVIDER", _UNKNOWN))) or (
+                self._looks_for_meters and _is_real(getattr(_METRICS, "_METER_PROVIDER", _UNKNOWN))
+            )
+        return self._records
+
+    def is_needed(self) -> bool:
+        """Whether a request has something to record, or a trace to pass on, which needs no provider."""
+        return self.records or (bool(get_current()) and trace.get_current_span() is not trace.INVALID_SPAN)
+
+    def note_agent(self, assistant: Assistant) -> None:
+        """Remember the name of an assistant, for the spans of its runs, which have its ID alone."""
+        self._agent_names.pop(assistant.id, None)
+        if assistant.name:
+            if len(self._agent_names) == _MOST_NAMES:
+                del self._agent_names[next(iter(self._agent_names))]
+            self._agent_names[assistant.id] = assistant.name
+
+    def agent_name(self, assistant_id: str) -> str | None:
+        """The name of an assistant, if a session with this telemetry has seen it and still knows."""
+        return self._agent_names.get(assistant_id)
+
     def start(self, name: str, kind: SpanKind, attributes: Mapping[str, Value], parent: Context | None = None) -> Span:
         """Start a span, which is not current yet.
 
@@ -110,6 +148,10 @@ class Telemetry:
             self.tokens.record(count, present({**attributes, "error.type": None, "gen_ai.token.type": kind}))
 
 
+def _is_real(provider: object) -> bool:
+    return provider is not None and not isinstance(provider, NoOpTracerProvider | NoOpMeterProvider)
+
+
 def check_telemetry(value: object) -> None:
     """Check an argument.
 
@@ -125,18 +167,29 @@ def present(attributes: Mapping[str, Value]) -> dict[str, str | int | float | bo
     return {name: value for name, value in attributes.items() if value is not None}
 
 
-def run_attributes(run: Run) -> dict[str, Value]:
-    """What is known of a run, without anything that was said in it."""
+def run_attributes(run: Run, agent_name: str | None) -> dict[str, Value]:
+    """What is known of a run, without anything that was said in it.
+
+    Args:
+        run: The run.
+        agent_name: Its assistant's name, if that is known.
+    """
     usage = run.usage
     return {
         "gen_ai.request.model": run.model,
         "gen_ai.agent.id": run.assistant_id,
+        "gen_ai.agent.name": agent_name or None,
         "gen_ai.conversation.id": run.thread_id,
         "gen_ai.usage.input_tokens": None if usage is None else usage.prompt_tokens,
         "gen_ai.usage.output_tokens": None if usage is None else usage.completion_tokens,
         "openai_runs.run.id": run.id,
         "openai_runs.run.status": str(run.status),
     }
+
+
+def run_span_name(agent_name: str | None) -> str:
+    """The name of a run's span."""
+    return f"invoke_agent {agent_name}" if agent_name else "invoke_agent"
 
 
 def run_failure(run: Run) -> str | None:

@@ -142,17 +142,20 @@ def test_a_class_without_a_schema(into: Any, reason: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ('{"city": "Oslo", "sky": "clear", "degrees": "7"}', r"Expected `int`, got `str` - at `\$\.degrees`"),
+        ('{"city": "Oslo", "sky": "clear", "degrees": "7"}', "Weather: degrees must be an integer: got a string; "),
         (
             '{"city": "Oslo", "sky": "clear", "degrees": 7, "winds": [{"speed": 1, "to": []}]}',
-            r"at `\$\.winds\[0\]\.to`",
+            r"Weather: winds\[0\]\.to must be an object or null: got an array; ",
         ),
-        ('{"city": "Oslo", "sky": "green", "degrees": 7}', r"at `\$\.sky`"),
-        ('{"city": "Oslo", "sky": "clear", "degrees": 70}', r"Expected `int` <= 60 - at `\$\.degrees`"),
-        ('{"city": "Oslo"}', "missing required field `sky`"),
-        ("It is warm.", "JSON is malformed"),
+        (
+            '{"city": "Oslo", "sky": "green", "degrees": 7}',
+            """Weather: sky must be one of "clear", "cloudy": got 'green'; """,
+        ),
+        ('{"city": "Oslo", "sky": "clear", "degrees": 70}', "degrees must be an integer <= 60; "),
+        ('{"city": "Oslo"}', "sky is missing; "),
+        ("It is warm.", "the JSON is malformed: invalid character"),
         ("[" * 100_000, "does not fit"),
-        ("", "Input data was truncated; its text is ''"),
+        ("", "the JSON ends too early; its text is ''"),
     ],
 )
 def test_an_answer_that_does_not_fit(answer: str, reason: str) -> None:
@@ -170,7 +173,9 @@ def test_an_answer_that_does_not_fit(answer: str, reason: str) -> None:
 
 def test_an_answer_that_pydantic_refuses() -> None:
     """Its own checks count, and its error is the cause."""
-    with pytest.raises(AnswerError, match=r"does not fit Rating: (?s:.*)less than or equal to 5") as caught:
+    with pytest.raises(
+        AnswerError, match=r"does not fit Rating: stars: Input should be less than or equal to 5; its"
+    ) as caught:
         AnswerFormat(Rating).parse('{"stars": 6}')
     assert caught.value.__cause__ is not None
 
@@ -205,7 +210,9 @@ def test_a_refusal() -> None:
 def test_an_answer_that_was_cut_off(details: MessageIncompleteDetails | None, reason: str) -> None:
     """The error says so, since neither the class nor the model is to blame."""
     cut = message(text('{"words"'), status=MessageStatus.INCOMPLETE, incomplete_details=details)
-    with pytest.raises(AnswerError, match=rf"message msg_1 does not fit Count: it was cut off \({reason}\), so Input"):
+    with pytest.raises(
+        AnswerError, match=rf"message msg_1 does not fit Count: it was cut off \({reason}\), so the JSON ends"
+    ):
         AnswerFormat(Count).parse(cut)
 
 

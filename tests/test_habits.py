@@ -1,16 +1,24 @@
 """What people write who know openai-python: an error that says what to write here; `openai_runs._habits`."""
 
 import copy
+import inspect
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from openai_runs import JobRetries, Polling, RateLimits, Toolbox, _habits, run_batch
+from openai_runs.batch.durable import SharedLimits
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.thread import Thread
 from openai_runs.session import Session
 
 pytestmark = pytest.mark.anyio
+
+
+def build(made: Any) -> Any:
+    """Something to call as no type checker would allow."""
+    return made
 
 
 @pytest.fixture
@@ -74,6 +82,62 @@ async def test_parameters(closed: Any) -> None:
     ):
         with pytest.raises(TypeError, match=words):
             await call()
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (lambda: build(RateLimits)(rpm=600), r"RateLimits\(\) has no parameter 'rpm': write requests_per_minute=…$"),
+        (lambda: build(RateLimits)(tpm=9), "write tokens_per_minute=…$"),
+        (lambda: build(RateLimits)(requests=600), "write requests_per_minute=…$"),
+        (lambda: build(RateLimits)(rps=10), "write requests_per_minute=…, sixty times as many"),
+        (lambda: build(RateLimits)(request_per_minute=1), r"did you mean 'requests_per_minute'\?$"),
+        (
+            lambda: build(RateLimits)(zebra=1),
+            "known are requests_per_minute, tokens_per_minute, tokens_per_run, counts",
+        ),
+        (lambda: build(RateLimits)(600), r"RateLimits\(\) takes names only: write RateLimits\(requests_per_minute=…\)"),
+        (lambda: build(SharedLimits)(rpm=600), r"SharedLimits\(\) has no .*: write requests_per_minute=…$"),
+        (lambda: build(SharedLimits)(runs=600), "write runs_per_minute=…$"),
+        (lambda: build(Polling)(interval=1), r"write first=… and longest=…, in seconds"),
+        (lambda: build(Polling)(timeout=1), "pass deadline=…"),
+        (lambda: build(JobRetries)(max_retries=1), "write attempts=…, which counts the first one"),
+        (lambda: build(Toolbox)(len), r"Toolbox\(\) begins empty: write `toolbox = Toolbox\(\)`, then"),
+        (lambda: build(Toolbox)(tools=[len]), r"then `toolbox\.tool\(function\)`"),
+        (
+            lambda: build(Session)("http://host/v1", rpm=600),
+            r"Session\(rate_limits=RateLimits\(requests_per_minute=…\)\)",
+        ),
+        (lambda: build(Session)("http://host/v1", http_client=None), "HTTPS_PROXY names a proxy"),
+        (lambda: build(Session)(azure_endpoint="http://host/v1"), "write base_url=…"),
+        (
+            lambda: build(run_batch)(None, [], concurrency=8),
+            r"run_batch\(\) has no parameter 'concurrency': write workers=…$",
+        ),
+        (lambda: build(run_batch)(None, [], tpm=8), r"RateLimits\(tokens_per_minute=…\)"),
+    ],
+)
+def test_parameters_of_functions_and_classes(write: Any, words: str) -> None:
+    """So does the error for one of what is called before anything is sent; a misspelt name is told, too."""
+    with pytest.raises(TypeError, match=words):
+        write()
+
+
+@pytest.mark.parametrize(
+    "table", ["RATE_LIMITS", "SHARED_LIMITS", "POLLING", "JOB_RETRIES", "TOOLBOX", "SESSION_OPTIONS", "BATCH"]
+)
+def test_what_is_explained_does_not_exist(table: str) -> None:
+    """A name that becomes a parameter is no habit any more."""
+    owner = {
+        "RATE_LIMITS": RateLimits,
+        "SHARED_LIMITS": SharedLimits,
+        "POLLING": Polling,
+        "JOB_RETRIES": JobRetries,
+        "TOOLBOX": Toolbox,
+        "SESSION_OPTIONS": Session,
+        "BATCH": run_batch,
+    }[table]
+    assert not inspect.signature(owner).parameters.keys() & getattr(_habits, table).keys()
 
 
 async def test_positions(closed: Any) -> None:

@@ -2,13 +2,18 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.trace import SpanKind
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import NoOpTracerProvider, SpanKind
 
 from openai_runs._wire import load
+from openai_runs.models.assistant import Assistant
 from openai_runs.models.run import Run
 from openai_runs.session import Session
 from openai_runs.telemetry import Telemetry, current, end, error_type, run_attributes, run_failure
@@ -49,6 +54,15 @@ def test_without_the_extra() -> None:
     )
 
 
+def test_names_of_assistants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The latest name counts; one that was taken away is forgotten, and the oldest make room."""
+    monkeypatch.setattr("openai_runs.telemetry._MOST_NAMES", 2)
+    telemetry = Recorded().telemetry()
+    for id, name in (("a", "A"), ("b", "B"), ("b", None), ("c", "C"), ("a", "A2"), ("d", "D")):
+        telemetry.note_agent(Assistant(id=id, created_at=datetime.now(UTC), model="m", name=name))
+    assert [telemetry.agent_name(id) for id in "abcd"] == ["A2", None, None, "D"]
+
+
 COUNT = """
 import asyncio, sys
 from openai_runs.server import LocalServer
@@ -80,6 +94,98 @@ def test_off_costs_nothing() -> None:
     with_it, without_it = bare(COUNT, packages=()), bare(COUNT, packages=("opentelemetry",))
     assert (with_it.stderr, without_it.stderr) == ("", "")
     assert with_it.stdout == without_it.stdout
+
+
+COUNT_MORE = """
+import asyncio, sys
+from openai_runs.server import LocalServer
+from openai_runs.telemetry import Telemetry
+
+ROOMS = "openai_runs", "opentelemetry", "aiohttp/tracing", "aiosignal", "os.py"
+
+async def calls_of(server, **options):
+    async with server.session(**options) as session:
+        assistant = await session.assistants.create(model="m")
+        run = await session.threads.create_and_run(assistant_id=assistant.id)
+        await session.runs.complete(run)
+        calls = 0
+
+        def count(frame, event, _):
+            nonlocal calls
+            calls += event == "call" and any(room in frame.f_code.co_filename for room in ROOMS)
+
+        sys.setprofile(count)
+        await session.runs.retrieve(run)
+        sys.setprofile(None)
+        return calls
+
+async def main():
+    async with LocalServer() as server:
+        print(await calls_of(server, telemetry=Telemetry()) - await calls_of(server))
+
+asyncio.run(main())
+"""
+
+
+def test_without_a_provider_it_costs_next_to_nothing() -> None:
+    """A request makes a few calls more, which look whether there is a provider by now."""
+    done = bare(COUNT_MORE, packages=())
+    assert done.stderr == ""
+    assert int(done.stdout) <= 8
+
+
+LATE = """
+import asyncio
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from openai_runs.server import LocalServer
+from openai_runs.telemetry import Telemetry
+
+async def main():
+    telemetry, kept, provider = Telemetry(), InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    async with LocalServer(telemetry=telemetry) as server, server.session(telemetry=telemetry) as session:
+        assistant = await session.assistants.create(model="m")
+        trace.set_tracer_provider(provider)
+        run = await session.threads.create_and_run(assistant_id=assistant.id)
+        await session.runs.complete(run)
+    print(*sorted({span.name for span in kept.get_finished_spans()}))
+
+asyncio.run(main())
+"""
+
+
+def test_a_provider_that_is_set_late() -> None:
+    """From then on, all is recorded."""
+    done = bare(LATE, packages=())
+    assert done.stderr == ""
+    assert done.stdout == "GET POST POST /v1/threads/runs chat m invoke_agent queued\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "records"),
+    [
+        ({}, False),
+        ({"tracer_provider": NoOpTracerProvider()}, False),
+        ({"tracer_provider": NoOpTracerProvider(), "meter_provider": NoOpMeterProvider()}, False),
+        ({"tracer_provider": TracerProvider()}, True),
+        ({"meter_provider": MeterProvider()}, True),
+    ],
+)
+def test_whether_it_records(options: dict[str, Any], records: bool) -> None:
+    """That is told by the providers: those that it is given, else the global ones."""
+    assert Telemetry(**options).records is records
+
+
+def test_a_trace_without_a_provider() -> None:
+    """What is in the context is passed on, so then there is something to do."""
+    telemetry = Telemetry()
+    assert not telemetry.is_needed()
+    parent = trace.NonRecordingSpan(trace.SpanContext(1, 1, is_remote=True))
+    with trace.use_span(parent):
+        assert telemetry.is_needed()
 
 
 def test_without_a_provider() -> None:
@@ -154,7 +260,7 @@ def test_why_a_run_failed(fields: Any, failure: str | None) -> None:
 def test_what_is_known_of_a_run() -> None:
     """Names, IDs and numbers, and nothing that was said."""
     told = load(run("completed", instructions="secret", usage=None), Run)
-    assert {name: value for name, value in run_attributes(told).items() if value is not None} == {
+    assert {name: value for name, value in run_attributes(told, "").items() if value is not None} == {
         "gen_ai.request.model": told.model,
         "gen_ai.agent.id": told.assistant_id,
         "gen_ai.conversation.id": "thread_1",

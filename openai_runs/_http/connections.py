@@ -10,22 +10,26 @@ if TYPE_CHECKING:  # loaded only by who uses it
     from openai_runs.telemetry import Telemetry
 
 
-def new_connections(
-    headers: CIMultiDict[str], max_connections: int, telemetry: "Telemetry | None"
-) -> aiohttp.ClientSession:
+def new_connections(headers: CIMultiDict[str], max_connections: int) -> aiohttp.ClientSession:
     """The connections of a transport.
 
     Args:
         headers: Sent with each request.
         max_connections: How many requests may be in progress at once; 0 for no limit.
-        telemetry: Records each request, if given.
     """
     return aiohttp.ClientSession(
         headers=headers,
         connector=aiohttp.TCPConnector(limit=max_connections),
         cookie_jar=aiohttp.DummyCookieJar(),
-        trace_configs=traces(telemetry),
     )
+
+
+def record_requests(http: aiohttp.ClientSession, telemetry: "Telemetry") -> None:
+    """Have connections record their requests from now on, if there is a reason to; aiohttp's hooks are not cheap."""
+    if not http.trace_configs and telemetry.is_needed():
+        for config in traces(telemetry):
+            config.freeze()  # as aiohttp does with those that it is given at first
+            http.trace_configs.append(config)
 
 
 def traces(telemetry: "Telemetry | None") -> list[aiohttp.TraceConfig]:

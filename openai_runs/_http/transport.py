@@ -21,7 +21,7 @@ from yarl import URL
 from openai_runs import _wire
 from openai_runs._http.addresses import Addresses, below
 from openai_runs._http.byte_stream import BROKEN, ByteStream, advice, describe, read_whole
-from openai_runs._http.connections import client_timeout, new_connections, without_auto_retry
+from openai_runs._http.connections import client_timeout, new_connections, record_requests, without_auto_retry
 from openai_runs._http.key_support import KeySupport
 from openai_runs._http.overrides import Overrides, checked_header
 from openai_runs._http.redaction import Secrets
@@ -134,7 +134,7 @@ class Transport:
         if self._proxy is not None:
             self._secrets.add({"proxy-authorization": URL(self._proxy).password or ""})
         self.turns.open()
-        self._http = http = new_connections(self._headers, self.max_connections, self.telemetry)
+        self._http = http = new_connections(self._headers, self.max_connections)
         try:
             yield
         finally:
@@ -419,6 +419,8 @@ class Transport:
             raise
         if self._http is not http:  # closed meanwhile
             raise RuntimeError(self._not_open)
+        if self.telemetry is not None:
+            record_requests(http, self.telemetry)
         try:
             response = await http.request(
                 method,

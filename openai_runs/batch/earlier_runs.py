@@ -15,6 +15,8 @@ from openai_runs.errors import ProtocolError
 
 #: The IDs of a thread and of a run on it.
 RunIds: TypeAlias = tuple[str, str]
+#: These, and the fingerprint of the job that had the run, if it is known.
+EarlierRun: TypeAlias = tuple[RunIds, str | None]
 
 
 @define(eq=False)
@@ -22,7 +24,7 @@ class EarlierRuns:
     """The latest runs of jobs, by the jobs' keys."""
 
     _path: Path
-    _runs: dict[str, RunIds]
+    _runs: dict[str, EarlierRun]
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -31,27 +33,30 @@ class EarlierRuns:
         Raises:
             ValueError: The file is another one.
         """
-        runs: dict[str, RunIds] = {}
+        runs: dict[str, EarlierRun] = {}
         if path.exists():
             for line in path.read_bytes().splitlines():
                 match _decode(line):
-                    case {"key": str(key), "thread_id": str(thread_id), "run_id": str(run_id)}:
-                        runs[key] = thread_id, run_id
+                    case {"key": str(key), "thread_id": str(thread_id), "run_id": str(run_id), **others}:
+                        made_of = others.get("fingerprint")
+                        runs[key] = (thread_id, run_id), made_of if isinstance(made_of, str) else None
                     case _:
                         raise ValueError(f"{path} does not have the runs of failed jobs: move it away")
         return cls(path, runs)
 
-    def get(self, key: str) -> RunIds | None:
-        """The run of a job, if it has one."""
-        return self._runs.get(key)
+    def get(self, key: str, fingerprint: str | None) -> RunIds | None:
+        """The run of a job, if it has one, and was the same job then."""
+        ids, before = self._runs.get(key, (None, None))
+        return ids if before is None or before == fingerprint else None
 
-    def add(self, runs: Mapping[str, RunIds]) -> None:
+    def add(self, runs: Mapping[str, EarlierRun]) -> None:
         """Note runs, on the disk as well."""
         self._runs.update(runs)
         new = self._path.with_name(f"{self._path.name}.new")
         with new.open("wb") as file:
-            for key, (thread_id, run_id) in self._runs.items():
-                file.write(_wire.encode_plain({"key": key, "thread_id": thread_id, "run_id": run_id}) + b"\n")
+            for key, ((thread_id, run_id), fingerprint) in self._runs.items():
+                facts = {"key": key, "thread_id": thread_id, "run_id": run_id, "fingerprint": fingerprint}
+                file.write(_wire.encode_plain(facts) + b"\n")
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._path)

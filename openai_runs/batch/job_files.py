@@ -1,7 +1,7 @@
 """`JobFile`: the jobs of a file, one after another. A line that is no job is reported, and the others are read."""
 
 import csv
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
@@ -58,12 +58,11 @@ class JobFile:
     template: MessageTemplate | None = None
     completion_window: CompletionWindow | None = None  #: of the jobs that have none of their own, not even ``null``
 
-    def read(self, on_bad_line: Callable[[BadLine], None], *, done: Collection[str] = frozenset()) -> Iterator[RunJob]:
+    def read(self, on_bad_line: Callable[[BadLine], None]) -> Iterator[RunJob]:
         """Read the jobs. Of each only the key is kept, because a second job with the same key is a bad line.
 
         Args:
             on_bad_line: Is called with each line that is no job.
-            done: The keys of jobs to leave out.
 
         Raises:
             OSError: The file cannot be read.
@@ -75,13 +74,12 @@ class JobFile:
             try:
                 known = _known(fields)
                 key = _key(known.get("key", number), keys)
-                job = None if key in done else self._job(known, key)
+                job = self._job(known, key)
                 keys[key] = number
             except (ProtocolError, TypeError, ValueError) as error:
                 on_bad_line(BadLine(number, str(error), isinstance(error, _NoAssistantError)))
                 continue
-            if job is not None:
-                yield job
+            yield job
 
     @property
     def batch_name(self) -> str:

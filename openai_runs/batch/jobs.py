@@ -1,14 +1,21 @@
 """`RunJob` and `BatchResult`: what goes into a batch, and what comes out of it."""
 
+import hashlib
+import json
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from datetime import datetime
+from typing import Final, Literal, TypedDict
 
 from attrs import field, frozen
 
+from openai_runs import _wire
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunCreateParams, RunStatus, Usage
 from openai_runs.models.thread import ThreadCreateParams
 from openai_runs.models.tool import ToolResources, ToolResourcesParams
+
+#: What of a job says which one it is, or what it costs, and not what it asks for.
+_NOT_ASKED: Final = frozenset({"key", "idempotency_key", "earlier_run", "completion_window"})
 
 
 class RunJob(RunCreateParams, total=False):
@@ -33,6 +40,30 @@ class RunJob(RunCreateParams, total=False):
     tool_resources: ToolResources | ToolResourcesParams | None
 
 
+class ResultRow(TypedDict):
+    """A result as a row of a table: plain values, in the same columns for each result. What is not known is ``None``.
+
+    A line of a file of results has them, too, with tokens and error in an object each; see `BatchResult.row`.
+    """
+
+    index: int  #: the job's position in the source, from 0; not in a file of results
+    key: str | None  #: the job's
+    status: Literal["completed", "failed"]  #: ``completed`` if the result is `BatchResult.ok`
+    text: str | None  #: the answer
+    prompt_tokens: int | None  #: of all attempts, as are the next two
+    completion_tokens: int | None
+    total_tokens: int | None
+    attempts: int  #: how often the job was tried
+    error: str | None  #: the class of the error, such as ``RunFailedError``
+    error_message: str | None
+    maybe_done: bool  #: whether the error leaves in doubt what the job has done
+    run_id: str | None  #: of the latest attempt
+    thread_id: str | None
+    started_at: datetime | None  #: of the first attempt; aware, UTC
+    ended_at: datetime | None  #: of the last attempt; aware, UTC
+    seconds: float | None  #: from one to the other, waits for the next attempt included; not in a file of results
+
+
 @frozen
 class BatchResult:
     """The result of one job."""
@@ -55,6 +86,51 @@ class BatchResult:
     def ok(self) -> bool:
         """Whether the run completed, and its messages, if they are wanted, were fetched."""
         return self.error is None and has_completed(self.run)
+
+    def row(self) -> ResultRow:
+        """The result as a row of a table: ``pandas.DataFrame([result.row() for result in results])``."""
+        usage, error, started_at, ended_at = self.usage, self.error, self.started_at, self.ended_at
+        # A run that could not be looked at is still the one that the job has.
+        earlier = self.job.get("earlier_run", (self.job.get("thread_id"), None))
+        thread_id, run_id = earlier if self.run is None else (self.run.thread_id, self.run.id)
+        return {
+            "index": self.index,
+            "key": self.key,
+            "status": "completed" if self.ok else "failed",
+            "text": self.text,
+            "prompt_tokens": None if usage is None else usage.prompt_tokens,
+            "completion_tokens": None if usage is None else usage.completion_tokens,
+            "total_tokens": None if usage is None else usage.total_tokens,
+            "attempts": self.attempts,
+            "error": None if error is None else type(error).__name__,
+            "error_message": None if error is None else str(error),
+            "maybe_done": getattr(error, "maybe_done", False),
+            "run_id": run_id,
+            "thread_id": thread_id,
+            "started_at": started_at,
+            "ended_at": ended_at,
+            "seconds": None if started_at is None or ended_at is None else (ended_at - started_at).total_seconds(),
+        }
+
+    def _repr_html_(self) -> str:
+        """The row as a table, which notebooks show, with the answer's line breaks."""
+        from openai_runs.models.notebook import facts_html
+
+        facts = [(name.replace("_", " "), value) for name, value in self.row().items() if name != "text"]
+        return facts_html(facts, () if self.text is None else [("text", self.text)])
+
+
+def fingerprint(job: RunJob) -> str | None:
+    """What a job asks for, in 16 characters: the same ones for the same parameters, whatever their order.
+
+    The key, the idempotency key, an earlier run and the completion window do not count. ``None`` for a job that is not
+    JSON, which cannot be run either.
+    """
+    try:
+        asked = _wire.dump({name: value for name, value in job.items() if name not in _NOT_ASKED})
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+    except Exception:  # of a caller's own objects, which may raise anything
+        return None
 
 
 def has_completed(run: Run | None) -> bool:

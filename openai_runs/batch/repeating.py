@@ -7,6 +7,7 @@ from typing import Any, Final
 from attrs import field, frozen, validators
 
 from openai_runs._arguments import check_count, check_seconds
+from openai_runs._habits import JOB_RETRIES, explained_init
 from openai_runs._http.retries import is_final, may_be_done, server_delay
 from openai_runs._wire.idempotency import MAX_LENGTH
 from openai_runs.batch.jobs import BatchResult
@@ -31,6 +32,7 @@ def _codes(codes: Collection[str]) -> frozenset[str]:
     return frozenset(codes)
 
 
+@explained_init(JOB_RETRIES)
 @frozen(kw_only=True)
 class JobRetries:
     """Which jobs are tried again, and how long they wait for it. A job that waits occupies no worker.

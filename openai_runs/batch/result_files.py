@@ -7,18 +7,18 @@ are run again.
 
 import hashlib
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from attrs import define, field
 
 from openai_runs import _wire
-from openai_runs.batch.earlier_runs import EarlierRuns, RunIds
-from openai_runs.batch.jobs import BatchResult
+from openai_runs.batch.earlier_runs import EarlierRun, EarlierRuns, RunIds
+from openai_runs.batch.jobs import BatchResult, RunJob, fingerprint
 from openai_runs.errors import ProtocolError
 
 #: How each line begins. A file that begins otherwise was not written here, and is left alone.
@@ -33,9 +33,33 @@ class ResultFile:
 
     done: frozenset[str]  #: the keys of the jobs that it had results of when it was opened
     failed: frozenset[str]  #: of these, the jobs that have failed
+    _path: Path
+    _fingerprints: Mapping[str, str]  # of the jobs that it had results of, as far as their lines tell
     _file: FileIO
     _batch: "_BatchId"
     _earlier: EarlierRuns
+
+    def lacks(self, job: RunJob) -> bool:
+        """Whether the file had no result of a job, which has a key, when it was opened.
+
+        Raises:
+            ValueError: It has one of a job with this key that asked for something else.
+        """
+        key = job["key"]
+        if key not in self.done:
+            return True
+        before = self._fingerprints.get(key)
+        if before is None or before == fingerprint(job):
+            return False
+        if key in self.failed:
+            raise ValueError(
+                f"job {key!r} has failed with another message, assistant or parameter, as {self._path} says: "
+                "--retry-failed runs it again; or write to another file"
+            )
+        raise ValueError(
+            f"{self._path} has the answer of job {key!r} to another message, assistant or parameter: write to another "
+            "file, or remove the job's line there, or all lines, to have it run again"
+        )
 
     def write(self, result: BatchResult) -> None:
         """Append a result.
@@ -48,17 +72,18 @@ class ResultFile:
             rest = rest[self._file.write(rest) :]
         self._earlier.drop((result.key,))
 
-    def earlier_run(self, key: str) -> RunIds | None:
+    def earlier_run(self, job: RunJob) -> RunIds | None:
         """The run of a job whose failure was removed, if it had one: it may have completed since."""
-        return self._earlier.get(key)
+        return self._earlier.get(job["key"], fingerprint(job))
 
-    def idempotency_key(self, key: str) -> str:
-        """The idempotency key of the job with this key: the same one in all processes until one calls `settle`.
+    def idempotency_key(self, job: RunJob) -> str:
+        """The idempotency key of a job: the same one in all processes until one calls `settle`.
 
         So the process after a killed one gets the runs that were in progress, where the endpoint honours such keys.
         """
         self._batch.is_settled = False
-        return hashlib.sha256(f"{self._batch.id} {key}".encode("utf-8", "surrogatepass")).hexdigest()
+        named = f"{self._batch.id} {fingerprint(job)} {job['key']}"
+        return hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()
 
     def settle(self) -> None:
         """Note that a later process has nothing to take over: all jobs have results, or their runs were cancelled."""
@@ -98,7 +123,8 @@ def open_results(path: Path, *, retry_failed: bool = False) -> Generator[ResultF
             if survey.lacks_newline:
                 file.write(b"\n")
             try:
-                yield ResultFile(frozenset(survey.done), frozenset(survey.failed), file, batch, earlier)
+                done, failed = frozenset(survey.done), frozenset(survey.failed)
+                yield ResultFile(done, failed, path, survey.fingerprints, file, batch, earlier)
             finally:
                 os.fsync(file.fileno())
         earlier.close()
@@ -106,31 +132,28 @@ def open_results(path: Path, *, retry_failed: bool = False) -> Generator[ResultF
 
 def result_line(result: BatchResult) -> bytes:
     """A result as a line of JSON."""
-    run, usage, error = result.run, result.usage, result.error
-    # A run that could not be looked at is still the one that the job has.
-    ids = (run.thread_id, run.id) if run else result.job.get("earlier_run", (result.job.get("thread_id"), None))
+    row = result.row()
     text = _wire.encode_plain(
         {
-            "key": result.key,
-            "status": "completed" if result.ok else "failed",
-            "text": result.text,
-            "usage": usage
-            and {
-                "prompt_tokens": usage.prompt_tokens,
-                "completion_tokens": usage.completion_tokens,
-                "total_tokens": usage.total_tokens,
+            "key": row["key"],
+            "status": row["status"],
+            "text": row["text"],
+            "usage": None
+            if result.usage is None
+            else {
+                "prompt_tokens": row["prompt_tokens"],
+                "completion_tokens": row["completion_tokens"],
+                "total_tokens": row["total_tokens"],
             },
-            "attempts": result.attempts,
-            "error": error
-            and {
-                "type": type(error).__name__,
-                "message": str(error),
-                "maybe_done": getattr(error, "maybe_done", False),
-            },
-            "run_id": ids[1],
-            "thread_id": ids[0],
-            "started_at": result.started_at and result.started_at.isoformat(timespec="milliseconds"),
-            "ended_at": result.ended_at and result.ended_at.isoformat(timespec="milliseconds"),
+            "attempts": row["attempts"],
+            "error": None
+            if result.error is None
+            else {"type": row["error"], "message": row["error_message"], "maybe_done": row["maybe_done"]},
+            "run_id": row["run_id"],
+            "thread_id": row["thread_id"],
+            "started_at": row["started_at"] and row["started_at"].isoformat(timespec="milliseconds"),
+            "ended_at": row["ended_at"] and row["ended_at"].isoformat(timespec="milliseconds"),
+            "fingerprint": fingerprint(result.job),
         }
     )
     return text + b"\n"
@@ -143,7 +166,8 @@ class _Survey:
     is_new: bool = False
     done: set[str] = field(factory=set)
     failed: set[str] = field(factory=set)
-    runs: dict[str, RunIds] = field(factory=dict)  # of those that have failed
+    fingerprints: dict[str, str] = field(factory=dict)
+    runs: dict[str, EarlierRun] = field(factory=dict)  # of those that have failed
     size: int = 0  # in bytes, without a torn line at the end
     lacks_newline: bool = False
 
@@ -167,24 +191,38 @@ def _survey(path: Path) -> _Survey:
                     f"line {number} of {path} is no result: results are appended only to a file that has nothing else"
                 )
             survey.size += len(line)
-            key, has_failed, run = facts
-            survey.done.add(key)
-            if has_failed:
-                survey.failed.add(key)
-            if has_failed and run is not None:
-                survey.runs[key] = run
+            survey.done.add(facts.key)
+            if facts.fingerprint is not None:
+                survey.fingerprints[facts.key] = facts.fingerprint
+            if facts.has_failed:
+                survey.failed.add(facts.key)
+            if facts.has_failed and facts.run is not None:
+                survey.runs[facts.key] = facts.run, facts.fingerprint
     return survey
 
 
-def _facts(line: bytes) -> tuple[str, bool, RunIds | None] | None:
-    """A result's key, whether the job has failed, and its run, if it has one; ``None`` if the line is no result."""
-    value = _value(line)
-    match value:
-        case {"key": str(key), "status": "completed" | "failed" as status}:
-            match value:
-                case {"thread_id": str(thread_id), "run_id": str(run_id)}:
-                    return key, status == "failed", (thread_id, run_id)
-            return key, status == "failed", None
+class _Facts(NamedTuple):
+    """What a line says of a job."""
+
+    key: str
+    has_failed: bool
+    run: RunIds | None  # if it has one
+    fingerprint: str | None  # if an earlier version has not left it out
+
+
+def _facts(line: bytes) -> _Facts | None:
+    """What a line says; ``None`` if it is no result."""
+    match _value(line):
+        case {"key": str(key), "status": "completed" | "failed" as status, **others}:
+            made_of = others.get("fingerprint")
+            return _Facts(key, status == "failed", _run(others), made_of if isinstance(made_of, str) else None)
+    return None
+
+
+def _run(fields: Mapping[Any, object]) -> RunIds | None:
+    match fields:
+        case {"thread_id": str(thread_id), "run_id": str(run_id)}:
+            return thread_id, run_id
     return None
 
 
@@ -207,7 +245,7 @@ def _remove_failed(path: Path) -> None:
     new = path.with_name(f"{path.name}.new")
     with path.open("rb") as old, new.open("wb") as file:
         for line in old:
-            if (facts := _facts(line)) is not None and not facts[1]:
+            if (facts := _facts(line)) is not None and not facts.has_failed:
                 file.write(line.removesuffix(b"\n") + b"\n")
         file.flush()
         os.fsync(file.fileno())

@@ -22,6 +22,7 @@ from anyio.abc import TaskGroup
 from attrs import define, field, frozen
 
 from openai_runs._arguments import check_count, check_seconds
+from openai_runs._habits import BATCH, explained
 from openai_runs._supervision import supervise
 from openai_runs.batch.attempt import Attempts, OpenJob, as_exception
 from openai_runs.batch.jobs import BatchResult, RunJob, iterate
@@ -274,6 +275,7 @@ class _Waiter:
     woken: "asyncio.Future[None]"
 
 
+@explained(BATCH)
 def run_batch(
     session: Session,
     jobs: Iterable[RunJob] | AsyncIterable[RunJob],

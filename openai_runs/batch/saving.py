@@ -41,6 +41,15 @@ class Saved:
         return self.completed + self.failed.total()
 
 
+def without_results(jobs: Iterator[RunJob], file: ResultFile) -> Iterator[RunJob]:
+    """Leave out the jobs that a file has results of.
+
+    Raises:
+        ValueError: It has the result of a job that asked for something else; see `ResultFile.lacks`.
+    """
+    return (job for job in jobs if file.lacks(job))
+
+
 def resumable(jobs: Iterator[RunJob], file: ResultFile) -> Iterator[RunJob]:
     """Give jobs what a file of results has for them, so that no run is paid twice.
 
@@ -48,7 +57,7 @@ def resumable(jobs: Iterator[RunJob], file: ResultFile) -> Iterator[RunJob]:
     job that has failed before.
     """
     for job in jobs:
-        key, run = file.idempotency_key(job["key"]), file.earlier_run(job["key"])
+        key, run = file.idempotency_key(job), file.earlier_run(job)
         yield cast(RunJob, {"idempotency_key": key, **job} | ({} if run is None else {"earlier_run": run}))
 
 

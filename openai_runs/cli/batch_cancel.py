@@ -7,7 +7,7 @@ from openai_runs.cli.durable_options import Name, Store, find_batch, open_batche
 from openai_runs.cli.terminal import console, run
 
 
-def cancel(store: Store, name: Name) -> None:
+def cancel(store: Store, name: Name = None) -> None:
     """End all jobs of a durable batch that have not ended.
 
     Jobs that wait are never started, and the processes that work on the store cancel the runs in progress. The results
@@ -16,13 +16,13 @@ def cancel(store: Store, name: Name) -> None:
     run(_cancel(store, name), refused=REFUSED)
 
 
-async def _cancel(store: str, name: str) -> None:
+async def _cancel(store: str, name: str | None) -> None:
     async with open_batches(store) as batches:
         batch = await find_batch(batches, name)
         before = await batch.progress()
         await batch.cancel()
         progress = await batch.progress()
     console.print(
-        f"{escape(name)}: {progress.cancelled - before.cancelled:,} jobs are cancelled now, "
+        f"{escape(batch.name or batch.id)}: {progress.cancelled - before.cancelled:,} jobs are cancelled now, "
         f"{progress.completed:,} have completed"
     )

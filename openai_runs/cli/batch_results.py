@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def results(
     store: Store,
-    name: Name,
+    name: Name = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The file of results, to which those that it lacks are added. Unset: standard output."),
@@ -29,18 +29,20 @@ def results(
 ) -> None:
     """Write the results of a durable batch, as JSON lines: those of the jobs that have ended.
 
+    The only batch of a store needs no name.
+
     The exit code is 0 if all jobs have completed, 1 if all have ended and some have failed or were cancelled, and 3 if
     some have not ended; 2 if there is no such batch or store.
     """
     run(_results(store, name, out, wait), refused=REFUSED, interrupted=STOPPED)
 
 
-async def _results(store: str, name: str, out: Path | None, wait: bool) -> None:
+async def _results(store: str, name: str | None, out: Path | None, wait: bool) -> None:
     until = anyio.Event()
     if not wait:
         until.set()
     async with open_batches(store) as batches:
-        batch = await find_batch(batches, name)
+        batch = await find_batch(batches, name, only=True)
         await (_print(batch, until) if out is None else _write(batch, out, until))
         progress = await batch.progress()
     if not progress.is_over:

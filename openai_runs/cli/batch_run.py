@@ -16,7 +16,7 @@ from openai_runs.batch.progress_bar import progress_bar
 from openai_runs.batch.repeating import JobRetries
 from openai_runs.batch.result_files import ResultFile, open_results
 from openai_runs.batch.running import Batch, run_batch
-from openai_runs.batch.saving import Saved, resumable, save_results
+from openai_runs.batch.saving import Saved, resumable, save_results, without_results
 from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, report, say_incomplete, show_bad_line, summarize
 from openai_runs.cli.batch_run_durable import DurableFileBatch, DurableStore
 from openai_runs.cli.durable_options import AtOnce, BatchName, check_at_once, check_name
@@ -144,8 +144,8 @@ class _FileBatch:
         """Run the jobs until all have ended, or something stops them; returns the exit code."""
         total = None
         if self.file.path.is_file():  # a pipe can be read only once
-            total = sum(1 for _ in self.file.read(self._show, done=self.results.done))
-        jobs = self.file.read(self._show if total is None else _ignore, done=self.results.done)
+            total = sum(1 for _ in without_results(self.file.read(self._show), self.results))
+        jobs = without_results(self.file.read(self._show if total is None else _ignore), self.results)
         with anyio.CancelScope() as scope, anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with (
                 run_batch(

@@ -1,7 +1,7 @@
 """`openai-runs batch run --durable`: the jobs of a file as a durable batch, and its results into a file."""
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from attrs import define, field, frozen
 from rich.markup import escape
 
 from openai_runs.batch.job_files import BadLine, JobFile
+from openai_runs.batch.jobs import RunJob
 from openai_runs.batch.progress_bar import progress_bar
 from openai_runs.batch.result_files import ResultFile
 from openai_runs.batch.saving import Saved
@@ -77,12 +78,17 @@ class DurableFileBatch:
             batch: DurableBatch | None = None
             try:
                 with self._adding:
-                    batch = await batches.submit(self.file.read(self._show), name=self.store.name)
+                    batch = await batches.submit(self._jobs(), name=self.store.name)
             except (OpenAIRunsError, OSError, ValueError) as error:
                 self.failure = error  # raised outside the task group, which would wrap it in an exception group
             else:
                 await (self._drained.wait() if batch is None else self._save(batch, batches))
             tasks.cancel_scope.cancel()
+
+    def _jobs(self) -> Iterator[RunJob]:
+        for job in self.file.read(self._show):
+            self.results.lacks(job)  # refuses one whose result is another job's
+            yield job
 
     async def _save(self, batch: "DurableBatch", batches: "DurableBatches") -> None:
         from openai_runs.batch.durable.watching import WatchedProgress, write_results
@@ -97,7 +103,7 @@ class DurableFileBatch:
                     await write_results(batch, self.results, self.saved, until=self._drained)
                     await watched.look()
                 self.is_over = (await batch.progress()).is_over
-            except OSError as error:  # a full disk, say
+            except (OSError, ValueError) as error:  # a full disk, say, or the results of other jobs
                 errors.print(f"[red]{escape(str(error))}[/]")
             tasks.cancel_scope.cancel()
         self.tokens = watched.progress.tokens

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
@@ -13,10 +13,13 @@ from openai_runs.cli.terminal import refuse
 if TYPE_CHECKING:
     from openai_runs.batch.durable import DurableBatch, DurableBatches
 
+#: Names of batches that are listed where one is missing.
+_MOST_NAMES: Final = 20
+
 Store: TypeAlias = Annotated[
     str, typer.Argument(help="The store of durable batches: an SQLite file, or a URL with postgresql://.")
 ]
-Name: TypeAlias = Annotated[str, typer.Argument(help="The batch's name or ID, as `batch status` lists them.")]
+Name: TypeAlias = Annotated[str | None, typer.Argument(help="The batch's name or ID, as `batch status` lists them.")]
 Create: TypeAlias = Annotated[
     bool, typer.Option("--create", help="Create an SQLite file and tables that are missing. A database has to exist.")
 ]
@@ -49,8 +52,22 @@ async def open_batches(store: str, *, create: bool = False) -> AsyncGenerator["D
         yield batches
 
 
-async def find_batch(batches: "DurableBatches", name: str) -> "DurableBatch":
-    """The batch with a name or ID; one that does not exist is refused."""
+async def find_batch(batches: "DurableBatches", name: str | None, *, only: bool = False) -> "DurableBatch":
+    """The batch with a name or ID; one that does not exist is refused.
+
+    Args:
+        batches: The store.
+        name: The name or ID, if one was given.
+        only: Whether a store's only batch is taken without a name.
+    """
+    if name is None:
+        found = await batches.list()
+        if only and len(found) == 1:
+            return found[0]
+        if not found:
+            refuse("the store has no batches", REFUSED)
+        names = ", ".join(repr(batch.name or batch.id) for batch in found[:_MOST_NAMES])
+        refuse(f"no batch is named; the store has {names}{', …' if len(found) > _MOST_NAMES else ''}", REFUSED)
     try:
         return await batches.find(name)
     except LookupError:

@@ -8,8 +8,8 @@ import typer
 from openai_runs import dump
 from openai_runs.cli.endpoint_option import BaseUrl
 from openai_runs.cli.json_option import AsJson, print_json
-from openai_runs.cli.showing import now, run_line
-from openai_runs.cli.terminal import console, note_none, run
+from openai_runs.cli.showing import now, run_header, run_line
+from openai_runs.cli.terminal import console, note_none, run, show_header
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.session import Session
 
@@ -36,6 +36,8 @@ async def _list(statuses: set[RunStatus], limit: int, as_json: bool, base_url: s
     async with Session(base_url) as session:
         async for found in session.runs.list_all(limit=100):
             if found.status in statuses:
+                if not shown and not as_json:
+                    show_header(run_header(with_thread=_shows_threads()))
                 _show(found, as_json)
                 shown += 1
                 if shown == limit:
@@ -54,6 +56,8 @@ def watch_runs(status: Statuses = None, as_json: AsJson = False, base_url: BaseU
 
 async def _watch(statuses: set[RunStatus], as_json: bool, base_url: str | None) -> None:
     async with Session(base_url) as session, session.runs.changes() as changes:
+        if not as_json:
+            show_header(run_header(with_thread=_shows_threads(), at="changed"))
         async for changed in changes:
             if changed.status in statuses:
                 _show(changed, as_json, now())
@@ -63,4 +67,8 @@ def _show(value: Run, as_json: bool, at: datetime | None = None) -> None:
     if as_json:
         print_json(dump(value))
     else:
-        console.print(run_line(value, with_thread=not console.is_terminal or console.width >= _WIDE, at=at))
+        console.print(run_line(value, with_thread=_shows_threads(), at=at))
+
+
+def _shows_threads() -> bool:
+    return not console.is_terminal or console.width >= _WIDE

@@ -57,6 +57,17 @@ def run_line(run: Run, *, with_thread: bool, at: datetime | None = None) -> str:
     return f"{line}  {escape(run.thread_id)}" if with_thread else line
 
 
+def run_header(*, with_thread: bool, at: str = "created") -> str:
+    """The names of what `run_line` shows, above it.
+
+    Args:
+        with_thread: Whether the thread's ID is there, too.
+        at: What the time is.
+    """
+    line = f"{at:<19}  {'status':<15}  {'took':>10}  {'tokens':>9}  {'run':<28}"
+    return f"[dim]{f'{line}  thread' if with_thread else line.rstrip()}[/]"
+
+
 def run_facts(run: Run) -> Iterator[str]:
     """What a run is, a line each."""
     yield f"[bold]{escape(run.id)}[/]  {status_of(run)}"

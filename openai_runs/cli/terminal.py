@@ -30,6 +30,12 @@ def refuse(text: str, exit_code: int = 1) -> NoReturn:
     raise typer.Exit(exit_code)
 
 
+def show_header(line: str) -> None:
+    """Tell a person at a terminal what the columns are; a program that reads the lines gets none but these."""
+    if console.is_terminal:
+        console.print(line)
+
+
 def note_none(what: str) -> None:
     """Tell a person at a terminal that there is nothing to show; in a pipe, no lines say so."""
     if console.is_terminal:

@@ -9,7 +9,7 @@ from openai_runs import dump
 from openai_runs.cli.endpoint_option import BaseUrl
 from openai_runs.cli.json_option import AsJson, print_json
 from openai_runs.cli.showing import message_line, run_line, when
-from openai_runs.cli.terminal import console, note_none, run
+from openai_runs.cli.terminal import console, note_none, run, show_header
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.session import Session
@@ -31,6 +31,8 @@ async def _list(limit: int, as_json: bool, base_url: str | None) -> None:
             if as_json:
                 print_json(dump(thread))
             else:
+                if not shown:
+                    show_header(f"[dim]{'created':<19}  {'thread':<31}  metadata[/]")
                 facts = ", ".join(f"{name}={value}" for name, value in (thread.metadata or {}).items())
                 console.print(f"{when(thread.created_at)}  {escape(thread.id)}  [dim]{escape(facts)}[/]")
             shown += 1

@@ -15,6 +15,7 @@ from openai_runs.engine.clock import Clock, SystemClock
 from openai_runs.engine.endpoint_creations import EndpointCreations
 from openai_runs.engine.endpoint_objects import EndpointObjects
 from openai_runs.engine.endpoint_stores import EndpointStores
+from openai_runs.engine.exact_times import ValueT
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.file_index import FileIndex
 from openai_runs.engine.files_endpoint import FilesEndpoint
@@ -188,6 +189,10 @@ class Engine(anyio.AsyncContextManagerMixin):
     def json(self, value: Run | Message | RunStep) -> bytes:
         """The JSON text of an object; as a rule the store has it, and it need not be encoded again."""
         return self._ledger.store.text_of(value) or _wire.encode(value)
+
+    def with_exact_times(self, value: ValueT) -> ValueT:
+        """A run or a step with fractions of seconds in its times, if this engine has seen it begin and still knows."""
+        return self._ledger.exact_times.of(value)
 
     @property
     def load(self) -> tuple[int, int]:

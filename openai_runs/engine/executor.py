@@ -93,7 +93,7 @@ class Executor:
             raise RuntimeError(f"thread {run.thread_id} has another unfinished run")
         active = self._active[run.thread_id] = self._new_active(run, found.owner)
         for observer in self._ledger.observers:
-            observer.run_resumed(run)
+            observer.run_resumed(run, found.value if isinstance(found, Record) else None)
         if run.status.is_terminal or run.status is RunStatus.CANCELLING:
             self._end_soon(active, RunStatus.CANCELLED)
         elif isinstance(found, Unreadable):

@@ -19,6 +19,7 @@ from openai_runs._finishing import finish
 from openai_runs.engine.api_events import ApiEvent, Subscriber, Watcher
 from openai_runs.engine.clock import Clock
 from openai_runs.engine.errors import ApiError, not_found
+from openai_runs.engine.exact_times import ExactTimes
 from openai_runs.engine.new_objects import timestamp
 from openai_runs.engine.observer import Observer
 from openai_runs.errors import StoreUnavailableError, UnknownCursorError
@@ -30,7 +31,7 @@ from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore
-from openai_runs.stores.records import Change, Delete, PageQuery, Record, Stored, UsedKey, VectorStoreEntry
+from openai_runs.stores.records import Change, Delete, PageQuery, Record, RunState, Stored, UsedKey, VectorStoreEntry
 from openai_runs.stores.store import Store
 
 _logger = logging.getLogger("openai_runs.engine")
@@ -65,6 +66,7 @@ class Ledger:
     clock: Clock
     is_open: bool = field(default=False, kw_only=True)
     observers: Sequence[Observer] = field(default=(), kw_only=True)  #: are told of commits, and of what runs become
+    exact_times: ExactTimes = field(factory=ExactTimes, init=False)  #: of what is stored
     _locks: WeakValueDictionary[str, anyio.Lock] = field(factory=WeakValueDictionary, init=False)
     # By run. One each: the subscriber that came with `createRun` is done once the run waits for tool outputs, and the
     # request that submits them brings the next one.
@@ -134,6 +136,7 @@ class Ledger:
         await self.store.commit(changes)
         if self.observers:
             self._tell_observers(changes, perf_counter() - began)
+        self.exact_times.note(changes, self.clock.now())
         if subscriber is not None:
             self._subscribers[run_id] = subscriber
         self.publish(run_id, events)
@@ -144,11 +147,13 @@ class Ledger:
 
     def _tell_observers(self, changes: Sequence[Change], seconds: float) -> None:
         try:
+            values = [change.value for change in changes if isinstance(change, Record)]
+            states = {value.id: value for value in values if isinstance(value, RunState)}
             for observer in self.observers:
                 observer.committed(seconds)
-                for change in changes:
-                    if isinstance(change, Record) and isinstance(change.value, Run):
-                        observer.run_changed(change.value)
+                for value in values:
+                    if isinstance(value, Run):
+                        observer.run_changed(value, states.get(value.id))
         except Exception:  # the change is committed already: who only looks on must not fail it
             _logger.exception("a change could not be recorded by an observer")
 

@@ -235,6 +235,7 @@ def new_run(
         top_p=top_p,
         reasoning_effort=run.reasoning_effort,
         shows_search_content=shows_search_content,
+        assistant_name=assistant.name,
         tool_resources=_united(run.tool_resources, thread.tool_resources, assistant.tool_resources),
     )
     return run, state

@@ -20,6 +20,7 @@ from openai_runs.engine.errors import AbandonedError
 from openai_runs.engine.turn_output import TurnProgress
 from openai_runs.errors import BackendError, StoreError
 from openai_runs.models.run import Run
+from openai_runs.stores.records import RunState
 
 Events: TypeAlias = AsyncGenerator[BackendEvent]
 #: Called with each piece of an answer.
@@ -32,12 +33,22 @@ _ERROR_CODES: Final = ("server_error", "rate_limit_exceeded", "invalid_prompt")
 class Observer(Protocol):
     """Records or counts what happens in an engine. Its methods do no I/O, and are quick."""
 
-    def run_resumed(self, run: Run) -> None:
-        """The engine has found an unfinished run in the store, where an earlier engine has left it."""
+    def run_resumed(self, run: Run, state: RunState | None) -> None:
+        """The engine has found an unfinished run in the store, where an earlier engine has left it.
+
+        Args:
+            run: The run.
+            state: Its state, if that can be read.
+        """
         ...
 
-    def run_changed(self, run: Run) -> None:
-        """A run was stored; its status need not have changed."""
+    def run_changed(self, run: Run, state: RunState | None) -> None:
+        """A run was stored; its status need not have changed.
+
+        Args:
+            run: The run.
+            state: Its state, if that was stored with it, as it is when the run is created.
+        """
         ...
 
     def committed(self, seconds: float) -> None:

@@ -18,7 +18,8 @@ from openai_runs.engine.observer import Note, call_failure
 from openai_runs.engine.spoken_content import Answer, given
 from openai_runs.engine.turn_output import TurnProgress
 from openai_runs.models.run import Run, RunStatus
-from openai_runs.telemetry import Telemetry, Value, current, end, present, run_attributes, run_failure
+from openai_runs.stores.records import RunState
+from openai_runs.telemetry import Telemetry, Value, current, end, present, run_attributes, run_failure, run_span_name
 
 
 @define(eq=False)
@@ -26,6 +27,7 @@ class _Execution:
     """What is recorded of one run."""
 
     run: Run
+    agent_name: str | None
     span: Span
     #: Has the span, and nothing else of the request that created the run: it must not go on to the model's endpoint.
     inside: Context
@@ -43,17 +45,17 @@ class RunTelemetry:
     _provider: str
     _executions: dict[str, _Execution] = field(factory=dict, init=False)
 
-    def run_resumed(self, run: Run) -> None:
+    def run_resumed(self, run: Run, state: RunState | None) -> None:
         """Begin a span that belongs to no request."""
-        self._note(self._begin(run, Context()))
+        self._note(self._begin(run, state, Context()))
 
-    def run_changed(self, run: Run) -> None:
+    def run_changed(self, run: Run, state: RunState | None) -> None:
         """Begin the span of a new run, note when it is queued, and end the span with the run."""
         execution = self._executions.get(run.id)
         if execution is None:
             if run.status.is_terminal:  # it was given up earlier, as it could not be ended
                 return
-            execution = self._begin(run, None)
+            execution = self._begin(run, state, None)
         execution.run = run
         self._note(execution)
 
@@ -69,14 +71,16 @@ class RunTelemetry:
         if run.status.is_terminal:
             del self._executions[run.id]
             failure = run_failure(run)
-            end(execution.span, failure, run_attributes(run))
+            end(execution.span, failure, run_attributes(run, execution.agent_name))
             measured = self._measured("invoke_agent", run.model, failure)
             self._telemetry.run_durations.record(perf_counter() - execution.began, measured)
 
-    def _begin(self, run: Run, parent: Context | None) -> _Execution:
+    def _begin(self, run: Run, state: RunState | None, parent: Context | None) -> _Execution:
+        name = None if state is None else state.assistant_name
         known: dict[str, Value] = {"gen_ai.operation.name": "invoke_agent", "gen_ai.provider.name": self._provider}
-        span = self._telemetry.start("invoke_agent", SpanKind.INTERNAL, {**known, **run_attributes(run)}, parent)
-        execution = _Execution(run, span, trace.set_span_in_context(span, Context()))
+        known |= run_attributes(run, name)
+        span = self._telemetry.start(run_span_name(name), SpanKind.INTERNAL, known, parent)
+        execution = _Execution(run, name, span, trace.set_span_in_context(span, Context()))
         self._executions[run.id] = execution
         return execution
 
@@ -166,5 +170,5 @@ class RunTelemetry:
         for execution in self._executions.values():
             if execution.queued is not None:
                 end(execution.queued, None, {})
-            end(execution.span, None, run_attributes(execution.run))
+            end(execution.span, None, run_attributes(execution.run, execution.agent_name))
         self._executions.clear()

@@ -5,6 +5,7 @@ from typing import Any, Final
 from attrs import field, frozen, validators
 
 from openai_runs._arguments import check_seconds
+from openai_runs._habits import POLLING, explained_init
 
 
 def _seconds(_: object, attribute: Any, value: object) -> None:
@@ -19,6 +20,7 @@ _LONGEST_HINT: Final = 60.0
 _WINDOW_SHARE: Final = 1 / 60
 
 
+@explained_init(POLLING)
 @frozen(kw_only=True)
 class Polling:
     """How often to poll. A response's hint, ``openai-poll-after-ms``, overrides it for the next poll.

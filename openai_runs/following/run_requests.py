@@ -137,8 +137,9 @@ class RunRequests:
 
     @property
     def telemetry(self) -> "Telemetry | None":
-        """Records the requests, and what is done with them, if the session has one."""
-        return self._transport.telemetry
+        """Records what is done with the run, if the session has one that records anything."""
+        telemetry = self._transport.telemetry
+        return telemetry if telemetry is not None and telemetry.records else None
 
     @property
     def base_url(self) -> str:

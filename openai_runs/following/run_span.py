@@ -19,6 +19,7 @@ from openai_runs.telemetry import (
     present,
     run_attributes,
     run_failure,
+    run_span_name,
 )
 
 T = TypeVar("T")
@@ -46,10 +47,15 @@ class RunSpan:
             "server.port": url.port,
         }
         run = latest()
-        known: dict[str, Value] = (
-            {} if run is None else {"gen_ai.request.model": run.model, "gen_ai.agent.id": run.assistant_id}
-        )
-        self._span = telemetry.start("invoke_agent", SpanKind.CLIENT, {**self._measured, **known})
+        known: dict[str, Value] = {}
+        name = None if run is None else telemetry.agent_name(run.assistant_id)
+        if run is not None:
+            known = {
+                "gen_ai.request.model": run.model,
+                "gen_ai.agent.id": run.assistant_id,
+                "gen_ai.agent.name": name,
+            }
+        self._span = telemetry.start(run_span_name(name), SpanKind.CLIENT, {**self._measured, **known})
 
     async def within(self, work: Awaitable[T]) -> T:
         """Await something whose spans are children of this one."""
@@ -73,8 +79,10 @@ class RunSpan:
         if run is None:
             end(self._span, failure, {})
         else:
+            name = self._telemetry.agent_name(run.assistant_id)
+            self._span.update_name(run_span_name(name))
             measured["gen_ai.request.model"] = run.model
-            end(self._span, failure, run_attributes(run))
+            end(self._span, failure, run_attributes(run, name))
             if run.usage is not None:
                 self._telemetry.note_tokens(run.usage.prompt_tokens, run.usage.completion_tokens, measured)
         self._telemetry.durations.record(perf_counter() - self._started, present(measured))

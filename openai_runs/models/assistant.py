@@ -41,6 +41,12 @@ class Assistant(Model):
     response_format: ResponseFormat | None = field(default=None, metadata=REPEATED)
     reasoning_effort: str | None = None  #: accepted by the API, returned only by some endpoints
 
+    def _repr_html_(self) -> str:
+        """A table of what matters and the instructions, which notebooks show."""
+        from openai_runs.models.notebook import assistant_html
+
+        return assistant_html(self)
+
 
 @frozen(kw_only=True, repr=False)
 class Deleted(Model):

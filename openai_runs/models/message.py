@@ -159,6 +159,12 @@ class Message(Model):
     attachments: tuple[Attachment, ...] | None = None
     metadata: Mapping[str, str] | None = field(default=None, hash=False)
 
+    def _repr_html_(self) -> str:
+        """A table of what matters and what it says, which notebooks show."""
+        from openai_runs.models.notebook import message_html
+
+        return message_html(self)
+
     @property
     def text(self) -> str:
         """All text parts, joined."""

@@ -23,15 +23,23 @@ class Page(Model, Generic[ItemT]):
     has_more: bool = True  #: some endpoints leave it out; then the list ends with an empty page
 
     def _repr_html_(self) -> str | None:
-        """The timeline of a page of steps, which notebooks show; other pages have their ``repr``."""
+        """The timeline of a page of steps, or a conversation; notebooks show that, and the ``repr`` of other pages."""
+        from openai_runs.models.message import Message
         from openai_runs.models.run_step import RunStep
 
-        steps: list[RunStep] = [item for item in self.data if isinstance(item, RunStep)]
-        if not steps or len(steps) < len(self.data):
+        if not self.data:
             return None
-        from openai_runs.models.notebook import Timeline
+        steps: list[RunStep] = [item for item in self.data if isinstance(item, RunStep)]
+        if len(steps) == len(self.data):
+            from openai_runs.models.notebook import Timeline
 
-        return Timeline(steps)._repr_html_()
+            return Timeline(steps)._repr_html_()
+        messages: list[Message] = [item for item in self.data if isinstance(item, Message)]
+        if len(messages) == len(self.data):
+            from openai_runs.models.notebook import conversation_html
+
+            return conversation_html(messages)
+        return None
 
 
 class ListParams(TypedDict, total=False):

@@ -176,6 +176,12 @@ class RunStep(Model):
 
         return step_line(self)
 
+    def _repr_html_(self) -> str:
+        """The timeline of this step alone, which notebooks show."""
+        from openai_runs.models.notebook import Timeline
+
+        return Timeline([self])._repr_html_()
+
     @property
     def message_id(self) -> str | None:
         """The ID of the message that the step wrote, or ``None`` if it did something else."""

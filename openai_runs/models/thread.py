@@ -23,6 +23,12 @@ class Thread(Model):
     tool_resources: ToolResources | None = None
     metadata: Mapping[str, str] | None = field(default=None, hash=False)
 
+    def _repr_html_(self) -> str:
+        """A table of what matters, which notebooks show."""
+        from openai_runs.models.notebook import thread_html
+
+        return thread_html(self)
+
 
 class ThreadUpdateParams(TypedDict, total=False):
     """Body of ``modifyThread``. A key left out is not sent; ``None`` is sent as JSON ``null``."""

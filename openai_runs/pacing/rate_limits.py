@@ -5,12 +5,14 @@ from typing import Any
 from attrs import field, frozen
 
 from openai_runs._arguments import check_rate
+from openai_runs._habits import RATE_LIMITS, explained_init
 
 
 def _rate(_: object, attribute: Any, value: object) -> None:
     check_rate(f"RateLimits.{attribute.name}", value, none=attribute.name != "tokens_per_run")
 
 
+@explained_init(RATE_LIMITS)
 @frozen(kw_only=True)
 class RateLimits:
     """What an endpoint allows, for all tasks of one `Session` together: ``Session(rate_limits=RateLimits(…))``.

@@ -7,6 +7,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http_exceptions import HttpProcessingError
 
+from openai_runs.server.exchange import OWNER
+
 logger: Final = logging.getLogger("openai_runs.access")
 
 #: For aiohttp's own messages.
@@ -37,6 +39,8 @@ _PROBES: Final = ("/healthz", "/readyz")
 class AccessLogger(AbstractAccessLogger):
     """Writes to ``openai_runs.access``: client address, method, path, status, duration, request ID.
 
+    A record's fields, for programs, have the owner besides: the label of its key, or ``None``.
+
     A poll of a run that has not ended is at DEBUG, and so is a probe that succeeds: there are hundreds of them for each
     request that does something.
     """
@@ -54,7 +58,8 @@ class AccessLogger(AbstractAccessLogger):
             "duration_ms": round(time * 1000, 1),
             "request_id": response.headers.get("x-request-id", "-"),
         }
-        self.logger.log(level, "%s %s %s %d %.1f ms %s", *fields.values(), extra={FIELDS: fields})
+        owned = {**fields, "owner": request.get(OWNER) or None}
+        self.logger.log(level, "%s %s %s %d %.1f ms %s", *fields.values(), extra={FIELDS: owned})
 
     @property
     def enabled(self) -> bool:

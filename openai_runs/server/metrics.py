@@ -17,6 +17,7 @@ from openai_runs.engine import Engine
 from openai_runs.engine.observer import Note, call_failure
 from openai_runs.engine.turn_output import TurnProgress
 from openai_runs.models.run import Run, RunStatus
+from openai_runs.stores.records import RunState
 
 with needs("server"):
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -89,12 +90,12 @@ class Metrics:
         self._requests.labels(method, route, status).inc()
         self._request_durations.labels(method, route).observe(seconds)
 
-    def run_resumed(self, run: Run) -> None:
+    def run_resumed(self, run: Run, _: RunState | None) -> None:
         """Note a run of which the beginning is not known."""
         self._known[run.id] = known = _Known(None)
         self._note(known, run)
 
-    def run_changed(self, run: Run) -> None:
+    def run_changed(self, run: Run, _: RunState | None) -> None:
         """Count what has become of a run."""
         known = self._known.get(run.id)
         if known is None:

@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from openai_runs._wire.paths import PREFER, PREFERENCE_APPLIED, WAIT
 from openai_runs.engine import Engine
 from openai_runs.server.app import own_headers
-from openai_runs.server.exchange import new_request_id, poll_headers
+from openai_runs.server.exchange import OWNER, new_request_id, poll_headers
 from openai_runs.server.keys import Keys
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.server.waiting import WAITING_POLLS, Preference, WaitingPolls
@@ -53,6 +53,7 @@ class Polls:
     async def _poll(self, request: web.BaseRequest, thread_id: str, run_id: str) -> web.Response:
         started, sent = perf_counter(), request.headers
         owner = "" if self._keys is None else self._keys.owner(sent.get("Authorization"), sent.get("api-key"))
+        request[OWNER] = owner  # for the access log
         headers = CIMultiDict(own_headers())
         if PREFER in sent and (preference := Preference.of(sent)) is not None:
             run = await self._waiting.retrieve(owner, thread_id, run_id, preference)

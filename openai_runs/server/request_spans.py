@@ -25,6 +25,8 @@ def request_spans(telemetry: Telemetry) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not telemetry.records and "traceparent" not in request.headers:
+            return await handler(request)
         method, resource = request.method, request.match_info.route.resource
         route = None if resource is None else resource.canonical
         known: dict[str, Value] = {

@@ -43,7 +43,7 @@ class AssistantsService:
         """
         check_params(params, AssistantCreateRequest)
         overrides, url = take_overrides(params), self._transport.url(ASSISTANTS)
-        return await Creation(self._transport, url, Assistant, params, idempotency_key, overrides).send()
+        return self._noted(await Creation(self._transport, url, Assistant, params, idempotency_key, overrides).send())
 
     async def retrieve(self, assistant_id: str, **options: Unpack[RequestOptions]) -> Assistant:
         """Fetch an assistant.
@@ -58,7 +58,7 @@ class AssistantsService:
         Source: Assistants v2 API, operation ``getAssistant``.
         """
         url = self._transport.url(ASSISTANT, assistant_id=assistant_id)
-        return await self._transport.request("GET", url, Assistant, overrides=overrides_of(options))
+        return self._noted(await self._transport.request("GET", url, Assistant, overrides=overrides_of(options)))
 
     async def update(self, assistant_id: str, **params: Unpack[AssistantUpdateRequest]) -> Assistant:
         """Change the parameters that are given; the others stay as they are.
@@ -74,7 +74,7 @@ class AssistantsService:
         """
         check_params(params, AssistantUpdateRequest)
         overrides, url = take_overrides(params), self._transport.url(ASSISTANT, assistant_id=assistant_id)
-        return await self._transport.request("POST", url, Assistant, body=params, overrides=overrides)
+        return self._noted(await self._transport.request("POST", url, Assistant, body=params, overrides=overrides))
 
     def list(self, **query: Unpack[ListRequest]) -> Listing[Assistant]:
         """List assistants, newest first: iterate with ``async for``, or ``await ….page()`` for one page.
@@ -103,3 +103,9 @@ class AssistantsService:
         url = self._transport.url(ASSISTANT, assistant_id=assistant_id)
         deleted = Deleted(id=assistant_id, object="assistant.deleted")
         return await delete(self._transport, url, Assistant, deleted, overrides_of(options))
+
+    def _noted(self, assistant: Assistant) -> Assistant:
+        """An assistant, whose name the spans of its runs are to have."""
+        if self._transport.telemetry is not None:
+            self._transport.telemetry.note_agent(assistant)
+        return assistant

@@ -36,6 +36,7 @@ class RunState(Model):
     top_p: float | None = None  #: likewise
     reasoning_effort: str | None = None
     tool_resources: ToolResources | None = None  #: those of the run, the thread and the assistant
+    assistant_name: str | None = None  #: when the run was created; for those who watch runs
     shows_search_content: bool = False  #: whether the run's events have what file search found, as ``include[]`` asks
     usage: Usage = NO_USAGE  #: of the model calls that have ended
     #: IDs of the steps of the current model call, or of the one whose tool calls are pending. A retry reuses them.

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 from attrs import frozen
 
-from openai_runs.toolbox.json_models import SchemaHook, decode_json_model
+from openai_runs.toolbox.json_models import SchemaHook
+from openai_runs.toolbox.unreadable import check_readable
 
 
 @frozen
@@ -123,14 +124,7 @@ def _allows_none(hint: Any) -> bool:
 
 def _field(where: str, parameter: inspect.Parameter, hint: Any) -> tuple[str, Any] | tuple[str, Any, Any]:
     """A parameter as `msgspec.defstruct` takes it."""
-    try:
-        msgspec.json.Decoder(hint, dec_hook=decode_json_model)
-        msgspec.json.schema(hint, schema_hook=SchemaHook())
-    except Exception as error:  # from msgspec, or from the caller's annotations inside the type
-        raise TypeError(
-            f"{where} has a type that cannot be read from JSON: {error}; use builtin types, enums, dataclasses, attrs "
-            "classes, TypedDicts, msgspec.Structs or pydantic models"
-        ) from error
+    check_readable(hint, f"{where} has a type that cannot be read from JSON")
     default = parameter.default
     if default is parameter.empty:
         return parameter.name, hint

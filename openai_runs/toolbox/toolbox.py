@@ -20,6 +20,7 @@ from attrs import frozen
 
 from openai_runs import _wire
 from openai_runs._arguments import check_count, check_seconds
+from openai_runs._habits import TOOLBOX, explained_init
 from openai_runs._supervision import supervise
 from openai_runs.errors import ToolError, snippet
 from openai_runs.models.limits import NAME
@@ -28,6 +29,7 @@ from openai_runs.models.tool import Function, FunctionTool, FunctionToolCall, To
 from openai_runs.toolbox.current_call import begin_call
 from openai_runs.toolbox.json_models import decode_json_model, encode_json_model
 from openai_runs.toolbox.memory import Failure, Key, Memory, Outcome, key_of
+from openai_runs.toolbox.misfits import misfit
 from openai_runs.toolbox.signature import is_function, plain_function, read_signature
 from openai_runs.toolbox.tool_thread import ToolThread
 
@@ -58,6 +60,7 @@ class _Tool:
         return msgspec.structs.asdict(self.decoder.decode(text or "{}"))
 
 
+@explained_init(TOOLBOX)
 class Toolbox(ToolSource):
     """Functions that a model may call; answers the model's tool calls.
 
@@ -281,8 +284,8 @@ class Toolbox(ToolSource):
             try:
                 arguments = tool.arguments(call.function.arguments)
             except Exception as error:  # from msgspec, or from a caller's class that validates its arguments
-                text = f"invalid arguments: {snippet(_text_of(error))}"
-                ended(self._failed(call, text, error, span, quotes_arguments=True))
+                text = snippet(misfit(error, _text_of(error), whole="they", schema=tool.definition.function.parameters))
+                ended(self._failed(call, f"invalid arguments: {text}", error, span, quotes_arguments=True))
             else:
                 ended(_output_text(await self._call(key, call, tool, arguments)))
 

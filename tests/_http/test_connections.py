@@ -1,11 +1,15 @@
 """How aiohttp is set up; `test_transport.py` sees what comes of it."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 from multidict import CIMultiDict
+from opentelemetry import trace
 
-from openai_runs._http.connections import client_timeout, new_connections, traces
+from openai_runs._http.connections import client_timeout, new_connections, record_requests, traces
+from openai_runs.server import LocalServer
+from openai_runs.telemetry import Telemetry
 from tests.recorded import Recorded
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +28,28 @@ def test_no_hooks() -> None:
 
 
 async def test_hooks() -> None:
-    """aiohttp gets hooks only for telemetry."""
-    for telemetry, count in ((None, 0), (Recorded().telemetry(), 1)):
-        async with new_connections(CIMultiDict(), 1, telemetry) as connections:
-            assert len(connections.trace_configs) == count
+    """aiohttp gets hooks once, and only for telemetry that records something, or where there is a trace to pass on."""
+    parent = trace.NonRecordingSpan(trace.SpanContext(1, 1, is_remote=True))
+    for telemetry, span, count in (
+        (Telemetry(), trace.INVALID_SPAN, 0),
+        (Telemetry(), parent, 1),
+        (Recorded().telemetry(), trace.INVALID_SPAN, 1),
+    ):
+        async with new_connections(CIMultiDict(), 1) as connections:
+            for _ in range(2):
+                with trace.use_span(span) if span is parent else nullcontext():
+                    record_requests(connections, telemetry)
+                assert len(connections.trace_configs) == count
+
+
+async def test_a_trace_is_passed_on_without_a_provider() -> None:
+    """The endpoint is told whose trace a request belongs to, and records its part of it."""
+    recorded = Recorded()
+    parent = trace.NonRecordingSpan(trace.SpanContext(0x5A, 0xA5, is_remote=True, trace_flags=trace.TraceFlags(1)))
+    async with (
+        LocalServer(telemetry=recorded.telemetry()) as recording,
+        recording.session(telemetry=Telemetry()) as session,
+    ):
+        with trace.use_span(parent):
+            await session.assistants.create(model="m")
+    assert recorded.one("POST /v1/assistants").context.trace_id == 0x5A

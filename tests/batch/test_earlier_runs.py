@@ -15,17 +15,25 @@ def path(tmp_path: Path) -> Path:
 def test_they_are_on_the_disk_at_once(path: Path) -> None:
     """What one process adds, the next one has, also if nothing was closed; the latest run of a job counts."""
     runs = EarlierRuns.load(path)
-    runs.add({"a": ("thread_1", "run_1"), "b": ("thread_1", "run_2")})
-    runs.add({"b": ("thread_1", "run_3")})
+    runs.add({"a": (("thread_1", "run_1"), None), "b": (("thread_1", "run_2"), None)})
+    runs.add({"b": (("thread_1", "run_3"), "f")})
     again = EarlierRuns.load(path)
-    assert [again.get(key) for key in "abc"] == [("thread_1", "run_1"), ("thread_1", "run_3"), None]
+    assert [again.get(key, "f") for key in "abc"] == [("thread_1", "run_1"), ("thread_1", "run_3"), None]
+
+
+def test_a_job_that_has_changed(path: Path) -> None:
+    """It does not get the run of what it was, if that is known."""
+    runs = EarlierRuns.load(path)
+    runs.add({"a": (("thread_1", "run_1"), "f"), "b": (("thread_1", "run_2"), None)})
+    again = EarlierRuns.load(path)
+    assert [again.get(key, "other") for key in "ab"] == [None, ("thread_1", "run_2")]
 
 
 def test_the_file_is_removed_when_nothing_is_left(path: Path) -> None:
     """Not earlier, and there need not be one."""
     EarlierRuns.load(path).close()
     runs = EarlierRuns.load(path)
-    runs.add({"a": ("thread_1", "run_1"), "b": ("thread_1", "run_2")})
+    runs.add({"a": (("thread_1", "run_1"), "f"), "b": (("thread_1", "run_2"), "f")})
     runs.drop(["a", "other"])
     runs.close()
     assert path.exists()

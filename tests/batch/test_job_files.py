@@ -12,13 +12,13 @@ from openai_runs.batch.message_template import MessageTemplate
 
 
 def read(
-    path: Path, content: str | bytes, template: str | None = None, done: set[str] = frozenset(), **options: Any
+    path: Path, content: str | bytes, template: str | None = None, **options: Any
 ) -> tuple[list[RunJob], list[str]]:
     """The jobs of a file with this content, and its bad lines."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     bad: list[BadLine] = []
     file = JobFile(path=path, template=None if template is None else MessageTemplate.parse(template), **options)
-    jobs = list(file.read(bad.append, done=done))
+    jobs = list(file.read(bad.append))
     return jobs, [str(line) for line in bad]
 
 
@@ -112,14 +112,6 @@ def test_rows_of_a_table(csv: Path) -> None:
     jobs, bad = read(csv, "message,key,thread_id\none,a,\ntwo,b,thread_1\n", assistant_id="asst_1")
     assert bad == []
     assert [(job["key"], job.get("thread_id")) for job in jobs] == [("a", None), ("b", "thread_1")]
-
-
-def test_jobs_that_are_done_are_left_out(jsonl: Path) -> None:
-    """They are not looked at further, and a second one with their key is still a bad line."""
-    content = '{"key": "a"}\n{"key": "b", "message": "x"}\n{"key": "a", "message": "x"}\n'
-    jobs, bad = read(jsonl, content, done={"a"}, assistant_id="asst_1")
-    assert [job["key"] for job in jobs] == ["b"]
-    assert bad == ["line 3: line 1 has the key 'a', too"]
 
 
 @pytest.mark.parametrize(

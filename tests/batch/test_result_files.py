@@ -3,16 +3,25 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from openai_runs.batch.jobs import BatchResult
+from openai_runs.batch.jobs import BatchResult, RunJob, fingerprint
 from openai_runs.batch.result_files import open_results, result_line
 from openai_runs.errors import TransportError
 from openai_runs.models.run import Run, RunStatus, Usage
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 RUN = Run(id="run_1", created_at=NOON, thread_id="thread_1", assistant_id="asst_1", status=RunStatus.COMPLETED)
+
+
+JOB = RunJob(assistant_id="asst_1")
+FINGERPRINT = fingerprint(JOB)
+
+
+def job(key: str, **parameters: Any) -> RunJob:
+    return cast(RunJob, {**JOB, "key": key, **parameters})
 
 
 def completed(key: str) -> BatchResult:
@@ -62,6 +71,7 @@ def test_a_line_has_all_that_is_known() -> None:
         "thread_id": "thread_1",
         "started_at": "2026-05-01T12:00:00.000+00:00",
         "ended_at": "2026-05-01T12:00:00.000+00:00",
+        "fingerprint": FINGERPRINT,
     }
     job = {"assistant_id": "asst_1", "thread_id": "thread_2"}
     assert json.loads(result_line(BatchResult(0, job, None, TransportError("no answer"), key="b"))) == {
@@ -75,6 +85,7 @@ def test_a_line_has_all_that_is_known() -> None:
         "thread_id": "thread_2",
         "started_at": None,
         "ended_at": None,
+        "fingerprint": fingerprint(job),
     }
 
 
@@ -170,7 +181,7 @@ def test_one_process_writes(path: Path) -> None:
 def begun(path: Path, *, settle: bool = False, retry_failed: bool = False) -> str:
     """Open a file and start a job; its idempotency key."""
     with open_results(path, retry_failed=retry_failed) as results:
-        key = results.idempotency_key("a")
+        key = results.idempotency_key(job("a"))
         if settle:
             results.settle()
         return key
@@ -181,7 +192,7 @@ def test_idempotency_keys_outlive_the_process(path: Path) -> None:
     key = begun(path)
     assert begun(path) == key
     with open_results(path) as results:  # which starts nothing, so nothing changes
-        assert results.idempotency_key("a") != results.idempotency_key("b")
+        assert results.idempotency_key(job("a")) != results.idempotency_key(job("b"))
     with open_results(path):
         pass
     assert begun(path, settle=True) == key
@@ -204,6 +215,44 @@ def test_idempotency_keys_of_a_new_beginning(path: Path) -> None:
     assert begun(path) != newer
 
 
+class TestJobsThatHaveChanged:
+    """A result is not passed off as that of another job which has the key of the one that it is of."""
+
+    def test_their_results(self, path: Path) -> None:
+        """The same job is left out, whatever the order of its parameters; another one is refused, with what to do."""
+        with open_results(path) as results:
+            results.write(completed("a"))
+            results.write(failed("b"))
+        with open_results(path) as results:
+            assert not results.lacks(job("a"))
+            assert not results.lacks(job("a", idempotency_key="mine", earlier_run=("t", "r"), completion_window="8h"))
+            assert not results.lacks(job("b"))
+            assert results.lacks(job("c", instructions="Be brief."))
+            with pytest.raises(ValueError, match=r"results\.jsonl has the answer of job 'a' to another message"):
+                results.lacks(job("a", instructions="Be brief."))
+            with pytest.raises(
+                ValueError, match=r"job 'b' has failed with another message, .*: --retry-failed runs it"
+            ):
+                results.lacks(job("b", assistant_id="asst_2"))
+
+    def test_lines_that_do_not_tell(self, path: Path) -> None:
+        """Those of an earlier version have no fingerprint, and an odd one is none."""
+        path.write_text('{"key":"a","status":"completed"}\n{"key":"b","status":"completed","fingerprint":1}\n')
+        with open_results(path) as results:
+            assert not results.lacks(job("a", instructions="Be brief."))
+            assert not results.lacks(job("b", instructions="Be brief."))
+
+    def test_their_runs(self, path: Path) -> None:
+        """A failed job that has changed gets neither the run nor the idempotency key of what it was."""
+        with open_results(path) as results:
+            results.write(lost("a"))
+        with open_results(path, retry_failed=True) as results:
+            assert results.earlier_run(job("a")) == ("thread_1", "run_1")
+            assert results.earlier_run(job("a", instructions="Be brief.")) is None
+            keys = {results.idempotency_key(job("a", **changed)) for changed in ({}, {"instructions": "Be brief."})}
+            assert len(keys) == 2
+
+
 class TestRunsOfFailedJobs:
     """When their failures are removed, their runs are kept: they may have completed since."""
 
@@ -215,10 +264,10 @@ class TestRunsOfFailedJobs:
             for result in (lost("a"), lost("b"), failed("c"), completed("d")):
                 results.write(result)
         with open_results(path, retry_failed=True) as results:
-            assert [results.earlier_run(key) for key in "abcd"] == [self.IDS, self.IDS, None, None]
+            assert [results.earlier_run(job(key)) for key in "abcd"] == [self.IDS, self.IDS, None, None]
             results.write(completed("a"))
         with open_results(path) as results:
-            assert [results.earlier_run(key) for key in "ab"] == [None, self.IDS]
+            assert [results.earlier_run(job(key)) for key in "ab"] == [None, self.IDS]
             results.write(completed("b"))
         assert list(path.parent.iterdir()) == [path]
 
@@ -228,7 +277,7 @@ class TestRunsOfFailedJobs:
         with open_results(path) as results:
             results.write(BatchResult(0, job, None, TransportError("no answer"), key="a"))
         with open_results(path, retry_failed=True) as results:
-            assert results.earlier_run("a") == self.IDS
+            assert results.earlier_run({**job, "key": "a"}) == self.IDS
 
     def test_of_a_file_that_is_gone(self, path: Path) -> None:
         """Whoever removes the results begins anew."""
@@ -238,5 +287,5 @@ class TestRunsOfFailedJobs:
             pass
         path.unlink()
         with open_results(path) as results:
-            assert results.earlier_run("a") is None
+            assert results.earlier_run(job("a")) is None
         assert list(path.parent.iterdir()) == [path]

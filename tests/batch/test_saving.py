@@ -10,7 +10,7 @@ from openai_runs import load
 from openai_runs.backends.scripted import Fail, Say, ScriptedBackend
 from openai_runs.batch import BatchResult, JobRetries, RunJob, run_batch
 from openai_runs.batch.result_files import open_results
-from openai_runs.batch.saving import Saved, resumable, save_results
+from openai_runs.batch.saving import Saved, resumable, save_results, without_results
 from openai_runs.models.run import Run, Usage
 from tests.samples import EXAMPLES
 
@@ -86,6 +86,19 @@ def test_tokens_by_window(run, window, usage, counted):
     assert saved.tokens == counted
 
 
+async def test_jobs_with_results_are_left_out(run, tmp_path: Path):
+    """One whose result is another job's is refused."""
+    path = tmp_path / "results.jsonl"
+    with open_results(path) as results:
+        results.write(BatchResult(0, RunJob(assistant_id="x"), run, key="a"))
+    with open_results(path) as results:
+        jobs = [RunJob(key=key, assistant_id="x") for key in "ab"]
+        assert [job["key"] for job in without_results(iter(jobs), results)] == ["b"]
+        changed = [RunJob(key="a", assistant_id="y")]
+        with pytest.raises(ValueError, match="another message, assistant or parameter"):
+            list(without_results(iter(changed), results))
+
+
 async def test_runs_of_failed_jobs(run, tmp_path: Path):
     """A job whose failure is removed gets the run that it had, and another one none."""
     path = tmp_path / "results.jsonl"
@@ -101,4 +114,4 @@ async def test_keys_are_given_to_jobs(tmp_path: Path):
     with open_results(tmp_path / "results.jsonl") as results:
         jobs = [RunJob(key="a", assistant_id="x"), RunJob(key="b", assistant_id="x", idempotency_key="mine")]
         keys = [job["idempotency_key"] for job in resumable(iter(jobs), results)]
-        assert keys == [results.idempotency_key("a"), "mine"]
+        assert keys == [results.idempotency_key(jobs[0]), "mine"]

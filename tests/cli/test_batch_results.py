@@ -52,6 +52,30 @@ def test_to_standard_output(batches: Path, table: JobTable) -> None:
     assert run_without_reader("batch", "results", batches, "mine") == (0, "")
 
 
+def test_a_file_of_other_jobs(files: Files, batches: Path, table: JobTable) -> None:
+    """Its results are not passed off as the batch's."""
+    table.record(1, COMPLETED)
+    files.out.write_text('{"key":"job 0","status":"completed","text":"old","fingerprint":"0123456789abcdef"}\n')
+    output = run("batch", "results", batches, "mine", "--out", files.out, exit_code=2)
+    assert "has the answer of job 'job 0' to another message, assistant or parameter" in output
+    assert files.results() == {"job 0": "old"}
+
+
+def test_without_a_name(files: Files, batches: Path, table: JobTable) -> None:
+    """The only batch of a store needs none; if there are several, or none, that is said."""
+    table.record(1, COMPLETED)
+    (line,) = run("batch", "results", batches, exit_code=3).splitlines()
+    assert json.loads(line)["key"] == "job 0"
+    run("batch", "submit", files.jobs, batches, "--name", "[other]", "--assistant", "asst_1")
+    output = run("batch", "results", batches, exit_code=2)
+    assert "no batch is named; the store has '[other]', 'mine'" in output
+
+
+def test_an_empty_store(batches: Path) -> None:
+    """There is nothing to name."""
+    assert "the store has no batches" in run("batch", "results", batches, exit_code=2)
+
+
 @pytest.mark.anyio
 async def test_jobs_without_keys(batches: Path) -> None:
     """A program has submitted them: the positions are the keys."""

@@ -62,6 +62,48 @@ def test_failed_jobs_once_more(endpoint: Endpoint, files: Files) -> None:
     assert endpoint.asked == {"one": 1, "fail": 2}
 
 
+@pytest.mark.parametrize("durable", [False, True])
+def test_another_message_or_assistant(endpoint: Endpoint, files: Files, durable: bool) -> None:
+    """Old answers are not passed off as answers to it: nothing is run or written, and the error says what to do."""
+    options = ["--durable", files.out.with_suffix(".db")] if durable else []
+    files.write("one", "two")
+    files.run("--message", "Say {message}!", *options)
+    before, asked = files.out.read_bytes(), Counter(endpoint.asked)
+    other = endpoint.portal.call(endpoint.add_assistant)
+    for changed in (["--message", "Sing {message}!"], ["--message", "Say {message}!", "--assistant", other]):
+        output = files.run(*changed, *options, *(["--name", "another"] if durable else []), exit_code=2)
+        assert "has the answer of job 'job 0' to another message, assistant or parameter" in output
+        assert "write to another file, or remove the job's line there" in output
+    assert files.out.read_bytes() == before
+    assert endpoint.asked == asked
+    assert "completed before: 2" in files.run("--message", "Say {message}!", *options)
+
+
+def test_another_message_from_a_pipe(endpoint: Endpoint, files: Files) -> None:
+    """It can be read only once, so that is noticed when the job comes."""
+    files.write("one")
+    files.run()
+    files.write("other")
+    text = files.jobs.read_text()
+    files.jobs.unlink()
+    os.mkfifo(files.jobs)
+    writer = threading.Thread(target=files.jobs.write_text, args=[text])
+    writer.start()
+    assert "to another message, assistant or parameter" in files.run(exit_code=3)
+    writer.join()
+    assert files.results() == {"job 0": "Re: one"}
+
+
+def test_a_failed_job_is_mended(endpoint: Endpoint, files: Files) -> None:
+    """With --retry-failed, another message gets a run of its own."""
+    files.write("one", "fail")
+    files.run(exit_code=1)
+    files.write("one", "two")
+    assert "--retry-failed runs it again" in files.run(exit_code=2)
+    files.run("--retry-failed")
+    assert files.results() == {"job 0": "Re: one", "job 1": "Re: two"}
+
+
 def test_a_run_that_has_completed_since(endpoint: Endpoint, files: Files) -> None:
     """With --retry-failed its result is the job's, and no second run is paid; nothing is left over."""
     files.write("one", "fail", "two")

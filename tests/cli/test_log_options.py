@@ -71,6 +71,7 @@ async def test_a_log_for_programs(tmp_path: Path):
     assert line["request_id"].startswith("req_")
     assert line["duration_ms"] >= 0
     assert line["client"] == "127.0.0.1"
+    assert "owner" in line
     assert "secret" not in log
 
 

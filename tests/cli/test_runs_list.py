@@ -9,6 +9,7 @@ from datetime import datetime
 
 import anyio
 import pytest
+from rich.text import Text
 
 from openai_runs import Session
 from openai_runs.backends import Call, ScriptedBackend
@@ -50,6 +51,25 @@ async def test_list():
         assert [json.loads(line)["id"] for line in output.splitlines()] == ids
 
 
+async def test_header(monkeypatch: pytest.MonkeyPatch):
+    """A terminal shows once what the columns are, above them; a pipe and ``--json`` have none."""
+    async with LocalServer() as server, server.session() as session:
+        ids = await some_runs(session)
+        at = ("--base-url", server.url)
+        assert "status" not in await run_in_thread("runs", "list", *at)
+        for width, names in ("100", "created status took tokens run"), ("200", "created status took tokens run thread"):
+            monkeypatch.setenv("FORCE_COLOR", "1")  # as rich takes it, a terminal
+            monkeypatch.setattr(runs_list.console, "_width", int(width))
+            header, *lines = Text.from_ansi(await run_in_thread("runs", "list", *at)).plain.splitlines()
+            assert header.split() == names.split()
+            assert len(lines) == len(ids)
+            for name in "status", "run":
+                assert lines[0][header.index(name) - 2 : header.index(name)] == "  "
+                assert lines[0][header.index(name)] != " "
+        output = await run_in_thread("runs", "list", "--json", *at)
+        assert [json.loads(line)["id"] for line in output.splitlines()] == ids
+
+
 async def test_wrong_arguments():
     """What is wrong is named."""
     output = await run_in_thread("runs", "list", "--status", "odd", exit_code=2)
@@ -80,7 +100,8 @@ async def test_watch():
 
 
 async def test_watch_for_people(monkeypatch: pytest.MonkeyPatch):
-    """Each line begins with the time at which the change came, so that two of one run differ."""
+    """Each line begins with the time at which the change came, so that two of one run differ, and a header says so."""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as rich takes it, a terminal
     times = iter(datetime(2030, 1, 1, 12, minute).astimezone() for minute in range(60))
     monkeypatch.setattr(runs_list, "now", lambda: next(times))
     sent, printed = anyio.create_memory_object_stream[str](10)
@@ -97,10 +118,12 @@ async def test_watch_for_people(monkeypatch: pytest.MonkeyPatch):
         while (await session.runs.retrieve(run)).status != "requires_action":
             pass
         tasks.start_soon(runs_list._watch, {*RunStatus}, False, server.url)
+        header = await printed.receive()
         first = await printed.receive()
         await session.runs.cancel(run)
         second = await printed.receive()
         tasks.cancel_scope.cancel()
+    assert "changed " in header
     assert first.startswith("2030-01-01 12:00:00")
     assert second.startswith("2030-01-01 12:01:00")
     assert run.id in second

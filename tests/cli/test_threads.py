@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from rich.text import Text
 
 from openai_runs.server import LocalServer
 from tests.cli.commands import run_in_thread
@@ -19,6 +20,17 @@ async def test_nothing_to_list(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("FORCE_COLOR", "1")  # as rich takes it, a terminal
         assert "no threads" in await run_in_thread("threads", "list", "--base-url", server.url)
         assert await run_in_thread("threads", "list", "--json", "--base-url", server.url) == ""
+
+
+async def test_header(monkeypatch: pytest.MonkeyPatch):
+    """A terminal shows once what the columns are."""
+    async with LocalServer() as server, server.session() as session:
+        thread = await session.threads.create(metadata={"n": "1"})
+        monkeypatch.setenv("FORCE_COLOR", "1")  # as rich takes it, a terminal
+        output = await run_in_thread("threads", "list", "--base-url", server.url)
+        header, line = Text.from_ansi(output).plain.splitlines()
+        assert header.split() == ["created", "thread", "metadata"]
+        assert [line.index(thread.id), line.index("n=1")] == [header.index("thread"), header.index("metadata")]
 
 
 async def test_threads():

@@ -21,10 +21,10 @@ class Notes:
 
     told: list[Any] = field(factory=list)
 
-    def run_resumed(self, run: Any) -> None:
+    def run_resumed(self, run: Any, _: Any) -> None:
         self.told.append(f"resumed {run.status}")
 
-    def run_changed(self, run: Any) -> None:
+    def run_changed(self, run: Any, _: Any) -> None:
         self.told.append(str(run.status))
 
     def committed(self, seconds: float) -> None:
@@ -90,7 +90,7 @@ async def test_an_observer_that_raises(caplog: pytest.LogCaptureFixture) -> None
     """The run goes on, and the error is in the log."""
 
     class Broken(Notes):
-        def run_changed(self, run: Any) -> None:
+        def run_changed(self, run: Any, _: Any) -> None:
             raise KeyError(run.id)
 
     async with world([Say("Hello")], observers=(Broken(),)) as w:

@@ -162,8 +162,24 @@ async def test_a_run_that_has_expired_meanwhile() -> None:
     assert recorded.attributes("invoke_agent")[0]["error.type"] == "expired"
 
 
+async def test_the_name_of_the_assistant() -> None:
+    """It is in the name of the run's span, and an attribute; also after a restart, when the assistant is gone."""
+    recorded, kept = Recorded(), {"store": MemoryStore(), "clock": ManualClock()}
+    async with world([Wait()], **kept, telemetry=recorded.telemetry()) as w:
+        run = await w.start("Hello", name="Guide")
+        await w.settle()
+        await w.engine.assistants.delete("", run.assistant_id)
+    again = Recorded()
+    async with world([Say("Hello")], **kept, telemetry=again.telemetry()) as w:
+        await w.until("run.completed", run)
+    for each in recorded, again:
+        assert each.tree()[0] == "invoke_agent Guide"
+        (attributes,) = each.attributes("invoke_agent Guide")
+        assert (attributes["gen_ai.agent.name"], attributes["gen_ai.agent.id"]) == ("Guide", run.assistant_id)
+
+
 def test_a_run_that_was_given_up() -> None:
     """It could not be ended, and nothing is known of it when it is, later."""
     recorded = Recorded()
-    RunTelemetry(recorded.telemetry(), "openai").run_changed(load(story.run("cancelled"), Run))
+    RunTelemetry(recorded.telemetry(), "openai").run_changed(load(story.run("cancelled"), Run), None)
     assert recorded.tree() == []

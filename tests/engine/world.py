@@ -113,9 +113,10 @@ class World:
         for _ in range(20):
             await anyio.lowlevel.checkpoint()
 
-    async def start(self, *texts: str, owner: str = "", tools: Any = (), **body: Any) -> Run:
+    async def start(self, *texts: str, owner: str = "", tools: Any = (), name: str | None = None, **body: Any) -> Run:
         """A run in a thread of its own."""
-        assistant = await self.engine.assistants.create(owner, {"model": "m", "tools": list(tools)})
+        settings = {"model": "m", "tools": list(tools), "name": name}
+        assistant = await self.engine.assistants.create(owner, settings)
         thread = await self.engine.threads.create(owner, {"messages": [{"role": "user", "content": t} for t in texts]})
         return await self.engine.runs.create(owner, thread.id, {"assistant_id": assistant.id, **body})
 

@@ -68,6 +68,31 @@ async def test_streamed(server: LocalServer, toolbox: Toolbox) -> None:
     }
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_the_name_of_the_assistant(server: LocalServer, streamed: bool) -> None:
+    """It is known if the session has seen the assistant; the run itself has the ID alone."""
+    recorded = Recorded()
+    async with server.session(telemetry=recorded.telemetry()) as session:
+        created = await session.assistants.create(model="scripted", name="Guide")
+        thread = await session.threads.create()
+        if streamed:
+            async with session.runs.stream(thread.id, assistant_id=created.id) as events:
+                await events.until_done()
+        else:
+            run = await session.runs.create(thread.id, assistant_id=created.id)
+            await session.runs.complete(run, polling=QUICK)
+        attributes = recorded.attributes("invoke_agent Guide")[0]
+        assert (attributes["gen_ai.agent.name"], attributes["gen_ai.agent.id"]) == ("Guide", created.id)
+        await session.assistants.update(created.id, name=None)
+        await session.runs.complete(await session.runs.create(thread.id, assistant_id=created.id), polling=QUICK)
+        assert "gen_ai.agent.name" not in recorded.attributes("invoke_agent")[0]
+        await session.assistants.update(created.id, name="Leader")
+    async with server.session(telemetry=recorded.telemetry()) as session:
+        await session.assistants.retrieve(created.id)
+        await session.runs.complete(await session.runs.create(thread.id, assistant_id=created.id), polling=QUICK)
+        assert len(recorded.attributes("invoke_agent Leader")) == 1
+
+
 async def test_polled(server: LocalServer, toolbox: Toolbox) -> None:
     """The same for a run that is followed; the request that has created it came before."""
     recorded = Recorded()

@@ -10,6 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_runs import Session
+from openai_runs.models.assistant import Assistant
+from openai_runs.models.message import (
+    Attachment,
+    Message,
+    MessageIncompleteDetails,
+    MessageRole,
+    MessageStatus,
+    RefusalContent,
+    Text,
+    TextContent,
+)
 from openai_runs.models.notebook import Timeline
 from openai_runs.models.page import Page
 from openai_runs.models.run import (
@@ -32,7 +43,8 @@ from openai_runs.models.run_step import (
     RunStepStatus,
     ToolCalls,
 )
-from openai_runs.models.tool import FunctionCall, FunctionToolCall
+from openai_runs.models.thread import Thread
+from openai_runs.models.tool import FileSearchTool, Function, FunctionCall, FunctionTool, FunctionToolCall
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 RUN = Run(id="run_1", created_at=AT, thread_id="thread_1", assistant_id="asst_1", status=RunStatus.QUEUED)
@@ -54,7 +66,9 @@ def step(begin: float, end: float | None = None, **fields: Any) -> RunStep:
 
 CALLS = ToolCalls(
     tool_calls=(
-        FunctionStepCall(id="call_1", function=CalledFunction(name="get_weather", arguments="{}")),
+        FunctionStepCall(
+            id="call_1", function=CalledFunction(name="get_weather", arguments='{"city": "Oslo"}', output="12 degrees")
+        ),
         CodeInterpreterCall(id="call_2", code_interpreter=InterpretedCode(input="1 + 1")),
     )
 )
@@ -140,11 +154,114 @@ def test_steps_are_bars_over_time() -> None:
     assert timeline.rows[1:] == [
         ["step_1", "", "1 s", "1,024", "message msg_1"],
         ["step_1", "", "< 1 s", "", "message msg_1"],
-        ["step_1", "", "in_progress", "", "get_weather, code_interpreter"],
-        ["step_1", "", "1 s", "", "message msg_1, server_error: Gone."],
+        ["step_1", "", "in_progress", "", 'get_weather({"city": "Oslo"}) -> 12 degrees\ncode_interpreter(1 + 1)'],
+        ["step_1", "", "1 s", "", "message msg_1\nserver_error: Gone."],
     ]
     bars = [(float(given["x"]), float(given["width"])) for tag, given in timeline.tags if tag == "rect"]
     assert bars == [(0, 60), (60, 2), (60, 180), (180, 60)]
+
+
+def test_tool_calls_of_a_step() -> None:
+    """Each has a line with its arguments and its output; long ones are cut, and of too many the first are shown."""
+    function = CalledFunction(name="f", arguments="x" * 1_000, output="a\nb" + "y" * 1_000)
+    calls = ToolCalls(tool_calls=(FunctionStepCall(id="call_1", function=function),) * 120)
+    lines = seen(Timeline([step(0, 1, step_details=calls)])).rows[1][-1].split("\n")
+    assert len(lines) == 31
+    assert lines[0] == f"f({'x' * 299}…) -> a b{'y' * 296}…"
+    assert lines[-1] == "90 more calls"
+
+
+def test_one_step_is_a_timeline() -> None:
+    """As the page is that has it alone."""
+    assert step(0, 1)._repr_html_() == Timeline([step(0, 1)])._repr_html_()
+
+
+MESSAGE = Message(
+    id="msg_1",
+    created_at=AT,
+    thread_id="thread_1",
+    role=MessageRole.ASSISTANT,
+    content=(TextContent(text=Text(value="One.\n\n  Two.")), RefusalContent(refusal="No.")),
+)
+
+
+def test_a_message_is_a_table() -> None:
+    """What it says comes last, with its line breaks, each part in a row of its own; what is not known has no row."""
+    assert seen(MESSAGE).rows == [
+        ["message", "msg_1"],
+        ["role", "assistant"],
+        ["thread", "thread_1"],
+        ["created", "2026-01-01 00:00:00 UTC"],
+        ["says", "One.\n\n  Two."],
+        ["says", "(refused) No."],
+    ]
+    details = MessageIncompleteDetails(reason="max_tokens")
+    cut = evolve(MESSAGE, run_id="run_1", incomplete_details=details, metadata={"job": "7"})
+    rows = seen(evolve(cut, status=MessageStatus.INCOMPLETE, attachments=(Attachment(file_id="file-1"), Attachment())))
+    assert {
+        "run": "run_1",
+        "status": "incomplete",
+        "incomplete": "max_tokens",
+        "metadata job": "7",
+        "attached": "file-1",
+    }.items() <= dict(rows.rows).items()
+
+
+def test_a_long_message_is_cut() -> None:
+    """Its beginning is shown, without characters that change what is around them."""
+    text = TextContent(text=Text(value="a\u202eb\x1b" + "x" * 30_000))
+    [shown] = [value for name, value in seen(evolve(MESSAGE, content=(text,))).rows if name == "says"]
+    assert shown.startswith("a\\u202eb\\x1bxxx")
+    assert shown.endswith("x… (10,004 more characters)")
+
+
+def test_pages_of_messages_are_a_conversation() -> None:
+    """A row for each message, in the order of the page."""
+    page = Page[Message](data=(MESSAGE, evolve(MESSAGE, role=MessageRole.USER, content=())))
+    assert seen(page).rows == [
+        ["role", "says"],
+        ["assistant", "One.\n\n  Two.\n\n(refused) No."],
+        ["user", ""],
+    ]
+
+
+def test_an_assistant_is_a_table() -> None:
+    """Its instructions come last, with their line breaks; tools have the names of their functions."""
+    plain = Assistant(id="asst_1", created_at=AT, model="gpt")
+    assert seen(plain).rows == [
+        ["assistant", "asst_1"],
+        ["model", "gpt"],
+        ["created", "2026-01-01 00:00:00 UTC"],
+    ]
+    full = evolve(
+        plain,
+        name="Guide",
+        description="Knows the way.",
+        instructions="Be brief.\nBe kind.",
+        tools=(FunctionTool(function=Function(name="get_weather")), FileSearchTool()),
+        temperature=0.0,
+        metadata={"job": "7"},
+    )
+    assert seen(full).rows == [
+        ["assistant", "asst_1"],
+        ["name", "Guide"],
+        ["description", "Knows the way."],
+        ["model", "gpt"],
+        ["created", "2026-01-01 00:00:00 UTC"],
+        ["tools", "get_weather, file_search"],
+        ["temperature", "0.0"],
+        ["metadata job", "7"],
+        ["instructions", "Be brief.\nBe kind."],
+    ]
+
+
+def test_a_thread_is_a_table() -> None:
+    """It has little to tell."""
+    assert seen(Thread(id="thread_1", created_at=AT, metadata={"job": "7"})).rows == [
+        ["thread", "thread_1"],
+        ["created", "2026-01-01 00:00:00 UTC"],
+        ["metadata job", "7"],
+    ]
 
 
 def test_steps_without_times() -> None:
@@ -156,10 +273,11 @@ def test_steps_without_times() -> None:
 
 
 def test_pages() -> None:
-    """A page of steps is a timeline; another page is shown by its ``repr``."""
+    """A page of steps is a timeline; one that is not of steps or messages alone is shown by its ``repr``."""
     assert Page[RunStep](data=(step(0, 1),))._repr_html_() == Timeline([step(0, 1)])._repr_html_()
     assert Page[RunStep](data=())._repr_html_() is None
     assert Page[Run](data=(RUN,))._repr_html_() is None
+    assert Page[Any](data=(RUN, step(0, 1)))._repr_html_() is None
     assert Timeline([])._repr_html_().count("<tr>") == 1
 
 
@@ -184,7 +302,14 @@ def test_whatever_was_written_is_text(text: str) -> None:
     run = evolve(RUN, id=text, status=RunStatus(text), thread_id=text, assistant_id=text, model=text, last_error=error)
     assert seen(evolve(run, metadata={text: text})).tags == seen(plain).tags
     assert len(seen(evolve(run, required_action=action)).rows) == 8
-    tools = ToolCalls(tool_calls=(FunctionStepCall(id="c", function=CalledFunction(name=text, arguments=text)),))
+    said = evolve(MESSAGE, id=text, role=MessageRole(text), content=(TextContent(text=Text(value=text)),))
+    written = Message(id="", created_at=AT, thread_id="t", role=MessageRole.USER, content=said.content[:1])
+    assert [tag for tag, _ in seen(said).tags] == [tag for tag, _ in seen(written).tags]
+    assert [tag for tag, _ in seen(Page[Message](data=(said,))).tags].count("td") == 2
+    assistant = Assistant(id=text, created_at=AT, model=text, name=text, instructions=text, metadata={text: text})
+    assert [tag for tag, _ in seen(assistant).tags].count("td") == 6
+    function = CalledFunction(name=text, arguments=text, output=text)
+    tools = ToolCalls(tool_calls=(FunctionStepCall(id="c", function=function),))
     for details in tools, MessageCreation(message_creation=CreatedMessage(message_id=text)):
         odd = evolve(step(0, 1), id=text, type=text, status=RunStepStatus(text), step_details=details, last_error=error)
         timeline = seen(Timeline([odd, evolve(odd, completed_at=None)]))

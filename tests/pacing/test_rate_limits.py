@@ -23,5 +23,7 @@ def test_wrong_types() -> None:
         RateLimits(tokens_per_run=None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"RateLimits\.counts_reads must be True or False: got 1"):
         RateLimits(counts_reads=1)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="rate_limits must be a RateLimits: got dict"):
+    with pytest.raises(
+        TypeError, match=r"rate_limits must be a RateLimits, such as RateLimits\(requests_per_minute=600\): got dict"
+    ):
         Session("http://127.0.0.1:1/v1", rate_limits={"requests_per_minute": 600})  # type: ignore[arg-type]

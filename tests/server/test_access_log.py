@@ -28,6 +28,30 @@ async def test_an_access_log(caplog):
             assert "sk-secret" not in line
 
 
+async def test_the_owner(caplog):
+    """A program that reads the log is told whose request it was: the label of the key, also for a poll, and no key."""
+    caplog.set_level(logging.DEBUG, "openai_runs.access")
+    key = {"Authorization": "Bearer sk-secret"}
+    async with LocalServer(log_access=True, keys={"sk-secret": "team a"}) as server:
+        root = server.url.removesuffix("/v1")
+        requests = [(f"{server.url}/assistants", key), (f"{server.url}/threads/a/runs/b", key)]
+        requests += [(f"{server.url}/assistants", {"Authorization": "Bearer no"}), (f"{root}/healthz", {})]
+        for url, headers in requests:
+            await get_status(url, **headers)
+        session = server.session(api_key="sk-secret")
+        async with session:
+            assistant = await session.assistants.create(model="m")
+            run = await session.runs.complete(await session.threads.create_and_run(assistant_id=assistant.id))
+            await session.runs.retrieve(run)
+    fields = [record.request_fields for record in caplog.records]
+    assert [each["owner"] for each in fields[:4]] == ["team a", "team a", None, None]
+    assert {each["owner"] for each in fields[4:]} == {"team a"}
+    caplog.clear()
+    async with LocalServer(log_access=True) as server:
+        await get_status(f"{server.url}/assistants")
+    assert caplog.records[0].request_fields["owner"] is None
+
+
 async def test_an_access_log_that_nobody_reads(caplog):
     """No line is made if the logger's level discards it."""
     caplog.set_level(logging.WARNING, "openai_runs.access")

@@ -82,7 +82,7 @@ async def test_a_run_of_an_earlier_process() -> None:
 async def test_a_run_that_was_given_up() -> None:
     """Nothing is known of it any more when it is ended after all."""
     metrics = Metrics()
-    metrics.run_changed(load(story.run("cancelled"), Run))
+    metrics.run_changed(load(story.run("cancelled"), Run), None)
     assert value(metrics, "run_ends_total", status="cancelled") == 0
 
 

@@ -11,6 +11,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from openai_runs.backends.chat_completions import ChatCompletionsBackend
 from openai_runs.server import LocalServer, PassThrough
 from openai_runs.server.request_spans import request_spans
+from openai_runs.telemetry import Telemetry
 from tests.backends.model_stub import ModelStub, limited
 from tests.recorded import Recorded
 from tests.server.api import Api
@@ -52,6 +53,23 @@ async def test_from_the_client_to_the_model() -> None:
     assert sent == [[f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}"] for span in recorded.spans[-2:]]
     statuses = [attributes["http.response.status_code"] for attributes in recorded.attributes("POST")[-2:]]
     assert statuses == [429, 200]
+
+
+@pytest.mark.parametrize("headers", [PARENT, {}])
+async def test_without_a_provider(headers: dict[str, str]) -> None:
+    """A caller's trace goes through to the model's endpoint, and where there is none, none is made up."""
+    async with (
+        ModelStub() as stub,
+        LocalServer(backend=ChatCompletionsBackend(stub.url), telemetry=Telemetry()) as server,
+        server.session(default_headers=headers) as session,
+    ):
+        assistant = await session.assistants.create(model="m")
+        run = await session.threads.create_and_run(
+            assistant_id=assistant.id, thread={"messages": [{"role": "user", "content": "Hello"}]}
+        )
+        await session.runs.complete(run, polling=QUICK)
+    (request,) = stub.requests
+    assert request.headers.get("traceparent") == headers.get("traceparent")
 
 
 async def test_what_is_passed_on() -> None:

@@ -285,7 +285,7 @@ def nonsense(x: Annotated[str, msgspec.Meta(ge=1)]) -> None: ...
         (positional, r"parameter 'x' of positional\(\) is positional-only"),
         (opaque, r"parameter 'x' of opaque\(\) has a type that cannot be read from JSON"),
         (opaque_inside, r"parameter 'x' of opaque_inside\(\) has a type that cannot be read from JSON"),
-        (ambiguous, r"parameter 'x' of ambiguous\(\) .* more than one dataclass or attrs type"),
+        (ambiguous, r"parameter 'x' of ambiguous\(\) .* cannot be told apart"),
         (nonsense, r"parameter 'x' of nonsense\(\) .* Can only set `ge` on a numeric type"),
         (missing, r"annotations of missing\(\) cannot be read: name 'Nowhere' is not defined"),
     ],

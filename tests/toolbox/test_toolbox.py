@@ -333,17 +333,17 @@ class Exact:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("{", "invalid arguments: Input data was truncated"),
-        ("nonsense", "invalid arguments: JSON is malformed"),
+        ("{", "invalid arguments: the JSON ends too early"),
+        ("nonsense", "invalid arguments: the JSON is malformed"),
         ("\ud800", "surrogates not allowed"),
-        ("[]", "invalid arguments: Expected `object`, got `array`"),
-        ("{}", "invalid arguments: Object missing required field `days`"),
-        ('{"days": "3"}', "invalid arguments: Expected `int`, got `str` - at `$.days`"),
-        ('{"days": 0}', "invalid arguments: Expected `int` >= 1 - at `$.days`"),
-        ('{"days": 1, "near": [{"city": 5}]}', "Expected `str`, got `int` - at `$.near[0].city`"),
-        ('{"days": 1, "dayz": 2}', "invalid arguments: Object contains unknown field `dayz`"),
-        ('{"days": 1, "unit": "kelvin"}', "invalid arguments: Invalid enum value 'kelvin' - at `$.unit`"),
-        ('{"days": 1, "exact": {"x": 1}}', "invalid arguments: x must not be 1 - at `$.exact`"),
+        ("[]", "invalid arguments: they must be an object: got an array"),
+        ("{}", "invalid arguments: days is missing"),
+        ('{"days": "3"}', "invalid arguments: days must be an integer: got a string"),
+        ('{"days": 0}', "invalid arguments: days must be an integer >= 1"),
+        ('{"days": 1, "near": [{"city": 5}]}', "near[0].city must be a string: got an integer"),
+        ('{"days": 1, "dayz": 2}', "invalid arguments: dayz is unknown"),
+        ('{"days": 1, "unit": "kelvin"}', "invalid arguments: unit must be one of "),
+        ('{"days": 1, "exact": {"x": 1}}', "invalid arguments: exact: x must not be 1"),
         ('{"days": 1, "exact": {"x": 2}}', "invalid arguments: 'two'"),
         ('{"days": 1, "unit": "' + "k" * 9999 + '"}', "characters)"),
     ],
@@ -489,7 +489,7 @@ async def test_what_a_partial_has_set_is_not_the_model_s_to_choose() -> None:
     toolbox = Toolbox()
     toolbox.tool(functools.partial(search, user="ada"))
     assert list(toolbox.tools[0].function.parameters["properties"]) == ["query", "limit"]
-    assert "unknown field `user`" in await error_of(toolbox, call("search", query="it", user="eve"))
+    assert "user is unknown" in await error_of(toolbox, call("search", query="it", user="eve"))
 
 
 class City(pydantic.BaseModel):
@@ -532,8 +532,7 @@ async def test_pydantic_models_are_arguments_and_results() -> None:
     dumped = expected.model_dump(mode="json")
     assert json.loads(output) == {"trips": [dumped], "plan": {"trips": [dumped]}}
     error = await error_of(toolbox, call("plan", first={**trip, "days": 0}, others=[], whole={"trips": []}))
-    assert "invalid arguments: 1 validation error for Trip" in error
-    assert error.endswith("at `$.first`") or "characters)" in error
+    assert error == "invalid arguments: first.days: Input should be greater than or equal to 1"
 
 
 @pytest.mark.anyio
@@ -765,9 +764,9 @@ async def test_timeout_of_the_tool_s_own_is_an_ordinary_failure() -> None:
             LookupError,
             "tool 'boom' failed for call call_2: LookupError: no 7 in stock",
         ),
-        (call("boom", id="call_2", x="7"), msgspec.ValidationError, "Expected `int`, got `str` - at `$.x`"),
+        (call("boom", id="call_2", x="7"), msgspec.ValidationError, "x must be an integer: got a string"),
         (call("bang", id="call_2"), LookupError, "there is no tool 'bang'; the tools are: boom, wait"),
-        (call("wait", id="call_2", seconds=1), msgspec.ValidationError, "unknown field `seconds`"),
+        (call("wait", id="call_2", seconds=1), msgspec.ValidationError, "seconds is unknown"),
     ],
 )
 async def test_failure_can_end_the_round(

@@ -31,7 +31,7 @@ from openai_runs import (
     load,
     run_batch,
 )
-from openai_runs.batch import BatchProgress
+from openai_runs.batch import BatchProgress, ResultRow
 from openai_runs.batch.durable import DurableBatch, DurableBatches, Progress, work
 from openai_runs.batch.progress_bar import progress_bar
 from openai_runs.models.assistant import Deleted
@@ -270,6 +270,7 @@ async def batches(session: Session, stream: AsyncIterator[RunJob]) -> None:
     async with run_batch(session, jobs, workers=2, toolbox=toolbox) as results:
         async for result in results:
             assert_type(result, BatchResult)
+            assert_type(result.row(), ResultRow)
             assert_type(result.run, Run | None)
             assert_type(result.text, str | None)
             assert_type(result.messages, tuple[Message, ...])

@@ -11,6 +11,7 @@ import anyio
 import sqlalchemy as sa
 from attrs import define, field, frozen
 
+from openai_runs._habits import SHARED_LIMITS, explained_init
 from openai_runs.batch.durable.database import Database, in_thread
 from openai_runs.batch.durable.tables import BUCKETS
 
@@ -31,6 +32,7 @@ def _number(_: object, attribute: Any, value: object) -> None:
         raise ValueError(f"SharedLimits.{attribute.name} must be more than 0: got {value!r}")
 
 
+@explained_init(SHARED_LIMITS)
 @frozen(kw_only=True)
 class SharedLimits:
     """How much all workers of a database use in a minute. They hold at any moment, not only over a minute."""

@@ -2,14 +2,14 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Final
+from typing import Final, cast
 
 import anyio
 from attrs import define, evolve, field
 
 from openai_runs.batch.durable.batches import DurableBatch
 from openai_runs.batch.durable.job_table import Progress
-from openai_runs.batch.jobs import BatchResult
+from openai_runs.batch.jobs import BatchResult, RunJob
 from openai_runs.batch.progress import BatchProgress, RecentRate, seconds_left
 from openai_runs.batch.result_files import ResultFile
 from openai_runs.batch.saving import Saved
@@ -83,10 +83,11 @@ async def write_results(
 
     Raises:
         OSError: A line cannot be written.
+        ValueError: The file has the result of a job that asked for something else; see `ResultFile.lacks`.
     """
     async with aclosing(keyed_results(batch, until=until)) as results:
         async for key, result in results:
             saved.add_tokens(result)  # as the batch's tokens are those of all starts
-            if key not in file.done:
+            if file.lacks(cast(RunJob, {**result.job, "key": key})):
                 file.write(result)
                 saved.add(result)

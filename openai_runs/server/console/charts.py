@@ -6,8 +6,8 @@ from typing import Final
 
 from attrs import frozen
 
-from openai_runs.models.lines import duration
 from openai_runs.models.run import Run
+from openai_runs.server.console.views import lasted
 
 _LOWEST: Final = 2.0  # percent; what is there is to be seen
 _GAP: Final = 0.25  # of a bar's place
@@ -33,19 +33,18 @@ class Chart:
     bars: tuple[ChartBar, ...]
 
 
-def charts(rows: Sequence[tuple[Run, float]]) -> tuple[Chart, ...]:
+def charts(rows: Sequence[tuple[Run, float | None]]) -> tuple[Chart, ...]:
     """Make the charts of a list of runs.
 
     Args:
-        rows: The runs, the newest first, and how many seconds each has taken.
+        rows: The runs, the newest first, and how many seconds each has taken, if that is known.
 
     Returns:
-        None for a single run. Runs whose tokens are not known have no bar for them.
+        None for a single run. Runs whose seconds or tokens are not known have no bar for them.
     """
     in_order = rows[::-1]
-    seconds = [(run, taken) for run, taken in in_order]
     tokens = [(run, None if run.usage is None else float(run.usage.total_tokens)) for run, _ in in_order]
-    made = (_chart("Took", seconds, duration), _chart("Tokens", tokens, lambda number: f"{number:,.0f}"))
+    made = (_chart("Took", in_order, lasted), _chart("Tokens", tokens, lambda number: f"{number:,.0f}"))
     return tuple(chart for chart in made if chart is not None)
 
 

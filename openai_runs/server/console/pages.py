@@ -37,7 +37,7 @@ async def runs(request: web.Request) -> web.Response:
         raise ApiError(400, f"There is no status '{status[:100]}'.")
     found, older = await _runs_of(engine, owner, status, after)
     now = _now(engine)
-    rows = [(run, seconds_of(run, now)) for run in found]
+    rows = [(run, seconds_of(engine.with_exact_times(run), now)) for run in found]
     return page(
         request,
         "runs.html",
@@ -59,14 +59,15 @@ async def run(request: web.Request) -> web.Response:
     steps, more_steps = await _steps_of(engine, owner, run)
     said, before = await _conversation(engine, owner, run)
     now = _now(engine)
-    queued, rows = timeline(run, steps, said, now)
+    exact = engine.with_exact_times(run)
+    queued, rows = timeline(exact, [engine.with_exact_times(step) for step in steps], said, now)
     names = await _names(engine, owner, {run.assistant_id})
     return page(
         request,
         "run.html",
         run=run,
         assistant=names.get(run.assistant_id),
-        seconds=seconds_of(run, now),
+        seconds=seconds_of(exact, now),
         ended=end_of(run),
         queued=queued,
         steps=rows,
@@ -92,7 +93,7 @@ async def thread(request: web.Request) -> web.Response:
         thread=thread,
         messages=messages.data[::-1],
         earlier=messages.data[-1].id if messages.has_more else None,
-        rows=[(run, seconds_of(run, now)) for run in runs.data],
+        rows=[(run, seconds_of(engine.with_exact_times(run), now)) for run in runs.data],
         names=await _names(engine, owner, {run.assistant_id for run in runs.data}),
         is_live=any(not run.status.is_terminal for run in runs.data),
     )

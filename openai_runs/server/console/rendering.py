@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from markupsafe import Markup
 
-from openai_runs.models.lines import duration
+from openai_runs.models.texts import parts
 from openai_runs.server.console.sessions import Sessions
-from openai_runs.server.console.views import Texts, parts
+from openai_runs.server.console.views import Texts, lasted
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -52,7 +52,7 @@ def _templates() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(when=_when, took=duration, plain=pass_context(_plain), parts=parts)
+    environment.filters.update(when=_when, took=lasted, plain=pass_context(_plain), parts=parts)
     return environment
 
 

@@ -2,25 +2,23 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 
-from openai_runs.models.lines import end_of
-from openai_runs.models.message import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
+from openai_runs.models.lines import duration, end_of
+from openai_runs.models.message import Message
 from openai_runs.models.run import Run
-from openai_runs.models.run_step import (
-    CodeInterpreterCall,
-    FileSearchCall,
-    FunctionStepCall,
-    LogsOutput,
-    RunStep,
-    StepToolCall,
-)
+from openai_runs.models.run_step import CodeInterpreterCall, RunStep, StepToolCall
+from openai_runs.models.texts import CallTexts, call_texts
 
-_THINNEST: Final = 0.8  # percent; the API has whole seconds, and a step that took none is to be seen, too
+_THINNEST: Final = 0.8  # percent; a step that took no time is to be seen, too
+#: Seconds.
+_OFF: Final = 1.0  # a time in whole seconds, at most
+_SHORTEST: Final = 0.001  # a timeline
+_SHORTEST_WAIT: Final = 0.1  # in the queue, to be mentioned
 #: Characters that are shown of one text, and of all texts of a page. A model or a user may have written any number, and
 #: a page is made in one go, and made again each second.
 MOST_OF_TEXT: Final = 20_000
@@ -30,16 +28,6 @@ MOST_CALLS: Final = 100
 
 #: Control characters, and those that set the direction of text.
 _UNSEEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-
-
-@frozen
-class Call:
-    """A tool call of a step."""
-
-    id: str
-    name: str
-    arguments: str
-    output: str | None  #: ``None`` until there is one
 
 
 @frozen
@@ -57,18 +45,35 @@ class StepRow:
     id: str
     title: str
     status: str
-    bar: Bar
-    seconds: float
+    bar: Bar | None  #: if it is known when the step was
+    seconds: float | None  #: if that is known
     tokens: int | None
-    calls: tuple[Call, ...]
+    calls: tuple[CallTexts, ...]
     more_calls: int  #: that are not among these
     message: Message | None
     error: str | None
 
 
-def seconds_of(value: Run | RunStep, now: datetime) -> float:
-    """How long something has taken, or takes until now."""
-    return max(((end_of(value) or now) - value.created_at).total_seconds(), 0.0)
+def seconds_of(value: Run | RunStep, now: datetime) -> float | None:
+    """How long something has taken, or takes until now; ``None`` if its times do not tell.
+
+    Times in whole seconds are up to a second off, at each end, so of less than that they tell nothing.
+    """
+    ended = end_of(value)
+    seconds = max(((ended or now) - value.created_at).total_seconds(), 0.0)
+    known = 0.0 if _is_exact(value) else _OFF if ended is None else 2 * _OFF
+    return seconds if seconds >= known else None
+
+
+def lasted(seconds: float | None) -> str:
+    """A time span, in milliseconds below a second."""
+    if seconds is None:
+        return "\N{EN DASH}"
+    return duration(seconds) if seconds >= 1 else f"{max(round(seconds * 1000), 1)} ms"
+
+
+def _is_exact(value: Run | RunStep) -> bool:
+    return value.created_at.microsecond != 0
 
 
 def timeline(
@@ -77,9 +82,10 @@ def timeline(
     """Put a run's steps on its time.
 
     Returns:
-        How long it has been in the queue at first, if a second or more, and its steps in order.
+        How long it has been in the queue at first, if that is known and worth mentioning, and its steps in order.
     """
-    whole = max(seconds_of(run, now), 1.0)
+    seconds = seconds_of(run, now)
+    whole = max(seconds or 0.0, _SHORTEST)
     by_id = {message.id: message for message in messages}
 
     def bar(since: datetime, until: datetime) -> Bar:
@@ -90,13 +96,14 @@ def timeline(
     # A run that was answered has the time of its latest start.
     begins = [step.created_at for step in steps] + ([] if run.started_at is None else [run.started_at])
     begun = min(begins, default=end_of(run) or now)
-    queued = bar(run.created_at, begun) if (begun - run.created_at).total_seconds() >= 1 else None
+    shortest = _SHORTEST_WAIT if _is_exact(run) else 2 * _OFF
+    queued = bar(run.created_at, begun) if (begun - run.created_at).total_seconds() >= shortest else None
     return queued, tuple(
         StepRow(
             step.id,
             "message" if step.message_id is not None else "tool calls",
             str(step.status),
-            bar(step.created_at, end_of(step) or now),
+            None if seconds is None else bar(step.created_at, end_of(step) or now),
             seconds_of(step, now),
             None if step.usage is None else step.usage.total_tokens,
             tuple(_call(call) for call in step.tool_calls[:MOST_CALLS]),
@@ -108,21 +115,9 @@ def timeline(
     )
 
 
-def _call(call: StepToolCall) -> Call:
-    match call:
-        case FunctionStepCall():
-            return Call(call.id, call.function.name, pretty(call.function.arguments), call.function.output)
-        case CodeInterpreterCall():
-            outputs = call.code_interpreter.outputs
-            texts = [each.logs if isinstance(each, LogsOutput) else f"({each.type})" for each in outputs]
-            return Call(call.id, "code_interpreter", call.code_interpreter.input, "\n".join(texts))
-        case FileSearchCall():
-            results = call.file_search.results
-            found = [f"{each.score:.2f}  {each.file_name}" for each in results or ()]
-            return Call(call.id, "file_search", "", None if results is None else "\n".join(found) or "nothing found")
-        case _:
-            raw = json.dumps(dict(call.raw), indent=2, ensure_ascii=False)
-            return Call(str(call.raw.get("id", "")), call.type, raw, None)
+def _call(call: StepToolCall) -> CallTexts:
+    texts = call_texts(call)
+    return texts if isinstance(call, CodeInterpreterCall) else evolve(texts, arguments=pretty(texts.arguments))
 
 
 def pretty(arguments: str) -> str:
@@ -133,22 +128,6 @@ def pretty(arguments: str) -> str:
         return json.dumps(json.loads(arguments), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         return arguments
-
-
-def parts(message: Message) -> Iterator[str]:
-    """What a message says, a text for each of its parts."""
-    for part in message.content:
-        match part:
-            case TextContent():
-                yield part.text.value
-            case RefusalContent():
-                yield f"(refused) {part.refusal}"
-            case ImageFileContent():
-                yield f"(image {part.image_file.file_id})"
-            case ImageUrlContent():
-                yield f"(image {part.image_url.url[:200]})"
-            case _:
-                yield f"({part.type})"
 
 
 @define

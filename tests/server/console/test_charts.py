@@ -20,7 +20,7 @@ def test_bars():
     assert [(bar.label, bar.height, bar.status) for bar in took.bars] == [
         ("run_1: 26 s", 40, "completed"),
         ("run_2: 1 min 5 s", 100, "completed"),
-        ("run_3: < 1 s", 2, "failed"),
+        ("run_3: 1 ms", 2, "failed"),
     ]
     assert (tokens.title, tokens.summary) == ("Tokens", "median 1,000, most 4,000")
     assert [bar.x for bar in tokens.bars] == [0, 33.33, 66.67]

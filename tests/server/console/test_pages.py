@@ -8,9 +8,11 @@ from openai_runs import Session
 from openai_runs.backends import Call, Fail, Say, ScriptedBackend
 from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.backends.scripted import Stop, Turn
+from openai_runs.engine import ManualClock
 from openai_runs.models.message import Message
 from openai_runs.server import LocalServer
 from openai_runs.server.console import pages
+from openai_runs.stores import MemoryStore
 from tests.server.console.browser import Browser, browsing
 
 pytestmark = pytest.mark.anyio
@@ -129,6 +131,34 @@ class TestRuns:
 
 
 class TestRun:
+    async def test_a_run_of_less_than_a_second(self, anyio_backend: str):
+        """It is shown in milliseconds, and in no queue where it has not waited; a later server knows neither."""
+        clock, store = ManualClock(1_800_000_000.8), MemoryStore()
+
+        def turn(_: ModelRequest) -> Turn:
+            clock.advance(0.3)
+            return Say("Hi.")
+
+        async with (
+            LocalServer(backend=ScriptedBackend(turn), clock=clock, store=store) as server,
+            server.session() as session,
+            browsing(server) as browser,
+        ):
+            (run,) = await started(session, "Hello")
+            assert run.completed_at is not None
+            assert (run.completed_at - run.created_at).total_seconds() == 1  # as the API has it
+            await browser.open("/")
+            assert " 300 ms " in browser.shown
+            text = await browser.open(f"/console/runs/{run.id}")
+            assert "Took 300 ms " in browser.shown
+            assert "queued" not in browser.shown
+            assert text.count('height="1"') == 1
+        async with LocalServer(clock=clock, store=store) as server, browsing(server) as browser:
+            text = await browser.open(f"/console/runs/{run.id}")
+            assert "Took \N{EN DASH} Tokens" in browser.shown
+            assert "queued" not in browser.shown
+            assert text.count('height="1"') == 0
+
     async def test_a_run_with_a_call(self, served: tuple[Session, Browser]):
         """The call with its arguments, then its output, then the answer; all as text."""
         session, browser = served

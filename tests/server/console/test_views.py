@@ -3,17 +3,22 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_runs import Message, Run, RunStep, load
 from openai_runs.models.lines import end_of
 from openai_runs.server.console import views
-from openai_runs.server.console.views import Bar, Texts, parts, pretty, seconds_of, timeline
+from openai_runs.server.console.views import Bar, Texts, lasted, pretty, seconds_of, timeline
 from tests.following.story import run
 
 CREATED = 1_700_000_000
 NOW = datetime.fromtimestamp(CREATED + 20, UTC)
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(CREATED + seconds, UTC)
 
 
 def a_run(status: str = "completed", **fields: object) -> Run:
@@ -53,7 +58,23 @@ def test_the_end_of_a_run():
     assert seconds_of(expired, NOW) == 9
     waiting = a_run("requires_action", expires_at=CREATED + 600)
     assert (end_of(waiting), seconds_of(waiting, NOW)) == (None, 20)
-    assert seconds_of(waiting, NOW - timedelta(hours=1)) == 0  # the clock was set
+    assert seconds_of(waiting, NOW - timedelta(hours=1)) is None  # the clock was set
+
+
+def test_what_whole_seconds_do_not_tell():
+    """Of less than two seconds they tell nothing; with fractions, a run of 0.3 seconds took 0.3 seconds."""
+    assert seconds_of(a_run(completed_at=CREATED + 1), NOW) is None
+    assert seconds_of(a_run(completed_at=CREATED + 2), NOW) == 2
+    assert seconds_of(a_run("in_progress"), NOW - timedelta(seconds=19)) == 1
+    times = {"created_at": at(0.5), "completed_at": at(0.8)}
+    assert seconds_of(evolve(a_run(completed_at=CREATED + 1), **times), NOW) == pytest.approx(0.3)
+    assert [lasted(seconds) for seconds in (None, 0, 0.3, 1, 65)] == [
+        "\N{EN DASH}",
+        "1 ms",
+        "300 ms",
+        "1 s",
+        "1 min 5 s",
+    ]
 
 
 class TestTimeline:
@@ -78,6 +99,18 @@ class TestTimeline:
         assert timeline(a_run("queued", started_at=None), [], [], NOW) == (Bar(0, 100), ())
         assert timeline(a_run("in_progress", started_at=CREATED), [], [], NOW) == (None, ())
 
+    def test_a_short_run(self):
+        """It has a queue only if it has waited there, and bars only where it is known when the steps were."""
+        step = a_step(1, WRITES, completed_at=CREATED + 1)
+        queued, (row,) = timeline(a_run(started_at=CREATED + 1, completed_at=CREATED + 1), [step], [], NOW)
+        assert (queued, row.bar, row.seconds) == (None, None, None)
+        run = evolve(a_run(started_at=CREATED, completed_at=CREATED), created_at=at(0.5), completed_at=at(0.9))
+        exact = evolve(step, created_at=at(0.6), completed_at=at(0.8))
+        queued, (row,) = timeline(evolve(run, started_at=at(0.52)), [exact], [], NOW)
+        assert (queued, row.bar, row.seconds) == (None, Bar(25, 50), pytest.approx(0.2))
+        queued, _ = timeline(evolve(run, started_at=at(0.6)), [exact], [], NOW)
+        assert queued == Bar(0, 25)
+
     def test_an_error(self):
         """It says why a step failed."""
         error = {"code": "server_error", "message": "no model"}
@@ -89,6 +122,9 @@ class TestTimeline:
         """Whatever the clocks of a store's past say."""
         step = a_step(start, WRITES, completed_at=CREATED + end)
         _, (row,) = timeline(a_run(completed_at=CREATED + length), [step], [], NOW)
+        assert (row.bar is None) is (length < 2)
+        if row.bar is None:
+            return
         assert row.bar.start >= 0
         assert row.bar.length > 0
         assert row.bar.start + row.bar.length <= 100.01
@@ -123,25 +159,6 @@ def test_calls_of_each_type():
 def test_arguments(arguments: str, shown: str):
     """They are indented, if a model has written JSON."""
     assert pretty(arguments) == shown
-
-
-def test_parts_of_a_message():
-    """Each says something, also one of a type that is not known."""
-    content = [
-        {"type": "text", "text": {"value": "Hi", "annotations": []}},
-        {"type": "refusal", "refusal": "No."},
-        {"type": "image_file", "image_file": {"file_id": "file-1"}},
-        {"type": "image_url", "image_url": {"url": "http://x/y"}},
-        {"type": "smell"},
-    ]
-    message = {"id": "m", "created_at": CREATED, "thread_id": "t", "role": "user", "content": content}
-    assert list(parts(load(message, Message))) == [
-        "Hi",
-        "(refused) No.",
-        "(image file-1)",
-        "(image http://x/y)",
-        "(smell)",
-    ]
 
 
 class TestTexts:
