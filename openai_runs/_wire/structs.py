@@ -36,7 +36,6 @@ _SCOPE: Final[Mapping[str, Any]] = {
     "NO_EXTRA": NO_EXTRA,
     "NONE": frozenset(),
     "UNSET": UNSET,
-    "new": object.__new__,
     "load_datetime": lru_cache(1024)(load_datetime),  # whoever polls reads the same times again and again
 }
 
@@ -154,7 +153,7 @@ def _code(
         lambda bits: frozenset(name for number, name in enumerate(optional) if bits >> number & 1)
     )
     yield "def to_model(s):"
-    yield "    m = new(fillable)"
+    yield "    m = fillable()"
     if tag is not None:
         yield f"    m.type = {tag!r}"
     yield "    absent = 0"

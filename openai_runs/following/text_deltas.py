@@ -1,4 +1,4 @@
-"""A fast path for text deltas, by far the most frequent event of a stream: a tenth of the work of `_wire.load`.
+"""A fast path for text deltas, by far the most frequent event of a stream, at less than half the cost of `_wire.load`.
 
 Events that add to one text differ in nothing but what they add. So the first ones teach what stands around it, and a
 chunk of such events is decoded as a list of strings. Their models equal those of `_wire.load`, and what is inside of
@@ -49,7 +49,6 @@ _decode_value: Final = msgspec.json.Decoder(str).decode
 _decode_values: Final = msgspec.json.Decoder(list[str]).decode
 #: What is raised for what is no such event.
 _MISFITS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_new: Final = object.__new__
 _NewDelta: Final = fillable(MessageDelta)
 
 #: Values of `Model.absent`.
@@ -73,7 +72,7 @@ class Place:
     def delta(self, value: str) -> MessageDelta:
         """The delta that adds a piece."""
         # Filled without `__init__`, as in `_wire`: that of the frozen classes would take longer than everything else.
-        delta: Any = _new(_NewDelta)
+        delta: Any = _NewDelta()
         delta.id = self.id
         delta.object = self.object
         delta._inside = _changes, self, value  # noqa: SLF001  # a loader's slots
@@ -124,7 +123,15 @@ class TextDeltas:
         Returns:
             What they add, and the texts of all other events, in order.
         """
-        if self._place is None or self._begin not in text:
+        if self._place is None:
+            return [text]
+        string = text[len(self._begin) : -2 - len(self._end)]
+        if b"\n" not in string and self._begin + string + self._end + b"\n\n" == text:  # one event, as it was written
+            try:
+                return [Pieces(self._place, [_decode_value(string)])]
+            except _MISFITS:
+                return [text]
+        if self._begin not in text:
             return [text]
         *blocks, _ = text.split(b"\n\n")  # the text ends with it
         if (all_of_it := self._pieces(self._place, blocks)) is not None:
@@ -139,7 +146,7 @@ class TextDeltas:
     def _pieces(self, place: Place, blocks: list[bytes]) -> Pieces | None:
         begin, end = self._begin, self._end
         strings = [block[len(begin) : -len(end)] for block in blocks]
-        if b"%b%b%b" % (begin, self._between.join(strings), end) != b"\n\n".join(blocks):
+        if begin + self._between.join(strings) + end != b"\n\n".join(blocks):
             return None
         # A carriage return is nowhere in a stream's text, whose line ends are newlines, nor may it be in a JSON string:
         # no string goes on across it. A newline would begin another line of the event.
