@@ -64,7 +64,11 @@ class Decoder:
         self._buffer = bytearray()  # an incomplete event
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        """Decode a chunk, and return the events that it completes.
+        """Decode a chunk, and return the events that it completes. Raises what `completed` does."""
+        return self.frames(self.completed(chunk))
+
+    def completed(self, chunk: bytes) -> bytes:
+        r"""The text of the events that a chunk completes, with \n as line ends.
 
         Raises:
             ProtocolError: An event is larger than the limit. Nothing more can be decoded.
@@ -74,9 +78,13 @@ class Decoder:
         if len(chunk) > self._most:
             for block in chunk.split(b"\n\n"):
                 self._check_size(block)
-        frames = _COMMON_EVENTS.findall(chunk)
+        return chunk
+
+    def frames(self, text: bytes) -> list[Frame]:
+        """The events in a text of `completed`."""
+        frames = _COMMON_EVENTS.findall(text)
         if frames and not frames[-1][1]:
-            return self._parse_lines(chunk)
+            return self._parse_lines(text)
         return frames
 
     def end(self) -> list[Frame]:

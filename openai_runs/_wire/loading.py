@@ -34,7 +34,6 @@ _INLINE: Final[Mapping[Any, str]] = {
 _SCOPE: Final[Mapping[str, Any]] = {
     "NO_EXTRA": NO_EXTRA,
     "NONE": frozenset(),
-    "new": object.__new__,
     "wrong": wrong,
     "load_str": load_str,
     "load_bool": load_bool,
@@ -58,7 +57,7 @@ def structure_model(target: Any, converter: Converter) -> Load:
         "    if o.__class__ is not dict:",
         "        wrong(o, 'object')",
         "    get = o.get",
-        "    m = new(fillable)",
+        "    m = fillable()",
     ]
     for name, field in fields.items():
         nullable, hint = without_none(field.type)

@@ -26,7 +26,7 @@ from openai_runs._wire.hints import (
     without_none,
 )
 from openai_runs._wire.scalars import load_datetime
-from openai_runs.models.model import NO_EXTRA, REPEATED
+from openai_runs.models.model import DEFERRED, NO_EXTRA, REPEATED
 
 LoadPart: TypeAlias = Callable[[Raw], Any]
 
@@ -36,7 +36,6 @@ _SCOPE: Final[Mapping[str, Any]] = {
     "NO_EXTRA": NO_EXTRA,
     "NONE": frozenset(),
     "UNSET": UNSET,
-    "new": object.__new__,
     "load_datetime": lru_cache(1024)(load_datetime),  # whoever polls reads the same times again and again
 }
 
@@ -51,6 +50,7 @@ class _Field(NamedTuple):
     name: str
     decoded: Any  #: the type as which msgspec decodes it
     code: str  #: makes the model's value of the decoded one, which is ``v``
+    slot: str  #: the attribute that it becomes
     default: Any  #: the value if the field is absent; `attrs.NOTHING` if it must not be
 
 
@@ -108,11 +108,14 @@ class Structs:
             default = None
         if attribute.metadata == REPEATED:
             scope[f"load_{name}"] = self._part_loader(attribute.type)
-            return _Field(name, Raw, f"load_{name}(v)", default)
+            return _Field(name, Raw, f"load_{name}(v)", name, default)
+        if attribute.metadata == DEFERRED:
+            decoded = scope[f"struct_{name}"] = self.of(hint)
+            return _Field(name, decoded, f"(struct_{name}.to_model, v)", "_inside", default)
         decoded, code = self._way(with_arguments(hint, target), name, scope)
         if nullable:
             decoded, code = decoded | None, code if code == "v" else f"None if v is None else {code}"
-        return _Field(name, decoded, code, default)
+        return _Field(name, decoded, code, name, default)
 
     def _way(self, hint: Any, name: str, scope: dict[str, Any]) -> tuple[Any, str]:
         """The type as which msgspec decodes a value, and the code that makes the model's value of that."""
@@ -150,21 +153,21 @@ def _code(
         lambda bits: frozenset(name for number, name in enumerate(optional) if bits >> number & 1)
     )
     yield "def to_model(s):"
-    yield "    m = new(fillable)"
+    yield "    m = fillable()"
     if tag is not None:
         yield f"    m.type = {tag!r}"
     yield "    absent = 0"
-    for name, _, code, default in fields:
+    for name, _, code, slot, default in fields:
         yield f"    v = s.{name}"
         if default is attrs.NOTHING:
-            yield f"    m.{name} = {code}"
+            yield f"    m.{slot} = {code}"
             continue
         scope[f"default_{name}"] = default
         yield "    if v is UNSET:"
         yield f"        m.{name} = default_{name}"
         yield f"        absent |= {1 << len(optional)}"
         yield "    else:"
-        yield f"        m.{name} = {code}"
+        yield f"        m.{slot} = {code}"
         optional.append(name)
     if unknown:
         pairs = ", ".join(f"({name!r}, s.{slot})" for slot, name in unknown.items())

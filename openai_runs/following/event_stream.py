@@ -12,6 +12,7 @@ from openai_runs._http.sse import Decoder, Frame
 from openai_runs.errors import ProtocolError
 from openai_runs.events import UnknownEvent
 from openai_runs.following.follower import Follower
+from openai_runs.following.text_deltas import MESSAGE_DELTA, Pieces, TextDeltas
 from openai_runs.models.delta import MessageDelta, RunStepDelta
 from openai_runs.models.message import Message, MessageStatus
 from openai_runs.models.model import Model
@@ -20,8 +21,6 @@ from openai_runs.models.run_step import RunStep, RunStepStatus
 from openai_runs.models.thread import Thread
 
 ModelT = TypeVar("ModelT", bound=Model)
-
-MESSAGE_DELTA: Final = b"thread.message.delta"
 
 #: The model of each event's data; ``error`` and ``done`` have none.
 _MODELS: Final[dict[bytes, type[Model]]] = {
@@ -33,6 +32,8 @@ _MODELS: Final[dict[bytes, type[Model]]] = {
     MESSAGE_DELTA: MessageDelta,
 }
 
+#: How much of a stream is read before what comes next, so that the form of its text deltas is known by then.
+_FIRST_BYTES: Final = 4096
 #: Seconds to wait for the end of the response after its last event; a fully read response frees its connection.
 _DRAIN_TIMEOUT: Final = 0.1
 #: Seconds to wait for ``done`` once the run requires action or has ended: some endpoints leave it out, or never close.
@@ -48,9 +49,11 @@ class EventStream:
         self._stream = stream
         self._read = stream.read
         self._decoder = Decoder()
+        self.texts: Final = TextDeltas()  #: reads the most frequent events
         self._has_ended = False
         self._closes_at = math.inf
-        self._frames: list[Frame] = []
+        self._text = b""  # of events that have come and are not frames yet
+        self._frames: list[Frame | Pieces] = []
         self._frames_before = 0  # how many came in earlier chunks
 
     @property
@@ -58,26 +61,44 @@ class EventStream:
         """Why the stream ended, if the run has not."""
         return self._stream.lost or "the stream ended before the run did"
 
-    async def next_frames(self, follower: Follower) -> list[Frame] | None:
-        """The frames that the next chunk of bytes completes, perhaps none; ``None`` at the end of the stream."""
+    async def next_frames(self, follower: Follower) -> list[Frame | Pieces] | None:
+        """The frames that the next chunk of bytes completes, perhaps none; ``None`` at the end of the stream.
+
+        `Pieces` stand for those that add to one text.
+        """
         if self.done or self._has_ended:
             await self._drain_and_close()
             return None
-        # Few layers: this is done for each piece of text that a model writes.
-        rounds = follower.rounds
-        is_over = rounds.pending_action is not None or rounds.has_ended
-        until = self._done_by() if is_over else follower.reads_until
-        chunk = await (self._read() if until == math.inf else self._read_until(until, None if is_over else follower))
-        self._frames_before += len(self._frames)
-        if chunk:
-            self._frames = [_named(frame) if frame[0] == b"message" else frame for frame in self._decoder.feed(chunk)]
-        else:
-            self._has_ended = True
-            # A truncated last frame means that the connection broke, not that the server sent invalid JSON.
-            self._frames = [_named(frame) for frame in self._decoder.end() if _is_complete(frame)]
+        self._frames_before += _count(self._frames)
+        if not self._text:
+            # Few layers: this is done for each piece of text that a model writes.
+            rounds = follower.rounds
+            is_over = rounds.pending_action is not None or rounds.has_ended
+            until = self._done_by() if is_over else follower.reads_until
+            read = self._read() if until == math.inf else self._read_until(until, None if is_over else follower)
+            if not (chunk := await read):
+                self._has_ended = True
+                # A truncated last frame means that the connection broke, not that the server sent invalid JSON.
+                self._frames = [_named(frame) for frame in self._decoder.end() if _is_complete(frame)]
+                return self._frames
+            self._text = self._decoder.completed(chunk)
+        self._frames = self._take_frames()
         if not self._frames:  # only a keep-alive: the run may still be queued
             follower.check_queued()
         return self._frames
+
+    def _take_frames(self) -> list[Frame | Pieces]:
+        """The frames of the text, or of its beginning, if what comes later can be learned from that."""
+        text, self._text = self._text, b""
+        if self.texts.is_learning and (end := text.find(b"\n\n", _FIRST_BYTES)) >= 0:
+            text, self._text = text[: end + 2], text[end + 2 :]
+        frames: list[Frame | Pieces] = []
+        for part in self.texts.parts(text):
+            if isinstance(part, Pieces):
+                frames.append(part)
+            else:
+                frames += [_named(frame) if frame[0] == b"message" else frame for frame in self._decoder.frames(part)]
+        return frames
 
     def _done_by(self) -> float:
         """Until when to wait for ``done``, from the first wait on."""
@@ -119,7 +140,8 @@ class EventStream:
             payload = None
         if payload is None:  # outside the `except` block, whose error has the unredacted data
             self._raise_if_error(frame, _json_or_text(frame[1]))
-            number, reader = self._frames_before + self._frames.index(frame) + 1, self._stream.reader
+            before = self._frames[: self._frames.index(frame)]
+            number, reader = self._frames_before + _count(before) + 1, self._stream.reader
             what = f"event {number} of the stream, {reader.secrets.snippet(frame[0])}"
             raise reader.misfit(frame[1], model, what)
         if payload.extra:
@@ -142,6 +164,11 @@ class EventStream:
         """Raise a `ResponseError` if the event is named ``error`` or has an ``error`` key."""
         if frame[0] == b"error" or (isinstance(raw, Mapping) and raw.get("error")):
             raise self._stream.refusal(frame[1])
+
+
+def _count(frames: list[Frame | Pieces]) -> int:
+    """How many events these are."""
+    return sum(len(each.values) if isinstance(each, Pieces) else 1 for each in frames)
 
 
 def _json_or_text(data: bytes) -> Any:

@@ -22,11 +22,11 @@ from openai_runs.events import (
     ToolOutputsSubmitted,
     UnknownEvent,
 )
-from openai_runs.following.event_stream import MESSAGE_DELTA, EventStream
+from openai_runs.following.event_stream import EventStream
 from openai_runs.following.follower import Follower, outcome
 from openai_runs.following.outages import through_outages
 from openai_runs.following.run_requests import Opened, RunRequests
-from openai_runs.following.text_deltas import read_text_delta
+from openai_runs.following.text_deltas import MESSAGE_DELTA, Pieces
 from openai_runs.following.transcript import Transcript
 from openai_runs.models.delta import MessageDelta, RunStepDelta
 from openai_runs.models.message import Message
@@ -255,13 +255,19 @@ class RunStream(anyio.AsyncContextManagerMixin):
                     submitted = ToolOutputsSubmitted(self.run, outputs)
                     yield (action, submitted) if was_in_doubt else (submitted,)
 
-    def _decode_frames(self, stream: EventStream, frames: list[Frame]) -> Iterator[StreamEvent]:
+    def _decode_frames(self, stream: EventStream, frames: list[Frame | Pieces]) -> Iterator[StreamEvent]:
         """Decode frames lazily, so that `messages` and `steps` are never ahead of the events."""
         for frame in frames:
-            if frame[0] == MESSAGE_DELTA and (text := read_text_delta(frame[1])) is not None:
-                delta, index, value = text
-                self._transcript.add_text(delta.id, index, value)
-                yield delta
+            if isinstance(frame, Pieces):
+                place = frame.place
+                add, delta = self._transcript.text(place.id, place.index), place.delta
+                for value in frame.values:
+                    add(value)
+                    yield delta(value)
+            elif frame[0] == MESSAGE_DELTA and (text := stream.texts.read(frame[1])) is not None:
+                place, value = text
+                self._transcript.text(place.id, place.index)(value)
+                yield place.delta(value)
             else:
                 with self._redacted:
                     yield from self._decode_frame(stream, frame)

@@ -7,7 +7,7 @@ starts an item. A delta costs the same however long the text is already, since p
 import copy
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce
 from operator import getitem
 from typing import Any, Final, Generic, TypeVar, cast
@@ -50,17 +50,17 @@ class Transcript:
         """
         return tuple(step for merger in self._steps.values() if (step := merger.current()) is not None)
 
-    def add_text(self, id: str, index: int, value: str) -> None:
-        """Add a message delta that only appends to one text."""
-        (self._messages.get(id) or self._message(id)).add_text(index, value)
+    def text(self, id: str, index: int) -> Callable[[str], None]:
+        """What appends a piece to one text of a message. Of use until anything else is added or changed."""
+        return self._message(id).text(index)
 
     def add_message_delta(self, event: MessageDelta) -> None:
         """Add any message delta."""
-        self._message(event.id).add(_wire.dump_as_read(event.delta))
+        self._message(event.id).add(event)
 
     def add_step_delta(self, event: RunStepDelta) -> None:
         """Add a step delta."""
-        self._step(event.id).add(_wire.dump_as_read(event.delta))
+        self._step(event.id).add(event)
 
     def change_message(self, message: Message, name: str) -> list[MessageDelta | MessageChanged]:
         """Store a snapshot of a message.
@@ -142,7 +142,7 @@ class _DeltaMerger(Generic[ModelT]):
         # Snapshot and deltas under construction; ``None`` while there are no deltas. Arrays keep the indexes of their
         # items: a delta of the second part may come before one of the first.
         self._tree: _Json | None = None
-        self._deltas: list[_Json] = []
+        self._deltas: list[_Json | MessageDelta | RunStepDelta] = []
         # Consecutive pieces of one text are collected here; a delta for each would cost more.
         self._text_index = 0
         self._text_pieces: list[str] = []
@@ -163,15 +163,15 @@ class _DeltaMerger(Generic[ModelT]):
         self._snapshot = _load_complete_items(self.merged(), self._model)
         return self._snapshot
 
-    def add(self, delta: _Json) -> None:
+    def add(self, delta: MessageDelta | RunStepDelta) -> None:
         self._flush_text()
         self._deltas.append(delta)
 
-    def add_text(self, index: int, value: str) -> None:
+    def text(self, index: int) -> Callable[[str], None]:
         if index != self._text_index:
             self._flush_text()
             self._text_index = index
-        self._text_pieces.append(value)
+        return self._text_pieces.append
 
     def _flush_text(self) -> None:
         if self._text_pieces:
@@ -193,7 +193,7 @@ class _DeltaMerger(Generic[ModelT]):
         if self._tree is None:
             self._tree = _merge({}, {} if self._snapshot is None else _wire.dump_as_read(self._snapshot))
         for delta in self._deltas:
-            _merge(self._tree, delta)
+            _merge(self._tree, delta if isinstance(delta, dict) else _wire.dump_as_read(delta.delta))
         self._deltas.clear()
         return self._tree
 

@@ -5,13 +5,34 @@ The class of a part is named after the model into which it is merged: `TextConte
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import field, frozen
 
 from openai_runs.models.lines import one_line
 from openai_runs.models.message import MessageRole
-from openai_runs.models.model import ALONE, NEEDED, Model, Unknown
+from openai_runs.models.model import ALONE, DEFERRED, NEEDED, Model, Unknown
+
+
+class _Delta(Model):
+    """What deltas have in common: a loader may leave it to whoever asks for it to make their inside."""
+
+    __slots__ = ("_added", "_inside")
+
+    if TYPE_CHECKING:
+        _inside: tuple[Any, ...]  #: a function that makes ``delta``, and its arguments
+        _added: str | None  #: the text that is added, if it is known without ``delta``
+    else:  # type checkers are to report unknown names
+
+        def __getattr__(self, name: str) -> Any:
+            """What no slot has: the inside, if nobody has asked for it yet."""
+            if name == "delta":
+                make, *source = self._inside  # which stays: a second thread may be here, too
+                object.__setattr__(self, "delta", inside := make(*source))
+                return inside
+            if name == "_added":
+                return None
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
 
 @frozen(kw_only=True, repr=False)
@@ -123,12 +144,12 @@ class MessageChanges(Model):
 
 
 @frozen(kw_only=True, repr=False)
-class MessageDelta(Model):
+class MessageDelta(_Delta):
     """The next piece of a message. Source: Assistants v2 API, ``MessageDeltaObject``."""
 
     id: str = field(metadata=NEEDED)  #: the message's
     object: str = "thread.message.delta"
-    delta: MessageChanges
+    delta: MessageChanges = field(metadata=DEFERRED)
 
     def __str__(self) -> str:
         """One line of at most 80 characters. `text` is what is added."""
@@ -137,6 +158,8 @@ class MessageDelta(Model):
     @property
     def text(self) -> str:
         """The added text; empty if the delta adds none."""
+        if (added := self._added) is not None:
+            return added
         parts = [part.text.value for part in self.delta.content if isinstance(part, TextContentDelta) and part.text]
         return "".join(part for part in parts if part)
 
@@ -253,12 +276,12 @@ class RunStepChanges(Model):
 
 
 @frozen(kw_only=True, repr=False)
-class RunStepDelta(Model):
+class RunStepDelta(_Delta):
     """The next piece of a run step. Source: Assistants v2 API, ``RunStepDeltaObject``."""
 
     id: str = field(metadata=NEEDED)  #: the step's
     object: str = "thread.run.step.delta"
-    delta: RunStepChanges
+    delta: RunStepChanges = field(metadata=DEFERRED)
 
     def __str__(self) -> str:
         """One line of at most 80 characters: what kind of details are added."""

@@ -42,6 +42,9 @@ ALONE: Final = MappingProxyType({"may_stand_alone": True})
 
 #: Metadata of a field that is equal in many objects, such as the tools of an assistant's runs: they share its value.
 REPEATED: Final = MappingProxyType({"is_repeated": True})
+#: Metadata of a field whose model is made when somebody looks at it. What fits JSON there has to fit the model, too:
+#: nothing may be refused later.
+DEFERRED: Final = MappingProxyType({"is_deferred": True})
 
 
 @frozen(kw_only=True, repr=False)

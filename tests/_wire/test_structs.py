@@ -7,6 +7,7 @@ import pytest
 from msgspec import Raw
 
 from openai_runs._wire.structs import Structs
+from openai_runs.models.delta import FunctionStepCallDelta, RunStepDelta
 from openai_runs.models.message import Message, Text
 from openai_runs.models.model import NO_EXTRA
 from openai_runs.models.page import Page
@@ -65,6 +66,28 @@ def test_unions():
     assert model(message % text, Message).text == "Hi"
     assert model(message % text, Message).content[0].type == "text"
     assert model(RUN + ', "tool_choice": {"type": "function"}}', Run).tool_choice == NamedToolChoice(type="function")
+
+
+STEP_DELTA = '{"id": "step_1", "delta": {"step_details": {"type": "tool_calls", "tool_calls": [{"index": %s%s}]}}}'
+
+
+def test_a_deferred_field():
+    """The inside of a delta is made when somebody asks for it, once."""
+    delta = model(STEP_DELTA % (0, ', "type": "function"'), RunStepDelta)
+    slot = vars(RunStepDelta)["delta"]
+    with pytest.raises(AttributeError):
+        slot.__get__(delta)
+    assert delta.delta.step_details.tool_calls == (FunctionStepCallDelta(index=0),)
+    assert slot.__get__(delta) is delta.delta
+    assert (delta.absent, delta.extra) == ({"object"}, {})
+    assert type(delta) is RunStepDelta
+
+
+@pytest.mark.parametrize("call", [(0, ""), ('"0"', ', "type": "function"'), (0, ', "type": "function", "more": 1')])
+def test_a_deferred_field_that_does_not_fit(call):
+    """It is refused at once, not when somebody asks for it."""
+    with pytest.raises(msgspec.ValidationError):
+        decoded(STEP_DELTA % call, RunStepDelta)
 
 
 @pytest.mark.parametrize("call", ["{}", '{"type": "web"}', '{"type": ""}', '{"type": null}', "3"])

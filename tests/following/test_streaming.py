@@ -378,6 +378,16 @@ class TestEvents:
         with pytest.raises(ProtocolError, match=r"event 1 of the stream, thread\.run\.created: not JSON"):
             await events_of(b"event: thread.run.created\ndata: {]\n\n")
 
+    async def test_nonsense_after_much_text(self) -> None:
+        """So it does after events that were read at once; each of them counts."""
+        many = [delta("msg_0", f" {number}") for number in range(200)]
+        bad = ("thread.message.completed", {**message("msg_0"), "role": 7})
+        for sent in ([*many, bad], [*many, delta("msg_0", "", 1), *many[:40], bad]):
+            with pytest.raises(
+                ProtocolError, match=rf"event {len(sent) + 1} of the stream, thread\.message\.completed"
+            ):
+                await events_of(*framed(CREATED, *sent), strict=True)
+
     async def test_names_inside_the_data(self) -> None:
         """An event without a name is the one inside its data, if there is one; else it stays unknown."""
         inside = [("message", {"event": name, "data": body}) for name, body in (CREATED, delta("msg_0", "He"))]
@@ -483,7 +493,10 @@ class TestText:
         sent = [
             CREATED,
             ("thread.message.created", message("msg_0")),
-            *(delta("msg_0", str(n)) for n in range(5)),
+            *(delta("msg_0", str(n)) for n in range(99)),
+            ("thread.message.delta", {**delta("msg_0", "")[1], "more": 1}),
+            *(delta("msg_0", str(n)) for n in range(3)),
+            *(delta("msg_0", str(n), 1) for n in range(3)),
             COMPLETED,
         ]
         async with streaming(ends(*framed(*sent))) as (_, events):

@@ -17,6 +17,7 @@ from openai_runs.events import UnknownEvent
 from openai_runs.following.event_stream import EventStream
 from openai_runs.following.follower import Follower
 from openai_runs.following.run_requests import RunRequests
+from openai_runs.following.text_deltas import MESSAGE_DELTA, Pieces
 from openai_runs.following.transcript import Transcript
 from openai_runs.models.delta import MessageDelta, RunStepDelta
 from openai_runs.models.message import Message
@@ -72,6 +73,12 @@ async def _read(chunks: list[bytes], *, strict: bool = False) -> tuple[list[Any]
     try:
         while (frames := await stream.next_frames(follower)) is not None:
             for frame in frames:
+                if isinstance(frame, Pieces):
+                    told += map(frame.place.delta, frame.values)
+                    continue
+                if frame[0] == MESSAGE_DELTA and (text := stream.texts.read(frame[1])) is not None:
+                    told.append(text[0].delta(text[1]))
+                    continue
                 told.append(stream.payload(frame))
                 if stream.done:
                     return told, ""
