@@ -47,6 +47,8 @@ _MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 #: Matches events of the most common form, one by one. The first event of another form is matched together with all that
 #: follows it, with empty groups.
 _COMMON_EVENTS: Final = re.compile(rb"event: (.+)\ndata: (.+)\n\n|(?s:.+)")
+#: The same for events without a name, as most model endpoints send them.
+_UNNAMED_EVENTS: Final = re.compile(rb"data: (.+)\n\n|(?s:.+)")
 
 
 class Decoder:
@@ -74,6 +76,9 @@ class Decoder:
         if len(chunk) > self._most:
             for block in chunk.split(b"\n\n"):
                 self._check_size(block)
+        if chunk.startswith(b"data: "):
+            data = _UNNAMED_EVENTS.findall(chunk)
+            return [(b"message", each) for each in data] if data[-1] else self._parse_lines(chunk)
         frames = _COMMON_EVENTS.findall(chunk)
         if frames and not frames[-1][1]:
             return self._parse_lines(chunk)

@@ -199,9 +199,14 @@ class Turn:
             await self._apply_all(observed(self._backend.respond(request)))
 
     async def _apply_all(self, answer: AsyncGenerator[BackendEvent]) -> None:
+        progress = self.progress
         async with aclosing(answer) as events:
             async for event in events:
-                await self._apply(event)
+                # Nearly every event is a piece of a text that has begun.
+                if event.__class__ is TextChunk and progress.message_draft is not None and event.text.__class__ is str:
+                    self._publish_text(progress.message_draft, "text", event.text)
+                else:
+                    await self._apply(event)
 
     async def _apply(self, event: BackendEvent) -> None:
         # Types are checked because a backend's values are stored, and values of other types could not be loaded again.
@@ -232,6 +237,10 @@ class Turn:
 
     async def _add_text(self, kind: Literal["text", "refusal"], text: str) -> None:
         if text and (message_draft := await self._open_message_draft()) is not None:
+            self._publish_text(message_draft, kind, text)
+
+    def _publish_text(self, message_draft: MessageDraft, kind: Literal["text", "refusal"], text: str) -> None:
+        if text:
             self._publish_delta("thread.message.delta", message_draft.add(kind, text))
 
     async def _add_annotation(self, annotation: Annotation) -> None:
