@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from attrs import frozen
+from attrs import define
 
 T = TypeVar("T")
 
 
-@frozen
+@define(eq=False)
 class BeforeWaiting(Generic[T]):
     """``await BeforeWaiting(work, first)`` is ``await work``, but awaits ``first()`` where the work begins to wait.
 
@@ -34,11 +34,12 @@ class BeforeWaiting(Generic[T]):
             try:
                 yield from self.first().__await__()
             except BaseException as error:  # of any kind: it is raised once the work has ended
-                if not isinstance(error, asyncio.CancelledError):
-                    failure = error
-                # As `Task.cancel` does: a future tells the work itself, and a mere break (``None``) cannot.
-                if waits_for is None or not waits_for.cancel():
-                    waits_for = steps.throw(asyncio.CancelledError())
+                cancelled = error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError()
+                failure = None if cancelled is error else error
+                # As `Task.cancel` does: a future tells the work itself, and a mere break (``None``) cannot. By the
+                # arguments anyio knows whose cancellation it is.
+                if waits_for is None or not waits_for.cancel(*cancelled.args):
+                    waits_for = steps.throw(cancelled)
             while True:
                 step: Callable[[], Any]
                 try:

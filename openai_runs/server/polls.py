@@ -11,7 +11,6 @@ from typing import Final, TypeAlias
 
 from aiohttp import hdrs, web
 from attrs import define
-from multidict import CIMultiDict
 
 from openai_runs.engine import Engine
 from openai_runs.server.app import own_headers
@@ -51,11 +50,13 @@ class Polls:
         started, sent = perf_counter(), request.headers
         owner = "" if self._keys is None else self._keys.owner(sent.get("Authorization"), sent.get("api-key"))
         run = await self._engine.runs.retrieve(owner, thread_id, run_id)
-        headers = CIMultiDict(own_headers())
-        headers["Content-Type"] = "application/json"
-        headers.update(poll_headers(run, self._engine, self._poll_hint))
-        headers["x-request-id"] = new_request_id()
-        headers["openai-processing-ms"] = str(round((perf_counter() - started) * 1000))
+        headers = {
+            **own_headers(),
+            "Content-Type": "application/json",
+            **poll_headers(run, self._engine, self._poll_hint),
+            "x-request-id": new_request_id(),
+            "openai-processing-ms": str(round((perf_counter() - started) * 1000)),
+        }
         return web.Response(body=self._engine.json(run), headers=headers)
 
 
