@@ -1,6 +1,6 @@
 """The HTTP side of a live model: connections, requests, and responses that are read while they arrive."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -157,11 +157,12 @@ def _read_whole(response: Mapping[str, Any], reader: Reader) -> Iterator[Backend
     yield from reader.end()
 
 
-def _feed(reader: Reader, frames: list[Frame]) -> Iterator[BackendEvent]:
+def _feed(reader: Reader, frames: list[Frame]) -> Iterable[BackendEvent]:
     """The events of the frames of one chunk, with texts that follow each other joined: they have come at once."""
-    if len(frames) == 1:
-        yield from reader.feed(*frames[0])
-        return
+    return reader.feed(*frames[0]) if len(frames) == 1 else _feed_several(reader, frames)
+
+
+def _feed_several(reader: Reader, frames: list[Frame]) -> Iterator[BackendEvent]:
     texts: list[str] = []
     try:
         for name, data in frames:

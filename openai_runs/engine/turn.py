@@ -260,8 +260,8 @@ class Turn:
             self._publish_text(message_draft, kind, text)
 
     def _publish_text(self, message_draft: MessageDraft, kind: Literal["text", "refusal"], text: str) -> None:
-        if text:
-            self._publish_delta("thread.message.delta", message_draft.add(kind, text))
+        if text and not self._is_abandoned:
+            self._own.publish("thread.message.delta", message_draft.add(kind, text))
 
     def _add_annotation(self, annotation: Annotation) -> None:
         if (message_draft := self._open_message_draft()) is not None:

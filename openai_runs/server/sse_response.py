@@ -202,14 +202,14 @@ class _Connection:
         streams.add(self)
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._send_keep_alives)
-                await self._send(response)
-                tasks.cancel_scope.cancel()
+                # Not the other way round: each event would wake a task through all middlewares.
+                tasks.start_soon(self._send, response, tasks.cancel_scope)
+                await self._send_keep_alives()
         finally:
             streams.discard(self)
         return response
 
-    async def _send(self, response: web.StreamResponse) -> None:
+    async def _send(self, response: web.StreamResponse, keeping_alive: anyio.CancelScope) -> None:
         try:
             await response.prepare(self._request)
             while frames := await self.queue.take():
@@ -222,6 +222,7 @@ class _Connection:
             error = {"code": None, "message": f"{text} {self._request[REQUEST_ID]}.", "param": None}
             with suppress(ConnectionError):
                 await response.write(frame("error", _wire.encode_plain({**error, "type": "server_error"})))
+        keeping_alive.cancel()
 
     async def _send_keep_alives(self) -> None:
         """Send keep-alives while there is nothing to read, and abort the connection if its reader has stalled."""
