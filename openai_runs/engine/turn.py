@@ -156,13 +156,13 @@ class Turn:
 
     async def _store(self) -> None:
         """Store what is held, since the turn has to wait now."""
-        await self._ledger.retry_until_stored(self._commit_held)
+        if not self._own.is_stored:
+            await self._ledger.retry_until_stored(self._commit_held)
 
     async def _commit_held(self) -> None:
         async with self._lock:
             await self._read()
-            if not self._own.is_stored:
-                await self._commit([])
+            await self._commit([])
 
     async def _call_model(self, run: Run, state: RunState) -> LastError | None:
         # Refused when a run is created; here a server with another backend has taken over a run of the one before.

@@ -70,7 +70,7 @@ def test_texts_that_come_at_once_are_one() -> None:
 def test_what_comes_before_an_error_is_told_first(before: list[str]) -> None:
     """An answer that breaks off within a chunk has begun, so its call is not repeated."""
     told: list[BackendEvent] = []
-    events = [*(chunk({"content": word}) for word in before), event({"error": "overloaded"})]
+    events = [chunk({}), *(chunk({"content": word}) for word in before), event({"error": "overloaded"})]
     with pytest.raises(StreamError, match="overloaded"):
         told.extend(_feed(ChatStream(), frames(*events)))
     assert told == [TextChunk("I am ")][: len(before)]

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from openai_runs.backends import Call, Say, Wait
 from openai_runs.backends.model_backend import Detached, TextChunk
+from openai_runs.engine import ManualClock
+from openai_runs.engine.ingestion import Ingestion
 from openai_runs.engine.turn_ledger import TurnLedger
 from openai_runs.errors import StoreUnavailableError
 from openai_runs.models.message import Message
@@ -38,9 +41,6 @@ class Noting(MemoryStore):
         await super().commit(changes)
 
 
-END = ["RunStep", "Message", "Run", "-RunState"]
-
-
 def again() -> Wait:
     """A wait that ends at once: the model is slow, but not very."""
     event = anyio.Event()
@@ -51,7 +51,11 @@ def again() -> Wait:
 @pytest.mark.parametrize(
     ("script", "commits", "names"),
     [
-        ([Say("It is sunny.")], [["Run", *END[:2], "-RunState"]], [*MESSAGE, *MESSAGE_END, "run.completed"]),
+        (
+            [Say("It is sunny.")],
+            [["Run", "RunStep", "Message", "-RunState"]],
+            [*MESSAGE, *MESSAGE_END, "run.completed"],
+        ),
         (
             [again(), Say("It is"), again(), Say(" sunny.")],
             [["Run"], ["RunState", "RunStep", "Message"], ["Message", "RunStep", "Run", "-RunState"]],
@@ -72,8 +76,18 @@ def again() -> Wait:
             ],
             [*MESSAGE, *MESSAGE_END, *CALLS, "run.requires_action"],
         ),
+        (
+            [Call("get_weather"), again(), Say("Or rather:"), again(), Call("get_weather")],
+            [
+                ["Run", "RunState", "RunStep"],
+                ["RunState", "RunStep", "Message"],
+                ["Message", "RunStep"],
+                ["RunStep", "Run", "RunState"],
+            ],
+            [*CALLS, *MESSAGE, *MESSAGE_END, "run.requires_action"],
+        ),
     ],
-    ids=["text", "slow text", "call", "slow call"],
+    ids=["text", "slow text", "call", "slow call", "second call"],
 )
 async def test_what_is_decided_without_a_wait_is_one_commit(
     script: Any, commits: list[list[str]], names: list[str]
@@ -137,6 +151,23 @@ async def _started_while_away(w: World, store: Noting) -> Run:
     assert store.refused == 0
     assert w.names(run.id) == ["run.created", "run.queued"]
     return run
+
+
+async def test_a_wait_with_nothing_to_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start of a run that is resumed is stored already, so that its vector stores are waited for and no more."""
+
+    async def slow(*_: object) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    store, clock = Noting(), ManualClock()
+    async with world([Wait()], store=store, clock=clock) as w:
+        run = await w.start("Hello")
+        await w.until("run.in_progress", run)
+    store.commits.clear()
+    monkeypatch.setattr(Ingestion, "use_in_run", slow)
+    async with world([Say("Hi")], store=store, clock=clock) as w:
+        await w.until("run.completed", run)
+    assert [sorted(each) for each in store.commits] == [["-RunState", "Message", "Run", "RunStep"]]
 
 
 async def test_a_handle_is_stored_with_what_is_held() -> None:
