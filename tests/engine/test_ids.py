@@ -22,7 +22,7 @@ def test_a_forked_process_makes_others():
     """What was drawn before the fork is used by one of the two only."""
     code = (
         "import os; from openai_runs.engine.ids import new_id; new_id('run'); child = os.fork();"
-        "print(new_id('run'), flush=True); child and os.waitpid(child, 0)"
+        "child and os.waitpid(child, 0); print(new_id('run'), flush=True)"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert len(printed) == len(set(printed)) == 2
