@@ -47,6 +47,8 @@ _MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 #: Matches events of the most common form, one by one. The first event of another form is matched together with all that
 #: follows it, with empty groups.
 _COMMON_EVENTS: Final = re.compile(rb"event: (.+)\ndata: (.+)\n\n|(?s:.+)")
+#: The same for events without a name, as most model endpoints send them.
+_UNNAMED_EVENTS: Final = re.compile(rb"data: (.+)\n\n|(?s:.+)")
 
 
 class Decoder:
@@ -82,6 +84,9 @@ class Decoder:
 
     def frames(self, text: bytes) -> list[Frame]:
         """The events in a text of `completed`."""
+        if text.startswith(b"data: "):
+            data = _UNNAMED_EVENTS.findall(text)
+            return [(b"message", each) for each in data] if data[-1] else self._parse_lines(text)
         frames = _COMMON_EVENTS.findall(text)
         if frames and not frames[-1][1]:
             return self._parse_lines(text)

@@ -6,8 +6,9 @@ usage, everything in one chunk. What is missing is tolerated; contradictions and
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from attrs import define, field
 
 from openai_runs import _wire
@@ -66,6 +67,34 @@ _SIGNATURE: Final = "extra_content"
 _THOUGHT_NAMES: Final = frozenset({*_THOUGHT_TEXTS, _DETAILS, _SIGNATURE})
 
 
+class _TextDelta(msgspec.Struct):
+    content: Annotated[str, msgspec.Meta(min_length=1)]
+    refusal: None = None
+    tool_calls: None = None
+    reasoning_content: None = None
+    reasoning: None = None
+    reasoning_details: None = None
+    extra_content: None = None
+
+
+class _TextChoice(msgspec.Struct):
+    delta: _TextDelta
+    finish_reason: None = None
+    message: None = None
+
+
+class _OnlyText(msgspec.Struct):
+    """A chunk with a piece of the text and nothing else that `ChatStream` reads, as nearly all of them are."""
+
+    choices: tuple[_TextChoice]
+    object: Literal["chat.completion.chunk"]
+    usage: None = None
+    error: None = None
+
+
+_decode_only_text: Final = msgspec.json.Decoder(_OnlyText).decode
+
+
 @define
 class ChatStream:
     """Reads one response: the stream's events in, backend events out."""
@@ -99,6 +128,14 @@ class ChatStream:
         if data.startswith(b"[DONE]"):
             self.is_done = True
             return []
+        if event == b"message":
+            try:
+                content = _decode_only_text(data).choices[0].delta.content
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                pass  # another kind of chunk, or none
+            else:
+                self._said.append(content)
+                return [TextChunk(content)]
         return self.feed_response(parse_event(data), is_error=event == b"error")
 
     def feed_response(self, chunk: Mapping[str, Any], *, is_error: bool = False) -> list[BackendEvent]:

@@ -1,7 +1,7 @@
 """The HTTP side of a live model: connections, requests, and responses that are read while they arrive."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
@@ -10,7 +10,7 @@ from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.overrides import Overrides
 from openai_runs._http.sse import Decoder, Frame
 from openai_runs._http.transport import ApiKey, Transport
-from openai_runs.backends.model_backend import BackendEvent, Detached
+from openai_runs.backends.model_backend import BackendEvent, Detached, TextChunk
 from openai_runs.backends.stream_reading import CutError, StreamError
 
 if TYPE_CHECKING:  # loaded only by who uses it
@@ -122,16 +122,16 @@ class Endpoint:
                 for event in _read_whole(opened, reader):
                     yield event
                 return
-            is_silent = True
-            async with aclosing(_read_frames(opened, reader)) as chunks:
-                async for frames in chunks:
-                    for event in _feed(reader, frames):
-                        if is_silent and not isinstance(event, Detached):
-                            is_silent = False
-                            opened.limit_silence(self._timeout)
-                        yield event
-                    if reader.is_done:
-                        break
+            is_silent, decoder = True, Decoder()
+            while not reader.is_done:
+                chunk = await opened.read()
+                for event in _feed(reader, decoder.feed(chunk) if chunk else _last_frames(opened, reader, decoder)):
+                    if is_silent and not isinstance(event, Detached):
+                        is_silent = False
+                        opened.limit_silence(self._timeout)
+                    yield event
+                if not chunk:
+                    break
             for event in reader.end():
                 yield event
             with anyio.move_on_after(_DRAIN_TIMEOUT):
@@ -157,18 +157,36 @@ def _read_whole(response: Mapping[str, Any], reader: Reader) -> Iterator[Backend
     yield from reader.end()
 
 
-def _feed(reader: Reader, frames: list[Frame]) -> Iterator[BackendEvent]:
-    for name, data in frames:
-        yield from reader.feed(name, data)
+def _feed(reader: Reader, frames: list[Frame]) -> Iterable[BackendEvent]:
+    """The events of the frames of one chunk, with texts that follow each other joined: they have come at once."""
+    return reader.feed(*frames[0]) if len(frames) == 1 else _feed_several(reader, frames)
 
 
-async def _read_frames(opened: ByteStream, reader: Reader) -> AsyncGenerator[list[Frame]]:
-    """The frames of each chunk; raises `CutError` if the connection is lost before the response is complete."""
-    decoder = Decoder()
-    while chunk := await opened.read():
-        yield decoder.feed(chunk)
+def _feed_several(reader: Reader, frames: list[Frame]) -> Iterator[BackendEvent]:
+    texts: list[str] = []
+    try:
+        for name, data in frames:
+            for event in reader.feed(name, data):
+                if isinstance(event, TextChunk):
+                    texts.append(event.text)
+                    continue
+                if texts:
+                    yield TextChunk("".join(texts))
+                    texts.clear()
+                yield event
+    except StreamError:  # what came before it has come
+        if texts:
+            yield TextChunk("".join(texts))
+        raise
+    if texts:
+        yield TextChunk("".join(texts))
+
+
+def _last_frames(opened: ByteStream, reader: Reader, decoder: Decoder) -> list[Frame]:
+    """The frames at the end; raises `CutError` if the connection is lost before the response is complete."""
     if opened.lost is None:
-        yield decoder.end()
-    elif not reader.is_complete:
+        return decoder.end()
+    if not reader.is_complete:
         # After silence the model may still be at work, and a second call would be billed too.
         raise CutError(opened.lost, retryable=not opened.timed_out)
+    return []

@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from typing import Any, Final, Literal, TypeAlias
 
 import anyio
-import anyio.lowlevel
 from attrs import field, frozen
 
 from openai_runs.backends.model_backend import (
@@ -129,7 +128,6 @@ class ScriptedBackend(ModelBackend):
 
     async def respond(self, request: ModelRequest) -> AsyncGenerator[BackendEvent]:
         """Play the turn for this request."""
-        await anyio.lowlevel.checkpoint()  # a real model call lets other tasks run
         turn = self._turn(request)
         tokens_left = math.inf if request.max_completion_tokens is None else request.max_completion_tokens
         prompt, used = _count_words(request), 0

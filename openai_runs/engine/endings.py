@@ -13,6 +13,7 @@ from openai_runs.backends.replay import without_replay
 from openai_runs.engine.api_events import ApiEvent
 from openai_runs.engine.clock import SystemClock
 from openai_runs.engine.ledger import Ledger
+from openai_runs.engine.turn_ledger import TurnLedger
 from openai_runs.engine.turn_output import (
     TurnProgress,
     add_usage,
@@ -81,7 +82,7 @@ def last_error_for(failure: BaseException) -> LastError:
 
 
 async def end_message(
-    ledger: Ledger,
+    ledger: Ledger | TurnLedger,
     owner: str,
     step: RunStep,
     progress: TurnProgress | None,
@@ -105,7 +106,13 @@ async def end_message(
 
 
 def end_calls(
-    ledger: Ledger, owner: str, step: RunStep, *, to: RunStatus, usage: Usage, error: LastError | None = None
+    ledger: Ledger | TurnLedger,
+    owner: str,
+    step: RunStep,
+    *,
+    to: RunStatus,
+    usage: Usage,
+    error: LastError | None = None,
 ) -> Changeset:
     """End a step of tool calls, or one whose message cannot be ended. Returns changes and events; commits nothing."""
     if to is RunStatus.INCOMPLETE:
@@ -126,7 +133,7 @@ def deletions_of_unused(steps: Sequence[RunStep]) -> list[Change]:
 
 
 async def end_run(
-    ledger: Ledger,
+    ledger: Ledger | TurnLedger,
     owner: str,
     run: Run,
     state: RunState,
@@ -252,7 +259,7 @@ async def end_by_hand(store: Store, run_id: str, to: RunStatus, reason: str) -> 
     raise LookupError(f"there is no run {run_id}")
 
 
-async def _step(ledger: Ledger, run_id: str, id: str, skipped: list[str] | None) -> RunStep | None:
+async def _step(ledger: Ledger | TurnLedger, run_id: str, id: str, skipped: list[str] | None) -> RunStep | None:
     try:
         return await ledger.get(RunStep, id)
     except Exception as problem:  # whatever is wrong with the step, the run must end

@@ -34,11 +34,13 @@ from openai_runs.backends.model_backend import (
 )
 from openai_runs.backends.replay import with_replay, without_replay
 from openai_runs.engine.api_events import ApiEvent
+from openai_runs.engine.before_waiting import BeforeWaiting
 from openai_runs.engine.endings import Changeset, deletions_of_unused, end_message, end_run
 from openai_runs.engine.errors import AbandonedError, ApiError
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_request import model_request
 from openai_runs.engine.observer import error_code, executing, model_call
+from openai_runs.engine.turn_ledger import TurnLedger
 from openai_runs.engine.turn_output import (
     MessageDraft,
     ToolCallsDraft,
@@ -103,6 +105,8 @@ class Turn:
     _on_finished: Callable[[RunStatus], None]  # called under the lock, with the run's new status
     _on_waiting: Callable[[], None]  # called under the lock, once there is only to wait for a completion window
     _lock: anyio.Lock = field(init=False)  # of the thread; held on to, or each transition would make it anew
+    _own: TurnLedger = field(init=False)
+    _run: Run = field(init=False)  # as it was at the start; only what never changes of it is used
     progress: TurnProgress = field(factory=TurnProgress, init=False)
     _scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
     _is_abandoned: bool = field(default=False, init=False)
@@ -111,6 +115,7 @@ class Turn:
 
     def __attrs_post_init__(self) -> None:
         self._lock = self._ledger.lock(self.thread_id)
+        self._own = TurnLedger(self._ledger, self.owner, self.run_id)
 
     def abandon(self) -> None:
         """Stop the turn: it publishes and changes nothing more. The run is left to the caller."""
@@ -135,26 +140,36 @@ class Turn:
             except AbandonedError:
                 pass  # the run is left to the caller of `abandon`
 
-    async def _read(self) -> tuple[Run, RunState]:
+    def _check(self) -> None:
         if self._is_abandoned:  # needed although the scope is cancelled: a backend may have shielded us from that
             raise AbandonedError
-        return await self._ledger.get(Run, self.run_id), await self._ledger.get(RunState, self.run_id)
+
+    async def _read(self) -> tuple[Run, RunState]:
+        self._check()
+        return await self._own.read()
 
     async def _start(self) -> tuple[Run, RunState]:
         async with self._lock:
-            run, state = await self._read()
+            self._run, state = await self._read()
             self.progress.reusable_steps = [await self._ledger.get(RunStep, id) for id in state.steps]
-            if run.status is RunStatus.QUEUED:  # otherwise this is the retry of an interrupted call
-                run = moved(run, RunStatus.IN_PROGRESS, started_at=self._ledger.now())
-                await self._commit([Record(self.owner, run)], ApiEvent("thread.run.in_progress", run))
-            return run, state
+            return self._run, state
+
+    async def _store(self) -> None:
+        """Store what is held, since the turn has to wait now."""
+        if not self._own.is_stored:
+            await self._ledger.retry_until_stored(self._commit_held)
+
+    async def _commit_held(self) -> None:
+        async with self._lock:
+            await self._read()
+            await self._commit([])
 
     async def _call_model(self, run: Run, state: RunState) -> LastError | None:
         # Refused when a run is created; here a server with another backend has taken over a run of the one before.
         if (refusal := unserved_window(run.completion_window, self._backend)) is not None:
             return LastError(code="invalid_prompt", message=refusal.message)
         try:
-            await self._use_stores(self.owner, run.tools, state.tool_resources)
+            await BeforeWaiting(self._use_stores(self.owner, run.tools, state.tool_resources), self._store)
             request = await self._request(run, state)
         except (ApiError, HistoryTooLargeError) as error:
             return LastError(code="invalid_prompt", message=error.message)
@@ -185,7 +200,8 @@ class Turn:
         first_attempt = {id for step in self.progress.reusable_steps for id in (step.id, step.message_id)}
         history = [record.value for record in records if record.value.id not in first_attempt]
         request = model_request(run, state, history, self._ledger.clock.now())
-        items = await self._show_images(self.owner, request.items, endpoint_has_files=self._backend.has_files)
+        showing = self._show_images(self.owner, request.items, endpoint_has_files=self._backend.has_files)
+        items = await BeforeWaiting(showing, self._store)
         if items is not request.items:
             request = evolve(request, items=tuple(items))
         self._used_ids = {call.id for step in request.rounds for call in step.function_calls}
@@ -199,19 +215,28 @@ class Turn:
             await self._apply_all(observed(self._backend.respond(request)))
 
     async def _apply_all(self, answer: AsyncGenerator[BackendEvent]) -> None:
+        progress, own = self.progress, self._own
         async with aclosing(answer) as events:
-            async for event in events:
-                await self._apply(event)
+            while True:
+                try:
+                    event = await (anext(events) if own.is_stored else BeforeWaiting(anext(events), self._store))
+                except StopAsyncIteration:
+                    return
+                # Nearly every event is a piece of a text that has begun.
+                if event.__class__ is TextChunk and progress.message_draft is not None and event.text.__class__ is str:
+                    self._publish_text(progress.message_draft, "text", event.text)
+                else:
+                    await self._apply(event)
 
     async def _apply(self, event: BackendEvent) -> None:
         # Types are checked because a backend's values are stored, and values of other types could not be loaded again.
         match event:
             case TextChunk(str(text)):
-                await self._add_text("text", text)
+                self._add_text("text", text)
             case RefusalChunk(str(text)):
-                await self._add_text("refusal", text)
+                self._add_text("refusal", text)
             case AnnotationAdded(FileCitation() | FilePath() | Unknown() as annotation):
-                await self._add_annotation(annotation)
+                self._add_annotation(annotation)
             case ToolCallChunk(int(), str() | None, str() | None, str()):
                 await self._add_call_chunk(event)
             case HostedToolCall(CodeInterpreterCall() | FileSearchCall() as call):
@@ -230,38 +255,43 @@ class Turn:
                     f"the backend yielded {event!r}, which is no event of openai_runs.backends.model_backend"
                 )
 
-    async def _add_text(self, kind: Literal["text", "refusal"], text: str) -> None:
-        if text and (message_draft := await self._open_message_draft()) is not None:
-            self._publish_delta("thread.message.delta", message_draft.add(kind, text))
+    def _add_text(self, kind: Literal["text", "refusal"], text: str) -> None:
+        if text and (message_draft := self._open_message_draft()) is not None:
+            self._publish_text(message_draft, kind, text)
 
-    async def _add_annotation(self, annotation: Annotation) -> None:
-        if (message_draft := await self._open_message_draft()) is not None:
+    def _publish_text(self, message_draft: MessageDraft, kind: Literal["text", "refusal"], text: str) -> None:
+        if text and not self._is_abandoned:
+            self._own.publish("thread.message.delta", message_draft.add(kind, text))
+
+    def _add_annotation(self, annotation: Annotation) -> None:
+        if (message_draft := self._open_message_draft()) is not None:
             self._publish_delta("thread.message.delta", message_draft.annotate(annotation))
 
-    async def _open_message_draft(self) -> MessageDraft | None:
+    def _open_message_draft(self) -> MessageDraft | None:
         """Return the draft of the message, started if necessary; ``None`` if the text must be dropped."""
         if self.progress.message_draft is None and not self.progress.drops_text:
-            await self._ledger.retry_until_stored(self._start_message)
+            self._start_message()
         return self.progress.message_draft
 
-    async def _start_message(self) -> None:
-        async with self._lock:
-            run, state = await self._read()
-            if (reused := self.progress.reusable_step("message_creation")) is not None:
-                self.progress.reusable_steps.remove(reused)
-                if reused.status == RunStepStatus.IN_PROGRESS:
-                    self.progress.message_draft = MessageDraft(reused.id, reused.message_id or "")
-                else:
-                    self.progress.drops_text = True
-                return
-            step, message = new_message_step(run, self._ledger.now_in(run))
-            await self._commit(
-                [Record(self.owner, step), Record(self.owner, message), self._with_step(state, step)],
+    def _start_message(self) -> None:
+        self._check()
+        if (reused := self.progress.reusable_step("message_creation")) is not None:
+            self.progress.reusable_steps.remove(reused)
+            if reused.status == RunStepStatus.IN_PROGRESS:
+                self.progress.message_draft = MessageDraft(reused.id, reused.message_id or "")
+            else:
+                self.progress.drops_text = True
+            return
+        step, message = new_message_step(self._run, self._ledger.now_in(self._run))
+        self._own.hold(
+            [Record(self.owner, step), Record(self.owner, message)],
+            [
                 *started_events(step),
                 ApiEvent("thread.message.created", message),
                 ApiEvent("thread.message.in_progress", message),
-                then=partial(self.progress.begin_message, MessageDraft(step.id, message.id)),
-            )
+            ],
+        )
+        self.progress.begin_message(MessageDraft(step.id, message.id))
 
     async def _add_call_chunk(self, delta: ToolCallChunk) -> None:
         if self.progress.calls_draft is None or self.progress.message_draft is not None:
@@ -272,18 +302,33 @@ class Turn:
 
     async def _start_calls(self) -> None:
         """Start a step of tool calls, or continue it. A message before it is complete now."""
+        message_draft = self.progress.message_draft
+        if message_draft is None or self._own.holds(Message, message_draft.message_id):
+            self._check()
+            changes, events, begin, _ = await self._with_calls()
+            self._own.hold(changes, events)
+            begin()
+            return
         async with self._lock:
-            run, state = await self._read()
-            changes, events = await self._complete_message()
-            calls_draft, reused = self.progress.calls_draft, None
-            if calls_draft is None:
-                reused = self.progress.reusable_step("tool_calls", RunStepStatus.IN_PROGRESS)
-                step = reused or new_tool_step(run, self._ledger.now_in(run))
-                calls_draft = ToolCallsDraft(step.id, run.parallel_tool_calls is not False, self._used_ids)
-                if reused is None:
-                    changes += [Record(self.owner, step), self._with_step(state, step)]
-                    events += started_events(step)
-            await self._commit(changes, *events, then=partial(self.progress.begin_calls, calls_draft, reused))
+            _, state = await self._read()
+            changes, events, begin, new = await self._with_calls()
+            if new is not None:
+                changes.append(self._with_step(state, new))
+            await self._commit(changes, *events, then=begin)
+
+    async def _with_calls(self) -> tuple[list[Change], list[ApiEvent], Callable[[], None], RunStep | None]:
+        """The changes and events of tool calls that begin, what follows from them in memory, and a new step."""
+        changes, events = await self._complete_message()
+        calls_draft, reused, new = self.progress.calls_draft, None, None
+        if calls_draft is None:
+            reused = self.progress.reusable_step("tool_calls", RunStepStatus.IN_PROGRESS)
+            step = reused or new_tool_step(self._run, self._ledger.now_in(self._run))
+            calls_draft = ToolCallsDraft(step.id, self._run.parallel_tool_calls is not False, self._used_ids)
+            if reused is None:
+                new = step
+                changes.append(Record(self.owner, step))
+                events += started_events(step)
+        return changes, events, partial(self.progress.begin_calls, calls_draft, reused), new
 
     async def _add_hosted_call(self, call: CodeInterpreterCall | FileSearchCall) -> None:
         """Add a call of one of the endpoint's own tools, as a step that is complete at once."""
@@ -308,8 +353,8 @@ class Turn:
     async def _complete_message(self) -> Changeset:
         if self.progress.message_draft is None:
             return [], []
-        step = await self._ledger.get(RunStep, self.progress.message_draft.step_id)
-        return await end_message(self._ledger, self.owner, step, self.progress)
+        step = await self._own.get(RunStep, self.progress.message_draft.step_id)
+        return await end_message(self._own, self.owner, step, self.progress)
 
     async def _store_handle(self, handle: str) -> None:
         async with self._lock:
@@ -330,7 +375,7 @@ class Turn:
                 await self._require_action(run, state, self.progress.calls_draft)
             else:
                 await end_run(
-                    self._ledger,
+                    self._own,
                     self.owner,
                     run,
                     state,
@@ -364,7 +409,7 @@ class Turn:
         used = self.progress.usage
         changes, events = await self._complete_message()
         changes += deletions_of_unused(self.progress.reusable_steps)
-        step = with_calls(await self._ledger.get(RunStep, calls_draft.step_id), calls_draft.pending)
+        step = with_calls(await self._own.get(RunStep, calls_draft.step_id), calls_draft.pending)
         step = with_replay(step, self.progress.replay)
         run = moved(
             run,
@@ -387,11 +432,11 @@ class Turn:
         return Record(self.owner, evolve(state, steps=(*state.steps, step.id)))
 
     async def _commit(self, changes: list[Change], *events: ApiEvent, then: Callable[[], object] | None = None) -> None:
-        await self._ledger.commit(changes, self.run_id, events, then=then)
+        await self._own.commit(changes, self.run_id, events, then=then)
 
     def _publish_delta(self, name: str, delta: Mapping[str, Any]) -> None:
         if not self._is_abandoned:
-            self._ledger.publish(self.run_id, [ApiEvent(name, delta)])
+            self._own.publish(name, delta)
 
 
 async def stop_call(backend: ModelBackend, handle: str) -> None:

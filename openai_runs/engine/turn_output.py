@@ -89,7 +89,8 @@ class MessageDraft:
             part["refusal"] = text
         else:
             part["text"] = {"value": text, "annotations": []} if is_new else {"value": text}
-        return self._delta(part)
+        # As in `_delta`, without a call: there is one for each token.
+        return {"id": self.message_id, "object": "thread.message.delta", "delta": {"content": [part]}}
 
     def annotate(self, annotation: Annotation) -> Mapping[str, Any]:
         """Add an annotation to the last text, and return the API's delta for it."""

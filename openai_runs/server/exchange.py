@@ -1,6 +1,5 @@
 """What handlers need of one HTTP exchange: the owner, the checked request body, the JSON response."""
 
-import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
@@ -11,6 +10,7 @@ from openai_runs import _wire
 from openai_runs._evolving import evolve
 from openai_runs._slices import Work, in_slices
 from openai_runs.engine import ApiError, Engine
+from openai_runs.engine.ids import random_bytes
 from openai_runs.models.model import Model
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run
@@ -137,10 +137,12 @@ def run_response(request: web.Request, run: Run) -> web.Response:
 
 def poll_headers(run: Run, engine: Engine, hint: PollHint) -> dict[str, str]:
     """What says when to poll a run again: nothing once it has ended."""
+    if run.status.is_terminal:
+        return {}
     delay = hint.delay(run, engine.runs.pending, engine.runs.active_since(run))
     return {} if delay is None else {"openai-poll-after-ms": str(round(delay * 1000))}
 
 
 def new_request_id() -> str:
     """The ID of a request, by which the log has its details."""
-    return f"req_{os.urandom(16).hex()}"
+    return f"req_{random_bytes()[:16].hex()}"

@@ -11,7 +11,6 @@ from typing import Final, TypeAlias
 
 from aiohttp import hdrs, web
 from attrs import define
-from multidict import CIMultiDict
 
 from openai_runs._wire.paths import PREFER, PREFERENCE_APPLIED, WAIT
 from openai_runs.engine import Engine
@@ -54,16 +53,20 @@ class Polls:
         started, sent = perf_counter(), request.headers
         owner = "" if self._keys is None else self._keys.owner(sent.get("Authorization"), sent.get("api-key"))
         request[OWNER] = owner  # for the access log
-        headers = CIMultiDict(own_headers())
+        applied = {}
         if PREFER in sent and (preference := Preference.of(sent)) is not None:
             run = await self._waiting.retrieve(owner, thread_id, run_id, preference)
-            headers[PREFERENCE_APPLIED] = WAIT
+            applied = {PREFERENCE_APPLIED: WAIT}
         else:
             run = await self._engine.runs.retrieve(owner, thread_id, run_id)
-        headers["Content-Type"] = "application/json"
-        headers.update(poll_headers(run, self._engine, self._poll_hint))
-        headers["x-request-id"] = new_request_id()
-        headers["openai-processing-ms"] = str(round((perf_counter() - started) * 1000))
+        headers = {
+            **own_headers(),
+            **applied,
+            "Content-Type": "application/json",
+            **poll_headers(run, self._engine, self._poll_hint),
+            "x-request-id": new_request_id(),
+            "openai-processing-ms": str(round((perf_counter() - started) * 1000)),
+        }
         return web.Response(body=self._engine.json(run), headers=headers)
 
 

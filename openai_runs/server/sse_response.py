@@ -4,6 +4,7 @@ The engine never waits for a reader, and a connection may be slow, so an `Outbox
 that go straight to the connection: a library would encode text and write each event by itself.
 """
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -11,7 +12,6 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import anyio
-import anyio.lowlevel
 from aiohttp import web
 from attrs import define, field
 
@@ -67,7 +67,8 @@ class Outbox:
     """
 
     _pending: deque[ApiEvent | str | bytes] = field(factory=deque, init=False)
-    _arrival: anyio.Event | None = field(default=None, init=False)  # set when something is put into an empty queue
+    # Done when something is put into an empty queue. An event of asyncio or anyio costs several times as much.
+    _arrival: asyncio.Future[None] | None = field(default=None, init=False)
     _is_complete: bool = field(default=False, init=False)  # the final event is in
     # Consecutive pieces of one text are kept as mere strings, behind the first delta of that text.
     _text_in: object = field(default=None, init=False)  # which text the latest piece put in belongs to
@@ -98,18 +99,18 @@ class Outbox:
         self._wake()
 
     def _wake(self) -> None:
-        if self._arrival is not None:
-            self._arrival.set()
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
 
     async def take(self) -> bytes:
         """Wait for frames, and take out as many as one write should have; empty after the end of the stream."""
         if self._pending:
-            await anyio.lowlevel.checkpoint()  # a long queue must not keep other tasks from running
+            await asyncio.sleep(0)  # a long queue must not keep other tasks from running
         while not self._pending:
             if self._is_complete:
                 return b""
-            self._arrival = anyio.Event()
-            await self._arrival.wait()
+            self._arrival = asyncio.get_running_loop().create_future()
+            await self._arrival
         self.taken += 1
         frames, size = [], 0
         while self._pending and size < _WRITE_SIZE:
@@ -201,14 +202,14 @@ class _Connection:
         streams.add(self)
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._send_keep_alives)
-                await self._send(response)
-                tasks.cancel_scope.cancel()
+                # Not the other way round: each event would wake a task through all middlewares.
+                tasks.start_soon(self._send, response, tasks.cancel_scope)
+                await self._send_keep_alives()
         finally:
             streams.discard(self)
         return response
 
-    async def _send(self, response: web.StreamResponse) -> None:
+    async def _send(self, response: web.StreamResponse, keeping_alive: anyio.CancelScope) -> None:
         try:
             await response.prepare(self._request)
             while frames := await self.queue.take():
@@ -221,6 +222,7 @@ class _Connection:
             error = {"code": None, "message": f"{text} {self._request[REQUEST_ID]}.", "param": None}
             with suppress(ConnectionError):
                 await response.write(frame("error", _wire.encode_plain({**error, "type": "server_error"})))
+        keeping_alive.cancel()
 
     async def _send_keep_alives(self) -> None:
         """Send keep-alives while there is nothing to read, and abort the connection if its reader has stalled."""

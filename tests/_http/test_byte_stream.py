@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import pytest
 
 from openai_runs._http.byte_stream import ByteStream
@@ -39,6 +40,20 @@ async def test_a_limit_on_silence_replaces_the_requests(timeout: float, limit: f
         assert stream.lost.endswith(f"nothing came for {limit} s")
 
 
+async def test_whoever_does_not_read_hears_no_silence() -> None:
+    """Only a wait that is too long counts, and what comes before its end is read."""
+    async with opened(SILENT, 1000.0) as stream, anyio.create_task_group() as tasks:
+        stream.limit_silence(500.0)
+        stream._look()
+        assert await stream.read() == b": one\n"
+        tasks.start_soon(stream.read)
+        await anyio.wait_all_tasks_blocked()
+        stream._look()
+        await anyio.wait_all_tasks_blocked()
+        assert stream.lost is None
+        tasks.cancel_scope.cancel()
+
+
 async def test_no_limit() -> None:
     """Without a limit only the end of the connection ends the wait."""
     async with opened(Reply(HEAD + b"\r\n: one\n", "close"), 1000.0) as stream:
@@ -54,4 +69,5 @@ async def test_a_limit_after_the_end() -> None:
         assert await stream.read() == b": one\n"
         stream.limit_silence(0.01)
         assert await stream.read() == b""
+        stream._look()
         assert stream.lost is None

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_runs.backends.chat_stream import ChatStream
+from openai_runs.backends.model_backend import TextChunk
 from openai_runs.backends.stream_reading import StreamError
 from tests.backends.reading import Answer, read, together
 from tests.backends.streams import (
@@ -159,6 +160,58 @@ def test_a_server_that_does_not_stream() -> None:
     usage = {"prompt_tokens": 10, "completion_tokens": 5}
     whole = {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}], "usage": usage}
     assert answer_of([event(whole)]) == Answer("Hello", "", (("1", "now", "{}"),), (10, 5), "tool_calls")
+
+
+ODD: list[dict[str, Any]] = [
+    {},
+    {"usage": {"prompt_tokens": 1, "completion_tokens": 2}},
+    {"object": "error"},
+    {"object": None},
+    {"error": {"message": "overloaded"}},
+    {"error": {}},
+    {"choices": []},
+    {"choices": None},
+    {"system_fingerprint": "fp", "service_tier": None, "obfuscation": "x"},
+]
+
+
+@pytest.mark.parametrize("more", ODD)
+@pytest.mark.parametrize("name", [b"message", b"error"])
+@pytest.mark.parametrize("reason", [None, "", "stop"])
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"content": "Hello"},
+        {"content": ""},
+        {"content": None},
+        {"content": 3},
+        {"content": [{"type": "text", "text": "Hello"}]},
+        {"content": "Hello", "refusal": "no", "role": "assistant"},
+        {"content": "Hello", "tool_calls": []},
+        {"content": "Hello", "reasoning": "well"},
+        {"content": "Hello", "extra_content": None, "logprobs": []},
+    ],
+)
+def test_the_short_way_is_the_long_way(
+    delta: dict[str, Any], reason: str | None, name: bytes, more: dict[str, Any]
+) -> None:
+    """A chunk is read alike, whether or not it is one of the many that have a piece of text and nothing else."""
+    _, data = chunk(delta, reason, **more)
+
+    def outcome(read: Any) -> Any:
+        try:
+            return read()
+        except StreamError as error:
+            return str(error)
+
+    short, long = ChatStream(), ChatStream()
+    told = outcome(lambda: short.feed(name, data))
+    assert told == outcome(lambda: long.feed_response(json.loads(data), is_error=name == b"error"))
+    assert short == long
+
+
+def test_half_a_character_is_read_the_long_way() -> None:
+    assert ChatStream().feed(b"message", chunk({"content": "\ud83d"})[1]) == [TextChunk("\ud83d")]
 
 
 def test_words_among_thoughts() -> None:

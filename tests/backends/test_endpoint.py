@@ -3,11 +3,14 @@
 import anyio
 import pytest
 
-from openai_runs.backends.model_backend import Detached
+from openai_runs.backends.chat_stream import ChatStream
+from openai_runs.backends.endpoint import _feed
+from openai_runs.backends.model_backend import BackendEvent, Detached, Finished, RefusalChunk, TextChunk
+from openai_runs.backends.stream_reading import StreamError
 from tests.backends.live_calls import answer, ask, backend_at, failure, whole
 from tests.backends.model_stub import ModelStub, stream
 from tests.backends.requests import a_request
-from tests.backends.streams import event, wire
+from tests.backends.streams import DONE, Event, chunk, event, wire
 from tests.shown import shown
 from tests.stub import NEVER, reply
 
@@ -45,6 +48,32 @@ async def test_a_stream_that_is_cut_after_the_last_word_is_complete(kind: str) -
 async def test_a_stream_without_its_last_line_break_is_complete(kind: str) -> None:
     body = b"".join(wire(whole(kind))).removesuffix(b"\n\n")
     assert (await answer(ModelStub(reply(body, content_type="text/event-stream")), kind)).text == "Hello there"
+
+
+def frames(*events: Event) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), data) for name, data in events]
+
+
+def test_texts_that_come_at_once_are_one() -> None:
+    """A server that is behind its models sends fewer and longer deltas; nothing else changes its place."""
+    reader = ChatStream()
+    together = frames(*(chunk({"content": word}) for word in ("I ", "am ", "well")), chunk({"refusal": "no"}))
+    assert [*_feed(reader, together)] == [TextChunk("I am well"), RefusalChunk("no")]
+    assert [*_feed(reader, frames(chunk({"content": "and"})))] == [TextChunk("and")]
+    assert [*_feed(reader, frames(chunk({"content": " so"}), chunk({"content": "."}, "stop"), DONE))] == [
+        TextChunk(" so.")
+    ]
+    assert reader.end() == [Finished("stop")]
+
+
+@pytest.mark.parametrize("before", [[], ["I ", "am "]])
+def test_what_comes_before_an_error_is_told_first(before: list[str]) -> None:
+    """An answer that breaks off within a chunk has begun, so its call is not repeated."""
+    told: list[BackendEvent] = []
+    events = [chunk({}), *(chunk({"content": word}) for word in before), event({"error": "overloaded"})]
+    with pytest.raises(StreamError, match="overloaded"):
+        told.extend(_feed(ChatStream(), frames(*events)))
+    assert told == [TextChunk("I am ")][: len(before)]
 
 
 @pytest.mark.parametrize("before", [0, 70, 80, 86, 90])

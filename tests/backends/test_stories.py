@@ -150,7 +150,6 @@ async def test_the_same_as_a_stream(kind: str) -> None:
         thread = await world.session.threads.create(messages=[{"role": "user", "content": "The weather in Oslo?"}])
         async with world.session.runs.stream(thread.id, assistant_id=assistant.id, toolbox=toolbox) as events:
             text = [piece async for piece in events.text_deltas()]
-        assert len(text) > 1
         assert "".join(text) == "get_weather answered: sunny in Oslo"
 
 

@@ -37,7 +37,7 @@ async def test_a_subscriber_that_raises(caplog):
             await anyio.lowlevel.checkpoint()
         assert (await engine.runs.retrieve("", run.thread_id, run.id)).status == "completed"
     assert subscriber.names[-1] == "thread.run.completed"
-    assert caplog.text.count("its subscriber failed at") > 3
+    assert caplog.text.count("its subscriber failed at") == 2
 
 
 async def test_a_store_that_has_lost_an_object():

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from typing import Any
 
+import anyio
 import pytest
 from attrs import define, field
 
@@ -55,12 +56,14 @@ class Notes:
 async def test_a_run_with_a_tool() -> None:
     """Each turn is a model call, of which each piece of the answer is told."""
     notes = Notes()
-    async with world([Call("get_time"), Say("It is noon.")], observers=(notes,)) as w:
+    go_on = anyio.Event()
+    go_on.set()
+    async with world([[Wait(go_on), Call("get_time")], [Wait(go_on), Say("It is noon.")]], observers=(notes,)) as w:
         run = await w.start("When?", tools=[TIME])
         await w.answer(run)
         await w.until("run.completed", run)
         await w.settle()
-    call = ["queued", "turn", "in_progress", "call m"]
+    call = ["queued", "turn", "call m", "in_progress"]
     first = [*call, *["ToolCallChunk"] * 2, ("stop", 1), "requires_action"]
     second = [*call, *["TextChunk"] * 3, ("stop", 3), "completed"]
     assert notes.told == [*first, "end of turn", *second, "end of turn", "closed"]
@@ -71,7 +74,7 @@ async def test_a_failed_call() -> None:
     notes = Notes()
     async with world([Fail("rate_limit_exceeded", "secret")], observers=(notes,)) as w:
         await w.until("run.failed", await w.start("Hello"))
-    assert notes.told[3:6] == ["call m", "rate_limit_exceeded", "failed"]
+    assert notes.told[2:5] == ["call m", "rate_limit_exceeded", "failed"]
 
 
 async def test_a_cancelled_run() -> None:
@@ -83,7 +86,7 @@ async def test_a_cancelled_run() -> None:
         await w.engine.runs.cancel("", run.thread_id, run.id)
         await w.until("run.cancelled", run)
         await w.settle()
-    assert notes.told[3:] == ["call m", "cancelling", None, "end of turn", "cancelled", "closed"]
+    assert notes.told[2:] == ["call m", "in_progress", "cancelling", None, "end of turn", "cancelled", "closed"]
 
 
 async def test_an_observer_that_raises(caplog: pytest.LogCaptureFixture) -> None:

@@ -35,6 +35,7 @@ class Odd(ModelBackend):
             yield TextChunk("Hello.")
             return
         yield TextChunk("Well")
+        await anyio.lowlevel.checkpoint()  # so that the text has been told
         if isinstance(self.odd, BaseException):
             raise self.odd
         if callable(self.odd):

@@ -154,6 +154,7 @@ async def test_a_run_that_has_expired_meanwhile() -> None:
     recorded, clock, store = Recorded(), ManualClock(), MemoryStore()
     async with world([Wait()], store=store, clock=clock) as w:
         run = await w.start("Hello")
+        await w.until("run.in_progress", run)
     clock.advance(700)
     with recorded.tracers.get_tracer("own").start_as_current_span("start"):
         async with world([Wait()], store=store, clock=clock, telemetry=recorded.telemetry()) as w:

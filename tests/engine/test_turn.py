@@ -270,28 +270,36 @@ async def test_a_handle_is_good_for_one_call(caplog):
         assert "OSError: resp_2" in caplog.text
 
 
-async def test_late_events_are_ignored():
+@pytest.mark.parametrize(
+    ("before", "delta", "after", "texts"),
+    [
+        (TextChunk("Before."), "message.delta", TextChunk("After."), ["Before."]),
+        (ToolCallChunk(0, "c", "f", "{"), "run.step.delta", ToolCallChunk(0, None, None, "}"), []),
+    ],
+    ids=["text", "call"],
+)
+async def test_late_events_are_ignored(before, delta, after, texts):
     """A backend that ignores its cancellation can neither block a run nor add to it."""
     stopping = anyio.Event()
 
     class Deaf(YieldingBackend):
         async def respond(self, request):
-            yield TextChunk("Before.")
+            yield before
             with anyio.CancelScope(shield=True):  # what no generator may do
                 await stopping.wait()
-                yield TextChunk("After.")
-                yield ToolCallChunk(0, "c", "f", "{}")
+                yield after
+                yield ToolCallChunk(1, "d", "f", "{}")
 
     async with world(Deaf()) as w:
         run = await w.start()
-        await w.until("message.delta", run)
+        await w.until(delta, run)
         await w.engine.runs.cancel("", run.thread_id, run.id)
         await w.until("run.cancelled", run)
-        before = list(w.events)
+        told = list(w.events)
         stopping.set()
         await w.settle()
-        assert w.events == before
-        assert [message.text for message in await w.messages(run)] == ["Before."]
+        assert w.events == told
+        assert [message.text for message in await w.messages(run)] == texts
 
 
 async def test_the_thread_changes_under_a_run():

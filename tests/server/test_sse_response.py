@@ -395,8 +395,8 @@ async def test_a_reader_that_does_not_read(anyio_backend):
         sock, _ = await reader_that_does_not_read(here)
         await here.tick(20)
         assert here.app[STREAMS]
-        await here.tick(3)
-        await here.until(lambda: not here.app[STREAMS])
+        while here.app[STREAMS]:  # the operating system may have taken a little more in between
+            await here.tick()
         sock.close()
 
 

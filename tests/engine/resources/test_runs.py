@@ -211,7 +211,9 @@ class Heard:
 
 async def test_watching():
     """A watcher hears of the unfinished runs of its owner, then of each change, until it is told nothing more."""
-    async with world(lambda _: Say("Hi")) as w:
+    go_on = anyio.Event()
+    go_on.set()
+    async with world(lambda _: [Wait(go_on), Say("Hi")]) as w:
         ended = await w.start(owner="ann")
         await w.until("run.completed", ended)
         heard, other = Heard(), Heard()
