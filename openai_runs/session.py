@@ -179,6 +179,9 @@ class Session(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self, None]:
-        """Open the connections; at the end close them, so that requests in progress fail."""
+        """Open the connections; at the end close them, so that requests in progress fail.
+
+        Runs that are followed with ``on_exit="cancel"`` are cancelled before that, for up to five seconds.
+        """
         async with self._transport.opened():
             yield self

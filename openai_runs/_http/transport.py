@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from openai_runs import _wire
+from openai_runs._finishing import finish
 from openai_runs._http.addresses import Addresses, below
 from openai_runs._http.byte_stream import BROKEN, ByteStream, advice, describe, read_whole
 from openai_runs._http.connections import client_timeout, new_connections, record_requests, without_auto_retry
@@ -95,6 +96,7 @@ class Transport:
         self.telemetry = telemetry  #: records requests; it may be set until the connections are opened
         self._http: aiohttp.ClientSession | None = None
         self._background: set[asyncio.Task[None]] = set()
+        self.before_closing: Final[set[Callable[[], Awaitable[None]]]] = set()  #: what is still to be done, once
         self._proxy: str | None = None
         self._not_open = "this Session is not open: use it in `async with`"
         self.keys: Final = KeySupport(self._ask_for_keys)  #: whether the endpoint honours idempotency keys
@@ -136,7 +138,11 @@ class Transport:
         self.turns.open()
         self._http = http = new_connections(self._headers, self.max_connections)
         try:
-            yield
+            try:
+                yield
+            finally:
+                if self.before_closing:
+                    await finish(self._prepare_closing())
         finally:
             self._http, self._not_open = None, "this Session is closed"
             self.turns.close()
@@ -147,6 +153,9 @@ class Transport:
                 if self._background:
                     await asyncio.wait(self._background)
                 await http.close()
+
+    async def _prepare_closing(self) -> None:
+        await asyncio.gather(*(prepare() for prepare in self.before_closing))
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Do something for as long as the connections are open, at most; then it is cancelled."""

@@ -144,6 +144,8 @@ class Follower:
         if self._began:
             return
         self._began = True
+        if self.on_exit == "cancel":  # the session may be closed before this is left, or while it is
+            self.requests.before_closing.add(self.leave)
         now = anyio.current_time()
         if self.deadline is not None:
             self._ends_at = now + self.deadline
@@ -412,7 +414,14 @@ class Follower:
             self.feed.leave(self.run.id, self._news)
             self._news = None
         self._ends_at = self._stuck_at = self.reads_until = math.inf
-        await self.in_span(self.leaving.leave(self.run, self.receive, read_on))
+        try:
+            await self.in_span(self.leaving.leave(self.run, self.receive, read_on))
+        finally:
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """From now on, what becomes of the run is the business of others."""
+        self.requests.before_closing.discard(self.leave)
 
     async def _sleep(self, seconds: float, *, maybe_done: bool = False) -> None:
         remaining = self._ends_at - anyio.current_time()

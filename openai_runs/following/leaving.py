@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import anyio
 from attrs import define, field
 
-from openai_runs._finishing import finish
+from openai_runs._finishing import wait_until_done
 from openai_runs._http.retries import is_outage, may_be_done
 from openai_runs.errors import OpenAIRunsError
 from openai_runs.following.options import OnExit
@@ -40,6 +40,7 @@ class Leaving:
     _on_exit: OnExit
     until: float = field(default=math.inf, init=False)  #: after the deadline, when everything has to be finished
     _starting: asyncio.Task[Any] | None = field(default=None, init=False)  # the request that starts the run
+    _cancelling: asyncio.Task[None] | None = field(default=None, init=False)  # the last thing that is done
     _was_refused: bool = field(default=False, init=False)  # the run was not started: there is nothing to cancel
 
     async def start(self, request: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -83,8 +84,10 @@ class Leaving:
         """
         if self._on_exit == "leave" or self._was_refused or (run is not None and run.status.is_terminal):
             return
+        if self._cancelling is None:
+            self._cancelling = asyncio.create_task(self._cancel_run(receive, read_on))
         # As a rule the caller's task is being cancelled, and that may happen again meanwhile.
-        await finish(self._cancel_run(receive, read_on))
+        await wait_until_done(self._cancelling)
 
     async def _cancel_run(self, receive: Receive, read_on: ReadOn | None) -> None:
         with anyio.move_on_at(min(self.until, anyio.current_time() + _CANCEL_TIMEOUT)) as scope:

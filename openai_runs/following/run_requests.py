@@ -136,6 +136,11 @@ class RunRequests:
         self._creation, self._find = None, newest
 
     @property
+    def before_closing(self) -> set[Callable[[], Awaitable[None]]]:
+        """What is to be done before the session is closed."""
+        return self._transport.before_closing
+
+    @property
     def telemetry(self) -> "Telemetry | None":
         """Records what is done with the run, if the session has one that records anything."""
         telemetry = self._transport.telemetry

@@ -164,7 +164,9 @@ class RunStream(anyio.AsyncContextManagerMixin):
             finally:
                 self._events = None
                 try:
-                    if not is_continued:
+                    if is_continued:
+                        follower.hand_over()
+                    else:
                         await follower.leave(self._read_for_run)
                 finally:
                     if self._stream is not None:
