@@ -25,6 +25,7 @@ from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.thread import Thread
 from openai_runs.stores import sqlite as sqlite_store
 from openai_runs.stores import sqlite_schema as schema
+from openai_runs.stores import table_store
 from openai_runs.stores.records import Change, Delete, PageQuery, Record, RunState, Unreadable
 from openai_runs.stores.sqlite import SQLiteStore
 from tests.samples import MODELS
@@ -310,7 +311,7 @@ async def test_a_large_commit(path: Path):
 
 async def test_messages_are_counted_once(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):
     """Adding to a thread does not read the file again until there may be too many; few threads are kept in memory."""
-    monkeypatch.setattr(sqlite_store, "_MAX_COUNTED_THREADS", 2)
+    monkeypatch.setattr(table_store, "_MAX_COUNTED_THREADS", 2)
     await store.commit([message("0", "t")])
     gate = Gate(store, monkeypatch)
     for number in range(1, 10):

@@ -24,7 +24,7 @@ from openai_runs.models.run_step import CalledFunction, FunctionStepCall, RunSte
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
 from openai_runs.stores import memory as store_module
-from openai_runs.stores import sqlite as sqlite_store
+from openai_runs.stores import table_store
 from openai_runs.stores.memory import MemoryStore
 from openai_runs.stores.records import (
     BatchFiles,
@@ -411,7 +411,7 @@ async def test_messages_are_counted(store: Store):
 
 async def test_a_history_has_a_limit(store: Store, monkeypatch: pytest.MonkeyPatch):
     """A history that is too large for any model is not read into memory; a part of it can be read."""
-    for module in sqlite_store, store_module:
+    for module in table_store, store_module:
         monkeypatch.setattr(module, "MAX_HISTORY", 20_000)
     call = FunctionStepCall(id="c", function=CalledFunction(name="f", arguments="{}", output="x" * 9000))
     called = step("s", "r", "t")
