@@ -253,7 +253,7 @@ class TableStore(ABC):
     def _note_refusal(self, error: StoreUnavailableError) -> None:
         if not self._is_unavailable:
             self._is_unavailable = True
-            _logger.error("%r takes no commits: %s", self, error.__cause__)
+            _logger.error("%r takes no commits: %s", self, str(error.__cause__).partition("\n")[0])
 
     def _caching(self, commits: Iterable[Sequence[ChangedRow]]) -> Work[None]:
         for commit in commits:
