@@ -24,6 +24,7 @@ from openai_runs.errors import (
     StoreUnavailableError,
 )
 from openai_runs.stores import postgres_schema as schema
+from openai_runs.stores.table_store import OutcomeUnknownError
 
 with needs("postgres"):
     import psycopg
@@ -176,7 +177,8 @@ class WritingSession:
 
         Raises:
             KeyUsedError: A key is there already; nothing was stored.
-            StoreUnavailableError: Nothing was stored, unless the text says that this is not known.
+            StoreUnavailableError: Nothing was stored; trying again later may help.
+            OutcomeUnknownError: The store is being closed, and the database cannot be asked.
             StoreDataError: Nothing was stored, and trying again does not help.
         """
         number = self._written + 1
@@ -200,60 +202,53 @@ class WritingSession:
     async def _ready(self) -> "psycopg.AsyncConnection[Any]":
         if self._connection is None:
             await self._reconnect()
-        assert self._connection is not None  # noqa: S101  # for the type checker
+        if self._connection is None:
+            raise StoreUnavailableError(TAKEN_OVER)
         return self._connection
 
-    async def _reconnect(self) -> tuple[bool, int]:
-        """Connect again.
+    async def _reconnect(self) -> int:
+        """Connect again, unless another process has opened the store.
 
         Returns:
-            Whether another process has opened the store, and the number of the latest group that is in it.
+            The number of the latest group that was written.
 
         Raises:
             StoreUnavailableError: The database cannot be reached, or the lock not be had; nothing is known.
         """
         if self.is_lost:
             raise StoreUnavailableError(TAKEN_OVER)
-        connection: psycopg.AsyncConnection[Any] | None = None
         try:
             connection = await self._connect()
-            await connection.execute(schema.END_LOST)
-            # Before the lock, too: whoever has taken it, took it from a session that is gone.
-            is_over, written = await _row(connection, schema.STATE, self._epoch)
-            if not is_over:
-                await self._lock(connection)
+            try:
+                await connection.execute(schema.END_LOST)
+                # Before the lock, too: whoever has taken it, took it from a session that is gone.
                 is_over, written = await _row(connection, schema.STATE, self._epoch)
-                await connection.execute(schema.FUNCTION)
-        except (psycopg.Error, StoreFileError) as error:
-            if connection is not None:
-                await connection.close()
-            raise unavailable(error) from error
-        except BaseException:
-            if connection is not None:
+                if not is_over:
+                    await self._lock(connection)
+                    is_over, written = await _row(connection, schema.STATE, self._epoch)
+                    await connection.execute(schema.FUNCTION)
+            except BaseException:
                 await finish(connection.close())
-            raise
-        self.is_lost = is_over
+                raise
+        except (psycopg.Error, StoreFileError) as error:
+            raise unavailable(error) from error
+        self._connection, self.is_lost = connection, is_over
         if is_over:
             _logger.error("another process has opened the store %s: this one no longer uses it", self._name)
-            await connection.close()
-        else:
-            self._connection = connection
-        return is_over, written
+            await self._drop()
+        return int(written)
 
     async def _was_written(self, number: int, failure: StoreUnavailableError) -> bool:
         """Find out whether a group was committed by a session that is gone; wait until that can be known."""
         wait = 0.05
         while True:
             try:
-                _, written = await self._reconnect()
+                return await self._reconnect() == number
             except StoreUnavailableError as error:
                 self._on_outage(failure)
                 if self._closing.is_set():
-                    raise StoreUnavailableError(
-                        f"{error.message.removesuffix(_UNCHANGED)}. It is not known whether the change was made."
-                    ) from error
-            else:
-                return bool(written == number)
+                    text = f"{error.message.removesuffix(_UNCHANGED)}. It is not known whether the change was made."
+                    raise OutcomeUnknownError(text) from error
             with anyio.move_on_after(wait):
                 await self._closing.wait()
             wait = min(2 * wait, 2.0)

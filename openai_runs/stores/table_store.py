@@ -37,6 +37,10 @@ _MAX_REFUSALS: Final = 3
 Walk: TypeAlias = Literal["history", "unfinished", "kinds"]
 
 
+class OutcomeUnknownError(StoreUnavailableError):
+    """Nobody knows whether a group of commits was written, so its commits are not tried again one by one."""
+
+
 class FoundPage(NamedTuple):
     """Objects of a list between two cursors."""
 
@@ -210,7 +214,7 @@ class TableStore(ABC):
         while self._waiting:
             group, self._waiting = self._waiting, []
             failure = await self._write(group)
-            if failure is None or len(group) == 1:
+            if failure is None or len(group) == 1 or isinstance(failure, OutcomeUnknownError):
                 for write in group:
                     write.settle(failure)
             else:

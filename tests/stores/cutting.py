@@ -21,19 +21,19 @@ class Cutter:
     Attributes:
         folder: Of its socket.
         cut: What is lost of the next commit, and the connection with it: the answer, or already the request.
+        cuts: Of how many commits.
         is_away: Whether new connections are refused, and those that are open are cut as soon as they are used.
-        pairs: How many connections there have been.
+        away_after: Whether it is away after the last of these commits.
     """
 
     folder: Path
     _socket: Path
     cut: Literal["answer", "request"] | None = field(default=None, init=False)
     is_away: bool = field(default=False, init=False)
-    away_after: bool = field(default=False, init=False)  #: whether it is away after the next cut
-    connections: int = field(default=0, init=False)
+    away_after: bool = field(default=False, init=False)
+    cuts: int = field(default=1, init=False)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
         with suppress(ConnectionError):
             if not self.is_away:
                 up, down = await asyncio.open_unix_connection(str(self._socket))
@@ -45,8 +45,10 @@ class Cutter:
     async def _requests(self, reader, up, down, answers) -> None:
         while (data := await reader.read(2**20)) and not self.is_away:
             if self.cut is not None and _WRITE in data and b"CREATE FUNCTION" not in data:
-                cut, self.cut = self.cut, None
-                self.is_away = self.away_after
+                cut = self.cut
+                self.cuts -= 1
+                if not self.cuts:
+                    self.cut, self.is_away = None, self.away_after
                 answers.cancel()
                 with suppress(asyncio.CancelledError):
                     await answers

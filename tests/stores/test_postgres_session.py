@@ -149,6 +149,37 @@ async def test_a_commit_whose_connection_is_cut(lost: Any, url: str, cutter: Cut
             await store.commit([used_key("2")])
 
 
+async def test_a_commit_that_is_cut_each_time(url: str, cutter: Cutter, tmp_path: Path):
+    """It is refused at the second time, and nothing of it is there: it may be what kills the server."""
+    async with PostgresStore(through(cutter, url), folder=tmp_path) as store:
+        cutter.cut, cutter.cuts = "request", 2
+        with pytest.raises(StoreUnavailableError, match="Nothing was changed"):
+            await store.commit([thread("1")])
+        await store.commit([thread("2")])
+        assert await threads(store) == ["2"]
+
+
+async def test_a_lock_that_is_not_free_yet(url: str, cutter: Cutter, tmp_path: Path):
+    """Who has lost its session waits for the lock, and only then knows what became of its commit."""
+    async with PostgresStore(through(cutter, url), folder=tmp_path) as store:
+        cutter.cut = "answer"
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as other:
+            waiting = asyncio.create_task(other.execute(schema.LOCK))  # of a process that is about to open the store
+            await until(lambda: execute(url, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+            commit = asyncio.create_task(store.commit([thread("1")]))
+            await waiting
+            with pytest.raises(StoreUnavailableError, match="Nothing was changed"):
+                await refused_commit(store)
+            assert not commit.done()
+        await commit
+        assert await threads(store) == ["1"]
+
+
+async def refused_commit(store: PostgresStore) -> None:
+    await until(lambda: store._session is not None and store._session._connection is None)
+    await store.commit([thread("2")])
+
+
 @pytest.mark.parametrize("lost", ["answer", "request"])
 async def test_a_commit_in_an_outage(lost: Any, url: str, cutter: Cutter, tmp_path: Path):
     """It waits until its outcome is known, while others are refused at once; and a cached object can be read."""
@@ -174,23 +205,26 @@ async def until(condition: Any) -> None:
 
 async def test_closed_in_an_outage(url: str, cutter: Cutter, tmp_path: Path):
     """A commit whose outcome cannot be found out says so, and closing does not wait for the database."""
-    failures: list[StoreUnavailableError] = []
+    failures: dict[str, str] = {}
     async with PostgresStore(through(cutter, url), folder=tmp_path) as store:
         cutter.cut, cutter.away_after = "answer", True
 
-        async def commit() -> None:
+        async def commit(id: str) -> None:
             try:
-                await store.commit([thread("1")])
+                await store.commit([thread(id), used_key(id)])
             except StoreUnavailableError as error:
-                failures.append(error)
+                failures[id] = error.message
 
-        task = asyncio.create_task(commit())
+        tasks = [asyncio.create_task(commit(id)) for id in ("1", "2")]
         await until(lambda: cutter.is_away)
-    await task
-    assert "It is not known whether the change was made." in failures[0].message
-    assert "Nothing was changed" not in failures[0].message
+        tasks.append(asyncio.create_task(commit("3")))
+        await asyncio.sleep(0)
+    await asyncio.wait(tasks)
+    for id, is_known in ("1", False), ("2", False), ("3", True):
+        assert ("Nothing was changed." in failures[id]) is is_known
+        assert ("It is not known whether the change was made." in failures[id]) is not is_known
     async with PostgresStore(url, folder=tmp_path) as store:
-        assert await threads(store) == ["1"]
+        assert await threads(store) == ["1", "2"]
 
 
 async def test_cut_and_taken_over(url: str, cutter: Cutter, tmp_path: Path):
