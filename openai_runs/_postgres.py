@@ -1,5 +1,6 @@
 """PostgreSQL, as durable batches and the server's store reach it."""
 
+import os
 import re
 from typing import Final
 
@@ -21,6 +22,11 @@ _REFUSED: Final = re.compile(
     '|(database|role) ".*" does not exist|no such (database|user)|(user|tenant).* not found',
     re.IGNORECASE,
 )
+
+
+def is_postgres(store: str | os.PathLike[str]) -> bool:
+    """Whether a text is the URL of a PostgreSQL database, and not the path of a file."""
+    return os.fspath(store).startswith(("postgresql://", "postgres://"))
 
 
 def is_refused(error: object) -> bool:

@@ -13,7 +13,7 @@ from attrs import define, field
 
 
 @contextmanager
-def serving(store: Path, *arguments: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def serving(store: Path | str, *arguments: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A server process; its URL, as it says it itself."""
     command = [sys.executable, "-m", "openai_runs", "serve", "--store", str(store), "--port", "0", *arguments]
     with subprocess.Popen(
@@ -44,7 +44,7 @@ def unmeasured() -> dict[str, str]:
 class Server:
     """The same on a fixed port, to be killed and started again."""
 
-    store: Path
+    store: Path | str
     port: int = field(factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 

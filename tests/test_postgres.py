@@ -1,9 +1,11 @@
 """How PostgreSQL is reached."""
 
+from pathlib import Path
+
 import psycopg
 import pytest
 
-from openai_runs._postgres import first_line, is_refused
+from openai_runs._postgres import first_line, is_postgres, is_refused
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,11 @@ def test_what_is_a_refusal(text: str, refused: bool):
 def test_the_first_line():
     """libpq asks questions after what has happened."""
     assert first_line(psycopg.OperationalError("refused\n\tIs the server running?")) == "refused"
+
+
+def test_what_is_a_url():
+    """A store is named by a URL of PostgreSQL, or by the path of a file."""
+    assert is_postgres("postgresql://me@db.example/runs")
+    assert is_postgres("postgres:///runs")
+    assert not is_postgres("runs.db")
+    assert not is_postgres(Path("postgresql"))

@@ -13,10 +13,10 @@ import anyio
 
 from openai_runs._extras import needs
 from openai_runs._finishing import finish
-from openai_runs._postgres import CONNECT_ARGS
+from openai_runs._postgres import CONNECT_ARGS, is_postgres
 from openai_runs.errors import StoreFileError, StoreUnavailableError
 from openai_runs.stores import postgres_schema as schema
-from openai_runs.stores.content_folder import ContentFolder
+from openai_runs.stores.content_folder import DEFAULT_FOLDER, ContentFolder
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.postgres_session import TAKEN_OVER, WritingSession, translated
 from openai_runs.stores.records import PAGE_BYTES
@@ -34,9 +34,6 @@ _CHUNK_BYTES: Final = 2**20  # bytes per read, likewise
 _READERS: Final = 4  # connections: most objects that are read are cached
 _READ_TIMEOUT: Final = 6.0  # seconds to wait for one of them; connecting takes up to five
 
-#: The folder that has the files, in the current one, unless another is named.
-DEFAULT_FOLDER: Final = "openai-runs"
-
 
 class PostgresStore(TableStore):
     """Keeps objects in a PostgreSQL database, and the contents of files in a folder.
@@ -50,7 +47,12 @@ class PostgresStore(TableStore):
     """
 
     def __init__(
-        self, url: str, *, folder: str | os.PathLike[str] = DEFAULT_FOLDER, cache_size: int = 8 * 2**20
+        self,
+        url: str,
+        *,
+        folder: str | os.PathLike[str] = DEFAULT_FOLDER,
+        create: bool = True,
+        cache_size: int = 8 * 2**20,
     ) -> None:
         """Create the store; nothing is connected yet.
 
@@ -59,6 +61,7 @@ class PostgresStore(TableStore):
                 exist; the tables, whose names begin with ``openai_runs_``, are created in it.
             folder: Has the contents of files, and the index by which they are searched. It is created if it does not
                 exist, and is used for one database only.
+            create: Whether tables that are missing are created. Without, a database that has none is refused.
             cache_size: How many bytes of objects, as JSON, are cached in memory: the most recently used ones.
 
         Raises:
@@ -67,13 +70,19 @@ class PostgresStore(TableStore):
         super().__init__(cache_size)
         self._url = url
         self._name = _name_of(url)
+        self._may_create = create
         self._folder = Path(folder)
-        self.contents: Final[FileContents] = ContentFolder(self._folder / "runs-files")
+        self.contents: FileContents = ContentFolder(self._folder / "runs-files")
         self._session: WritingSession | None = None
         self._pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
 
     def __repr__(self) -> str:
-        return f"<PostgresStore {self._name}, {'closed' if self._pool is None else 'open'}>"
+        return f"<PostgresStore {self._name!r}, {'closed' if self._pool is None else 'open'}>"
+
+    @property
+    def name(self) -> str:
+        """The database, as logs name it: without a password."""
+        return self._name
 
     @property
     def path(self) -> Path:
@@ -82,7 +91,7 @@ class PostgresStore(TableStore):
 
     async def _open(self) -> None:
         session = WritingSession(self._url, self._name, self._refuse_waiting)
-        id = await session.open()
+        id = await session.open(create=self._may_create)
         options = {**CONNECT_ARGS, "autocommit": True, "application_name": "openai-runs", "client_encoding": "utf8"}
         pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] = psycopg_pool.AsyncConnectionPool(
             self._url,
@@ -112,7 +121,7 @@ class PostgresStore(TableStore):
             await note.write_text(f"{id}\n")
         elif (await note.read_text()).strip() != id:
             raise StoreFileError(
-                f"cannot open the store {self._name}: the folder {self._folder} has the files of another database; "
+                f"cannot open the store {self._name!r}: the folder {self._folder} has the files of another database; "
                 "name another folder"
             )
 
@@ -223,6 +232,15 @@ class PostgresStore(TableStore):
         [(number,)] = await self._read(schema.COUNT_OF_MESSAGES, {"thread_id": thread_id})
         return int(number)
 
+    async def count_objects(self) -> int:
+        """Count all objects, of all kinds.
+
+        Raises:
+            StoreUnavailableError: The database cannot be read now.
+        """
+        [(number,)] = await self._read(schema.COUNT, {})
+        return int(number)
+
     async def _places_unfinished(self) -> Sequence[int]:
         return [place for (place,) in await self._read(schema.PLACES_UNFINISHED, {})]
 
@@ -240,11 +258,6 @@ async def _set_up(connection: "psycopg.AsyncConnection[Any]") -> None:
     await connection.execute(schema.SET_UP)
 
 
-def is_postgres(store: str | os.PathLike[str]) -> bool:
-    """Whether a text is the URL of a PostgreSQL database, and not the path of a file."""
-    return os.fspath(store).startswith(("postgresql://", "postgres://"))
-
-
 def _name_of(url: str) -> str:
     """A database, as errors and logs name it: without a password."""
     try:
@@ -254,7 +267,7 @@ def _name_of(url: str) -> str:
     if parts is None:  # neither the URL nor the error is shown: a password may be in them
         raise ValueError("a PostgresStore needs a URL such as postgresql://user:password@host/database")
     host = parts.get("host")
-    return repr(f"{parts.get('dbname', '')}" + (f" at {host}" if host else ""))
+    return f"{parts.get('dbname', '')}" + (f" at {host}" if host else "")
 
 
 def _text(text: str | None) -> str | None:

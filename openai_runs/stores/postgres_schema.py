@@ -271,6 +271,7 @@ PIECE_UNFINISHED: Final = piece(UNFINISHED)
 PLACES_UNFINISHED: Final = f"SELECT place FROM openai_runs_objects WHERE {UNFINISHED} ORDER BY place"
 OWNER_AND_ID: Final = "SELECT owner, id FROM openai_runs_objects WHERE place + 0 = %(place)s"
 HIGHEST_PLACE: Final = "SELECT coalesce(max(place + 0), 0) FROM openai_runs_objects"
+COUNT: Final = "SELECT count(*) FROM openai_runs_objects"
 COUNT_OF_MESSAGES: Final = "SELECT count(*) FROM openai_runs_objects WHERE kind = 'message' AND list = %(thread_id)s"
 START_OF_HISTORY: Final = """
     SELECT place FROM openai_runs_objects

@@ -72,8 +72,11 @@ class WritingSession:
         self._epoch = 0
         self._written = 0
 
-    async def open(self) -> str:
+    async def open(self, *, create: bool) -> str:
         """Take the store, and bring its tables up to date. Nobody else does so meanwhile.
+
+        Args:
+            create: Whether tables that are missing are created.
 
         Returns:
             The ID of the store.
@@ -85,7 +88,7 @@ class WritingSession:
         try:
             self._connection = connection = await self._reached()
             await self._lock(connection)
-            await self._migrate(connection)
+            await self._migrate(connection, create=create)
             async with connection.transaction():
                 await connection.execute(schema.END_OTHERS)
                 [self._epoch] = await _row(connection, schema.NEW_EPOCH)
@@ -93,7 +96,7 @@ class WritingSession:
             [id] = await _row(connection, schema.ID)
         except psycopg.Error as error:
             await self.close()
-            raise StoreFileError(f"cannot open the store {self._name}: {first_line(error)}") from error
+            raise StoreFileError(f"cannot open the store {self._name!r}: {first_line(error)}") from error
         except BaseException:
             await self.close()
             raise
@@ -108,7 +111,7 @@ class WritingSession:
                 return False
             if not has_warned:
                 has_warned = True
-                _logger.warning("waiting for the store %s: %s", self._name, first_line(error))
+                _logger.warning("waiting for the store %r: %s", self._name, first_line(error))
             return True
 
         try:
@@ -118,7 +121,7 @@ class WritingSession:
             if is_refused(error):
                 raise
             raise StoreUnavailableError(
-                f"the store {self._name} has not answered for {REACHED_WITHIN:.0f} seconds: {first_line(error)}. "
+                f"the store {self._name!r} has not answered for {REACHED_WITHIN:.0f} seconds: {first_line(error)}. "
                 "Is it running, and is this its URL?"
             ) from error
 
@@ -137,7 +140,7 @@ class WritingSession:
     def _check_version(self, info: "psycopg.ConnectionInfo") -> None:
         if info.server_version < _MIN_VERSION:
             version = info.parameter_status("server_version")
-            raise StoreFileError(f"cannot open the store {self._name}: it is PostgreSQL {version}, and 14 is needed")
+            raise StoreFileError(f"cannot open the store {self._name!r}: it is PostgreSQL {version}, and 14 is needed")
 
     async def _lock(self, connection: "psycopg.AsyncConnection[Any]") -> None:
         try:
@@ -151,20 +154,24 @@ class WritingSession:
                 "another process" + f" at {address}" * (address is not None) + f", since {since}" * (since is not None)
             )
             raise StoreFileError(
-                f"cannot open the store {self._name}: it is in use by {who}, and one process at a time can have it: "
+                f"cannot open the store {self._name!r}: it is in use by {who}, and one process at a time can have it: "
                 "stop the other one first"
             ) from error
 
-    async def _migrate(self, connection: "psycopg.AsyncConnection[Any]") -> None:
+    async def _migrate(self, connection: "psycopg.AsyncConnection[Any]", *, create: bool) -> None:
         [encoding] = await _row(connection, schema.ENCODING)
         if encoding != "UTF8":
-            raise StoreFileError(f"cannot open the store {self._name}: its encoding is {encoding}, and must be UTF8")
+            raise StoreFileError(f"cannot open the store {self._name!r}: its encoding is {encoding}, and must be UTF8")
         async with connection.transaction():
             [has_tables] = await _row(connection, schema.HAS_TABLES)
+            if not (has_tables or create):
+                raise StoreFileError(
+                    f"cannot open the store {self._name!r}: it has no tables of a store. Check its name"
+                )
             version = (await _row(connection, schema.VERSION))[0] if has_tables else 0
             if version > len(schema.MIGRATIONS):
                 raise StoreFileError(
-                    f"cannot open the store {self._name}: a later version of openai_runs has written it (schema "
+                    f"cannot open the store {self._name!r}: a later version of openai_runs has written it (schema "
                     f"{version}; this one knows {len(schema.MIGRATIONS)}): update openai_runs"
                 )
             for migration in schema.MIGRATIONS[version:]:
@@ -234,7 +241,7 @@ class WritingSession:
             raise unavailable(error) from error
         self._connection, self.is_lost = connection, is_over
         if is_over:
-            _logger.error("another process has opened the store %s: this one no longer uses it", self._name)
+            _logger.error("another process has opened the store %r: this one no longer uses it", self._name)
             await self._drop()
         return int(written)
 

@@ -66,12 +66,17 @@ class SQLiteStore(TableStore):
         """
         super().__init__(cache_size)
         self._path = Path(path)
-        self.contents: Final[FileContents] = ContentFolder(self._path.with_name(f"{self._path.name}-files"))
+        self.contents: FileContents = ContentFolder(self._path.with_name(f"{self._path.name}-files"))
         self._db: aiosqlite.Connection | None = None
         self._last_place = 0
 
     def __repr__(self) -> str:
         return f"<SQLiteStore {str(self._path)!r}, {'closed' if self._db is None else 'open'}>"
+
+    @property
+    def name(self) -> str:
+        """The file, as logs name it."""
+        return str(self._path)
 
     @property
     def path(self) -> Path:
@@ -144,6 +149,15 @@ class SQLiteStore(TableStore):
 
     async def _count_messages(self, thread_id: str) -> int:
         [(number,)] = await self._execute(schema.COUNT_OF_MESSAGES, {"thread_id": thread_id})
+        return int(number)
+
+    async def count_objects(self) -> int:
+        """Count all objects, of all kinds.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read now.
+        """
+        [(number,)] = await self._execute(schema.COUNT, ())
         return int(number)
 
     async def _places_unfinished(self) -> Sequence[int]:

@@ -219,6 +219,7 @@ PLACES_UNFINISHED: Final = """
 """
 OWNER_AND_ID: Final = "SELECT owner, id FROM objects WHERE place = ?"
 
+COUNT: Final = "SELECT count(*) FROM objects"
 COUNT_OF_MESSAGES: Final = "SELECT count(*) FROM objects WHERE kind = 'message' AND list = :thread_id"
 
 START_OF_HISTORY: Final = """

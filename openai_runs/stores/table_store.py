@@ -19,6 +19,7 @@ from openai_runs._slices import Work, in_slices, in_slices_if_long
 from openai_runs.errors import HistoryTooLargeError, StoreDataError, StoreUnavailableError, UnknownCursorError
 from openai_runs.models.message import Message
 from openai_runs.models.run_step import RunStep
+from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.record_cache import RecordCache
 from openai_runs.stores.records import MAX_HISTORY, Change, Delete, PageQuery, Record, RunState, Stored, Unreadable
 from openai_runs.stores.table_rows import KINDS, NAMES, ChangedRow, Row, index_and_bodies, load_body, row_of
@@ -93,6 +94,13 @@ class TableStore(ABC):
         # put since then, changed ones included.
         self._message_counts: OrderedDict[str, int] = OrderedDict()
 
+    contents: FileContents
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What it is called in messages: without a password."""
+
     @abstractmethod
     async def _open(self) -> None: ...
 
@@ -139,6 +147,10 @@ class TableStore(ABC):
 
     @abstractmethod
     async def _count_messages(self, thread_id: str) -> int: ...
+
+    @abstractmethod
+    async def count_objects(self) -> int:
+        """Count all objects, of all kinds."""
 
     @abstractmethod
     async def _places_unfinished(self) -> Sequence[int]:

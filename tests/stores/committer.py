@@ -6,8 +6,9 @@ import itertools
 import os
 import sys
 
+from openai_runs._postgres import is_postgres
 from openai_runs.models.run import RunStatus
-from openai_runs.stores.postgres import PostgresStore, is_postgres
+from openai_runs.stores.postgres import PostgresStore
 from openai_runs.stores.records import Delete, RunState
 from openai_runs.stores.sqlite import SQLiteStore
 from openai_runs.stores.store import Store

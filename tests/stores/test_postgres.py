@@ -24,7 +24,7 @@ from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore
 from openai_runs.stores import postgres as postgres_store
 from openai_runs.stores import postgres_schema as schema
-from openai_runs.stores.postgres import PostgresStore, is_postgres
+from openai_runs.stores.postgres import PostgresStore
 from openai_runs.stores.postgres_session import translated
 from openai_runs.stores.records import Delete, PageQuery, Record, RunState, Unreadable
 from openai_runs.stores.table_rows import index_and_bodies, row_of
@@ -484,5 +484,4 @@ def test_names():
         repr(PostgresStore("postgresql://me:secret@db.example/runs")) == "<PostgresStore 'runs at db.example', closed>"
     )
     assert repr(PostgresStore("postgres:///runs")) == "<PostgresStore 'runs', closed>"
-    assert is_postgres("postgres:///runs")
-    assert not is_postgres(Path("runs.db"))
+    assert store.name == "runs at db.example"

@@ -361,6 +361,17 @@ async def test_a_misspelt_database(postgres_server: Postgres, tmp_path: Path):
     assert 'database "runz" does not exist' in text
 
 
+async def test_somebody_elses_database(url: str, tmp_path: Path):
+    """Whoever does not want to create tables is told that there are none."""
+    with pytest.raises(StoreFileError, match=r"it has no tables of a store\. Check its name"):
+        async with PostgresStore(url, folder=tmp_path, create=False):
+            pass
+    async with PostgresStore(url, folder=tmp_path):
+        pass
+    async with PostgresStore(url, folder=tmp_path, create=False) as store:
+        assert await threads(store) == []
+
+
 async def test_a_wrong_password(postgres_server: Postgres, tmp_path: Path):
     """It is refused at once, and is in no text."""
     with postgres_server.asking_for_passwords("careful"):
