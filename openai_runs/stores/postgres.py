@@ -204,13 +204,10 @@ class PostgresStore(TableStore):
         )
 
     async def _read_piece(self, walk: Walk, start: int, end: int, **parameters: Any) -> Piece:
-        match walk:
-            case "history":
-                sql = schema.PIECE_OF_HISTORY
-            case "unfinished":
-                sql = schema.PIECE_UNFINISHED
-            case "kinds":
-                sql = schema.piece_of_kinds(parameters.pop("kinds"))
+        if walk == "kinds":
+            sql = schema.piece_of_kinds(parameters.pop("kinds"))
+        else:
+            sql = schema.PIECE_OF_HISTORY if walk == "history" else schema.PIECE_UNFINISHED
         bounds = {"start": start, "end": end, "limit": _CHUNK, "bytes": _CHUNK_BYTES}
         found = await self._read(sql, {**parameters, **bounds})
         if not found:

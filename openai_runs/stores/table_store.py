@@ -30,6 +30,7 @@ _logger = logging.getLogger("openai_runs.stores")
 
 _MAX_COUNTED_THREADS: Final = 10_000  # threads whose number of messages is kept in memory
 _MAX_INTEGER: Final = 2**63 - 1  # the largest of a database
+_LAST_PLACE: Final = _MAX_INTEGER - 1
 
 #: After so many failed commits in a row, the disk is at fault, and the other commits are not tried.
 _MAX_REFUSALS: Final = 3
@@ -405,14 +406,15 @@ class TableStore(ABC):
     async def _walk(
         self, walk: Walk, start: int | None = 0, end: int | None = None, **parameters: Any
     ) -> AsyncGenerator[tuple[Sequence[Record[Any]], int]]:
-        """Read many objects, a few at a time, so that other tasks can run. Objects added meanwhile are left out.
+        """Read many objects, a few at a time, so that other tasks can run; without those added meanwhile.
 
         Yields:
             The next objects, and their size in bytes.
         """
-        end = await self._highest_place() if end is None else end
         while start is not None:
-            start, size, rows = await self._read_piece(walk, start, end, **parameters)
+            start, size, rows = await self._read_piece(walk, start, _LAST_PLACE if end is None else end, **parameters)
+            if end is None and start is not None:  # as a rule the first piece is all
+                end = await self._highest_place()
             yield await in_slices(self._decoding(rows)), size
 
     def _decoding(self, rows: Iterable[Row]) -> Work[list[Record[Any]]]:

@@ -1,8 +1,9 @@
 """Scripted runs a second, end to end: a server process with a durable store, and this process as its client."""
 
-import sys
+import argparse
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
@@ -12,7 +13,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from openai_runs import RunJob, Session, run_batch
-from tests.crash.torture import Server
+from openai_runs._postgres import is_postgres
+from tests.postgres import postgres
+from tests.serving import Server
 
 
 @define
@@ -50,10 +53,13 @@ def cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-async def measure(runs: int, in_flight: int, console: Console) -> None:
+async def measure(runs: int, in_flight: int, console: Console, store: str = "sqlite") -> None:
     """Run ``runs`` runs, ``in_flight`` at a time, and print what came of it."""
-    with tempfile.TemporaryDirectory() as folder:
-        server = Server(Path(folder) / "runs.db")
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        if store == "postgres":
+            store = stack.enter_context(postgres(is_durable=True)).url()
+        server = Server(Path(folder) / "runs.db" if store == "sqlite" else store, ["--files-folder", folder])
         server.start()
         assert server.process is not None
         try:
@@ -80,7 +86,8 @@ async def measure(runs: int, in_flight: int, console: Console) -> None:
                 server_cpu, own_cpu = cpu(server.process.pid) - server_cpu, time.process_time() - own_cpu
         finally:
             server.kill()
-    table = Table(title=f"{runs} scripted runs, {in_flight} in flight, SQLite", title_justify="left", show_header=False)
+    kind = "PostgreSQL" if is_postgres(store) else "SQLite"
+    table = Table(title=f"{runs} scripted runs, {in_flight} in flight, {kind}", title_justify="left", show_header=False)
     table.add_row("runs a second", f"{runs / took:.0f}")
     table.add_row("not completed", f"{failed}")
     table.add_row("CPU a run, server", f"{server_cpu / runs * 1e3:.2f} ms")
@@ -93,4 +100,9 @@ async def measure(runs: int, in_flight: int, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(measure, int(sys.argv[1]), int(sys.argv[2]), Console())
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.throughput", description=__doc__)
+    parser.add_argument("runs", type=int)
+    parser.add_argument("in_flight", type=int)
+    parser.add_argument("--store", default="sqlite", help="sqlite, postgres (from a wheel, started for this), or a URL")
+    options = parser.parse_args()
+    anyio.run(measure, options.runs, options.in_flight, Console(), options.store)

@@ -480,8 +480,7 @@ def test_what_is_no_url(url: str):
 
 def test_names():
     """A database is named without its password."""
-    assert (
-        repr(PostgresStore("postgresql://me:secret@db.example/runs")) == "<PostgresStore 'runs at db.example', closed>"
-    )
-    assert repr(PostgresStore("postgres:///runs")) == "<PostgresStore 'runs', closed>"
+    store = PostgresStore("postgresql://me:secret@db.example/runs")
+    assert repr(store) == "<PostgresStore 'runs at db.example', closed>"
     assert store.name == "runs at db.example"
+    assert PostgresStore("postgres:///runs").name == "runs"

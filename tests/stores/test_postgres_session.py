@@ -117,6 +117,17 @@ async def test_who_was_taken_over_meanwhile(url: str, tmp_path: Path):
             await threads(store)
 
 
+async def test_who_connects_again_and_was_taken_over(url: str, tmp_path: Path):
+    """A commit that begins without a connection finds it out, too."""
+    async with PostgresStore(url, folder=tmp_path) as old:
+        assert old._session is not None
+        await old._session._drop()
+        async with PostgresStore(url, folder=tmp_path):
+            pass
+        with pytest.raises(StoreUnavailableError, match="has to be started anew"):
+            await old.commit([thread("1")])
+
+
 async def test_epochs_grow(url: str, tmp_path: Path):
     """Each process that opens the store has a higher one; those before are over."""
     for _ in range(3):
