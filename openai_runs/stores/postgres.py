@@ -125,9 +125,13 @@ class PostgresStore(TableStore):
                 "name another folder"
             )
 
-    async def _close(self) -> None:
+    def stop_waiting(self) -> None:
+        """Do not wait for the database any longer to know what became of a commit."""
         if self._session is not None:
             self._session.stop_waiting()
+
+    async def _close(self) -> None:
+        self.stop_waiting()
         await super()._close()
 
     async def _shut(self) -> None:

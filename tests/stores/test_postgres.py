@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from openai_runs import _wire
 from openai_runs._slices import at_once
+from openai_runs.backends import Say, Wait
 from openai_runs.errors import KeyUsedError, StoreDataError, StoreFileError, StoreUnavailableError
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
@@ -28,8 +29,10 @@ from openai_runs.stores.postgres import PostgresStore
 from openai_runs.stores.postgres_session import translated
 from openai_runs.stores.records import Delete, PageQuery, Record, RunState, Unreadable
 from openai_runs.stores.table_rows import index_and_bodies, row_of
+from tests.engine.world import world
 from tests.postgres import Postgres
 from tests.samples import MODELS
+from tests.stores.cutting import cutting, through
 from tests.stores.objects import assistant, message, run, shelf, state, step, thread, used_key, vector_store
 from tests.stores.test_postgres_session import execute, kill_sessions
 from tests.stores.test_sqlite import SIZES, check_lines, commit_all, commit_until_killed, without_nul
@@ -342,6 +345,24 @@ async def test_a_database_that_is_away(postgres_server: Postgres, tmp_path: Path
         assert await store.get(Run, "s") is None
         await store.commit([run("s", "t")])
     assert caplog.text.count("takes no commits") == caplog.text.count("takes commits again") == 1
+
+
+@pytest.mark.parametrize("lost", ["answer", "request"])
+async def test_a_run_in_an_outage(lost: Any, postgres_server: Postgres, tmp_path: Path):
+    """An engine that is left in it ends; the next one goes on with what is in the database, and answers once."""
+    url, go_on = postgres_server.store_url(), anyio.Event()
+    async with cutting(postgres_server) as cutter:
+        store = PostgresStore(through(cutter, url), folder=tmp_path)
+        async with world([[Wait(go_on), Say("Hello")]], store=store) as w:
+            created = await w.start("Hi")
+            cutter.cut, cutter.away_after = lost, True
+            go_on.set()
+            while not cutter.is_away:
+                await anyio.lowlevel.checkpoint()
+    async with world([Say("Hello")], store=PostgresStore(url, folder=tmp_path)) as w:
+        while (ended := await w.get(created)).status is not RunStatus.COMPLETED:
+            await anyio.lowlevel.checkpoint()
+        assert [message.text for message in await w.messages(ended)] == ["Hi", "Hello"]
 
 
 async def test_nobody_answers(store: PostgresStore, monkeypatch: pytest.MonkeyPatch):
