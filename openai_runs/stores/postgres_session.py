@@ -41,9 +41,10 @@ _PASSING: Final = ("08", "25006", "40", "53", "55", "57", "58")
 _DATA: Final = ("22", "54", "XX")
 _FATAL: Final = ("FATAL", "PANIC")
 
-#: What is said once another process has opened the store.
+#: What is said once another process has opened the store, or a standby that lacks commits is the database now.
 TAKEN_OVER: Final = (
-    "The server's store is not available: another process has opened the database, and this one has to be started anew."
+    "The server's store is not available: another process has opened the database, or it was set back to an earlier "
+    "state, and this one has to be started anew."
 )
 
 
@@ -51,7 +52,8 @@ class WritingSession:
     """Writes groups of commits, each once, whatever happens to the connection.
 
     Attributes:
-        is_lost: Whether another process has opened the store. Then this one must not use it any more.
+        is_lost: Whether another process has opened the store, or it lacks what this one has written. Then this one must
+            not use it any more.
     """
 
     def __init__(self, url: str, name: str, on_outage: Callable[[StoreUnavailableError], None]) -> None:
@@ -214,7 +216,7 @@ class WritingSession:
         return self._connection
 
     async def _reconnect(self) -> int:
-        """Connect again, unless another process has opened the store.
+        """Connect again, unless this process is over.
 
         Returns:
             The number of the latest group that was written.
@@ -229,10 +231,10 @@ class WritingSession:
             try:
                 await connection.execute(schema.END_LOST)
                 # Before the lock, too: whoever has taken it, took it from a session that is gone.
-                is_over, written = await _row(connection, schema.STATE, self._epoch)
+                is_over, written = await self._state(connection)
                 if not is_over:
                     await self._lock(connection)
-                    is_over, written = await _row(connection, schema.STATE, self._epoch)
+                    is_over, written = await self._state(connection)
                     await connection.execute(schema.FUNCTION)
             except BaseException:
                 await finish(connection.close())
@@ -241,9 +243,17 @@ class WritingSession:
             raise unavailable(error) from error
         self._connection, self.is_lost = connection, is_over
         if is_over:
-            _logger.error("another process has opened the store %r: this one no longer uses it", self._name)
+            _logger.error(
+                "another process has opened the store %r, or it was set back: this one no longer uses it", self._name
+            )
             await self._drop()
-        return int(written)
+        return written
+
+    async def _state(self, connection: "psycopg.AsyncConnection[Any]") -> tuple[bool, int]:
+        """Whether this process is over, and the number of the latest group that was written."""
+        row = await (await connection.execute(schema.STATE, (self._epoch,))).fetchone()
+        is_over, written = row or (True, 0)
+        return is_over or written < self._written, written
 
     async def _was_written(self, number: int, failure: StoreUnavailableError) -> bool:
         """Find out whether a group was committed by a session that is gone; wait until that can be known."""
@@ -277,8 +287,8 @@ class WritingSession:
 _UNCHANGED: Final = ". Nothing was changed."
 
 
-async def _row(connection: "psycopg.AsyncConnection[Any]", sql: str, *parameters: object) -> tuple[Any, ...]:
-    cursor = await connection.execute(sql, parameters)
+async def _row(connection: "psycopg.AsyncConnection[Any]", sql: str) -> tuple[Any, ...]:
+    cursor = await connection.execute(sql)
     row: tuple[Any, ...] | None = await cursor.fetchone()
     assert row is not None, sql  # noqa: S101  # all of these statements have one
     return row

@@ -117,6 +117,19 @@ async def test_who_was_taken_over_meanwhile(url: str, tmp_path: Path):
             await threads(store)
 
 
+@pytest.mark.parametrize("sql", ["UPDATE openai_runs_servers SET written = 0", "DELETE FROM openai_runs_servers"])
+async def test_a_database_that_was_set_back(sql: str, url: str, tmp_path: Path):
+    """As by a standby that lacks the latest commits: the process, which knows of them, does not go on."""
+    async with PostgresStore(url, folder=tmp_path) as store:
+        await store.commit([thread("1")])
+        execute(url, sql)
+        kill_sessions(url)
+        with pytest.raises(StoreUnavailableError, match="has to be started anew"):
+            await store.commit([thread("2")])
+    async with PostgresStore(url, folder=tmp_path) as store:
+        assert await threads(store) == ["1"]
+
+
 async def test_who_connects_again_and_was_taken_over(url: str, tmp_path: Path):
     """A commit that begins without a connection finds it out, too."""
     async with PostgresStore(url, folder=tmp_path) as old:
