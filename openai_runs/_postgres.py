@@ -16,6 +16,9 @@ CONNECT_ARGS: Final = {
 #: Seconds for which a database may give no answer to whoever opens it. One that goes away later is waited for.
 REACHED_WITHIN: Final = 30.0
 
+#: The folder, in the current one, with the files of a server whose store is in PostgreSQL, unless another is named.
+DEFAULT_FOLDER: Final = "openai-runs"
+
 #: How PostgreSQL, or a pooler before it, refuses a connection for good.
 _REFUSED: Final = re.compile(
     "authentication failed|certificate|permission denied|not permitted|no pg_hba.conf entry"

@@ -1,12 +1,11 @@
 """The options that name a store, and the store that they name."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
-from openai_runs._postgres import is_postgres
-from openai_runs.stores.content_folder import DEFAULT_FOLDER
+from openai_runs._postgres import DEFAULT_FOLDER, is_postgres
 
 if TYPE_CHECKING:
     from openai_runs.stores.postgres import PostgresStore
@@ -24,7 +23,7 @@ FilesFolder: TypeAlias = Annotated[
 Owner: TypeAlias = Annotated[
     str, typer.Option(help="The owner of the objects: the label of its key; empty if the server has no keys.")
 ]
-DEFAULT_FILES_FOLDER = Path(DEFAULT_FOLDER)
+DEFAULT_FILES_FOLDER: Final = Path(DEFAULT_FOLDER)
 
 
 def make_store(store: str, files_folder: Path, *, create: bool = True) -> "SQLiteStore | PostgresStore":

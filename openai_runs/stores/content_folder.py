@@ -26,9 +26,6 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("openai_runs.stores")
 
-#: The folder, in the current one, of a store that is no file itself.
-DEFAULT_FOLDER: Final = "openai-runs"
-
 _STEP: Final = 2**20  # bytes that are written at a time
 _SYNC_STEP: Final = 16 * 2**20  # bytes between two syncs: a single one of all would hold up the store's own
 _DRAFT: Final = "draft-"  # how temporary names begin

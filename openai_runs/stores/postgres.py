@@ -13,10 +13,10 @@ import anyio
 
 from openai_runs._extras import needs
 from openai_runs._finishing import finish
-from openai_runs._postgres import CONNECT_ARGS, is_postgres
+from openai_runs._postgres import CONNECT_ARGS, DEFAULT_FOLDER, is_postgres
 from openai_runs.errors import StoreFileError, StoreUnavailableError
 from openai_runs.stores import postgres_schema as schema
-from openai_runs.stores.content_folder import DEFAULT_FOLDER, ContentFolder
+from openai_runs.stores.content_folder import ContentFolder
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.postgres_session import TAKEN_OVER, WritingSession, translated
 from openai_runs.stores.records import PAGE_BYTES
@@ -117,9 +117,10 @@ class PostgresStore(TableStore):
         folder = anyio.Path(self._folder)
         await folder.mkdir(mode=0o700, exist_ok=True)
         note = folder / "store-id"
-        if not await note.exists():
+        noted = (await note.read_text()).strip() if await note.exists() else ""
+        if not noted:
             await note.write_text(f"{id}\n")
-        elif (await note.read_text()).strip() != id:
+        elif noted != id:
             raise StoreFileError(
                 f"cannot open the store {self._name!r}: the folder {self._folder} has the files of another database; "
                 "name another folder"

@@ -48,6 +48,7 @@ def table(database: Database) -> JobTable:
 @pytest.fixture(scope="session")
 def server_of_databases(postgres_server: Postgres) -> Postgres:
     """PostgreSQL with a database ``empty`` that has all tables, to be copied."""
+    postgres_server.execute("DROP DATABASE IF EXISTS empty")  # two rooms of tests have this fixture
     postgres_server.execute("CREATE DATABASE empty")
     database = open_database(postgres_server.url("empty"))
     Opening(database).prepare()
