@@ -154,8 +154,7 @@ class Turn:
         if (refusal := unserved_window(run.completion_window, self._backend)) is not None:
             return LastError(code="invalid_prompt", message=refusal.message)
         try:
-            await self._use_stores(self.owner, run.tools, state.tool_resources)
-            request = await self._request(run, state)
+            request = await self._ledger.retry_until_stored(partial(self._request, run, state))
         except (ApiError, HistoryTooLargeError) as error:
             return LastError(code="invalid_prompt", message=error.message)
         if request.max_prompt_tokens is not None and request.max_prompt_tokens <= 0:
@@ -179,6 +178,7 @@ class Turn:
         return None
 
     async def _request(self, run: Run, state: RunState) -> ModelRequest:
+        await self._use_stores(self.owner, run.tools, state.tool_resources)
         last_messages = None if run.truncation_strategy is None else run.truncation_strategy.last_messages
         records = await self._ledger.store.history(run.thread_id, last_messages=last_messages, besides_run=run.id)
         # The retry of an interrupted call must not see the output of its first attempt: it will produce it again.
