@@ -219,6 +219,7 @@ def crash(session: nox.Session) -> None:
     install(session, "tests")
     session.run("python", "-m", "tests.crash", *session.posargs)
     session.run("python", "-m", "tests.crash", "--postgres", "--kills=50")
+    session.run("python", "-m", "tests.crash", "--database", "--kills=20")
     session.run("python", "-m", "tests.crash.files")
     session.run("python", "-m", "tests.crash.durable")
     session.run("python", "-m", "tests.crash.large")
