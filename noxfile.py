@@ -30,7 +30,7 @@ DIST = Path("dist")
 
 def install(session: nox.Session, group: str) -> None:
     session.env["PYTHONDONTWRITEBYTECODE"] = None  # tests start a hundred processes; compiling is half of such a start
-    session.install("-e", ".[server,durable,files,otel]", *nox.project.dependency_groups(PYPROJECT, group))
+    session.install("-e", ".[server,postgres,durable,files,otel]", *nox.project.dependency_groups(PYPROJECT, group))
 
 
 def junit(session: nox.Session) -> str:
@@ -218,6 +218,8 @@ def crash(session: nox.Session) -> None:
     """
     install(session, "tests")
     session.run("python", "-m", "tests.crash", *session.posargs)
+    session.run("python", "-m", "tests.crash", "--postgres", "--kills=50")
+    session.run("python", "-m", "tests.crash", "--database", "--kills=20")
     session.run("python", "-m", "tests.crash.files")
     session.run("python", "-m", "tests.crash.durable")
     session.run("python", "-m", "tests.crash.large")

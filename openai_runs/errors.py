@@ -331,7 +331,7 @@ class HistoryTooLargeError(StoreError):
 
 
 class StoreFileError(StoreError, OSError):
-    """A file cannot be opened as a store: it is in use, damaged, another program's, or a later version's."""
+    """A file, or a database, cannot be opened as a store: it is in use, damaged, another's, or a later version's."""
 
 
 class UnknownCursorError(StoreError, LookupError):

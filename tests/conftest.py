@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator, Generator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import stamina
@@ -19,6 +19,9 @@ from openai_runs.server import LocalServer
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 from tests.weather import WEATHER
+
+if TYPE_CHECKING:
+    from tests.postgres import Postgres
 
 # A slow machine is not a failure: no deadline. What gates a change looks at the same examples each time, so that it
 # refuses no innocent one; who looks for defects takes the other profile, which looks elsewhere each time.
@@ -103,6 +106,15 @@ def _nothing_unclosed() -> Iterator[None]:
         getattr(function, "cache_clear", int)()
     gc.collect()
     gc.freeze()  # what lives on, modules and caches above all, has been looked at; this halves the suite's time
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator["Postgres"]:
+    """A PostgreSQL for all tests of a process that want one."""
+    from tests.postgres import postgres  # only here: most tests need none
+
+    with postgres() as server:
+        yield server
 
 
 # Services and followers are tested against a `LocalServer`, so that the real wire is in every test.

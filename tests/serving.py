@@ -5,7 +5,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from attrs import define, field
 
 
 @contextmanager
-def serving(store: Path, *arguments: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def serving(store: Path | str, *arguments: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A server process; its URL, as it says it itself."""
     command = [sys.executable, "-m", "openai_runs", "serve", "--store", str(store), "--port", "0", *arguments]
     with subprocess.Popen(
@@ -44,7 +44,8 @@ def unmeasured() -> dict[str, str]:
 class Server:
     """The same on a fixed port, to be killed and started again."""
 
-    store: Path
+    store: Path | str
+    options: Sequence[str] = ()
     port: int = field(factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -53,7 +54,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def start(self) -> None:
-        arguments = ["serve", "--store", str(self.store), "--port", str(self.port), "--no-access-log"]
+        arguments = ["serve", "--store", str(self.store), "--port", str(self.port), "--no-access-log", *self.options]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "openai_runs", *arguments],
             stdout=subprocess.DEVNULL,

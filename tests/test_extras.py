@@ -54,6 +54,14 @@ def test_durable_batches():
     assert "openai_runs[durable]" in last
 
 
+def test_a_store_in_postgres():
+    """It needs one, too, and so does the server that is told to use it."""
+    code = "sys.argv[1:] = ['serve', '--store', 'postgresql://db']; from openai_runs.__main__ import main; main()"
+    run = bare(code, packages=("psycopg_pool",))
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith("psycopg_pool is not installed; it comes with pip install 'openai_runs[postgres]'")
+
+
 @pytest.mark.parametrize("missing", ["typer", "jsonschema_rs"])
 def test_the_command_line(missing):
     """A sentence and no traceback, also for who has got typer from elsewhere: many programs bring it."""

@@ -25,6 +25,9 @@ SEVERAL = {
     "following/event_stream.py": ["following/test_streaming.py", "following/test_stream_lifetimes.py"],
     "following/leaving.py": ["following/test_follower.py", "following/test_stream_lifetimes.py"],
     "following/run_requests.py": ["services/test_never_twice.py", "following/test_follower.py"],
+    "stores/postgres_schema.py": ["stores/test_postgres.py", "stores/test_postgres_session.py"],
+    "stores/table_rows.py": ["stores/test_store.py"],
+    "stores/table_store.py": ["stores/test_store.py", "stores/test_sqlite.py"],
 }
 
 

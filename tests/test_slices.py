@@ -78,7 +78,7 @@ async def test_a_small_commit_is_not_interrupted(kind: str, tmp_path, monkeypatc
         commit = store.commit([message(str(number), "t") for number in range(100)])
         if isinstance(store, SQLiteStore):
             commit.send(None)
-            assert [len(write.changes) for write in store._waiting] == [100]
+            assert [len(write.rows) for write in store._waiting] == [100]
             commit.close()
         else:
             with pytest.raises(StopIteration):

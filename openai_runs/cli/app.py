@@ -14,6 +14,7 @@ from openai_runs.cli.batch_work import work_on_jobs
 from openai_runs.cli.chat import chat
 from openai_runs.cli.check import check
 from openai_runs.cli.completion import answer_shell, completion
+from openai_runs.cli.copy_store import copy
 from openai_runs.cli.demo import demo
 from openai_runs.cli.export_objects import export
 from openai_runs.cli.follow import follow
@@ -38,6 +39,7 @@ app.command()(follow)
 app.command(context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(serve)  # a service is configured by its environment
 app.command("import")(import_)
 app.command()(export)
+app.command()(copy)
 app.command()(check)
 batch_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run many jobs.")
 batch_app.command("run", context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(run_jobs)

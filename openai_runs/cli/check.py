@@ -2,16 +2,20 @@
 
 from pathlib import Path
 
+import typer
 from rich.markup import escape
 
-from openai_runs.cli.store_options import StoreFile, check_exists
+from openai_runs._postgres import is_postgres
+from openai_runs.cli.store_options import StoppedStore, check_exists
 from openai_runs.cli.terminal import console, errors, refuse, run
 
 
-def check(store: StoreFile = Path("runs.db")) -> None:
+def check(store: StoppedStore = "runs.db") -> None:
     """Check the file of a stopped server for damage. The server itself does so only after a crash, and briefly."""
-    check_exists(store)
-    run(_check(store))
+    if is_postgres(store):
+        raise typer.BadParameter("a PostgreSQL database is checked by PostgreSQL's own program, pg_amcheck")
+    check_exists(Path(store))
+    run(_check(Path(store)))
 
 
 async def _check(path: Path) -> None:

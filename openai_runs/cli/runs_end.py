@@ -2,14 +2,22 @@
 
 import logging
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from openai_runs.cli.store_options import StoreFile, check_exists
+from openai_runs.cli.store_options import (
+    DEFAULT_FILES_FOLDER,
+    FilesFolder,
+    StoppedStore,
+    make_store,
+)
 from openai_runs.cli.terminal import console, errors, refuse, run
+
+if TYPE_CHECKING:
+    from openai_runs.stores.postgres import PostgresStore
+    from openai_runs.stores.sqlite import SQLiteStore
 
 
 class EndAs(StrEnum):
@@ -21,7 +29,8 @@ class EndAs(StrEnum):
 
 def end(
     run_id: Annotated[str, typer.Argument(help="The run's ID.")],
-    store: StoreFile = Path("runs.db"),
+    store: StoppedStore = "runs.db",
+    files_folder: FilesFolder = DEFAULT_FILES_FOLDER,
     status: Annotated[EndAs, typer.Option(help="The run's new status.")] = EndAs.FAILED,
     reason: Annotated[str, typer.Option(help="The message in last_error of a failed run.")] = (
         "The run was ended by the server's operator."
@@ -31,22 +40,21 @@ def end(
 
     Damaged records of the run are listed, and not changed.
     """
-    check_exists(store)
+    kept = make_store(store, files_folder, create=False)
     # No warnings: `_end` prints one line per damaged record.
     logging.getLogger("openai_runs").addHandler(logging.NullHandler())
-    run(_end(store, run_id, status, reason))
+    run(_end(kept, run_id, status, reason))
 
 
-async def _end(path: Path, run_id: str, status: EndAs, reason: str) -> None:
+async def _end(kept: "SQLiteStore | PostgresStore", run_id: str, status: EndAs, reason: str) -> None:
     from openai_runs.engine.endings import end_by_hand
     from openai_runs.models.run import RunStatus
-    from openai_runs.stores.sqlite import SQLiteStore
 
-    async with SQLiteStore(path) as store:
+    async with kept as store:
         try:
             ending = await end_by_hand(store, run_id, RunStatus(status.value), reason)
         except LookupError:
-            refuse(f"there is no run {run_id} in {path}; `openai-runs export --store {path}` lists the runs in it")
+            refuse(f"there is no run {run_id} in {kept.name}; `openai-runs export --store …` lists the runs in it")
     ended = ending.run
     if ending.had_ended:
         refuse(f"run {run_id} has ended already, and was not changed: its status is {ended.status}")

@@ -18,13 +18,15 @@ from openai_runs.cli.key_options import RELOADING, keys_from, reload_keys
 from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
 from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend, make_pass_through
 from openai_runs.cli.settings_file import read_settings, settings_of
-from openai_runs.cli.store_options import check_folder
+from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store
 from openai_runs.cli.terminal import console, refuse, run
 
 if TYPE_CHECKING:
     from openai_runs.backends import ModelBackend
     from openai_runs.server import LocalServer, PassThrough
     from openai_runs.server.local_files import FileOption
+    from openai_runs.stores.postgres import PostgresStore
+    from openai_runs.stores.sqlite import SQLiteStore
     from openai_runs.telemetry import Telemetry
 
 _logger = logging.getLogger("openai_runs.cli")
@@ -51,9 +53,14 @@ def serve(
             dir_okay=False,
         ),
     ] = None,
-    store: Annotated[Path, typer.Option(help="The SQLite file for all objects; created if it does not exist.")] = Path(
-        "runs.db"
-    ),
+    store: Annotated[
+        str,
+        typer.Option(
+            help="The SQLite file for all objects, created if it does not exist; or a PostgreSQL database, as "
+            "postgresql://user@host/database."
+        ),
+    ] = "runs.db",
+    files_folder: FilesFolder = DEFAULT_FILES_FOLDER,
     backend: Annotated[Backend, typer.Option(help="The kind of model backend.")] = Backend.SCRIPTED,
     model_url: Annotated[
         str | None, typer.Option(help="The base URL of the model's endpoint, for responses and chat.")
@@ -202,7 +209,7 @@ def serve(
     from openai_runs.engine.engine import MAX_ACTIVE_RUNS, MAX_FILE_BYTES
 
     set_up_logging(log_level, log_format)
-    check_folder(store)
+    kept = make_store(store, files_folder)
     keys = keys_from(keys_file)
     model_key = os.environ.get(model_key_env) if model_key_env is not None else None
     if model_key_env is not None and not model_key:
@@ -223,7 +230,7 @@ def serve(
     passed = make_pass_through(pass_through, backend, model_url, model_key, endpoint)
     owners = len({*(keys or {}).values()})
     refuse_with_endpoint(files, limits_owners=max_owner_mb is not None, passes_through=pass_through, owners=owners)
-    search = make_files(files, embedding_model, store, backend, model_url, model_key, endpoint)
+    search = make_files(files, embedding_model, kept.path, backend, model_url, model_key, endpoint)
     _allow_connections()
     # A server makes few cycles, and the default spent a fifth of its time on the search.
     gc.set_threshold(50_000, 20, 50)
@@ -245,7 +252,7 @@ def serve(
         "metrics_host": metrics_host,
         "log_access": access_log,
     }
-    run(_serve(store, model_backend, search, passed, host, port, keys, keys_file, options, drain))
+    run(_serve(kept, model_backend, search, passed, host, port, keys, keys_file, options, drain))
 
 
 def _new_telemetry() -> "Telemetry":
@@ -264,7 +271,7 @@ def _allow_connections() -> None:
 
 
 async def _serve(
-    path: Path,
+    store: "SQLiteStore | PostgresStore",
     backend: "ModelBackend",
     files: "FileOption",
     pass_through: "PassThrough | None",
@@ -276,11 +283,10 @@ async def _serve(
     drain: float,
 ) -> None:
     from openai_runs.server import LocalServer
-    from openai_runs.stores.sqlite import SQLiteStore
 
     server = LocalServer(
         backend=backend,
-        store=SQLiteStore(path),
+        store=store,
         files=files,
         pass_through=pass_through,
         host=host,
@@ -294,7 +300,7 @@ async def _serve(
     with anyio.open_signal_receiver(*caught) as signals:
         try:
             async with server:
-                console.print(f"serving {server.url}, store {path}, {type(backend).__name__}; Ctrl-C stops")
+                console.print(f"serving {server.url}, store {store.name}, {type(backend).__name__}; Ctrl-C stops")
                 if options["console"]:
                     console.print(f"shows its runs to browsers at {server.url.removesuffix('v1')}")
                 if options["metrics_port"] is not None:

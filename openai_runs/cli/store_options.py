@@ -1,14 +1,57 @@
-"""The options of commands that use the store of a stopped server."""
+"""The options that name a store, and the store that they name."""
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
-StoreFile: TypeAlias = Annotated[Path, typer.Option(help="The SQLite file of a stopped server.", dir_okay=False)]
+from openai_runs._postgres import DEFAULT_FOLDER, is_postgres
+
+if TYPE_CHECKING:
+    from openai_runs.stores.postgres import PostgresStore
+    from openai_runs.stores.sqlite import SQLiteStore
+
+StoppedStore: TypeAlias = Annotated[
+    str, typer.Option(help="The store of a stopped server: its SQLite file, or its postgresql://user@host/database.")
+]
+FilesFolder: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        help="The folder with the contents of files and their index, if the store is in PostgreSQL.", file_okay=False
+    ),
+]
 Owner: TypeAlias = Annotated[
     str, typer.Option(help="The owner of the objects: the label of its key; empty if the server has no keys.")
 ]
+DEFAULT_FILES_FOLDER: Final = Path(DEFAULT_FOLDER)
+
+
+def make_store(store: str, files_folder: Path, *, create: bool = True) -> "SQLiteStore | PostgresStore":
+    """Make the store that the options name; it is not opened yet.
+
+    Args:
+        store: A path or a URL.
+        files_folder: For a store in PostgreSQL.
+        create: Whether it may be one that is not there yet. A PostgreSQL database has to be there in any case.
+
+    Raises:
+        typer.BadParameter: There is no such file, or no folder for it; or it is no URL.
+    """
+    if is_postgres(store):
+        from openai_runs.stores.postgres import PostgresStore
+
+        try:
+            return PostgresStore(store, folder=files_folder, create=create)
+        except ValueError as error:
+            raise typer.BadParameter(f"--store: {error}") from None
+    from openai_runs.stores.sqlite import SQLiteStore
+
+    path = Path(store)
+    if create:
+        check_folder(path)
+    else:
+        check_exists(path)
+    return SQLiteStore(path)
 
 
 def check_folder(store: Path) -> None:

@@ -227,6 +227,7 @@ class Engine(anyio.AsyncContextManagerMixin):
                 except Exception as error:  # raised after the group, which would wrap it in an ExceptionGroup
                     failure = error
                 finally:
+                    self._ledger.store.stop_waiting()  # tasks end when what they commit has ended
                     tasks.cancel_scope.cancel()
             self._ledger.is_open = False
             for observer in self._ledger.observers:

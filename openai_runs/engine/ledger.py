@@ -165,8 +165,8 @@ class Ledger:
         For transitions that no request waits for: there is no caller to whom the error could be raised.
 
         Args:
-            transition: Takes the lock it needs, reads, decides, and commits once. It must change nothing before
-                the commit, so that it can be repeated.
+            transition: Takes the lock it needs, reads, decides, and commits once, or only reads. It must change nothing
+                before the commit, so that it can be repeated.
             longest: Seconds between two attempts; each wait is twice as long as the one before, up to this.
         """
         wait = _RETRY_INTERVAL

@@ -170,7 +170,7 @@ class Turn:
             return LastError(code="invalid_prompt", message=refusal.message)
         try:
             await BeforeWaiting(self._use_stores(self.owner, run.tools, state.tool_resources), self._store)
-            request = await self._request(run, state)
+            request = await self._ledger.retry_until_stored(partial(self._request, run, state))
         except (ApiError, HistoryTooLargeError) as error:
             return LastError(code="invalid_prompt", message=error.message)
         if request.max_prompt_tokens is not None and request.max_prompt_tokens <= 0:
@@ -194,6 +194,7 @@ class Turn:
         return None
 
     async def _request(self, run: Run, state: RunState) -> ModelRequest:
+        await self._use_stores(self.owner, run.tools, state.tool_resources)
         last_messages = None if run.truncation_strategy is None else run.truncation_strategy.last_messages
         records = await self._ledger.store.history(run.thread_id, last_messages=last_messages, besides_run=run.id)
         # The retry of an interrupted call must not see the output of its first attempt: it will produce it again.

@@ -19,6 +19,8 @@ _logger = logging.getLogger("openai_runs.server")
 
 #: Seconds for which a store that has taken a commit is not tried again.
 _GOOD_FOR: Final = 1.0
+#: Seconds in which the store has to take it: a commit may wait until a database is back.
+_PATIENCE: Final = 5.0
 
 
 @define(eq=False)
@@ -49,7 +51,8 @@ class Readiness:
             return "ready"
         if self._attempt is None or self._attempt.done():
             self._attempt = asyncio.create_task(self._try_store())
-        return await asyncio.shield(self._attempt)
+        await asyncio.wait([self._attempt], timeout=_PATIENCE)
+        return self._attempt.result() if self._attempt.done() else "store unavailable"
 
     async def _try_store(self) -> str:
         try:

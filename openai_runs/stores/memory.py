@@ -99,6 +99,9 @@ class MemoryStore:
     ) -> None:
         """Keep all objects, for the next engine."""
 
+    def stop_waiting(self) -> None:
+        """No commit waits."""
+
     async def commit(self, changes: Sequence[Change]) -> None:
         """Apply all changes without interruption; only the keys are computed before, in slices.
 

@@ -13,48 +13,15 @@ import anyio
 from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs.errors import StoreFileError
-from openai_runs.models.assistant import Assistant
-from openai_runs.models.file import File
-from openai_runs.models.message import Message
 from openai_runs.models.run import Run
-from openai_runs.models.run_step import RunStep
-from openai_runs.models.thread import Thread
-from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
-from openai_runs.stores.records import (
-    INTERNAL,
-    BatchFiles,
-    EndpointObject,
-    FileUse,
-    IndexJob,
-    RunState,
-    UsedKey,
-    VectorStoreEntry,
-)
+from openai_runs.stores.records import INTERNAL
+from openai_runs.stores.table_rows import KINDS, NAMES
 
 with needs("server"):
     import aiosqlite
 
 
 _logger = logging.getLogger("openai_runs.stores")
-
-KINDS: Final[dict[str, type[Any]]] = {
-    "assistant": Assistant,
-    "thread": Thread,
-    "message": Message,
-    "run": Run,
-    "run_step": RunStep,
-    "file": File,
-    "vector_store": VectorStore,
-    "vector_store_entry": VectorStoreEntry,
-    "file_batch": VectorStoreFileBatch,
-    "batch_files": BatchFiles,
-    "file_use": FileUse,
-    "index_job": IndexJob,
-    "endpoint_object": EndpointObject,
-    "run_state": RunState,
-    "used_key": UsedKey,
-}
-NAMES: Final = {kind: name for name, kind in KINDS.items()}
 
 APPLICATION_ID: Final = 0x6F72756E  # "orun", in the file's header: identifies the file as ours
 
@@ -136,13 +103,14 @@ _CHANGES: Final = f"""
 """
 
 #: Writes a group of changes in one step. ``:index`` is a JSON array of rows, each with the offset and length of its
-#: body in ``:bodies``, so that no body has to be escaped. The rows are materialized because `json_each` makes the text
-#: of a row anew for each column that is taken from it.
+#: body in ``:bodies``: see `index_and_bodies`. The rows are materialized because `json_each` makes the text of a row
+#: anew for each column that is taken from it. The first one gets the place ``:first``.
 WRITE: Final = f"""
-    WITH rows (value) AS MATERIALIZED (SELECT value FROM json_each(:index))
+    WITH rows (number, value) AS MATERIALIZED (SELECT key, value FROM json_each(:index))
     INSERT INTO changes SELECT
-        {", ".join(f"json_extract(value, '$[{column}]')" for column in range(7))},
-        CAST(substr(:bodies, json_extract(value, '$[7]'), json_extract(value, '$[8]')) AS TEXT)
+        :first + number,
+        {", ".join(f"json_extract(value, '$[{column}]')" for column in range(6))},
+        CAST(substr(:bodies, json_extract(value, '$[6]'), json_extract(value, '$[7]')) AS TEXT)
     FROM rows
 """
 
@@ -235,10 +203,13 @@ def _rows(members: str, index: str = "") -> str:
     """
 
 
-ROWS_OF_HISTORY: Final = _rows("history = :thread_id")
-ROWS_OF_KINDS: Final = _rows("instr(:kinds, '\"' || kind || '\"')")  # in a JSON array
+#: What is read in pieces.
+WALKS: Final = {
+    "history": _rows("history = :thread_id"),
+    "unfinished": _rows("kind = 'run_state'", "INDEXED BY run_states"),
+    "kinds": _rows("instr(:kinds, '\"' || kind || '\"')"),  # in a JSON array
+}
 ROWS_OF_FILES: Final = _rows("kind = 'file'", "INDEXED BY files")
-ROWS_UNFINISHED: Final = _rows("kind = 'run_state'", "INDEXED BY run_states")
 
 #: Reads only the index, so that a damaged object does not prevent reading the others.
 PLACES_UNFINISHED: Final = """
@@ -248,7 +219,7 @@ PLACES_UNFINISHED: Final = """
 """
 OWNER_AND_ID: Final = "SELECT owner, id FROM objects WHERE place = ?"
 
-MAX_INTEGER: Final = 2**63 - 1  #: the largest integer
+COUNT: Final = "SELECT count(*) FROM objects"
 COUNT_OF_MESSAGES: Final = "SELECT count(*) FROM objects WHERE kind = 'message' AND list = :thread_id"
 
 START_OF_HISTORY: Final = """

@@ -55,6 +55,9 @@ class Store(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None: ...
 
+    def stop_waiting(self) -> None:
+        """End commits that wait for something outside, a database that is away: the store is about to be left."""
+
     async def commit(self, changes: Sequence[Change]) -> None:
         """Apply all changes or none, and return when they are durable; until then no read shows any of them.
 

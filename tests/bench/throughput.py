@@ -1,16 +1,22 @@
 """Scripted runs a second, end to end: a server process with a durable store, and this process as its client."""
 
+import argparse
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
+import anyio
 from attrs import define, field
+from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from openai_runs import RunJob, Session, run_batch
+from openai_runs._postgres import is_postgres
 from tests.bench.rounds import Bench
+from tests.postgres import postgres
 from tests.serving import Server
 
 
@@ -51,11 +57,14 @@ def cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-async def measure(bench: Bench, runs: int, in_flight: int = 500) -> None:
+async def measure(bench: Bench, runs: int, in_flight: int = 500, store: str = "sqlite") -> None:
     """Run ``runs`` runs, ``in_flight`` at a time, and print what came of it."""
     console = bench.console
-    with tempfile.TemporaryDirectory() as folder:
-        server = Server(Path(folder) / "runs.db")
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        if store == "postgres":
+            store = stack.enter_context(postgres(is_durable=True)).url()
+        server = Server(Path(folder) / "runs.db" if store == "sqlite" else store, ["--files-folder", folder])
         server.start()
         assert server.process is not None
         try:
@@ -86,7 +95,8 @@ async def measure(bench: Bench, runs: int, in_flight: int = 500) -> None:
     bench.add("server CPU a run", server_cpu / runs * 1e3)
     bench.add("client CPU a run", own_cpu / runs * 1e3)
     bench.add("requests a run", requests.count / runs)
-    table = Table(title=f"{runs} scripted runs, {in_flight} in flight, SQLite", title_justify="left", show_header=False)
+    kind = "PostgreSQL" if is_postgres(store) else "SQLite"
+    table = Table(title=f"{runs} scripted runs, {in_flight} in flight, {kind}", title_justify="left", show_header=False)
     table.add_row("runs a second", f"{runs / took:.0f}")
     table.add_row("not completed", f"{failed}")
     table.add_row("CPU a run, server", f"{server_cpu / runs * 1e3:.2f} ms")
@@ -97,3 +107,13 @@ async def measure(bench: Bench, runs: int, in_flight: int = 500) -> None:
         "slowest answers", ", ".join(f"{what} {s * 1e3:.0f} ms" for what, s in sorted(requests.seconds.items()))
     )
     console.print(table)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.throughput", description=__doc__)
+    parser.add_argument("runs", type=int)
+    parser.add_argument("in_flight", type=int)
+    parser.add_argument("--store", default="sqlite", help="sqlite, postgres (from a wheel, started for this), or a URL")
+    options = parser.parse_args()
+    bench = Bench(Console(), quick=False, uvloop=False, rounds=1)
+    anyio.run(measure, bench, options.runs, options.in_flight, options.store)

@@ -25,6 +25,11 @@ async def test_check(tmp_path: Path):
     assert "malformed" in output
 
 
+def test_a_database():
+    """PostgreSQL has a program for that."""
+    assert "pg_amcheck" in run("check", "--store", "postgresql://db.example/runs", exit_code=2)
+
+
 def test_no_store_to_check(tmp_path: Path):
     """A missing file is an error, and is not created."""
     assert "there is no store" in run("check", "--store", tmp_path / "runs.db", exit_code=2)

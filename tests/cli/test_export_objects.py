@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.cli.commands import run, run_without_reader
 from tests.cli.saved import THREAD
+from tests.postgres import Postgres
 
 
 def test_export(tmp_path: Path):
@@ -36,3 +37,13 @@ def test_export_of_an_unknown_owner(tmp_path: Path):
     assert "the owners in it are 'shop'" in run("export", "--store", store, "--output", output, exit_code=1)
     assert output.read_text() == "kept"
     assert json.loads(run("export", "--store", store, "--owner", "shop")) == THREAD
+
+
+def test_a_database(tmp_path: Path, postgres_server: Postgres):
+    """The same with a store in PostgreSQL, whose files are in a folder; one without tables is an error."""
+    store = ("--store", postgres_server.store_url(), "--files-folder", tmp_path / "files")
+    assert "has no tables" in run("export", *store, exit_code=1)
+    (saved := tmp_path / "saved.jsonl").write_text(json.dumps(THREAD))
+    run("import", saved, *store)
+    assert json.loads(run("export", *store)) == THREAD
+    assert "there is no run run_1" in run("runs", "end", "run_1", *store, exit_code=1)

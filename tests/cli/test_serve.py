@@ -5,12 +5,14 @@ import socket
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 from aiohttp import ClientSession
 
 from openai_runs import Session
 from openai_runs.errors import PermissionDeniedError, ResponseError
 from tests.cli.commands import run
+from tests.postgres import Postgres, with_parameters
 from tests.serving import serving
 from tests.stub import Stub, reply
 
@@ -32,6 +34,28 @@ async def test_serve_survives_a_restart(tmp_path: Path):
     with serving(store) as (url, _):
         async with Session(url, "other") as session:
             assert (await session.threads.retrieve(thread.id)).id == thread.id
+
+
+async def test_a_database(tmp_path: Path, postgres_server: Postgres):
+    """The same with a store in PostgreSQL; a second server is refused, and nobody is shown the password."""
+    url_of_store = with_parameters(postgres_server.store_url(), password="secret")
+    folder = ("--files-folder", str(tmp_path / "files"))
+    with serving(url_of_store, *folder) as (url, process):
+        async with Session(url, "key") as session:
+            thread = await session.threads.create()
+            file = await session.files.create(b"Hello", filename="a.txt", purpose="assistants")
+        command = [sys.executable, "-m", "openai_runs", "serve", "--store", url_of_store, "--port", "0", *folder]
+        second = await anyio.run_process(command, check=False)
+        assert (second.returncode, second.stdout) == (1, b"")
+        assert b"it is in use by another process" in second.stderr
+        process.send_signal(signal.SIGTERM)
+        said, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "secret" not in second.stderr.decode() + said + log
+    with serving(url_of_store, *folder) as (url, _):
+        async with Session(url, "key") as session:
+            assert (await session.threads.retrieve(thread.id)).id == thread.id
+            assert await session.files.content(file.id).read() == b"Hello"
 
 
 async def test_serve_asks_for_keys(tmp_path: Path):

@@ -16,6 +16,7 @@ from tests.serving import serving
 
 ALL = """
 store = "runs.db"
+files-folder = "there"
 backend = "chat"
 model-url = "http://127.0.0.1:9/v1"
 model-key-env = "MODEL_KEY"
@@ -113,7 +114,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict:
     found: dict = {}
 
     async def _serve(*arguments: object) -> None:
-        names = "path", "backend", "files", "passed", "host", "port", "keys", "keys_file", "options", "drain"
+        names = "store", "backend", "files", "passed", "host", "port", "keys", "keys_file", "options", "drain"
         found.update(zip(names, arguments, strict=True))
 
     monkeypatch.setattr(module, "_serve", _serve)
@@ -128,7 +129,8 @@ def test_all_values_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serv
     (tmp_path / "keys").write_text("sk-anna anna")
     text = ALL.replace('embedding-model = "e"\n', "")  # which would need another value of `files`
     run("serve", "--config", written(tmp_path, text))
-    assert (served["path"], served["host"], served["port"], served["drain"]) == (Path("runs.db"), "127.0.0.1", 0, 1.5)
+    assert (served["store"].path, served["host"]) == (Path("runs.db"), "127.0.0.1")
+    assert (served["port"], served["drain"]) == (0, 1.5)
     assert (served["log"], served["keys"]) == (("debug", "json"), {"sk-anna": "anna"})
     assert isinstance(served["options"].pop("telemetry"), Telemetry)
     assert served["options"] == {

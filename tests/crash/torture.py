@@ -19,7 +19,7 @@ POLLING = Polling(first=0.02, longest=0.5, outage=120)
 class Torture:
     """Keeps ``active`` runs going, kills the server ``kills`` times, lets everything end, looks at what is there."""
 
-    server: Server
+    server: Server  #: or what is to be killed in its place
     kills: int
     active: int
     seed: int

@@ -9,6 +9,7 @@ import pytest
 from openai_runs import _wire
 from openai_runs.backends import Say, ScriptedBackend, Wait
 from openai_runs.engine import Engine
+from openai_runs.errors import StoreUnavailableError
 from openai_runs.lifecycle import MOVES, moved
 from openai_runs.models.run import RunStatus
 from openai_runs.stores import MemoryStore
@@ -56,6 +57,35 @@ async def test_the_text_of_an_object(store, tmp_path):
         assert engine.json(page.data[0]) == _wire.encode(page.data[0])
         changed = await engine.messages.update("", thread.id, page.data[0].id, {"metadata": {"a": "b"}})
         assert engine.json(changed) == _wire.encode(changed) != engine.json(page.data[0])
+
+
+class Away(MemoryStore):
+    """A store whose commits wait, once it is away, until nobody wants to wait any more."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_away, self.waiting, self.given_up = False, anyio.Event(), anyio.Event()
+
+    def stop_waiting(self):
+        self.given_up.set()
+
+    async def commit(self, changes):
+        if self.is_away:
+            self.waiting.set()
+            await self.given_up.wait()
+            raise StoreUnavailableError("It is not known whether the change was made.")
+        await super().commit(changes)
+
+
+async def test_left_while_the_store_is_away():
+    """What a run commits is not waited for."""
+    store, go_on = Away(), anyio.Event()
+    async with world([[Wait(go_on), Say("Hello")]], store=store) as w:
+        await w.start("Hi")
+        store.is_away = True
+        go_on.set()
+        await store.waiting.wait()
+    assert store.given_up.is_set()
 
 
 async def test_only_while_it_is_open():

@@ -16,7 +16,7 @@ from openai_runs.backends.model_backend import (
 from openai_runs.engine import ApiError
 from openai_runs.errors import StoreUnavailableError
 from tests.engine.world import WEATHER, world
-from tests.stores.faulty import FaultyStore, SlowStore
+from tests.stores.faulty import DamagedStore, FaultyStore, SlowStore
 
 pytestmark = pytest.mark.anyio
 
@@ -319,6 +319,23 @@ async def test_a_full_disk():
         await w.answer(run)
         await w.until("run.completed", run)
         assert w.said(run.id) == ["Let", " me", " look.", "Done."]
+
+
+async def test_a_history_that_cannot_be_read_now():
+    """Runs wait until their database is back; that is no failure of theirs."""
+    store = DamagedStore(reading=["history"], error=StoreUnavailableError("The database does not answer."))
+    async with world([Say("Hello")], store=store, max_active_runs=1) as w:
+        first = await w.start()
+        await w.until("run.completed", first)
+        run = await w.again(first)
+        store.hurt.add(run.id)
+        for _ in range(3):
+            await w.settle()
+            w.clock.advance(1)
+        assert w.names(run.id)[-1] == "run.in_progress"
+        store.hurt.clear()
+        w.clock.advance(1)
+        await w.until("run.completed", run)
 
 
 async def test_a_full_disk_at_the_end():

@@ -6,7 +6,7 @@ from aiohttp import ClientSession
 
 from openai_runs.backends import ScriptedBackend
 from openai_runs.engine import Engine
-from openai_runs.server import LocalServer
+from openai_runs.server import LocalServer, readiness
 from openai_runs.server.readiness import Readiness
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.sqlite import SQLiteStore
@@ -51,6 +51,18 @@ async def test_a_store_with_a_bug(caplog):
     async with LocalServer(store=Broken()) as server:
         assert await ask(server) == (503, {"status": "store unavailable"})
     assert "ZeroDivisionError: a bug" in caplog.text
+
+
+async def test_a_store_that_waits(monkeypatch):
+    """It is not ready before its commit has ended."""
+    store = Slow()
+    async with LocalServer(store=store) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(readiness, "_PATIENCE", 0)
+            assert await ask(server) == (503, {"status": "store unavailable"})
+        store.go_on.set()
+        assert await ask(server) == (200, {"status": "ready"})
+        assert store.commits == 1
 
 
 async def test_draining():

@@ -123,3 +123,11 @@ def file_batch(id: str, vector_store_id: str, owner: str = "") -> Record[VectorS
 
 def batch_files(id: str, vector_store_id: str, owner: str = "") -> Record[BatchFiles]:
     return Record(owner, BatchFiles(id=id, vector_store_id=vector_store_id, file_ids=("f1",)))
+
+
+def shelf(id: str, owner: str = "", *file_ids: str) -> list[Record[Any]]:
+    """A vector store with files, a batch of them, and a job for each."""
+    records = [vector_store(id, owner), file_batch(f"b of {id}", id, owner), batch_files(f"b of {id}", id, owner)]
+    for file_id in file_ids:
+        records += [vector_store_entry(id, file_id, owner), file_use(id, file_id, owner), index_job(id, file_id, owner)]
+    return records

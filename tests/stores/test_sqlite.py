@@ -25,8 +25,10 @@ from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.thread import Thread
 from openai_runs.stores import sqlite as sqlite_store
 from openai_runs.stores import sqlite_schema as schema
+from openai_runs.stores import table_store
 from openai_runs.stores.records import Change, Delete, PageQuery, Record, RunState, Unreadable
 from openai_runs.stores.sqlite import SQLiteStore
+from openai_runs.stores.store import Store
 from tests.samples import MODELS
 from tests.serving import unmeasured
 from tests.stores.faulty import damage, damage_page_of
@@ -76,7 +78,7 @@ class Gate:
         monkeypatch.setattr(store, "_execute", gated)
 
 
-async def commit_all(store: SQLiteStore, commits: Sequence[Sequence[Change]]) -> list[Exception | None]:
+async def commit_all(store: Store, commits: Sequence[Sequence[Change]]) -> list[Exception | None]:
     """Commit all at the same time. Returns each commit's result."""
     outcomes: list[Exception | None] = [None] * len(commits)
 
@@ -310,7 +312,7 @@ async def test_a_large_commit(path: Path):
 
 async def test_messages_are_counted_once(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch):
     """Adding to a thread does not read the file again until there may be too many; few threads are kept in memory."""
-    monkeypatch.setattr(sqlite_store, "_MAX_COUNTED_THREADS", 2)
+    monkeypatch.setattr(table_store, "_MAX_COUNTED_THREADS", 2)
     await store.commit([message("0", "t")])
     gate = Gate(store, monkeypatch)
     for number in range(1, 10):
@@ -699,9 +701,9 @@ async def test_errors_are_not_wrapped(path: Path):
 # Killed
 
 
-def commit_until_killed(path: Path, lines: int) -> list[str]:
+def commit_until_killed(lines: int, *store: str) -> list[str]:
     """Have a process commit to a store, and kill it when it has reported so many commits."""
-    program = [sys.executable, "-m", "tests.stores.committer", str(path)]
+    program = [sys.executable, "-m", "tests.stores.committer", *store]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=unmeasured()) as process:
         assert process.stdout is not None
         reported = list(itertools.islice(process.stdout, lines))
@@ -715,12 +717,12 @@ async def test_what_was_committed_survives_a_kill(path: Path):
     dice = random.Random(7)
     reported: set[str] = set()
     for _ in range(5):
-        reported.update(await anyio.to_thread.run_sync(commit_until_killed, path, dice.randrange(1, 400)))
+        reported.update(await anyio.to_thread.run_sync(commit_until_killed, dice.randrange(1, 400), str(path)))
         async with SQLiteStore(path) as store:
             await check_lines(store, reported)
 
 
-async def check_lines(store: SQLiteStore, reported: set[str]) -> None:
+async def check_lines(store: Store, reported: set[str]) -> None:
     threads = {record.value.id async for record in store.everything(Thread)}
     runs = {record.value.id: record.value async for record in store.everything(Run)}
     unfinished = {record.value.id for record in await store.unfinished()}

@@ -21,8 +21,9 @@ from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
 from openai_runs.stores import PageQuery
 from openai_runs.stores.records import BatchFiles, EndpointObject, FileUse, IndexJob, RunState, VectorStoreEntry
 from openai_runs.stores.sqlite import SQLiteStore
-from openai_runs.stores.sqlite_schema import KINDS, MIGRATIONS
+from openai_runs.stores.sqlite_schema import MIGRATIONS
 from openai_runs.stores.store import ALL_RUNS, part_for
+from openai_runs.stores.table_rows import KINDS
 from tests.engine.endpoint import Endpoint
 from tests.engine.world import ALL, WEATHER, conform, world
 

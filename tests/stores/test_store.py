@@ -1,11 +1,11 @@
-"""What every store promises: `MemoryStore` and `SQLiteStore` return the same."""
+"""What every store promises: `MemoryStore`, `SQLiteStore` and `PostgresStore` return the same."""
 
 import asyncio
 import itertools
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import anyio
 import pytest
@@ -24,8 +24,9 @@ from openai_runs.models.run_step import CalledFunction, FunctionStepCall, RunSte
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
 from openai_runs.stores import memory as store_module
-from openai_runs.stores import sqlite as sqlite_store
+from openai_runs.stores import table_store
 from openai_runs.stores.memory import MemoryStore
+from openai_runs.stores.postgres import PostgresStore
 from openai_runs.stores.records import (
     BatchFiles,
     Change,
@@ -42,21 +43,18 @@ from openai_runs.stores.records import (
 from openai_runs.stores.sqlite import SQLiteStore
 from openai_runs.stores.store import ALL_RUNS, Store, part_for
 from tests.engine.world import world
+from tests.postgres import Postgres
 from tests.stores.objects import (
     assistant,
-    batch_files,
     file,
-    file_batch,
-    file_use,
     index_job,
     message,
     run,
+    shelf,
     state,
     step,
     thread,
     used_key,
-    vector_store,
-    vector_store_entry,
 )
 
 pytestmark = pytest.mark.anyio
@@ -64,15 +62,16 @@ pytestmark = pytest.mark.anyio
 KINDS = get_args(Stored)
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite without a cache"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    match request.param:
-        case "memory":
-            store: Store = MemoryStore()
-        case "sqlite":
-            store = SQLiteStore(tmp_path / "runs.db")
-        case _:
-            store = SQLiteStore(tmp_path / "runs.db", cache_size=0)
+@pytest.fixture(params=["memory", "sqlite", "sqlite without a cache", "postgres", "postgres without a cache"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Store]:
+    cache_size = 0 if "without a cache" in request.param else 2**20
+    if request.param == "memory":
+        store: Store = MemoryStore()
+    elif "sqlite" in request.param:
+        store = SQLiteStore(tmp_path / "runs.db", cache_size=cache_size)
+    else:
+        url = request.getfixturevalue("postgres_server").store_url()
+        store = PostgresStore(url, folder=tmp_path, cache_size=cache_size)
     async with store:
         yield store
 
@@ -411,7 +410,7 @@ async def test_messages_are_counted(store: Store):
 
 async def test_a_history_has_a_limit(store: Store, monkeypatch: pytest.MonkeyPatch):
     """A history that is too large for any model is not read into memory; a part of it can be read."""
-    for module in sqlite_store, store_module:
+    for module in table_store, store_module:
         monkeypatch.setattr(module, "MAX_HISTORY", 20_000)
     call = FunctionStepCall(id="c", function=CalledFunction(name="f", arguments="{}", output="x" * 9000))
     called = step("s", "r", "t")
@@ -475,7 +474,7 @@ async def test_concurrent_commits(store: Store):
 
 
 class Stores(RuleBasedStateMachine):
-    """Whatever is done, `SQLiteStore` returns what `MemoryStore` returns, also after it was closed and opened again."""
+    """Whatever is done, another store returns what `MemoryStore` returns, also after it was closed and opened again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -489,18 +488,21 @@ class Stores(RuleBasedStateMachine):
     @initialize(cache_size=st.sampled_from([0, 2_000, 2**20]))
     def open(self, cache_size: int) -> None:
         self.memory = MemoryStore()
-        self.sqlite = SQLiteStore(Path(self.folder.name) / "runs.db", cache_size=cache_size)
-        self.runner.run(self.sqlite.__aenter__())
+        self.other = self.new_store(cache_size)
+        self.runner.run(self.other.__aenter__())
+
+    def new_store(self, cache_size: int) -> SQLiteStore | PostgresStore:
+        return SQLiteStore(Path(self.folder.name) / "runs.db", cache_size=cache_size)
 
     def teardown(self) -> None:
-        self.runner.run(self.sqlite.__aexit__(None, None, None))
+        self.runner.run(self.other.__aexit__(None, None, None))
         self.runner.close()
         self.folder.cleanup()
 
     @rule()
     def restart(self) -> None:
-        self.runner.run(self.sqlite.__aexit__(None, None, None))
-        self.runner.run(self.sqlite.__aenter__())
+        self.runner.run(self.other.__aexit__(None, None, None))
+        self.runner.run(self.other.__aenter__())
 
     def new_id(self, kind: type[Any], data: st.DataObject) -> str:
         """The ID of a new, an existing or a deleted object."""
@@ -565,7 +567,7 @@ class Stores(RuleBasedStateMachine):
         for _ in range(size):
             changes += self.change(data, list(self.threads))
         self.runner.run(self.memory.commit(changes))
-        self.runner.run(self.sqlite.commit(changes))
+        self.runner.run(self.other.commit(changes))
 
     @rule(id=st.sampled_from(["k1", "k2", "k3"]), owner=st.sampled_from(["ann", "bob ☂"]))
     def use_key(self, id: str, owner: str) -> None:
@@ -581,7 +583,7 @@ class Stores(RuleBasedStateMachine):
                 return False
             return True
 
-        assert is_stored(self.memory) == is_stored(self.sqlite)
+        assert is_stored(self.memory) == is_stored(self.other)
 
     @precondition(lambda self: len(self.threads) > 1)
     @rule(data=st.data())
@@ -598,7 +600,7 @@ class Stores(RuleBasedStateMachine):
         async def together() -> None:
             async with asyncio.TaskGroup() as tasks:
                 for changes in commits:
-                    tasks.create_task(self.sqlite.commit(changes))
+                    tasks.create_task(self.other.commit(changes))
 
         self.runner.run(together())
 
@@ -616,7 +618,7 @@ class Stores(RuleBasedStateMachine):
         part = data.draw(st.none() | st.sampled_from(self.seen[Run]), "run") if kind is Message else None
         if kind is Run and data.draw(st.booleans(), "of all threads"):
             group, part = "", part_for(data.draw(st.sampled_from(["", "ann", "bob ☂"]), "owner"), ALL_RUNS)
-        assert self.answer(self.sqlite, kind, group, query, part) == self.answer(self.memory, kind, group, query, part)
+        assert self.answer(self.other, kind, group, query, part) == self.answer(self.memory, kind, group, query, part)
 
     def answer(self, store: Store, kind: type[Any], group: str, query: PageQuery, part: str | None) -> Any:
         try:
@@ -630,34 +632,43 @@ class Stores(RuleBasedStateMachine):
         thread_id = data.draw(st.sampled_from(self.seen[Thread]), "thread")
         besides = data.draw(st.sampled_from(["", *self.seen[Run]]), "besides")
         expected = self.runner.run(self.memory.history(thread_id, last_messages=last, besides_run=besides))
-        assert self.runner.run(self.sqlite.history(thread_id, last_messages=last, besides_run=besides)) == expected
+        assert self.runner.run(self.other.history(thread_id, last_messages=last, besides_run=besides)) == expected
 
     @rule(data=st.data(), kind=st.sampled_from(KINDS))
     def get(self, data: st.DataObject, kind: type[Any]) -> None:
         id = data.draw(st.sampled_from(self.seen[kind]), "id")
-        assert self.runner.run(self.sqlite.get(kind, id)) == self.runner.run(self.memory.get(kind, id))
+        assert self.runner.run(self.other.get(kind, id)) == self.runner.run(self.memory.get(kind, id))
 
     @invariant()
     def all_is_there(self) -> None:
         async def everything(store: Store) -> list[Any]:
             return [await store.unfinished(), *[[r async for r in store.everything(kind)] for kind in KINDS]]
 
-        assert self.runner.run(everything(self.sqlite)) == self.runner.run(everything(self.memory))
+        assert self.runner.run(everything(self.other)) == self.runner.run(everything(self.memory))
 
 
 TestStoresAgree = Stores.TestCase
 TestStoresAgree.settings = settings(stateful_step_count=30)
 
 
+class StoresOnPostgres(Stores):
+    """The same with a `PostgresStore`."""
+
+    server: ClassVar[Postgres]
+
+    def new_store(self, cache_size: int) -> PostgresStore:
+        return PostgresStore(self.server.store_url(), folder=self.folder.name, cache_size=cache_size)
+
+
+class TestStoresAgreeOnPostgres(StoresOnPostgres.TestCase):
+    settings = settings(stateful_step_count=30, max_examples=settings().max_examples // 2)
+
+    @pytest.fixture(autouse=True)
+    def _server(self, postgres_server: Postgres):
+        StoresOnPostgres.server = postgres_server
+
+
 # Vector stores
-
-
-def shelf(id: str, owner: str = "", *file_ids: str) -> list[Record[Any]]:
-    """A vector store with files, a batch of them, and a job for each."""
-    records = [vector_store(id, owner), file_batch(f"b of {id}", id, owner), batch_files(f"b of {id}", id, owner)]
-    for file_id in file_ids:
-        records += [vector_store_entry(id, file_id, owner), file_use(id, file_id, owner), index_job(id, file_id, owner)]
-    return records
 
 
 async def test_a_vector_store_takes_all_along(store: Store):

@@ -17,17 +17,10 @@ import stamina
 from attrs import field, frozen
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from openai_runs._postgres import CONNECT_ARGS
+
 T = TypeVar("T")
 P = ParamSpec("P")
-
-#: For PostgreSQL: how long a connection may be silent. Without them, a dead network is noticed after many minutes.
-_CONNECT_ARGS: Final = {
-    "connect_timeout": 5,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,  # milliseconds
-}
 
 
 @frozen
@@ -61,7 +54,7 @@ class Database:
     @property
     def connect_args(self) -> Mapping[str, int]:
         """Arguments of each connection."""
-        return {} if self.is_sqlite else _CONNECT_ARGS
+        return {} if self.is_sqlite else CONNECT_ARGS
 
     @property
     def now(self) -> sa.ColumnElement[float]:
@@ -123,7 +116,7 @@ def open_database(store: str | os.PathLike[str]) -> Database:
     url = url.set(drivername="postgresql+psycopg")
     # Of a connection that was idle while the database was restarted nobody knows before it is used.
     engine = sa.create_engine(
-        url, pool_size=4, max_overflow=0, pool_timeout=600, pool_pre_ping=True, connect_args=dict(_CONNECT_ARGS)
+        url, pool_size=4, max_overflow=0, pool_timeout=600, pool_pre_ping=True, connect_args=dict(CONNECT_ARGS)
     )
     return Database(url.render_as_string(hide_password=False), engine)
 

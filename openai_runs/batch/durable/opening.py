@@ -5,30 +5,20 @@ at once, and a server that does not answer is given up soon; a database that goe
 """
 
 import logging
-import re
 import sqlite3
 from pathlib import Path
-from typing import Final
 
 import stamina
 from attrs import define, field
 from dbos import DBOS
 from sqlalchemy.exc import DBAPIError
 
+from openai_runs._postgres import REACHED_WITHIN, first_line, is_refused
 from openai_runs.batch.durable.database import Database, is_passing
 from openai_runs.batch.durable.tables import create_tables, find_version
 from openai_runs.errors import StoreUnavailableError
 
 _logger = logging.getLogger("openai_runs.batch")
-
-#: Seconds for which a database may give no answer.
-_REACHED_WITHIN: Final = 30.0
-#: How PostgreSQL, or a pooler before it, refuses a connection for good.
-_REFUSED: Final = re.compile(
-    "authentication failed|certificate|permission denied|not permitted|no pg_hba.conf entry"
-    '|(database|role) ".*" does not exist|no such (database|user)|(user|tenant).* not found',
-    re.IGNORECASE,
-)
 
 
 @define
@@ -47,12 +37,12 @@ class Opening:
         Raises:
             ValueError: It cannot be used: the server refuses the user, say, or has no such database; its tables are of
                 another version; or they are missing and are not to be created.
-            StoreUnavailableError: It could not be reached for `_REACHED_WITHIN` seconds.
+            StoreUnavailableError: It could not be reached for `REACHED_WITHIN` seconds.
         """
         # Connecting would create the file.
         if not create and self._database.is_sqlite and not Path(self._database.engine.url.database or "").exists():
             raise self._unusable("there is no such file. Check its path; it is created with the first batch")
-        soon = stamina.RetryingCaller(attempts=None, timeout=_REACHED_WITHIN, wait_initial=0.05, wait_max=2.0)
+        soon = stamina.RetryingCaller(attempts=None, timeout=REACHED_WITHIN, wait_initial=0.05, wait_max=2.0)
         opening = soon.on(self._may_answer)
         try:
             if opening(self._find_version) is None and not create:
@@ -65,7 +55,7 @@ class Opening:
             reason = _reason(error)
             if is_passing(error) and not is_refusal(error):
                 raise StoreUnavailableError(
-                    f"{self._database.engine.url!r} has not answered for {_REACHED_WITHIN:.0f} seconds: {reason}. "
+                    f"{self._database.engine.url!r} has not answered for {REACHED_WITHIN:.0f} seconds: {reason}. "
                     "Is it running, and is this its URL?"
                 ) from error
             what = "the path" if self._database.is_sqlite else "the URL; the database in it has to exist"
@@ -97,18 +87,12 @@ class Opening:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether what looks as if it may pass will not, while a database is being opened.
-
-    libpq gives no code of a connection that was refused, only the server's text, which may be in any language. What is
-    not recognized counts as passing, and is given up a little later.
-    """
+    """Whether what looks as if it may pass will not, while a database is being opened."""
     cause = getattr(error, "orig", None)
     if isinstance(cause, sqlite3.Error):
         return "locked" not in str(cause)
-    needs_password = getattr(getattr(cause, "pgconn", None), "needs_password", False)
-    return bool(needs_password or _REFUSED.search(str(cause)))
+    return is_refused(cause)
 
 
 def _reason(error: Exception) -> str:
-    """What the database has said: the first line, since libpq adds questions of its own."""
-    return str(getattr(error, "orig", error)).partition("\n")[0]
+    return first_line(getattr(error, "orig", error))

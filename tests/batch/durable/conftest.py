@@ -10,7 +10,7 @@ import pytest
 from openai_runs.batch.durable.database import Database, open_database
 from openai_runs.batch.durable.job_table import JobTable
 from openai_runs.batch.durable.opening import Opening
-from tests.postgres import Postgres, postgres
+from tests.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
@@ -46,14 +46,14 @@ def table(database: Database) -> JobTable:
 
 
 @pytest.fixture(scope="session")
-def server_of_databases() -> Iterator[Postgres]:
+def server_of_databases(postgres_server: Postgres) -> Postgres:
     """PostgreSQL with a database ``empty`` that has all tables, to be copied."""
-    with postgres() as server:
-        server.execute("CREATE DATABASE empty")
-        database = open_database(server.url("empty"))
-        Opening(database).prepare()
-        database.close()
-        yield server
+    postgres_server.execute("DROP DATABASE IF EXISTS empty")  # two rooms of tests have this fixture
+    postgres_server.execute("CREATE DATABASE empty")
+    database = open_database(postgres_server.url("empty"))
+    Opening(database).prepare()
+    database.close()
+    return postgres_server
 
 
 _numbers = itertools.count()

@@ -121,25 +121,6 @@ def test_tables_of_another_version(kind: str, version: int, text: str, request: 
         assert not sa.inspect(connection).has_table(JOBS.name)
 
 
-@pytest.mark.parametrize(
-    ("text", "is_refused"),
-    [
-        ("FATAL:  the database system is starting up", False),
-        ("FATAL:  sorry, too many clients already", False),
-        ("server closed the connection unexpectedly", False),
-        ('FATAL:  Passwort-Authentifizierung für Benutzer "a" fehlgeschlagen', False),
-        ('FATAL:  no pg_hba.conf entry for host "10.0.0.1"', True),
-        ("FATAL:  SASL authentication failed", True),
-        ('FATAL:  permission denied for database "closed"', True),
-        ("SSL error: certificate verify failed", True),
-        ("FATAL:  no such database: batches", True),
-    ],
-)
-def test_what_is_a_refusal(text: str, is_refused: bool):
-    """What the server says of itself passes; what it says of the URL does not."""
-    assert is_refusal(OperationalError("", {}, psycopg.OperationalError(text))) is is_refused
-
-
 def test_a_busy_file():
     """Somebody else is writing, and will end."""
     assert not is_refusal(OperationalError("", {}, sqlite3.OperationalError("database is locked")))

@@ -1,0 +1,283 @@
+"""`PostgresStore`: a store in a PostgreSQL database.
+
+One connection writes, and has the lock (`WritingSession`); a pool of others reads. Groups of commits are one statement
+each, as in an SQLite file, and for the same reason: each costs one wait for the disk.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+
+from openai_runs._extras import needs
+from openai_runs._finishing import finish
+from openai_runs._postgres import CONNECT_ARGS, DEFAULT_FOLDER, is_postgres
+from openai_runs.errors import StoreFileError, StoreUnavailableError
+from openai_runs.stores import postgres_schema as schema
+from openai_runs.stores.content_folder import ContentFolder
+from openai_runs.stores.file_contents import FileContents
+from openai_runs.stores.postgres_session import TAKEN_OVER, WritingSession, translated
+from openai_runs.stores.records import PAGE_BYTES
+from openai_runs.stores.table_rows import Row
+from openai_runs.stores.table_store import FoundPage, Piece, TableStore, Walk
+
+with needs("postgres"):
+    import psycopg
+    import psycopg_pool
+    from psycopg.conninfo import conninfo_to_dict
+
+_CHUNK: Final = 200  # objects at once: decoding them takes a few milliseconds
+_CHUNK_BYTES: Final = 2**20  # bytes per read, likewise
+
+_READERS: Final = 4  # connections: most objects that are read are cached
+_READ_TIMEOUT: Final = 6.0  # seconds to wait for one of them; connecting takes up to five
+
+
+class PostgresStore(TableStore):
+    """Keeps objects in a PostgreSQL database, and the contents of files in a folder.
+
+    One process at a time can open it. What was committed is on the database's disk, or where its ``synchronous_commit``
+    says if that is stricter. While the database is away, new work is refused with `StoreUnavailableError`; a commit
+    whose answer was lost waits until it is known whether it was made.
+
+    Attributes:
+        contents: The contents of the files.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        folder: str | os.PathLike[str] = DEFAULT_FOLDER,
+        create: bool = True,
+        cache_size: int = 8 * 2**20,
+    ) -> None:
+        """Create the store; nothing is connected yet.
+
+        Args:
+            url: ``postgresql://user:password@host/database``, or what else libpq takes as such. The database has to
+                exist; the tables, whose names begin with ``openai_runs_``, are created in it.
+            folder: Has the contents of files, and the index by which they are searched. It is created if it does not
+                exist, and is used for one database only.
+            create: Whether tables that are missing are created. Without, a database that has none is refused.
+            cache_size: How many bytes of objects, as JSON, are cached in memory: the most recently used ones.
+
+        Raises:
+            ValueError: It is not such a URL.
+        """
+        super().__init__(cache_size)
+        self._url = url
+        self._name = _name_of(url)
+        self._may_create = create
+        self._folder = Path(folder)
+        self.contents: FileContents = ContentFolder(self._folder / "runs-files")
+        self._session: WritingSession | None = None
+        self._pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<PostgresStore {self._name!r}, {'closed' if self._pool is None else 'open'}>"
+
+    @property
+    def name(self) -> str:
+        """The database, as logs name it: without a password."""
+        return self._name
+
+    @property
+    def path(self) -> Path:
+        """How the names of what belongs to files begin, in the folder."""
+        return self._folder / "runs"
+
+    async def _open(self) -> None:
+        session = WritingSession(self._url, self._name, self._refuse_waiting)
+        id = await session.open(create=self._may_create)
+        options = {**CONNECT_ARGS, "autocommit": True, "application_name": "openai-runs", "client_encoding": "utf8"}
+        pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] = psycopg_pool.AsyncConnectionPool(
+            self._url,
+            kwargs=options,
+            min_size=1,
+            max_size=_READERS,
+            timeout=_READ_TIMEOUT,
+            configure=_set_up,
+            open=False,
+            name="openai-runs",
+        )
+        try:
+            await self._claim_folder(id)
+            await pool.open()
+        except BaseException:
+            await finish(pool.close())
+            await session.close()
+            raise
+        self._session, self._pool = session, pool
+
+    async def _claim_folder(self, id: str) -> None:
+        """Note whose folder it is: another store would take the contents for left-overs, and delete them."""
+        folder = anyio.Path(self._folder)
+        await folder.mkdir(mode=0o700, exist_ok=True)
+        note = folder / "store-id"
+        noted = (await note.read_text()).strip() if await note.exists() else ""
+        if not noted:
+            await note.write_text(f"{id}\n")
+        elif noted != id:
+            raise StoreFileError(
+                f"cannot open the store {self._name!r}: the folder {self._folder} has the files of another database; "
+                "name another folder"
+            )
+
+    def stop_waiting(self) -> None:
+        """Do not wait for the database any longer to know what became of a commit."""
+        if self._session is not None:
+            self._session.stop_waiting()
+
+    async def _close(self) -> None:
+        self.stop_waiting()
+        await super()._close()
+
+    async def _shut(self) -> None:
+        session, self._session = self._session, None
+        pool, self._pool = self._pool, None
+        if session is not None and pool is not None:
+            await pool.close()
+            await session.close()
+
+    async def _write_rows(self, index: str, bodies: bytes, number: int) -> None:  # noqa: ARG002  # the sequence counts
+        session = self._opened()
+        try:
+            await session.write(index, bodies)
+        finally:
+            if session.is_lost:  # what is cached may have been changed by the other process
+                self._cache.clear()
+
+    def _opened(self) -> WritingSession:
+        if self._session is None:
+            raise RuntimeError("the store is not open: use it as `async with PostgresStore(…) as store`")
+        return self._session
+
+    async def _read(self, sql: str, parameters: Mapping[str, Any]) -> list[Any]:
+        if self._opened().is_lost:
+            raise StoreUnavailableError(TAKEN_OVER)
+        assert self._pool is not None  # noqa: S101  # for the type checker: it is open
+        try:
+            try:
+                return await self._read_once(sql, parameters)
+            except psycopg.OperationalError as error:
+                if not _is_lost_connection(error):
+                    raise
+                # It was lost while it was idle. So may the others be, which are replaced now.
+                await self._pool.check()
+                return await self._read_once(sql, parameters)
+        except psycopg.Error as error:
+            raise translated(error) from error
+
+    async def _read_once(self, sql: str, parameters: Mapping[str, Any]) -> list[Any]:
+        assert self._pool is not None  # noqa: S101  # likewise
+        async with self._pool.connection() as connection, connection.cursor(binary=True) as cursor:
+            await cursor.execute(sql, parameters)
+            return await cursor.fetchall()
+
+    async def _read_object(self, kind: str, id: str) -> tuple[str, bytes] | None:
+        found = await self._read(schema.READ, {"kind": kind, "id": _text(id)})
+        return found[0] if found else None
+
+    async def _read_page(
+        self,
+        kind: str,
+        group: str,
+        part: str | None,
+        *,
+        low: str | None,
+        high: str | None,
+        from_the_end: bool,
+        limit: int,
+    ) -> FoundPage:
+        sql = schema.page(
+            from_the_end=from_the_end, of_part=part is not None, crosses_lists=part is not None and kind == "run"
+        )
+        parameters = {"kind": kind, "list": _text(group), "part": _text(part), "low": _text(low), "high": _text(high)}
+        found = await self._read(sql, {**parameters, "limit": limit, "bytes": PAGE_BYTES})
+        [low_place, high_place, total, *_] = found[0]
+        rows = [Row(*row[3:]) for row in found if row[2] is not None]
+        if rows:
+            total = found[-1][2]
+        return FoundPage(
+            None if parameters["low"] != low else low_place,
+            None if parameters["high"] != high else high_place,
+            len(rows) == limit or (len(rows) > 1 and total >= PAGE_BYTES),
+            rows,
+        )
+
+    async def _read_piece(self, walk: Walk, start: int, end: int, **parameters: Any) -> Piece:
+        if walk == "kinds":
+            sql = schema.piece_of_kinds(parameters.pop("kinds"))
+        else:
+            sql = schema.PIECE_OF_HISTORY if walk == "history" else schema.PIECE_UNFINISHED
+        bounds = {"start": start, "end": end, "limit": _CHUNK, "bytes": _CHUNK_BYTES}
+        found = await self._read(sql, {**parameters, **bounds})
+        if not found:
+            return Piece(None, 0, [])
+        [place, size, *_] = found[-1]
+        was_stopped = len(found) == _CHUNK or size >= _CHUNK_BYTES
+        return Piece(place + 1 if was_stopped else None, size, [Row(*row[2:]) for row in found])
+
+    async def _highest_place(self) -> int:
+        [(place,)] = await self._read(schema.HIGHEST_PLACE, {})
+        return int(place)
+
+    async def _start_of_history(self, thread_id: str, besides_run: str, last_messages: int) -> int | None:
+        parameters = {"thread_id": thread_id, "besides_run": besides_run, "last_messages": last_messages}
+        found = await self._read(schema.START_OF_HISTORY, parameters)
+        return found[0][0] if found else None
+
+    async def _count_messages(self, thread_id: str) -> int:
+        [(number,)] = await self._read(schema.COUNT_OF_MESSAGES, {"thread_id": thread_id})
+        return int(number)
+
+    async def count_objects(self) -> int:
+        """Count all objects, of all kinds.
+
+        Raises:
+            StoreUnavailableError: The database cannot be read now.
+        """
+        [(number,)] = await self._read(schema.COUNT, {})
+        return int(number)
+
+    async def _places_unfinished(self) -> Sequence[int]:
+        return [place for (place,) in await self._read(schema.PLACES_UNFINISHED, {})]
+
+    async def _owner_and_id(self, place: int) -> tuple[str, str] | None:
+        found = await self._read(schema.OWNER_AND_ID, {"place": place})
+        return found[0] if found else None
+
+
+def _is_lost_connection(error: psycopg.OperationalError) -> bool:
+    state = error.sqlstate or "57P"  # libpq has no code for it, and the server's are of its shutdown
+    return state.startswith("57P") and not isinstance(error, psycopg_pool.PoolTimeout)
+
+
+async def _set_up(connection: "psycopg.AsyncConnection[Any]") -> None:
+    await connection.execute(schema.SET_UP)
+
+
+def _name_of(url: str) -> str:
+    """A database, as errors and logs name it: without a password."""
+    try:
+        parts = conninfo_to_dict(url) if is_postgres(url) else None
+    except psycopg.Error:
+        parts = None
+    if parts is None:  # neither the URL nor the error is shown: a password may be in them
+        raise ValueError("a PostgresStore needs a URL such as postgresql://user:password@host/database")
+    host = parts.get("host")
+    return f"{parts.get('dbname', '')}" + (f" at {host}" if host else "")
+
+
+def _text(text: str | None) -> str | None:
+    """Text that PostgreSQL has; ``None`` for any other, which is equal to no text in it."""
+    if text is None or "\0" in text:
+        return None
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return None
+    return text

@@ -1,0 +1,316 @@
+"""`WritingSession`: the one connection that writes to a `PostgresStore`'s database, and its lock.
+
+The lock belongs to the session that writes, so whoever has lost it writes nothing. It also settles what happened to a
+commit whose answer was lost: once this process has the lock again, the session before is gone with all it was doing,
+and what it has committed is told by the number that each group of commits leaves in the process's row.
+"""
+
+import logging
+from collections.abc import Callable
+from secrets import token_hex
+from typing import Any, Final
+
+import anyio
+import stamina
+
+from openai_runs._extras import needs
+from openai_runs._finishing import finish
+from openai_runs._postgres import CONNECT_ARGS, REACHED_WITHIN, first_line, is_refused
+from openai_runs.errors import (
+    KeyUsedError,
+    StoreDataError,
+    StoreError,
+    StoreFileError,
+    StoreUnavailableError,
+)
+from openai_runs.stores import postgres_schema as schema
+from openai_runs.stores.table_store import OutcomeUnknownError
+
+with needs("postgres"):
+    import psycopg
+    from psycopg import errors as pg
+
+_logger = logging.getLogger("openai_runs.stores")
+
+_LOCK_TIMEOUT: Final = 2000  # milliseconds: another process that is just ending lets go of the lock
+_MIN_VERSION: Final = 140000
+
+#: Classes of SQLSTATE, or codes, of what may pass: connections, resources, operators, the system, other transactions.
+_PASSING: Final = ("08", "25006", "40", "53", "55", "57", "58")
+#: Those of objects that are damaged or too large.
+_DATA: Final = ("22", "54", "XX")
+_FATAL: Final = ("FATAL", "PANIC")
+
+#: What is said once another process has opened the store, or a standby that lacks commits is the database now.
+TAKEN_OVER: Final = (
+    "The server's store is not available: another process has opened the database, or it was set back to an earlier "
+    "state, and this one has to be started anew."
+)
+
+
+class WritingSession:
+    """Writes groups of commits, each once, whatever happens to the connection.
+
+    Attributes:
+        is_lost: Whether another process has opened the store, or it lacks what this one has written. Then this one must
+            not use it any more.
+    """
+
+    def __init__(self, url: str, name: str, on_outage: Callable[[StoreUnavailableError], None]) -> None:
+        """Create the session; nothing is connected yet.
+
+        Args:
+            url: Of the database.
+            name: What the database is called in errors, without a password.
+            on_outage: Called again and again while the outcome of a group is not known.
+        """
+        self.is_lost = False
+        self._url = url
+        self._name = name
+        self._on_outage = on_outage
+        self._token = f"openai-runs {token_hex(8)}"  # by which our own sessions are known
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._closing = anyio.Event()
+        self._epoch = 0
+        self._written = 0
+
+    async def open(self, *, create: bool) -> str:
+        """Take the store, and bring its tables up to date. Nobody else does so meanwhile.
+
+        Args:
+            create: Whether tables that are missing are created.
+
+        Returns:
+            The ID of the store.
+
+        Raises:
+            StoreFileError: It cannot be used: another process has it, or the server refuses the user, say.
+            StoreUnavailableError: It could not be reached for `REACHED_WITHIN` seconds.
+        """
+        try:
+            self._connection = connection = await self._reached()
+            await self._lock(connection)
+            await self._migrate(connection, create=create)
+            async with connection.transaction():
+                await connection.execute(schema.END_OTHERS)
+                [self._epoch] = await _row(connection, schema.NEW_EPOCH)
+            await connection.execute(schema.FUNCTION)
+            [id] = await _row(connection, schema.ID)
+        except psycopg.Error as error:
+            await self.close()
+            raise StoreFileError(f"cannot open the store {self._name!r}: {first_line(error)}") from error
+        except BaseException:
+            await self.close()
+            raise
+        return str(id)
+
+    async def _reached(self) -> "psycopg.AsyncConnection[Any]":
+        has_warned = False
+
+        def may_pass(error: Exception) -> bool:
+            nonlocal has_warned
+            if not isinstance(error, psycopg.OperationalError) or is_refused(error):
+                return False
+            if not has_warned:
+                has_warned = True
+                _logger.warning("waiting for the store %r: %s", self._name, first_line(error))
+            return True
+
+        try:
+            soon = stamina.AsyncRetryingCaller(attempts=None, timeout=REACHED_WITHIN, wait_initial=0.05, wait_max=2.0)
+            return await soon.on(may_pass)(self._connect)
+        except psycopg.OperationalError as error:
+            if is_refused(error):
+                raise
+            raise StoreUnavailableError(
+                f"the store {self._name!r} has not answered for {REACHED_WITHIN:.0f} seconds: {first_line(error)}. "
+                "Is it running, and is this its URL?"
+            ) from error
+
+    async def _connect(self) -> "psycopg.AsyncConnection[Any]":
+        options: dict[str, Any] = {**CONNECT_ARGS, "application_name": self._token, "client_encoding": "utf8"}
+        connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True, **options)
+        try:
+            self._check_version(connection.info)
+            await connection.execute(schema.SET_UP)
+            await connection.execute(schema.SET_UP_WRITER)
+        except BaseException:
+            await finish(connection.close())
+            raise
+        return connection
+
+    def _check_version(self, info: "psycopg.ConnectionInfo") -> None:
+        if info.server_version < _MIN_VERSION:
+            version = info.parameter_status("server_version")
+            raise StoreFileError(f"cannot open the store {self._name!r}: it is PostgreSQL {version}, and 14 is needed")
+
+    async def _lock(self, connection: "psycopg.AsyncConnection[Any]") -> None:
+        try:
+            await connection.execute(f"SET lock_timeout = {_LOCK_TIMEOUT}")
+            await connection.execute(schema.LOCK)
+            await connection.execute("SET lock_timeout = DEFAULT")
+        except pg.LockNotAvailable as error:
+            holder = await (await connection.execute(schema.HOLDER)).fetchone()
+            address, since = holder or (None, None)
+            who = (
+                "another process" + f" at {address}" * (address is not None) + f", since {since}" * (since is not None)
+            )
+            raise StoreFileError(
+                f"cannot open the store {self._name!r}: it is in use by {who}, and one process at a time can have it: "
+                "stop the other one first"
+            ) from error
+
+    async def _migrate(self, connection: "psycopg.AsyncConnection[Any]", *, create: bool) -> None:
+        [encoding] = await _row(connection, schema.ENCODING)
+        if encoding != "UTF8":
+            raise StoreFileError(f"cannot open the store {self._name!r}: its encoding is {encoding}, and must be UTF8")
+        async with connection.transaction():
+            [has_tables] = await _row(connection, schema.HAS_TABLES)
+            if not (has_tables or create):
+                raise StoreFileError(
+                    f"cannot open the store {self._name!r}: it has no tables of a store. Check its name"
+                )
+            version = (await _row(connection, schema.VERSION))[0] if has_tables else 0
+            if version > len(schema.MIGRATIONS):
+                raise StoreFileError(
+                    f"cannot open the store {self._name!r}: a later version of openai_runs has written it (schema "
+                    f"{version}; this one knows {len(schema.MIGRATIONS)}): update openai_runs"
+                )
+            for migration in schema.MIGRATIONS[version:]:
+                await connection.execute(migration)
+            if version < len(schema.MIGRATIONS):
+                await connection.execute(schema.SET_VERSION, (len(schema.MIGRATIONS),))
+
+    async def write(self, index: str, bodies: bytes) -> None:
+        """Write a group of changes in one transaction, and return when it is durable.
+
+        Raises:
+            KeyUsedError: A key is there already; nothing was stored.
+            StoreUnavailableError: Nothing was stored; trying again later may help.
+            OutcomeUnknownError: The store is being closed, and the database cannot be asked.
+            StoreDataError: Nothing was stored, and trying again does not help.
+        """
+        number = self._written + 1
+        for _ in range(2):  # a connection that was lost while it was idle is noticed here, and the next one is good
+            connection = await self._ready()
+            try:
+                await connection.execute(schema.WRITE, (self._epoch, number, index, bodies))
+            except psycopg.Error as error:
+                if not connection.closed and error.diag.severity_nonlocalized not in _FATAL:
+                    self.is_lost |= error.sqlstate == schema.IS_OVER
+                    raise translated(error) from error
+                await self._drop()
+                failure = unavailable(error)
+                failure.__cause__ = error
+                if not await self._was_written(number, failure):
+                    continue
+            self._written = number
+            return
+        raise failure
+
+    async def _ready(self) -> "psycopg.AsyncConnection[Any]":
+        if self._connection is None:
+            await self._reconnect()
+        if self._connection is None:
+            raise StoreUnavailableError(TAKEN_OVER)
+        return self._connection
+
+    async def _reconnect(self) -> int:
+        """Connect again, unless this process is over.
+
+        Returns:
+            The number of the latest group that was written.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached, or the lock not be had; nothing is known.
+        """
+        if self.is_lost:
+            raise StoreUnavailableError(TAKEN_OVER)
+        try:
+            connection = await self._connect()
+            try:
+                await connection.execute(schema.END_LOST)
+                # Before the lock, too: whoever has taken it, took it from a session that is gone.
+                is_over, written = await self._state(connection)
+                if not is_over:
+                    await self._lock(connection)
+                    is_over, written = await self._state(connection)
+                    await connection.execute(schema.FUNCTION)
+            except BaseException:
+                await finish(connection.close())
+                raise
+        except (psycopg.Error, StoreFileError) as error:
+            raise unavailable(error) from error
+        self._connection, self.is_lost = connection, is_over
+        if is_over:
+            _logger.error(
+                "another process has opened the store %r, or it was set back: this one no longer uses it", self._name
+            )
+            await self._drop()
+        return written
+
+    async def _state(self, connection: "psycopg.AsyncConnection[Any]") -> tuple[bool, int]:
+        """Whether this process is over, and the number of the latest group that was written."""
+        row = await (await connection.execute(schema.STATE, (self._epoch,))).fetchone()
+        is_over, written = row or (True, 0)
+        return is_over or written < self._written, written
+
+    async def _was_written(self, number: int, failure: StoreUnavailableError) -> bool:
+        """Find out whether a group was committed by a session that is gone; wait until that can be known."""
+        wait = 0.05
+        while True:
+            try:
+                return await self._reconnect() == number
+            except StoreUnavailableError as error:
+                self._on_outage(failure)
+                if self._closing.is_set():
+                    text = f"{error.message.removesuffix(_UNCHANGED)}. It is not known whether the change was made."
+                    raise OutcomeUnknownError(text) from error
+            with anyio.move_on_after(wait):
+                await self._closing.wait()
+            wait = min(2 * wait, 2.0)
+
+    def stop_waiting(self) -> None:
+        """Do not wait for the database any longer."""
+        self._closing.set()
+
+    async def close(self) -> None:
+        """Close the connection, and let go of the lock."""
+        await finish(self._drop())
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+
+_UNCHANGED: Final = ". Nothing was changed."
+
+
+async def _row(connection: "psycopg.AsyncConnection[Any]", sql: str) -> tuple[Any, ...]:
+    cursor = await connection.execute(sql)
+    row: tuple[Any, ...] | None = await cursor.fetchone()
+    assert row is not None, sql  # noqa: S101  # all of these statements have one
+    return row
+
+
+def unavailable(error: Exception) -> StoreUnavailableError:
+    """The error of a database that cannot be reached, or has no room."""
+    return StoreUnavailableError(f"The server's store is not available: {first_line(error)}{_UNCHANGED}")
+
+
+def translated(error: "psycopg.Error") -> StoreError | psycopg.Error:
+    """The store's error for one of the database; the same error, if it is a bug of ours."""
+    state = error.sqlstate or ""
+    if state == schema.KEY_USED:
+        return KeyUsedError()
+    if state == schema.IS_OVER:
+        return StoreUnavailableError(TAKEN_OVER)
+    if state.startswith(_PASSING) or (not state and isinstance(error, psycopg.OperationalError)):
+        return unavailable(error)
+    if state.startswith(_DATA):
+        _logger.error("the store cannot read or write an object: %s", error)
+        return StoreDataError(
+            f"The server's store cannot read or write an object of this request: {first_line(error)}{_UNCHANGED}"
+        )
+    return error
