@@ -55,7 +55,7 @@ from openai_runs.engine.turn_output import (
     usage_of,
     with_calls,
 )
-from openai_runs.errors import BackendError, HistoryTooLargeError, StoreError
+from openai_runs.errors import BackendError, HistoryTooLargeError, StoreError, StoreUnavailableError
 from openai_runs.lifecycle import moved
 from openai_runs.models.message import Annotation, FileCitation, FilePath, Message
 from openai_runs.models.model import Unknown
@@ -169,8 +169,7 @@ class Turn:
         if (refusal := unserved_window(run.completion_window, self._backend)) is not None:
             return LastError(code="invalid_prompt", message=refusal.message)
         try:
-            await BeforeWaiting(self._use_stores(self.owner, run.tools, state.tool_resources), self._store)
-            request = await self._ledger.retry_until_stored(partial(self._request, run, state))
+            request = await self._ledger.retry_until_stored(partial(self._read_request, run, state))
         except (ApiError, HistoryTooLargeError) as error:
             return LastError(code="invalid_prompt", message=error.message)
         if request.max_prompt_tokens is not None and request.max_prompt_tokens <= 0:
@@ -193,8 +192,15 @@ class Turn:
             return LastError(code="server_error", message="The model backend failed; the server's log says why.")
         return None
 
+    async def _read_request(self, run: Run, state: RunState) -> ModelRequest:
+        try:
+            return await self._request(run, state)
+        except StoreUnavailableError:
+            await self._store()
+            raise
+
     async def _request(self, run: Run, state: RunState) -> ModelRequest:
-        await self._use_stores(self.owner, run.tools, state.tool_resources)
+        await BeforeWaiting(self._use_stores(self.owner, run.tools, state.tool_resources), self._store)
         last_messages = None if run.truncation_strategy is None else run.truncation_strategy.last_messages
         records = await self._ledger.store.history(run.thread_id, last_messages=last_messages, besides_run=run.id)
         # The retry of an interrupted call must not see the output of its first attempt: it will produce it again.
