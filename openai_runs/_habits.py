@@ -78,6 +78,11 @@ RUNS: Final[Mapping[str, str]] = {
     "submit_tool_outputs_stream": "write `async with session.runs.stream_tool_outputs(run, outputs) as events`",
 }
 
+#: For a stream that has ended since its run requires outputs, and whose ``tools`` were a `Toolbox`.
+TOOLBOX_AS_TOOLS: Final = (
+    "tools=… tells the model of the functions; pass the Toolbox as toolbox=…, too, to answer calls"
+)
+
 #: By what people call the parameters of something; a ``*`` stands for arguments by position.
 _RATES: Final = {
     "requests_per_minute": ("rpm", "requests", "max_requests", "max_requests_per_minute", "rate", "limit", "calls"),

@@ -1,7 +1,8 @@
 """Answers each question in a folder: ``python batch_folder.py questions/``.
 
 The question in ``a.txt`` is answered in ``a.answer``. Started again, it asks only those that have no answer yet.
-``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` name the endpoint.
+``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` name the endpoint. With ``--assistant`` an assistant of yours answers;
+without, one is made of ``--model``, and deleted at the end.
 """
 
 import argparse
@@ -34,11 +35,14 @@ def jobs(questions: list[Path], assistant_id: str) -> Iterator[RunJob]:
         yield RunJob(key=path.name, assistant_id=assistant_id, thread={"messages": [{"role": "user", "content": text}]})
 
 
-async def answer(questions: list[Path], *, model: str, workers: int) -> int:
+async def answer(questions: list[Path], *, model: str, assistant_id: str | None, workers: int) -> int:
     """Answer the questions; returns how many have failed."""
     failed = 0
     async with Session() as session:
-        assistant = await session.assistants.create(model=model)
+        if assistant_id:
+            assistant = await session.assistants.retrieve(assistant_id)  # a wrong one would fail each job
+        else:
+            assistant = await session.assistants.create(model=model)
         source = jobs(questions, assistant.id)
         async with run_batch(session, source, workers=workers, deadline=300, total=len(questions)) as results:
             with progress_bar(results, "questions", console=Console(stderr=True)):
@@ -48,7 +52,8 @@ async def answer(questions: list[Path], *, model: str, workers: int) -> int:
                     else:
                         failed += 1
                         print(f"{result.key}: {result.error}", file=sys.stderr)
-        await session.assistants.delete(assistant.id)
+        if not assistant_id:
+            await session.assistants.delete(assistant.id)
     print(f"{len(questions) - failed} answered, {failed} failed")
     return failed
 
@@ -57,10 +62,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Answer each question in a folder.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="gpt-4o-mini")
+    parser.add_argument("--assistant", help="the ID of an assistant that you have, in place of --model")
     parser.add_argument("--workers", type=int, default=8)
     options = parser.parse_args()
+    if not options.folder.is_dir():
+        parser.error(f"there is no folder {options.folder}")
     questions = [path for path in sorted(options.folder.glob("*.txt")) if not answer_of(path).exists()]
-    failed = asyncio.run(answer(questions, model=options.model, workers=options.workers))
+    failed = asyncio.run(
+        answer(questions, model=options.model, assistant_id=options.assistant, workers=options.workers)
+    )
     sys.exit(1 if failed else 0)
 
 

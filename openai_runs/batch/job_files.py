@@ -25,6 +25,10 @@ class _NoAssistantError(ValueError):
     """A job names no assistant."""
 
 
+class _UnknownFieldError(TypeError):
+    """A line has a field that is no parameter."""
+
+
 _Fields: TypeAlias = Mapping[str, Any]
 #: The number of a line, and its fields, or why it has none.
 _Line: TypeAlias = tuple[int, _Fields | ValueError]
@@ -37,6 +41,7 @@ class BadLine:
     number: int  #: from 1; of a CSV row that has several lines, the first
     problem: str
     lacks_assistant: bool = False  #: whether it would be one with an assistant for all jobs
+    has_unknown_field: bool = False  #: whether it has one that is no parameter: with a template, it would be data
 
     def __str__(self) -> str:
         return f"line {self.number}: {self.problem}"
@@ -77,7 +82,8 @@ class JobFile:
                 job = self._job(known, key)
                 keys[key] = number
             except (ProtocolError, TypeError, ValueError) as error:
-                on_bad_line(BadLine(number, str(error), isinstance(error, _NoAssistantError)))
+                lacks_assistant = isinstance(error, _NoAssistantError)
+                on_bad_line(BadLine(number, str(error), lacks_assistant, isinstance(error, _UnknownFieldError)))
                 continue
             yield job
 
@@ -86,6 +92,19 @@ class JobFile:
         """The name of a durable batch of these jobs: the same one for the same file and assistant."""
         path = str(self.path.resolve())
         return path if self.assistant_id is None else f"{path} {self.assistant_id}"
+
+    def uses_tools_of(self, assistant_id: str) -> bool:
+        """Whether a job may call the tools that an assistant has; of a pipe, which is read once, whether one could.
+
+        Raises:
+            OSError: As for `read`. Also `ValueError`.
+        """
+        if not self.path.is_file():
+            return self._is_csv or self.template is not None
+        return any(
+            job["assistant_id"] == assistant_id and job.get("tools") is None and job.get("tool_choice") != "none"
+            for job in self.read(lambda _: None)
+        )
 
     @property
     def _is_csv(self) -> bool:
@@ -139,7 +158,9 @@ class JobFile:
             raise ValueError(f"the first line of {self.path} is not CSV: {error}") from None
         needed = {"message"} if self.template is None else self.template.fields
         if missing := sorted(needed - set(columns)):
-            without = "" if self.template else ", and there is no template for messages"
+            without = (
+                "" if self.template else ', and no --message, such as "Summarise: {text}", says what it is made of'
+            )
             raise ValueError(
                 f"{self.path} has no column {', '.join(missing)}{without}; its first line names "
                 f"{', '.join(columns) or 'none'}"
@@ -188,7 +209,13 @@ def _check(job: dict[str, Any]) -> None:
     for name in ("thread_id", "idempotency_key"):
         if name in job and not (isinstance(job[name], str) and job[name]):
             raise ValueError(f"{name} must be a text: got {job[name]!r}")
-    check_params(params, RunCreateParams if "thread_id" in job else ThreadRunCreateParams)
+    kind: Any = RunCreateParams if "thread_id" in job else ThreadRunCreateParams
+    try:
+        check_params(params, kind)
+    except TypeError as error:
+        if params.keys() <= kind.__annotations__.keys():
+            raise
+        raise _UnknownFieldError(str(error)) from None
 
 
 def _add_message(job: dict[str, Any], text: Any) -> None:

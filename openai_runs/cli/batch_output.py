@@ -3,6 +3,7 @@
 from typing import Final
 
 import anyio
+from attrs import define, field
 from rich.markup import escape
 
 from openai_runs.batch.job_files import BadLine
@@ -16,13 +17,38 @@ FAILED: Final = 1
 REFUSED: Final = 2
 STOPPED: Final = 3
 
+#: Numbers of lines that have the same problem as an earlier one.
+_MOST_LINES: Final = 20
+
 #: Seconds between two lines about the progress, where there is no terminal.
 _REPORT_EVERY: Final = 30.0
 
 
-def show_bad_line(line: BadLine) -> None:
-    """Print which line is no job, and why."""
-    errors.print(f"[red]{escape(str(line))}[/]")
+@define
+class BadLines:
+    """Prints which lines are no jobs, and why: what is wrong with many lines is printed once, with their numbers."""
+
+    count: int = 0
+    _repeated: dict[str, list[int]] = field(factory=dict, init=False)  # by the problem: the lines but for the first
+
+    def add(self, line: BadLine) -> None:
+        """Print a line's problem if it is a new one."""
+        self.count += 1
+        if line.problem in self._repeated:
+            self._repeated[line.problem].append(line.number)
+        else:
+            self._repeated[line.problem] = []
+            errors.print(f"[red]{escape(str(line))}[/]")
+
+    def print_repeated(self) -> None:
+        """Print which other lines have the same problems; at the end, when all have been read."""
+        for problem, lines in self._repeated.items():
+            if lines:
+                numbers = ", ".join(map(str, lines[:_MOST_LINES]))
+                more = f" and {len(lines) - _MOST_LINES:,} more" if len(lines) > _MOST_LINES else ""
+                word = "line" if len(lines) == 1 else "lines"
+                errors.print(f"[red]{escape(f'{word} {numbers}{more}: {problem}')}[/]")
+        self._repeated.clear()
 
 
 def summarize(saved: Saved, results: ResultFile, *, bad_lines: int, tokens: int) -> None:

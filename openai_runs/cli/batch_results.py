@@ -12,6 +12,7 @@ from openai_runs.batch.result_files import open_results, result_line
 from openai_runs.batch.saving import Saved
 from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, say_incomplete, summarize
 from openai_runs.cli.durable_options import Name, Store, find_batch, open_batches
+from openai_runs.cli.results_option import check_out
 from openai_runs.cli.terminal import run
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def results(
     The exit code is 0 if all jobs have completed, 1 if all have ended and some have failed or were cancelled, and 3 if
     some have not ended; 2 if there is no such batch or store.
     """
+    if out is not None:
+        check_out(out)
     run(_results(store, name, out, wait), refused=REFUSED, interrupted=STOPPED)
 
 

@@ -17,7 +17,7 @@ from openai_runs.batch.repeating import JobRetries
 from openai_runs.batch.result_files import ResultFile, open_results
 from openai_runs.batch.running import Batch, run_batch
 from openai_runs.batch.saving import Saved, resumable, save_results, without_results
-from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, report, say_incomplete, show_bad_line, summarize
+from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, BadLines, report, say_incomplete, summarize
 from openai_runs.cli.batch_run_durable import DurableFileBatch, DurableStore
 from openai_runs.cli.durable_options import AtOnce, BatchName, check_at_once, check_name
 from openai_runs.cli.endpoint_option import BaseUrl
@@ -27,13 +27,14 @@ from openai_runs.cli.job_options import (
     Jobs,
     JobWorkers,
     Message,
-    check_assistant,
     check_deadline,
+    check_jobs,
     parse_message,
     worker_count,
 )
+from openai_runs.cli.results_option import check_out
 from openai_runs.cli.terminal import errors, run
-from openai_runs.cli.toolbox_option import Tools, load_toolbox
+from openai_runs.cli.toolbox_option import Tools, check_functions, load_toolbox
 from openai_runs.cli.work_options import OUTAGE, Deadline, Outage, Rpm, Tpm, Work
 from openai_runs.pacing import RateLimits
 from openai_runs.session import Session
@@ -79,6 +80,7 @@ def run_jobs(
     The exit code is 0 if all jobs have completed, 1 if some have failed or a line is no job, 2 if no job could be
     started, and 3 if the batch was stopped before its end.
     """
+    check_out(out)
     file = JobFile(
         path=jobs,
         assistant_id=assistant,
@@ -87,7 +89,7 @@ def run_jobs(
     )
     workers = worker_count(workers, completion_window, at_once)
     check_deadline(deadline, completion_window)
-    check_assistant(file)
+    check_jobs(file)
     toolbox = None if tools is None else load_toolbox(tools)
     work = Work(toolbox=toolbox, workers=workers, at_once=at_once, rpm=rpm, tpm=tpm, deadline=deadline, outage=outage)
     if durable is None:
@@ -108,9 +110,7 @@ async def _run(
 ) -> None:
     limits = RateLimits(requests_per_minute=work.rpm, tokens_per_minute=work.tpm)
     async with Session(base_url, rate_limits=limits) as session:
-        if file.assistant_id is not None:
-            # With a wrong URL, key or assistant each job would fail.
-            await session.assistants.retrieve(file.assistant_id)
+        await _check_assistant(session, file, work)
         with open_results(out, retry_failed=retry_failed) as results:
             exit_code = await _FileBatch(session, file, results, work, budget_tokens).run()
     raise typer.Exit(exit_code)
@@ -120,11 +120,16 @@ async def _run_durable(file: JobFile, out: Path, base_url: str | None, store: Du
     import openai_runs.batch.durable  # noqa: F401  # if its extra is missing, nothing is written
 
     async with Session(base_url) as session:
-        if file.assistant_id is not None:
-            await session.assistants.retrieve(file.assistant_id)  # as above
+        await _check_assistant(session, file, work)
         with open_results(out) as results:
             exit_code = await DurableFileBatch(session, file, results, store, work).run()
     raise typer.Exit(exit_code)
+
+
+async def _check_assistant(session: Session, file: JobFile, work: Work) -> None:
+    """Refuse a wrong URL, key or assistant, and one with functions that nobody answers: each job would fail."""
+    if file.assistant_id is not None:
+        check_functions(await session.assistants.retrieve(file.assistant_id), file, work.toolbox)
 
 
 @define
@@ -136,7 +141,7 @@ class _FileBatch:
     results: ResultFile
     work: Work
     budget_tokens: int | None
-    bad_lines: int = 0
+    bad_lines: BadLines = field(factory=BadLines)
     saved: Saved = field(factory=Saved)
     is_broken_off: bool = False  # whether runs in progress are cancelled
 
@@ -144,8 +149,10 @@ class _FileBatch:
         """Run the jobs until all have ended, or something stops them; returns the exit code."""
         total = None
         if self.file.path.is_file():  # a pipe can be read only once
-            total = sum(1 for _ in without_results(self.file.read(self._show), self.results))
-        jobs = without_results(self.file.read(self._show if total is None else _ignore), self.results)
+            total = sum(1 for _ in without_results(self.file.read(self.bad_lines.add), self.results))
+            self.bad_lines.print_repeated()
+        on_bad_line = self.bad_lines.add if total is None else _ignore
+        jobs = without_results(self.file.read(on_bad_line), self.results)
         with anyio.CancelScope() as scope, anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with (
                 run_batch(
@@ -161,7 +168,7 @@ class _FileBatch:
                 anyio.create_task_group() as tasks,
             ):
                 tasks.start_soon(self._stop_on_signals, signals, batch, scope)
-                if not errors.is_terminal:
+                if not errors.is_terminal and total != 0:
                     tasks.start_soon(report, batch)
                 await self._save(batch)
                 tasks.cancel_scope.cancel()
@@ -173,12 +180,13 @@ class _FileBatch:
         self._summarize(batch, is_stopped)
         if is_stopped:
             return STOPPED
-        return FAILED if self.saved.failed or self.results.failed or self.bad_lines else 0
+        return FAILED if self.saved.failed or self.results.failed or self.bad_lines.count else 0
 
     async def _save(self, batch: Batch) -> None:
         retries = JobRetries()
         try:
-            with progress_bar(batch, "jobs", console=errors) if errors.is_terminal else nullcontext():
+            has_bar = errors.is_terminal and batch.progress.total != 0
+            with progress_bar(batch, "jobs", console=errors) if has_bar else nullcontext():
                 await save_results(
                     batch,
                     self.results,
@@ -202,12 +210,11 @@ class _FileBatch:
         self.is_broken_off = True
         scope.cancel()
 
-    def _show(self, line: BadLine) -> None:
-        self.bad_lines += 1
-        show_bad_line(line)
-
     def _summarize(self, batch: Batch, is_stopped: bool) -> None:
-        summarize(self.saved, self.results, bad_lines=self.bad_lines, tokens=batch.progress.tokens)
+        self.bad_lines.print_repeated()  # of a pipe
+        summarize(self.saved, self.results, bad_lines=self.bad_lines.count, tokens=batch.progress.tokens)
+        if self.results.failed:
+            errors.print("--retry-failed runs again what failed before")
         if is_stopped:
             why = "the token budget is used up" if batch.stopped_by == "budget" else "it was stopped"
             say_incomplete(why)

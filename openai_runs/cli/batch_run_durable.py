@@ -9,12 +9,12 @@ import anyio
 from attrs import define, field, frozen
 from rich.markup import escape
 
-from openai_runs.batch.job_files import BadLine, JobFile
+from openai_runs.batch.job_files import JobFile
 from openai_runs.batch.jobs import RunJob
 from openai_runs.batch.progress_bar import progress_bar
 from openai_runs.batch.result_files import ResultFile
 from openai_runs.batch.saving import Saved
-from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, report, say_incomplete, show_bad_line, summarize
+from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, BadLines, report, say_incomplete, summarize
 from openai_runs.cli.terminal import errors, refuse
 from openai_runs.cli.work_options import Work
 from openai_runs.errors import OpenAIRunsError, WorkerLostError
@@ -43,7 +43,7 @@ class DurableFileBatch:
     results: ResultFile
     store: DurableStore
     work: Work
-    bad_lines: int = 0
+    bad_lines: BadLines = field(factory=BadLines)
     tokens: int = 0
     saved: Saved = field(factory=Saved)
     is_over: bool = False
@@ -66,11 +66,11 @@ class DurableFileBatch:
                 refuse(str(error), REFUSED)
         if self.failure is not None:
             raise self.failure
-        summarize(self.saved, self.results, bad_lines=self.bad_lines, tokens=self.tokens)
+        summarize(self.saved, self.results, bad_lines=self.bad_lines.count, tokens=self.tokens)
         if not self.is_over:
             say_incomplete(self.why_stopped)
             return STOPPED
-        return FAILED if self.saved.failed or self.results.failed or self.bad_lines else 0
+        return FAILED if self.saved.failed or self.results.failed or self.bad_lines.count else 0
 
     async def _work(self, batches: "DurableBatches", signals: AsyncIterator[signal.Signals]) -> None:
         async with anyio.create_task_group() as tasks:
@@ -86,9 +86,10 @@ class DurableFileBatch:
             tasks.cancel_scope.cancel()
 
     def _jobs(self) -> Iterator[RunJob]:
-        for job in self.file.read(self._show):
+        for job in self.file.read(self.bad_lines.add):
             self.results.lacks(job)  # refuses one whose result is another job's
             yield job
+        self.bad_lines.print_repeated()
 
     async def _save(self, batch: "DurableBatch", batches: "DurableBatches") -> None:
         from openai_runs.batch.durable.watching import WatchedProgress, write_results
@@ -130,7 +131,3 @@ class DurableFileBatch:
     async def _drain(self, batches: "DurableBatches") -> None:
         await batches.drain()
         self._drained.set()
-
-    def _show(self, line: BadLine) -> None:
-        self.bad_lines += 1
-        show_bad_line(line)

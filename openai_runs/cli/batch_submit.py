@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from openai_runs.batch.job_files import BadLine, JobFile
-from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, show_bad_line
+from openai_runs.batch.job_files import JobFile
+from openai_runs.cli.batch_output import FAILED, REFUSED, STOPPED, BadLines
 from openai_runs.cli.durable_options import BatchName, check_name, open_batches
-from openai_runs.cli.job_options import Assistant, CompletionWindow, Jobs, Message, check_assistant, parse_message
+from openai_runs.cli.job_options import Assistant, CompletionWindow, Jobs, Message, check_jobs, parse_message
 from openai_runs.cli.terminal import console, run
 
 
@@ -33,22 +33,17 @@ def submit(
         template=parse_message(message),
         completion_window=None if completion_window is None else completion_window.value,
     )
-    check_assistant(file)
+    check_jobs(file)
     check_name(name, jobs)
     run(_submit(file, store, name or file.batch_name), refused=REFUSED, interrupted=STOPPED)
 
 
 async def _submit(file: JobFile, store: str, name: str) -> None:
-    bad_lines = 0
-
-    def show(line: BadLine) -> None:
-        nonlocal bad_lines
-        bad_lines += 1
-        show_bad_line(line)
-
+    bad_lines = BadLines()
     async with open_batches(store, create=True) as batches:
-        batch = await batches.submit(file.read(show), name=name)
+        batch = await batches.submit(file.read(bad_lines.add), name=name)
         progress = await batch.progress()
+    bad_lines.print_repeated()
     console.print(f"{escape(name)}: {progress.added:,} jobs")
-    if bad_lines:
+    if bad_lines.count:
         raise typer.Exit(FAILED)

@@ -7,7 +7,7 @@ from typing import Annotated, Final, TypeAlias
 
 import typer
 
-from openai_runs.batch.job_files import JobFile
+from openai_runs.batch.job_files import BadLine, JobFile
 from openai_runs.batch.message_template import MessageTemplate
 from openai_runs.models.completion_window import WINDOW_SECONDS
 
@@ -59,14 +59,21 @@ def check_deadline(deadline: float | None, window: Window | None) -> None:
         raise typer.BadParameter(f"--deadline must not be shorter than --completion-window: got {deadline:g} s")
 
 
-def check_assistant(file: JobFile) -> None:
-    """Refuse a file in which no job has an assistant: each of its lines would be refused for that."""
-    if file.assistant_id is not None or not file.path.is_file():  # a pipe can be read only once
+def check_jobs(file: JobFile) -> None:
+    """Refuse a file in which no line is a job for want of an option: each of its lines would be refused for that."""
+    if not file.path.is_file():  # a pipe can be read only once
         return
-    lacking: list[bool] = []
+    bad: list[BadLine] = []
     with suppress(OSError, ValueError):  # is reported when the jobs are read
-        if next(file.read(lambda line: lacking.append(line.lacks_assistant)), None) is None and any(lacking):
-            raise typer.BadParameter(f"no job of {file.path} names an assistant: give the ID of one as --assistant")
+        if next(file.read(bad.append), None) is not None:
+            return
+    if any(line.lacks_assistant for line in bad):
+        raise typer.BadParameter(f"no job of {file.path} names an assistant: give the ID of one as --assistant")
+    if unknown := next((line for line in bad if line.has_unknown_field), None):
+        raise typer.BadParameter(
+            f"no line of {file.path} is a job; {unknown}. If its fields are data for the user's message, give that as "
+            '--message, such as "Summarise: {text}"'
+        )
 
 
 def parse_message(message: str | None) -> MessageTemplate | None:

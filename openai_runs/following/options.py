@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, TypedDict
 
+from openai_runs._habits import TOOLBOX_AS_TOOLS
 from openai_runs.following.polling import Polling
 from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.run import RunCreateRequest, ThreadRunCreateRequest
+from openai_runs.models.tool import ToolSource
 from openai_runs.toolbox import Toolbox
 
 OnExit: TypeAlias = Literal["leave", "cancel"]
@@ -43,6 +45,12 @@ def split_options(params: Mapping[str, Any]) -> tuple[dict[str, Any], FollowOpti
     """Split the parameters of `RunsService.stream` into the rest and the `FollowOptions`."""
     options: Any = {name: value for name, value in params.items() if name in FollowOptions.__annotations__}
     return {name: value for name, value in params.items() if name not in options}, options
+
+
+def hint_unanswered(params: Mapping[str, Any]) -> str:
+    """What to tell somebody whose run waits for tool outputs; empty if the caller seems to know."""
+    is_habit = isinstance(params.get("tools"), ToolSource) and params.get("toolbox") is None
+    return TOOLBOX_AS_TOOLS if is_habit else ""
 
 
 def check_on_exit(on_exit: OnExit) -> None:

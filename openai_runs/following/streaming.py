@@ -1,9 +1,10 @@
 """`RunStream`: one iterator over a run's events, from server-sent events, or from polls while there is no stream."""
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import anyio
 
@@ -33,6 +34,8 @@ from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
+
+_logger: Final = logging.getLogger("openai_runs.following")
 
 
 class _Redacted:
@@ -66,7 +69,12 @@ class RunStream(anyio.AsyncContextManagerMixin):
     """
 
     def __init__(
-        self, follower: Follower, start: Callable[[], Coroutine[Any, Any, Opened]], *, answered: Collection[str] = ()
+        self,
+        follower: Follower,
+        start: Callable[[], Coroutine[Any, Any, Opened]],
+        *,
+        answered: Collection[str] = (),
+        hint: str = "",
     ) -> None:
         """Called by the services only.
 
@@ -74,10 +82,12 @@ class RunStream(anyio.AsyncContextManagerMixin):
             follower: Holds the run's state, and polls while there is no stream.
             start: Opens the first stream.
             answered: The IDs of the tool calls whose outputs ``start`` submits.
+            hint: Is logged when the events end because the run requires tool outputs.
         """
         self._follower = follower
         self._start = start
         self._answered = answered
+        self._hint = hint
         self._transcript = Transcript()
         self._redacted = _Redacted(follower.requests)
         self._stream: EventStream | None = None
@@ -242,6 +252,8 @@ class RunStream(anyio.AsyncContextManagerMixin):
                     async for events in polled:
                         yield events
             elif follower.toolbox is None:
+                if self._hint:
+                    _logger.warning("%s: the stream ends, for the run requires outputs: %s", self.run.id, self._hint)
                 return
             else:
                 was_in_doubt = follower.rounds.is_in_doubt

@@ -20,7 +20,7 @@ from openai_runs._wire.paths import ALL_RUNS, RUN_BY_ID, RUNS
 from openai_runs._wire.signatures import spelled_out
 from openai_runs.events import ActionRequired, RunEvent
 from openai_runs.following.follower import Follower, outcome
-from openai_runs.following.options import FollowOptions, RunStreamParams, StreamOptions, split_options
+from openai_runs.following.options import FollowOptions, RunStreamParams, StreamOptions, hint_unanswered, split_options
 from openai_runs.following.polling import Polling
 from openai_runs.following.rounds import Submissions
 from openai_runs.following.run_requests import RunRequests, ToolOutputs, call_ids
@@ -415,7 +415,8 @@ class RunsService:
         overrides = take_overrides(run_params)
         creation = self._creation(thread_id, idempotency_key, include, run_params, overrides, {"stream": True})
         requests = RunRequests(self._transport, f"the run on {thread_id}", overrides=further(overrides))
-        return RunStream(Follower(requests.found_by(creation), None, **options), creation.stream)
+        follower = Follower(requests.found_by(creation), None, **options)
+        return RunStream(follower, creation.stream, hint=hint_unanswered(params))
 
     def stream_tool_outputs(
         self,

@@ -12,7 +12,7 @@ from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import THREAD, THREAD_RUNS, THREADS
 from openai_runs._wire.signatures import spelled_out
 from openai_runs.following.follower import Follower
-from openai_runs.following.options import ThreadRunStreamParams, split_options
+from openai_runs.following.options import ThreadRunStreamParams, hint_unanswered, split_options
 from openai_runs.following.run_requests import RunRequests
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.page import ListRequest, Page
@@ -154,4 +154,5 @@ class ThreadsService:
         overrides, url = take_overrides(body), self._transport.url(THREAD_RUNS)
         creation = Creation(self._transport, url, Run, {**body, "stream": True}, idempotency_key, overrides)
         requests = RunRequests(self._transport, "the run on a new thread", overrides=further(overrides))
-        return RunStream(Follower(requests.found_by(creation), None, **options), creation.stream)
+        follower = Follower(requests.found_by(creation), None, **options)
+        return RunStream(follower, creation.stream, hint=hint_unanswered(params))

@@ -1,6 +1,7 @@
 """`JobFile`: the jobs of a file, and the lines that are none."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,7 @@ def test_a_long_cell(csv: Path) -> None:
     [
         ("", "{text}", "has no column text; its first line names none"),
         ("key;text\n", "{text}", "has no column text; its first line names key;text"),
-        ("key,text\n", None, "has no column message, and there is no template for messages"),
+        ("key,text\n", None, "has no column message, and no --message, .* its first line names key, text"),
         ("key,text,text\n", "{text}", "two columns of one name"),
         ('"key"x,text\n', "{text}", "the first line of .* is not CSV"),
     ],
@@ -190,6 +191,43 @@ def test_a_table_without_its_columns(csv: Path, content: str, template: str | No
     """No row could be a job, so the file is refused."""
     with pytest.raises(ValueError, match=problem):
         read(csv, content, template, assistant_id="asst_1")
+
+
+def test_lines_with_data(jsonl: Path) -> None:
+    """A field that is no parameter is told apart from other mistakes: with a template, it would be data."""
+    bad: list[BadLine] = []
+    lines = [{"text": "a"}, {"temperature": "hot"}, {"thread": {"text": "a"}}, {"thread_id": "thread_1", "text": "a"}]
+    jsonl.write_text("\n".join(map(json.dumps, lines)))
+    assert list(JobFile(path=jsonl, assistant_id="asst_1").read(bad.append)) == []
+    assert [line.has_unknown_field for line in bad] == [True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("lines", "template", "may_call"),
+    [
+        ([{"message": "a", "tools": []}, {"message": "b"}], None, True),
+        ([{"message": "a", "tools": []}, {"message": "b", "assistant_id": "asst_2"}], None, False),
+        ([{"message": "a", "tool_choice": "none"}, {"no": "job"}], None, False),
+        ([{"message": "a", "tools": []}], "{message}", True),
+    ],
+)
+def test_who_uses_an_assistants_tools(
+    jsonl: Path, lines: list[dict[str, object]], template: str | None, may_call: bool
+) -> None:
+    """A job with tools of its own does not, nor one of another assistant, nor one that may call none."""
+    jsonl.write_text("\n".join(map(json.dumps, lines)))
+    parsed = None if template is None else MessageTemplate.parse(template)
+    assert JobFile(path=jsonl, assistant_id="asst_1", template=parsed).uses_tools_of("asst_1") is may_call
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "may_call"), [("j.csv", None, True), ("j", "{a}", True), ("j", None, False)]
+)
+def test_tools_of_jobs_from_a_pipe(tmp_path: Path, name: str, template: str | None, may_call: bool) -> None:
+    """It is not read for that: what is known is that data has no tools of its own."""
+    os.mkfifo(pipe := tmp_path / name)
+    parsed = None if template is None else MessageTemplate.parse(template)
+    assert JobFile(path=pipe, assistant_id="asst_1", template=parsed).uses_tools_of("asst_1") is may_call
 
 
 def test_the_name_of_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from attrs import define, field
 
 from openai_runs.backends.scripted import Call, Fail, Say, Wait
 from openai_runs.models.run import Run
+from openai_runs.models.tool import ToolParam
 from openai_runs.stores.memory import MemoryStore
 from tests.cli.commands import run
 
@@ -45,9 +46,10 @@ class Endpoint:
         for _ in range(count):
             assert self.waiting.acquire(timeout=20)
 
-    async def add_assistant(self) -> str:
+    async def add_assistant(self, *functions: str) -> str:
+        tools: list[ToolParam] = [{"type": "function", "function": {"name": name}} for name in functions]
         async with self.server.session() as session:
-            return (await session.assistants.create(model="m")).id
+            return (await session.assistants.create(model="m", tools=tools)).id
 
     def statuses(self) -> Counter[str]:
         """The runs that the server has, by their status."""

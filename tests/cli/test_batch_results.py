@@ -43,6 +43,12 @@ def test_into_a_file(files: Files, batches: Path, table: JobTable) -> None:
     assert list(files.results()) == ["job 0", "job 1"]
 
 
+def test_into_a_table(files: Files, batches: Path, table: JobTable) -> None:
+    """A spreadsheet would show JSON in one column, so that name is refused."""
+    output = run("batch", "results", batches, "mine", "--out", files.out.with_suffix(".csv"), exit_code=2)
+    assert "results are JSON lines" in output
+
+
 def test_to_standard_output(batches: Path, table: JobTable) -> None:
     """Nothing else is printed there."""
     table.record(1, COMPLETED)

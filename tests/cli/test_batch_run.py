@@ -7,13 +7,15 @@ import os
 import signal
 import threading
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from openai_runs.backends.scripted import Say
-from openai_runs.batch import run_batch
+from openai_runs.batch import progress_bar, run_batch
+from openai_runs.batch.progress import BatchProgress
 from openai_runs.batch.result_files import ResultFile
 from openai_runs.cli import batch_output
 from openai_runs.cli import batch_run as command
@@ -22,6 +24,11 @@ from openai_runs.pacing import RateLimits
 from openai_runs.session import Session
 from tests.cli.batches import Endpoint, Files, read_until
 from tests.cli.commands import run
+
+
+def words(output: str) -> str:
+    """What is printed in a frame, in one line."""
+    return " ".join(output.replace("│", " ").split())
 
 
 def test_all_jobs_have_a_result(endpoint: Endpoint, files: Files) -> None:
@@ -48,7 +55,9 @@ def test_failures_and_bad_lines(endpoint: Endpoint, files: Files) -> None:
     asked = Counter(endpoint.asked)
     files.write("one", "fail", "two")
     output = files.run(exit_code=1)
-    assert "completed: 0, completed before: 3, failed before: 1" in output
+    assert output == (
+        "completed: 0, completed before: 3, failed before: 1\n--retry-failed runs again what failed before\n"
+    )
     assert endpoint.asked == asked
 
 
@@ -208,6 +217,93 @@ def test_tools(endpoint: Endpoint, files: Files) -> None:
     assert "--tools: there is no json:toolbox" in files.run("--tools", "json:toolbox", exit_code=2)
 
 
+@pytest.mark.parametrize("durable", [False, True])
+def test_functions_that_nobody_answers(endpoint: Endpoint, files: Files, batches: Path, durable: bool) -> None:
+    """They are named before the first job, with what to write; jobs that cannot call them are run."""
+    options: list[object] = ["--durable", batches] if durable else []
+    files.write("one", "two")
+    assistant = endpoint.portal.call(endpoint.add_assistant, "get_weather", "get_news")
+    output = words(files.run("--assistant", assistant, *options, exit_code=2))
+    assert f"{assistant} has functions as tools, get_weather, get_news: give the Toolbox" in output
+    assert "--tools MODULE:NAME" in output
+    toolbox = ["--tools", "openai_runs.cli.walkthrough:toolbox"]
+    output = words(files.run("--assistant", assistant, *toolbox, *options, exit_code=2))
+    assert "functions as tools, get_news: the Toolbox of --tools has none" in output
+    assert not endpoint.asked
+    assert not files.out.exists()
+    files.jobs.write_text(json.dumps({"key": "a", "message": "one", "tools": []}))
+    files.run("--assistant", assistant, *options)
+    assert files.results() == {"a": "Re: one"}
+
+
+@pytest.mark.parametrize("command", ["run", "submit"])
+def test_without_a_message(endpoint: Endpoint, files: Files, command: str) -> None:
+    """If the fields of all lines are data, that is said once, with the option that is missing; the exit code is 2."""
+    files.jobs.write_text('{"key": "a", "text": "one"}\n' + 29 * '{"text": "two"}\n')
+    where = ["--out", files.out] if command == "run" else [files.out.with_suffix(".db")]
+    output = words(run("batch", command, files.jobs, *where, exit_code=2))
+    assert output.count("unknown parameter 'text'") == 1
+    assert "no line of" in output
+    assert '--message, such as "Summarise: {text}"' in output
+    assert list(files.out.parent.iterdir()) == [files.jobs]
+
+
+def test_a_table_without_a_message(endpoint: Endpoint, files: Files) -> None:
+    """Its columns are named, and the option that is missing."""
+    files.jobs = files.jobs.with_suffix(".csv")
+    files.jobs.write_text("key,text\na,one\n")
+    output = files.run(exit_code=2)
+    assert "has no column message, and no --message, such as" in output
+    assert "its first line names key, text" in output
+
+
+@pytest.mark.parametrize("is_pipe", [False, True])
+def test_many_lines_with_one_problem(endpoint: Endpoint, files: Files, is_pipe: bool) -> None:
+    """It is printed with the first line and once more with the others; what only one other line has, with that."""
+    content = '{"message": "one"}\n' + 30 * '{"text": "two"}\n' + 2 * '{"message": ""}\n' + "nonsense\n"
+    if is_pipe:
+        os.mkfifo(files.jobs)
+        writer = threading.Thread(target=files.jobs.write_text, args=[content])
+        writer.start()
+        output = files.run(exit_code=1)
+        writer.join()
+    else:
+        files.jobs.write_text(content)
+        output = files.run(exit_code=1)
+    assert output.count("unknown parameter 'text'") == 2
+    assert "line 2: unknown parameter 'text'" in output
+    assert "lines 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22 and 9 more: unknown" in output
+    assert "\nline 32: the message is empty\n" in output
+    assert "\nline 33: the message is empty\n" in output
+    assert output.count("not JSON") == 1
+    assert "lines that are no jobs: 33" in output
+
+
+def test_where_results_cannot_be(endpoint: Endpoint, files: Files) -> None:
+    """A table, or a folder that is not there, is refused before anything is paid for."""
+    files.write("one")
+    for out, problem in (files.out.with_suffix(".csv"), "JSON lines"), (files.out / "o.jsonl", "there is no folder"):
+        assert problem in words(run("batch", "run", files.jobs, "--out", out, exit_code=2))
+    assert not endpoint.asked
+    assert list(files.out.parent.iterdir()) == [files.jobs]
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_nothing_is_left_to_do(
+    endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    """Then there is no progress to show."""
+    files.write("one")
+    files.run()
+    if not is_terminal:
+        assert files.run() == "completed: 0, completed before: 1\n"
+        return
+    terminal = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+    monkeypatch.setattr(command, "errors", terminal)
+    files.run()
+    assert terminal.file.getvalue() == ""  # type: ignore[attr-defined]  # it is a StringIO
+
+
 def test_in_a_terminal(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     """There the progress is a bar."""
     terminal = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
@@ -224,14 +320,13 @@ def test_lines_about_the_progress(endpoint: Endpoint, files: Files, monkeypatch:
     monkeypatch.setattr(batch_output, "_REPORT_EVERY", 0.01)
     files.write("wait")
 
-    def open_gate() -> None:
-        endpoint.wait_for_runs(1)
-        endpoint.portal.call(endpoint.gate.set)
+    def facts(progress: BatchProgress) -> str:
+        if progress.in_flight:  # the run ends once the line about it is printed
+            endpoint.portal.call(endpoint.gate.set)
+        return progress_bar.facts(progress)
 
-    helper = threading.Thread(target=open_gate)
-    helper.start()
+    monkeypatch.setattr(batch_output, "facts", facts)
     assert "0/1, 1 in flight, " in files.run()
-    helper.join()
 
 
 def test_jobs_from_a_pipe(endpoint: Endpoint, files: Files) -> None:

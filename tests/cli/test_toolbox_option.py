@@ -31,8 +31,9 @@ def test_a_module_of_this_folder(tmp_path: Path) -> None:
     [
         ("no_such_module:toolbox", "No module named 'no_such_module'"),
         ("json:toolbox", "no attribute 'toolbox'"),
-        ("json", "there is no json"),
-        ("", "there is no "),
+        ("json", "as json:toolbox: got 'json'"),
+        (":tools", "as myapp.tools:tools: got"),
+        ("", "as myapp.tools:toolbox: got ''"),
         (".tools:toolbox", "there is no .tools:toolbox"),
         ("json:loads", "json:loads is no Toolbox"),
     ],

@@ -27,3 +27,4 @@ async def test_cells(capsys: pytest.CaptureFixture[str]) -> None:
         await result
     assert " -> completed (" in capsys.readouterr().out
     assert names["messages"]
+    assert names["run"].status == "completed"  # what a cell with `run` alone shows then

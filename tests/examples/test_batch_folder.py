@@ -63,6 +63,26 @@ async def test_a_question_that_fails_is_named(folder: Path):
     assert answers(folder) == {"a.answer": "Well.", "c.answer": "Well."}
 
 
+def test_a_folder_that_is_not_there(folder: Path, endpoint: str):
+    """That is said, and the exit code is another one than that of questions that fail."""
+    done = run(COMMAND, str(folder / "nosuch"), OPENAI_BASE_URL=endpoint)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"there is no folder {folder}/nosuch" in done.stderr
+
+
+@pytest.mark.anyio
+async def test_an_assistant_of_ones_own(folder: Path):
+    """It answers, and is there afterwards; another one is not made."""
+    async with LocalServer() as server, server.session() as session:
+        mine = await session.assistants.create(model="m")
+        command = partial(run, COMMAND, str(folder), f"--assistant={mine.id}", OPENAI_BASE_URL=server.url)
+        done = await to_thread.run_sync(command)
+        assert done.stdout == "3 answered, 0 failed\n", done.stderr
+        assert await session.assistants.list().to_list() == [mine]
+        runs = await session.runs.list_all().to_list()
+        assert [each.assistant_id for each in runs] == 3 * [mine.id]
+
+
 def test_a_question_may_be_in_any_encoding(folder: Path, endpoint: str):
     """An odd byte stops nothing."""
     (folder / "b.txt").write_bytes(b"\xe4?")

@@ -40,3 +40,18 @@ def test_all_cells_run(notebook: nbformat.NotebookNode, endpoint: str, monkeypat
     assert steps.index("tool_calls") < steps.index("message_creation")
     assert "40.0" in output(notebook, "batch-table", "text/plain")
     assert output(notebook, "draw", "image/png")
+
+
+def test_a_run_that_has_not_completed(
+    notebook: nbformat.NotebookNode, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Its steps are shown, too: whoever looks at a run that went wrong needs them most."""
+    monkeypatch.setenv("OPENAI_BASE_URL", endpoint)
+    by_id = {cell.id: cell for cell in notebook.cells}
+    by_id["tool"].source = by_id["tool"].source.replace("toolbox=toolbox, ", "")
+    by_id["tool"].metadata["tags"] = ["raises-exception"]  # the run waits for outputs
+    last = notebook.cells.index(by_id["steps-table"])
+    notebook.cells = notebook.cells[: last + 1]
+    NotebookClient(notebook, timeout=50, resources={"metadata": {"path": tmp_path}}).execute()
+    assert "RunActionRequiredError" in str(by_id["tool"].outputs)
+    assert "in_progress" in output(notebook, "steps-table", "text/plain")

@@ -2,8 +2,9 @@
 
 import pytest
 
-from openai_runs.following.options import check_on_exit, split_options
+from openai_runs.following.options import check_on_exit, hint_unanswered, split_options
 from openai_runs.following.polling import Polling
+from openai_runs.toolbox import Toolbox
 
 
 def test_split_options():
@@ -13,6 +14,21 @@ def test_split_options():
     assert body == {"assistant_id": "asst_1", "metadata": {}}
     assert options == {"deadline": None, "polling": Polling(), "on_exit": "cancel"}
     assert len(params) == 5
+
+
+@pytest.mark.parametrize(
+    ("params", "is_habit"),
+    [
+        ({"tools": Toolbox()}, True),
+        ({"tools": Toolbox(), "toolbox": None}, True),
+        ({"tools": Toolbox(), "toolbox": Toolbox()}, False),
+        ({"tools": []}, False),
+        ({}, False),
+    ],
+)
+def test_a_toolbox_as_tools_only(params, is_habit):
+    """Whoever passes definitions answers calls by hand; whoever passes a toolbox expects it to answer them."""
+    assert bool(hint_unanswered(params)) is is_habit
 
 
 @pytest.mark.parametrize("wrong", ["Cancel", "", None, True])

@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from openai_runs.backends.scripted import Call, Fail, Say, ScriptedBackend
-from openai_runs.events import PollingTookOver, RunEnded, StatusChanged, ThreadCreated, ToolOutputsSubmitted
+from openai_runs.errors import RunActionRequiredError
+from openai_runs.events import (
+    ActionRequired,
+    PollingTookOver,
+    RunEnded,
+    StatusChanged,
+    ThreadCreated,
+    ToolOutputsSubmitted,
+)
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.thread import Thread
 from openai_runs.server import LocalServer
@@ -59,6 +67,34 @@ async def test_by_hand(session: Session, assistant: Assistant, thread: Thread, t
     async with session.runs.stream_tool_outputs(first.run, outputs) as second:
         assert "".join([text async for text in second.text_deltas()]) == "It is sunny."
         assert (await second.until_done()).status == "completed"
+
+
+@script(Call("get_weather", {"city": "Oslo"}))
+@pytest.mark.parametrize("is_new_thread", [False, True])
+@pytest.mark.parametrize("is_habit", [False, True])
+async def test_a_toolbox_as_tools_only(
+    session: Session,
+    assistant: Assistant,
+    thread: Thread,
+    toolbox: Toolbox,
+    caplog: pytest.LogCaptureFixture,
+    is_new_thread: bool,
+    is_habit: bool,
+) -> None:
+    """Whoever expects it to answer calls is told once what to write; who passes definitions reads no such line."""
+    tools = toolbox if is_habit else toolbox.tools
+    if is_new_thread:
+        stream = session.threads.stream_run(assistant_id=assistant.id, tools=tools)
+    else:
+        stream = session.runs.stream(thread.id, assistant_id=assistant.id, tools=tools)
+    async with stream as events:
+        *_, last = [event async for event in events]
+        assert isinstance(last, ActionRequired)
+        with pytest.raises(RunActionRequiredError):
+            await events.until_done()
+    told = [record.getMessage() for record in caplog.records if record.name == "openai_runs.following"]
+    assert len(told) == is_habit
+    assert all(events.run.id in line and "pass the Toolbox as toolbox=…, too" in line for line in told)
 
 
 @script(Fail("rate_limit_exceeded", "slowly"))
