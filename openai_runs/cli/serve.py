@@ -289,7 +289,7 @@ async def _serve(
         **options,
     )
     caught = [signal.SIGINT, signal.SIGTERM]
-    if keys_file is not None and RELOADING is not None:  # else SIGHUP ends the server, as when a terminal is closed
+    if RELOADING is not None:
         caught.append(RELOADING)
     with anyio.open_signal_receiver(*caught) as signals:
         try:
@@ -318,5 +318,5 @@ async def _serve(
 
 async def _stopped(signals: AsyncIterator[signal.Signals], server: "LocalServer", keys_file: Path | None) -> None:
     """Wait for the signal that ends the server."""
-    while await anext(signals) is RELOADING and keys_file is not None:
+    while await anext(signals) is RELOADING:
         reload_keys(server, keys_file)
