@@ -251,7 +251,13 @@ def serve(
 def _new_telemetry() -> "Telemetry":
     from openai_runs.telemetry import Telemetry  # only here: it loads OpenTelemetry
 
-    return Telemetry()
+    telemetry = Telemetry()
+    if not telemetry.records:
+        _logger.warning(
+            "--telemetry records nothing, since no provider of OpenTelemetry is set up: start the server with "
+            "`opentelemetry-instrument openai-runs serve --telemetry`, of the package opentelemetry-distro."
+        )
+    return telemetry
 
 
 def _allow_connections() -> None:
@@ -294,7 +300,7 @@ async def _serve(
     with anyio.open_signal_receiver(*caught) as signals:
         try:
             async with server:
-                console.print(f"serving {server.url}, store {path}, {type(backend).__name__}; Ctrl-C stops")
+                console.print(_first_line(server.url, path, backend))
                 if options["console"]:
                     console.print(f"shows its runs to browsers at {server.url.removesuffix('v1')}")
                 if options["metrics_port"] is not None:
@@ -314,6 +320,10 @@ async def _serve(
                 f"port {port} of {host}{other} is in use: stop the other program, or pass another --port; "
                 "0 picks a free one"
             )
+
+
+def _first_line(url: str, path: Path, backend: "ModelBackend") -> str:
+    return f"serving {url}, store {path.resolve()}, {type(backend).__name__}; Ctrl-C stops"
 
 
 async def _stopped(signals: AsyncIterator[signal.Signals], server: "LocalServer", keys_file: Path | None) -> None:
