@@ -38,8 +38,11 @@ def keys_from(file: Path | None) -> dict[str, str] | None:
     return keys
 
 
-def reload_keys(server: "LocalServer", file: Path) -> None:
-    """Have a server use the keys that are in its file now; if they cannot be read, it keeps those it has."""
+def reload_keys(server: "LocalServer", file: Path | None) -> None:
+    """Have a server use the keys that are in its file now; if there is none that can be read, it keeps those it has."""
+    if file is None:  # whoever reloads all services must not end this one
+        _logger.info("SIGHUP is ignored: there is no --keys-file to read again")
+        return
     try:
         keys = keys_from(file) or {}
         server.replace_keys(keys)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
+from openai_runs._postgres import is_postgres
 from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
 from openai_runs.cli.key_options import RELOADING, keys_from, reload_keys
 from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
@@ -258,7 +259,13 @@ def serve(
 def _new_telemetry() -> "Telemetry":
     from openai_runs.telemetry import Telemetry  # only here: it loads OpenTelemetry
 
-    return Telemetry()
+    telemetry = Telemetry()
+    if not telemetry.records:
+        _logger.warning(
+            "--telemetry records nothing, since no provider of OpenTelemetry is set up: start the server with "
+            "`opentelemetry-instrument openai-runs serve --telemetry`, of the package opentelemetry-distro."
+        )
+    return telemetry
 
 
 def _allow_connections() -> None:
@@ -295,12 +302,12 @@ async def _serve(
         **options,
     )
     caught = [signal.SIGINT, signal.SIGTERM]
-    if keys_file is not None and RELOADING is not None:  # else SIGHUP ends the server, as when a terminal is closed
+    if RELOADING is not None:
         caught.append(RELOADING)
     with anyio.open_signal_receiver(*caught) as signals:
         try:
             async with server:
-                console.print(f"serving {server.url}, store {store.name}, {type(backend).__name__}; Ctrl-C stops")
+                console.print(_first_line(server.url, store, backend))
                 if options["console"]:
                     console.print(f"shows its runs to browsers at {server.url.removesuffix('v1')}")
                 if options["metrics_port"] is not None:
@@ -322,7 +329,12 @@ async def _serve(
             )
 
 
+def _first_line(url: str, store: "SQLiteStore | PostgresStore", backend: "ModelBackend") -> str:
+    name = store.name if is_postgres(store.name) else Path(store.name).resolve()
+    return f"serving {url}, store {name}, {type(backend).__name__}; Ctrl-C stops"
+
+
 async def _stopped(signals: AsyncIterator[signal.Signals], server: "LocalServer", keys_file: Path | None) -> None:
     """Wait for the signal that ends the server."""
-    while await anext(signals) is RELOADING and keys_file is not None:
+    while await anext(signals) is RELOADING:
         reload_keys(server, keys_file)

@@ -57,6 +57,10 @@ class FileIndex(Protocol):
         """The chunks of a file in their order; none if it is not there."""
         ...
 
+    async def file_ids(self, store_id: str) -> Collection[str]:
+        """Which files of a vector store are there. Asked at the start: those that are missing are read again."""
+        ...
+
     async def forget(self, store_id: str, file_id: str) -> object:
         """Delete what was kept of a file in a vector store. There may be nothing."""
         ...

@@ -22,6 +22,7 @@ from openai_runs.engine.fair_queue import FairQueue
 from openai_runs.engine.file_index import FileIndex
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_vector_stores import chunking_again, has_expired, used
+from openai_runs.engine.unindexed_files import UnindexedFiles
 from openai_runs.engine.vector_store_changes import VectorStoreChanges
 from openai_runs.engine.vector_store_expiry import VectorStoreExpiry
 from openai_runs.errors import FileError, StoreDataError, StoreUnavailableError
@@ -81,7 +82,7 @@ class Ingestion:
         return f"This server has no index, and {consequence}. {self._why_no_index}".rstrip()
 
     async def start(self, tasks: TaskGroup) -> None:
-        """Take up the jobs that are stored, and begin to work."""
+        """Take up the jobs that are stored, begin to work, and look for files that the index has lost."""
         self.expiry.start(tasks)
         for read in (self._read_jobs, self.expiry.watch_all):
             try:
@@ -92,6 +93,9 @@ class Ingestion:
                 _logger.exception(_UNREADABLE)
         for _ in range(_WORKERS):
             tasks.start_soon(self._work)
+        if self.index is not None:
+            unindexed = UnindexedFiles(self._ledger, self.index, self.changing)
+            tasks.start_soon(self._take_up, unindexed.read_again)
 
     async def _take_up(self, read: Callable[[], Awaitable[None]]) -> None:
         try:

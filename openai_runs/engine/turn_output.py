@@ -101,7 +101,8 @@ class MessageDraft:
         annotations = self._parts[index].annotations
         annotations.append(annotation)
         shown = {"index": len(annotations) - 1, **_wire.dump(annotation)}
-        return self._delta({"index": index, "type": "text", "text": {"annotations": [shown]}})
+        # With a value, which the API's schema does not require: programs append it, whatever the delta brings.
+        return self._delta({"index": index, "type": "text", "text": {"value": "", "annotations": [shown]}})
 
     def _delta(self, part: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"id": self.message_id, "object": "thread.message.delta", "delta": {"content": [part]}}

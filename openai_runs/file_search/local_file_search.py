@@ -201,6 +201,14 @@ class LocalFileSearch:
         """
         return await self._index.chunks(store_id, file_id)
 
+    async def file_ids(self, store_id: str) -> Collection[str]:
+        """The files that can be found in a vector store.
+
+        Raises:
+            StoreError: The index cannot be read.
+        """
+        return await self._index.file_ids(store_id)
+
     async def _vectors(self, queries: Sequence[str]) -> Sequence[Vectors | None]:
         if self._embedder is None or not queries:
             return [None] * len(queries)

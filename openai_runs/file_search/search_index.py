@@ -93,6 +93,10 @@ class SearchIndex(Protocol):
         """The chunks of a file in their order; none if it is not there."""
         ...
 
+    async def file_ids(self, store_id: str) -> Collection[str]:
+        """The files of a vector store."""
+        ...
+
     async def search(self, question: Question, *, limit: int, threshold: float = 0.0) -> Sequence[Hit]:
         """The best hits with a score of at least ``threshold``, the best first."""
         ...

@@ -119,7 +119,7 @@ class SQLiteIndex:
         Raises:
             StoreUnavailableError: Some may be left; trying again later may help.
         """
-        for (file_id,) in await self._read(schema.FILES_OF_STORE, {"store": store_id}):
+        for file_id in await self.file_ids(store_id):
             await self.remove(store_id, file_id)
         await finish(self._changing(self._write, schema.FORGET_STORE, {"store": store_id}))
 
@@ -134,6 +134,16 @@ class SQLiteIndex:
             found: list[str] = msgspec.json.decode(texts)
             return found
         return []
+
+    async def file_ids(self, store_id: str) -> Sequence[str]:
+        """The files of a vector store.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read now.
+        """
+        [(ids,)] = await self._read(schema.FILES_OF_STORE, {"store": store_id})
+        found: list[str] = msgspec.json.decode(ids)
+        return found
 
     async def search(self, question: Question, *, limit: int, threshold: float = 0.0) -> Sequence[Hit]:
         """The best hits with a score of at least ``threshold``, the best first.

@@ -60,7 +60,9 @@ FILE: Final = """
     SELECT files.key, files.store, files.first, files.chunks FROM files JOIN stores ON stores.key = files.store
     WHERE stores.id = :store AND files.id = :file
 """
-FILES_OF_STORE: Final = "SELECT id FROM files WHERE store = (SELECT key FROM stores WHERE id = :store)"
+FILES_OF_STORE: Final = """
+    SELECT json_group_array(id) FROM files WHERE store = (SELECT key FROM stores WHERE id = :store)
+"""
 
 NEW_FILE: Final = """
     INSERT INTO files (store, id, filename, first, chunks)

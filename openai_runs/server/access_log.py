@@ -8,6 +8,7 @@ from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http_exceptions import HttpProcessingError
 
 from openai_runs.server.exchange import OWNER
+from openai_runs.server.probes import is_probe
 
 logger: Final = logging.getLogger("openai_runs.access")
 
@@ -32,8 +33,6 @@ protocol_logger.addFilter(_MalformedRequestFilter())
 
 #: The attribute of a record that has the request's fields, for logs that are read by programs.
 FIELDS: Final = "request_fields"
-
-_PROBES: Final = ("/healthz", "/readyz")
 
 
 class AccessLogger(AbstractAccessLogger):
@@ -68,6 +67,6 @@ class AccessLogger(AbstractAccessLogger):
 
 
 def _is_routine(request: web.BaseRequest, response: web.StreamResponse) -> bool:
-    if request.method != "GET" or response.status != 200:
+    if request.method not in ("GET", "HEAD") or response.status != 200:
         return False
-    return "openai-poll-after-ms" in response.headers or request.rel_url.raw_path in _PROBES
+    return "openai-poll-after-ms" in response.headers or is_probe(request)

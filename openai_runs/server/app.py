@@ -44,6 +44,7 @@ from openai_runs.server.handlers import (
 from openai_runs.server.keys import Keys
 from openai_runs.server.pass_through import PassThrough, routes
 from openai_runs.server.poll_hint import PollHint
+from openai_runs.server.probes import add_probes, is_probe
 from openai_runs.server.readiness import READINESS, Readiness
 from openai_runs.server.sse_response import STREAMS, abort_streams
 from openai_runs.server.version_1 import handlers as version_1_handlers
@@ -139,8 +140,7 @@ def create_app(
     app[WAITING_POLLS] = WaitingPolls(engine)
     app.on_shutdown.append(abort_streams)
     app.on_shutdown.append(stop_waiting)
-    app.router.add_route("GET", "/healthz", _health)
-    app.router.add_route("GET", "/readyz", _ready)
+    add_probes(app)
     file_routes = _FILE_ROUTES if endpoint_files is None else endpoint_files.routes()
     for prefix in _PREFIXES:
         for method, path, handler in (*_ROUTES, *file_routes):
@@ -177,7 +177,7 @@ def _error_middleware(keys: Keys | None) -> Middleware:
         try:
             if keys is None:
                 request[OWNER] = ""
-            elif request.match_info.handler not in (_health, _ready):
+            elif not is_probe(request):
                 request[OWNER] = keys.owner(request.headers.get("Authorization"), request.headers.get("api-key"))
             return await handler(request)
         except ApiError as error:
@@ -243,13 +243,3 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     if STARTED in request:  # unset if aiohttp refused the request before our middleware ran
         headers.setdefault("x-request-id", request[REQUEST_ID])
         headers.setdefault("openai-processing-ms", str(round((perf_counter() - request[STARTED]) * 1000)))
-
-
-async def _health(_: web.Request) -> web.Response:
-    """Say that the server is up, for load balancers; needs no key, and says nothing else."""
-    return web.Response(body=b'{"status":"ok"}', content_type="application/json")
-
-
-async def _ready(request: web.Request) -> web.Response:
-    """Say whether new work can be taken, likewise."""
-    return await request.app[READINESS].answer()

@@ -116,6 +116,10 @@ class LocalFiles:
         """See `FileIndex`."""
         return await (await self.opened()).chunks(store_id, file_id)
 
+    async def file_ids(self, store_id: str) -> Collection[str]:
+        """See `FileIndex`."""
+        return await (await self.opened()).file_ids(store_id)
+
     async def forget(self, store_id: str, file_id: str) -> bool:
         """See `FileIndex`."""
         return await (await self.opened()).forget(store_id, file_id)

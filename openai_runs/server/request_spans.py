@@ -1,7 +1,7 @@
 """A span and a measurement for each request that the application answers, in the trace that the request names.
 
-Polls of runs, which `Polls` answers in front of the application, have none: there are hundreds of them for each request
-that does something.
+Polls of runs, which `Polls` answers in front of the application, have none, nor have probes: there are hundreds of them
+for each request that does something.
 """
 
 from time import perf_counter
@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from openai_runs.server.probes import is_probe
 from openai_runs.telemetry import Telemetry, Value, current, end, error_type, present
 
 #: A method that is none of HTTP's is not an attribute: its sender could make up any number of them.
@@ -25,7 +26,7 @@ def request_spans(telemetry: Telemetry) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not telemetry.records and "traceparent" not in request.headers:
+        if is_probe(request) or (not telemetry.records and "traceparent" not in request.headers):
             return await handler(request)
         method, resource = request.method, request.match_info.route.resource
         route = None if resource is None else resource.canonical

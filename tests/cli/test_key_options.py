@@ -93,8 +93,25 @@ async def test_signals_in_a_row(tmp_path: Path, caplog: pytest.LogCaptureFixture
 
 
 async def test_without_a_file_of_keys(tmp_path: Path):
-    """SIGHUP ends the server then, as when its terminal is closed."""
-    with serving(tmp_path / "runs.db", OPENAI_RUNS_KEYS="sk-anna") as (_, process):
+    """SIGHUP ends nothing then, and the log says why nothing is read."""
+    with serving(tmp_path / "runs.db", OPENAI_RUNS_KEYS="sk-anna") as (url, process):
         process.send_signal(signal.SIGHUP)
-        process.communicate(timeout=20)
-    assert process.returncode == -signal.SIGHUP
+        async with Session(url, "sk-anna") as session:
+            await session.threads.create()
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "SIGHUP is ignored" in log
+
+
+async def test_sighup_in_a_row_without_a_file(caplog: pytest.LogCaptureFixture):
+    """Each of them is ignored; the next other signal ends the wait."""
+    caplog.set_level(logging.INFO, "openai_runs.cli")
+
+    async def signals() -> AsyncIterator[signal.Signals]:
+        yield signal.SIGHUP
+        yield signal.SIGHUP
+        yield signal.SIGTERM
+
+    await _stopped(signals(), LocalServer(), None)
+    assert [message[:17] for message in caplog.messages] == ["SIGHUP is ignored"] * 2

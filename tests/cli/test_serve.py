@@ -1,15 +1,20 @@
 """`openai-runs serve`."""
 
+import os.path
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import anyio
 import pytest
 from aiohttp import ClientSession
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 
 from openai_runs import Session
+from openai_runs.cli.serve import _new_telemetry
 from openai_runs.errors import PermissionDeniedError, ResponseError
 from tests.cli.commands import run
 from tests.postgres import Postgres, with_parameters
@@ -270,3 +275,34 @@ async def test_serve_passes_requests_on(tmp_path: Path, monkeypatch):
     assert stub.requests[0].headers["authorization"] == "Bearer sk-model-1234"
     assert "GET /v1/models 200" in log
     assert "sk-" not in log
+
+
+def test_where_the_store_is(tmp_path: Path):
+    """The first line has the whole path, whatever folder the server was started in."""
+    command = [sys.executable, "-m", "openai_runs", "serve", "--port", "0", "--no-console", "--store"]
+    store = tmp_path.resolve() / "runs.db"
+    with subprocess.Popen(
+        [*command, os.path.relpath(store)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        process.terminate()
+    assert f", store {store}, ScriptedBackend;" in line
+
+
+@pytest.mark.parametrize(("provider", "warnings"), [(None, 1), (TracerProvider(), 0)])
+def test_telemetry_that_goes_nowhere(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, provider: TracerProvider | None, warnings: int
+):
+    """One warning says how to start the server, unless there is a provider."""
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    _new_telemetry()
+    assert caplog.text.count("opentelemetry-instrument openai-runs serve --telemetry") == warnings
+
+
+def test_telemetry_without_a_provider_is_noticed_at_the_start(tmp_path: Path):
+    """The warning is in the log of a server that is started without the program."""
+    with serving(tmp_path / "runs.db", "--telemetry") as (_, process):
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=20)
+    assert log.count("--telemetry records nothing") == 1

@@ -84,6 +84,11 @@ class WordIndex:
     async def chunks(self, store_id: str, file_id: str) -> Sequence[str]:
         return self.chunks_of.get((store_id, file_id), [])
 
+    async def file_ids(self, store_id: str) -> Collection[str]:
+        if b"file_ids" in self.failures:
+            raise self.failures[b"file_ids"]
+        return [file_id for of_store, file_id in self.chunks_of if of_store == store_id]
+
     async def forget(self, store_id: str, file_id: str) -> None:
         self.calls.append(("forget", store_id, file_id))
         self._fail()

@@ -69,7 +69,10 @@ async def test_call_ids_are_unique_within_a_run():
 
 
 async def test_citations():
-    """An annotation belongs to the text that it follows, in the deltas and in the message."""
+    """An annotation belongs to the text that it follows, in the deltas and in the message.
+
+    A delta without text has an empty one: programs append each delta's `value`, as OpenAI's quickstart does.
+    """
     note = FileCitation(text="[1]", file_citation=CitedFile(file_id="file"), start_index=0, end_index=3)
     async with world(YieldingBackend(TextChunk("[1]"), AnnotationAdded(note), AnnotationAdded(note))) as w:
         run = await w.start()
@@ -79,7 +82,7 @@ async def test_citations():
         deltas = [event.data for _, event in w.events if event.name == "thread.message.delta"]
         shown = deltas[2]["delta"]["content"][0]
         assert (shown["index"], shown["type"]) == (0, "text")
-        assert shown["text"]["annotations"] == [{"index": 1, **_wire.dump(note)}]
+        assert shown["text"] == {"value": "", "annotations": [{"index": 1, **_wire.dump(note)}]}
     async with world(YieldingBackend(AnnotationAdded(note))) as w:  # before any text
         run = await w.start()
         await w.until("run.completed", run)

@@ -64,6 +64,7 @@ async def test_a_file_is_found(words, tmp_path):
     [first, second] = await words.search(["vs_1"], "clean the kettle")
     assert {first.file_id, second.file_id} == {"file-1", "file-2"}
     assert await words.chunks("vs_1", "file-2") == [KETTLE.decode()] == [first.text]
+    assert "file-2" in await words.file_ids("vs_1")
     [hit] = await words.search(["vs_1"], "kettle", file_ids={"vs_1": ["file-2"]})
     assert hit.file_id == "file-2"
     assert await words.forget("vs_1", "file-1")

@@ -169,6 +169,8 @@ async def test_chunks_are_read_back(index):
     await index.add(file(*texts))
     assert await index.chunks("vs_1", "file-1") == texts
     assert await index.chunks("vs_1", "file-9") == await index.chunks("vs_9", "file-1") == []
+    assert await index.file_ids("vs_1") == ["file-1"]
+    assert await index.file_ids("vs_9") == []
 
 
 async def test_removal(index):

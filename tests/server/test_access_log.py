@@ -4,6 +4,7 @@ import logging
 
 import anyio
 import pytest
+from aiohttp import ClientSession
 
 from openai_runs.backends import ScriptedBackend, Wait
 from openai_runs.server import LocalServer
@@ -73,7 +74,9 @@ async def test_polls_and_probes(caplog):
         caplog.clear()
         statuses = [await get_status(url) for url in (path, f"{path}?a=b", f"{root}/healthz", f"{root}/readyz")]
         assert statuses == [200] * 4
-        assert [record.levelname for record in caplog.records] == ["DEBUG"] * 4
+        async with ClientSession() as http, http.head(f"{root}/healthz/") as response:
+            assert response.status == 200
+        assert [record.levelname for record in caplog.records] == ["DEBUG"] * 5
         caplog.clear()
         server.drain()
         assert await get_status(f"{root}/readyz") == 503

@@ -54,7 +54,8 @@ def test_all_operations_are_routed():
     assert not passed & documented
     prefixes = ("", "/v1", "/openai", "/openai/v1")
     expected = {(method, prefix + path) for method, path in documented for prefix in prefixes}
-    expected |= {("GET", "/healthz"), ("GET", "/readyz")}
+    probes = "/healthz", "/healthz/", "/readyz", "/readyz/"
+    expected |= {(method, path) for method in ("GET", "HEAD") for path in probes}
     assert routed() == expected
     prefixes = (*prefixes, "/openai/deployments/{deployment}")
     expected |= {(method, prefix + path) for method, path in passed for prefix in prefixes}

@@ -16,7 +16,7 @@ from openai_runs.backends import (
 from openai_runs.errors import BadRequestError, MissingExtraError, StoreFileError
 from openai_runs.file_search import LocalFileSearch, SQLiteIndex
 from openai_runs.server import EndpointFiles, LocalServer, local_files
-from openai_runs.server.local_files import LocalFiles, chosen_files, searching, why_unread
+from openai_runs.server.local_files import LocalFiles, chosen_files, index_beside, searching, why_unread
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.sqlite import SQLiteStore
 
@@ -46,6 +46,22 @@ async def test_an_index_is_made_when_it_is_needed(tmp_path: Path):
         assert await found(files) == ["Tea is hot."]
     async with LocalFiles(path) as files:
         assert await found(files) == ["Tea is hot."]
+
+
+async def test_a_backup_without_the_index(tmp_path: Path):
+    """What was in the vector stores is found again, after the files were read again."""
+    path = tmp_path / "runs.db"
+    async with LocalServer(store=SQLiteStore(path)) as server, server.session() as session:
+        shelf = await session.vector_stores.create()
+        await session.vector_stores.files.upload_and_poll(
+            vector_store_id=shelf.id, file=b"Tea is hot.", filename="tea.md"
+        )
+    index_beside(path).unlink()
+    async with LocalServer(store=SQLiteStore(path)) as server, server.session() as session:
+        with anyio.fail_after(60):
+            while not (page := await session.vector_stores.search(shelf.id, query="tea")).data:
+                pass
+    assert page.data[0].content[0].text == "Tea is hot."
 
 
 async def test_a_damaged_index_is_noticed_at_the_start(tmp_path: Path):

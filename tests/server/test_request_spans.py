@@ -159,7 +159,7 @@ async def test_failures(outcome: Any, kind: str | None) -> None:
         route = next(iter(app.router.routes()))
 
     class Request:
-        method, match_info, scheme, headers = "GET", Match, "http", {}
+        method, match_info, scheme, headers, path = "GET", Match, "http", {}, "/"
 
         class rel_url:  # noqa: N801
             raw_path = "/"
