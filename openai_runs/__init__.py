@@ -130,6 +130,10 @@ if not TYPE_CHECKING:  # to a type checker, `__getattr__` would mean that every 
             value = globals()[name] = getattr(import_module(home), name)
             return value
         if name.startswith("_") or find_spec(f"openai_runs.{name}") is None:
+            from openai_runs._habits import HOMES  # only here, so that programs start faster
+
+            if name in HOMES:  # not an AttributeError, of whose text Python's import says nothing
+                raise ImportError(f"write `from {HOMES[name]} import {name}`", name=__name__)
             raise AttributeError(f"module 'openai_runs' has no attribute {name!r}", name=name)
         return import_module(f"openai_runs.{name}")  # which makes it an attribute
 

@@ -12,10 +12,12 @@ ClassT = TypeVar("ClassT", bound=type)
 
 #: By the parameter. The options of one request are missing only where many are sent, in `follow` and `complete`.
 PARAMETERS: Final[Mapping[str, str]] = {
+    "additional_messages": 'on a new thread, write thread={"messages": [{"role": "user", "content": …}]}',
     "event_handler": "iterate over the stream instead: `async with session.runs.stream(…) as events`",
     "extra_body": "pass it to the method that sends the request, such as create()",
     "extra_headers": "for all requests, write Session(default_headers=…)",
     "extra_query": "for all requests, write Session(default_query=…)",
+    "message": 'a run takes additional_messages=[{"role": …, "content": …}], on a new thread thread={"messages": […]}',
     "poll_interval_ms": "write polling=Polling(first=…, longest=…), in seconds",
     "stream": "for a stream, use session.runs.stream(), stream_tool_outputs() or session.threads.stream_run()",
     "timeout": "deadline=… limits following or streaming a run, Session(timeout=…) each request",
@@ -38,7 +40,19 @@ SESSION: Final[Mapping[str, str]] = {
     "models": _OTHER_APIS,
     "close": _CLOSE,
     "aclose": _CLOSE,
+    "steps": "write session.run_steps",
     "beta": "leave it out: session.assistants, session.threads, session.messages, session.runs, session.run_steps",
+}
+_DUMP: Final = "write `openai_runs.dump(…)` of it: the JSON as it came, as a dict"
+_DUMP_JSON: Final = "write `json.dumps(openai_runs.dump(…))` of it"
+MODELS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("model_dump", "to_dict", "dict"), _DUMP),
+    **dict.fromkeys(("model_dump_json", "to_json", "json"), _DUMP_JSON),
+}
+#: Of a list that is not fetched yet.
+LISTING: Final[Mapping[str, str]] = {
+    name: f"write `(await ….list(…).page()).{name}` for one page, or iterate over all: `async for item in ….list(…)`"
+    for name in ("data", "has_more", "first_id", "last_id")
 }
 MESSAGES: Final[Mapping[str, str]] = {
     "get": "write `await session.messages.retrieve(message)`, or thread_id=… and message_id=… in place of the message",
@@ -82,6 +96,33 @@ RUNS: Final[Mapping[str, str]] = {
 TOOLBOX_AS_TOOLS: Final = (
     "tools=… tells the model of the functions; pass the Toolbox as toolbox=…, too, to answer calls"
 )
+#: By the name at the top of the package.
+HOMES: Final[Mapping[str, str]] = {
+    "LocalServer": "openai_runs.server",
+    "Telemetry": "openai_runs.telemetry",
+    "Timeline": "openai_runs.models.notebook",
+}
+#: Of the session and all its services.
+_EVERYWHERE: Final[Mapping[str, str]] = {
+    "with_options": "the methods take timeout=…, extra_headers=…, extra_query=…, extra_body=…; or make a Session",
+    **dict.fromkeys(
+        ("with_raw_response", "with_streaming_response"),
+        "there are no raw responses: call the method itself, whose errors have `status` and `request_id`",
+    ),
+}
+#: By the model whose ID is given alone.
+BY_ID: Final[Mapping[str, str]] = {
+    "Run": "; `await session.runs.find(run_id)` needs no thread, at this library's server"
+}
+LIST_RUNS: Final = {"thread_id": "write session.runs.list_all() for the runs on all threads, at this library's server"}
+
+NOT_SYNCHRONOUS: Final = "a session is asynchronous: write `async with Session(…) as session:`"
+STREAM_AWAITED: Final = (
+    "a stream is not awaited: write `async with session.runs.stream(…) as events:`, and in it "
+    "`async for event in events:`"
+)
+BATCH_ITERATED: Final = "a batch is asynchronous: write `async for result in batch:`"
+JOB: Final = 'a job is a dict: write RunJob(assistant_id=…, thread={"messages": [{"role": "user", "content": …}]})'
 
 #: By what people call the parameters of something; a ``*`` stands for arguments by position.
 _RATES: Final = {
@@ -163,12 +204,44 @@ def refuse_positional(values: tuple[object, ...], instead: str) -> None:
         raise TypeError(f"only the first argument comes by position: write {instead}; nothing was sent")
 
 
+def refusing(text: str) -> Callable[..., NoReturn]:
+    """A special method, such as ``__enter__``, whose error says what to write instead."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise TypeError(text)
+
+    return refuse
+
+
+def needing(instead: Mapping[str, str]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Have a method's error for a parameter that it does not get say what to write.
+
+    Args:
+        instead: What to write, by the parameter that must be there.
+    """
+
+    def decorate(method: Callable[P, T]) -> Callable[P, T]:
+        places = {name: place for place, name in enumerate(inspect.signature(method).parameters)}
+
+        @wraps(method)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+            for name, hint in instead.items():
+                if len(args) <= places[name] and name not in kwargs:
+                    raise TypeError(f"{method.__name__}() needs {name}: {hint}")
+            return method(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
 def missing(instead: Mapping[str, str]) -> Callable[[Any, str], NoReturn]:
     """A ``__getattr__`` whose error says what to write instead of some attributes."""
+    hints = {**_EVERYWHERE, **instead}
 
     def __getattr__(self: Any, name: str) -> NoReturn:  # noqa: N807  # it becomes one
         text = f"{type(self).__name__!r} object has no attribute {name!r}"
-        hint = instead.get(name)
+        hint = hints.get(name)
         raise AttributeError(f"{text}: {hint}" if hint else text, name=name, obj=self)
 
     return __getattr__

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import anyio
 
 from openai_runs._arguments import check_count, check_seconds
-from openai_runs._habits import SESSION, SESSION_OPTIONS, explained_init, missing
+from openai_runs._habits import NOT_SYNCHRONOUS, SESSION, SESSION_OPTIONS, explained_init, missing, refusing
 from openai_runs._http.response import SHUTDOWN
 from openai_runs._http.transport import ApiKey, Transport
 from openai_runs.pacing.rate_limits import RateLimits
@@ -119,6 +119,7 @@ class Session(anyio.AsyncContextManagerMixin):
 
     if not TYPE_CHECKING:  # type checkers are to report them
         __getattr__ = missing(SESSION)
+        __enter__ = __exit__ = refusing(NOT_SYNCHRONOUS)
 
     @cached_property
     def assistants(self) -> "AssistantsService":

@@ -2,14 +2,16 @@
 
 import copy
 import inspect
+import pickle
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from openai_runs import JobRetries, Polling, RateLimits, Toolbox, _habits, run_batch
+from openai_runs import JobRetries, Polling, RateLimits, Toolbox, _habits, load, run_batch
 from openai_runs.batch.durable import SharedLimits
 from openai_runs.models.assistant import Assistant
+from openai_runs.models.delta import MessageDelta
 from openai_runs.models.thread import Thread
 from openai_runs.session import Session
 
@@ -54,6 +56,14 @@ def closed() -> Any:
         (lambda s: s.files.upload("a.pdf"), r'session\.files\.create\(path, purpose="assistants"\)'),
         (lambda s: s.chat.completions.create(), r"speaks the Assistants API; .*session\.runs\.create"),
         (lambda s: s.close(), r"`async with Session\(…\) as session:`"),
+        (lambda s: s.steps, r"write session\.run_steps$"),
+        (
+            lambda s: s.with_options(timeout=1),
+            r"no attribute 'with_options': the methods take timeout=…, extra_headers=…",
+        ),
+        (lambda s: s.runs.with_raw_response.create(), r"there are no raw responses: call the method itself"),
+        (lambda s: s.messages.list("thread_1").data, r"write `\(await ….list\(…\)\.page\(\)\)\.data` for one page"),
+        (lambda s: s.messages.list("thread_1").size, r"^'Listing' object has no attribute 'size'$"),
         (lambda s: s.runs.crate, r"^'RunsService' object has no attribute 'crate'$"),
     ],
 )
@@ -76,6 +86,11 @@ async def test_parameters(closed: Any) -> None:
         (lambda: closed.runs.complete(**ids, timeout=60), r"'timeout'; deadline=… limits"),
         (lambda: anext(closed.runs.follow(**ids, timeout=60)), r"'timeout'; deadline=… limits"),
         (lambda: closed.runs.complete(**ids, poll_interval_ms=100), r"polling=Polling\(first=…"),
+        (
+            lambda: closed.threads.create_and_run(assistant_id="a", additional_messages=[]),
+            r"'additional_messages'; on a new thread, write thread=\{\"messages\": \[",
+        ),
+        (lambda: closed.runs.create("thread_1", assistant_id="a", message="hi"), r"takes additional_messages=\["),
         (lambda: closed.runs.complete(**ids, extra_headers={}), r"default_headers=…"),
         (lambda: closed.runs.complete(**ids, extra_query={}), r"default_query=…"),
         (lambda: closed.runs.complete(**ids, extra_body={}), r"pass it to the method that sends the request"),
@@ -146,6 +161,70 @@ async def test_positions(closed: Any) -> None:
         await closed.messages.create("thread_1", "user", "hi")
     with pytest.raises(TypeError, match=r"write create\(thread_id, assistant_id=…\)"):
         await closed.runs.create("thread_1", "asst_1")
+    with pytest.raises(TypeError, match=r"write stream\(thread_id, assistant_id=…\)"):
+        closed.runs.stream("thread_1", "asst_1")
+    with pytest.raises(TypeError, match=r"write retrieve\(run\), or retrieve\(thread_id=…, run_id=…\); nothing"):
+        await closed.runs.retrieve("thread_1", "run_1")
+
+
+async def test_a_run_by_its_id_alone(closed: Any) -> None:
+    """Nor does a thread's ID go without saying: the errors name the methods that need none."""
+    with pytest.raises(TypeError, match=r"got 'run_1'; nothing was sent; `await session\.runs\.find\(run_id\)`"):
+        await closed.runs.retrieve("run_1")
+    with pytest.raises(TypeError, match=r"got thread_id='thread_1'; nothing was sent$"):
+        await closed.runs.retrieve(thread_id="thread_1")
+    with pytest.raises(TypeError, match=r"^list\(\) needs thread_id: write session\.runs\.list_all\(\)"):
+        closed.runs.list()
+    assert closed.runs.list(thread_id="thread_1") is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("model_dump", r"write `openai_runs\.dump\(…\)` of it"),
+        ("to_dict", r"write `openai_runs\.dump\(…\)` of it"),
+        ("model_dump_json", r"write `json\.dumps\(openai_runs\.dump\(…\)\)` of it"),
+        ("zebra", "^'(Thread|MessageDelta)' object has no attribute 'zebra'$"),
+    ],
+)
+def test_models_as_json(name: str, words: str) -> None:
+    """Of a model, too, an attribute of pydantic's is told; also of one whose inside is made later."""
+    delta = load({"id": "msg_1", "object": "thread.message.delta", "delta": {}}, MessageDelta)
+    for model in (Thread(id="thread_1", created_at=datetime.now(UTC)), delta):
+        with pytest.raises(AttributeError, match=words):
+            getattr(model, name)
+        assert copy.deepcopy(pickle.loads(pickle.dumps(model))) == model
+
+
+async def test_what_is_asynchronous(closed: Any) -> None:
+    """A session, a stream and a batch say how they are used, where Python would only say how not."""
+    with pytest.raises(TypeError, match=r"write `async with Session\(…\) as session:`"), closed:
+        pass
+    with pytest.raises(TypeError, match=r"write `async with session\.runs\.stream\(…\) as events:`"):
+        await closed.runs.stream("thread_1", assistant_id="asst_1")
+    async with run_batch(closed, []) as batch:
+        with pytest.raises(TypeError, match="write `async for result in batch:`"):
+            list(build(batch))
+
+
+async def test_jobs(closed: Any) -> None:
+    """What is no job fails as one, and its result says what a job is."""
+    async with run_batch(closed, build(["hello"])) as batch:
+        (result,) = [result async for result in batch]
+    assert isinstance(result.error, TypeError)
+    assert str(result.error).startswith("a job is a dict: write RunJob(assistant_id=…, thread={")
+    assert str(result.error).endswith(": got 'hello'; nothing was sent")
+    assert result.row()["thread_id"] is None
+
+
+def test_names_that_are_elsewhere() -> None:
+    """The error of an import says where the name is; that of one that is nowhere is Python's own."""
+    for name, home in _habits.HOMES.items():
+        with pytest.raises(ImportError, match=f"^write `from {home} import {name}`$"):
+            exec(f"from openai_runs import {name}", {})
+        exec(f"from {home} import {name}", {})
+    with pytest.raises(ImportError, match="cannot import name 'Zebra'"):
+        exec("from openai_runs import Zebra", {})
 
 
 async def test_objects_for_ids(closed: Any) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeVar
 
+from openai_runs import _habits
 from openai_runs._http.overrides import Overrides
 from openai_runs._http.transport import Transport
 from openai_runs.errors import ProtocolError
@@ -43,6 +44,7 @@ class Listing(Generic[ItemT]):
         transport.url(path, **ids)  # raises for a bad ID here rather than at the first item
 
     if not TYPE_CHECKING:  # type checkers are to report them
+        __getattr__ = _habits.missing(_habits.LISTING)
 
         def __await__(self) -> NoReturn:
             raise TypeError(

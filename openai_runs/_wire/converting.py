@@ -81,9 +81,13 @@ def load(data: bytes | str | Mapping[str, Any], into: type[T], *, strict: bool =
 
 def _protocol_error(paths: tuple[str, ...], into: Any, plain: Any) -> ProtocolError:
     more = f"; and {len(paths) - 5} more" if len(paths) > 5 else ""
-    name = getattr(into, "__name__", str(into))
-    message = f"not a {name}: {'; '.join(paths[:5])}{more}"
+    message = f"not {with_article(getattr(into, '__name__', str(into)))}: {'; '.join(paths[:5])}{more}"
     return ProtocolError(message, paths=paths, body=snippet(repr(plain)))
+
+
+def with_article(name: str) -> str:
+    """The name of a model as a sentence has it: an Assistant, a Run."""
+    return f"{'an' if name[:1] in 'AEIO' else 'a'} {name}"
 
 
 def dump(value: Any) -> Any:

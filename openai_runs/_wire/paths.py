@@ -2,6 +2,8 @@
 
 from typing import Any, Final, cast
 
+from openai_runs import _habits
+
 ASSISTANTS: Final = "/assistants"
 ASSISTANT: Final = "/assistants/{assistant_id}"
 THREADS: Final = "/threads"
@@ -55,6 +57,7 @@ def ids_of(kind: type[Any], value: object, **ids: str | None) -> dict[str, str]:
         return {**{name: getattr(value, name) for name in parents}, own: value.id}
     got = [repr(value)] * (value is not None) + [f"{name}={id!r}" for name, id in given.items()]
     keywords = ", ".join(f"{name}=…" for name in ids)
+    hint = _habits.BY_ID.get(kind.__name__, "") if isinstance(value, str) and not given else ""
     raise TypeError(
-        f"give a {kind.__name__}, or {keywords} as keywords: got {', '.join(got) or 'neither'}; nothing was sent"
+        f"give a {kind.__name__}, or {keywords} as keywords: got {', '.join(got) or 'neither'}; nothing was sent{hint}"
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_
 
 import attrs
 
-from openai_runs._wire.converting import dump, load
+from openai_runs._wire.converting import dump, load, with_article
 from openai_runs._wire.hints import fields_of, is_mapping, is_model, is_tuple, is_union, with_arguments
 from openai_runs.errors import ProtocolError
 
@@ -41,7 +41,7 @@ def core_schema(target: Any) -> "CoreSchema":
         if isinstance(value, cls):
             return value
         if value.__class__ is not dict:
-            raise ValueError(f"not a {cls.__name__}: expected {cls.__name__} or a JSON object")
+            raise ValueError(f"not {with_article(cls.__name__)}: expected {cls.__name__} or a JSON object")
         try:
             return load(value, target)
         except ProtocolError as error:

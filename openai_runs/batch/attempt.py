@@ -6,7 +6,7 @@ Whatever happens to a job, whoever raises it, is noted in its result. Which job 
 import logging
 import math
 from asyncio import CancelledError
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +17,7 @@ import anyio.lowlevel
 from attrs import define, field
 
 from openai_runs._finishing import finish
+from openai_runs._habits import JOB
 from openai_runs._http.retries import FAILURES, Failure, cast_doubt, is_unreachable, may_be_done, noted
 from openai_runs._supervision import supervise
 from openai_runs._wire.idempotency import new_key
@@ -31,6 +32,7 @@ from openai_runs.errors import (
     RunError,
     RunFailedError,
     TransportError,
+    snippet,
 )
 from openai_runs.following.options import OnExit
 from openai_runs.following.outages import outage_delay, through_outages
@@ -182,7 +184,13 @@ class OpenJob:
         return None
 
     def run_params(self) -> dict[str, Any]:
-        """The parameters of the job's next run, with an idempotency key."""
+        """The parameters of the job's next run, with an idempotency key.
+
+        Raises:
+            TypeError: It is no job.
+        """
+        if not isinstance(self.job, Mapping):
+            raise TypeError(f"{JOB}: got {snippet(repr(self.job))}; nothing was sent")
         params: dict[str, Any] = dict(self.job)
         params.pop("earlier_run", None)
         label = params.pop("key", "")

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from datetime import datetime
-from typing import Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 from attrs import field, frozen
 
@@ -91,7 +91,9 @@ class BatchResult:
         """The result as a row of a table: ``pandas.DataFrame([result.row() for result in results])``."""
         usage, error, started_at, ended_at = self.usage, self.error, self.started_at, self.ended_at
         # A run that could not be looked at is still the one that the job has.
-        earlier = self.job.get("earlier_run", (self.job.get("thread_id"), None))
+        given: Any = self.job
+        job = given if isinstance(given, Mapping) else {}  # another one is refused, and has its result
+        earlier = job.get("earlier_run", (job.get("thread_id"), None))
         thread_id, run_id = earlier if self.run is None else (self.run.thread_id, self.run.id)
         return {
             "index": self.index,

@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Literal, NoReturn, Self, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TypeAlias, final
 
 import anyio
 import anyio.lowlevel
@@ -22,7 +22,7 @@ from anyio.abc import TaskGroup
 from attrs import define, field, frozen
 
 from openai_runs._arguments import check_count, check_seconds
-from openai_runs._habits import BATCH, explained
+from openai_runs._habits import BATCH, BATCH_ITERATED, explained, refusing
 from openai_runs._supervision import supervise
 from openai_runs.batch.attempt import Attempts, OpenJob, as_exception
 from openai_runs.batch.jobs import BatchResult, RunJob, iterate
@@ -69,6 +69,9 @@ class Batch:
     _rate: RecentRate = field(factory=lambda: RecentRate(time.monotonic()), init=False)
     _waiters: list["_Waiter"] = field(factory=list, init=False)
     _tasks: TaskGroup = field(init=False)
+
+    if not TYPE_CHECKING:  # type checkers are to report it
+        __iter__ = refusing(BATCH_ITERATED)
 
     @property
     def started(self) -> int:

@@ -436,6 +436,8 @@ class Follower:
             self._passed = TransportError(f"{text}: the endpoint sent no response at all", maybe_done=maybe_done)
         else:
             text = f"{text}; its latest status was {self.run.status}"
+            if self.toolbox is None and self.run.pending_tool_calls:
+                text += ", and nobody has answered its tool calls: there is no toolbox"
             self._passed = RunDeadlineError(text, run=self.run, maybe_done=maybe_done)
         return self._passed
 

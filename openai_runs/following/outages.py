@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import anyio
 
-from openai_runs._http.retries import FAILURES, is_outage, server_delay
+from openai_runs._http.retries import FAILURES, is_outage, noted, server_delay
 from openai_runs.following.polling import Polling
 from openai_runs.pacing.sending import FirstSent, tell
 
@@ -49,7 +49,14 @@ async def through_outages(
             now = anyio.current_time()
             began = min(began, sent.at)
             left = began + polling.outage - now
-            if is_over(error) or not is_outage(error) or left <= 0:
+            if is_over(error) or not is_outage(error):
+                raise
+            if left <= 0:
+                if polling.outage > 0:
+                    patience = f"Polling.outage is {polling.outage:g} s"
+                    noted(
+                        error, f"Given up: the endpoint has been unreachable for {now - began:.1f} s, and {patience}."
+                    )
                 raise
             delay = outage_delay(polling, failures, error)
             _logger.warning("%s: the endpoint has been unreachable for %.1f s: %s", name, now - began, error)

@@ -4,11 +4,12 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
 
 from openai_runs import _wire
+from openai_runs._habits import STREAM_AWAITED, refusing
 from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.retries import FAILURES
 from openai_runs._http.sse import Frame
@@ -97,6 +98,9 @@ class RunStream(anyio.AsyncContextManagerMixin):
         self._events: AsyncGenerator[StreamEvent, None] | None = None
         self._was_opened = False
         self._has_ended = False  # whether the iteration has, by itself
+
+    if not TYPE_CHECKING:  # type checkers are to report it
+        __await__ = refusing(STREAM_AWAITED)
 
     def __repr__(self) -> str:
         run = self._follower.run

@@ -32,7 +32,7 @@ class _Delta(Model):
                 return inside
             if name == "_added":
                 return None
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            return super().__getattr__(name)
 
 
 @frozen(kw_only=True, repr=False)

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 from attrs import field, frozen
+
+from openai_runs import _habits
 
 
 @final
@@ -76,6 +78,9 @@ class Model:
     #: Names of the known fields that the server left out. ``None`` for an object that a caller built: then a field
     #: whose value and default are both ``None`` is not sent.
     absent: frozenset[str] | None = field(default=None, eq=False)
+
+    if not TYPE_CHECKING:  # type checkers are to report them
+        __getattr__ = _habits.missing(_habits.MODELS)
 
     def __repr__(self) -> str:
         """The class, and the fields that differ from their defaults."""

@@ -153,7 +153,7 @@ class RunsService:
     async def retrieve(
         self,
         run: Run | None = None,
-        *,
+        *_positional: Never,
         thread_id: str | None = None,
         run_id: str | None = None,
         **options: Unpack[RequestOptions],
@@ -171,6 +171,7 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``getRun``.
         """
+        _habits.refuse_positional(_positional, "retrieve(run), or retrieve(thread_id=…, run_id=…)")
         return await self._requests(run, thread_id, run_id, overrides_of(options)).retrieve()
 
     async def update(
@@ -198,6 +199,7 @@ class RunsService:
         overrides, url = take_overrides(params), self._requests(run, thread_id, run_id).url
         return await self._transport.request("POST", url, Run, body=params, overrides=overrides)
 
+    @_habits.needing(_habits.LIST_RUNS)
     def list(self, thread_id: str, **query: Unpack[ListRequest]) -> Listing[Run]:
         """List a thread's runs, newest first: iterate with ``async for``, or ``await ….page()`` for one page.
 
@@ -383,7 +385,7 @@ class RunsService:
     def stream(
         self,
         thread_id: str,
-        *,
+        *_positional: Never,
         include: Sequence[str] = (),
         idempotency_key: str | None = None,
         **params: Unpack[RunStreamParams],
@@ -410,6 +412,7 @@ class RunsService:
         """
         from openai_runs.following.streaming import RunStream
 
+        _habits.refuse_positional(_positional, "stream(thread_id, assistant_id=…)")
         check_params(params, RunStreamParams)
         run_params, options = split_options(params)
         overrides = take_overrides(run_params)

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import time
 from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -96,7 +97,7 @@ def parse(name: str, data: bytes, report: ImportReport) -> Iterator[Parsed]:
                 report.problems.append(f"{name}:{line}: not {known}: {what}")
                 continue
             try:
-                loaded = _checked(_wire.load(item, kind))
+                loaded = _checked(_wire.load(_dated(item, kind), kind))
             except (ProtocolError, binascii.Error) as error:
                 report.problems.append(f"{name}:{line}: {error}")
                 continue
@@ -104,6 +105,13 @@ def parse(name: str, data: bytes, report: ImportReport) -> Iterator[Parsed]:
                 yield loaded
             else:
                 report.problems.append(f"{name}:{line}: not an ID: {bad!r}")
+
+
+def _dated(item: Any, kind: type[Any]) -> Any:
+    """Have an assistant or a thread without a time made now: people write them by hand, and need no order."""
+    if kind not in (Assistant, Thread) or item.get("created_at") is not None:
+        return item
+    return {**item, "created_at": int(time.time())}
 
 
 def _checked(item: Parsed) -> Parsed:

@@ -601,9 +601,16 @@ class TestDeadline:
                 ended.append(city)
 
         run = await world.until(await world.start(), "requires_action")
-        with pytest.raises(RunDeadlineError, match="its latest status was requires_action"):
+        with pytest.raises(RunDeadlineError, match=r"its latest status was requires_action$"):
             await world.session.runs.complete(run, toolbox=toolbox, deadline=0.3)
         assert len(ended) == 1
+
+    async def test_without_a_toolbox(self, world: World) -> None:
+        """The error says that the calls have no answer; where they have, it does not."""
+        run = await world.until(await world.start(), "requires_action")
+        with pytest.raises(RunDeadlineError, match=r"nobody has answered its tool calls: there is no toolbox$"):
+            async for _ in world.session.runs.follow(run, deadline=0.1):
+                pass
 
     async def test_a_wait_is_cut_short(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Waiting for the next poll ends at the deadline."""

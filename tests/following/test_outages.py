@@ -1,10 +1,12 @@
 """`through_outages`: a request is repeated while the endpoint is away, for so long, and no other failure is."""
 
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from openai_runs import Polling
 from openai_runs.errors import BadRequestError, TransportError
@@ -53,6 +55,20 @@ async def test_it_is_over(error: Any) -> None:
     with pytest.raises(type(error)):
         await through_outages(failing(error), POLLING, "a job", sleep=slept.sleep, is_over=lambda one: one is error)
     assert slept == []
+
+
+@pytest.mark.parametrize(("outage", "is_noted"), [(1e-9, True), (0, False)])
+async def test_it_is_given_up(outage: float, is_noted: bool) -> None:
+    """The error says that patience was over, and how much there was, unless there was none."""
+    slept = Slept()
+    polling = evolve(POLLING, outage=outage)
+    with pytest.raises(TransportError, match=r"^refused") as caught:
+        await through_outages(failing(*[TransportError("refused")] * 9), polling, "a job", sleep=slept.sleep)
+    notes = getattr(caught.value, "__notes__", [])
+    assert len(notes) == is_noted
+    assert all(
+        re.fullmatch(r"Given up: .* unreachable for \d+\.\d s, and Polling\.outage is 1e-09 s\.", n) for n in notes
+    )
 
 
 @pytest.mark.parametrize("takes_turns", [True, False])

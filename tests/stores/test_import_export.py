@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -123,6 +124,26 @@ async def test_sampling_that_the_hosted_api_shows_by_default_is_unset():
     await bring(store, lines([ASSISTANT | both, ASSISTANT | one | {"id": "asst_2"}]))
     stored = [(await store.get(Assistant, id)).value for id in ("asst_1", "asst_2")]
     assert [(each.temperature, each.top_p) for each in stored] == [(None, None), (0.2, None)]
+
+
+async def test_what_is_written_by_hand():
+    """An assistant or a thread needs no time, and is made now; what has an order needs it."""
+    begin = datetime.now(UTC).replace(microsecond=0)
+    texts = [lines([{**each, "created_at": None}]) for each in (ASSISTANT, THREAD)]
+    texts += [lines([{k: v for k, v in each.items() if k != "created_at"}]) for each in (ASSISTANT, RUN)]
+    async with MemoryStore() as store:
+        report = await bring(store, texts[0], texts[1], texts[3])
+        for kind, id in ((Assistant, "asst_1"), (Thread, "thread_1")):
+            record = await store.get(kind, id)
+            assert record is not None
+            assert begin <= record.value.created_at <= datetime.now(UTC)
+    assert [problem.partition(": ")[2] for problem in report.problems] == [
+        "not a Run: missing 'created_at' @ $.created_at"
+    ]
+    report = ImportReport()
+    assert len(list(parse("file", texts[2].encode(), report))) == 1
+    assert list(parse("file", b'{"object": "assistant", "id": "asst_1"}', report)) == []
+    assert report.problems == ["file:1: not an Assistant: missing 'model' @ $.model"]
 
 
 async def test_a_list_in_one_second_keeps_its_order():

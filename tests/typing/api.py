@@ -64,6 +64,7 @@ def models() -> None:
             assert_type(tool.function.name, str)
     dump(run)
     run.status = RunStatus.QUEUED  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    run.model_dump()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     _ = run.stauts  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     Thread(id="thread_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
@@ -129,6 +130,14 @@ async def assistants(session: Session) -> None:
     session.beta  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: B018
     session.runs.create_and_poll()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     session.threads.runs  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: B018
+    session.steps  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: B018
+    session.runs.list()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    session.messages.list("thread_1").data  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: B018
+    session.runs.stream("thread_1", "a")  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
+    await session.runs.retrieve("thread_1", "run_1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await session.runs.stream("thread_1", assistant_id="a")  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    with session:  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
+        pass
     session.assistants.list(order="newest")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     session.assistants.list(run_id="run_1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
@@ -274,6 +283,8 @@ async def batches(session: Session, stream: AsyncIterator[RunJob]) -> None:
             assert_type(result.run, Run | None)
             assert_type(result.text, str | None)
             assert_type(result.messages, tuple[Message, ...])
+        for _ in results:  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
+            pass
         assert_type(results.progress, BatchProgress)
         assert_type(results.left, tuple[BatchResult, ...])
     async with run_batch(session, (job for job in jobs)), run_batch(session, stream):
@@ -291,6 +302,7 @@ async def batches(session: Session, stream: AsyncIterator[RunJob]) -> None:
     await run_batch(session, jobs)  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
     RunJob(thread_id="thread_1")  # type: ignore[typeddict-item]  # pyright: ignore[reportCallIssue]
     run_batch(session, [{"assistant": "a"}])  # type: ignore[typeddict-item,typeddict-unknown-key]  # pyright: ignore[reportArgumentType]
+    run_batch(session, ["hello"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     run_batch(session, jobs, 3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
