@@ -92,7 +92,7 @@ class Transport:
         self._timeout = timeout
         self._client_timeout = client_timeout(timeout)
         self._max_retries = max_retries
-        self.max_connections: Final = max_connections  #: how many requests may be in progress at once
+        self.max_connections: Final[int] = max_connections  #: how many requests may be in progress at once
         self.telemetry = telemetry  #: records requests; it may be set until the connections are opened
         self._http: aiohttp.ClientSession | None = None
         self._background: set[asyncio.Task[None]] = set()
@@ -100,7 +100,7 @@ class Transport:
         self._proxy: str | None = None
         self._not_open = "this Session is not open: use it in `async with`"
         self.keys: Final = KeySupport(self._ask_for_keys)  #: whether the endpoint honours idempotency keys
-        self.tells_changes = False  #: whether the endpoint has said that it tells changes of runs to who waits for them
+        self.tells_changes: bool = False  #: whether the endpoint has said that it tells changes to who waits
         self.turns: Final = Turns(rate_limits or RateLimits())  #: who may send next, while the endpoint has limits
 
     def __repr__(self) -> str:
