@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import anyio
 
@@ -14,6 +14,9 @@ from openai_runs.pacing.sending import FirstSent, tell
 
 _logger = logging.getLogger("openai_runs.following")
 T = TypeVar("T")
+
+#: Seconds of an outage after which it is logged again, at first.
+_TOLD_AGAIN: Final = 1.0
 
 
 def _never(_: Exception) -> bool:
@@ -39,7 +42,7 @@ async def through_outages(
         sleep: Waits for a number of seconds.
         is_over: Whether an error ends it, whatever its kind.
     """
-    failures, began = 0, math.inf
+    failures, began, told_until = 0, math.inf, 0.0
     while True:
         sent = FirstSent(anyio.current_time())
         try:
@@ -59,7 +62,11 @@ async def through_outages(
                     )
                 raise
             delay = outage_delay(polling, failures, error)
-            _logger.warning("%s: the endpoint has been unreachable for %.1f s: %s", name, now - began, error)
+            lasted = now - began
+            # Each time that it has lasted twice as long: in an outage, thousands of runs may fail each second.
+            level = logging.WARNING if lasted >= told_until else logging.DEBUG
+            told_until = max(2 * lasted, _TOLD_AGAIN) if lasted >= told_until else told_until
+            _logger.log(level, "%s: the endpoint has been unreachable for %.1f s: %s", name, lasted, error)
         await sleep(min(delay, left))
         failures += 1
 

@@ -1,5 +1,6 @@
 """Reads multipart forms: small fields into memory, and one file piece by piece to wherever it goes."""
 
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
@@ -11,11 +12,13 @@ from openai_runs.engine import ApiError
 from openai_runs.server import validation_errors
 from openai_runs.server.cors import CORS, is_of_console
 
+_logger = logging.getLogger("openai_runs.server")
 T = TypeVar("T")
 
 _CONTENT_TYPE: Final = "multipart/form-data"
 #: Bytes that a form has at most beside its file.
 FORM_BYTES: Final = 64 * 1024
+_MOST_SHOWN: Final = 100  #: characters of a header in the log
 _PIECE: Final = 64 * 1024  # bytes that are read at a time
 _MAX_FIELD: Final = 1024  # bytes of a field; the longest value that the API has is a word
 _MAX_FILENAME: Final = 1000  # characters
@@ -75,6 +78,11 @@ def refuse_other_sites(request: web.Request) -> None:
         return
     cors = request.app.get(CORS)
     if cors is None or not cors.allows(origin) or is_of_console(request):
+        _logger.warning(
+            "a web page of %s was refused, since it asked %s: a reverse proxy has to pass on the browser's Host header",
+            origin[:_MOST_SHOWN],
+            request.host[:_MOST_SHOWN],
+        )
         raise ApiError(403, "Requests from web pages of other sites are not accepted.")
 
 

@@ -38,14 +38,25 @@ class Slept(list[float]):
 
 
 async def test_it_is_repeated(caplog: pytest.LogCaptureFixture) -> None:
-    """The delays are those of polls; each failure is logged, with what it is about."""
+    """The delays are those of polls; each failure is logged, but not all of them as warnings."""
     slept = Slept()
     lost = TransportError("connection refused")
-    with caplog.at_level(logging.WARNING, "openai_runs.following"):
+    with caplog.at_level(logging.DEBUG, "openai_runs.following"):
         answer = await through_outages(failing(lost, lost, lost, lost), POLLING, "a job", sleep=slept.sleep)
     assert answer == "done"
     assert slept == [1, 2, 4, 4]
     assert caplog.text.count("a job: the endpoint has been unreachable for ") == 4
+    assert [record.levelname for record in caplog.records] == ["WARNING", "DEBUG", "DEBUG", "DEBUG"]
+
+
+async def test_a_long_one(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told again each time that it has lasted twice as long."""
+    slept = Slept()
+    monkeypatch.setattr("openai_runs.following.outages.anyio.current_time", lambda: sum(slept))
+    with caplog.at_level(logging.WARNING, "openai_runs.following"):
+        await through_outages(failing(*[TransportError("no")] * 8), POLLING, "a job", sleep=slept.sleep)
+    assert slept == [1, 2, 4, 4, 4, 4, 4, 4]
+    assert [record.args[1] for record in caplog.records if isinstance(record.args, tuple)] == [0, 1, 3, 7, 15]
 
 
 @pytest.mark.parametrize("error", [TransportError("refused"), BadRequestError("no", status=400, headers={})])

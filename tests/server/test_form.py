@@ -118,10 +118,16 @@ async def test_a_connection_that_breaks(server: LocalServer):
     ("origin", "status"),
     [("http://evil.example", 403), ("null", 403), ("http://127.0.0.1:1", 403), ("http://[", 403), (None, 200)],
 )
-async def test_forms_of_other_sites(server: LocalServer, api: Api, origin: str | None, status: int):
-    """A browser sends forms to any server without asking it; ours, without keys, takes none from pages of others."""
+async def test_forms_of_other_sites(
+    server: LocalServer, api: Api, origin: str | None, status: int, caplog: pytest.LogCaptureFixture
+):
+    """A browser sends forms to any server without asking it; ours, without keys, takes none from pages of others.
+
+    The log says so: behind a reverse proxy that changes the Host header, its own page looks like one of others.
+    """
     headers = {"Origin": origin or server.url.removesuffix("/v1")}
     await api("POST", "/files", data=form(), headers=headers, status=status)
+    assert ("Host header" in caplog.text) is (status == 403)
 
 
 def test_brackets():

@@ -5,7 +5,9 @@ at once, and a server that does not answer is given up soon; a database that goe
 """
 
 import logging
+import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 import stamina
@@ -42,6 +44,9 @@ class Opening:
         # Connecting would create the file.
         if not create and self._database.is_sqlite and not Path(self._database.engine.url.database or "").exists():
             raise self._unusable("there is no such file. Check its path; it is created with the first batch")
+        if create and self._database.is_sqlite and (path := self._database.engine.url.database):
+            with suppress(OSError):  # it is there, or connecting says why it cannot be
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # texts are for nobody else
         soon = stamina.RetryingCaller(attempts=None, timeout=REACHED_WITHIN, wait_initial=0.05, wait_max=2.0)
         opening = soon.on(self._may_answer)
         try:

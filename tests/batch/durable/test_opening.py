@@ -42,6 +42,19 @@ def test_tables_that_are_there(kind: str, request: pytest.FixtureRequest):
         assert connection.execute(sa.select(sa.func.count()).select_from(SCHEMA)).scalar() == 1
 
 
+def test_a_new_file(tmp_path: Path):
+    """It is its user's alone, as texts in it may be; one that is there stays as it is."""
+    database = open_database(str(tmp_path / "batches.db"))
+    try:
+        Opening(database).prepare()
+        assert (tmp_path / "batches.db").stat().st_mode & 0o777 == 0o600
+        (tmp_path / "batches.db").chmod(0o640)
+        Opening(database).prepare()
+        assert (tmp_path / "batches.db").stat().st_mode & 0o777 == 0o640
+    finally:
+        database.close()
+
+
 class TestPostgres:
     def test_a_misspelt_database(self, server_of_databases: Postgres):
         """It is not created, though the user may create databases."""
