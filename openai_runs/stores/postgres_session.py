@@ -64,7 +64,7 @@ class WritingSession:
             name: What the database is called in errors, without a password.
             on_outage: Called again and again while the outcome of a group is not known.
         """
-        self.is_lost = False
+        self.is_lost: bool = False
         self._url = url
         self._name = name
         self._on_outage = on_outage
@@ -241,7 +241,8 @@ class WritingSession:
                 raise
         except (psycopg.Error, StoreFileError) as error:
             raise unavailable(error) from error
-        self._connection, self.is_lost = connection, is_over
+        self._connection = connection
+        self.is_lost = is_over
         if is_over:
             _logger.error(
                 "another process has opened the store %r, or it was set back: this one no longer uses it", self._name
