@@ -37,6 +37,8 @@ MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
 
 #: The statuses in which a run has ended: they have no next one.
 TERMINAL: Final = frozenset(status for status, following in MOVES.items() if not following)
+#: The statuses in which a run changes by itself: neither has it ended, nor does it wait for anybody.
+CHANGING: Final = tuple(status for status in MOVES if status not in TERMINAL and status is not _S.REQUIRES_ACTION)
 #: The statuses in which a run can be cancelled.
 CANCELLABLE: Final = frozenset(status for status, following in MOVES.items() if _S.CANCELLING in following)
 

@@ -33,6 +33,7 @@ from openai_runs.following.outages import through_outages
 from openai_runs.following.polling import Polling
 from openai_runs.following.rounds import Rounds
 from openai_runs.following.run_requests import RunRequests
+from openai_runs.lifecycle import CHANGING
 from openai_runs.models.completion_window import WINDOW_SECONDS
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.tool import ToolOutput
@@ -44,8 +45,6 @@ if TYPE_CHECKING:  # loaded only by who uses it
 
 T = TypeVar("T")
 
-#: In which a run changes by itself.
-_WORKED_ON: Final = (RunStatus.QUEUED, RunStatus.IN_PROGRESS, RunStatus.CANCELLING)
 #: Seconds that the endpoint is asked to wait for a change: less than proxies do.
 _LONGEST_WAIT: Final = 20
 
@@ -196,9 +195,9 @@ class Follower:
         if feed is None or not feed.is_for_few or is_refused or run.completion_window is not None:
             return None
         left = min(self._ends_at, self._stuck_at) - anyio.current_time()
-        if run.status not in _WORKED_ON or (seconds := int(min(_LONGEST_WAIT, self.requests.timeout / 2, left))) < 1:
+        if run.status not in CHANGING or (seconds := int(min(_LONGEST_WAIT, self.requests.timeout / 2, left))) < 1:
             return None
-        statuses = " ".join(_WORKED_ON) if self.only_outcome else run.status
+        statuses = " ".join(CHANGING) if self.only_outcome else run.status
         return f'{WAIT}={seconds}; while="{statuses}"'
 
     async def _wait_for_news(self, run: Run) -> Run | None:

@@ -21,6 +21,7 @@ from openai_runs._http.transport import Transport
 from openai_runs.errors import ProtocolError
 from openai_runs.following.changes_stream import RUN, ChangesStream
 from openai_runs.following.polling import Polling
+from openai_runs.lifecycle import CHANGING
 from openai_runs.models.run import Run
 
 _logger = logging.getLogger("openai_runs.following")
@@ -35,10 +36,8 @@ _LONGEST: Final = 60.0
 _MOST_UNCLAIMED: Final = 1000
 #: How soon the feed is opened again.
 _REOPENING: Final = Polling()
-
-
-#: Events of statuses in which a run changes by itself.
-_WORKED_ON: Final = frozenset({RUN + b"queued", RUN + b"in_progress", RUN + b"cancelling"})
+#: The events of a run that changes by itself.
+_CHANGING: Final = frozenset(RUN + status.encode() for status in CHANGING)
 
 
 class _Id(msgspec.Struct):
@@ -60,7 +59,7 @@ class News:
     def tell(self, name: bytes, snapshot: bytes) -> None:
         """Pass on a snapshot: the name of its event, and its JSON."""
         self._is_covered = True
-        if not (self._only_outcome and name in _WORKED_ON):
+        if not (self._only_outcome and name in _CHANGING):
             self._snapshot = snapshot
             self._wake()
 
@@ -121,7 +120,7 @@ class RunFeed:
     @property
     def is_for_few(self) -> bool:
         """Whether the few followers may each wait for the answer of a poll, which takes a connection."""
-        return self._number < _MANY and self._is_offered
+        return self._task is None and self._number < _MANY and self._is_offered
 
     @property
     def _is_offered(self) -> bool:

@@ -15,12 +15,11 @@ from attrs import define, field, frozen
 
 from openai_runs._wire.paths import PREFER
 from openai_runs.engine import Engine
-from openai_runs.models.run import Run, RunStatus
+from openai_runs.lifecycle import CHANGING
+from openai_runs.models.run import Run
 
 #: Seconds; a longer wait is cut, since proxies take a connection for dead that is silent for a minute.
 LONGEST: Final = 30
-#: Those in which a run changes by itself.
-_WORKED_ON: Final = frozenset({RunStatus.QUEUED, RunStatus.IN_PROGRESS, RunStatus.CANCELLING})
 _find_wait: Final = re.compile(
     r"""(?:^|,) \s* wait \s*=\s* "?(\d{1,9})"? \s*
         (?:; \s* while \s*=\s* (?: "([a-z_ ]*)" | ([a-z_]+) ) \s* )? (?=[,;]|$)""",
@@ -42,7 +41,7 @@ class Preference:
             return None
         seconds, *given = found.groups()
         named = next((names for names in given if names is not None), None)
-        statuses = _WORKED_ON if named is None else frozenset(named.lower().split())
+        statuses = frozenset(CHANGING if named is None else named.lower().split())
         return cls(min(int(seconds), LONGEST), statuses)
 
 

@@ -153,6 +153,22 @@ class TestManyFollowers:
             place.go_on.set()
         assert told == [["StatusChanged queued", "StatusChanged in_progress", "RunEnded completed"]] * (MANY + 2)
 
+    async def test_few_that_are_left(self, place: Place) -> None:
+        """When most runs have ended, the feed goes on to tell the rest, and no poll waits beside it."""
+        runs = await place.started()
+        async with anyio.create_task_group() as rest:
+            rest.start_soon(place.session.runs.complete, runs[0])
+            async with anyio.create_task_group() as most:
+                for started in runs[1:]:
+                    most.start_soon(place.session.runs.complete, started)
+                await place.covered(runs)
+                most.cancel_scope.cancel()
+            polls = place.polls
+            assert place.feed.is_open
+            assert not place.feed.is_for_few
+            place.go_on.set()
+        assert place.polls == polls
+
     async def test_few_connections(self, place: Place) -> None:
         """A session that may have few connections keeps them for its requests."""
         async with place.proxy.session(max_connections=MANY - 1) as session:
