@@ -20,6 +20,7 @@ DECLARATIONS = {
 }
 #: Whose test has the name of what it is about, because it takes several files.
 SEVERAL = {
+    "_http/sender.py": ["_http/test_transport.py"],
     "batch/durable/starting.py": ["batch/durable/test_job_runner.py"],
     "cli/batch_output.py": ["cli/test_batch_run.py", "cli/test_batch_run_durable.py"],
     "following/event_stream.py": ["following/test_streaming.py", "following/test_stream_lifetimes.py"],

@@ -10,7 +10,8 @@ from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.creation import Creation
 from openai_runs._http.overrides import Overrides, with_header
 from openai_runs._http.pages import ItemT, Listing
-from openai_runs._http.transport import OnResponse, Transport
+from openai_runs._http.sender import OnResponse
+from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import MESSAGES, PREFER, RUN, RUNS, STEPS, ids_of
 from openai_runs.errors import BadRequestError, TransportError

@@ -23,8 +23,9 @@ from openai_runs._http.connections import traces, without_auto_retry
 from openai_runs._http.overrides import checked_header
 from openai_runs._http.redaction import Secrets
 from openai_runs._http.retries import OwnError
+from openai_runs._http.sender import NOT_SENT
 from openai_runs._http.tokens import Tokens, checked_key
-from openai_runs._http.transport import NOT_SENT, ApiKey
+from openai_runs._http.transport import ApiKey
 from openai_runs.engine import ApiError
 from openai_runs.server import passing_rules
 from openai_runs.server.exchange import ENGINE, IS_PASSED, OWNER, REQUEST_ID

@@ -904,12 +904,12 @@ class TestSecrets:
             return reply(request.raw, 400) if request.target.endswith("/slow") else reply(RUN)
 
         async with Stub(answer) as stub, stub.session(api_key=provide) as session:
-            slow = session._transport._begin("GET", session._transport.url("/slow"), None, None)
+            slow = session._transport._sender._begin("GET", session._transport.url("/slow"), None, None)
             response, _ = await slow
             for _ in range(20):
                 await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
             body, sent = await response.read(), response.request_info.headers
-        refusal = session._transport._reader.refusal(Response(400, {}, body, sent), "GET", response.url)
+        refusal = session._transport._sender.reader.refusal(Response(400, {}, body, sent), "GET", response.url)
         assert "token-of-000" in body.decode()
         assert "token-of" not in shown(refusal)
 
