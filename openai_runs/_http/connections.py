@@ -1,27 +1,49 @@
 """How aiohttp is set up: connections, timeouts, and what it must not do by itself."""
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import aiohttp
 from multidict import CIMultiDict
+from yarl import URL
+
+from openai_runs._http.prepared_requests import prepared_requests
+from openai_runs._http.watchdog import Watchdog
 
 if TYPE_CHECKING:  # loaded only by who uses it
     from openai_runs.telemetry import Telemetry
 
 
-def new_connections(headers: CIMultiDict[str], max_connections: int) -> aiohttp.ClientSession:
-    """The connections of a transport.
+class Connections:
+    """The connections of a transport."""
 
-    Args:
-        headers: Sent with each request.
-        max_connections: How many requests may be in progress at once; 0 for no limit.
-    """
-    return aiohttp.ClientSession(
-        headers=headers,
-        connector=aiohttp.TCPConnector(limit=max_connections),
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
+    def __init__(self, base: URL, headers: CIMultiDict[str], timeout: float, max_connections: int) -> None:
+        """Open them.
+
+        Args:
+            base: Where all requests go.
+            headers: Sent with each request.
+            timeout: Seconds without a byte after which a request fails, unless it has another limit.
+            max_connections: How many requests may be in progress at once; 0 for no limit.
+        """
+        self._watchdog = Watchdog(timeout)
+        prepared = prepared_requests(base, headers, self._watchdog)
+        self.http: Final = aiohttp.ClientSession(
+            headers=headers if prepared is None else None,
+            connector=aiohttp.TCPConnector(limit=max_connections),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=aiohttp.ClientRequest if prepared is None else cast("Any", prepared.make),
+        )
+        #: Sends a request, as `aiohttp.ClientSession.request` does; what that returns beside is of no use here.
+        self.request: Final[Callable[..., Awaitable[aiohttp.ClientResponse]]] = (
+            getattr(self.http, "_request", self.http.request) if prepared is not None else self.http.request
+        )
+
+    async def close(self) -> None:
+        """Close them; requests that are in progress fail."""
+        self._watchdog.end()
+        await self.http.close()
 
 
 def record_requests(http: aiohttp.ClientSession, telemetry: "Telemetry") -> None:

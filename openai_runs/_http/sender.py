@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from openai_runs._http.byte_stream import BROKEN, ByteStream, advice, describe, read_whole
-from openai_runs._http.connections import client_timeout, new_connections, record_requests, without_auto_retry
+from openai_runs._http.connections import Connections, client_timeout, record_requests, without_auto_retry
 from openai_runs._http.key_support import KeySupport
 from openai_runs._http.overrides import Overrides
 from openai_runs._http.response import Reader, Response
@@ -65,7 +65,7 @@ class Sender:
         self._turns = turns
         self.telemetry = telemetry  #: records requests; it may be set until the connections are opened
         self.tells_changes: bool = False  #: whether the endpoint has said that it tells changes to who waits
-        self._http: aiohttp.ClientSession | None = None
+        self._connections: Connections | None = None
         self._proxy: str | None = None
         self._not_open = "this Session is not open: use it in `async with`"
 
@@ -80,12 +80,12 @@ class Sender:
             What closes them.
         """
         self._proxy = proxy
-        self._http = new_connections(self._headers, max_connections)
-        return self._http.close
+        self._connections = Connections(URL(self.reader.base), self._headers, self.timeout, max_connections)
+        return self._connections.close
 
     def disconnect(self) -> None:
         """Send nothing any more."""
-        self._http, self._not_open = None, "this Session is closed"
+        self._connections, self._not_open = None, "this Session is closed"
 
     async def send(
         self,
@@ -185,8 +185,8 @@ class Sender:
         headers: dict[str, str] | None,
         new_token: Callable[[], Awaitable[str]] | None = None,
     ) -> tuple[aiohttp.ClientResponse, Taken | None]:
-        http = self._http
-        if http is None:
+        connections = self._connections
+        if connections is None:
             raise RuntimeError(self._not_open)
         # Here, and not around retries: what is repeated takes a turn like any other request.
         turn = await self._turns.take(turn_of(method, url.path)) if self._turns.is_active else None
@@ -201,12 +201,12 @@ class Sender:
         except BaseException:  # cancellation, too: nothing was sent
             self._give_back(turn)
             raise
-        if self._http is not http:  # closed meanwhile
+        if self._connections is not connections:  # closed meanwhile
             raise RuntimeError(self._not_open)
         if self.telemetry is not None:
-            record_requests(http, self.telemetry)
+            record_requests(connections.http, self.telemetry)
         try:
-            response = await http.request(
+            response = await connections.request(
                 method,
                 url,
                 data=body,
