@@ -1,7 +1,7 @@
 """How aiohttp is set up: connections, timeouts, and what it must not do by itself."""
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import aiohttp
@@ -27,18 +27,26 @@ class Connections:
             timeout: Seconds without a byte after which a request fails, unless it has another limit.
             max_connections: How many requests may be in progress at once; 0 for no limit.
         """
+        self._headers = headers
         self._watchdog = Watchdog(timeout)
         prepared = prepared_requests(base, headers, self._watchdog)
+        # Without the headers: what aiohttp's session has for all requests, it also tells a proxy that makes a tunnel.
         self.http: Final = aiohttp.ClientSession(
-            headers=headers if prepared is None else None,
             connector=aiohttp.TCPConnector(limit=max_connections),
             cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=aiohttp.ClientRequest if prepared is None else cast("Any", prepared.make),
+            **({} if prepared is None else {"request_class": cast("Any", prepared.make)}),
         )
-        #: Sends a request, as `aiohttp.ClientSession.request` does; what that returns beside is of no use here.
+        #: Sends a request, as `aiohttp.ClientSession.request` does, with the headers of all.
         self.request: Final[Callable[..., Awaitable[aiohttp.ClientResponse]]] = (
-            getattr(self.http, "_request", self.http.request) if prepared is not None else self.http.request
+            self._request if prepared is None else getattr(self.http, "_request", self.http.request)
         )
+
+    async def _request(
+        self, method: str, url: URL, *, headers: Mapping[str, str] | None, **rest: Any
+    ) -> aiohttp.ClientResponse:
+        merged = self._headers.copy()
+        merged.update(headers or {})
+        return await self.http.request(method, url, headers=merged, **rest)
 
     async def close(self) -> None:
         """Close them; requests that are in progress fail."""
