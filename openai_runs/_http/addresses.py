@@ -50,11 +50,19 @@ class Addresses:
         text = self._query
         if query and (more := urlencode(query, doseq=True)):
             text = f"{text}&{more}" if text else more
-        if not text:
-            url = self._root.with_path(template % ids, encoded=True)
+        return self._made(template % ids, text)
+
+    def below(self, url: URL, action: str) -> URL:
+        """The URL of an action, such as ``cancel``, on the object at ``url``."""
+        return self._made(f"{url.raw_path}/{action}", url.raw_query_string)
+
+    def _made(self, path: str, query: str) -> URL:
+        if query:
+            url = URL(SplitResult(self._root.scheme, self._root.raw_authority, path, query, ""), encoded=True)
         else:
-            url = URL(SplitResult(self._root.scheme, self._root.raw_authority, template % ids, text, ""), encoded=True)
-        if self._common is not None and not (parts := cast("dict[str, Any]", url._cache)):  # noqa: SLF001  # as found there
+            url = self._root.with_path(path, encoded=True)
+        # What `_common_parts` has found there.
+        if self._common is not None and not (parts := cast("dict[str, Any]", url._cache)):  # noqa: SLF001
             parts.update(self._common)
         return url
 
@@ -84,12 +92,6 @@ class Addresses:
         if scheme not in ("http", "https"):  # the message leaves out the rest, which may have a password
             raise ValueError(f"only http:// proxies are supported: the environment has one with {scheme}://")
         return proxy
-
-
-def below(url: URL, action: str) -> URL:
-    """The URL of an action on the object at ``url``, such as ``cancel``."""
-    path, mark, query = str(url).partition("?")
-    return URL(f"{path}/{action}{mark}{query}", encoded=True)
 
 
 def provider_of(host: str | None) -> str:

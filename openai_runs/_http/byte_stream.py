@@ -117,14 +117,16 @@ async def read_whole(response: aiohttp.ClientResponse) -> Response:
     # Not `response.read()`, which decompresses without a limit. Pieces are at most a few hundred kB.
     content = response.content
     try:
-        pieces = [await content.readany()]
-        size = len(pieces[0])
-        while size <= MAX_BODY and not content.at_eof():
-            pieces.append(await content.readany())
-            size += len(pieces[-1])
-        if size > MAX_BODY:
-            response.close()
+        body = await content.readany()
+        if not content.at_eof() or len(body) > MAX_BODY:
+            pieces, size = [body], len(body)
+            while size <= MAX_BODY and not content.at_eof():
+                pieces.append(await content.readany())
+                size += len(pieces[-1])
+            if size > MAX_BODY:
+                response.close()
+            body = b"".join(pieces)
     except BaseException:  # cancellation, too: the connection cannot be used again
         response.close()
         raise
-    return Response(response.status, response.headers, b"".join(pieces), response.request_info.headers)
+    return Response(response.status, response.headers, body, response.request_info.headers)

@@ -103,7 +103,10 @@ class Sender:
         """
         http_response = turn = None
         try:
-            http_response, turn = await self._begin(method, url, data, overrides)
+            if overrides is None and self._tokens is None:  # nearly always
+                http_response, turn = await self._head(method, url, data, self._client_timeout, None)
+            else:
+                http_response, turn = await self._begin(method, url, data, overrides)
             response = await read_whole(http_response)
         except BROKEN as error:
             lost = error

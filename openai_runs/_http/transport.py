@@ -3,7 +3,7 @@
 Services say what to send, and which model to make of the response; nothing else here depends on the API's objects.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from openai_runs import _wire
-from openai_runs._http.addresses import Addresses, below
+from openai_runs._http.addresses import Addresses
 from openai_runs._http.background import Background
 from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.key_support import KeySupport
@@ -56,6 +56,8 @@ class Transport:
         telemetry: "Telemetry | None" = None,
     ) -> None:
         self._addresses = Addresses(base_url, query)
+        self.url: Final = self._addresses.url  #: the URL of a path
+        self.below: Final = self._addresses.below  #: the URL of an action on an object
         # The content type is sent with every request, as in the API's documentation: aiohttp would send
         # application/octet-stream with an empty body.
         sent = CIMultiDict({"Accept": "application/json", "Content-Type": "application/json"})
@@ -150,14 +152,6 @@ class Transport:
             self._sender.disconnect()
             self.turns.close()
             await self._background.end(close)
-
-    def url(self, path: str, query: Mapping[str, str | int | Sequence[str]] | None = None, /, **ids: str) -> URL:
-        """The URL of ``path``; see `Addresses.url`."""
-        return self._addresses.url(path, query, **ids)
-
-    def below(self, url: URL, action: str) -> URL:
-        """The URL of an action on the object at ``url``."""
-        return below(url, action)
 
     async def request(
         self,

@@ -6,7 +6,7 @@ import pytest
 from yarl import URL
 
 from openai_runs._http import addresses
-from openai_runs._http.addresses import Addresses, below, provider_of
+from openai_runs._http.addresses import Addresses, provider_of
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 BASE = Addresses("https://example.org/v1/", {})
@@ -93,8 +93,9 @@ def test_another_yarl(monkeypatch):
 
 def test_below():
     """An action is put between path and query, and encoded IDs stay encoded."""
-    url = Addresses("https://example.org", {"v": "1"}).url("/runs/{run_id}", run_id="a/b")
-    assert str(below(url, "cancel")) == "https://example.org/runs/a%2Fb/cancel?v=1"
+    addresses = Addresses("https://example.org", {"v": "1"})
+    url = addresses.url("/runs/{run_id}", run_id="a/b")
+    assert str(addresses.below(url, "cancel")) == "https://example.org/runs/a%2Fb/cancel?v=1"
 
 
 @pytest.mark.parametrize(
