@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import openai_runs
 from openai_runs import JobRetries, Polling, RateLimits, Toolbox, _habits, load, run_batch
 from openai_runs.batch.durable import SharedLimits
 from openai_runs.models.assistant import Assistant
@@ -334,8 +335,14 @@ async def test_jobs(closed: Any) -> None:
 
 
 def test_names_that_are_elsewhere() -> None:
-    """The error of an import says where the name is; that of one that is nowhere is Python's own."""
+    """The error of an import says where the name is; that of one that is nowhere is Python's own.
+
+    So does the error of an attribute, and `hasattr` says that it is not there.
+    """
     for name, home in _habits.HOMES.items():
+        assert not hasattr(openai_runs, name)
+        with pytest.raises(AttributeError, match=f"^write `from {home} import {name}`$"):
+            getattr(openai_runs, name)
         with pytest.raises(ImportError, match=f"^write `from {home} import {name}`$"):
             exec(f"from openai_runs import {name}", {})
         exec(f"from {home} import {name}", {})
