@@ -170,7 +170,7 @@ class JobRunner:
             else:
                 outcome = await self._follow(started, thread_id, run)
             outcome = evolve(outcome, tries=tries.number, usage=add_usage(tries.total, outcome.own_usage))
-            if outcome.run is not None:
+            if outcome.run is not None and not earlier:  # of an earlier run nothing was taken from the limits
                 await self._pace.end_run(0 if outcome.own_usage is None else outcome.own_usage.total_tokens)
             if (delay := self._delay(job, outcome)) is not None:
                 has_failed = isinstance(outcome.error, RunFailedError)

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest import mock
 
 import anyio
 import pytest
@@ -588,6 +589,18 @@ class TestEarlierRuns:
         assert [request.path for request in stub.requests] == ["/v1/threads/thread_1/runs/run_1", "/v1/threads/t/runs"]
         assert "earlier_run" not in stub.requests[1].json
         assert stub.requests[1].headers["idempotency-key"] == '"mine.attempt-2"'
+
+    async def test_limits(self, table: JobTable):
+        """It was started under those of another batch, and its tokens change nothing about ours."""
+        usage = {"prompt_tokens": 1, "completion_tokens": 500, "total_tokens": 501}
+        (workflow,) = add(table, {"assistant_id": "a", "earlier_run": ("thread_1", "run_1")})
+        ended = reply(RUN | {"status": "completed", "usage": usage})
+        pace = mock.create_autospec(SharedPace, instance=True)
+        async with Stub(lambda _: ended) as stub, stub.session() as session:
+            await runner(session, table, pace, fetch_messages=False).run(workflow, StoredSteps())
+        assert pace.begin.await_count == len(stub.requests)
+        pace.begin_run.assert_not_awaited()
+        pace.end_run.assert_not_awaited()
 
     async def test_it_fails_while_it_is_followed(self, table: JobTable):
         """Then another run is started in its place, on a thread of its own."""
