@@ -1,5 +1,6 @@
 """The command `openai-runs serve`."""
 
+import asyncio
 import errno
 import gc
 import logging
@@ -306,6 +307,8 @@ async def _serve(
         caught.append(RELOADING)
     with anyio.open_signal_receiver(*caught) as signals:
         try:
+            if not store.path.exists():
+                await _check_ports((host, port), (options["metrics_host"], options["metrics_port"]))
             async with server:
                 console.print(_first_line(server.url, store, backend))
                 if options["console"]:
@@ -327,6 +330,18 @@ async def _serve(
                 f"port {port} of {host}{other} is in use: stop the other program, or pass another --port; "
                 "0 picks a free one"
             )
+
+
+async def _check_ports(*addresses: tuple[str, int | None]) -> None:
+    """Find a port that is in use before a store is made; an existing one first says whether another server has it.
+
+    Raises:
+        OSError: There is one.
+    """
+    for host, port in addresses:
+        if port is not None:
+            loop = asyncio.get_running_loop()
+            (await loop.create_server(asyncio.Protocol, host, port, start_serving=False)).close()
 
 
 def _first_line(url: str, store: "SQLiteStore | PostgresStore", backend: "ModelBackend") -> str:
