@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler
 from openai_runs.engine import ApiError
 from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server.console import actions, pages
-from openai_runs.server.console.feed import changes
+from openai_runs.server.console.feed import changes, run_changes
 from openai_runs.server.console.forms import read_form
 from openai_runs.server.console.rendering import (
     COOKIE,
@@ -154,6 +154,7 @@ async def _logout(request: web.Request) -> web.StreamResponse:
 
 _ROUTES: Final = (
     ("GET", "/console/runs/{run_id:[^/]+}", pages.run),
+    ("GET", "/console/runs/{run_id:[^/]+}/changes", run_changes),
     ("POST", "/console/runs/{run_id:[^/]+}/cancel", actions.cancel),
     ("POST", "/console/runs/{run_id:[^/]+}/outputs", actions.answer),
     ("GET", "/console/start", actions.start_page),

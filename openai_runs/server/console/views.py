@@ -130,6 +130,11 @@ def pretty(arguments: str) -> str:
         return arguments
 
 
+def visible(text: str) -> str:
+    """A text with those characters visible that turn the order of others or are not shown."""
+    return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
+
+
 @define
 class Texts:
     """The texts of one page, which have a limit together."""
@@ -137,9 +142,8 @@ class Texts:
     _left: int = MOST_OF_PAGE
 
     def shown(self, text: str) -> str:
-        """A text, or its beginning, with those characters visible that turn the order of others or are not shown."""
+        """A text, or its beginning, as `visible` makes it."""
         most = min(self._left, MOST_OF_TEXT)
         start, rest = text[:most], len(text) - most
         self._left -= len(start)
-        visible = _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", start)
-        return visible if rest <= 0 else f"{visible}… ({rest:,} more characters)"
+        return visible(start) if rest <= 0 else f"{visible(start)}… ({rest:,} more characters)"

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from openai_runs import Session
-from openai_runs.backends import Call, Fail, Say, ScriptedBackend
+from openai_runs.backends import Call, Fail, Say, ScriptedBackend, Wait
 from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.backends.scripted import Stop, Turn
 from openai_runs.engine import ManualClock
 from openai_runs.models.message import Message
+from openai_runs.models.run import Run
+from openai_runs.models.run_step import RunStep
 from openai_runs.server import LocalServer
 from openai_runs.server.console import pages
 from openai_runs.stores import MemoryStore
@@ -29,6 +31,10 @@ def script(request: ModelRequest) -> Turn:
             return Fail(message=HOSTILE)
         case "stop":
             return [Say("so far"), Stop("max_tokens")]
+        case "write":
+            return [Say(HOSTILE), Wait()]
+        case "write a call":
+            return [Call("get_weather", '{"city": "Os'), Wait()]
         case "call" if isinstance(request.items[-1], Message):
             return Call("get_weather", {"city": HOSTILE})
         case _:
@@ -56,6 +62,13 @@ async def started(session: Session, *texts: str, ended: bool = True, **fields: o
             run = await session.runs.retrieve(run)
         made.append(run)
     return made
+
+
+async def begun_step(session: Session, run: Run) -> RunStep:
+    """The first step of a run, once it has one."""
+    while not (steps := await session.run_steps.list(run).to_list()):
+        pass
+    return steps[0]
 
 
 class TestRuns:
@@ -255,3 +268,23 @@ class TestThread:
         assert "<table" not in await browser.open(f"/console/threads/{thread.id}")
         assert "<i>who</i> me" in browser.shown
         assert "No messages." in browser.shown
+
+
+@pytest.mark.parametrize("page", ["runs", "threads"])
+async def test_what_is_being_written(served: tuple[Session, Browser], page: str):
+    """A page that is opened meanwhile has what there is so far, and says where the rest belongs."""
+    session, browser = served
+    writing, calling = await started(session, "write", "write a call", ended=False)
+    step = await begun_step(session, writing)
+    text = await browser.open(f"/console/{page}/{writing.id if page == 'runs' else writing.thread_id}")
+    assert browser.shown.count(SHOWN) == (3 if page == "runs" else 2)  # the assistant's name is another
+    assert text.count(f'data-written="{step.message_id}-0"') == browser.shown.count(SHOWN) - 1
+    assert f'data-feed="/console/runs/{writing.id}/changes"' in text or page == "threads"
+    step = await begun_step(session, calling)
+    text = await browser.open(f"/console/runs/{calling.id}")
+    assert f'data-written="{step.id}-0">{{&#34;city&#34;: &#34;Os</pre>' in text
+    assert "waits for its output" not in browser.shown
+    for run in writing, calling:
+        await session.runs.cancel(run)
+        text = await browser.open(f"/console/runs/{run.id}")
+        assert "data-written" not in text
