@@ -18,6 +18,7 @@ from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
 from openai_runs.cli.key_options import RELOADING, keys_from, reload_keys
 from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
 from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend, make_pass_through
+from openai_runs.cli.proxy_options import ProxyHeader, SaidIn, TrustedProxies
 from openai_runs.cli.settings_file import read_settings, settings_of
 from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store
 from openai_runs.cli.terminal import console, refuse, run
@@ -175,6 +176,8 @@ def serve(
             metavar="ORIGIN",
         ),
     ] = None,
+    trusted_proxy: TrustedProxies = None,
+    proxy_header: SaidIn = ProxyHeader.X_FORWARDED_FOR,
     telemetry: Annotated[
         bool,
         typer.Option(
@@ -248,6 +251,8 @@ def serve(
         "expires_after": expires_after,
         "console": console,
         "cors_origins": cors_origin or (),
+        "trusted_proxies": trusted_proxy or (),
+        "proxy_header": proxy_header,
         "telemetry": _new_telemetry() if telemetry else None,
         "metrics_port": metrics_port,
         "metrics_host": metrics_host,

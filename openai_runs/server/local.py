@@ -27,6 +27,7 @@ from openai_runs.server.poll_hint import PollHint
 from openai_runs.server.polls import answer_polls
 from openai_runs.server.readiness import READINESS
 from openai_runs.server.sse_response import STREAMS
+from openai_runs.server.trusted_proxies import TrustedProxies, trust
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.store import Store
 
@@ -71,6 +72,8 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         poll_hint: PollHint | None = None,
         console: bool = True,
         cors_origins: Collection[str] = (),
+        trusted_proxies: Collection[str] = (),
+        proxy_header: str = "x-forwarded-for",
         telemetry: "Telemetry | None" = None,
         metrics_port: int | None = None,
         metrics_host: str = "127.0.0.1",
@@ -105,6 +108,10 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             console: Whether browsers get pages that show the runs, at ``/``; behind the same keys.
             cors_origins: The origins, such as ``https://app.example``, whose web pages may use the API from a browser;
                 ``*`` stands for all. They are never sent cookies.
+            trusted_proxies: The addresses of reverse proxies, or of their networks, as ``10.0.0.0/8``. What they say of
+                a request's client and scheme is believed. Unset: nobody is, and the client is who has connected.
+            proxy_header: Where they say it: ``x-forwarded-for``, with ``x-forwarded-proto``, or ``forwarded``, as in
+                RFC 7239. The other header is not read, since a client may have sent it.
             telemetry: Records requests, runs and model calls by OpenTelemetry. Unset: nothing is recorded.
             metrics_port: The port on which Prometheus reads ``/metrics``; 0 picks a free one. Unset: none.
             metrics_host: The address of that port. Reading needs no key: whoever can reach the address may.
@@ -113,9 +120,9 @@ class LocalServer(anyio.AsyncContextManagerMixin):
 
         Raises:
             ValueError: ``keys`` is empty, has a blank key, or is ``None`` on an address other than loopback; one of
-                ``cors_origins`` is no origin;
-                ``files`` is ``"local"``, and the store has no file; or `EndpointFiles`, with ``max_owner_bytes``, or
-                with ``pass_through`` and several owners.
+                ``cors_origins`` is no origin, or of ``trusted_proxies`` no address; ``proxy_header`` is neither of the
+                two; ``files`` is ``"local"``, and the store has no file; or `EndpointFiles`, with ``max_owner_bytes``,
+                or with ``pass_through`` and several owners.
             MissingExtraError: ``files`` is ``"local"``, and the extra ``files`` is not installed.
         """
         if keys is None and not _is_loopback(host):
@@ -151,6 +158,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._poll_hint = PollHint(now=clock.now) if poll_hint is None and clock is not None else poll_hint
         self._console = console
         self._cors_origins = check_origins(cors_origins)
+        self._proxies = TrustedProxies(trusted_proxies, proxy_header) if trusted_proxies else None
         self._telemetry = telemetry
         self._metrics_port, self._metrics_host = metrics_port, metrics_host
         self._metrics_url: URL | None = None
@@ -294,6 +302,8 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             )
             try:
                 await runner.setup()
+                if self._proxies is not None:
+                    trust(runner, self._proxies)
                 answer_polls(runner, self.engine, self._keys, hint)
                 async with nullcontext() if metrics is None else self._measuring(metrics, runner):
                     await web.TCPSite(runner, self._host, self._port, backlog=_BACKLOG).start()

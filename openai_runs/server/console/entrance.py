@@ -129,8 +129,8 @@ async def _login(request: web.Request) -> web.StreamResponse:
     except ApiError:
         return _login_page(request, to, status=401, problem="This is no key of this server.")
     response = see_other(to)
-    # The browser tells its own scheme here; behind a proxy with TLS, the request's is another.
-    is_secure = request.headers["Origin"].startswith("https://")
+    # The browser tells its own scheme; behind a proxy with TLS that is not trusted, the request's is another.
+    is_secure = request.secure or request.headers["Origin"].startswith("https://")
     response.set_cookie(
         COOKIE,
         request.app[SESSIONS].begin(owner),
