@@ -207,11 +207,12 @@ def test_a_folder_that_is_missing(tmp_path: Path):
 
 
 def test_a_port_in_use(tmp_path: Path):
-    """The error says which port, and how to get another one."""
+    """The error says which port, and how to get another one; no store is made."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         output = run("serve", "--store", tmp_path / "runs.db", "--port", port, exit_code=1)
     assert f"port {port} of 127.0.0.1 is in use: stop the other program, or pass another --port" in output
+    assert not [*tmp_path.iterdir()]
 
 
 def test_serve_beyond_loopback_wants_keys(tmp_path: Path):
