@@ -157,6 +157,7 @@ _ROUTES: Final = (
     ("GET", "/console/runs/{run_id:[^/]+}/changes", run_changes),
     ("POST", "/console/runs/{run_id:[^/]+}/cancel", actions.cancel),
     ("POST", "/console/runs/{run_id:[^/]+}/outputs", actions.answer),
+    ("GET", "/console/find", pages.find),
     ("GET", "/console/start", actions.start_page),
     ("POST", "/console/start", actions.start),
     ("GET", "/console/threads/{thread_id:[^/]+}", pages.thread),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -13,8 +14,8 @@ from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep
 from openai_runs.server.console.charts import charts
-from openai_runs.server.console.rendering import page
-from openai_runs.server.console.views import seconds_of, timeline
+from openai_runs.server.console.rendering import page, see_other
+from openai_runs.server.console.views import seconds_of, settings, ticks, timeline
 from openai_runs.server.console.writing import written_message, written_step
 from openai_runs.server.exchange import ENGINE, OWNER
 from openai_runs.stores.records import PageQuery
@@ -72,6 +73,8 @@ async def run(request: web.Request) -> web.Response:
         run=run,
         assistant=names.get(run.assistant_id),
         seconds=seconds_of(exact, now),
+        ticks=ticks(seconds_of(exact, now)),
+        settings=settings(run),
         ended=end_of(run),
         queued=queued,
         steps=rows,
@@ -104,6 +107,18 @@ async def thread(request: web.Request) -> web.Response:
         names=await _names(engine, owner, {run.assistant_id for run in runs.data}),
         is_live=any(not run.status.is_terminal for run in runs.data),
     )
+
+
+async def find(request: web.Request) -> web.Response:
+    """Go to the page of the run or the thread whose ID somebody has, from a log, say."""
+    engine, owner, id = request.app[ENGINE], request[OWNER], request.query.get("id", "").strip()
+    for kind, look in ("runs", engine.runs.find), ("threads", engine.threads.retrieve):
+        try:
+            await look(owner, id)
+        except ApiError:
+            continue
+        return see_other(f"/console/{kind}/{quote(id, safe='')}")
+    raise ApiError(404, f"There is no run and no thread '{id[:100]}'.")
 
 
 def _now(engine: Engine) -> datetime:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from markupsafe import escape
 
 from openai_runs import Session
 from openai_runs.backends import Call, Fail, Say, ScriptedBackend, Wait
@@ -90,6 +91,8 @@ class TestRuns:
         """By status, or all that have not ended."""
         session, browser = served
         done, failed, waiting = await started(session, "Hi", "fail", "call")
+        text = await browser.open("/")
+        assert f'<small title="{escape(SHOWN)}">server_error</small>' in text
         for status, run in (
             ("completed", done),
             ("failed", failed),
@@ -166,6 +169,7 @@ class TestRun:
             assert "Took 300 ms " in browser.shown
             assert "queued" not in browser.shown
             assert text.count('height="1"') == 1
+            assert "0 150 ms 300 ms message" in browser.shown
         async with LocalServer(clock=clock, store=store) as server, browsing(server) as browser:
             text = await browser.open(f"/console/runs/{run.id}")
             assert "Took \N{EN DASH} Tokens" in browser.shown
@@ -238,11 +242,48 @@ class TestRun:
         assert text.count('<li id="step_') == 1
         assert "These are the first 1 steps; there are more." in browser.shown
 
+    async def test_its_settings(self, served: tuple[Session, Browser]):
+        """What the run was told beside its instructions, its tools too; what they say is text."""
+        session, browser = served
+        parameters = {"type": "object", "properties": {"city": {"type": "string", "description": HOSTILE}}}
+        tool = {"type": "function", "function": {"name": "get_weather", "parameters": parameters}}
+        (run,) = await started(session, "Hi", temperature=0.25, tools=[tool])
+        text = await browser.open(f"/console/runs/{run.id}")
+        assert "temperature 0.25 " in browser.shown
+        assert 'tool: get_weather { "name": "get_weather", "parameters": {' in browser.shown
+        assert f'"description": "{SHOWN}"' in browser.shown
+        assert "<script>alert" not in text
+
+    async def test_what_comes_next(self, served: tuple[Session, Browser]):
+        """A run that has ended leads to a new one on its thread, which another one would have to wait for."""
+        session, browser = served
+        done, waiting = await started(session, "Hi", "call")
+        link = "/console/start?thread={}"
+        assert link.format(done.thread_id) in await browser.open(f"/console/runs/{done.id}")
+        assert link.format(waiting.thread_id) not in await browser.open(f"/console/runs/{waiting.id}")
+
     async def test_no_such_run(self, served: tuple[Session, Browser]):
         """It says which."""
         _, browser = served
         await browser.open("/console/runs/%3Cb%3E")
         assert (browser.status, "No run found with id '<b>'." in browser.shown) == (404, True)
+
+
+class TestFinding:
+    async def test_by_id(self, served: tuple[Session, Browser]):
+        """An ID from a log leads to the page of its run or its thread."""
+        session, browser = served
+        (run,) = await started(session, "Hi")
+        for id in run.id, run.thread_id:
+            assert 'action="/console/find"' in await browser.open("/")
+            assert f'<span class="id">{id}</span>' in await browser.open(f"/console/find?id=%20{id}")
+
+    @pytest.mark.parametrize("query", ["", "?id=", "?id=%3Cb%3E"])
+    async def test_nothing(self, served: tuple[Session, Browser], query: str):
+        """It says what it has looked for."""
+        _, browser = served
+        assert "<b>" not in await browser.open(f"/console/find{query}")
+        assert (browser.status, "There is no run and no thread '" in browser.shown) == (404, True)
 
 
 class TestThread:
