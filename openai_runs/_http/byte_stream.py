@@ -25,6 +25,7 @@ class ByteStream:
     _url: URL
     _timeout: float  # seconds of silence after which aiohttp gives up; for messages
     lost: str | None = field(default=None, init=False)  #: how the connection broke, if it did
+    problem: str = field(default="", init=False)  #: the same, without the endpoint's address
     timed_out: bool = field(default=False, init=False)  #: whether it counts as broken because nothing came
     _waits_since: float | None = field(default=None, init=False)  # in monotonic seconds, while somebody reads
     _watch: asyncio.TimerHandle | None = field(default=None, init=False)  # of `limit_silence`
@@ -36,6 +37,7 @@ class ByteStream:
             return await self._response.content.readany()
         except BROKEN as error:
             self.timed_out = isinstance(error, TimeoutError)
+            self.problem = outline(error, self._timeout)
             self.lost = self.reader.broken(describe(error, self._timeout, self._url), self._response.method, self._url)
             return b""
         finally:
@@ -103,6 +105,22 @@ def describe(error: Exception, timeout: float, url: URL) -> str:
     if url.scheme == "http":
         text = text.replace(" ssl:default", "")  # aiohttp says so of every connection
     return " ".join(text.split()) or type(error).__name__
+
+
+def outline(error: Exception, timeout: float) -> str:
+    """Say how a connection broke, without where it led.
+
+    Args:
+        error: One of `BROKEN`.
+        timeout: Seconds of silence that were allowed.
+    """
+    if isinstance(error, aiohttp.SocketTimeoutError):
+        return f"nothing came for {timeout} s"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "no secure connection could be made"
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        return "no connection could be made"
+    return "the connection broke"
 
 
 def advice(error: Exception) -> str:

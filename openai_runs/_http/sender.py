@@ -12,7 +12,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from openai_runs._http.byte_stream import BROKEN, ByteStream, advice, describe, read_whole
+from openai_runs._http.byte_stream import BROKEN, ByteStream, advice, describe, outline, read_whole
 from openai_runs._http.connections import Connections, client_timeout, record_requests, without_auto_retry
 from openai_runs._http.key_support import KeySupport
 from openai_runs._http.overrides import Overrides
@@ -294,8 +294,15 @@ class Sender:
             self._note_refusal(turn, head, method, url)
         sent = response or (error if isinstance(error, aiohttp.ClientResponseError) else None)
         reader = self.reader.of_request(sent.request_info.headers if sent is not None else {}, url)
-        problem, was_sent = describe(error, self._seconds(overrides), url), not isinstance(error, NOT_SENT)
-        lost = reader.no_response(problem, method, url, maybe_done=was_sent, advice=advice(error))
+        seconds = self._seconds(overrides)
+        lost = reader.no_response(
+            describe(error, seconds, url),
+            method,
+            url,
+            maybe_done=not isinstance(error, NOT_SENT),
+            outline=outline(error, seconds),
+            advice=advice(error),
+        )
         # No cause, if that has the key: such as aiohttp's errors that hold the request, or quote the server.
         if not isinstance(error, aiohttp.ClientResponseError) and not reader.secrets.is_in(error):
             lost.__cause__ = error

@@ -1,6 +1,5 @@
 """The command `openai-runs serve`."""
 
-import asyncio
 import errno
 import gc
 import logging
@@ -19,6 +18,7 @@ from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
 from openai_runs.cli.key_options import RELOADING, keys_from, reload_keys
 from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
 from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend, make_pass_through
+from openai_runs.cli.proxy_options import ProxyHeader, SaidIn, TrustedProxies
 from openai_runs.cli.settings_file import read_settings, settings_of
 from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store
 from openai_runs.cli.terminal import console, refuse, run
@@ -176,6 +176,8 @@ def serve(
             metavar="ORIGIN",
         ),
     ] = None,
+    trusted_proxy: TrustedProxies = None,
+    proxy_header: SaidIn = ProxyHeader.X_FORWARDED_FOR,
     telemetry: Annotated[
         bool,
         typer.Option(
@@ -249,6 +251,8 @@ def serve(
         "expires_after": expires_after,
         "console": console,
         "cors_origins": cors_origin or (),
+        "trusted_proxies": trusted_proxy or (),
+        "proxy_header": proxy_header,
         "telemetry": _new_telemetry() if telemetry else None,
         "metrics_port": metrics_port,
         "metrics_host": metrics_host,
@@ -307,8 +311,6 @@ async def _serve(
         caught.append(RELOADING)
     with anyio.open_signal_receiver(*caught) as signals:
         try:
-            if not store.path.exists():
-                await _check_ports((host, port), (options["metrics_host"], options["metrics_port"]))
             async with server:
                 console.print(_first_line(server.url, store, backend))
                 if options["console"]:
@@ -330,18 +332,6 @@ async def _serve(
                 f"port {port} of {host}{other} is in use: stop the other program, or pass another --port; "
                 "0 picks a free one"
             )
-
-
-async def _check_ports(*addresses: tuple[str, int | None]) -> None:
-    """Find a port that is in use before a store is made; an existing one first says whether another server has it.
-
-    Raises:
-        OSError: There is one.
-    """
-    for host, port in addresses:
-        if port is not None:
-            loop = asyncio.get_running_loop()
-            (await loop.create_server(asyncio.Protocol, host, port, start_serving=False)).close()
 
 
 def _first_line(url: str, store: "SQLiteStore | PostgresStore", backend: "ModelBackend") -> str:

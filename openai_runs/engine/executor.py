@@ -26,6 +26,7 @@ from openai_runs.engine.fair_queue import FairQueue
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_request import model_request
 from openai_runs.engine.turn import ShowImages, Turn, UseStores, stop_call
+from openai_runs.engine.writing import Writing
 from openai_runs.errors import StoreUnavailableError
 from openai_runs.models.run import LastError, Run, RunStatus
 from openai_runs.stores.records import Record, RunState, Unreadable
@@ -131,6 +132,11 @@ class Executor:
         """When a run was last queued, started or cancelled, in Unix time; ``None`` if it is not active."""
         active = self._active.get(run.thread_id)
         return active.since if active is not None and active.run_id == run.id else None
+
+    def writing(self, run: Run) -> Sequence[Writing]:
+        """What the model is writing for a run now."""
+        active = self._active.get(run.thread_id)
+        return () if active is None or active.run_id != run.id or active.turn is None else active.turn.writing
 
     def _new_active(self, run: Run, owner: str) -> _Active:
         return _Active(run.id, run.thread_id, owner, self._ledger.clock.now())

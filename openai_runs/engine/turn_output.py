@@ -1,6 +1,6 @@
 """Builds the output of one model call from deltas: its message and its step of tool calls. No I/O."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
@@ -13,6 +13,7 @@ from openai_runs.backends.replay import without_replay
 from openai_runs.engine.api_events import ApiEvent
 from openai_runs.engine.ids import new_id
 from openai_runs.engine.new_objects import ALL_SHOWN
+from openai_runs.engine.writing import Writing
 from openai_runs.models.message import (
     Annotation,
     Content,
@@ -112,6 +113,11 @@ class MessageDraft:
         """The content so far."""
         return tuple(part.content for part in self._parts)
 
+    @property
+    def writing(self) -> Sequence[Writing]:
+        """The texts of its parts."""
+        return [Writing(self.message_id, index, part.kind, part.texts) for index, part in enumerate(self._parts)]
+
 
 @define
 class _Call:
@@ -159,6 +165,14 @@ class ToolCallsDraft:
             FunctionToolCall(id=call.id, function=FunctionCall(name=call.name, arguments="".join(call.arguments)))
             for call in self._calls.values()
         )
+
+    @property
+    def writing(self) -> Sequence[Writing]:
+        """The arguments of its calls."""
+        return [
+            Writing(self.step_id, call.position, "call", call.arguments, call.id, call.name)
+            for call in self._calls.values()
+        ]
 
 
 @define

@@ -21,12 +21,14 @@ from openai_runs.server.cors import check_origins
 from openai_runs.server.dedicated_task import in_dedicated_task
 from openai_runs.server.endpoint_files import EndpointFiles
 from openai_runs.server.keys import Keys, is_hashed
+from openai_runs.server.listening import Port
 from openai_runs.server.local_files import FileOption, chosen_files, opened, searching, why_unread
 from openai_runs.server.pass_through import PassThrough
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.server.polls import answer_polls
 from openai_runs.server.readiness import READINESS
 from openai_runs.server.sse_response import STREAMS
+from openai_runs.server.trusted_proxies import TrustedProxies, trust
 from openai_runs.stores import MemoryStore
 from openai_runs.stores.store import Store
 
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from openai_runs.telemetry import Telemetry
 
 _NOT_RUNNING: Final = "the server is not running: use it in `async with LocalServer() as server`"
-_BACKLOG: Final = 2048  # connections not yet accepted; a client that opens 1,000 at once should not have to wait
 
 
 class LocalServer(anyio.AsyncContextManagerMixin):
@@ -71,6 +72,8 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         poll_hint: PollHint | None = None,
         console: bool = True,
         cors_origins: Collection[str] = (),
+        trusted_proxies: Collection[str] = (),
+        proxy_header: str = "x-forwarded-for",
         telemetry: "Telemetry | None" = None,
         metrics_port: int | None = None,
         metrics_host: str = "127.0.0.1",
@@ -105,6 +108,10 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             console: Whether browsers get pages that show the runs, at ``/``; behind the same keys.
             cors_origins: The origins, such as ``https://app.example``, whose web pages may use the API from a browser;
                 ``*`` stands for all. They are never sent cookies.
+            trusted_proxies: The addresses of reverse proxies, or of their networks, as ``10.0.0.0/8``. What they say of
+                a request's client and scheme is believed. Unset: nobody is, and the client is who has connected.
+            proxy_header: Where they say it: ``x-forwarded-for``, with ``x-forwarded-proto``, or ``forwarded``, as in
+                RFC 7239. The other header is not read, since a client may have sent it.
             telemetry: Records requests, runs and model calls by OpenTelemetry. Unset: nothing is recorded.
             metrics_port: The port on which Prometheus reads ``/metrics``; 0 picks a free one. Unset: none.
             metrics_host: The address of that port. Reading needs no key: whoever can reach the address may.
@@ -113,9 +120,9 @@ class LocalServer(anyio.AsyncContextManagerMixin):
 
         Raises:
             ValueError: ``keys`` is empty, has a blank key, or is ``None`` on an address other than loopback; one of
-                ``cors_origins`` is no origin;
-                ``files`` is ``"local"``, and the store has no file; or `EndpointFiles`, with ``max_owner_bytes``, or
-                with ``pass_through`` and several owners.
+                ``cors_origins`` is no origin, or of ``trusted_proxies`` no address; ``proxy_header`` is neither of the
+                two; ``files`` is ``"local"``, and the store has no file; or `EndpointFiles`, with ``max_owner_bytes``,
+                or with ``pass_through`` and several owners.
             MissingExtraError: ``files`` is ``"local"``, and the extra ``files`` is not installed.
         """
         if keys is None and not _is_loopback(host):
@@ -151,6 +158,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._poll_hint = PollHint(now=clock.now) if poll_hint is None and clock is not None else poll_hint
         self._console = console
         self._cors_origins = check_origins(cors_origins)
+        self._proxies = TrustedProxies(trusted_proxies, proxy_header) if trusted_proxies else None
         self._telemetry = telemetry
         self._metrics_port, self._metrics_host = metrics_port, metrics_host
         self._metrics_url: URL | None = None
@@ -248,12 +256,15 @@ class LocalServer(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def _serving(self) -> AsyncGenerator[None]:
-        metrics = None if self._metrics_port is None else _new_metrics()
         if self._telemetry is not None:
             for connection in self._pass_through, self._endpoint_files:
                 if connection is not None:
                     connection.observe(self._telemetry)
         async with (
+            Port(self._host, self._port) as port,
+            nullcontext()
+            if self._metrics_port is None
+            else _counting(self._metrics_host, self._metrics_port) as counted,
             opened(self.files),
             nullcontext() if self._endpoint_files is None else self._endpoint_files.opened(),
             Engine(
@@ -270,7 +281,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 files_endpoint=self._endpoint_files,
                 has_one_owner=self._has_one_owner,
                 telemetry=self._telemetry,
-                observers=() if metrics is None else (metrics,),
+                observers=() if counted is None else (counted[0],),
             ) as self.engine,
         ):
             hint = self._poll_hint or PollHint()
@@ -294,36 +305,42 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             )
             try:
                 await runner.setup()
+                if self._proxies is not None:
+                    trust(runner, self._proxies)
                 answer_polls(runner, self.engine, self._keys, hint)
-                async with nullcontext() if metrics is None else self._measuring(metrics, runner):
-                    await web.TCPSite(runner, self._host, self._port, backlog=_BACKLOG).start()
-                    self._url = _url_of(runner, "/v1")
+                async with nullcontext() if counted is None else self._measuring(runner, *counted):
+                    await port.listen(runner)
+                    self._url = port.url("/v1")
                     yield
             finally:
                 self._url = self._app = None
+                port.close()
                 # Shielded, since even a cancelled server must close its sockets; the cleanup ends within the grace.
                 with anyio.CancelScope(shield=True):
                     await runner.cleanup()
 
     @asynccontextmanager
-    async def _measuring(self, metrics: "Metrics", runner: web.AppRunner) -> AsyncGenerator[None]:
+    async def _measuring(self, runner: web.AppRunner, metrics: "Metrics", port: Port) -> AsyncGenerator[None]:
         """Count the requests, and show all that is counted, at a port of its own."""
         from openai_runs.server.metrics_site import count_requests, serving_metrics
 
         metrics.show_load(self.engine, lambda: len(runner.app[STREAMS]))
         count_requests(runner, metrics)
-        async with serving_metrics(metrics, self._metrics_host, self._metrics_port or 0) as site:
-            self._metrics_url = _url_of(site, "/metrics")
+        async with serving_metrics(metrics, port):
+            self._metrics_url = port.url("/metrics")
             try:
                 yield
             finally:
                 self._metrics_url = None
 
 
-def _new_metrics() -> "Metrics":
+@asynccontextmanager
+async def _counting(host: str, port: int) -> AsyncGenerator[tuple["Metrics", Port]]:
+    """What counts, and the port where that is shown."""
     from openai_runs.server.metrics import Metrics  # only here: most servers count nothing
 
-    return Metrics()
+    async with Port(host, port) as shown:
+        yield Metrics(), shown
 
 
 def _is_loopback(host: str) -> bool:
@@ -331,11 +348,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _url_of(runner: web.AppRunner, path: str) -> URL:
-    host, port, *_ = runner.addresses[0]
-    address = ip_address(host)
-    if address.is_unspecified:  # 0.0.0.0 and :: are for listening, not for connecting
-        host = "127.0.0.1" if address.version == 4 else "::1"
-    return URL.build(scheme="http", host=host, port=port, path=path)

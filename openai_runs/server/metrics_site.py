@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 from prometheus_client.exposition import choose_encoder
 
 from openai_runs.server.access_log import protocol_logger
+from openai_runs.server.listening import Port
 from openai_runs.server.metrics import Metrics
 from openai_runs.server.polls import run_at
 
@@ -25,12 +26,8 @@ _OTHER: Final = "other"
 
 
 @asynccontextmanager
-async def serving_metrics(metrics: Metrics, host: str, port: int) -> AsyncGenerator[web.AppRunner]:
-    """Serve the metrics.
-
-    Raises:
-        OSError: The port is in use, or the address is none of this machine's.
-    """
+async def serving_metrics(metrics: Metrics, port: Port) -> AsyncGenerator[None]:
+    """Serve the metrics at a port that is taken."""
 
     async def show(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
@@ -41,9 +38,10 @@ async def serving_metrics(metrics: Metrics, host: str, port: int) -> AsyncGenera
     runner = web.AppRunner(app, access_log=None, logger=protocol_logger, shutdown_timeout=0.1)
     try:
         await runner.setup()
-        await web.TCPSite(runner, host, port).start()
-        yield runner
+        await port.listen(runner)
+        yield
     finally:
+        port.close()
         with anyio.CancelScope(shield=True):  # even a cancelled server must close its sockets
             await runner.cleanup()
 

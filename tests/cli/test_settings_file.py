@@ -42,6 +42,8 @@ max-file-mb = 4
 max-owner-mb = 0
 console = false
 cors-origin = ["https://app.example"]
+trusted-proxy = ["127.0.0.1"]
+proxy-header = "forwarded"
 telemetry = true
 metrics-port = 0
 metrics-host = "127.0.0.2"
@@ -141,6 +143,8 @@ def test_all_values_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serv
         "expires_after": 60.5,
         "console": False,
         "cors_origins": ["https://app.example"],
+        "trusted_proxies": ["127.0.0.1"],
+        "proxy_header": "forwarded",
         "metrics_port": 0,
         "metrics_host": "127.0.0.2",
         "log_access": False,

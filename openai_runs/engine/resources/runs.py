@@ -19,6 +19,7 @@ from openai_runs.engine.new_objects import Body, new_messages, new_run, with_met
 from openai_runs.engine.resources.messages import check_message_limit
 from openai_runs.engine.thread_stores import ThreadStores, changes_with, in_turn, then_of
 from openai_runs.engine.turn_output import with_calls
+from openai_runs.engine.writing import Writing
 from openai_runs.lifecycle import CANCELLABLE, moved
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.page import Page
@@ -142,6 +143,21 @@ class Runs:
     def unwatch(self, owner: str, watcher: Watcher) -> None:
         """Send a watcher nothing more."""
         self._ledger.unwatch(owner, watcher)
+
+    async def watch_run(self, run: Run, watcher: Watcher) -> None:
+        """Beyond the API: send a watcher a run as it is now, and whenever it changes, until `unwatch_run`."""
+        self._ledger.watch_run(run.id, watcher)  # first, as in `watch`
+        record = await self._ledger.store.get(Run, run.id)
+        if record is not None:
+            watcher.note(record.value)
+
+    def unwatch_run(self, run: Run, watcher: Watcher) -> None:
+        """Send a watcher nothing more."""
+        self._ledger.unwatch_run(run.id, watcher)
+
+    def writing(self, run: Run) -> Sequence[Writing]:
+        """Beyond the API: what the model is writing for a run now, with the beginning; see `Writing`."""
+        return self._executor.writing(run)
 
     async def cancel(self, owner: str, thread_id: str, run_id: str) -> Run:
         """Operation ``cancelRun``. The run is returned as ``cancelling``; it becomes ``cancelled`` soon after."""
