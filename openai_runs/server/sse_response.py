@@ -66,6 +66,7 @@ class Outbox:
     connection is aborted. If it reads on before that, it gets everything.
     """
 
+    _encode: Callable[[Any], bytes] = _wire.encode  # `Engine.json`: the store has most objects as they are shown
     _pending: deque[ApiEvent | str | bytes] = field(factory=deque, init=False)
     # Done when something is put into an empty queue. An event of asyncio or anyio costs several times as much.
     _arrival: asyncio.Future[None] | None = field(default=None, init=False)
@@ -74,6 +75,10 @@ class Outbox:
     _text_in: object = field(default=None, init=False)  # which text the latest piece put in belongs to
     _delta_out: Mapping[str, Any] = field(factory=dict, init=False)  # the latest delta taken out
     _prefix: bytes = field(default=b"", init=False)  # the frame of a piece after that delta, up to the piece itself
+    _object_out: object = field(
+        default=None, init=False
+    )  # the latest object taken out: the next event may have it, too
+    _text_out: bytes = field(default=b"", init=False)  # its JSON
     taken: int = field(default=0, init=False)  #: how many times `take` has returned frames
     reshape: Reshape | None = field(default=None, init=False)  #: changes the objects before they are sent
 
@@ -132,7 +137,9 @@ class Outbox:
             if item.name == _MESSAGE_DELTA:
                 self._delta_out, self._prefix = data, b""
             return frame(item.name, _wire.encode_plain(data))
-        return frame(item.name, _wire.encode(data))
+        if data is not self._object_out:
+            self._object_out, self._text_out = data, self._encode(data)
+        return frame(item.name, self._text_out)
 
 
 def _text_piece(event: ApiEvent) -> tuple[object, str | None]:
@@ -166,7 +173,8 @@ async def stream(request: web.Request, start: Callable[[Subscriber], Awaitable[R
     Raises:
         ApiError: The engine refuses; nothing was sent.
     """
-    outbox, runs = Outbox(), request.app[ENGINE].runs
+    engine = request.app[ENGINE]
+    outbox, runs = Outbox(engine.json), engine.runs
     run = await start(outbox)
     if IS_REPLAYED in request:
         return run_response(request, run)
