@@ -175,7 +175,8 @@ class RunRequests:
     @property
     def timeout(self) -> float:
         """Seconds without a byte after which a request fails."""
-        return self._transport.timeout
+        overrides = self._overrides
+        return self._transport.timeout if overrides is None or overrides.timeout is None else overrides.timeout
 
     @property
     def take_turns(self) -> bool:
