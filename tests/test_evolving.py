@@ -78,8 +78,9 @@ def test_an_unknown_field_is_refused(instance):
 
 def test_two_snapshots_share_what_is_equal():
     """What both have is there once; what differs, be it only in its type, stays as it is."""
-    earlier = evolve(RUN, instructions="".join(["Be", " kind."]), metadata={"a": "b"}, temperature=1)
-    later = evolve(RUN, instructions="".join(["Be", " kind."]), metadata={"a": "b"}, temperature=1.0, model="other")
+    words = ["Be", "kind."]
+    earlier = evolve(RUN, instructions=" ".join(words), metadata={"a": "b"}, temperature=1)
+    later = evolve(RUN, instructions=" ".join(words), metadata={"a": "b"}, temperature=1.0, model="other")
     assert later.instructions is not earlier.instructions
     assert sharing(later, earlier) is later
     assert later.instructions is earlier.instructions
