@@ -38,6 +38,7 @@ from openai_runs.engine.turn import UseStores
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
+from openai_runs.models.thread import Thread
 from openai_runs.stores.store import Store
 
 if TYPE_CHECKING:  # loaded only by who uses it
@@ -186,7 +187,7 @@ class Engine(anyio.AsyncContextManagerMixin):
         self.run_steps: Final = RunSteps(self._ledger)
         self.idempotency: Final = Idempotency(self._ledger, looks_first=files_endpoint is not None)
 
-    def json(self, value: Run | Message | RunStep) -> bytes:
+    def json(self, value: Run | Message | RunStep | Thread) -> bytes:
         """The JSON text of an object; as a rule the store has it, and it need not be encoded again."""
         return self._ledger.store.text_of(value) or _wire.encode(value)
 

@@ -11,8 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from openai_runs import _wire
-from openai_runs._wire.idempotency import REPLAYED, SUPPORTED
-from openai_runs._wire.paths import RUN_CHANGES_SUPPORTED
+from openai_runs._wire.idempotency import REPLAYED
 from openai_runs.engine import ApiError, Engine
 from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server import passing_rules
@@ -28,7 +27,6 @@ from openai_runs.server.exchange import (
     POLL_HINT,
     REQUEST_ID,
     STARTED,
-    new_request_id,
 )
 from openai_runs.server.handlers import (
     assistants,
@@ -43,6 +41,7 @@ from openai_runs.server.handlers import (
 )
 from openai_runs.server.keys import Keys
 from openai_runs.server.pass_through import PassThrough, routes
+from openai_runs.server.plain_response import NAME, OWN_HEADERS, new_request_id, processing_ms
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.server.probes import add_probes, is_probe
 from openai_runs.server.readiness import READINESS, Readiness
@@ -55,8 +54,6 @@ if TYPE_CHECKING:  # loaded only by who uses it
     from openai_runs.telemetry import Telemetry
 
 _logger = logging.getLogger("openai_runs.server")
-
-_NAME: Final = "openai_runs"
 
 #: Bytes of a request body. The API does not limit the length of a message; the 256,000 characters that it allows for
 #: instructions take up to 1.5 MB if each is escaped.
@@ -124,7 +121,7 @@ def create_app(
     if (endpoint_files is None) is not (engine.endpoint_objects is None):
         raise ValueError("pass the EndpointFiles both to Engine(files_endpoint=…) and to create_app(endpoint_files=…)")
     checked = keys if isinstance(keys, Keys | None) else Keys(keys)
-    app = web.Application(client_max_size=max_body, middlewares=[_error_middleware(checked), version_1])
+    app = web.Application(client_max_size=max_body, middlewares=[answering_errors(checked), version_1])
     if telemetry is not None:
         from openai_runs.server.request_spans import request_spans  # only here: it loads OpenTelemetry
         from openai_runs.telemetry import check_telemetry
@@ -167,7 +164,7 @@ def log_everybody_out(app: web.Application) -> None:
         app[SESSIONS].clear()
 
 
-def _error_middleware(keys: Keys | None) -> Middleware:
+def answering_errors(keys: Keys | None) -> Middleware:
     """Make the middleware around every handler: it checks the key, and turns any exception into an error response."""
 
     @web.middleware
@@ -226,20 +223,15 @@ def _error_response(error: ApiError, *, allow: str | None = None) -> web.Respons
     return response
 
 
-def own_headers() -> dict[str, str]:
-    """The headers that are the same in all responses but those of the model's endpoint."""
-    return {"Server": _NAME, "openai-version": "2020-10-01", SUPPORTED: "true", RUN_CHANGES_SUPPORTED: "true"}
-
-
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Add the headers of every response; a signal and not the middleware, which sees streams too late."""
     headers = response.headers
     if IS_PASSED in request:  # the endpoint says itself what it is and does
-        headers["Server"] = _NAME
+        headers["Server"] = NAME
     else:
-        headers.update(own_headers())
+        headers.update(OWN_HEADERS)
     if IS_REPLAYED in request:
         headers[REPLAYED] = "true"
     if STARTED in request:  # unset if aiohttp refused the request before our middleware ran
         headers.setdefault("x-request-id", request[REQUEST_ID])
-        headers.setdefault("openai-processing-ms", str(round((perf_counter() - request[STARTED]) * 1000)))
+        headers.setdefault("openai-processing-ms", processing_ms(request[STARTED]))

@@ -20,12 +20,12 @@ from openai_runs.server.app import create_app, log_everybody_out
 from openai_runs.server.cors import check_origins
 from openai_runs.server.dedicated_task import in_dedicated_task
 from openai_runs.server.endpoint_files import EndpointFiles
+from openai_runs.server.front import answer_in_front
 from openai_runs.server.keys import Keys, is_hashed
 from openai_runs.server.listening import Port
 from openai_runs.server.local_files import FileOption, chosen_files, opened, searching, why_unread
 from openai_runs.server.pass_through import PassThrough
 from openai_runs.server.poll_hint import PollHint
-from openai_runs.server.polls import answer_polls
 from openai_runs.server.readiness import READINESS
 from openai_runs.server.sse_response import STREAMS
 from openai_runs.server.trusted_proxies import TrustedProxies, trust
@@ -307,7 +307,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 await runner.setup()
                 if self._proxies is not None:
                     trust(runner, self._proxies)
-                answer_polls(runner, self.engine, self._keys, hint)
+                answer_in_front(runner, self.engine, self._keys, hint, only_polls=self._telemetry is not None)
                 async with nullcontext() if counted is None else self._measuring(runner, *counted):
                     await port.listen(runner)
                     self._url = port.url("/v1")

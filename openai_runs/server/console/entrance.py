@@ -29,8 +29,9 @@ from openai_runs.server.console.rendering import (
     static,
 )
 from openai_runs.server.console.sessions import LASTS, Sessions
-from openai_runs.server.exchange import OWNER, REQUEST_ID, new_request_id
+from openai_runs.server.exchange import OWNER, REQUEST_ID
 from openai_runs.server.keys import Keys
+from openai_runs.server.plain_response import new_request_id
 
 _logger = logging.getLogger("openai_runs.server")
 
