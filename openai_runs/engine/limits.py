@@ -61,6 +61,8 @@ class OwnerLimits:
     """
 
     def __init__(self, default: Limits = UNLIMITED, by_owner: Mapping[str, Limits] | None = None) -> None:
+        if not isinstance(default, Limits):
+            raise TypeError(f"limits must be Limits: got {default!r}")
         self._default = default
         self.replace(by_owner or {})
 

@@ -132,10 +132,10 @@ class Use:
         tokens = sum([_tokens_of(run) async for run in self._runs_since(self.day, thread_id)])
         return [Record(owner, SpentTokens(id=thread_id, day=self.day, tokens=tokens))] if tokens else ()
 
-    def bytes_at_hand(self, owner: str) -> int:
-        """Bytes of files, and, as far as they were counted, of threads and messages; at most."""
+    def bytes_at_hand(self, owner: str) -> int | None:
+        """Bytes of threads, messages and files, at most; ``None`` if they have yet to be counted."""
         known = self._bytes.get(owner)
-        return self._file_bytes(owner) + (0 if known is None else known.at_most)
+        return None if known is None or known.counted_at == -math.inf else self._file_bytes(owner) + known.at_most
 
     async def thread_bytes(self, owner: str, enough: int) -> int:
         """Bytes of threads and messages. Fewer than ``enough`` are not counted exactly, and so are more than those.

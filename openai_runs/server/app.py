@@ -1,6 +1,7 @@
 """The engine as an aiohttp application: routes, and the middleware that turns exceptions into error responses."""
 
 import logging
+import math
 import re
 from collections.abc import Collection, Mapping
 from time import perf_counter
@@ -21,6 +22,7 @@ from openai_runs.server.console.rendering import SESSIONS
 from openai_runs.server.cors import CORS, Cors, check_origins
 from openai_runs.server.endpoint_files import EndpointFiles
 from openai_runs.server.exchange import (
+    ALLOWANCE,
     ENGINE,
     IS_PASSED,
     IS_REPLAYED,
@@ -30,6 +32,7 @@ from openai_runs.server.exchange import (
     STARTED,
     new_request_id,
 )
+from openai_runs.server.gate import GATE, Gate
 from openai_runs.server.handlers import (
     assistants,
     files,
@@ -124,7 +127,8 @@ def create_app(
     if (endpoint_files is None) is not (engine.endpoint_objects is None):
         raise ValueError("pass the EndpointFiles both to Engine(files_endpoint=…) and to create_app(endpoint_files=…)")
     checked = keys if isinstance(keys, Keys | None) else Keys(keys)
-    app = web.Application(client_max_size=max_body, middlewares=[_error_middleware(checked), version_1])
+    gate = Gate(engine)
+    app = web.Application(client_max_size=max_body, middlewares=[_error_middleware(checked, gate), version_1])
     if telemetry is not None:
         from openai_runs.server.request_spans import request_spans  # only here: it loads OpenTelemetry
         from openai_runs.telemetry import check_telemetry
@@ -132,6 +136,7 @@ def create_app(
         check_telemetry(telemetry)
         app.middlewares.insert(0, request_spans(telemetry))
     app[ENGINE] = engine
+    app[GATE] = gate
     app[POLL_HINT] = poll_hint or PollHint()
     app[STREAMS] = set()
     app[version_1_handlers.LOCKS] = WeakValueDictionary()
@@ -167,8 +172,11 @@ def log_everybody_out(app: web.Application) -> None:
         app[SESSIONS].clear()
 
 
-def _error_middleware(keys: Keys | None) -> Middleware:
-    """Make the middleware around every handler: it checks the key, and turns any exception into an error response."""
+def _error_middleware(keys: Keys | None, gate: Gate) -> Middleware:
+    """Make the middleware around every handler.
+
+    It checks the key and what its owner may send, and turns any exception into an error response.
+    """
 
     @web.middleware
     async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -179,8 +187,11 @@ def _error_middleware(keys: Keys | None) -> Middleware:
                 request[OWNER] = ""
             elif not is_probe(request):
                 request[OWNER] = keys.owner(request.headers.get("Authorization"), request.headers.get("api-key"))
+            if gate.is_used and OWNER in request:
+                await gate.admit(request, request[OWNER])
             return await handler(request)
         except ApiError as error:
+            gate.note_refusal(request.get(OWNER, ""), error.code)
             return _error_response(error)
         except StoreError as error:
             status = 503 if isinstance(error, StoreUnavailableError) else 500
@@ -221,6 +232,9 @@ def _error_response(error: ApiError, *, allow: str | None = None) -> web.Respons
     response = web.Response(status=error.status, body=_wire.encode({"error": body}), content_type="application/json")
     if allow is not None:
         response.headers["Allow"] = allow
+    if error.retry_after is not None:  # the exact one is what OpenAI's clients and ours look at first
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+        response.headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
     if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
@@ -238,6 +252,8 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
         headers["Server"] = _NAME
     else:
         headers.update(own_headers())
+    if ALLOWANCE in request:
+        headers.update(request[ALLOWANCE])
     if IS_REPLAYED in request:
         headers[REPLAYED] = "true"
     if STARTED in request:  # unset if aiohttp refused the request before our middleware ran

@@ -15,6 +15,7 @@ from openai_runs.models.model import Model
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run
 from openai_runs.server import validation
+from openai_runs.server.body_items import checking_items
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.stores.records import PAGE_BYTES, PageQuery
 
@@ -29,6 +30,8 @@ OWNER: Final = _request_key("owner", str)
 REQUEST_ID: Final = _request_key("request_id", str)
 IS_REPLAYED: Final = _request_key("is_replayed", bool)  #: set if the request was carried out before
 IS_PASSED: Final = _request_key("is_passed", bool)  #: set if the response is the model's endpoint's
+ALLOWANCE: Final = _request_key("allowance", dict)  #: the headers that say what limits leave
+IS_COUNTED: Final = _request_key("is_counted", bool)  #: set if the request was counted, and let in
 STARTED: Final = _request_key("started", float)  #: on the clock of `time.perf_counter`
 
 #: Changes objects, as JSON, before they are sent.
@@ -56,7 +59,10 @@ async def read_body(request: web.Request, schema: str, *, required: bool = True)
     text = await read_json(request, required=required)
     if not required and (not text or text.strip() == b"null"):  # what typed clients send for an absent object
         return {}
-    return await validation.read(text, schema, request.get(UPGRADE))
+    body = await validation.read(text, schema, request.get(UPGRADE))
+    if (most := request.app[ENGINE].limits.of(request[OWNER]).items_per_body) is not None:
+        await in_slices(checking_items(body, most))
+    return body
 
 
 async def read_json(request: web.Request, *, required: bool = True) -> bytes:

@@ -5,7 +5,7 @@ all, is left to the application, which has the answer to everything.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 from typing import Final, TypeAlias
 
@@ -15,7 +15,8 @@ from attrs import define
 from openai_runs._wire.paths import PREFER, PREFERENCE_APPLIED, WAIT
 from openai_runs.engine import Engine
 from openai_runs.server.app import own_headers
-from openai_runs.server.exchange import OWNER, new_request_id, poll_headers
+from openai_runs.server.exchange import ALLOWANCE, OWNER, new_request_id, poll_headers
+from openai_runs.server.gate import GATE, Gate
 from openai_runs.server.keys import Keys
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.server.waiting import WAITING_POLLS, Preference, WaitingPolls
@@ -25,6 +26,7 @@ _Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 #: With the prefixes of the application. IDs of other characters, escaped ones and a query are unusual.
 run_at: Final = re.compile(r"(?:/openai)?(?:/v1)?/threads/([\w-]+)/runs/([\w-]+)", re.ASCII).fullmatch
 _USUAL_VERSIONS: Final = (None, "assistants=v2")
+_NOTHING: Final[Mapping[str, str]] = {}
 _UNUSUAL_HEADERS: Final = (hdrs.EXPECT, hdrs.ORIGIN)  # the second one is of a browser, see `Cors`
 
 
@@ -36,6 +38,7 @@ class Polls:
     _keys: Keys | None
     _poll_hint: PollHint
     _waiting: WaitingPolls
+    _gate: Gate
     _others: _Handler
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -53,6 +56,8 @@ class Polls:
         started, sent = perf_counter(), request.headers
         owner = "" if self._keys is None else self._keys.owner(sent.get("Authorization"), sent.get("api-key"))
         request[OWNER] = owner  # for the access log
+        if self._gate.is_used:
+            await self._gate.admit(request, owner)
         applied = {}
         if PREFER in sent and (preference := Preference.of(sent)) is not None:
             run = await self._waiting.retrieve(owner, thread_id, run_id, preference)
@@ -62,6 +67,7 @@ class Polls:
         headers = {
             **own_headers(),
             **applied,
+            **request.get(ALLOWANCE, _NOTHING),
             "Content-Type": "application/json",
             **poll_headers(run, self._engine, self._poll_hint),
             "x-request-id": new_request_id(),
@@ -75,4 +81,4 @@ def answer_polls(runner: web.AppRunner, engine: Engine, keys: Keys | None, poll_
     server = runner.server
     # aiohttp does not document the attribute. Without it, the application answers polls, too.
     if (others := getattr(server, "request_handler", None)) is not None:
-        server.request_handler = Polls(engine, keys, poll_hint, runner.app[WAITING_POLLS], others)  # type: ignore[union-attr]  # it has one
+        server.request_handler = Polls(engine, keys, poll_hint, runner.app[WAITING_POLLS], runner.app[GATE], others)  # type: ignore[union-attr]  # it has one

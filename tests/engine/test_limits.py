@@ -45,6 +45,8 @@ def test_owners_have_their_own_limits_or_those_of_all():
     with pytest.raises(TypeError, match="must be Limits: got 5 for 'anna'"):
         limits.replace({"anna": 5})
     assert limits.of("bert") == own
+    with pytest.raises(TypeError, match="limits must be Limits: got None"):
+        OwnerLimits(None)
 
 
 def test_limits_as_words():

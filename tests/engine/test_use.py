@@ -138,7 +138,7 @@ async def test_bytes_after_a_restart(store):
         await w.engine.threads.create("ann", {"metadata": {"a": "b"}})
         exact = await store.count_bytes("ann")
     async with world(store=store, clock=w.clock, limits=limits()) as w:
-        assert w.engine.use.bytes_at_hand("ann") == 0
+        assert w.engine.use.bytes_at_hand("ann") is None
         assert await bytes_of(w) == w.engine.use.bytes_at_hand("ann") == exact
 
 

@@ -16,6 +16,8 @@ from openai_runs.server.console.charts import charts
 from openai_runs.server.console.rendering import page
 from openai_runs.server.console.views import seconds_of, timeline
 from openai_runs.server.exchange import ENGINE, OWNER
+from openai_runs.server.gate import GATE
+from openai_runs.server.owner_use import read_use
 from openai_runs.stores.records import PageQuery
 
 _SHOWN_RUNS: Final = 50
@@ -48,6 +50,7 @@ async def runs(request: web.Request) -> web.Response:
         chosen=status,
         after=after,
         older=older,
+        limits=await read_use(engine, request.app[GATE], owner),
         is_live=any(not run.status.is_terminal for run in found),
     )
 
