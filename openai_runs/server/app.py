@@ -151,7 +151,7 @@ def create_app(
         for method, path, handler in (*_ROUTES, *file_routes):
             # An ID may contain anything but an unescaped slash; aiohttp's default pattern excludes braces too.
             app.router.add_route(method, prefix + re.sub(r"\{(\w+)\}", r"{\1:[^/]+}", path), handler)
-    has_owners = checked is not None and len(checked.owners) > 1
+    has_owners = gate.turnstile.is_shared = checked is not None and len(checked.owners) > 1
     if pass_through is not None:  # hundreds of routes take a tenth of a second to make
         for prefix in _PASSED_PREFIXES:
             for method, path, passing in routes(pass_through, prefix, has_owners=has_owners):
@@ -187,7 +187,7 @@ def _error_middleware(keys: Keys | None, gate: Gate) -> Middleware:
                 request[OWNER] = ""
             elif not is_probe(request):
                 request[OWNER] = keys.owner(request.headers.get("Authorization"), request.headers.get("api-key"))
-            if gate.is_used and OWNER in request:
+            if OWNER in request:
                 await gate.admit(request, request[OWNER])
             return await handler(request)
         except ApiError as error:

@@ -12,6 +12,7 @@ from attrs import define, field
 from openai_runs.engine import ApiError, Engine
 from openai_runs.engine.guard import shown
 from openai_runs.server.exchange import ALLOWANCE, IS_COUNTED
+from openai_runs.server.turnstile import Turnstile
 
 _MINUTE: Final = 60.0
 #: The codes of refusals that are counted.
@@ -42,23 +43,29 @@ class Gate:
 
     _engine: Engine
     _left: dict[str, _Left] = field(factory=dict, init=False)
+    turnstile: Turnstile = field(factory=Turnstile, init=False)
     refused: Counter[tuple[str, str]] = field(factory=Counter, init=False)  #: by owner and code
 
     @property
     def is_used(self) -> bool:
-        """Whether any owner has a limit."""
-        return self._engine.limits.are_set
+        """Whether any owner has a limit, or there are several owners."""
+        return self.turnstile.is_shared or self._engine.limits.are_set
 
     async def admit(self, request: web.BaseRequest, owner: str) -> None:
-        """Count a request, once, and note the headers of its response.
+        """Let a request begin when it is its turn, count it, once, and note the headers of its response.
 
         Raises:
             ApiError: 429: it is one too many.
             StoreError: What the owner has used cannot be read.
         """
+        if IS_COUNTED in request:  # in front of the application, which has been left to answer it
+            return
+        if (begins := self.turnstile.enter(owner)) is not None:
+            await begins
         limits = self._engine.limits.of(owner)
         requests, tokens = limits.requests_per_minute, limits.tokens_per_day
-        if (requests is None and tokens is None) or IS_COUNTED in request:
+        if requests is None and tokens is None:
+            request[IS_COUNTED] = True
             return
         headers: dict[str, str] = {}
         request[ALLOWANCE] = headers

@@ -249,6 +249,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._own_key = next((key for key in keys if not is_hashed(key)), None)
         self._has_one_owner = len(new.owners) < 2
         if self._app is not None:
+            self._app[GATE].turnstile.is_shared = not self._has_one_owner
             log_everybody_out(self._app)
 
     @asynccontextmanager
