@@ -19,7 +19,7 @@ from openai_runs.cli.demo import demo
 from openai_runs.cli.export_objects import export
 from openai_runs.cli.follow import follow
 from openai_runs.cli.import_objects import import_
-from openai_runs.cli.keys import hash_file, new
+from openai_runs.cli.keys import hash_file, list_keys, new
 from openai_runs.cli.runs_end import end
 from openai_runs.cli.runs_list import list_runs, watch_runs
 from openai_runs.cli.runs_show import show_run
@@ -49,9 +49,10 @@ batch_app.command()(results)
 batch_app.command()(cancel)
 batch_app.command("work", context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(work_on_jobs)
 app.add_typer(batch_app, name="batch")
-keys_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make keys for a server.")
+keys_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make and list keys for a server.")
 keys_app.command()(new)
 keys_app.command("hash")(hash_file)
+keys_app.command("list")(list_keys)
 app.add_typer(keys_app, name="keys")
 runs_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, watch and end runs.")
 runs_app.command("list")(list_runs)

@@ -19,10 +19,12 @@ from openai_runs.engine.exact_times import ValueT
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.file_index import FileIndex
 from openai_runs.engine.files_endpoint import FilesEndpoint
+from openai_runs.engine.guard import Guard
 from openai_runs.engine.idempotency import Idempotency
 from openai_runs.engine.images import Images
 from openai_runs.engine.ingestion import Ingestion
 from openai_runs.engine.ledger import Ledger
+from openai_runs.engine.limits import OwnerLimits
 from openai_runs.engine.observer import Observer
 from openai_runs.engine.resources.assistants import Assistants
 from openai_runs.engine.resources.files import Files
@@ -35,6 +37,7 @@ from openai_runs.engine.resources.vector_store_files import VectorStoreFiles
 from openai_runs.engine.resources.vector_stores import VectorStores
 from openai_runs.engine.thread_stores import OwnStores, StoreMaker, ThreadStores
 from openai_runs.engine.turn import UseStores
+from openai_runs.engine.use import Use
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
@@ -88,6 +91,8 @@ class Engine(anyio.AsyncContextManagerMixin):
         idempotency: Carries requests with idempotency keys out once.
         endpoint_objects: Whose the files and vector stores at the endpoint are; ``None`` if they are the engine's own.
         endpoint_creations: Requests that create one, likewise.
+        limits: How much an owner may take.
+        use: How much of it the owners use.
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class Engine(anyio.AsyncContextManagerMixin):
         owner_share: int | None = None,
         max_file_bytes: int = MAX_FILE_BYTES,
         max_owner_bytes: int | None = None,
+        limits: OwnerLimits | None = None,
         index: FileIndex | None = None,
         why_no_index: str = "",
         files_endpoint: FilesEndpoint | None = None,
@@ -121,6 +127,7 @@ class Engine(anyio.AsyncContextManagerMixin):
                 that has begun is not interrupted. Unset: half of them, rounded up. An owner alone may have all.
             max_file_bytes: The size of the largest file that can be uploaded.
             max_owner_bytes: How many bytes the files of one owner may have together. Unset: no limit.
+            limits: How much of all else one owner may take. Unset: as much as it likes.
             index: Reads the files in vector stores, and searches in them. Unset: none can be read. It must be open as
                 long as the engine is.
             why_no_index: What somebody can do so that there is an ``index``, as a sentence. Whoever needs it is told.
@@ -179,11 +186,15 @@ class Engine(anyio.AsyncContextManagerMixin):
             maker, use_in_run = EndpointStores(self.endpoint_objects), self.endpoint_objects.use_in_run
         images = Images(self._ledger, self.files.find, self.endpoint_objects)
         self._executor = Executor(self._ledger, backend, use_in_run, images.shown, max_active_runs, share, why_no_index)
+        self.limits: Final = OwnerLimits() if limits is None else limits
+        self.use: Final = Use(self._ledger, self.limits, self._executor, self.files.used)
+        guard = Guard(self.limits, self.use)
+        self._ledger.count, self.files.room = self.use.note, guard.room_for_files
         stores = ThreadStores(maker)
         self.assistants: Final = Assistants(self._ledger, stores)
-        self.threads: Final = Threads(self._ledger, self._executor, stores, expires_after)
-        self.messages: Final = Messages(self._ledger, self._executor, stores)
-        self.runs: Final = Runs(self._ledger, self._executor, stores, expires_after)
+        self.threads: Final = Threads(self._ledger, self._executor, stores, guard, self.use, expires_after)
+        self.messages: Final = Messages(self._ledger, self._executor, stores, guard)
+        self.runs: Final = Runs(self._ledger, self._executor, stores, guard, expires_after)
         self.run_steps: Final = RunSteps(self._ledger)
         self.idempotency: Final = Idempotency(self._ledger, looks_first=files_endpoint is not None)
 

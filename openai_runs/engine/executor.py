@@ -44,6 +44,7 @@ class _Active:
     since: float  # when it was last queued, started or cancelled
     turn: Turn | None = None
     has_place: bool = False  # whether its turn is one of those that execute at once
+    counts: bool = True  # whether it is one of its owner's active runs
 
 
 @define(eq=False)
@@ -62,6 +63,7 @@ class Executor:
     _share: int  # how many of them one owner may have while another one waits
     _why_no_index: str = ""  # see `Engine`
     _active: dict[str, _Active] = field(factory=dict, init=False)
+    _active_runs: Counter[str] = field(factory=Counter, init=False)  # by owner
     _queue: FairQueue = field(init=False)
     _deadlines: Deadlines = field(init=False)
     _running_turns: Counter[str] = field(factory=Counter, init=False)  # by owner
@@ -92,7 +94,7 @@ class Executor:
         run = await self._ledger.get(Run, run_id)
         if run.thread_id in self._active:
             raise RuntimeError(f"thread {run.thread_id} has another unfinished run")
-        active = self._active[run.thread_id] = self._new_active(run, found.owner)
+        active = self._new_active(run, found.owner)
         for observer in self._ledger.observers:
             observer.run_resumed(run, found.value if isinstance(found, Record) else None)
         if run.status.is_terminal or run.status is RunStatus.CANCELLING:
@@ -139,7 +141,25 @@ class Executor:
         return () if active is None or active.run_id != run.id or active.turn is None else active.turn.writing
 
     def _new_active(self, run: Run, owner: str) -> _Active:
-        return _Active(run.id, run.thread_id, owner, self._ledger.clock.now())
+        active = self._active[run.thread_id] = _Active(run.id, run.thread_id, owner, self._ledger.clock.now())
+        self._active_runs[owner] += 1
+        return active
+
+    def active_runs(self, owner: str) -> int:
+        """How many unfinished runs an owner has."""
+        return self._active_runs[owner]
+
+    def note_end(self, run: Run) -> None:
+        """Count a run no longer that has ended in the store: its owner may know it before all is done here."""
+        if (active := self._active.get(run.thread_id)) is not None and active.run_id == run.id:
+            self._stop_counting(active)
+
+    def _stop_counting(self, active: _Active) -> None:
+        if active.counts:
+            active.counts = False
+            self._active_runs[active.owner] -= 1
+            if not self._active_runs[active.owner]:
+                del self._active_runs[active.owner]
 
     # The five methods below are called under the lock of the thread.
 
@@ -154,7 +174,7 @@ class Executor:
 
     def admit(self, owner: str, run: Run, state: RunState) -> None:
         """Queue a new run, which must be stored already."""
-        self._active[run.thread_id] = self._new_active(run, owner)
+        self._new_active(run, owner)
         self.resume(owner, run, state)
 
     def resume(self, owner: str, run: Run, state: RunState) -> None:
@@ -168,7 +188,7 @@ class Executor:
         """Stop a run, which must be stored as ``cancelling`` already, and start a task that ends it."""
         active = self._active.get(run.thread_id)
         if active is None:  # given up earlier, as it could not be ended or resumed; perhaps now it can
-            active = self._active[run.thread_id] = self._new_active(run, owner)
+            active = self._new_active(run, owner)
         active.since = self._ledger.clock.now()
         self._queue.discard(active.owner, active.thread_id)
         if active.turn is not None:  # the run ends without waiting for its backend, which may be slow to stop
@@ -214,6 +234,7 @@ class Executor:
         """After a turn or a run has ended: drop an ended run, and start queued ones in the free places."""
         if status.is_terminal and self._active.get(active.thread_id) is active:
             del self._active[active.thread_id]
+            self._stop_counting(active)
             self._deadlines.discard(active.thread_id)
             self._queue.discard(active.owner, active.thread_id)
         active.turn = None

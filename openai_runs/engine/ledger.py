@@ -66,6 +66,8 @@ class Ledger:
     clock: Clock
     is_open: bool = field(default=False, kw_only=True)
     observers: Sequence[Observer] = field(default=(), kw_only=True)  #: are told of commits, and of what runs become
+    #: Is told what was stored; see `Use`.
+    count: Callable[[Sequence[Change]], None] | None = field(default=None, init=False)
     exact_times: ExactTimes = field(factory=ExactTimes, init=False)  #: of what is stored
     _locks: WeakValueDictionary[str, anyio.Lock] = field(factory=WeakValueDictionary, init=False)
     # By run. One each: the subscriber that came with `createRun` is done once the run waits for tool outputs, and the
@@ -137,6 +139,8 @@ class Ledger:
         if self.observers:
             self._tell_observers(changes, perf_counter() - began)
         self.exact_times.note(changes, self.clock.now())
+        if self.count is not None:
+            self.count(changes)
         if subscriber is not None:
             self._subscribers[run_id] = subscriber
         self.publish(run_id, events)

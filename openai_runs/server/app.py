@@ -1,6 +1,7 @@
 """The engine as an aiohttp application: routes, and the middleware that turns exceptions into error responses."""
 
 import logging
+import math
 import re
 from collections.abc import Collection, Mapping
 from time import perf_counter
@@ -20,6 +21,7 @@ from openai_runs.server.console.rendering import SESSIONS
 from openai_runs.server.cors import CORS, Cors, check_origins
 from openai_runs.server.endpoint_files import EndpointFiles
 from openai_runs.server.exchange import (
+    ALLOWANCE,
     ENGINE,
     IS_PASSED,
     IS_REPLAYED,
@@ -28,6 +30,7 @@ from openai_runs.server.exchange import (
     REQUEST_ID,
     STARTED,
 )
+from openai_runs.server.gate import GATE, Gate
 from openai_runs.server.handlers import (
     assistants,
     files,
@@ -121,7 +124,8 @@ def create_app(
     if (endpoint_files is None) is not (engine.endpoint_objects is None):
         raise ValueError("pass the EndpointFiles both to Engine(files_endpoint=…) and to create_app(endpoint_files=…)")
     checked = keys if isinstance(keys, Keys | None) else Keys(keys)
-    app = web.Application(client_max_size=max_body, middlewares=[answering_errors(checked), version_1])
+    gate = Gate(engine)
+    app = web.Application(client_max_size=max_body, middlewares=[answering_errors(checked, gate), version_1])
     if telemetry is not None:
         from openai_runs.server.request_spans import request_spans  # only here: it loads OpenTelemetry
         from openai_runs.telemetry import check_telemetry
@@ -129,6 +133,7 @@ def create_app(
         check_telemetry(telemetry)
         app.middlewares.insert(0, request_spans(telemetry))
     app[ENGINE] = engine
+    app[GATE] = gate
     app[POLL_HINT] = poll_hint or PollHint()
     app[STREAMS] = set()
     app[version_1_handlers.LOCKS] = WeakValueDictionary()
@@ -143,7 +148,7 @@ def create_app(
         for method, path, handler in (*_ROUTES, *file_routes):
             # An ID may contain anything but an unescaped slash; aiohttp's default pattern excludes braces too.
             app.router.add_route(method, prefix + re.sub(r"\{(\w+)\}", r"{\1:[^/]+}", path), handler)
-    has_owners = checked is not None and len(checked.owners) > 1
+    has_owners = gate.turnstile.is_shared = checked is not None and len(checked.owners) > 1
     if pass_through is not None:  # hundreds of routes take a tenth of a second to make
         for prefix in _PASSED_PREFIXES:
             for method, path, passing in routes(pass_through, prefix, has_owners=has_owners):
@@ -164,8 +169,11 @@ def log_everybody_out(app: web.Application) -> None:
         app[SESSIONS].clear()
 
 
-def answering_errors(keys: Keys | None) -> Middleware:
-    """Make the middleware around every handler: it checks the key, and turns any exception into an error response."""
+def answering_errors(keys: Keys | None, gate: Gate) -> Middleware:
+    """Make the middleware around every handler.
+
+    It checks the key and what its owner may send, and turns any exception into an error response.
+    """
 
     @web.middleware
     async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -176,8 +184,11 @@ def answering_errors(keys: Keys | None) -> Middleware:
                 request[OWNER] = ""
             elif not is_probe(request):
                 request[OWNER] = keys.owner(request.headers.get("Authorization"), request.headers.get("api-key"))
+            if OWNER in request:
+                await gate.admit(request, request[OWNER])
             return await handler(request)
         except ApiError as error:
+            gate.note_refusal(request.get(OWNER, ""), error.code)
             return _error_response(error)
         except StoreError as error:
             status = 503 if isinstance(error, StoreUnavailableError) else 500
@@ -218,6 +229,9 @@ def _error_response(error: ApiError, *, allow: str | None = None) -> web.Respons
     response = web.Response(status=error.status, body=_wire.encode({"error": body}), content_type="application/json")
     if allow is not None:
         response.headers["Allow"] = allow
+    if error.retry_after is not None:  # the exact one is what OpenAI's clients and ours look at first
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+        response.headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
     if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
@@ -230,6 +244,8 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
         headers["Server"] = NAME
     else:
         headers.update(OWN_HEADERS)
+    if ALLOWANCE in request:
+        headers.update(request[ALLOWANCE])
     if IS_REPLAYED in request:
         headers[REPLAYED] = "true"
     if STARTED in request:  # unset if aiohttp refused the request before our middleware ran

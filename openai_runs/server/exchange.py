@@ -15,6 +15,7 @@ from openai_runs.models.model import Model
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run
 from openai_runs.server import validation
+from openai_runs.server.body_items import checking_items
 from openai_runs.server.plain_response import PlainResponse
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.stores.records import PAGE_BYTES, PageQuery
@@ -31,6 +32,8 @@ REQUEST_ID: Final = _request_key("request_id", str)
 IS_REPLAYED: Final = _request_key("is_replayed", bool)  #: set if the request was carried out before
 IS_PASSED: Final = _request_key("is_passed", bool)  #: set if the response is the model's endpoint's
 IS_USUAL: Final = _request_key("is_usual", bool)  #: set if a `PlainResponse` can answer it
+ALLOWANCE: Final = _request_key("allowance", dict)  #: the headers that say what limits leave
+IS_COUNTED: Final = _request_key("is_counted", bool)  #: set if the request was counted, and let in
 STARTED: Final = _request_key("started", float)  #: on the clock of `time.perf_counter`
 
 #: Changes objects, as JSON, before they are sent.
@@ -59,7 +62,10 @@ async def read_body(request: web.Request, schema: str, *, required: bool = True)
     text = await read_json(request, required=required)
     if not required and (not text or text.strip() == b"null"):  # what typed clients send for an absent object
         return {}
-    return await validation.read(text, schema, request.get(UPGRADE))
+    body = await validation.read(text, schema, request.get(UPGRADE))
+    if (most := request.app[ENGINE].limits.of(request[OWNER]).items_per_body) is not None:
+        await in_slices(checking_items(body, most))
+    return body
 
 
 async def read_json(request: web.Request, *, required: bool = True) -> bytes:
@@ -144,6 +150,8 @@ def text_response(request: web.Request, text: bytes, headers: Mapping[str, str] 
         return web.Response(body=text, content_type=_CONTENT_TYPE, headers=headers)
     if IS_REPLAYED in request:
         headers = {**headers, REPLAYED: "true"}
+    if ALLOWANCE in request:
+        headers = {**headers, **request[ALLOWANCE]}
     return PlainResponse(text, request[REQUEST_ID], request[STARTED], headers)
 
 

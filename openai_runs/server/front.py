@@ -15,7 +15,8 @@ from attrs import define
 from openai_runs._wire.paths import MESSAGES, PREFER, PREFERENCE_APPLIED, RUN, RUNS, THREAD_RUNS, WAIT
 from openai_runs.engine import Engine
 from openai_runs.server.app import answering_errors
-from openai_runs.server.exchange import IS_USUAL, OWNER, poll_headers
+from openai_runs.server.exchange import ALLOWANCE, IS_USUAL, OWNER, poll_headers
+from openai_runs.server.gate import GATE, Gate
 from openai_runs.server.keys import Keys
 from openai_runs.server.plain_response import PlainResponse, new_request_id
 from openai_runs.server.poll_hint import PollHint
@@ -75,6 +76,7 @@ class Front:
     _keys: Keys | None
     _poll_hint: PollHint
     _waiting: WaitingPolls
+    _gate: Gate
     _posts: Mapping[str, "_Post"]  # by the path's template
     _others: _Handler
 
@@ -100,10 +102,12 @@ class Front:
         started, sent, keys, engine = perf_counter(), request.headers, self._keys, self._engine
         owner = "" if keys is None else keys.owner(sent.get("Authorization"), sent.get("api-key"))
         request[OWNER] = owner  # for the access log
-        more = _NO_HEADERS
+        if self._gate.is_used:
+            await self._gate.admit(request, owner)
+        more: Mapping[str, str] = request.get(ALLOWANCE, _NO_HEADERS)
         if PREFER in sent and (preference := Preference.of(sent)) is not None:
             run = await self._waiting.retrieve(owner, thread_id, run_id, preference)
-            more = _WAITED
+            more = {**more, **_WAITED}
         else:
             run = await engine.runs.retrieve(owner, thread_id, run_id)
         if not run.status.is_terminal:
@@ -145,12 +149,13 @@ def answer_in_front(
     # aiohttp does not document the attribute. Without it, the application answers everything.
     if (others := getattr(server, "request_handler", None)) is None:
         return
-    app, answering = runner.app, answering_errors(keys)
+    app = runner.app
+    answering = answering_errors(keys, app[GATE])
     posts: dict[str, _Post] = {}
     for route in () if only_polls else app.router.routes():
         template = "" if route.resource is None else route.resource.canonical
         if route.method == hdrs.METH_POST and template in _POSTS.values():
             names = tuple(part.strip("{}") for part in template.split("/") if part.startswith("{"))
             posts[template] = _Post(app, route, names, answering)
-    front = Front(engine, keys, poll_hint, app[WAITING_POLLS], posts, others)
+    front = Front(engine, keys, poll_hint, app[WAITING_POLLS], app[GATE], posts, others)
     server.request_handler = front  # type: ignore[union-attr]  # it has one

@@ -15,12 +15,14 @@ from openai_runs.engine import Engine
 from openai_runs.engine.clock import Clock
 from openai_runs.engine.engine import MAX_ACTIVE_RUNS, MAX_FILE_BYTES
 from openai_runs.engine.file_index import FileIndex
+from openai_runs.engine.limits import UNLIMITED, Limits, OwnerLimits
 from openai_runs.server import access_log
 from openai_runs.server.app import create_app, log_everybody_out
 from openai_runs.server.cors import check_origins
 from openai_runs.server.dedicated_task import in_dedicated_task
 from openai_runs.server.endpoint_files import EndpointFiles
 from openai_runs.server.front import answer_in_front
+from openai_runs.server.gate import GATE
 from openai_runs.server.keys import Keys, is_hashed
 from openai_runs.server.listening import Port
 from openai_runs.server.local_files import FileOption, chosen_files, opened, searching, why_unread
@@ -68,6 +70,8 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         owner_share: int | None = None,
         max_file_bytes: int = MAX_FILE_BYTES,
         max_owner_bytes: int | None = None,
+        limits: Limits = UNLIMITED,
+        owner_limits: Mapping[str, Limits] | None = None,
         clock: Clock | None = None,
         poll_hint: PollHint | None = None,
         console: bool = True,
@@ -103,6 +107,9 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             owner_share: How many of them may be of one owner while another one waits. Unset: half, rounded up.
             max_file_bytes: The size of the largest file that can be uploaded.
             max_owner_bytes: How many bytes the files of one owner may have together. Unset: no limit.
+            limits: What each owner may take, so that its programs do not harm those of others. Without keys, all
+                clients are one owner.
+            owner_limits: Those of some owners, by their labels, in place of ``limits``.
             clock: The engine's clock. Unset: the system's.
             poll_hint: How soon clients are told to poll a run again.
             console: Whether browsers get pages that show the runs, at ``/``; behind the same keys.
@@ -154,6 +161,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._owner_share = owner_share
         self._max_file_bytes = max_file_bytes
         self._max_owner_bytes = max_owner_bytes
+        self._limits = OwnerLimits(limits, owner_limits)
         self._clock = clock
         self._poll_hint = PollHint(now=clock.now) if poll_hint is None and clock is not None else poll_hint
         self._console = console
@@ -221,13 +229,14 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             raise RuntimeError(_NOT_RUNNING)
         self._app[READINESS].is_draining = True
 
-    def replace_keys(self, keys: Mapping[str, str]) -> None:
+    def replace_keys(self, keys: Mapping[str, str], *, owner_limits: Mapping[str, Limits] | None = None) -> None:
         """Take these keys in place of the others, at once; after an error, nothing has changed.
 
         Whoever has logged in to the console has to do so again. Requests that are under way go on to their ends.
 
         Args:
             keys: Maps each bearer key, or its hash, to the label of its owner.
+            owner_limits: The limits of some owners, by their labels. Unset: they stay as they are.
 
         Raises:
             RuntimeError: The server has no keys: it may be open to others, and that is not changed while it runs.
@@ -242,10 +251,13 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             raise ValueError(
                 "one owner or several: pass_through and EndpointFiles depend on it, so start the server anew"
             )
+        if owner_limits is not None:
+            self._limits.replace(owner_limits)
         self._keys.replace(keys)
         self._own_key = next((key for key in keys if not is_hashed(key)), None)
         self._has_one_owner = len(new.owners) < 2
         if self._app is not None:
+            self._app[GATE].turnstile.is_shared = not self._has_one_owner
             log_everybody_out(self._app)
 
     @asynccontextmanager
@@ -276,6 +288,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 owner_share=self._owner_share,
                 max_file_bytes=self._max_file_bytes,
                 max_owner_bytes=self._max_owner_bytes,
+                limits=self._limits,
                 index=self.files,
                 why_no_index=self._why_unread,
                 files_endpoint=self._endpoint_files,
@@ -325,6 +338,8 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         from openai_runs.server.metrics_site import count_requests, serving_metrics
 
         metrics.show_load(self.engine, lambda: len(runner.app[STREAMS]))
+        keys = self._keys
+        metrics.show_owners(self.engine, runner.app[GATE], lambda: ("",) if keys is None else keys.owners)
         count_requests(runner, metrics)
         async with serving_metrics(metrics, port):
             self._metrics_url = port.url("/metrics")

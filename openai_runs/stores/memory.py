@@ -10,6 +10,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar, get_args
 
 from attrs import define, field
 
+from openai_runs import _wire
 from openai_runs._slices import Work, in_slices, in_slices_if_long
 from openai_runs.errors import HistoryTooLargeError, KeyUsedError, UnknownCursorError
 from openai_runs.models.message import Message, TextContent
@@ -147,6 +148,24 @@ class MemoryStore:
         """Count the messages of a thread."""
         index = self._indexes.get((Message, thread_id))
         return 0 if index is None else len(index.ids)
+
+    async def count_bytes(self, owner: str) -> int:
+        """Count the bytes of an owner's threads and messages."""
+        return await in_slices(self._counting_bytes(owner))
+
+    def _counting_bytes(self, owner: str) -> Work[int]:
+        total, threads, messages = 0, self._records[Thread], self._records[Message]
+        for thread_id in self._ids(Thread, owner):
+            found = [threads.get(thread_id), *(messages.get(id) for id in self._ids(Message, thread_id))]
+            for record in found:
+                if record is not None:  # else it was deleted between two slices
+                    total += len(_wire.encode(record.value))
+                yield
+        return total
+
+    def _ids(self, kind: type[Any], group: str) -> Sequence[str]:
+        index = self._indexes.get((kind, group))
+        return () if index is None else index.ids[:]
 
     async def history(
         self, thread_id: str, *, last_messages: int | None = None, besides_run: str = ""

@@ -16,6 +16,7 @@ from openai_runs._finishing import finish
 from openai_runs._postgres import CONNECT_ARGS, DEFAULT_FOLDER, is_postgres
 from openai_runs.errors import StoreFileError, StoreUnavailableError
 from openai_runs.stores import postgres_schema as schema
+from openai_runs.stores import thread_sizes
 from openai_runs.stores.content_folder import ContentFolder
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.postgres_session import TAKEN_OVER, WritingSession, translated
@@ -233,6 +234,12 @@ class PostgresStore(TableStore):
     async def _count_messages(self, thread_id: str) -> int:
         [(number,)] = await self._read(schema.COUNT_OF_MESSAGES, {"thread_id": thread_id})
         return int(number)
+
+    async def _read_thread_sizes(self, owner: str, start: thread_sizes.From) -> Sequence[thread_sizes.Row]:
+        found = await self._read(
+            thread_sizes.POSTGRES, {"owner": _text(owner), "thread": start.thread, "after": start.after}
+        )
+        return [(place, size, number, int(total), last) for place, size, number, total, last in found]
 
     async def count_objects(self) -> int:
         """Count all objects, of all kinds.

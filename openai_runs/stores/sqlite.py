@@ -18,6 +18,7 @@ import msgspec
 from openai_runs import _wire
 from openai_runs.errors import KeyUsedError, ProtocolError, StoreDataError, StoreUnavailableError
 from openai_runs.stores import sqlite_schema as schema
+from openai_runs.stores import thread_sizes
 from openai_runs.stores.content_folder import ContentFolder
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.records import PAGE_BYTES
@@ -153,6 +154,10 @@ class SQLiteStore(TableStore):
     async def _count_messages(self, thread_id: str) -> int:
         [(number,)] = await self._execute(schema.COUNT_OF_MESSAGES, {"thread_id": thread_id})
         return int(number)
+
+    async def _read_thread_sizes(self, owner: str, start: thread_sizes.From) -> Sequence[thread_sizes.Row]:
+        parameters = {"owner": _bindable(owner), "thread": start.thread, "after": start.after}
+        return await self._execute(thread_sizes.SQLITE, parameters)
 
     async def count_objects(self) -> int:
         """Count all objects, of all kinds.

@@ -22,6 +22,7 @@ from openai_runs.stores.records import (
     PageQuery,
     Record,
     RunState,
+    SpentTokens,
     Stored,
     Unreadable,
     UsedKey,
@@ -85,9 +86,9 @@ class Store(Protocol):
 
         Args:
             kind: What is listed.
-            group: The list's ID, see `group_of`: the owner for assistants, threads, files and what is at the endpoint,
-                the thread for messages and runs, the run for run steps, the vector store for its entries; empty for
-                used keys and for index jobs, and if the part crosses lists.
+            group: The list's ID, see `group_of`: the owner for assistants, threads, files, what is at the endpoint and
+                spent tokens, the thread for messages and runs, the run for run steps, the vector store for its entries;
+                empty for used keys and for index jobs, and if the part crosses lists.
             query: Which page. With ``before`` alone, the last ``limit`` objects before that one. A cursor may be an
                 object that was deleted recently, for clients that delete while paging; not a used key.
             part: Only this part of the list: a run's messages, by its ID, the files for a purpose, or one kind of what
@@ -113,6 +114,14 @@ class Store(Protocol):
 
         Returns:
             The exact number if it is ``enough`` or more; else an upper bound of it that is less than ``enough``.
+        """
+        ...
+
+    async def count_bytes(self, owner: str) -> int:
+        """Count the bytes of an owner's threads and messages, as JSON. What changes meanwhile may or may not count.
+
+        Raises:
+            StoreUnavailableError: The store cannot be read now.
         """
         ...
 
@@ -142,7 +151,7 @@ class Store(Protocol):
 
 #: Where it is said which list an object is in. What is not here is in none.
 _LISTS: Final[Mapping[type[Any], Callable[[Record[Any]], str]]] = {
-    **dict.fromkeys((Assistant, Thread, File, VectorStore, EndpointObject), attrgetter("owner")),
+    **dict.fromkeys((Assistant, Thread, File, VectorStore, EndpointObject, SpentTokens), attrgetter("owner")),
     **dict.fromkeys((Message, Run), attrgetter("value.thread_id")),
     RunStep: attrgetter("value.run_id"),
     **dict.fromkeys((VectorStoreEntry, VectorStoreFileBatch, BatchFiles), attrgetter("value.vector_store_id")),

@@ -23,6 +23,7 @@ from openai_runs.stores.records import (
     FileUse,
     IndexJob,
     RunState,
+    SpentTokens,
     Stored,
     UsedKey,
     VectorStoreEntry,
@@ -48,6 +49,7 @@ KINDS: Final[dict[str, type[Any]]] = {
     "endpoint_object": EndpointObject,
     "run_state": RunState,
     "used_key": UsedKey,
+    "spent_tokens": SpentTokens,
 }
 NAMES: Final = {kind: name for name, kind in KINDS.items()}
 

@@ -9,6 +9,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
@@ -19,6 +20,7 @@ from openai_runs._slices import Work, in_slices, in_slices_if_long
 from openai_runs.errors import HistoryTooLargeError, StoreDataError, StoreUnavailableError, UnknownCursorError
 from openai_runs.models.message import Message
 from openai_runs.models.run_step import RunStep
+from openai_runs.stores import thread_sizes
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.record_cache import RecordCache
 from openai_runs.stores.records import MAX_HISTORY, Change, Delete, PageQuery, Record, RunState, Stored, Unreadable
@@ -148,6 +150,9 @@ class TableStore(ABC):
 
     @abstractmethod
     async def _count_messages(self, thread_id: str) -> int: ...
+
+    @abstractmethod
+    async def _read_thread_sizes(self, owner: str, start: thread_sizes.From) -> Sequence[thread_sizes.Row]: ...
 
     @abstractmethod
     async def count_objects(self) -> int:
@@ -343,6 +348,14 @@ class TableStore(ABC):
         if len(self._message_counts) > _MAX_COUNTED_THREADS:
             self._message_counts.popitem(last=False)
         return at_most
+
+    async def count_bytes(self, owner: str) -> int:
+        """Count the bytes of an owner's threads and messages, in pieces.
+
+        Raises:
+            StoreUnavailableError: The store cannot be read now.
+        """
+        return await thread_sizes.count_bytes(partial(self._read_thread_sizes, owner))
 
     async def history(
         self, thread_id: str, *, last_messages: int | None = None, besides_run: str = ""

@@ -10,6 +10,7 @@ from aiohttp import ClientSession
 from openai_runs.cli import serve as module
 from openai_runs.cli.serve import serve
 from openai_runs.cli.settings_file import read_settings, settings_of
+from openai_runs.server import Limits
 from openai_runs.telemetry import Telemetry
 from tests.cli.commands import run
 from tests.serving import serving
@@ -35,6 +36,7 @@ embedding-model = "e"
 host = "127.0.0.1"
 port = 0
 keys-file = "keys"
+limit = ["active-runs=5"]
 expires-after = 60.5
 max-active-runs = 3
 owner-share = 2
@@ -128,7 +130,7 @@ def test_all_values_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serv
     """The command gets them as it would get options."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODEL_KEY", "sk-model")
-    (tmp_path / "keys").write_text("sk-anna anna")
+    (tmp_path / "keys").write_text("sk-anna anna tokens-per-day=9")
     text = ALL.replace('embedding-model = "e"\n', "")  # which would need another value of `files`
     run("serve", "--config", written(tmp_path, text))
     assert (served["store"].path, served["host"]) == (Path("runs.db"), "127.0.0.1")
@@ -138,6 +140,8 @@ def test_all_values_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serv
     assert served["options"] == {
         "max_file_bytes": 4 * 2**20,
         "max_owner_bytes": 0,
+        "limits": Limits(active_runs=5),
+        "owner_limits": {"anna": Limits(active_runs=5, tokens_per_day=9)},
         "max_active_runs": 3,
         "owner_share": 2,
         "expires_after": 60.5,

@@ -5,7 +5,7 @@ import hmac
 import pytest
 
 from openai_runs.engine import ApiError
-from openai_runs.server.keys import Keys, hash_keys, hashed, is_hashed, new_key, read_keys
+from openai_runs.server.keys import Keys, hash_keys, hashed, is_hashed, limits_in, new_key, read_keys, read_lines
 
 KEYS = Keys({"sk-alice": "alice", "sk-alice-2": "alice", "sk-böb": "bob"})
 
@@ -174,3 +174,38 @@ def test_replacing_keys():
     assert keys.owner("Bearer sk-b") == "bob"
     with pytest.raises(ApiError, match="Incorrect"):
         keys.owner("Bearer sk-a")
+
+
+# --- limits ---
+
+
+def test_limits_of_owners():
+    """They follow the label, or the key if there is none, and hold for all keys of the owner."""
+    text = "sk-a alice active-runs=5\nsk-a2 alice tokens-per-day=none\nsk-b stored-mb=2\nsk-c carl\nsk-d team=dora"
+    owners = read_keys(text)
+    assert (owners["sk-a"], owners["sk-c"], owners["sk-d"]) == ("alice", "carl", "team=dora")
+    assert limits_in(read_lines(text)) == {
+        "alice": {"active_runs": 5, "tokens_per_day": None},
+        owners["sk-b"]: {"stored_bytes": 2 * 2**20},
+    }
+    assert limits_in(read_lines(hash_keys(text))) == limits_in(read_lines(text))
+    assert "sk-" not in repr(read_lines(text))
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("sk-x anna bert", "line 2 of the keys has more than two words"),
+        ("sk-x anna active-runs=5 bert", "line 2 of the keys has more than two words"),
+        ("sk-x anna runs=5", "line 2 of the keys: there is no limit 'runs'"),
+        ("sk-x anna active-runs=five", "line 2 of the keys: the limit active-runs must be a whole number above 0"),
+        ("sk-x active-runs=0", "line 2 of the keys: the limit active-runs must be"),
+        ("sk-x anna active-runs=5 active-runs=6", "line 2 of the keys: the limit active-runs is there twice"),
+        ("sk-x bob active-runs=5", "line 2 of the keys repeats a limit that line 1 has for the same owner"),
+    ],
+)
+def test_wrong_limits(line, problem):
+    """Nothing is ignored: a limit that is misspelt would be missed when it is needed. The error has no key."""
+    with pytest.raises(ValueError, match=problem) as caught:
+        read_lines(f"sk-b bob active-runs=5\n{line}")
+    assert "sk-" not in str(caught.value)

@@ -37,6 +37,7 @@ class Upload:
     owner: str
     draft: Draft
     _files: "Files"
+    room: int | None = None  #: how many bytes the owner's files may have together
     is_kept: bool = field(default=False, init=False)
 
     async def write(self, piece: bytes) -> None:
@@ -58,6 +59,8 @@ class Files:
     max_bytes: int  #: of one file
     _max_owner_bytes: int | None
     _detach_everywhere: Callable[[str], Awaitable[None]]  # takes a file out of all vector stores
+    #: How many bytes an owner's files may have together, beside what else it has; see `Guard`.
+    room: Callable[[str], Awaitable[int | None]] | None = field(default=None, init=False)
     _used: dict[str, int] = field(factory=dict, init=False)  # bytes by owner, of files and of uploads in progress
     _deadlines: Deadlines = field(init=False)
     _tasks: TaskGroup = field(init=False)
@@ -95,8 +98,9 @@ class Files:
     @asynccontextmanager
     async def uploading(self, owner: str) -> AsyncGenerator[Upload]:
         """Begin to receive a content. At the end it is deleted, unless a file was created with it."""
+        room = None if self.room is None else await self.room(owner)
         async with self._ledger.store.contents.drafting() as draft:
-            upload = Upload(owner, draft, self)
+            upload = Upload(owner, draft, self, room)
             try:
                 yield upload
             finally:
@@ -117,7 +121,19 @@ class Files:
                 f"Your files would have more than {self._max_owner_bytes} bytes together, the limit. Delete some first."
             )
             raise ApiError(403, text, param="file", code="storage_quota_exceeded")
+        if upload.room is not None and used > upload.room:
+            raise ApiError(
+                403,
+                f"There is room for {upload.room} bytes of files beside your threads and messages, which is the limit "
+                "for all of them together. Delete some first.",
+                param="file",
+                code="storage_quota_exceeded",
+            )
         self._used[upload.owner] = used
+
+    def used(self, owner: str) -> int:
+        """How many bytes the files of an owner have, those among them that are being uploaded."""
+        return self._used.get(owner, 0)
 
     def too_large(self) -> ApiError:
         """The error for a file of more than `max_bytes`."""

@@ -18,6 +18,8 @@ from openai_runs.server.console.rendering import page, see_other
 from openai_runs.server.console.views import seconds_of, settings, ticks, timeline
 from openai_runs.server.console.writing import written_message, written_step
 from openai_runs.server.exchange import ENGINE, OWNER
+from openai_runs.server.gate import GATE
+from openai_runs.server.owner_use import read_use
 from openai_runs.stores.records import PageQuery
 
 _SHOWN_RUNS: Final = 50
@@ -50,6 +52,7 @@ async def runs(request: web.Request) -> web.Response:
         chosen=status,
         after=after,
         older=older,
+        limits=await read_use(engine, request.app[GATE], owner),
         is_live=any(not run.status.is_terminal for run in found),
     )
 

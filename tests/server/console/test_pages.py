@@ -13,7 +13,7 @@ from openai_runs.engine import ManualClock
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
-from openai_runs.server import LocalServer
+from openai_runs.server import Limits, LocalServer
 from openai_runs.server.console import pages
 from openai_runs.stores import MemoryStore
 from tests.server.console.browser import Browser, browsing
@@ -329,3 +329,15 @@ async def test_what_is_being_written(served: tuple[Session, Browser], page: str)
         await session.runs.cancel(run)
         text = await browser.open(f"/console/runs/{run.id}")
         assert "data-written" not in text
+
+
+async def test_limits_of_the_owner():
+    """They stand below the runs, with what is used of them; whoever has none sees none."""
+    limits = Limits(active_runs=3, tokens_per_day=100_000)
+    async with LocalServer(limits=limits) as server, browsing(server) as browser, server.session() as session:
+        [run] = await started(session, "Hello")
+        await browser.open("/")
+        assert f"Active runs 0 of 3 Tokens today (UTC) {run.usage.total_tokens} of 100,000" in browser.shown
+        server.engine.limits.replace({"": Limits()})
+        await browser.open("/")
+        assert "of 100,000" not in browser.shown
