@@ -17,8 +17,10 @@ import msgspec
 
 from openai_runs import _wire
 from openai_runs.errors import KeyUsedError, ProtocolError, StoreDataError, StoreUnavailableError
+from openai_runs.stores import sqlite_emptying as emptying
 from openai_runs.stores import sqlite_schema as schema
 from openai_runs.stores.content_folder import ContentFolder
+from openai_runs.stores.emptying import stepping
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.records import PAGE_BYTES
 from openai_runs.stores.table_rows import Row, undecodable
@@ -162,6 +164,19 @@ class SQLiteStore(TableStore):
         """
         [(number,)] = await self._execute(schema.COUNT, ())
         return int(number)
+
+    async def owners_of_threads(self) -> Sequence[str]:
+        """The labels of all owners who have threads.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read now.
+        """
+        return [label for (label,) in await self._execute(emptying.OWNERS, ())]
+
+    async def _empty_some(self, thread_id: str) -> Sequence[tuple[str, str]] | None:
+        parameters = stepping(_bindable(thread_id))
+        [(is_idle,)] = await self._execute(emptying.IS_IDLE, parameters)
+        return await self._execute(emptying.EMPTY, parameters) if is_idle else None
 
     async def _places_unfinished(self) -> Sequence[int]:
         [(places,)] = await self._execute(schema.PLACES_UNFINISHED, ())

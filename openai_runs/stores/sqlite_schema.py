@@ -126,7 +126,7 @@ _AS_ONE_ROW: Final = (
 _BYTES: Final = "length(CAST({}body AS BLOB))"
 
 
-def _walk(members: str, low: str, high: str, *, from_the_end: bool = False, index: str = "") -> str:
+def walk(members: str, low: str, high: str, *, from_the_end: bool = False, index: str = "") -> str:
     """Select the next objects as ``walk``: at most ``:limit``, and none after the one that reaches ``:bytes``.
 
     It is recursive, one object after the other, since only then can the size so far stop the search. It selects at
@@ -181,7 +181,7 @@ def _page(kind: str, *, from_the_end: bool, of_part: bool) -> str:
     low = f"CASE WHEN :low IS NULL THEN 0 ELSE {place('low')} END"
     high = f"CASE WHEN :high IS NULL THEN {2**63 - 1} ELSE {place('high')} END"
     return f"""
-        {_walk(members, low, high, from_the_end=from_the_end)}
+        {walk(members, low, high, from_the_end=from_the_end)}
         SELECT (SELECT low FROM bounds), (SELECT high FROM bounds), {_WAS_STOPPED}, {_AS_ONE_ROW} FROM walk
     """
 
@@ -198,7 +198,7 @@ PAGES: Final = {
 def _rows(members: str, index: str = "") -> str:
     """Read the next objects in order, and the place to continue from, if there may be more."""
     return f"""
-        {_walk(members, ":start - 1", ":end + 1", index=index)}
+        {walk(members, ":start - 1", ":end + 1", index=index)}
         SELECT CASE WHEN {_WAS_STOPPED} THEN max(place) + 1 END, max(bytes), {_AS_ONE_ROW} FROM walk
     """
 

@@ -4,18 +4,21 @@ from functools import partial
 
 from attrs import define
 
+from openai_runs._finishing import finish
 from openai_runs._slices import in_slices
 from openai_runs.engine.api_events import ApiEvent, Subscriber
+from openai_runs.engine.audit import By
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, changed_thread, new_messages, new_run, new_thread
+from openai_runs.engine.removal import remove_thread
 from openai_runs.engine.thread_stores import ThreadStores, changes_of, in_turn, then_of
 from openai_runs.models.assistant import Assistant, Deleted
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import Change, Delete, PageQuery, Record
+from openai_runs.stores.records import Change, PageQuery, Record
 
 
 @define
@@ -58,12 +61,13 @@ class Threads:
         """Operation ``deleteThread``: its messages, runs and run steps go with it.
 
         An active run is cancelled first. If deletion were refused, as adding a message is, a program that cleans up
-        would have to wait until the run has expired.
+        would have to wait until the run has expired. Idempotency keys that its requests came with stay for their day:
+        a late repetition of such a request must not create anything again.
         """
         async with self._ledger.lock(thread_id):
             await self._ledger.find(Thread, owner, thread_id)
             await self._executor.end_now(thread_id)
-            await self._ledger.commit([Delete(Thread, thread_id)])
+            await finish(remove_thread(self._ledger, owner, thread_id, by=By.REQUEST))
         return Deleted(id=thread_id, object="thread.deleted")
 
     async def create_and_run(
