@@ -17,6 +17,7 @@ class By(StrEnum):
 
 
 DELETED: Final = "deleted"
+KEYS_RELOADED: Final = "keys_reloaded"
 
 
 @frozen(kw_only=True)
@@ -25,9 +26,9 @@ class Audited:
 
     action: str
     by: By
-    object: str  #: the value of ``object`` of what was deleted
-    id: str
-    owner: str  #: the label of the API key; empty if the server has no keys
+    object: str  #: the value of ``object`` of what was deleted, or ``keys``
+    id: str = ""
+    owner: str = ""  #: the label of the API key; empty if the server has no keys
     counts: Mapping[str, int] = field(factory=dict)  #: what has gone with it
 
 

@@ -208,6 +208,11 @@ class Engine(anyio.AsyncContextManagerMixin):
         """How many runs execute, and how many are queued."""
         return self._executor.load
 
+    @property
+    def is_audited(self) -> bool:
+        """Whether deletions are told to an `Audit`."""
+        return self._ledger.audit is not None
+
     async def check_store(self) -> None:
         """Write to the store, and leave nothing behind, to see whether new work can be kept.
 

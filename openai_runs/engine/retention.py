@@ -36,15 +36,15 @@ _BREAK: Final = 0.02
 SHORTEST: Final = 1.0
 
 
-def check_days(name: str, days: float) -> None:
-    """Check a number of days.
+def check_days(name: str, days: float | None) -> None:
+    """Check a number of days; ``None`` stands for ever.
 
     Raises:
         TypeError: It is no number.
         ValueError: It is less than `SHORTEST`, or no finite number.
     """
-    check_rate(name, days)
-    if days < SHORTEST:
+    check_rate(name, days, none=True)
+    if days is not None and days < SHORTEST:
         raise ValueError(f"{name} must be at least {SHORTEST:g} day: got {days:g}")
 
 
@@ -53,18 +53,17 @@ class Periods:
     """For how long threads are kept. Both may be replaced at any time."""
 
     days: float | None = None  #: of owners who have none of their own; ``None``: for ever
-    by_owner: Mapping[str, float] = field(factory=dict)  #: likewise in days
+    by_owner: Mapping[str, float | None] = field(factory=dict)  #: likewise
 
     def __attrs_post_init__(self) -> None:
-        if self.days is not None:
-            check_days("retention_days", self.days)
+        check_days("retention_days", self.days)
         for owner, days in self.by_owner.items():
             check_days(f"the retention of {owner!r}, in days,", days)
 
     @property
     def delete_nothing(self) -> bool:
         """Whether the threads of all owners are kept for ever."""
-        return self.days is None and not self.by_owner
+        return self.days is None and all(days is None for days in self.by_owner.values())
 
     def of(self, owner: str) -> float | None:
         """The period of an owner, in days; ``None`` for ever."""

@@ -15,6 +15,7 @@ from openai_runs._finishing import finish
 from openai_runs.errors import StoreFileError
 from openai_runs.models.run import Run
 from openai_runs.stores.records import INTERNAL
+from openai_runs.stores.sqlite_backup import StoreConnection
 from openai_runs.stores.table_rows import KINDS, NAMES
 
 with needs("server"):
@@ -260,7 +261,7 @@ async def prepare(path: Path) -> tuple[aiosqlite.Connection, int]:
         raise StoreFileError(f"cannot open the store {path}: it cannot be written; to read it, open a copy")
     was_killed = await anyio.Path(f"{path}-wal").exists()
     try:
-        db = await aiosqlite.connect(path, isolation_level=None, timeout=_LOCK_TIMEOUT)
+        db = await aiosqlite.connect(path, isolation_level=None, timeout=_LOCK_TIMEOUT, factory=StoreConnection)
         try:
             await _claim(db, path)
             if was_killed:

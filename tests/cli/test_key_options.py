@@ -48,6 +48,25 @@ async def test_a_store_of_plain_keys_is_served_to_their_hashes(tmp_path: Path):
     assert "sk-" not in log
 
 
+async def test_retention_is_read_again(tmp_path: Path):
+    """SIGHUP replaces the periods of owners, too; a mistake in one changes nothing. The audit log says when."""
+    file, audit = tmp_path / "keys", tmp_path / "audit.jsonl"
+    file.write_text("sk-anna anna retention-days=2\n")
+    options = "--keys-file", str(file), "--audit-log", str(audit), "--retention-days", "30"
+    with serving(tmp_path / "runs.db", *options) as (_, process):
+        file.write_text("sk-anna anna retention-days=0.1\n")
+        process.send_signal(signal.SIGHUP)
+        assert "the keys stay as they were: the retention of 'anna', in days" in next_line(process, "the keys")
+        file.write_text("sk-anna anna retention-days=x\n")
+        process.send_signal(signal.SIGHUP)
+        assert "the keys stay as they were: the keys cannot be read: line 1" in next_line(process, "the keys")
+        assert audit.read_text() == ""
+        file.write_text("sk-anna anna retention-days=3\n")
+        process.send_signal(signal.SIGHUP)
+        next_line(process, "read the keys again")
+    assert '"keys_reloaded"' in audit.read_text()
+
+
 async def test_keys_are_read_again(tmp_path: Path):
     """After SIGHUP, new keys are known and removed ones are not; a file with a mistake changes nothing."""
     file = tmp_path / "keys"
