@@ -23,9 +23,11 @@ DECLARATIONS = {
 SEVERAL = {
     "batch/durable/starting.py": ["batch/durable/test_job_runner.py"],
     "cli/batch_output.py": ["cli/test_batch_run.py", "cli/test_batch_run_durable.py"],
+    "cli/stored_threads.py": ["cli/test_threads.py", "cli/test_threads_delete.py"],
     "following/event_stream.py": ["following/test_streaming.py", "following/test_stream_lifetimes.py"],
     "following/leaving.py": ["following/test_follower.py", "following/test_stream_lifetimes.py"],
     "following/run_requests.py": ["services/test_never_twice.py", "following/test_follower.py"],
+    "server/operator_client.py": ["server/test_operator_site.py"],
     "stores/postgres_emptying.py": ["stores/test_emptying.py"],
     "stores/postgres_schema.py": ["stores/test_postgres.py", "stores/test_postgres_session.py"],
     "stores/sqlite_emptying.py": ["stores/test_emptying.py"],

@@ -20,7 +20,7 @@ from openai_runs.cli.key_options import RELOADING, keys_from, reload_keys, reten
 from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
 from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend, make_pass_through
 from openai_runs.cli.settings_file import read_settings, settings_of
-from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store
+from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store, operator_file
 from openai_runs.cli.terminal import console, refuse, run
 
 if TYPE_CHECKING:
@@ -271,6 +271,7 @@ def serve(
         "log_access": access_log,
         "retention_days": retention_days,
         "owner_retention": retention_from(keys_file),
+        "operator_file": operator_file(kept.path),
         "audit": None if audit_log is None else make_audit_log(audit_log),
     }
     run(_serve(kept, model_backend, search, passed, host, port, keys, keys_file, options, drain))

@@ -20,7 +20,7 @@ from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore
-from openai_runs.stores.records import PageQuery, Record
+from openai_runs.stores.records import PageQuery, Record, RunState
 from openai_runs.stores.store import Store
 
 _logger = logging.getLogger("openai_runs.engine")
@@ -84,6 +84,12 @@ async def last_use(store: Store, thread: Thread) -> float:
         of_run = run.created_at, run.completed_at, run.failed_at, run.cancelled_at
         times += [time for time in of_run if time is not None]
     return max(times).timestamp()
+
+
+async def has_unfinished_run(store: Store, thread: Thread) -> bool:
+    """Whether a thread has a run that is executed, or is to be executed; it is the newest one."""
+    runs, _ = await store.page(Run, thread.id, PageQuery(limit=1))
+    return any([await store.get(RunState, record.value.id) is not None for record in runs])
 
 
 @define(eq=False)

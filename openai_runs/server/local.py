@@ -1,8 +1,10 @@
 """`LocalServer`: serves the engine on a port of this machine while an ``async with`` block runs."""
 
+import os
 from collections.abc import AsyncGenerator, Collection, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
@@ -80,6 +82,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         retention_days: float | None = None,
         owner_retention: Mapping[str, float | None] | None = None,
         audit: Audit | None = None,
+        operator_file: str | os.PathLike[str] | None = None,
         grace: float = 2.0,
     ) -> None:
         """Configure the server; ``async with`` starts it.
@@ -118,6 +121,9 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 never.
             owner_retention: The same for some owners, by their labels; ``None`` for never.
             audit: Is told of each deletion, and of new keys: an `openai_runs.server.audit_log.AuditLog`, say.
+            operator_file: A file that says where the operator's commands, such as `openai-runs backup`, reach this
+                server, on loopback, and with which secret: whoever can read it can read and delete the objects of all
+                owners. It is there while the server is up, and readable by its user only. Unset: they cannot reach it.
             grace: Seconds that unfinished requests get when the server stops.
 
         Raises:
@@ -166,6 +172,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._access_log = access_log.logger if log_access else None
         self._retention = Periods(retention_days, owner_retention or {})
         self._audit = audit
+        self._operator_file = None if operator_file is None else Path(operator_file)
         self._grace = grace
         self._url: URL | None = None
         self._app: web.Application | None = None
@@ -320,12 +327,19 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 async with nullcontext() if metrics is None else self._measuring(metrics, runner):
                     await web.TCPSite(runner, self._host, self._port, backlog=_BACKLOG).start()
                     self._url = _url_of(runner, "/v1")
-                    yield
+                    async with nullcontext() if self._operator_file is None else self._serving_operator():
+                        yield
             finally:
                 self._url = self._app = None
                 # Shielded, since even a cancelled server must close its sockets; the cleanup ends within the grace.
                 with anyio.CancelScope(shield=True):
                     await runner.cleanup()
+
+    def _serving_operator(self) -> AbstractAsyncContextManager[None]:
+        from openai_runs.server.operator_site import serving_operator  # only here: few servers have one
+
+        assert self._operator_file is not None  # noqa: S101  # for the type checker
+        return serving_operator(self.engine, self._store, self._operator_file)
 
     @asynccontextmanager
     async def _measuring(self, metrics: "Metrics", runner: web.AppRunner) -> AsyncGenerator[None]:

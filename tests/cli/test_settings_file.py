@@ -135,6 +135,7 @@ def test_all_values_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serv
     assert (served["port"], served["drain"]) == (0, 1.5)
     assert (served["log"], served["keys"]) == (("debug", "json"), {"sk-anna": "anna"})
     assert isinstance(served["options"].pop("telemetry"), Telemetry)
+    assert served["options"].pop("operator_file") == Path("runs.db-operator")
     assert repr(served["options"].pop("audit")) == "<AuditLog 'audit.jsonl'>"
     assert served["options"] == {
         "max_file_bytes": 4 * 2**20,

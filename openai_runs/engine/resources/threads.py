@@ -8,6 +8,7 @@ from openai_runs._finishing import finish
 from openai_runs._slices import in_slices
 from openai_runs.engine.api_events import ApiEvent, Subscriber
 from openai_runs.engine.audit import By
+from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
@@ -64,11 +65,25 @@ class Threads:
         would have to wait until the run has expired. Idempotency keys that its requests came with stay for their day:
         a late repetition of such a request must not create anything again.
         """
+        await self._delete(owner, thread_id, By.REQUEST)
+        return Deleted(id=thread_id, object="thread.deleted")
+
+    async def remove(self, thread_id: str) -> bool:
+        """Beyond the API: delete a thread for the operator, whoever owns it; whether there is one."""
+        record = await self._ledger.store.get(Thread, thread_id)
+        if record is None:
+            return False
+        try:
+            await self._delete(record.owner, thread_id, By.OPERATOR)
+        except ApiError:  # its owner has deleted it just now
+            return False
+        return True
+
+    async def _delete(self, owner: str, thread_id: str, by: By) -> None:
         async with self._ledger.lock(thread_id):
             await self._ledger.find(Thread, owner, thread_id)
             await self._executor.end_now(thread_id)
-            await finish(remove_thread(self._ledger, owner, thread_id, by=By.REQUEST))
-        return Deleted(id=thread_id, object="thread.deleted")
+            await finish(remove_thread(self._ledger, owner, thread_id, by=by))
 
     async def create_and_run(
         self, owner: str, body: Body, subscriber: Subscriber | None = None, *, key: IdempotencyKey | None = None
