@@ -64,7 +64,7 @@ async def serving_operator(engine: Engine, store: Store, file: Path) -> AsyncGen
         try:
             yield
         finally:
-            await finish(anyio.Path(file).unlink(missing_ok=True))
+            await finish(anyio.to_thread.run_sync(_remove, file, text))
     finally:
         with anyio.CancelScope(shield=True):  # even a cancelled server must close its sockets
             await runner.cleanup()
@@ -77,6 +77,13 @@ def _write(file: Path, text: str) -> None:
     with os.fdopen(descriptor, "w") as opened:
         opened.write(text)
     draft.replace(file)
+
+
+def _remove(file: Path, text: str) -> None:
+    """Remove the file, unless another server has put its own in its place."""
+    with suppress(FileNotFoundError):
+        if file.read_text() == text:
+            file.unlink()
 
 
 class _OperatorSite:

@@ -75,6 +75,19 @@ async def test_the_file(tmp_path: Path):
         assert client is None
 
 
+async def test_a_file_of_another_server(tmp_path: Path):
+    """Two servers on one database may name the same file: the first to end leaves that of the other one."""
+    file = tmp_path / "operator"
+    async with LocalServer(operator_file=file):
+        async with LocalServer(operator_file=file):
+            text = file.read_text()
+            async with reaching(file) as client:
+                assert client is not None
+        assert not file.exists()
+        file.write_text(text)
+    assert file.read_text() == text
+
+
 async def test_only_with_the_secret(served: Served, tmp_path: Path):
     """Keys of the API do not get in, whatever they are, nor does the operator's secret into the API."""
     said = json.loads((tmp_path / "operator").read_text())
