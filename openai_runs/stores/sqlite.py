@@ -26,7 +26,7 @@ from openai_runs.stores.content_folder import ContentFolder
 from openai_runs.stores.emptying import stepping
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.records import PAGE_BYTES
-from openai_runs.stores.sqlite_backup import PAGES, BackupStoppedError, OnlineBackup, new_copy, synced
+from openai_runs.stores.sqlite_backup import PAGES, BackupStoppedError, OnlineBackup, Statement, new_copy, synced
 from openai_runs.stores.table_rows import Row, undecodable
 from openai_runs.stores.table_store import FoundPage, Piece, TableStore, Walk
 
@@ -260,7 +260,7 @@ class SQLiteStore(TableStore):
             await self._execute_left(db, statement)
         backup.ended.set()
 
-    async def _execute_left(self, db: "aiosqlite.Connection", statement: Any) -> None:
+    async def _execute_left(self, db: "aiosqlite.Connection", statement: Statement) -> None:
         try:
             result: Any = list(await db.execute_fetchall(statement.sql, statement.parameters))
         except Exception as error:  # whatever it is, the task that waits must get it

@@ -36,12 +36,12 @@ class OnlineBackup:
     _note: Callable[[int, int], object]  # told how many pages were copied, and of how many
     connection: sqlite3.Connection | None = field(default=None, init=False)
     ended: asyncio.Event = field(factory=asyncio.Event, init=False)
-    _waiting: "SimpleQueue[_Statement]" = field(factory=SimpleQueue, init=False)
+    _waiting: "SimpleQueue[Statement]" = field(factory=SimpleQueue, init=False)
     _is_stopped: bool = field(default=False, init=False)
 
     async def execute(self, sql: str, parameters: Any) -> list[Any]:
         """Execute a statement after the step that is being made."""
-        statement = _Statement(sql, parameters)
+        statement = Statement(sql, parameters)
         self._waiting.put(statement)
         return await statement.done
 
@@ -66,7 +66,7 @@ class OnlineBackup:
         """End after the step that is being made, without a copy."""
         self._is_stopped = True
 
-    def left(self) -> "_Statement | None":
+    def left(self) -> "Statement | None":
         """A statement that came after the last step."""
         with suppress(Empty):
             return self._waiting.get_nowait()
@@ -74,7 +74,9 @@ class OnlineBackup:
 
 
 @define(eq=False)
-class _Statement:
+class Statement:
+    """A statement that waits for its turn, and its result."""
+
     sql: str
     parameters: Any
     done: "asyncio.Future[list[Any]]" = field(init=False)
@@ -83,6 +85,7 @@ class _Statement:
         self.done = asyncio.get_running_loop().create_future()
 
     def execute(self, connection: sqlite3.Connection) -> None:
+        """Execute it, in the connection's thread."""
         result: list[Any] | Exception
         try:
             result = connection.execute(self.sql, self.parameters).fetchall()
@@ -113,8 +116,8 @@ class StoreConnection(sqlite3.Connection):
         sleep: float = 0.25,
     ) -> None:
         """Copy all pages, in the connection's thread."""
-        if isinstance(progress, OnlineBackup):
-            progress.connection = self
+        assert isinstance(progress, OnlineBackup)  # noqa: S101  # for the type checker: nobody else asks for one
+        progress.connection = self
         super().backup(target, pages=pages, progress=progress, name=name, sleep=sleep)
 
 

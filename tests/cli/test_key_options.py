@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import typer
 
 from openai_runs import Session
+from openai_runs.cli.key_options import keys_from, retention_from
 from openai_runs.cli.serve import _stopped
 from openai_runs.errors import AuthenticationError
 from openai_runs.server import LocalServer
@@ -46,6 +48,18 @@ async def test_a_store_of_plain_keys_is_served_to_their_hashes(tmp_path: Path):
         process.terminate()
         _, log = process.communicate(timeout=20)
     assert "sk-" not in log
+
+
+async def test_retention_beside_the_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It comes from where the keys come from: a file, or a variable, or nowhere."""
+    monkeypatch.delenv("OPENAI_RUNS_KEYS", raising=False)
+    assert retention_from(None) == {}
+    monkeypatch.setenv("OPENAI_RUNS_KEYS", "sk-a al retention-days=7")
+    assert (keys_from(None), retention_from(None)) == ({"sk-a": "al"}, {"al": 7})
+    (tmp_path / "keys").write_text("sk-a al retention-days=x")
+    for file in tmp_path / "keys", tmp_path / "none":
+        with pytest.raises(typer.BadParameter, match="the keys cannot be read"):
+            retention_from(file)
 
 
 async def test_retention_is_read_again(tmp_path: Path):

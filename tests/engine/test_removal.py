@@ -75,6 +75,24 @@ async def test_a_run_that_cannot_be_ended():
         assert await w.store.unfinished() == []
 
 
+async def test_by_the_operator():
+    """Whoever owns it; of two who do so at once, one is told that it was there."""
+    audit = Entries()
+    async with world(audit=audit) as w:
+        await w.store.commit([thread("t", "al"), message("m", "t", "al")])
+        outcomes = []
+
+        async def remove() -> None:
+            outcomes.append(await w.engine.threads.remove("t"))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(remove)
+        assert sorted(outcomes) == [False, True]
+        assert not await w.engine.threads.remove("t")
+    assert audit.short == [("operator", "thread", "t", "al")]
+
+
 async def test_a_store_that_is_away():
     """What is left belongs to the thread still, and goes with it the next time."""
 

@@ -152,6 +152,16 @@ async def test_a_full_disk(store: SQLiteStore, tmp_path: Path, monkeypatch: pyte
     await store.commit([thread("u")])
 
 
+async def test_what_comes_after_the_last_step(store: SQLiteStore):
+    """It is executed nevertheless, and an error reaches who has asked."""
+    good, bad = sqlite_backup.Statement("SELECT 1", ()), sqlite_backup.Statement("SELECT no_such_column", ())
+    for statement in good, bad:
+        await store._execute_left(store._opened(), statement)
+    assert await good.done == [(1,)]
+    with pytest.raises(sqlite3.OperationalError, match="no such column"):
+        await bad.done
+
+
 async def test_who_gave_up_waiting(store: SQLiteStore, tmp_path: Path, held: Event):
     """A statement whose task was cancelled is executed, and nobody is told."""
     backup = asyncio.create_task(store.back_up(tmp_path / "copy.db", lambda *_: held.wait(20)))
