@@ -5,6 +5,7 @@ Whoever can read the file that has the port and the secret could read the store,
 
 import hmac
 import json
+import logging
 import os
 import secrets
 from collections.abc import AsyncGenerator
@@ -23,12 +24,15 @@ from openai_runs.engine.retention import has_unfinished_run, last_use
 from openai_runs.errors import OpenAIRunsError, StoreFileError
 from openai_runs.models.thread import Thread
 from openai_runs.server.access_log import protocol_logger
+from openai_runs.server.exchange import IS_BEGUN
 from openai_runs.stores.import_export import export_objects
 from openai_runs.stores.records import PageQuery
 from openai_runs.stores.store import Store
 
 if TYPE_CHECKING:  # loaded only by who uses it
     from openai_runs.stores.backup import StoreBackup
+
+_logger = logging.getLogger("openai_runs.server")
 
 _HOST: Final = "127.0.0.1"
 _REPORT: Final = 0.25  # seconds between two lines that say how far a backup is
@@ -101,6 +105,10 @@ class _OperatorSite:
         try:
             return await handler(request)
         except (OpenAIRunsError, ValueError, OSError) as error:
+            if IS_BEGUN in request and request.transport is not None:
+                # The status is sent already. Without its end, the answer is known to be incomplete.
+                _logger.error("the operator's %s could not be completed: %s", request.path, error)  # noqa: TRY400
+                request.transport.abort()
             return _refusal(400, str(error))
 
     async def greet(self, _: web.Request) -> web.Response:
@@ -183,6 +191,7 @@ async def _report(response: web.StreamResponse, backup: "StoreBackup", scope: an
 
 
 async def _streaming(request: web.Request) -> web.StreamResponse:
+    request[IS_BEGUN] = True
     response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "application/x-ndjson"})
     await response.prepare(request)
     return response

@@ -154,6 +154,22 @@ async def test_export(served: Served):
             pass
 
 
+async def test_an_answer_that_cannot_be_completed(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Nobody takes a part of it for all: its end is missing, and the server's log has the reason."""
+
+    async def export(*_: object, **__: object) -> AsyncIterator[bytes]:
+        yield b"{}\n"
+        raise StoreFileError("a damaged object")
+
+    monkeypatch.setattr("openai_runs.server.operator_site.export_objects", export)
+    with pytest.raises(StoreFileError, match="has gone away"):
+        async with served.client.asking("GET", "export") as answer:
+            await answer.read()
+    assert "the operator's /export could not be completed: a damaged object" in caplog.text
+
+
 async def test_backup(served: Served, tmp_path: Path):
     """It tells how far it is, and at last what it has copied; an error is told, too."""
     await served.store.commit([thread("t", "al"), message("m", "t", "al")])
