@@ -12,8 +12,9 @@ from typing import Final
 #: Messages, and bytes of them, that one step deletes.
 MESSAGES: Final = 200
 MESSAGE_BYTES: Final = 2**20
-#: Runs that one step deletes, each with all of its steps.
+#: Runs that one step deletes, each with all of its steps. An earlier one that could not be ended has a state, too.
 RUNS: Final = 20
+STATE: Final = "run_state"
 
 
 def stepping(thread_id: str | bytes | None) -> dict[str, str | bytes | int | None]:
@@ -22,5 +23,5 @@ def stepping(thread_id: str | bytes | None) -> dict[str, str | bytes | int | Non
 
 
 def counted(deleted: Iterable[tuple[str, str]]) -> Counter[str]:
-    """How many objects of each kind were deleted."""
-    return Counter(kind for kind, _ in deleted)
+    """How many objects of each kind were deleted; states of runs, which nobody is shown, are left out."""
+    return Counter(kind for kind, _ in deleted if kind != STATE)

@@ -17,7 +17,7 @@ from openai_runs.models.run import Run
 from openai_runs.models.run_step import FunctionStepCall, RunStep, ToolCalls
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
-from openai_runs.stores.emptying import MESSAGES, RUNS
+from openai_runs.stores.emptying import MESSAGES, RUNS, counted
 from openai_runs.stores.file_contents import FileContents, MemoryContents
 from openai_runs.stores.records import (
     INTERNAL,
@@ -162,10 +162,10 @@ class MemoryStore:
         chosen: list[tuple[type[Any], str]] = [(Message, id) for id in self._ids(Message, thread_id)[:MESSAGES]]
         for run_id in runs[:RUNS]:
             chosen += [(RunStep, id) for id in self._ids(RunStep, run_id)]
-            chosen.append((Run, run_id))
+            chosen += [(kind, run_id) for kind in (RunState, Run) if run_id in self._records[kind]]
         for kind, id in chosen:
             self._remove(kind, id)
-        return Counter(NAMES[kind] for kind, _ in chosen)
+        return counted((NAMES[kind], id) for kind, id in chosen)
 
     def _ids(self, kind: type[Any], group: str) -> Sequence[str]:
         index = self._indexes.get((kind, group))

@@ -43,6 +43,8 @@ EMPTY: Final = """
         SELECT kind, id FROM runs
         UNION ALL
         SELECT s.kind, s.id FROM runs JOIN openai_runs_objects s ON s.kind = 'run_step' AND s.list = runs.id
+        UNION ALL
+        SELECT 'run_state', runs.id FROM runs
     ),
     gone AS (
         DELETE FROM openai_runs_objects o USING chosen c WHERE o.kind = c.kind AND o.id = c.id RETURNING o.kind, o.id

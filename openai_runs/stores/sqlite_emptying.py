@@ -32,5 +32,8 @@ EMPTY: Final = f"""
         UNION ALL
         SELECT place FROM objects
             WHERE kind = 'run_step' AND list IN (SELECT id FROM objects WHERE {_RUNS})
+        UNION ALL
+        SELECT place FROM objects
+            WHERE kind = 'run_state' AND id IN (SELECT id FROM objects WHERE {_RUNS})
     ) RETURNING kind, id
 """

@@ -16,7 +16,7 @@ from openai_runs.models.thread import Thread
 from openai_runs.stores import emptying, postgres_emptying
 from openai_runs.stores.memory import MemoryStore
 from openai_runs.stores.postgres import PostgresStore
-from openai_runs.stores.records import Delete, PageQuery
+from openai_runs.stores.records import Delete, PageQuery, RunState
 from openai_runs.stores.sqlite import SQLiteStore
 from openai_runs.stores.store import Store
 from tests.postgres import Postgres
@@ -94,6 +94,14 @@ async def test_a_thread_in_use(store: Store):
     assert await store.get(Message, "m") is not None
     for id in "2", "\0", "\ud800":
         assert await store.empty_some(id) is None
+
+
+async def test_an_earlier_run_that_could_not_be_ended(store: Store):
+    """Its state goes with it, and is not counted."""
+    await store.commit([thread("1"), run("r0", "1"), state("r0", "1"), run("r1", "1")])
+    assert await store.empty_some("1") == Counter(run=2)
+    assert await store.unfinished() == []
+    assert await store.get(RunState, "r0") is None
 
 
 async def test_two_processes(postgres_server: Postgres, tmp_path: Path):
