@@ -5,6 +5,7 @@ from typing import Annotated, Final
 import typer
 
 from openai_runs import __version__
+from openai_runs.cli.backup import backup
 from openai_runs.cli.batch_cancel import cancel
 from openai_runs.cli.batch_results import results
 from openai_runs.cli.batch_run import run_jobs
@@ -26,6 +27,8 @@ from openai_runs.cli.runs_show import show_run
 from openai_runs.cli.serve import serve
 from openai_runs.cli.terminal import console
 from openai_runs.cli.threads import list_threads, show_thread
+from openai_runs.cli.threads_delete import delete_threads
+from openai_runs.cli.vacuum import vacuum
 
 app: Final = typer.Typer(
     no_args_is_help=True,
@@ -40,7 +43,9 @@ app.command(context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(serve)  # a 
 app.command("import")(import_)
 app.command()(export)
 app.command()(copy)
+app.command()(backup)
 app.command()(check)
+app.command()(vacuum)
 batch_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run many jobs.")
 batch_app.command("run", context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(run_jobs)
 batch_app.command(context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(submit)
@@ -60,9 +65,10 @@ runs_app.command("show")(show_run)
 runs_app.command("watch")(watch_runs)
 runs_app.command()(end)
 app.add_typer(runs_app, name="runs")
-threads_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List and show threads.")
+threads_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and delete threads.")
 threads_app.command("list")(list_threads)
 threads_app.command("show")(show_thread)
+threads_app.command("delete")(delete_threads)
 app.add_typer(threads_app, name="threads")
 app.command()(completion)
 

@@ -68,6 +68,21 @@ def keys_from(file: Path | None, default: "Limits | None" = None) -> KeyFile:
     return KeyFile({line.key: line.owner for line in lines}, own)
 
 
+def retention_from(file: Path | None) -> dict[str, float | None]:
+    """Read for how many days the threads of owners are kept, from where `keys_from` reads the keys.
+
+    Raises:
+        typer.BadParameter: That cannot be read, or says something else than days.
+    """
+    from openai_runs.server.keys import read_retention
+
+    try:
+        text = os.environ.get("OPENAI_RUNS_KEYS", "") if file is None else file.read_text("utf-8-sig")
+        return read_retention(text)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"the keys cannot be read: {error}") from None
+
+
 def reload_keys(server: "LocalServer", file: Path | None, default: "Limits | None" = None) -> None:
     """Have a server use the keys that are in its file now; if there is none that can be read, it keeps those it has."""
     if file is None:  # whoever reloads all services must not end this one
@@ -76,7 +91,7 @@ def reload_keys(server: "LocalServer", file: Path | None, default: "Limits | Non
     try:
         read = keys_from(file, default)
         keys = read.owners or {}
-        server.replace_keys(keys, owner_limits=read.limits)
+        server.replace_keys(keys, owner_limits=read.limits, owner_retention=retention_from(file))
     except (typer.BadParameter, ValueError) as error:
         _logger.error("the keys stay as they were: %s", error)  # noqa: TRY400  # the traceback adds nothing
         return

@@ -14,13 +14,14 @@ import anyio
 import typer
 
 from openai_runs._postgres import is_postgres
+from openai_runs.cli.audit_option import make_audit_log
 from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
-from openai_runs.cli.key_options import RELOADING, keys_from, limits_from, reload_keys
+from openai_runs.cli.key_options import RELOADING, keys_from, limits_from, reload_keys, retention_from
 from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
 from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend, make_pass_through
 from openai_runs.cli.proxy_options import ProxyHeader, SaidIn, TrustedProxies
 from openai_runs.cli.settings_file import read_settings, settings_of
-from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store
+from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store, operator_file
 from openai_runs.cli.terminal import console, refuse, run
 
 if TYPE_CHECKING:
@@ -203,6 +204,22 @@ def serve(
     metrics_host: Annotated[
         str, typer.Option(help="The address of that port: whoever can reach it may read the metrics.")
     ] = "127.0.0.1",
+    retention_days: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="Delete threads in which nothing has happened for so many days. Unset: none. In --keys-file, "
+            "retention-days=DAYS or retention-days=never after a label is for that owner.",
+        ),
+    ] = None,
+    audit_log: Annotated[
+        str | None,
+        typer.Option(
+            help="A file to which a JSON line is added for each deletion, and when keys are read again; - stands for "
+            "standard output.",
+            metavar="FILE",
+        ),
+    ] = None,
     drain: Annotated[
         float,
         typer.Option(
@@ -271,6 +288,10 @@ def serve(
         "metrics_port": metrics_port,
         "metrics_host": metrics_host,
         "log_access": access_log,
+        "retention_days": retention_days,
+        "owner_retention": retention_from(keys_file),
+        "operator_file": operator_file(kept.path),
+        "audit": None if audit_log is None else make_audit_log(audit_log),
     }
     run(_serve(kept, model_backend, search, passed, host, port, keys, keys_file, options, drain))
 

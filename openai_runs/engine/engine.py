@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from openai_runs import _wire
 from openai_runs._arguments import check_count, check_seconds
 from openai_runs.backends.model_backend import ModelBackend
+from openai_runs.engine.audit import Audit
 from openai_runs.engine.clock import Clock, SystemClock
 from openai_runs.engine.endpoint_creations import EndpointCreations
 from openai_runs.engine.endpoint_objects import EndpointObjects
@@ -35,6 +36,7 @@ from openai_runs.engine.resources.threads import Threads
 from openai_runs.engine.resources.vector_store_file_batches import VectorStoreFileBatches
 from openai_runs.engine.resources.vector_store_files import VectorStoreFiles
 from openai_runs.engine.resources.vector_stores import VectorStores
+from openai_runs.engine.retention import Periods, Retention
 from openai_runs.engine.thread_stores import OwnStores, StoreMaker, ThreadStores
 from openai_runs.engine.turn import UseStores
 from openai_runs.engine.use import Use
@@ -113,6 +115,8 @@ class Engine(anyio.AsyncContextManagerMixin):
         has_one_owner: bool = False,
         telemetry: "Telemetry | None" = None,
         observers: Sequence[Observer] = (),
+        retention: Periods | None = None,
+        audit: Audit | None = None,
     ) -> None:
         """Create the engine; nothing is started yet.
 
@@ -137,6 +141,8 @@ class Engine(anyio.AsyncContextManagerMixin):
                 what it has created there.
             telemetry: Records runs and model calls by OpenTelemetry. Unset: nothing is recorded.
             observers: Others who are told of runs and model calls.
+            retention: For how long threads are kept that nobody uses. Unset: for ever.
+            audit: Is told of each deletion.
 
         Raises:
             TypeError: An argument has the wrong type.
@@ -166,7 +172,7 @@ class Engine(anyio.AsyncContextManagerMixin):
             check_telemetry(telemetry)
             backend.observe(telemetry)
             observers = (*observers, RunTelemetry(telemetry, backend.provider))
-        self._ledger = Ledger(store, self.clock, observers=observers)
+        self._ledger = Ledger(store, self.clock, observers=observers, audit=audit)
         share = math.ceil(max_active_runs / 2) if owner_share is None else owner_share
         self._ingestion = Ingestion(self._ledger, index, why_no_index)
         self.files: Final = Files(self._ledger, max_file_bytes, max_owner_bytes, self._ingestion.detach_everywhere)
@@ -196,6 +202,9 @@ class Engine(anyio.AsyncContextManagerMixin):
         self.messages: Final = Messages(self._ledger, self._executor, stores, guard)
         self.runs: Final = Runs(self._ledger, self._executor, stores, guard, expires_after)
         self.run_steps: Final = RunSteps(self._ledger)
+        self._retention = (
+            None if retention is None else Retention(self._ledger, self._executor, self.vector_stores.delete, retention)
+        )
         self.idempotency: Final = Idempotency(self._ledger, looks_first=files_endpoint is not None)
 
     def json(self, value: Run | Message | RunStep | Thread) -> bytes:
@@ -210,6 +219,11 @@ class Engine(anyio.AsyncContextManagerMixin):
     def load(self) -> tuple[int, int]:
         """How many runs execute, and how many are queued."""
         return self._executor.load
+
+    @property
+    def is_audited(self) -> bool:
+        """Whether deletions are told to an `Audit`."""
+        return self._ledger.audit is not None
 
     async def check_store(self) -> None:
         """Write to the store, and leave nothing behind, to see whether new work can be kept.
@@ -235,6 +249,8 @@ class Engine(anyio.AsyncContextManagerMixin):
                     await self._ingestion.start(tasks)
                     await self._executor.start(tasks)
                     tasks.start_soon(self.idempotency.sweep)
+                    if self._retention is not None:
+                        tasks.start_soon(self._retention.run)
                     yield self
                 except Exception as error:  # raised after the group, which would wrap it in an ExceptionGroup
                     failure = error

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
@@ -17,6 +18,7 @@ from attrs import define, field
 
 from openai_runs._finishing import finish
 from openai_runs.engine.api_events import ApiEvent, Subscriber, Watcher
+from openai_runs.engine.audit import DELETED, Audit, Audited, By
 from openai_runs.engine.clock import Clock
 from openai_runs.engine.errors import ApiError, not_found
 from openai_runs.engine.exact_times import ExactTimes
@@ -68,6 +70,7 @@ class Ledger:
     observers: Sequence[Observer] = field(default=(), kw_only=True)  #: are told of commits, and of what runs become
     #: Is told what was stored; see `Use`.
     count: Callable[[Sequence[Change]], None] | None = field(default=None, init=False)
+    audit: Audit | None = field(default=None, kw_only=True)  #: is told of deletions
     exact_times: ExactTimes = field(factory=ExactTimes, init=False)  #: of what is stored
     _locks: WeakValueDictionary[str, anyio.Lock] = field(factory=WeakValueDictionary, init=False)
     # By run. One each: the subscriber that came with `createRun` is done once the run waits for tool outputs, and the
@@ -160,6 +163,21 @@ class Ledger:
                         observer.run_changed(value, states.get(value.id))
         except Exception:  # the change is committed already: who only looks on must not fail it
             _logger.exception("a change could not be recorded by an observer")
+
+    def note_deletion(
+        self, owner: str, kind: str, id: str, by: By = By.REQUEST, counts: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """Have it audited that an object was deleted; for the ``then`` of its commit.
+
+        Args:
+            owner: The object's.
+            kind: Its ``object``.
+            id: Its ID.
+            by: On whose behalf.
+            counts: What has gone with it.
+        """
+        if self.audit is not None:
+            self.audit.note(Audited(action=DELETED, by=by, object=kind, id=id, owner=owner, counts=counts))
 
     async def retry_until_stored(
         self, transition: Callable[[], Awaitable[ResultT]], *, longest: float = _RETRY_INTERVAL

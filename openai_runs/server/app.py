@@ -16,6 +16,7 @@ from openai_runs._wire.idempotency import REPLAYED
 from openai_runs.engine import ApiError, Engine
 from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server import passing_rules
+from openai_runs.server.audit_log import audited_request
 from openai_runs.server.console.entrance import add_console
 from openai_runs.server.console.rendering import SESSIONS
 from openai_runs.server.cors import CORS, Cors, check_origins
@@ -126,6 +127,7 @@ def create_app(
     checked = keys if isinstance(keys, Keys | None) else Keys(keys)
     gate = Gate(engine)
     app = web.Application(client_max_size=max_body, middlewares=[answering_errors(checked, gate), version_1])
+    app.middlewares.extend([audited_request] * engine.is_audited)
     if telemetry is not None:
         from openai_runs.server.request_spans import request_spans  # only here: it loads OpenTelemetry
         from openai_runs.telemetry import check_telemetry

@@ -30,6 +30,7 @@ _request_key: Final[Any] = getattr(web, "RequestKey", lambda name, _: name)
 OWNER: Final = _request_key("owner", str)
 REQUEST_ID: Final = _request_key("request_id", str)
 IS_REPLAYED: Final = _request_key("is_replayed", bool)  #: set if the request was carried out before
+IS_BEGUN: Final = _request_key("is_begun", bool)  #: set once the answer to the operator has begun
 IS_PASSED: Final = _request_key("is_passed", bool)  #: set if the response is the model's endpoint's
 IS_USUAL: Final = _request_key("is_usual", bool)  #: set if a `PlainResponse` can answer it
 ALLOWANCE: Final = _request_key("allowance", dict)  #: the headers that say what limits leave

@@ -20,6 +20,8 @@ from openai_runs.engine.limits import SomeLimits, is_limit, read_limits
 #: What the hash of a key begins with, where it stands for the key.
 PREFIX: Final = "sha256:"
 
+_RETENTION: Final = "retention-days="  # in a line of a file of keys; see `read_retention`
+
 _is_hash: Final = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
@@ -133,8 +135,8 @@ def read_lines(text: str) -> Sequence[KeyLine]:
 
     The label of a key without one is the start of the key's hash, so a key and its hash have the same owner. Several
     keys may share a label, so that a key can be replaced and its owner keeps its objects. Limits such as
-    ``active-runs=20`` hold for the owner, whichever of its lines has them. Blank lines and lines that begin with ``#``
-    are skipped.
+    ``active-runs=20`` hold for the owner, whichever of its lines has them, and so does what `read_retention` reads.
+    Blank lines and lines that begin with ``#`` are skipped.
 
     Raises:
         ValueError: A line has a word too many, a malformed hash or a malformed limit, a key occurs twice, or two lines
@@ -190,6 +192,30 @@ def limits_in(lines: Iterable[KeyLine]) -> dict[str, SomeLimits]:
     return found
 
 
+def read_retention(text: str) -> dict[str, float | None]:
+    """Read from a file of keys for how many days the threads of owners are kept, where ``retention-days=`` says so.
+
+    Returns:
+        The days by the owners' labels; ``None`` where it says ``never``.
+
+    Raises:
+        ValueError: It is no number, or two keys of an owner say different things; or as `read_keys` raises it.
+    """
+    labels = read_keys(text)
+    found: dict[str, float | None] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        said = [word.removeprefix(_RETENTION) for word in line.split() if word.startswith(_RETENTION)]
+        if (words := _words(line)) is None or not said:
+            continue
+        try:
+            days = None if said[0] == "never" else float(said[0])
+        except ValueError:
+            raise ValueError(f"line {number} of the keys: {_RETENTION} is followed by days, or by never") from None
+        if found.setdefault(labels[words[0]], days) != days or len(said) > 1:
+            raise ValueError(f"line {number} of the keys: {_RETENTION} says something else about this owner elsewhere")
+    return found
+
+
 def hash_keys(text: str) -> str:
     """Replace the keys in a file's text by their hashes; comments, labels and owners stay as they are.
 
@@ -206,5 +232,5 @@ def hash_keys(text: str) -> str:
 
 
 def _words(line: str) -> list[str] | None:
-    words = line.split()
+    words = [word for word in line.split() if not word.startswith(_RETENTION)]
     return None if not words or words[0].startswith("#") else words

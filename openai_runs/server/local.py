@@ -1,8 +1,10 @@
 """`LocalServer`: serves the engine on a port of this machine while an ``async with`` block runs."""
 
+import os
 from collections.abc import AsyncGenerator, Collection, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
@@ -12,10 +14,12 @@ from yarl import URL
 from openai_runs.backends import ScriptedBackend
 from openai_runs.backends.model_backend import ModelBackend
 from openai_runs.engine import Engine
+from openai_runs.engine.audit import KEYS_RELOADED, Audit, Audited, By
 from openai_runs.engine.clock import Clock
 from openai_runs.engine.engine import MAX_ACTIVE_RUNS, MAX_FILE_BYTES
 from openai_runs.engine.file_index import FileIndex
 from openai_runs.engine.limits import UNLIMITED, Limits, OwnerLimits
+from openai_runs.engine.retention import Periods
 from openai_runs.server import access_log
 from openai_runs.server.app import create_app, log_everybody_out
 from openai_runs.server.cors import check_origins
@@ -82,6 +86,10 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         metrics_port: int | None = None,
         metrics_host: str = "127.0.0.1",
         log_access: bool = False,
+        retention_days: float | None = None,
+        owner_retention: Mapping[str, float | None] | None = None,
+        audit: Audit | None = None,
+        operator_file: str | os.PathLike[str] | None = None,
         grace: float = 2.0,
     ) -> None:
         """Configure the server; ``async with`` starts it.
@@ -123,13 +131,20 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             metrics_port: The port on which Prometheus reads ``/metrics``; 0 picks a free one. Unset: none.
             metrics_host: The address of that port. Reading needs no key: whoever can reach the address may.
             log_access: Whether to write one line per request to the logger ``openai_runs.access``.
+            retention_days: After how many days without a new message or run a thread is deleted, at least 1. Unset:
+                never.
+            owner_retention: The same for some owners, by their labels; ``None`` for never.
+            audit: Is told of each deletion, and of new keys: an `openai_runs.server.audit_log.AuditLog`, say.
+            operator_file: A file that says where the operator's commands, such as `openai-runs backup`, reach this
+                server, on loopback, and with which secret: whoever can read it can read and delete the objects of all
+                owners. It is there while the server is up, and readable by its user only. Unset: they cannot reach it.
             grace: Seconds that unfinished requests get when the server stops.
 
         Raises:
             ValueError: ``keys`` is empty, has a blank key, or is ``None`` on an address other than loopback; one of
                 ``cors_origins`` is no origin, or of ``trusted_proxies`` no address; ``proxy_header`` is neither of the
-                two; ``files`` is ``"local"``, and the store has no file; or `EndpointFiles`, with ``max_owner_bytes``,
-                or with ``pass_through`` and several owners.
+                two; a period of retention is shorter than a day; ``files`` is ``"local"``, and the store has no file;
+                or `EndpointFiles`, with ``max_owner_bytes``, or with ``pass_through`` and several owners.
             MissingExtraError: ``files`` is ``"local"``, and the extra ``files`` is not installed.
         """
         if keys is None and not _is_loopback(host):
@@ -171,6 +186,9 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._metrics_port, self._metrics_host = metrics_port, metrics_host
         self._metrics_url: URL | None = None
         self._access_log = access_log.logger if log_access else None
+        self._retention = Periods(retention_days, owner_retention or {})
+        self._audit = audit
+        self._operator_file = None if operator_file is None else Path(operator_file)
         self._grace = grace
         self._url: URL | None = None
         self._app: web.Application | None = None
@@ -229,7 +247,13 @@ class LocalServer(anyio.AsyncContextManagerMixin):
             raise RuntimeError(_NOT_RUNNING)
         self._app[READINESS].is_draining = True
 
-    def replace_keys(self, keys: Mapping[str, str], *, owner_limits: Mapping[str, Limits] | None = None) -> None:
+    def replace_keys(
+        self,
+        keys: Mapping[str, str],
+        *,
+        owner_limits: Mapping[str, Limits] | None = None,
+        owner_retention: Mapping[str, float | None] | None = None,
+    ) -> None:
         """Take these keys in place of the others, at once; after an error, nothing has changed.
 
         Whoever has logged in to the console has to do so again. Requests that are under way go on to their ends.
@@ -237,16 +261,19 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         Args:
             keys: Maps each bearer key, or its hash, to the label of its owner.
             owner_limits: The limits of some owners, by their labels. Unset: they stay as they are.
+            owner_retention: Replaces that of the server, too. Unset: it stays.
 
         Raises:
             RuntimeError: The server has no keys: it may be open to others, and that is not changed while it runs.
             ValueError: ``keys`` is empty, or has a blank key or a malformed hash; or there would be several owners
                 where there was one, or the other way round, and the server has `PassThrough` or `EndpointFiles`, which
-                depend on it.
+                depend on it. Or a period of ``owner_retention`` is shorter than a day.
         """
         if self._keys is None:
             raise RuntimeError("the server was started without keys: start it with some")
         new = Keys(keys)
+        by_owner = self._retention.by_owner if owner_retention is None else owner_retention
+        Periods(self._retention.days, by_owner)  # it checks them
         if (len(new.owners) < 2) is not self._has_one_owner and (self._pass_through or self._endpoint_files):
             raise ValueError(
                 "one owner or several: pass_through and EndpointFiles depend on it, so start the server anew"
@@ -256,9 +283,13 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._keys.replace(keys)
         self._own_key = next((key for key in keys if not is_hashed(key)), None)
         self._has_one_owner = len(new.owners) < 2
+        self._retention.by_owner = by_owner
         if self._app is not None:
             self._app[GATE].turnstile.is_shared = not self._has_one_owner
             log_everybody_out(self._app)
+        if self._audit is not None:
+            counts = {"keys": len(keys), "owners": len(new.owners)}
+            self._audit.note(Audited(action=KEYS_RELOADED, by=By.OPERATOR, object="keys", counts=counts))
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -295,6 +326,8 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 has_one_owner=self._has_one_owner,
                 telemetry=self._telemetry,
                 observers=() if counted is None else (counted[0],),
+                retention=self._retention,
+                audit=self._audit,
             ) as self.engine,
         ):
             hint = self._poll_hint or PollHint()
@@ -324,13 +357,20 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 async with nullcontext() if counted is None else self._measuring(runner, *counted):
                     await port.listen(runner)
                     self._url = port.url("/v1")
-                    yield
+                    async with nullcontext() if self._operator_file is None else self._serving_operator():
+                        yield
             finally:
                 self._url = self._app = None
                 port.close()
                 # Shielded, since even a cancelled server must close its sockets; the cleanup ends within the grace.
                 with anyio.CancelScope(shield=True):
                     await runner.cleanup()
+
+    def _serving_operator(self) -> AbstractAsyncContextManager[None]:
+        from openai_runs.server.operator_site import serving_operator  # only here: few servers have one
+
+        assert self._operator_file is not None  # noqa: S101  # for the type checker
+        return serving_operator(self.engine, self._store, self._operator_file)
 
     @asynccontextmanager
     async def _measuring(self, runner: web.AppRunner, metrics: "Metrics", port: Port) -> AsyncGenerator[None]:

@@ -15,9 +15,11 @@ from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs._postgres import CONNECT_ARGS, DEFAULT_FOLDER, is_postgres
 from openai_runs.errors import StoreFileError, StoreUnavailableError
+from openai_runs.stores import postgres_emptying as emptying
 from openai_runs.stores import postgres_schema as schema
 from openai_runs.stores import thread_sizes
 from openai_runs.stores.content_folder import ContentFolder
+from openai_runs.stores.emptying import stepping
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.postgres_session import TAKEN_OVER, WritingSession, translated
 from openai_runs.stores.records import PAGE_BYTES
@@ -249,6 +251,18 @@ class PostgresStore(TableStore):
         """
         [(number,)] = await self._read(schema.COUNT, {})
         return int(number)
+
+    async def owners_of_threads(self) -> Sequence[str]:
+        """The labels of all owners who have threads.
+
+        Raises:
+            StoreUnavailableError: The database cannot be read now.
+        """
+        return [label for (label,) in await self._read(emptying.OWNERS, {})]
+
+    async def _empty_some(self, thread_id: str) -> Sequence[tuple[str, str]] | None:
+        found = await self._read(emptying.EMPTY, stepping(_text(thread_id)))
+        return [(kind, id) for kind, id in found if kind is not None] if found else None
 
     async def _places_unfinished(self) -> Sequence[int]:
         return [place for (place,) in await self._read(schema.PLACES_UNFINISHED, {})]

@@ -1,5 +1,6 @@
 """`Store`: the interface to the storage of the engine's objects."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from operator import attrgetter
 from types import TracebackType
@@ -137,6 +138,26 @@ class Store(Protocol):
 
         Raises:
             HistoryTooLargeError: Together they are larger than `MAX_HISTORY`.
+        """
+        ...
+
+    async def owners_of_threads(self) -> Sequence[str]:
+        """The labels of all owners who have threads."""
+        ...
+
+    async def empty_some(self, thread_id: str) -> Counter[str] | None:
+        """Delete some of what is in a thread, the oldest first, and return when that is durable.
+
+        It is for a thread that is to be deleted: as it may have very much in it, that goes in steps, each a transaction
+        of a few milliseconds. The thread itself stays.
+
+        Returns:
+            How many messages, runs and run steps were deleted, by the names ``message``, ``run`` and ``run_step``;
+            nothing if the thread is empty. ``None``, and nothing is deleted, if there is no such thread, it has an
+            unfinished run, or another process is writing it.
+
+        Raises:
+            StoreUnavailableError: Trying again later may help.
         """
         ...
 

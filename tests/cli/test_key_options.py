@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from openai_runs import Session
-from openai_runs.cli.key_options import keys_from, limits_from
+from openai_runs.cli.key_options import keys_from, limits_from, retention_from
 from openai_runs.cli.serve import _stopped
 from openai_runs.errors import AuthenticationError, RateLimitError
 from openai_runs.server import Limits, LocalServer
@@ -48,6 +48,37 @@ async def test_a_store_of_plain_keys_is_served_to_their_hashes(tmp_path: Path):
         process.terminate()
         _, log = process.communicate(timeout=20)
     assert "sk-" not in log
+
+
+async def test_retention_beside_the_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It comes from where the keys come from: a file, or a variable, or nowhere."""
+    monkeypatch.delenv("OPENAI_RUNS_KEYS", raising=False)
+    assert retention_from(None) == {}
+    monkeypatch.setenv("OPENAI_RUNS_KEYS", "sk-a al retention-days=7")
+    assert (keys_from(None), retention_from(None)) == ({"sk-a": "al"}, {"al": 7})
+    (tmp_path / "keys").write_text("sk-a al retention-days=x")
+    for file in tmp_path / "keys", tmp_path / "none":
+        with pytest.raises(typer.BadParameter, match="the keys cannot be read"):
+            retention_from(file)
+
+
+async def test_retention_is_read_again(tmp_path: Path):
+    """SIGHUP replaces the periods of owners, too; a mistake in one changes nothing. The audit log says when."""
+    file, audit = tmp_path / "keys", tmp_path / "audit.jsonl"
+    file.write_text("sk-anna anna retention-days=2\n")
+    options = "--keys-file", str(file), "--audit-log", str(audit), "--retention-days", "30"
+    with serving(tmp_path / "runs.db", *options) as (_, process):
+        file.write_text("sk-anna anna retention-days=0.1\n")
+        process.send_signal(signal.SIGHUP)
+        assert "the keys stay as they were: the retention of 'anna', in days" in next_line(process, "the keys")
+        file.write_text("sk-anna anna retention-days=x\n")
+        process.send_signal(signal.SIGHUP)
+        assert "the keys stay as they were: the keys cannot be read: line 1" in next_line(process, "the keys")
+        assert audit.read_text() == ""
+        file.write_text("sk-anna anna retention-days=3\n")
+        process.send_signal(signal.SIGHUP)
+        next_line(process, "read the keys again")
+    assert '"keys_reloaded"' in audit.read_text()
 
 
 async def test_keys_are_read_again(tmp_path: Path):

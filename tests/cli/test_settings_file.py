@@ -49,6 +49,8 @@ proxy-header = "forwarded"
 telemetry = true
 metrics-port = 0
 metrics-host = "127.0.0.2"
+retention-days = 90
+audit-log = "audit.jsonl"
 drain = 1.5
 access-log = false
 log-level = "debug"
@@ -137,6 +139,8 @@ def test_all_values_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serv
     assert (served["port"], served["drain"]) == (0, 1.5)
     assert (served["log"], served["keys"]) == (("debug", "json"), {"sk-anna": "anna"})
     assert isinstance(served["options"].pop("telemetry"), Telemetry)
+    assert served["options"].pop("operator_file") == Path("runs.db-operator")
+    assert repr(served["options"].pop("audit")) == "<AuditLog 'audit.jsonl'>"
     assert served["options"] == {
         "max_file_bytes": 4 * 2**20,
         "max_owner_bytes": 0,
@@ -152,6 +156,8 @@ def test_all_values_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serv
         "metrics_port": 0,
         "metrics_host": "127.0.0.2",
         "log_access": False,
+        "retention_days": 90,
+        "owner_retention": {},
     }
     assert served["passed"] is not None
 

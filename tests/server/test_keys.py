@@ -5,7 +5,17 @@ import hmac
 import pytest
 
 from openai_runs.engine import ApiError
-from openai_runs.server.keys import Keys, hash_keys, hashed, is_hashed, limits_in, new_key, read_keys, read_lines
+from openai_runs.server.keys import (
+    Keys,
+    hash_keys,
+    hashed,
+    is_hashed,
+    limits_in,
+    new_key,
+    read_keys,
+    read_lines,
+    read_retention,
+)
 
 KEYS = Keys({"sk-alice": "alice", "sk-alice-2": "alice", "sk-böb": "bob"})
 
@@ -208,4 +218,31 @@ def test_wrong_limits(line, problem):
     """Nothing is ignored: a limit that is misspelt would be missed when it is needed. The error has no key."""
     with pytest.raises(ValueError, match=problem) as caught:
         read_lines(f"sk-b bob active-runs=5\n{line}")
+    assert "sk-" not in str(caught.value)
+
+
+def test_retention_in_a_file_of_keys():
+    """Days, or never, after a key or its label; the keys themselves and their hashes are read as without it."""
+    text = "sk-a al retention-days=30\nsk-b bob\n# sk-c carl retention-days=1\nsk-d retention-days=never\nsk-e al\n\n"
+    assert read_retention(text) == {"al": 30.0, hashed("sk-d").removeprefix("sha256:")[:12]: None}
+    plain = "\n".join(line.partition(" retention")[0] for line in text.splitlines())
+    assert read_keys(text) == read_keys(plain)
+    assert f"{hashed('sk-a')} al retention-days=30\n" in hash_keys(text)
+    assert read_retention(hash_keys(text)) == read_retention(text)
+    assert read_retention("") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("sk-a al retention-days=soon", "line 1 of the keys: retention-days= is followed by days, or by never"),
+        ("sk-a al retention-days=1\nsk-b al retention-days=never", "line 2 .* says something else about this owner"),
+        ("sk-a al retention-days=1 retention-days=2", "line 1 .* says something else about this owner"),
+        ("sk-a al more words", "more than two words"),
+    ],
+)
+def test_retention_that_cannot_be_read(text: str, error: str):
+    """The error names the line, and shows no key."""
+    with pytest.raises(ValueError, match=error) as caught:
+        read_retention(text)
     assert "sk-" not in str(caught.value)

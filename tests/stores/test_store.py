@@ -628,6 +628,17 @@ class Stores(RuleBasedStateMachine):
 
         self.runner.run(together())
 
+    @rule(data=st.data())
+    def empty(self, data: st.DataObject) -> None:
+        """The same is deleted in both, if there is a thread without an unfinished run."""
+        thread_id = data.draw(st.sampled_from(self.seen[Thread]), "thread")
+        gone = self.runner.run(self.memory.empty_some(thread_id))
+        assert self.runner.run(self.other.empty_some(thread_id)) == gone
+        if gone is not None:
+            self.runs = {id: of for id, of in self.runs.items() if of != thread_id}
+        owners = [sorted(self.runner.run(store.owners_of_threads())) for store in (self.memory, self.other)]
+        assert owners[0] == owners[1] == sorted(set(self.threads.values()))
+
     @rule(data=st.data(), kind=st.sampled_from([Assistant, Thread, Message, Run, RunStep]))
     def page(self, data: st.DataObject, kind: type[Any]) -> None:
         parent = {Message: Thread, Run: Thread, RunStep: Run}.get(kind)

@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from attrs import define, field
 
 from openai_runs._finishing import finish
+from openai_runs.engine.audit import By
 from openai_runs.engine.deadlines import Deadlines
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
@@ -172,7 +173,7 @@ class Files:
     async def delete(self, owner: str, file_id: str) -> Deleted:
         """Operation ``deleteFile``: it is taken out of all vector stores."""
         await self.find(owner, file_id)
-        if not await self._remove(file_id):  # two requests at the same time
+        if not await self._remove(file_id, By.REQUEST):  # two requests at the same time
             raise _no_such_file(file_id)
         return Deleted(id=file_id, object="file")
 
@@ -198,14 +199,14 @@ class Files:
     def _has_expired(self, file: File) -> bool:
         return file.expires_at is not None and file.expires_at.timestamp() <= self._ledger.clock.now()
 
-    async def _remove(self, file_id: str) -> bool:
+    async def _remove(self, file_id: str, by: By) -> bool:
         """Delete a file, and then its content; returns whether there was one."""
         async with self._ledger.lock(file_id):
             record = await self._ledger.store.get(File, file_id)
             if record is None:
                 return False
             await self._detach_everywhere(file_id)
-            await self._ledger.commit([Delete(File, file_id)], then=partial(self._forget, record))
+            await self._ledger.commit([Delete(File, file_id)], then=partial(self._forget, record, by))
             await self._ledger.store.contents.delete(file_id)
         return True
 
@@ -213,9 +214,10 @@ class Files:
         if expires_at is not None:
             self._deadlines.set(file_id, expires_at.timestamp())
 
-    def _forget(self, record: Record[File]) -> None:
+    def _forget(self, record: Record[File], by: By) -> None:
         self._release(record.owner, record.value.bytes)
         self._deadlines.discard(record.value.id)
+        self._ledger.note_deletion(record.owner, "file", record.value.id, by)
 
     def _release(self, owner: str, size: int) -> None:
         left = self._used.get(owner, 0) - size
@@ -229,7 +231,7 @@ class Files:
 
     async def _expire(self, file_id: str) -> None:
         try:
-            await self._ledger.retry_until_stored(partial(self._remove, file_id))
+            await self._ledger.retry_until_stored(partial(self._remove, file_id, By.EXPIRY))
         except Exception:  # it must not stop the engine, and nobody sees an expired file
             _logger.exception("the file %s has expired and cannot be deleted", file_id)
 

@@ -4,20 +4,24 @@ from functools import partial
 
 from attrs import define
 
+from openai_runs._finishing import finish
 from openai_runs._slices import in_slices
 from openai_runs.engine.api_events import ApiEvent, Subscriber
+from openai_runs.engine.audit import By
+from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.guard import Guard
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, changed_thread, new_messages, new_run, new_thread
+from openai_runs.engine.removal import remove_thread
 from openai_runs.engine.thread_stores import ThreadStores, changes_of, in_turn, then_of
 from openai_runs.engine.use import Use
 from openai_runs.models.assistant import Assistant, Deleted
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import Change, Delete, PageQuery, Record
+from openai_runs.stores.records import Change, PageQuery, Record
 
 
 @define
@@ -64,14 +68,29 @@ class Threads:
         """Operation ``deleteThread``: its messages, runs and run steps go with it.
 
         An active run is cancelled first. If deletion were refused, as adding a message is, a program that cleans up
-        would have to wait until the run has expired.
+        would have to wait until the run has expired. Idempotency keys that its requests came with stay for their day:
+        a late repetition of such a request must not create anything again.
         """
+        await self._delete(owner, thread_id, By.REQUEST)
+        return Deleted(id=thread_id, object="thread.deleted")
+
+    async def remove(self, thread_id: str) -> bool:
+        """Beyond the API: delete a thread for the operator, whoever owns it; whether there is one."""
+        record = await self._ledger.store.get(Thread, thread_id)
+        if record is None:
+            return False
+        try:
+            await self._delete(record.owner, thread_id, By.OPERATOR)
+        except ApiError:  # its owner has deleted it just now
+            return False
+        return True
+
+    async def _delete(self, owner: str, thread_id: str, by: By) -> None:
         async with self._ledger.lock(thread_id):
             await self._ledger.find(Thread, owner, thread_id)
             await self._executor.end_now(thread_id)
             spent = await self._use.spent_in(owner, thread_id)
-            await self._ledger.commit([*spent, Delete(Thread, thread_id)])
-        return Deleted(id=thread_id, object="thread.deleted")
+            await finish(remove_thread(self._ledger, owner, thread_id, by=by, also=spent))
 
     async def create_and_run(
         self, owner: str, body: Body, subscriber: Subscriber | None = None, *, key: IdempotencyKey | None = None
