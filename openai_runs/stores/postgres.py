@@ -14,13 +14,13 @@ import anyio
 from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs._postgres import CONNECT_ARGS, DEFAULT_FOLDER, is_postgres
-from openai_runs.errors import StoreFileError, StoreUnavailableError
+from openai_runs.errors import StoreFileError
 from openai_runs.stores import postgres_schema as schema
 from openai_runs.stores.content_folder import ContentFolder
 from openai_runs.stores.file_contents import FileContents
-from openai_runs.stores.postgres_session import TAKEN_OVER, WritingSession, translated
+from openai_runs.stores.postgres_session import WritingSession, translated
 from openai_runs.stores.records import PAGE_BYTES
-from openai_runs.stores.table_rows import Row
+from openai_runs.stores.table_rows import ChangedRow, Row
 from openai_runs.stores.table_store import FoundPage, Piece, TableStore, Walk
 
 with needs("postgres"):
@@ -45,6 +45,8 @@ class PostgresStore(TableStore):
     Attributes:
         contents: The contents of the files.
     """
+
+    _is_shared = False
 
     def __init__(
         self,
@@ -90,7 +92,7 @@ class PostgresStore(TableStore):
         return self._folder / "runs"
 
     async def _open(self) -> None:
-        session = WritingSession(self._url, self._name, self._refuse_waiting)
+        session = WritingSession(self._url, self._name, self._refuse_waiting, is_shared=self._is_shared)
         id = await session.open(create=self._may_create)
         options = {**CONNECT_ARGS, "autocommit": True, "application_name": "openai-runs", "client_encoding": "utf8"}
         pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] = psycopg_pool.AsyncConnectionPool(
@@ -142,10 +144,16 @@ class PostgresStore(TableStore):
             await pool.close()
             await session.close()
 
-    async def _write_rows(self, index: str, bodies: bytes, number: int) -> None:  # noqa: ARG002  # the sequence counts
+    async def _write_rows(
+        self,
+        index: str,
+        bodies: bytes,
+        commits: Sequence[Sequence[ChangedRow]],  # noqa: ARG002  # a sequence counts the changes
+        era: int,  # noqa: ARG002  # it is always the same
+    ) -> None:
         session = self._opened()
         try:
-            await session.write(index, bodies)
+            await session.write(index, bodies, "[]", session.epoch)
         finally:
             if session.is_lost:  # what is cached may have been changed by the other process
                 self._cache.clear()
@@ -157,7 +165,7 @@ class PostgresStore(TableStore):
 
     async def _read(self, sql: str, parameters: Mapping[str, Any]) -> list[Any]:
         if self._opened().is_lost:
-            raise StoreUnavailableError(TAKEN_OVER)
+            raise self._opened().is_over()
         assert self._pool is not None  # noqa: S101  # for the type checker: it is open
         try:
             try:

@@ -4,6 +4,7 @@ from typing import Final
 
 from attrs import define
 
+from openai_runs.engine.deciding import decided
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
@@ -28,6 +29,7 @@ class Messages:
     _executor: Executor
     _stores: ThreadStores
 
+    @decided
     async def create(self, owner: str, thread_id: str, body: Body, *, key: IdempotencyKey | None = None) -> Message:
         """Operation ``createMessage``. Refused while a run is active, as the hosted API does."""
         async with self._ledger.lock(thread_id):
@@ -48,6 +50,7 @@ class Messages:
         """Operation ``getMessage``."""
         return (await self._ledger.find_in_thread(Message, owner, thread_id, message_id)).value
 
+    @decided
     async def update(self, owner: str, thread_id: str, message_id: str, body: Body) -> Message:
         """Operation ``modifyMessage``; also while a run is active."""
         async with self._ledger.lock(thread_id):
@@ -61,6 +64,7 @@ class Messages:
         await self._ledger.find(Thread, owner, thread_id)
         return await self._ledger.page(Message, thread_id, query, part=run_id)
 
+    @decided
     async def delete(self, owner: str, thread_id: str, message_id: str) -> Deleted:
         """Operation ``deleteMessage``; also while a run is active, but not the message that it is writing."""
         async with self._ledger.lock(thread_id):

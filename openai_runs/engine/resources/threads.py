@@ -6,6 +6,7 @@ from attrs import define
 
 from openai_runs._slices import in_slices
 from openai_runs.engine.api_events import ApiEvent, Subscriber
+from openai_runs.engine.deciding import decided
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
@@ -47,6 +48,7 @@ class Threads:
         """Beyond the API: the owner's threads."""
         return await self._ledger.page(Thread, owner, query)
 
+    @decided
     async def update(self, owner: str, thread_id: str, body: Body) -> Thread:
         """Operation ``modifyThread``."""
         async with self._ledger.lock(thread_id):
@@ -54,6 +56,7 @@ class Threads:
             await self._ledger.commit([Record(owner, thread)])
         return thread
 
+    @decided
     async def delete(self, owner: str, thread_id: str) -> Deleted:
         """Operation ``deleteThread``: its messages, runs and run steps go with it.
 
@@ -62,10 +65,11 @@ class Threads:
         """
         async with self._ledger.lock(thread_id):
             await self._ledger.find(Thread, owner, thread_id)
-            await self._executor.end_now(thread_id)
+            await self._executor.end_now(owner, thread_id)
             await self._ledger.commit([Delete(Thread, thread_id)])
         return Deleted(id=thread_id, object="thread.deleted")
 
+    @decided
     async def create_and_run(
         self, owner: str, body: Body, subscriber: Subscriber | None = None, *, key: IdempotencyKey | None = None
     ) -> Run:
@@ -78,9 +82,10 @@ class Threads:
         run, state = new_run(body, thread, assistant, now, self._expires_after)
         self._executor.refuse_unsupported(run, state)
         async with self._ledger.lock(thread.id):
+            queue = self._executor.queueing(owner, run, state, is_read=subscriber is not None)
             created: list[Change] = [Record(owner, value) for value in (thread, *messages, run, state)]
             await self._ledger.commit(
-                [*created, *changes_of(store), *used_by(key, owner, run, now)],
+                [*created, *queue.changes, *changes_of(store), *used_by(key, owner, run, now)],
                 run.id,
                 [
                     ApiEvent("thread.created", thread),
@@ -88,6 +93,6 @@ class Threads:
                     ApiEvent("thread.run.queued", run),
                 ],
                 subscriber,
-                then=partial(in_turn, then_of(store), partial(self._executor.admit, owner, run, state)),
+                then=partial(in_turn, then_of(store), queue.then),
             )
         return run
