@@ -190,6 +190,13 @@ def serve(
     metrics_host: Annotated[
         str, typer.Option(help="The address of that port: whoever can reach it may read the metrics.")
     ] = "127.0.0.1",
+    replica: Annotated[
+        bool,
+        typer.Option(
+            "--replica",
+            help="Share the store, which is in PostgreSQL, with other servers that have this option, too.",
+        ),
+    ] = False,
     drain: Annotated[
         float,
         typer.Option(
@@ -210,7 +217,7 @@ def serve(
     from openai_runs.engine.engine import MAX_ACTIVE_RUNS, MAX_FILE_BYTES
 
     set_up_logging(log_level, log_format)
-    kept = make_store(store, files_folder)
+    kept = make_store(store, files_folder, is_shared=replica)
     keys = keys_from(keys_file)
     model_key = os.environ.get(model_key_env) if model_key_env is not None else None
     if model_key_env is not None and not model_key:
@@ -318,7 +325,11 @@ async def _serve(
                     server.drain()
                     with anyio.move_on_after(drain):
                         await _stopped(signals, server, keys_file)
-                console.print("stopping; unfinished runs resume at the next start")
+                console.print(
+                    "stopping; unfinished runs go on at other servers, or resume at the next start"
+                    if store.sharing is not None
+                    else "stopping; unfinished runs resume at the next start"
+                )
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise

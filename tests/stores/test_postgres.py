@@ -63,10 +63,10 @@ class Gate:
         self.reads = 0
         write, read = store._write_rows, store._read
 
-        async def write_rows(index: str, bodies: bytes, number: int) -> None:
-            self.writes.append(number)
+        async def write_rows(index: str, bodies: bytes, commits: Any, era: int) -> None:
+            self.writes.append(sum(map(len, commits)))
             await self.may_write.wait()
-            await write(index, bodies, number)
+            await write(index, bodies, commits, era)
 
         async def read_rows(sql: str, parameters: Any) -> Any:
             self.reads += sql != schema.HIGHEST_PLACE
