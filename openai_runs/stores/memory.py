@@ -130,8 +130,8 @@ class MemoryStore:
         return self._records[kind].get(id)
 
     async def known(self, kind: type[T], id: str) -> Record[T] | None:
-        """Read an object."""
-        return self._records[kind].get(id)
+        """Read an object; no other server changes it."""
+        return await self.get(kind, id)
 
     def text_of(self, _: Stored) -> None:
         """No object is kept as JSON text."""

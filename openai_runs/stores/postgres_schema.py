@@ -63,8 +63,8 @@ MIGRATIONS: Final = (
     ALTER TABLE openai_runs_servers ADD COLUMN renewed_at timestamptz NOT NULL DEFAULT now();  -- its lease
 
     CREATE TABLE openai_runs_active (                -- the runs that have a state: that have not ended
-        thread text COLLATE "C" PRIMARY KEY,         -- has one at a time
-        run text COLLATE "C" NOT NULL UNIQUE,
+        run text COLLATE "C" PRIMARY KEY,
+        thread text COLLATE "C" NOT NULL,            -- has one at a time, by its version
         owner text COLLATE "C" NOT NULL,
         deadline double precision NOT NULL,          -- Unix seconds
         place bigint GENERATED ALWAYS AS IDENTITY,   -- order of creation
@@ -72,6 +72,7 @@ MIGRATIONS: Final = (
         reader bigint,                               -- likewise, that sends its events to a client
         is_waiting boolean NOT NULL DEFAULT false    -- for tool outputs: nobody executes it
     ) WITH (fillfactor = 70);
+    CREATE INDEX openai_runs_active_threads ON openai_runs_active (thread, place);
     CREATE INDEX openai_runs_active_free ON openai_runs_active (place) WHERE server IS NULL AND NOT is_waiting;
     CREATE INDEX openai_runs_active_taken ON openai_runs_active (server) WHERE server IS NOT NULL;
     CREATE INDEX openai_runs_active_due ON openai_runs_active (deadline) WHERE server IS NULL;
@@ -80,8 +81,7 @@ MIGRATIONS: Final = (
     INSERT INTO openai_runs_active (thread, run, owner, deadline)
         SELECT r.list, s.id, s.owner, 0 FROM openai_runs_objects s
         JOIN openai_runs_objects r ON r.kind = 'run' AND r.id = s.id
-        WHERE s.kind = 'run_state' ORDER BY s.place
-        ON CONFLICT DO NOTHING;
+        WHERE s.kind = 'run_state' ORDER BY s.place;
     """,
 )
 
@@ -219,10 +219,7 @@ BEGIN
                     body_text::json ->> 'thread_id', changed_id, change ->> 2,
                     (body_text::json ->> 'deadline')::double precision
                 )
-                ON CONFLICT (thread) DO UPDATE SET deadline = excluded.deadline WHERE a.run = excluded.run;
-                IF NOT FOUND THEN
-                    RAISE EXCEPTION 'thread of % has an active run', changed_id USING ERRCODE = '{IS_STALE}';
-                END IF;
+                ON CONFLICT (run) DO UPDATE SET deadline = excluded.deadline;
             END IF;
             CONTINUE;
         END IF;

@@ -46,6 +46,7 @@ _PIN: Final = f"""
     SELECT o.version, a.run, a.server, a.reader FROM openai_runs_objects o
     LEFT JOIN openai_runs_active a ON a.thread = o.id
     WHERE o.kind IN ({", ".join(f"'{name}'" for name in schema.SCOPES)}) AND o.id = %(id)s
+    ORDER BY a.place LIMIT 1
 """
 _ACTIVE_OF: Final = "SELECT run FROM openai_runs_active WHERE owner = %(owner)s ORDER BY place"
 _COUNT_MESSAGES: Final = """

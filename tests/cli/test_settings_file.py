@@ -46,6 +46,7 @@ telemetry = true
 metrics-port = 0
 metrics-host = "127.0.0.2"
 drain = 1.5
+replica = false
 access-log = false
 log-level = "debug"
 log-format = "json"
