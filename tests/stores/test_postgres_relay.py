@@ -464,19 +464,25 @@ async def test_another_epoch(url: str):
         await one.tells((6, "e"))
 
 
-async def test_queued_under_an_epoch(url: str, monkeypatch: pytest.MonkeyPatch):
-    """It goes under that one, and before what is queued under the next."""
-    monkeypatch.setattr(postgres_relay, "_TICK", 0.1)
+def test_epochs_in_one_transaction():
+    """What waits goes under the epoch of its time, before what is queued under the next, and each has its numbers."""
+    outbox = postgres_relay._Outbox()
+    for sender, to, text in (1, 2, "7"), (1, None, "8"), (3, None, "9"), (3, 2, "10"):
+        outbox.put(postgres_relay._Message(sender, to, text))
+    assert outbox.pack() == [(2, "1 1 [7]"), (None, "1 1 [8]"), (None, "3 1 [9]"), (2, "3 1 [10]")]
+
+
+async def test_queued_under_an_epoch(url: str):
+    """It arrives as from that one, and the server does not hear what it has sent to all under another."""
     async with serving(url, 1, 2) as [one, two]:
-        one.relay.broadcast("a")
-        await two.tells((1, "a"))
-        one.relay.send(2, "b")
-        one.relay.broadcast("c")
+        one.relay.send(2, "a")
+        one.relay.broadcast("b")
         await one.relay.change(3)
-        one.relay.send(2, "d")
-        one.relay.broadcast("e")
-        await two.tells((1, "a"), (1, "b"), (1, "c"), (3, "d"), (3, "e"))
-        assert one.told == []
+        one.relay.send(2, "c")
+        one.relay.broadcast("d")
+        one.relay.send(3, "an end")
+        await two.tells((1, "a"), (1, "b"), (3, "c"), (3, "d"))
+        await one.tells((3, "an end"))
 
 
 async def test_another_epoch_in_an_outage(url: str, cutter: Cutter, caplog: pytest.LogCaptureFixture):
