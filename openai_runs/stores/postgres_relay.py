@@ -31,7 +31,8 @@ _logger = logging.getLogger("openai_runs.stores")
 
 _TICK: Final = 0.01  # seconds between the starts of two transactions
 _TICK_SIZE: Final = 2**20  # characters of messages after which a transaction takes no more of them
-_MAX_QUEUED: Final = 8 * 2**20  # characters of messages that wait, unless one alone is longer
+_MAX_QUEUED: Final = 8 * 2**20  # bytes of messages that wait, unless one alone has more
+_MESSAGE_SIZE: Final = 150  # bytes of memory that a message takes beside its text
 _CLOSING: Final = 1.0  # seconds that `close` gives to what is queued
 _CANCELLING: Final = 0.1  # seconds after which a task is cancelled again
 
@@ -120,8 +121,8 @@ class PostgresRelay:
     async def change(self, epoch: int) -> None:
         """Go on under another epoch, and return when what is sent to it is heard; or when the relay is closed.
 
-        What was sent to the one before is heard no longer. What is queued goes under the one that was given when it was
-        sent.
+        What is sent to the one before from then on is not heard. What is queued goes under the one that this server had
+        when it was queued.
 
         Raises:
             RuntimeError: The relay is not open.
@@ -365,7 +366,7 @@ class _Outbox:
     def put(self, message: _Message) -> None:
         """Queue a message, and drop the oldest ones if there are too many."""
         self._queue.append(message)
-        self._size += len(message.text)
+        self._size += _MESSAGE_SIZE + len(message.text)
         while self._size > _MAX_QUEUED and len(self._queue) > 1:
             sender, to, _ = self._next()
             self._sent[sender, to] += 1  # whose absence tells the receiver
@@ -373,7 +374,7 @@ class _Outbox:
 
     def _next(self) -> _Message:
         message = self._queue.popleft()
-        self._size -= len(message.text)
+        self._size -= _MESSAGE_SIZE + len(message.text)
         return message
 
     def take_dropped(self) -> int:
