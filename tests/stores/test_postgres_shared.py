@@ -270,7 +270,7 @@ def silence(url: str, store: SharedPostgresStore) -> None:
 
 async def until(condition: Any) -> None:
     with anyio.fail_after(20):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # nothing tells of it
             await anyio.sleep(0.01)
 
 
