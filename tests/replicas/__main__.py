@@ -6,6 +6,7 @@
 import argparse
 import itertools
 import os
+import signal
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.postgres import postgres
+from tests.replicas.delays import Delay, Delays
 from tests.replicas.trial import KINDS, Round, Trial
 
 
@@ -28,6 +30,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--fault", choices=(*KINDS, "none", "all"), action="append", help="can be repeated")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--postgres-bin", type=Path, help="the folder of another PostgreSQL's programs")
+    parser.add_argument("--delays", action="store_true", help="measure delays between servers, too")
     parser.add_argument("--keep", type=Path, help="a folder in which the servers' logs stay; a short path")
     return parser.parse_args()
 
@@ -43,8 +46,16 @@ def _shown(rounds: list[Round]) -> Table:
     return table
 
 
+def _shown_delays(delays: list[Delay]) -> Table:
+    table = Table("delay", "times", "p50", "p99", "goal")
+    for each in delays:
+        table.add_row(each.what, str(each.number), f"{each.p50:.1f} ms", f"{each.p99:.1f} ms", each.goal)
+    return table
+
+
 def main() -> None:
     options = _parsed()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing that was started is left
     kinds = options.fault or ["all"]
     kinds = list(KINDS) if "all" in kinds else kinds
     console = Console(width=None if os.isatty(1) else 180)
@@ -56,6 +67,12 @@ def main() -> None:
             folder.mkdir(parents=True)
         database = stack.enter_context(postgres(is_durable=True, programs=options.postgres_bin))
         note = status.update if os.isatty(1) else console.print
+        delays = Delays(database, folder / "delays")
+        if options.delays:
+            delays.folder.mkdir()
+            status.update("measuring delays")
+            anyio.run(delays.run)
+            console.print(_shown_delays(delays.found), *delays.faults)
         trial = Trial(database, folder, options.servers, options.runs_at_once, options.seed, note)
         try:
             anyio.run(_run, trial, list(itertools.islice(itertools.cycle(kinds), options.rounds)), options.runs)
@@ -64,7 +81,7 @@ def main() -> None:
             for each in trial.rounds:
                 for fault in each.faults[:15]:
                     console.print(f"seed {each.seed}, round {each.number}, {each.what}: {fault}", markup=False)
-    faults = sum(len(each.faults) for each in trial.rounds)
+    faults = sum(len(each.faults) for each in trial.rounds) + len(delays.faults)
     seeds = sorted({each.seed for each in trial.rounds if each.faults})
     raise SystemExit(f"{faults} faults, with the seeds {seeds}" if faults else 0)
 

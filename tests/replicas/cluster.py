@@ -65,6 +65,7 @@ class Cluster(AsyncContextManagerMixin):
     number: int
     model_url: str
     options: Sequence[Sequence[str]] = ((),)  #: of each server, by turns
+    is_wired: bool = True  #: otherwise the servers are connected to the database itself
     replicas: list[Replica] = field(factory=list, init=False)
 
     @property
@@ -97,7 +98,7 @@ class Cluster(AsyncContextManagerMixin):
         options = ["--replica", "--files-folder", str(self.folder / "files"), "--backend", "chat", "--drain", "1"]
         options += ["--model-url", self.model_url, "--header", f"{HEADER}={name}", "--no-console"]
         options += self.options[number % len(self.options)]
-        url = f"postgresql://postgres:@/{self.store}?host={folder}"
+        url = f"postgresql://postgres:@/{self.store}?host={folder}" if self.is_wired else self.store_url
         return Replica(url, options, log=self.folder / f"{name}.log", name=name, wire=wire)
 
     async def kill(self, replica: Replica, seconds: float) -> None:

@@ -7,7 +7,7 @@ a tool first.
 import json
 import random
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Self
 
@@ -27,7 +27,7 @@ TOOL: Final = {
 HEADER: Final = "X-Server"
 PROMPT_TOKENS: Final = 7
 CALL_TOKENS: Final = 3
-_WORDS: Final = "a run goes on at another server as soon as its own one is gone and nobody notices".split()
+_WORDS: Final = ("a", "run", "goes", "on", "at", "another", "server", "once", "its", "own", "is", "gone")
 
 
 def pieces_of(name: str) -> list[str]:
@@ -134,16 +134,20 @@ class SlowModel(AsyncContextManagerMixin):
             self._note_change()
         return response
 
-    def _text(self, call: Call) -> list[Any]:
+    def _text(self, call: Call) -> Iterable[Any]:
         pieces = pieces_of(call.name)
-        chunks = [_chunk({"role": "assistant", "content": ""}), *(_chunk({"content": piece}) for piece in pieces)]
-        return [*chunks, _chunk({}, "stop"), _usage(len(pieces))]
+        chunks = [chunk_of({"role": "assistant", "content": ""}), *(chunk_of({"content": piece}) for piece in pieces)]
+        return [*chunks, chunk_of({}, "stop"), usage_chunk(len(pieces))]
 
     def _tool_call(self, call: Call) -> list[Any]:
         id = f"call_{call.name}_{len(self.calls[call.name])}"
         function = {"name": "look_up", "arguments": json.dumps({"word": call.name})}
         calls = [{"index": 0, "id": id, "type": "function", "function": function}]
-        return [_chunk({"role": "assistant", "tool_calls": calls}), _chunk({}, "tool_calls"), _usage(CALL_TOKENS)]
+        return [
+            chunk_of({"role": "assistant", "tool_calls": calls}),
+            chunk_of({}, "tool_calls"),
+            usage_chunk(CALL_TOKENS),
+        ]
 
     def _read(self, messages: Sequence[Any]) -> tuple[str, bool]:
         """The name that is to be answered, and whether the tool's output is there; all before must be as it was."""
@@ -171,11 +175,11 @@ def _text(message: Any) -> str:
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
-def _chunk(delta: Any, reason: str | None = None) -> Any:
+def chunk_of(delta: Any, reason: str | None = None) -> Any:
     choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
     return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
 
 
-def _usage(tokens: int) -> Any:
+def usage_chunk(tokens: int) -> Any:
     usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": tokens, "total_tokens": PROMPT_TOKENS + tokens}
     return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], "usage": usage}

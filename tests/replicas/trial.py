@@ -1,5 +1,6 @@
 """`Trial`: rounds of runs, in each of which something happens to the servers, and what is found at its end."""
 
+import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -59,7 +60,7 @@ class Trial:
     _lost: dict[str, tuple[float, str, Call]] = field(factory=dict, init=False)  # by name: when, whose, which call
 
     async def run(self, kinds: Sequence[str], *, number: int | None = None) -> None:
-        """Make a round of each kind. With a number, so many runs are started in each; otherwise there are always some."""
+        """Make a round of each kind. With a number, so many runs are started in each; otherwise some are always active."""
         store = f"trial_{self.seed}"
         self.database.execute(f"CREATE DATABASE {store}")
         self.model = SlowModel()
@@ -170,7 +171,7 @@ class Trial:
             phases = [[call for call in calls if call.is_first == is_first] for is_first in (True, False)]
             for phase in filter(None, phases):
                 made.repeated += len(phase) - 1
-                for earlier, later in zip(phase, phase[1:], strict=False):
+                for earlier, later in itertools.pairwise(phase):
                     self._judge_pair(made, name, earlier, later)
         made.interrupted = len(self._lost)
         for name, (at, _, lost) in self._lost.items():
