@@ -1,7 +1,7 @@
 """Decisions where servers share a store: `Deciding` is the lock around one, and `decided` makes it again.
 
-The lock keeps the tasks of this server apart. That no other server has changed anything between the decision and its
-commit is found out by the store: it notes the version of what is decided on, and refuses the commit if there is another.
+The lock keeps the tasks of this server apart. The store finds out if another server has changed something between the
+decision and its commit: it notes the version of what is decided on, and refuses the commit if that is another one.
 """
 
 from collections.abc import Awaitable, Callable

@@ -43,16 +43,30 @@ class Follow:
 
 
 class Execution(Protocol):
-    """What executes runs here; see `Executor`."""
+    """What executes runs here; it is the `Executor`."""
 
     @property
-    def room(self) -> int: ...
+    def room(self) -> int:
+        """How many runs more can execute now."""
+        ...
+
     @property
-    def run_ids(self) -> Collection[str]: ...
-    def executes(self, thread_id: str) -> bool: ...
-    async def take(self, claimed: ClaimedRun) -> None: ...
-    def look_again(self, thread_id: str) -> None: ...
-    def let_all_go(self) -> None: ...
+    def run_ids(self) -> Collection[str]:
+        """The IDs of the runs that are executed here."""
+        ...
+
+    def executes(self, thread_id: str) -> bool:
+        """Whether the run of a thread is executed here."""
+        ...
+
+    async def take(self, claimed: ClaimedRun) -> None:
+        """Execute a run that was claimed. Called under the lock of the thread."""
+
+    def look_again(self, thread_id: str) -> None:
+        """Have the run of a thread looked at: another server has changed it."""
+
+    def let_all_go(self) -> None:
+        """Stop all that is executed here: other servers go on with it."""
 
 
 @define(eq=False)

@@ -107,7 +107,9 @@ class Turn:
     _on_finished: Callable[[RunStatus], None]  # called under the lock, with the run's new status
     _on_waiting: Callable[[], None]  # called under the lock, once there is only to wait for a completion window
     _on_changed: Callable[[], None]  # called once another server has cancelled the run, or ended it
-    _lock: AbstractAsyncContextManager[object] = field(init=False)  # of the thread; held on to, or each transition would make it anew
+    _lock: AbstractAsyncContextManager[object] = field(
+        init=False
+    )  # of the thread; held on to, or each transition would make it anew
     _own: TurnLedger = field(init=False)
     _run: Run = field(init=False)  # as it was at the start; only what never changes of it is used
     progress: TurnProgress = field(factory=TurnProgress, init=False)

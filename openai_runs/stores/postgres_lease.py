@@ -1,3 +1,4 @@
+# ruff: noqa: S608  # only constants of the package are put into SQL
 """`Lease`: a server's lease on its part of a shared `PostgresStore`, and the runs that it claims by that.
 
 The lease is a time in the server's row, by the database's clock. It is renewed three times before it runs out. A server
@@ -44,15 +45,20 @@ _BURY: Final = """
 _LEAVE: Final = "UPDATE openai_runs_servers SET is_over = true WHERE epoch = %s"
 # A server that is over claims nothing: see `_BURY`.
 _CLAIM: Final = """
-    WITH me AS MATERIALIZED (SELECT epoch FROM openai_runs_servers WHERE epoch = %(epoch)s AND NOT is_over FOR KEY SHARE),
+    WITH me AS MATERIALIZED (
+        SELECT epoch FROM openai_runs_servers WHERE epoch = %(epoch)s AND NOT is_over FOR KEY SHARE
+    ),
     chosen AS MATERIALIZED ({chosen}),
     taken AS MATERIALIZED (
         SELECT run FROM openai_runs_active WHERE run IN (SELECT run FROM chosen) AND {is_free}
         FOR UPDATE SKIP LOCKED
+    ),
+    claimed AS (
+        UPDATE openai_runs_active a SET server = me.epoch, is_waiting = false FROM me
+        WHERE a.run IN (SELECT run FROM taken)
+        RETURNING a.run, a.thread, a.owner, a.reader, a.place
     )
-    UPDATE openai_runs_active a SET server = me.epoch, is_waiting = false FROM me
-    WHERE a.run IN (SELECT run FROM taken)
-    RETURNING a.run, a.thread, a.owner, a.reader
+    SELECT run, thread, owner, reader FROM claimed ORDER BY place
 """
 _IS_FREE: Final = "server IS NULL AND NOT is_waiting"
 _CLAIM_FREE: Final = _CLAIM.format(

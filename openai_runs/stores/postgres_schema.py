@@ -1,9 +1,9 @@
 # ruff: noqa: S608  # only constants of the package are put into SQL
 """The database of a `PostgresStore`: its tables, and the SQL statements on them.
 
-Places come from a sequence of the database, and each process that has opened the store has a row of its own, whose epoch
-is higher than all before. What belongs together has a version, in the row of its thread (or assistant, or vector store):
-a commit that rests on an older one is refused.
+Places come from a sequence of the database, and each process that has opened the store has a row of its own, whose
+epoch is higher than all before. What belongs together has a version, in the row of its thread (or assistant, or vector
+store): a commit that rests on an older one is refused.
 """
 
 from functools import cache
@@ -94,8 +94,8 @@ FEW: Final = ("file", "run_state", "vector_store", "index_job")
 _MAX_DELETED: Final = 10_000  # deletions: more than a client makes between two pages
 _MAX_SERVERS: Final = 1_000  # rows of processes that are over, for whoever looks into what happened
 
-#: Of our own errors: in `WRITE`, this process's row is over, an idempotency key is there already, or the commit rests on
-#: what another process has changed.
+#: Of our own errors: in `WRITE`, this process's row is over, an idempotency key is there already, or the commit rests
+#: on what another process has changed.
 IS_OVER: Final = "OR001"
 KEY_USED: Final = "OR002"
 IS_STALE: Final = "OR003"
@@ -151,7 +151,8 @@ ID: Final = "SELECT id::text FROM openai_runs_store"
 END_SELF: Final = "UPDATE openai_runs_servers SET is_over = true WHERE epoch = %s"
 END_OTHERS: Final = "UPDATE openai_runs_servers SET is_over = true WHERE NOT is_over"
 FORGET_OLD: Final = f"""
-    DELETE FROM openai_runs_servers WHERE is_over AND epoch <= (SELECT max(epoch) FROM openai_runs_servers) - {_MAX_SERVERS}
+    DELETE FROM openai_runs_servers
+    WHERE is_over AND epoch <= (SELECT max(epoch) FROM openai_runs_servers) - {_MAX_SERVERS}
 """
 #: Nobody executes the runs of processes that are over.
 FREE: Final = """

@@ -1,3 +1,4 @@
+# ruff: noqa: S608  # only constants of the package are put into SQL
 """`SharedPostgresStore`: a `PostgresStore` that several servers have open at once.
 
 Nothing is locked between requests. Whoever decides something about a thread reads the version of the thread first, and
@@ -208,9 +209,7 @@ class SharedPostgresStore(PostgresStore):
         """See `Sharing`."""
         return self._active.get(thread_id)
 
-    async def _write_rows(
-        self, index: str, bodies: bytes, commits: Sequence[Sequence[ChangedRow]], era: int
-    ) -> None:
+    async def _write_rows(self, index: str, bodies: bytes, commits: Sequence[Sequence[ChangedRow]], era: int) -> None:
         session = self._opened()
         scopes = {scope: self._versions.get(scope[1]) for commit in commits for scope in _scopes_of(commit)}
         text = msgspec.json.encode([(*scope, version or None) for scope, version in scopes.items()]).decode()

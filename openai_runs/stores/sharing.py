@@ -1,8 +1,7 @@
-"""`Sharing`: what a store that several servers share offers beyond `Store`, so that each run is executed by one of them.
+"""`Sharing`: what a store offers beyond `Store` if several servers share it, so that one of them executes each run.
 
-Each server has a number, its *epoch*, and a lease that it renews. A server whose lease has run out is over: nothing that
-it commits is taken any more, the others execute its runs, and it goes on under a new epoch, as a server that has just
-started.
+Each server has a number, its *epoch*, and a lease that it renews. A server whose lease has run out is over: nothing is
+taken of what it commits, the others execute its runs, and it goes on under a new epoch, as one that has just started.
 """
 
 from collections.abc import Sequence

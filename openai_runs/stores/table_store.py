@@ -16,7 +16,13 @@ from attrs import define
 
 from openai_runs._finishing import finish
 from openai_runs._slices import Work, in_slices, in_slices_if_long
-from openai_runs.errors import ChangedElsewhereError, HistoryTooLargeError, StoreDataError, StoreUnavailableError, UnknownCursorError
+from openai_runs.errors import (
+    ChangedElsewhereError,
+    HistoryTooLargeError,
+    StoreDataError,
+    StoreUnavailableError,
+    UnknownCursorError,
+)
 from openai_runs.models.message import Message
 from openai_runs.models.run_step import RunStep
 from openai_runs.stores.file_contents import FileContents
@@ -280,7 +286,7 @@ class TableStore(ABC):
     def _note_refusal(self, error: StoreUnavailableError) -> None:
         if not self._is_unavailable:
             self._is_unavailable = True
-            _logger.error("%r takes no commits: %s", self, str(error.__cause__).partition("\n")[0])
+            _logger.error("%r takes no commits: %s", self, str(error.__cause__ or error).partition("\n")[0])
 
     def _caching(self, commits: Iterable[Sequence[ChangedRow]]) -> Work[None]:
         for commit in commits:

@@ -18,7 +18,13 @@ from hypothesis import strategies as st
 from openai_runs import _wire
 from openai_runs._slices import at_once
 from openai_runs.backends import Say, Wait
-from openai_runs.errors import ChangedElsewhereError, KeyUsedError, StoreDataError, StoreFileError, StoreUnavailableError
+from openai_runs.errors import (
+    ChangedElsewhereError,
+    KeyUsedError,
+    StoreDataError,
+    StoreFileError,
+    StoreUnavailableError,
+)
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.thread import Thread
