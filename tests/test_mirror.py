@@ -17,6 +17,7 @@ DECLARATIONS = {
     "events.py",
     "models/",  # `test_schema.py` and `tests/test_coverage_of_api.py` hold them against the API's document
     "stores/records.py",
+    "stores/sharing.py",  # the protocol: `stores/test_postgres_shared.py` and `engine/test_replicas.py` hold it
 }
 #: Whose test has the name of what it is about, because it takes several files.
 SEVERAL = {
@@ -25,6 +26,7 @@ SEVERAL = {
     "following/event_stream.py": ["following/test_streaming.py", "following/test_stream_lifetimes.py"],
     "following/leaving.py": ["following/test_follower.py", "following/test_stream_lifetimes.py"],
     "following/run_requests.py": ["services/test_never_twice.py", "following/test_follower.py"],
+    "stores/postgres_lease.py": ["stores/test_postgres_shared.py"],
     "stores/postgres_schema.py": ["stores/test_postgres.py", "stores/test_postgres_session.py"],
     "stores/table_rows.py": ["stores/test_store.py"],
     "stores/table_store.py": ["stores/test_store.py", "stores/test_sqlite.py"],

@@ -85,17 +85,22 @@ class Ledger:
     def __attrs_post_init__(self) -> None:
         self.sharing = self.store.sharing
 
-    def lock(self, id: str, *, is_own: bool = False) -> AbstractAsyncContextManager[object]:
+    def lock(self, id: str, *, is_own: bool = False, is_new: bool = False) -> AbstractAsyncContextManager[object]:
         """The lock of a thread, an assistant, a vector store or a file. It is dropped when it is no longer in use.
 
         Args:
             id: Of what.
             is_own: Whether it is a thread whose run is executed here. What other servers have changed in it is then
                 found out by a commit, and not before.
+            is_new: Whether it does not exist yet, so that nobody else knows it.
         """
         if (lock := self._locks.get(id)) is None:
             lock = self._locks[id] = anyio.Lock(fast_acquire=True)
-        return lock if self.sharing is None else Deciding(id, lock, self.sharing, self.keeps, is_own)
+        if self.sharing is None:
+            return lock
+        if is_new:
+            self.sharing.pin_new(id)
+        return Deciding(id, lock, self.sharing, self.keeps, is_own or is_new)
 
     async def commit(
         self,

@@ -18,6 +18,7 @@ from openai_runs.errors import StoreFileError
 from openai_runs.stores import postgres_schema as schema
 from openai_runs.stores.content_folder import ContentFolder
 from openai_runs.stores.file_contents import FileContents
+from openai_runs.stores.grouped_reads import GroupedReads
 from openai_runs.stores.postgres_session import WritingSession, translated
 from openai_runs.stores.records import PAGE_BYTES
 from openai_runs.stores.table_rows import ChangedRow, Row
@@ -75,6 +76,7 @@ class PostgresStore(TableStore):
         self._may_create = create
         self._folder = Path(folder)
         self.contents: FileContents = ContentFolder(self._folder / "runs-files")
+        self._objects = GroupedReads(self._read_objects)
         self._session: WritingSession | None = None
         self._pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
 
@@ -141,6 +143,7 @@ class PostgresStore(TableStore):
         session, self._session = self._session, None
         pool, self._pool = self._pool, None
         if session is not None and pool is not None:
+            await self._objects.close()
             await pool.close()
             await session.close()
 
@@ -186,8 +189,12 @@ class PostgresStore(TableStore):
             return await cursor.fetchall()
 
     async def _read_object(self, kind: str, id: str) -> tuple[str, bytes] | None:
-        found = await self._read(schema.READ, {"kind": kind, "id": _text(id)})
-        return found[0] if found else None
+        return await self._objects.read((kind, id)) if as_text(id) is not None else None
+
+    async def _read_objects(self, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[str, bytes]]:
+        kinds, ids = zip(*keys, strict=True)
+        rows = await self._read(schema.READ, {"kinds": list(kinds), "ids": list(ids)})
+        return {(kind, id): (owner, body) for kind, id, owner, body in rows}
 
     async def _read_page(
         self,
@@ -203,7 +210,13 @@ class PostgresStore(TableStore):
         sql = schema.page(
             from_the_end=from_the_end, of_part=part is not None, crosses_lists=part is not None and kind == "run"
         )
-        parameters = {"kind": kind, "list": _text(group), "part": _text(part), "low": _text(low), "high": _text(high)}
+        parameters = {
+            "kind": kind,
+            "list": as_text(group),
+            "part": as_text(part),
+            "low": as_text(low),
+            "high": as_text(high),
+        }
         found = await self._read(sql, {**parameters, "limit": limit, "bytes": PAGE_BYTES})
         [low_place, high_place, total, *_] = found[0]
         rows = [Row(*row[3:]) for row in found if row[2] is not None]
@@ -280,7 +293,7 @@ def _name_of(url: str) -> str:
     return f"{parts.get('dbname', '')}" + (f" at {host}" if host else "")
 
 
-def _text(text: str | None) -> str | None:
+def as_text(text: str | None) -> str | None:
     """Text that PostgreSQL has; ``None`` for any other, which is equal to no text in it."""
     if text is None or "\0" in text:
         return None

@@ -264,7 +264,11 @@ $function$
 #: Writes a group of changes in one transaction; see `index_and_bodies`.
 WRITE: Final = "SELECT pg_temp.openai_runs_write(%s::bigint, %s::bigint, %s::jsonb, %b, %s::jsonb)"
 
-READ: Final = "SELECT owner, convert_to(body, 'UTF8') FROM openai_runs_objects WHERE kind = %(kind)s AND id = %(id)s"
+READ: Final = """
+    SELECT o.kind, o.id, o.owner, convert_to(o.body, 'UTF8')
+    FROM unnest(%(kinds)s::text[], %(ids)s::text[]) AS wanted (kind, id)
+    JOIN openai_runs_objects o ON o.kind = wanted.kind AND o.id = wanted.id
+"""
 
 
 def _sized(members: str, order: str) -> str:

@@ -8,8 +8,8 @@ next commit says. Everything else is read from the database each time.
 """
 
 import logging
-from collections.abc import Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,7 +25,8 @@ from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore
 from openai_runs.stores import postgres_schema as schema
-from openai_runs.stores.postgres import PostgresStore
+from openai_runs.stores.grouped_reads import GroupedReads
+from openai_runs.stores.postgres import PostgresStore, as_text
 from openai_runs.stores.postgres_lease import LEASE, Lease
 from openai_runs.stores.postgres_relay import PostgresRelay
 from openai_runs.stores.postgres_session import WAS_LATE
@@ -44,10 +45,11 @@ _OF_THREADS: Final = (Thread, Message, Run, RunStep, RunState)
 _SCOPES: Final = (Thread, Assistant, VectorStore, File)
 
 _PIN: Final = f"""
-    SELECT o.version, a.run, a.server, a.reader FROM openai_runs_objects o
-    LEFT JOIN openai_runs_active a ON a.thread = o.id
-    WHERE o.kind IN ({", ".join(f"'{name}'" for name in schema.SCOPES)}) AND o.id = %(id)s
-    ORDER BY a.place LIMIT 1
+    SELECT o.id, o.version, a.run, a.server, a.reader FROM unnest(%(ids)s::text[]) AS wanted (id)
+    JOIN openai_runs_objects o ON o.kind IN ({", ".join(f"'{name}'" for name in schema.SCOPES)}) AND o.id = wanted.id
+    LEFT JOIN LATERAL (
+        SELECT run, server, reader FROM openai_runs_active WHERE thread = o.id ORDER BY place LIMIT 1
+    ) a ON true
 """
 _ACTIVE_OF: Final = "SELECT run FROM openai_runs_active WHERE owner = %(owner)s ORDER BY place"
 _COUNT_MESSAGES: Final = """
@@ -55,6 +57,15 @@ _COUNT_MESSAGES: Final = """
         SELECT FROM openai_runs_objects WHERE kind = 'message' AND list = %(thread_id)s LIMIT %(enough)s
     ) found
 """
+
+
+class _Pin(NamedTuple):
+    """What is read of something that is pinned."""
+
+    version: int
+    run_id: str | None  #: of the unfinished run, if it is a thread that has one
+    server: int | None
+    reader: int | None
 
 
 class SharedPostgresStore(PostgresStore):
@@ -78,6 +89,7 @@ class SharedPostgresStore(PostgresStore):
         super().__init__(*args, **options)
         self._lease = Lease(self._connect, self._rejoin, self._lose, seconds=lease)
         self._relay = PostgresRelay(self._url, on_message=self._hear, on_gap=self._miss)
+        self._pins = GroupedReads(self._read_pins)
         self._listener: Listener | None = None
         self._versions: dict[str, int] = {}  # of what is pinned; 0 of what does not exist yet
         self._active: dict[str, ActiveRun] = {}  # by thread, as of the pin
@@ -118,6 +130,7 @@ class SharedPostgresStore(PostgresStore):
         await self._lease.close()
         self.broadcast(["work"])  # the runs that were executed here
         await self._relay.close()
+        await self._pins.close()
         await super()._shut()
 
     async def _connect(self) -> "psycopg.AsyncConnection[Any]":
@@ -177,14 +190,14 @@ class SharedPostgresStore(PostgresStore):
 
     async def active_of(self, owner: str) -> Sequence[str]:
         """See `Sharing`."""
-        return [run_id for (run_id,) in await self._read(_ACTIVE_OF, {"owner": owner})]
+        return [run_id for (run_id,) in await self._read(_ACTIVE_OF, {"owner": as_text(owner)})]
 
     # Versions
 
     async def pin(self, id: str) -> None:
         """See `Sharing`."""
-        found = await self._read(_PIN, {"id": id})
-        version, run_id, server, reader = found[0] if found else (0, None, None, None)
+        found = await self._pins.read(id) if as_text(id) is not None else None
+        version, run_id, server, reader = found or (0, None, None, None)
         if self._versions.get(id) != version:
             self.forget(id)
         self._versions[id] = version
@@ -192,6 +205,13 @@ class SharedPostgresStore(PostgresStore):
             self._active.pop(id, None)
         else:
             self._active[id] = ActiveRun(run_id, server, reader)
+
+    def pin_new(self, id: str) -> None:
+        """See `Sharing`."""
+        self._versions[id] = 0
+
+    async def _read_pins(self, ids: Sequence[str]) -> Mapping[str, _Pin]:
+        return {id: _Pin(*rest) for id, *rest in await self._read(_PIN, {"ids": list(ids)})}
 
     def is_pinned(self, id: str) -> bool:
         """See `Sharing`."""

@@ -68,6 +68,9 @@ class Sharing(Protocol):
             StoreUnavailableError: The store cannot be read now.
         """
 
+    def pin_new(self, id: str) -> None:
+        """Note that something does not exist yet: its ID has just been made."""
+
     def is_pinned(self, id: str) -> bool:
         """Whether the version is known, and all that `Store.known` returns of it is of that version."""
         ...

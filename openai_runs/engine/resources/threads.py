@@ -81,7 +81,7 @@ class Threads:
         messages = await in_slices(new_messages(thread_body.get("messages", ()), thread.id, now))
         run, state = new_run(body, thread, assistant, now, self._expires_after)
         self._executor.refuse_unsupported(run, state)
-        async with self._ledger.lock(thread.id):
+        async with self._ledger.lock(thread.id, is_new=True):
             queue = self._executor.queueing(owner, run, state, is_read=subscriber is not None)
             created: list[Change] = [Record(owner, value) for value in (thread, *messages, run, state)]
             await self._ledger.commit(
