@@ -1,4 +1,4 @@
-"""What a trial's database notes of each change, and what is found in it: by whom runs were executed, and to what end."""
+"""What a trial's database notes of each change, and what is found in it: who executed the runs, and to what end."""
 
 import json
 from collections import defaultdict
@@ -10,8 +10,8 @@ from attrs import frozen
 
 from tests.replicas.model import CALL_TOKENS, PROMPT_TOKENS, answer_of, calls_tool, output_of, pieces_of
 
-#: Each group of commits says first whose it is, in the row of its server. So the session's epoch is known to the trigger
-#: that notes the changes, and with it the server that has the run, as of that change.
+#: Each group of commits says first whose it is, in the row of its server. So the trigger that notes the changes knows
+#: the session's epoch, and can compare it with the server that has the run, as of that change.
 INSTALL: Final = """
 CREATE TABLE trial_audit (
     number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -64,6 +64,7 @@ class Delays:
     folder: Path
     found: list[Delay] = field(factory=list, init=False)
     faults: list[str] = field(factory=list, init=False)
+    _assistant: str = field(default="", init=False)
 
     async def run(self) -> None:
         self.database.execute("CREATE DATABASE delays")
@@ -77,7 +78,7 @@ class Delays:
                     thread = await session.threads.create(messages=[{"role": "user", "content": "busy"}])
                     run = await session.runs.create(thread.id, assistant_id=self._assistant)
                     await model.called("busy")
-                    there = await self._deltas(model, other, other, "there")
+                    there = await self._deltas(model, other, other, "own")
                     elsewhere = await self._deltas(model, full, other, "elsewhere")
                     at, of = (
                         Delay.of("a delta, read where the run is executed", there),
@@ -104,6 +105,7 @@ class Delays:
         body = {"assistant_id": self._assistant, "stream": True}
         delays: list[float] = []
         async with http.post(f"{at.url}/threads/{thread}/runs", json=body) as response:
+            assert response.status == 200, await response.text()
             event = b""
             async for line in response.content:
                 if line.startswith(b"event: "):

@@ -1,14 +1,14 @@
 """`SlowModel`: an endpoint whose streamed answer to each message is known, and takes seconds; it notes who asked what.
 
-The message of a user is a name, and the answer follows from it. A name that begins with ``t`` is answered with a call of
-a tool first.
+The message of a user is a name, and the answer follows from it. A name that begins with ``t`` is answered with a call
+of a tool first.
 """
 
 import json
 import random
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final, Self
 
 import anyio
@@ -122,17 +122,22 @@ class SlowModel(AsyncContextManagerMixin):
         self.calls.setdefault(name, []).append(call)
         self._note_change()
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        try:
+        with suppress(ConnectionError), self._noting_end(call):
             await response.prepare(request)
             for chunk in self._tool_call(call) if call.is_first else self._text(call):
                 await response.write(b"data: %b\n\n" % json.dumps(chunk).encode())
                 await anyio.sleep(self.pause)
             await response.write(b"data: [DONE]\n\n")
             call.is_whole = True
-        finally:  # cancelled as soon as the other side has closed the connection
+        return response
+
+    @contextmanager
+    def _noting_end(self, call: Call) -> Iterator[None]:
+        try:
+            yield
+        finally:  # it is cancelled as soon as the other side has closed the connection
             call.ended = time.monotonic()
             self._note_change()
-        return response
 
     def _text(self, call: Call) -> Iterable[Any]:
         pieces = pieces_of(call.name)

@@ -60,7 +60,7 @@ class Trial:
     _lost: dict[str, tuple[float, str, Call]] = field(factory=dict, init=False)  # by name: when, whose, which call
 
     async def run(self, kinds: Sequence[str], *, number: int | None = None) -> None:
-        """Make a round of each kind. With a number, so many runs are started in each; otherwise some are always active."""
+        """Make a round of each kind. With a number, so many runs are started in each, and not always some more."""
         store = f"trial_{self.seed}"
         self.database.execute(f"CREATE DATABASE {store}")
         self.model = SlowModel()
