@@ -224,7 +224,7 @@ class Replicas:
         await self._sharing.bury()
         while (room := self._execution.room) > 0:
             claimed = await self._sharing.claim(room)
-            self._has_more = len(claimed) == room
+            self._has_more = len(claimed) >= room
             for each in claimed:
                 await self._take(each)
             if not self._has_more:
@@ -240,7 +240,7 @@ class Replicas:
 
     async def _take_claimed(self, claimed: ClaimedRun) -> None:
         async with self._ledger.lock(claimed.thread_id):
-            if not self.has_claim(claimed.thread_id, claimed.run_id):
+            if not self.has_claim(claimed.thread_id, claimed.run_id) or self._execution.executes(claimed.thread_id):
                 return
             run = await self._ledger.get(Run, claimed.run_id)
             if claimed.reader is not None:

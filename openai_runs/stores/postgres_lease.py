@@ -60,6 +60,11 @@ _CLAIM: Final = """
     )
     SELECT run, thread, owner, reader FROM claimed ORDER BY place
 """
+#: What this server has, for when it cannot know what it has claimed.
+_MINE: Final = """
+    SELECT a.run, a.thread, a.owner, a.reader FROM openai_runs_active a JOIN openai_runs_servers s ON s.epoch = a.server
+    WHERE a.server = %s AND NOT s.is_over ORDER BY a.place
+"""
 _IS_FREE: Final = "server IS NULL AND NOT is_waiting"
 _CLAIM_FREE: Final = _CLAIM.format(
     chosen=f"""
@@ -113,6 +118,7 @@ class Lease:
         self._task: asyncio.Task[None] | None = None
         self._running_out: asyncio.TimerHandle | None = None
         self._steady_since: float | None = None  # since when each renewal has succeeded
+        self._in_doubt_until = 0.0  # a claim whose answer was lost may have been made, or still be made
         self._connecting = anyio.Lock()
         self._wake = anyio.Event()
         self._is_closing = False
@@ -187,16 +193,24 @@ class Lease:
             await finish(connection.close())
 
     async def claim(self, most: int) -> Sequence[ClaimedRun]:
-        """See `Sharing.claim`."""
+        """See `Sharing.claim`. After a claim whose answer was lost, for a while, all that this server has."""
         return await self._claim(_CLAIM_FREE, {"most": most})
 
     async def claim_due(self, now: float, most: int) -> Sequence[ClaimedRun]:
-        """See `Sharing.claim_due`."""
+        """See `Sharing.claim_due`. Likewise."""
         return await self._claim(_CLAIM_DUE, {"most": most, "now": now})
 
     async def _claim(self, sql: str, parameters: dict[str, Any]) -> Sequence[ClaimedRun]:
+        if not self.is_valid:
+            return []
         epoch = self.epoch
-        rows = await self._execute(sql, {**parameters, "epoch": epoch}) if self.is_valid else []
+        try:
+            rows = await self._execute(sql, {**parameters, "epoch": epoch})
+            if monotonic() < self._in_doubt_until:
+                rows = await self._execute(_MINE, (epoch,))
+        except BaseException:  # of any kind: a task that is cancelled may be called off after its statement was made
+            self._in_doubt_until = monotonic() + self._seconds
+            raise
         # Otherwise they are free again, or soon will be.
         return [ClaimedRun(*row) for row in rows] if self.is_valid and self.epoch == epoch else []
 

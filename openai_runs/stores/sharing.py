@@ -93,13 +93,15 @@ class Sharing(Protocol):
     async def claim(self, most: int) -> Sequence[ClaimedRun]:
         """Take runs that nobody executes, in rotation among owners, as far as they have fewer that are executed.
 
+        Where the answer to an earlier claim was lost, more are returned: some that this server has taken before.
+
         Raises:
             StoreUnavailableError: None was taken.
         """
         ...
 
     async def claim_due(self, now: float, most: int) -> Sequence[ClaimedRun]:
-        """Take runs that nobody executes, and that have to expire at ``now``, in Unix time.
+        """Take runs that nobody executes, and that have to expire at ``now``, in Unix time. Likewise.
 
         Raises:
             StoreUnavailableError: None was taken.

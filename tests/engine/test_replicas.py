@@ -249,8 +249,7 @@ async def test_a_server_that_went_silent(url: str, tmp_path: Path):
         await bury(url, a, b)
         await until(lambda: said(b).calls)
         a.store._lease.check_now()
-        await until(lambda: reader.is_broken and watcher.is_broken)
-        assert said(a).stopped == 1
+        await until(lambda: reader.is_broken and watcher.is_broken and said(a).stopped == 1)
         assert a.active == 0
         for number in 1, 2:
             said(a).allow(number)

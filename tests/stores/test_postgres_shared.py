@@ -236,6 +236,27 @@ async def test_a_run_that_waits_for_outputs(pair: list[SharedPostgresStore]):
     assert await a.claim_due(2.0, 10) == []
 
 
+async def test_a_claim_whose_answer_is_lost(pair: list[SharedPostgresStore], monkeypatch: pytest.MonkeyPatch):
+    """The runs are not lost with it: nobody else takes them, and this server hears of them by its next claim."""
+    a, b = pair
+    await a.commit(queued("r", is_mine=True))
+    await a.commit(queued("s"))
+    execute_all = b._lease._execute
+
+    async def lose(sql: str, parameters: Any) -> list[Any]:
+        await execute_all(sql, parameters)
+        raise StoreUnavailableError("lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(b._lease, "_execute", lose)
+        with pytest.raises(StoreUnavailableError, match="lost"):
+            await b.claim(5)
+    assert await a.claim(5) == []
+    assert [each.run_id for each in await b.claim(5)] == ["s"]
+    monkeypatch.setattr(b._lease, "_in_doubt_until", 0.0)
+    assert await b.claim(5) == []
+
+
 async def test_a_server_that_leaves(url: str, tmp_path: Path):
     """Its runs are there for others at once."""
     async with servers(url, tmp_path, 1) as [b]:
