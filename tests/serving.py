@@ -48,6 +48,7 @@ class Server:
     options: Sequence[str] = ()
     port: int = field(factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    log: Path | None = None  #: the file that has what it says; otherwise that is kept until it is killed
 
     @property
     def url(self) -> str:
@@ -55,16 +56,23 @@ class Server:
 
     def start(self) -> None:
         arguments = ["serve", "--store", str(self.store), "--port", str(self.port), "--no-access-log", *self.options]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "openai_runs", *arguments],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=unmeasured(),
-        )
+        command = [sys.executable, "-m", "openai_runs", *arguments]
+        if self.log is None:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=unmeasured()
+            )
+            return
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=unmeasured())
 
     def kill(self) -> None:
         assert self.process is not None
-        assert self.process.poll() is None, self.process.stderr.read().decode()  # it must not end by itself
+        assert self.process.poll() is None, self._said()  # it must not end by itself
         self.process.kill()
         self.process.wait()
-        self.process.stderr.close()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+
+    def _said(self) -> str:
+        assert self.process is not None
+        return self.log.read_text() if self.process.stderr is None else self.process.stderr.read().decode()

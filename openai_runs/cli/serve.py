@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
-from openai_runs._postgres import is_postgres
 from openai_runs.cli.audit_option import make_audit_log
 from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
 from openai_runs.cli.key_options import RELOADING, keys_from, limits_from, reload_keys, retention_from
@@ -220,6 +219,13 @@ def serve(
             metavar="FILE",
         ),
     ] = None,
+    replica: Annotated[
+        bool,
+        typer.Option(
+            "--replica",
+            help="Share the store, which is in PostgreSQL, with other servers that have this option, too.",
+        ),
+    ] = False,
     drain: Annotated[
         float,
         typer.Option(
@@ -240,7 +246,7 @@ def serve(
     from openai_runs.engine.engine import MAX_ACTIVE_RUNS, MAX_FILE_BYTES
 
     set_up_logging(log_level, log_format)
-    kept = make_store(store, files_folder)
+    kept = make_store(store, files_folder, is_shared=replica)
     limits = limits_from(limit)
     read = keys_from(keys_file, limits)
     keys = read.owners
@@ -358,7 +364,11 @@ async def _serve(
                     server.drain()
                     with anyio.move_on_after(drain):
                         await _stopped(signals, server, keys_file, options["limits"])
-                console.print("stopping; unfinished runs resume at the next start")
+                console.print(
+                    "stopping; unfinished runs go on at other servers, or resume at the next start"
+                    if store.sharing is not None
+                    else "stopping; unfinished runs resume at the next start"
+                )
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
@@ -370,7 +380,9 @@ async def _serve(
 
 
 def _first_line(url: str, store: "SQLiteStore | PostgresStore", backend: "ModelBackend") -> str:
-    name = store.name if is_postgres(store.name) else Path(store.name).resolve()
+    from openai_runs.stores.sqlite import SQLiteStore
+
+    name = Path(store.name).resolve() if isinstance(store, SQLiteStore) else f"{store.name} in PostgreSQL"
     return f"serving {url}, store {name}, {type(backend).__name__}; Ctrl-C stops"
 
 

@@ -29,24 +29,31 @@ Owner: TypeAlias = Annotated[
 DEFAULT_FILES_FOLDER: Final = Path(DEFAULT_FOLDER)
 
 
-def make_store(store: str, files_folder: Path, *, create: bool = True) -> "SQLiteStore | PostgresStore":
+def make_store(
+    store: str, files_folder: Path, *, create: bool = True, is_shared: bool = False
+) -> "SQLiteStore | PostgresStore":
     """Make the store that the options name; it is not opened yet.
 
     Args:
         store: A path or a URL.
         files_folder: For a store in PostgreSQL.
         create: Whether it may be one that is not there yet. A PostgreSQL database has to be there in any case.
+        is_shared: Whether other servers may use it at the same time, which only one in PostgreSQL allows.
 
     Raises:
         typer.BadParameter: There is no such file, or no folder for it; or it is no URL.
     """
     if is_postgres(store):
         from openai_runs.stores.postgres import PostgresStore
+        from openai_runs.stores.postgres_shared import SharedPostgresStore
 
+        kind = SharedPostgresStore if is_shared else PostgresStore
         try:
-            return PostgresStore(store, folder=files_folder, create=create)
+            return kind(store, folder=files_folder, create=create)
         except ValueError as error:
             raise typer.BadParameter(f"--store: {error}") from None
+    if is_shared:
+        raise typer.BadParameter("--replica needs a store in PostgreSQL: an SQLite file is for one server")
     from openai_runs.stores.sqlite import SQLiteStore
 
     path = Path(store)

@@ -50,9 +50,34 @@ class Subscriber(Protocol):
     def receive(self, events: Sequence[ApiEvent]) -> None:
         """Receive the next events, in order. The engine's tasks call it, so it must not block or raise."""
 
+    def break_off(self) -> None:
+        """Receive nothing more, although the run goes on: what is executed elsewhere cannot be heard any more."""
+
 
 class Watcher(Protocol):
     """Hears of each change of an owner's runs."""
 
     def note(self, run: Run) -> None:
         """Note what a run is now. The engine's tasks call it, so it must not block or raise."""
+
+    def break_off(self) -> None:
+        """Note that changes were missed: whoever watches has to begin anew."""
+
+
+class Relay(Protocol):
+    """Tells other servers on the same store. What it does must not block or raise."""
+
+    def publish(self, run_id: str, events: Sequence[ApiEvent]) -> None:
+        """Pass the events of a run on to the server that asked for them, if any did."""
+
+    def changed(self, owner: str, run_id: str) -> None:
+        """Tell all servers that a run has changed."""
+
+    @property
+    def tells(self) -> int:
+        """How often runs have been told here that others have changed."""
+        ...
+
+    def was_told(self, run_id: str, since: int) -> bool:
+        """Whether a run was, after so many; if so, it is told again soon."""
+        ...

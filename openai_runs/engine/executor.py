@@ -2,13 +2,16 @@
 
 A thread has at most one unfinished run, so a run is identified by its thread's ID here.
 
+Where servers share the store, the store says which runs are executed here: a run is claimed in the commit that queues
+it, if there is a place for it, and otherwise by whoever has one.
+
 A failure ends only the run that it happened in: each task runs under `supervise`, and a run whose turn has failed is
 ended by another task. A run that cannot even be ended is given up, so that its thread is free for other runs.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 
 import anyio.lowlevel
@@ -25,11 +28,13 @@ from openai_runs.engine.errors import ApiError
 from openai_runs.engine.fair_queue import FairQueue
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_request import model_request
+from openai_runs.engine.replicas import Follow, Replicas, waiting
 from openai_runs.engine.turn import ShowImages, Turn, UseStores, stop_call
 from openai_runs.engine.writing import Writing
-from openai_runs.errors import StoreUnavailableError
+from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.models.run import LastError, Run, RunStatus
 from openai_runs.stores.records import Record, RunState, Unreadable
+from openai_runs.stores.sharing import ClaimedRun
 
 _logger = logging.getLogger("openai_runs.engine")
 
@@ -68,14 +73,22 @@ class Executor:
     _deadlines: Deadlines = field(init=False)
     _running_turns: Counter[str] = field(factory=Counter, init=False)  # by owner
     _tasks: TaskGroup = field(init=False)
+    _replicas: Replicas | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
+        if self._ledger.sharing is not None:
+            self._replicas = Replicas(self._ledger, self._ledger.sharing, self)
+            self._ledger.keeps = self._active.__contains__
         self._queue = FairQueue(lambda owner: self._running_turns[owner] >= self._share)
         self._deadlines = Deadlines(self._ledger.clock, self._expire)
 
     async def start(self, tasks: TaskGroup) -> None:
         """Resume every unfinished run in the store, and start the executor's tasks in ``tasks``."""
         self._tasks, resumed = tasks, 0
+        tasks.start_soon(self._deadlines.run)
+        if self._replicas is not None:
+            self._replicas.start(tasks)
+            return
         for found in await self._ledger.store.unfinished():
             run_id = found.id if isinstance(found, Unreadable) else found.value.id
             try:
@@ -87,8 +100,65 @@ class Executor:
                 _logger.exception("run %s cannot be resumed, and is left as it is", run_id)
         if resumed:
             _logger.info("resuming %d unfinished run%s", resumed, "" if resumed == 1 else "s")
-        tasks.start_soon(self._deadlines.run)
         self._start_turns()
+
+    # What follows is of use where servers share the store.
+
+    @property
+    def room(self) -> int:
+        """How many runs more can execute now."""
+        return self._max_turns - self.pending
+
+    @property
+    def run_ids(self) -> Collection[str]:
+        """The IDs of the runs that are executed here."""
+        return {active.run_id for active in self._active.values()}
+
+    def executes(self, thread_id: str) -> bool:
+        """Whether the run of a thread is executed here."""
+        return thread_id in self._active
+
+    async def take(self, claimed: ClaimedRun) -> None:
+        """Execute a run that was claimed. Called under the lock of the thread, if the claim holds."""
+        found: Record[RunState] | Unreadable | None
+        try:
+            found = await self._ledger.store.get(RunState, claimed.run_id)
+        except StoreDataError as error:
+            found = Unreadable(claimed.owner, claimed.run_id, error.message)
+        if found is not None and claimed.thread_id not in self._active:
+            await self._resume_stored(found, claimed.run_id)
+            self._start_turns()
+
+    def look_again(self, thread_id: str) -> None:
+        """Have the run of a thread looked at: another server has changed it."""
+        if (active := self._active.get(thread_id)) is not None:
+            look = partial(self._ledger.retry_until_stored, partial(self._look_again, active))
+            self._start(partial(self._give_up, active), look)
+
+    def let_all_go(self) -> None:
+        """Stop all that is executed here: other servers go on with it."""
+        everything = list(self._active.values())
+        for active in everything:  # first of all: none of them is to take the place of another one
+            self._queue.discard(active.owner, active.thread_id)
+        for active in everything:
+            self._let_go(active)
+
+    async def _look_again(self, active: _Active) -> None:
+        async with self._ledger.lock(active.thread_id):
+            if self._active.get(active.thread_id) is not active or self._replicas is None:
+                return
+            record = await self._ledger.store.get(Run, active.run_id)
+            status = None if record is None else record.value.status
+            if status is None or status.is_terminal or not self._replicas.has_claim(active.thread_id, active.run_id):
+                self._let_go(active)
+            elif status is RunStatus.CANCELLING:
+                await self._end(active, RunStatus.CANCELLED)
+
+    def _let_go(self, active: _Active) -> None:
+        if active.turn is not None:
+            active.turn.abandon()
+        self._ledger.break_off(active.run_id)
+        self._release(active, RunStatus.CANCELLED)
 
     async def _resume_stored(self, found: Record[RunState] | Unreadable, run_id: str) -> None:
         run = await self._ledger.get(Run, run_id)
@@ -107,6 +177,8 @@ class Executor:
             self._deadlines.set(run.thread_id, found.value.deadline)
             if run.status is not RunStatus.REQUIRES_ACTION:
                 self._queue.push(found.owner, run.thread_id)
+            elif self._replicas is not None:
+                await self._ledger.commit([waiting(run.id)], then=partial(self._release, active, run.status))
 
     def refuse_unsupported(self, run: Run, state: RunState) -> None:
         """Ask the backend whether it can execute a run that is about to be created.
@@ -145,8 +217,18 @@ class Executor:
         self._active_runs[owner] += 1
         return active
 
-    def active_runs(self, owner: str) -> int:
-        """How many unfinished runs an owner has."""
+    async def active_runs(self, owner: str) -> int:
+        """How many unfinished runs an owner has.
+
+        Raises:
+            StoreUnavailableError: Servers share the store, and it cannot be read now.
+        """
+        if self._replicas is not None:
+            return len(await self._replicas.unfinished_of(owner))
+        return self._active_runs[owner]
+
+    def active_runs_here(self, owner: str) -> int:
+        """The same, as far as this server executes them."""
         return self._active_runs[owner]
 
     def note_end(self, run: Run) -> None:
@@ -161,31 +243,53 @@ class Executor:
             if not self._active_runs[active.owner]:
                 del self._active_runs[active.owner]
 
-    # The five methods below are called under the lock of the thread.
+    # The six methods below are called under the lock of the thread.
 
     def active_run(self, thread_id: str) -> str | None:
         """The ID of a thread's unfinished run, if it has one."""
+        if self._replicas is not None:
+            return self._replicas.active_run(thread_id)
         active = self._active.get(thread_id)
         return None if active is None else active.run_id
 
-    def unfinished_of(self, owner: str) -> Sequence[str]:
+    async def unfinished_of(self, owner: str) -> Sequence[str]:
         """The IDs of an owner's unfinished runs, the oldest first."""
+        if self._replicas is not None:
+            return await self._replicas.unfinished_of(owner)
         return [active.run_id for active in self._active.values() if active.owner == owner]
 
-    def admit(self, owner: str, run: Run, state: RunState) -> None:
-        """Queue a new run, which must be stored already."""
-        self._new_active(run, owner)
-        self.resume(owner, run, state)
+    def queueing(self, owner: str, run: Run, state: RunState, *, is_read: bool) -> Follow:
+        """Queue a run that is new, or has got its tool outputs.
 
-    def resume(self, owner: str, run: Run, state: RunState) -> None:
-        """Queue the run of a thread again; its tool outputs must be stored already."""
-        self._active[run.thread_id].since = self._ledger.clock.now()
+        Args:
+            owner: Whose run.
+            run: As it is to be stored.
+            state: Likewise.
+            is_read: Whether somebody receives its events here.
+
+        Returns:
+            What belongs to the same commit, and what follows from that.
+        """
+        admit = partial(self.admit, owner, run, state)
+        if self._replicas is not None:
+            return self._replicas.queueing(run, admit, is_read=is_read)
+        return Follow((), admit)
+
+    def cancelling(self, owner: str, run: Run) -> Follow:
+        """Stop a run, which is to be stored as ``cancelling``; see `queueing`."""
+        cancel = partial(self._cancel, owner, run)
+        return Follow((), cancel) if self._replicas is None else self._replicas.cancelling(run, cancel)
+
+    def admit(self, owner: str, run: Run, state: RunState) -> None:
+        """Queue a run here; it must be stored already."""
+        if (active := self._active.get(run.thread_id)) is None:
+            active = self._new_active(run, owner)
+        active.since = self._ledger.clock.now()
         self._deadlines.set(run.thread_id, state.deadline)
         self._queue.push(owner, run.thread_id)
         self._start_turns()
 
-    def cancel(self, owner: str, run: Run) -> None:
-        """Stop a run, which must be stored as ``cancelling`` already, and start a task that ends it."""
+    def _cancel(self, owner: str, run: Run) -> None:
         active = self._active.get(run.thread_id)
         if active is None:  # given up earlier, as it could not be ended or resumed; perhaps now it can
             active = self._new_active(run, owner)
@@ -195,7 +299,7 @@ class Executor:
             active.turn.abandon()
         self._end_soon(active, RunStatus.CANCELLED)
 
-    async def end_now(self, thread_id: str) -> None:
+    async def end_now(self, owner: str, thread_id: str) -> None:
         """Cancel the run of a thread, if it has one, without the status ``cancelling`` in between.
 
         Raises:
@@ -203,6 +307,8 @@ class Executor:
         """
         if (active := self._active.get(thread_id)) is not None:
             await finish(self._end_now(active))  # once its turn is abandoned, the run must end
+        elif self._replicas is not None:
+            await self._replicas.end_now(owner, thread_id)
 
     async def _end_now(self, active: _Active) -> None:
         try:
@@ -224,6 +330,7 @@ class Executor:
                 self._show_images,
                 partial(self._release, active),
                 partial(self._free_place, active),
+                partial(self.look_again, active.thread_id),
             )
             active.since = self._ledger.clock.now()
             active.has_place = True
@@ -232,11 +339,15 @@ class Executor:
 
     def _release(self, active: _Active, status: RunStatus) -> None:
         """After a turn or a run has ended: drop an ended run, and start queued ones in the free places."""
-        if status.is_terminal and self._active.get(active.thread_id) is active:
+        # Where the store is shared, nobody executes a run that waits for tool outputs.
+        is_over = status.is_terminal or self._replicas is not None
+        if is_over and self._active.get(active.thread_id) is active:
             del self._active[active.thread_id]
             self._stop_counting(active)
             self._deadlines.discard(active.thread_id)
             self._queue.discard(active.owner, active.thread_id)
+            if self._replicas is not None:
+                self._replicas.note_release(active.run_id)
         active.turn = None
         self._free_place(active)
 
@@ -248,6 +359,8 @@ class Executor:
             if not self._running_turns[active.owner]:
                 del self._running_turns[active.owner]
         self._start_turns()  # also if there was no place: one owner less may be waiting
+        if self._replicas is not None:
+            self._replicas.note_room()
 
     def _expire(self, thread_id: str) -> None:
         self._end_soon(self._active[thread_id], RunStatus.EXPIRED)

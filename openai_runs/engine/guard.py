@@ -46,10 +46,12 @@ class Guard:
         if tokens is not None and (used := await self._use.tokens(owner)) >= tokens:
             raise _too_many_tokens(tokens, used, self._use.rest_of_day)
         # Those that are being created count, too: else many requests at once would all find room.
-        if runs is not None and (active := self._use.active_runs(owner) + self._starting[owner]) >= runs:
-            raise _too_many_runs(runs, active)
         self._starting[owner] += 1
         try:
+            if runs is not None:
+                before = self._starting[owner] - 1
+                if (active := await self._use.active_runs(owner) + before) >= runs:
+                    raise _too_many_runs(runs, active)
             yield
         finally:
             self._starting[owner] -= 1

@@ -7,6 +7,7 @@ subscriber sees a change that a crash could undo, and events come in the order o
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from time import perf_counter
 from types import MappingProxyType
@@ -17,14 +18,15 @@ import anyio
 from attrs import define, field
 
 from openai_runs._finishing import finish
-from openai_runs.engine.api_events import ApiEvent, Subscriber, Watcher
+from openai_runs.engine.api_events import ApiEvent, Relay, Subscriber, Watcher
 from openai_runs.engine.audit import DELETED, Audit, Audited, By
 from openai_runs.engine.clock import Clock
+from openai_runs.engine.deciding import Deciding
 from openai_runs.engine.errors import ApiError, not_found
 from openai_runs.engine.exact_times import ExactTimes
 from openai_runs.engine.new_objects import timestamp
 from openai_runs.engine.observer import Observer
-from openai_runs.errors import StoreUnavailableError, UnknownCursorError
+from openai_runs.errors import ChangedElsewhereError, StoreUnavailableError, UnknownCursorError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.file import File
 from openai_runs.models.message import Message
@@ -34,6 +36,7 @@ from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore
 from openai_runs.stores.records import Change, Delete, PageQuery, Record, RunState, Stored, UsedKey, VectorStoreEntry
+from openai_runs.stores.sharing import Sharing
 from openai_runs.stores.store import Store
 
 _logger = logging.getLogger("openai_runs.engine")
@@ -72,6 +75,11 @@ class Ledger:
     count: Callable[[Sequence[Change]], None] | None = field(default=None, init=False)
     audit: Audit | None = field(default=None, kw_only=True)  #: is told of deletions
     exact_times: ExactTimes = field(factory=ExactTimes, init=False)  #: of what is stored
+    sharing: Sharing | None = field(init=False)  #: with other servers; see `Store`
+    #: Whether what is known of a thread is of use later, as its run is executed here.
+    keeps: Callable[[str], bool] = field(default=lambda _: False, init=False)
+    #: Where else events of runs and changed runs are told.
+    relay: Relay | None = field(default=None, init=False)
     _locks: WeakValueDictionary[str, anyio.Lock] = field(factory=WeakValueDictionary, init=False)
     # By run. One each: the subscriber that came with `createRun` is done once the run waits for tool outputs, and the
     # request that submits them brings the next one.
@@ -79,11 +87,25 @@ class Ledger:
     _watchers: dict[str, set[Watcher]] = field(factory=dict, init=False)  # by owner
     _run_watchers: dict[str, set[Watcher]] = field(factory=dict, init=False)  # by run
 
-    def lock(self, id: str) -> anyio.Lock:
-        """The lock of a thread or of an assistant. It is dropped when it is no longer in use."""
+    def __attrs_post_init__(self) -> None:
+        self.sharing = self.store.sharing
+
+    def lock(self, id: str, *, is_own: bool = False, is_new: bool = False) -> AbstractAsyncContextManager[object]:
+        """The lock of a thread, an assistant, a vector store or a file. It is dropped when it is no longer in use.
+
+        Args:
+            id: Of what.
+            is_own: Whether it is a thread whose run is executed here. What other servers have changed in it is then
+                found out by a commit, and not before.
+            is_new: Whether it does not exist yet, so that nobody else knows it.
+        """
         if (lock := self._locks.get(id)) is None:
             lock = self._locks[id] = anyio.Lock(fast_acquire=True)
-        return lock
+        if self.sharing is None:
+            return lock
+        if is_new:
+            self.sharing.pin_new(id)
+        return Deciding(id, lock, self.sharing, self.keeps, is_own or is_new)
 
     async def commit(
         self,
@@ -138,6 +160,7 @@ class Ledger:
         then: Callable[[], object] | None,
     ) -> None:
         began = perf_counter() if self.observers else 0.0
+        tells = 0 if self.relay is None else self.relay.tells
         await self.store.commit(changes)
         if self.observers:
             self._tell_observers(changes, perf_counter() - began)
@@ -147,8 +170,8 @@ class Ledger:
         if subscriber is not None:
             self._subscribers[run_id] = subscriber
         self.publish(run_id, events)
-        if self._watchers or self._run_watchers:
-            self._tell_watchers(changes)
+        if self._watchers or self._run_watchers or self.relay is not None:
+            self._tell_watchers(changes, tells)
         if then is not None:
             then()
 
@@ -195,6 +218,8 @@ class Ledger:
         while True:
             try:
                 return await transition()
+            except ChangedElsewhereError:
+                continue
             except StoreUnavailableError:  # not logged here: the store logs it once, not once for each run
                 await self.clock.sleep_until(self.clock.now() + wait)
                 wait = min(2 * wait, longest)
@@ -217,8 +242,15 @@ class Ledger:
         try:
             if (subscriber := self._subscribers.get(run_id)) is not None:
                 subscriber.receive(events)
+            elif self.relay is not None:
+                self.relay.publish(run_id, events)
         except Exception:  # the change is committed already: a broken subscriber must not fail the run
             _logger.exception("run %s: its subscriber failed at %s", run_id, events[0].name)
+
+    def receive(self, run_id: str, events: Sequence[ApiEvent]) -> None:
+        """Pass events of a run that is executed elsewhere to its subscriber."""
+        if (subscriber := self._subscribers.get(run_id)) is not None:
+            subscriber.receive(events)
 
     def watch(self, owner: str, watcher: Watcher) -> None:
         """Send a watcher each run of an owner whenever it has changed, until `unwatch`."""
@@ -236,13 +268,45 @@ class Ledger:
         """Send a watcher nothing more."""
         _remove(self._run_watchers, run_id, watcher)
 
-    def _tell_watchers(self, changes: Sequence[Change]) -> None:
+    def _tell_watchers(self, changes: Sequence[Change], tells: int) -> None:
         for change in changes:
             if isinstance(change, Record) and isinstance(change.value, Run):
-                for watcher in self._watchers.get(change.owner, ()):
-                    watcher.note(change.value)
-                for watcher in self._run_watchers.get(change.value.id, ()):
-                    watcher.note(change.value)
+                # What another server has changed after this commit may have been told before.
+                if self.relay is None or not self.relay.was_told(change.value.id, tells):
+                    self.tell(change.owner, change.value)
+                if self.relay is not None:
+                    self.relay.changed(change.owner, change.value.id)
+
+    def tell(self, owner: str, run: Run) -> None:
+        """Tell watchers what a run is now."""
+        for watcher in self._watchers.get(owner, ()):
+            watcher.note(run)
+        for watcher in self._run_watchers.get(run.id, ()):
+            watcher.note(run)
+
+    def is_watched(self, owner: str, run_id: str) -> bool:
+        """Whether anybody is told of a run."""
+        return owner in self._watchers or run_id in self._run_watchers
+
+    @property
+    def watched_runs(self) -> Sequence[str]:
+        """The IDs of runs that are watched one by one."""
+        return list(self._run_watchers)
+
+    @property
+    def subscribed_runs(self) -> Sequence[str]:
+        """The IDs of runs whose events somebody receives."""
+        return list(self._subscribers)
+
+    def break_off(self, run_id: str) -> None:
+        """Tell the subscriber of a run that it misses events from now on."""
+        if (subscriber := self._subscribers.pop(run_id, None)) is not None:
+            subscriber.break_off()
+
+    def break_off_feeds(self) -> None:
+        """Tell all who watch an owner that they have missed changes."""
+        for watcher in [watcher for watchers in self._watchers.values() for watcher in watchers]:
+            watcher.break_off()
 
     def unsubscribe(self, run_id: str, subscriber: Subscriber) -> None:
         """Send a subscriber no more events."""
@@ -250,8 +314,8 @@ class Ledger:
             del self._subscribers[run_id]
 
     async def get(self, kind: type[T], id: str) -> T:
-        """Read an object that must exist."""
-        record = await self.store.get(kind, id)
+        """Read an object that must exist, under its lock if something is decided by it."""
+        record = await self.store.known(kind, id)
         if record is None:
             raise LookupError(f"the store has no {kind.__name__} {id}, though other objects refer to it")
         return record.value

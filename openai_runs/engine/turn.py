@@ -7,7 +7,7 @@ publishes and changes nothing more, even if its backend continues.
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
 from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
@@ -40,6 +40,7 @@ from openai_runs.engine.errors import AbandonedError, ApiError
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_request import model_request
 from openai_runs.engine.observer import error_code, executing, model_call
+from openai_runs.engine.replicas import waiting
 from openai_runs.engine.turn_ledger import TurnLedger
 from openai_runs.engine.turn_output import (
     MessageDraft,
@@ -76,6 +77,7 @@ _logger = logging.getLogger("openai_runs.engine")
 
 
 _FINISH_REASONS: Final = get_args(FinishReason)
+_EXECUTING: Final = (RunStatus.QUEUED, RunStatus.IN_PROGRESS)
 
 
 #: Checks the vector stores that a run of an owner searches with its tools; see `Ingestion.use_in_run`.
@@ -105,7 +107,10 @@ class Turn:
     _show_images: ShowImages
     _on_finished: Callable[[RunStatus], None]  # called under the lock, with the run's new status
     _on_waiting: Callable[[], None]  # called under the lock, once there is only to wait for a completion window
-    _lock: anyio.Lock = field(init=False)  # of the thread; held on to, or each transition would make it anew
+    _on_changed: Callable[[], None]  # called once another server has cancelled the run, or ended it
+    _lock: AbstractAsyncContextManager[object] = field(
+        init=False
+    )  # of the thread; held on to, or each transition would make it anew
     _own: TurnLedger = field(init=False)
     _run: Run = field(init=False)  # as it was at the start; only what never changes of it is used
     progress: TurnProgress = field(factory=TurnProgress, init=False)
@@ -115,7 +120,7 @@ class Turn:
     _used_ids: set[str] = field(factory=set, init=False)  # of the run's earlier tool calls
 
     def __attrs_post_init__(self) -> None:
-        self._lock = self._ledger.lock(self.thread_id)
+        self._lock = self._ledger.lock(self.thread_id, is_own=True)
         self._own = TurnLedger(self._ledger, self.owner, self.run_id)
 
     @property
@@ -153,7 +158,16 @@ class Turn:
 
     async def _read(self) -> tuple[Run, RunState]:
         self._check()
-        return await self._own.read()
+        if self._ledger.sharing is None:
+            return await self._own.read()
+        try:
+            run, state = await self._own.read()
+        except LookupError:  # it has ended, or its thread was deleted
+            run = None
+        if run is None or run.status not in _EXECUTING:
+            self._on_changed()
+            raise AbandonedError
+        return run, state
 
     async def _start(self) -> tuple[Run, RunState]:
         async with self._lock:
@@ -439,6 +453,8 @@ class Turn:
             previous=state.handle,
         )
         changes += [Record(self.owner, step), Record(self.owner, run), Record(self.owner, state)]
+        if self._ledger.sharing is not None:
+            changes.append(waiting(run.id))
         asks = ApiEvent("thread.run.requires_action", run)
         await self._commit(changes, *events, asks, then=partial(self._on_finished, run.status))
 

@@ -19,13 +19,15 @@ from openai_runs.lifecycle import moved
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep
-from openai_runs.stores.records import Change, Delete, Record, RunState, Stored
+from openai_runs.stores.records import Change, Claim, Delete, Record, RunState, Stored
 
 T = TypeVar("T", bound=Stored)
 
 
 def _key_of(change: Change) -> tuple[type[Any], str]:
-    return (change.kind, change.id) if isinstance(change, Delete) else (type(change.value), change.value.id)
+    if isinstance(change, Record):
+        return type(change.value), change.value.id
+    return (change.kind if isinstance(change, Delete) else Claim), change.id
 
 
 @define(eq=False)

@@ -19,7 +19,7 @@ from openai_runs.engine.limits import OwnerLimits
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
-from openai_runs.stores.records import Change, Delete, PageQuery, Record, RunState, SpentTokens
+from openai_runs.stores.records import Change, Claim, Delete, PageQuery, Record, RunState, SpentTokens
 from openai_runs.stores.store import ALL_RUNS, part_for
 
 DAY: Final = 86_400.0  #: seconds
@@ -50,10 +50,20 @@ class Use:
     _tokens: dict[str, int] = field(factory=dict, init=False)  # of the runs that were created on that day
     _ending: dict[str, dict[str, int]] = field(factory=dict, init=False)  # those of runs that end while others are read
     _bytes: dict[str, _Bytes] = field(factory=dict, init=False)
+    _active: dict[str, int] = field(factory=dict, init=False)  # runs that had not ended when that was asked last
 
-    def active_runs(self, owner: str) -> int:
-        """Runs that have not ended."""
-        return self._executor.active_runs(owner)
+    async def active_runs(self, owner: str) -> int:
+        """Runs that have not ended.
+
+        Raises:
+            StoreUnavailableError: Servers share the store, and it cannot be read now.
+        """
+        number = self._active[owner] = await self._executor.active_runs(owner)
+        return number
+
+    def active_runs_at_hand(self, owner: str) -> int | None:
+        """The same; ``None`` or an old number if the store would have to be read, since servers share it."""
+        return self._active.get(owner) if self._ledger.sharing is not None else self._executor.active_runs_here(owner)
 
     def tokens_at_hand(self, owner: str) -> int | None:
         """See `tokens`; ``None`` if they have yet to be read."""
@@ -169,6 +179,8 @@ class Use:
                 if change.kind is Thread or change.kind is Message:
                     for each in self._bytes.values():  # nobody knows here whose it was
                         each.has_deleted = True
+            elif isinstance(change, Claim):
+                continue
             elif isinstance(change.value, Thread | Message):
                 if (known := self._bytes.get(change.owner)) is not None:
                     size = size_of(change.value)

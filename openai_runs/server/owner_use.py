@@ -28,7 +28,7 @@ def use_of(engine: Engine, gate: Gate, owner: str) -> Sequence[Used]:
             limits.requests_per_minute,
             lambda: gate.requests(owner, limits.requests_per_minute or 1),
         ),
-        ("active_runs", "Active runs", limits.active_runs, lambda: use.active_runs(owner)),
+        ("active_runs", "Active runs", limits.active_runs, lambda: use.active_runs_at_hand(owner)),
         ("tokens_per_day", "Tokens today (UTC)", limits.tokens_per_day, lambda: use.tokens_at_hand(owner)),
         ("stored_bytes", "Stored bytes", limits.stored_bytes, lambda: use.bytes_at_hand(owner)),
     )
@@ -46,6 +46,8 @@ async def read_use(engine: Engine, gate: Gate, owner: str) -> Sequence[Used]:
         StoreError: It cannot be read.
     """
     limits = engine.limits.of(owner)
+    if limits.active_runs is not None:
+        await engine.use.active_runs(owner)
     if limits.tokens_per_day is not None:
         await engine.use.tokens(owner)
     if limits.stored_bytes is not None:

@@ -43,8 +43,13 @@ class RunChanges:
         """Put in a run that has changed."""
         self._runs[run.id] = run
         if len(self._runs) > _MOST_UNREAD:
-            self._runs.clear()
-            self._is_over = True
+            self.break_off()
+        self._arrival.set()
+
+    def break_off(self) -> None:
+        """End the feed: its reader is to begin anew."""
+        self._runs.clear()
+        self._is_over = True
         self._arrival.set()
 
     def put(self, frame: bytes) -> None:

@@ -77,6 +77,7 @@ class Outbox:
     # Done when something is put into an empty queue. An event of asyncio or anyio costs several times as much.
     _arrival: asyncio.Future[None] | None = field(default=None, init=False)
     _is_complete: bool = field(default=False, init=False)  # the final event is in
+    _is_broken: bool = field(default=False, init=False)
     # Consecutive pieces of one text are kept as mere strings, behind the first of them.
     _text_in: object = field(default=None, init=False)  # which text the latest piece put in belongs to
     _delta_out: Mapping[str, Any] = field(factory=dict, init=False)  # the latest delta taken out
@@ -109,6 +110,11 @@ class Outbox:
                 self._is_complete = True
         self._wake()
 
+    def break_off(self) -> None:
+        """End without the final event."""
+        self._is_broken = not self._is_complete
+        self._wake()
+
     def put(self, frame: bytes) -> None:
         """Put in a frame that is not an event of the run."""
         self._pending.append(frame)
@@ -128,12 +134,18 @@ class Outbox:
         arrival.set_result(None)
 
     async def take(self) -> bytes:
-        """Wait for frames, and take out as many as one write should have; empty after the end of the stream."""
+        """Wait for frames, and take out as many as one write should have; empty after the end of the stream.
+
+        Raises:
+            ConnectionError: It ends without its final event.
+        """
         if self._pending:
             await asyncio.sleep(0)  # a long queue must not keep other tasks from running
         while not self._pending:
             if self._is_complete:
                 return b""
+            if self._is_broken:
+                raise ConnectionAbortedError("the run goes on at another server")
             self._arrival = asyncio.get_running_loop().create_future()
             await self._arrival
         self.taken += 1
@@ -236,8 +248,8 @@ class _Connection:
                 self.queue.send_now = self._send_now
             while frames := await self.queue.take():
                 await response.write(frames)
-        except ConnectionError:
-            pass  # the reader has disconnected; the run goes on
+        except ConnectionError:  # the reader has disconnected, or is to take the stream for broken; the run goes on
+            self.abort()
         except Exception:  # our own bug: a response that has begun cannot become a 500, so the stream reports it
             _logger.exception("request %s failed: its stream broke off", self._request[REQUEST_ID])
             text = "The server had an error while sending this stream; the run goes on. Its log has the details under"

@@ -94,6 +94,10 @@ class MemoryStore:
     _next_place: Iterator[int] = field(factory=count, init=False)
     contents: FileContents = field(factory=MemoryContents, init=False)  #: of the files
 
+    @property
+    def sharing(self) -> None:
+        """``None``: one engine has the store."""
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -121,12 +125,16 @@ class MemoryStore:
         for change, index_keys in indexed:
             if isinstance(change, Delete):
                 self._delete(change.kind, change.id)
-            else:
+            elif isinstance(change, Record):
                 self._put(change, index_keys)
 
     async def get(self, kind: type[T], id: str) -> Record[T] | None:
         """Read an object."""
         return self._records[kind].get(id)
+
+    async def known(self, kind: type[T], id: str) -> Record[T] | None:
+        """Read an object; no other server changes it."""
+        return await self.get(kind, id)
 
     def text_of(self, _: Stored) -> None:
         """No object is kept as JSON text."""
@@ -301,7 +309,7 @@ def _text_size(value: Message | RunStep) -> int:
 def _with_index_keys(changes: Sequence[Change]) -> Work[list[tuple[Change, Sequence[_IndexKey]]]]:
     result = []
     for change in changes:
-        result.append((change, () if isinstance(change, Delete) else _index_keys_of(change)))
+        result.append((change, _index_keys_of(change) if isinstance(change, Record) else ()))
         yield
     return result
 

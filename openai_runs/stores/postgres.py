@@ -14,16 +14,17 @@ import anyio
 from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs._postgres import CONNECT_ARGS, DEFAULT_FOLDER, is_postgres
-from openai_runs.errors import StoreFileError, StoreUnavailableError
+from openai_runs.errors import StoreFileError
 from openai_runs.stores import postgres_emptying as emptying
 from openai_runs.stores import postgres_schema as schema
 from openai_runs.stores import thread_sizes
 from openai_runs.stores.content_folder import ContentFolder
 from openai_runs.stores.emptying import stepping
 from openai_runs.stores.file_contents import FileContents
-from openai_runs.stores.postgres_session import TAKEN_OVER, WritingSession, translated
+from openai_runs.stores.grouped_reads import GroupedReads
+from openai_runs.stores.postgres_session import WritingSession, translated
 from openai_runs.stores.records import PAGE_BYTES
-from openai_runs.stores.table_rows import Row
+from openai_runs.stores.table_rows import ChangedRow, Row
 from openai_runs.stores.table_store import FoundPage, Piece, TableStore, Walk
 
 with needs("postgres"):
@@ -48,6 +49,8 @@ class PostgresStore(TableStore):
     Attributes:
         contents: The contents of the files.
     """
+
+    _is_shared = False
 
     def __init__(
         self,
@@ -76,6 +79,7 @@ class PostgresStore(TableStore):
         self._may_create = create
         self._folder = Path(folder)
         self.contents: FileContents = ContentFolder(self._folder / "runs-files")
+        self._objects = GroupedReads(self._read_objects)
         self._session: WritingSession | None = None
         self._pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
 
@@ -93,7 +97,7 @@ class PostgresStore(TableStore):
         return self._folder / "runs"
 
     async def _open(self) -> None:
-        session = WritingSession(self._url, self._name, self._refuse_waiting)
+        session = WritingSession(self._url, self._name, self._refuse_waiting, is_shared=self._is_shared)
         id = await session.open(create=self._may_create)
         options = {**CONNECT_ARGS, "autocommit": True, "application_name": "openai-runs", "client_encoding": "utf8"}
         pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] = psycopg_pool.AsyncConnectionPool(
@@ -142,13 +146,20 @@ class PostgresStore(TableStore):
         session, self._session = self._session, None
         pool, self._pool = self._pool, None
         if session is not None and pool is not None:
+            await self._objects.close()
             await pool.close()
             await session.close()
 
-    async def _write_rows(self, index: str, bodies: bytes, number: int) -> None:  # noqa: ARG002  # the sequence counts
+    async def _write_rows(
+        self,
+        index: str,
+        bodies: bytes,
+        commits: Sequence[Sequence[ChangedRow]],  # noqa: ARG002  # a sequence counts the changes
+        era: int,  # noqa: ARG002  # it is always the same
+    ) -> None:
         session = self._opened()
         try:
-            await session.write(index, bodies)
+            await session.write(index, bodies, "[]", session.epoch)
         finally:
             if session.is_lost:  # what is cached may have been changed by the other process
                 self._cache.clear()
@@ -160,7 +171,7 @@ class PostgresStore(TableStore):
 
     async def _read(self, sql: str, parameters: Mapping[str, Any]) -> list[Any]:
         if self._opened().is_lost:
-            raise StoreUnavailableError(TAKEN_OVER)
+            raise self._opened().is_over()
         assert self._pool is not None  # noqa: S101  # for the type checker: it is open
         try:
             try:
@@ -181,8 +192,12 @@ class PostgresStore(TableStore):
             return await cursor.fetchall()
 
     async def _read_object(self, kind: str, id: str) -> tuple[str, bytes] | None:
-        found = await self._read(schema.READ, {"kind": kind, "id": _text(id)})
-        return found[0] if found else None
+        return await self._objects.read((kind, id)) if as_text(id) is not None else None
+
+    async def _read_objects(self, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[str, bytes]]:
+        kinds, ids = zip(*keys, strict=True)
+        rows = await self._read(schema.READ, {"kinds": list(kinds), "ids": list(ids)})
+        return {(kind, id): (owner, body) for kind, id, owner, body in rows}
 
     async def _read_page(
         self,
@@ -198,7 +213,13 @@ class PostgresStore(TableStore):
         sql = schema.page(
             from_the_end=from_the_end, of_part=part is not None, crosses_lists=part is not None and kind == "run"
         )
-        parameters = {"kind": kind, "list": _text(group), "part": _text(part), "low": _text(low), "high": _text(high)}
+        parameters = {
+            "kind": kind,
+            "list": as_text(group),
+            "part": as_text(part),
+            "low": as_text(low),
+            "high": as_text(high),
+        }
         found = await self._read(sql, {**parameters, "limit": limit, "bytes": PAGE_BYTES})
         [low_place, high_place, total, *_] = found[0]
         rows = [Row(*row[3:]) for row in found if row[2] is not None]
@@ -239,7 +260,7 @@ class PostgresStore(TableStore):
 
     async def _read_thread_sizes(self, owner: str, start: thread_sizes.From) -> Sequence[thread_sizes.Row]:
         found = await self._read(
-            thread_sizes.POSTGRES, {"owner": _text(owner), "thread": start.thread, "after": start.after}
+            thread_sizes.POSTGRES, {"owner": as_text(owner), "thread": start.thread, "after": start.after}
         )
         return [(place, size, number, int(total), last) for place, size, number, total, last in found]
 
@@ -261,8 +282,13 @@ class PostgresStore(TableStore):
         return [label for (label,) in await self._read(emptying.OWNERS, {})]
 
     async def _empty_some(self, thread_id: str) -> Sequence[tuple[str, str]] | None:
-        found = await self._read(emptying.EMPTY, stepping(_text(thread_id)))
+        found = await self._read(
+            emptying.EMPTY, {**stepping(as_text(thread_id)), "version": self._version_of(thread_id)}
+        )
         return [(kind, id) for kind, id in found if kind is not None] if found else None
+
+    def _version_of(self, thread_id: str) -> int | None:  # noqa: ARG002  # nobody else changes it
+        return None
 
     async def _places_unfinished(self) -> Sequence[int]:
         return [place for (place,) in await self._read(schema.PLACES_UNFINISHED, {})]
@@ -293,7 +319,7 @@ def _name_of(url: str) -> str:
     return f"{parts.get('dbname', '')}" + (f" at {host}" if host else "")
 
 
-def _text(text: str | None) -> str | None:
+def as_text(text: str | None) -> str | None:
     """Text that PostgreSQL has; ``None`` for any other, which is equal to no text in it."""
     if text is None or "\0" in text:
         return None

@@ -20,7 +20,8 @@ OWNERS: Final = """
 #: has, and one without kind and ID if nothing was left to be deleted.
 EMPTY: Final = """
     WITH held AS (
-        SELECT t.id FROM openai_runs_objects t WHERE t.kind = 'thread' AND t.id = %(thread_id)s AND NOT EXISTS (
+        SELECT t.id FROM openai_runs_objects t WHERE t.kind = 'thread' AND t.id = %(thread_id)s
+        AND (%(version)s::bigint IS NULL OR t.version = %(version)s) AND NOT EXISTS (
             SELECT 1 FROM openai_runs_objects s WHERE s.kind = 'run_state' AND s.id = (
                 SELECT r.id FROM openai_runs_objects r WHERE r.kind = 'run' AND r.list = %(thread_id)s
                 ORDER BY r.place DESC LIMIT 1

@@ -1,8 +1,9 @@
 # ruff: noqa: S608  # only constants of the package are put into SQL
 """The database of a `PostgresStore`: its tables, and the SQL statements on them.
 
-The layout is for one process that writes, and for several later: places come from a sequence of the database, and each
-process has a row of its own, whose epoch is higher than all before.
+Places come from a sequence of the database, and each process that has opened the store has a row of its own, whose
+epoch is higher than all before. What belongs together has a version, in the row of its thread (or assistant, or vector
+store): a commit that rests on an older one is refused.
 """
 
 from functools import cache
@@ -57,7 +58,35 @@ MIGRATIONS: Final = (
         UNIQUE (kind, id, list)
     );
     """,
+    """
+    ALTER TABLE openai_runs_objects ADD COLUMN version bigint NOT NULL DEFAULT 1;  -- counts commits; see `SCOPES`
+    ALTER TABLE openai_runs_servers ADD COLUMN renewed_at timestamptz NOT NULL DEFAULT now();  -- its lease
+
+    CREATE TABLE openai_runs_active (                -- the runs that have a state: that have not ended
+        run text COLLATE "C" PRIMARY KEY,
+        thread text COLLATE "C" NOT NULL,            -- has one at a time, by its version
+        owner text COLLATE "C" NOT NULL,
+        deadline double precision NOT NULL,          -- Unix seconds
+        place bigint GENERATED ALWAYS AS IDENTITY,   -- order of creation
+        server bigint,                               -- the epoch of the one that executes it
+        reader bigint,                               -- likewise, that sends its events to a client
+        is_waiting boolean NOT NULL DEFAULT false    -- for tool outputs: nobody executes it
+    ) WITH (fillfactor = 70);
+    CREATE INDEX openai_runs_active_threads ON openai_runs_active (thread, place);
+    CREATE INDEX openai_runs_active_free ON openai_runs_active (place) WHERE server IS NULL AND NOT is_waiting;
+    CREATE INDEX openai_runs_active_taken ON openai_runs_active (server) WHERE server IS NOT NULL;
+    CREATE INDEX openai_runs_active_due ON openai_runs_active (deadline) WHERE server IS NULL;
+    CREATE INDEX openai_runs_active_owners ON openai_runs_active (owner, place);
+    -- Whoever resumes one reads its state, which may be damaged, and is not read here.
+    INSERT INTO openai_runs_active (thread, run, owner, deadline)
+        SELECT r.list, s.id, s.owner, 0 FROM openai_runs_objects s
+        JOIN openai_runs_objects r ON r.kind = 'run' AND r.id = s.id
+        WHERE s.kind = 'run_state' ORDER BY s.place;
+    """,
 )
+
+#: Kinds whose rows have a version, which counts the commits that change such an object or something in it.
+SCOPES: Final = ("thread", "assistant", "vector_store", "file")
 
 #: Kinds that are looked through at each start, and have an index for that.
 FEW: Final = ("file", "run_state", "vector_store", "index_job")
@@ -65,9 +94,11 @@ FEW: Final = ("file", "run_state", "vector_store", "index_job")
 _MAX_DELETED: Final = 10_000  # deletions: more than a client makes between two pages
 _MAX_SERVERS: Final = 1_000  # rows of processes that are over, for whoever looks into what happened
 
-#: Of our own errors: in `WRITE`, this process's row is over, or an idempotency key is there already.
+#: Of our own errors: in `WRITE`, this process's row is over, an idempotency key is there already, or the commit rests
+#: on what another process has changed.
 IS_OVER: Final = "OR001"
 KEY_USED: Final = "OR002"
+IS_STALE: Final = "OR003"
 
 #: Settings of each session. Every statement has an index: a planner that has no statistics yet, or old ones, must not
 #: read the whole table instead, nor compile what it believes to be expensive. The server notices within seconds that a
@@ -91,8 +122,12 @@ SET_UP_WRITER: Final = """
 """
 
 _KEY: Final = "hashtextextended('openai_runs store in ' || current_schema(), 0)"
-#: Held by the session that writes as long as it lives.
+#: Held by the session that writes as long as it lives: by one alone, or by all those that share the store.
 LOCK: Final = f"SELECT pg_advisory_lock({_KEY})"
+UNLOCK: Final = f"SELECT pg_advisory_unlock({_KEY})"
+LOCK_SHARED: Final = f"SELECT pg_advisory_lock_shared({_KEY})"
+#: Likewise, by the one session that writes for an epoch.
+LOCK_EPOCH: Final = "SELECT pg_advisory_lock(hashtext('openai_runs server in ' || current_schema()), %s::integer)"
 #: Who has the lock: its address, if it may be seen, and since when it is connected.
 HOLDER: Final = f"""
     SELECT host(client_addr), to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS TZ')
@@ -112,11 +147,17 @@ VERSION: Final = "SELECT version FROM openai_runs_store"
 SET_VERSION: Final = "UPDATE openai_runs_store SET version = %s"
 ID: Final = "SELECT id::text FROM openai_runs_store"
 
-END_OTHERS: Final = f"""
-    WITH old AS (
-        DELETE FROM openai_runs_servers WHERE epoch <= (SELECT max(epoch) FROM openai_runs_servers) - {_MAX_SERVERS}
-    )
-    UPDATE openai_runs_servers SET is_over = true WHERE NOT is_over
+#: One process is over, or all are.
+END_SELF: Final = "UPDATE openai_runs_servers SET is_over = true WHERE epoch = %s"
+END_OTHERS: Final = "UPDATE openai_runs_servers SET is_over = true WHERE NOT is_over"
+FORGET_OLD: Final = f"""
+    DELETE FROM openai_runs_servers
+    WHERE is_over AND epoch <= (SELECT max(epoch) FROM openai_runs_servers) - {_MAX_SERVERS}
+"""
+#: Nobody executes the runs of processes that are over.
+FREE: Final = """
+    UPDATE openai_runs_active a SET server = NULL
+    FROM openai_runs_servers s WHERE s.epoch = a.server AND s.is_over
 """
 NEW_EPOCH: Final = "INSERT INTO openai_runs_servers DEFAULT VALUES RETURNING epoch"
 STATE: Final = "SELECT is_over, written FROM openai_runs_servers WHERE epoch = %s"
@@ -126,33 +167,60 @@ _INTERNAL: Final = ", ".join(f"'{NAMES[kind]}'" for kind in INTERNAL)
 #: Creates a function that applies changes, one after the other, and notes their number. It is temporary: it is not in
 #: the database, and has no version.
 FUNCTION: Final = f"""
-CREATE FUNCTION pg_temp.openai_runs_write(server bigint, number bigint, index jsonb, bodies bytea) RETURNS void
-LANGUAGE plpgsql AS $function$
+CREATE FUNCTION pg_temp.openai_runs_write(
+    this_server bigint, number bigint, index jsonb, bodies bytea, scopes jsonb
+) RETURNS void LANGUAGE plpgsql AS $function$
 DECLARE
     change jsonb;
+    body_text text;
     changed_kind text;
     changed_id text;
     contained text;
     has_deleted boolean := false;
 BEGIN
-    UPDATE openai_runs_servers SET written = number WHERE epoch = server AND NOT is_over;
+    UPDATE openai_runs_servers SET written = number WHERE epoch = this_server AND NOT is_over;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'another process has opened the store' USING ERRCODE = '{IS_OVER}';
     END IF;
+    -- In one order everywhere, so that two processes do not wait for each other.
+    FOR change IN SELECT s FROM jsonb_array_elements(scopes) s ORDER BY s ->> 1 LOOP
+        UPDATE openai_runs_objects o SET version = o.version + 1
+            WHERE o.kind = change ->> 0 AND o.id = change ->> 1
+            AND (change ->> 2 IS NULL OR o.version = (change ->> 2)::bigint);
+        IF NOT FOUND AND change ->> 2 IS NOT NULL THEN
+            RAISE EXCEPTION 'another process has changed %', change ->> 1 USING ERRCODE = '{IS_STALE}';
+        END IF;
+    END LOOP;
     FOR i IN 0 .. jsonb_array_length(index) - 1 LOOP
         change := index -> i;
         changed_kind := change ->> 0;
         changed_id := change ->> 1;
+        IF changed_kind = 'claim' THEN
+            UPDATE openai_runs_active a SET
+                server = CASE WHEN change ->> 2 IS NOT NULL THEN this_server END,
+                is_waiting = change ->> 3 IS NOT NULL,
+                reader = CASE change ->> 4 WHEN 'yes' THEN this_server WHEN 'no' THEN NULL ELSE a.reader END
+            WHERE a.run = changed_id;
+            CONTINUE;
+        END IF;
         IF change -> 6 IS NOT NULL THEN
+            body_text := convert_from(substr(bodies, (change ->> 6)::integer, (change ->> 7)::integer), 'UTF8');
             INSERT INTO openai_runs_objects AS o (kind, id, owner, list, history, part, body)
             VALUES (
-                changed_kind, changed_id, change ->> 2, change ->> 3, change ->> 4, change ->> 5,
-                convert_from(substr(bodies, (change ->> 6)::integer, (change ->> 7)::integer), 'UTF8')
+                changed_kind, changed_id, change ->> 2, change ->> 3, change ->> 4, change ->> 5, body_text
             )
             ON CONFLICT (kind, id) DO UPDATE SET owner = excluded.owner, body = excluded.body
                 WHERE o.kind <> 'used_key';
             IF NOT FOUND THEN
                 RAISE EXCEPTION 'this idempotency key was used before' USING ERRCODE = '{KEY_USED}';
+            END IF;
+            IF changed_kind = 'run_state' THEN
+                INSERT INTO openai_runs_active AS a (thread, run, owner, deadline)
+                VALUES (
+                    body_text::json ->> 'thread_id', changed_id, change ->> 2,
+                    (body_text::json ->> 'deadline')::double precision
+                )
+                ON CONFLICT (run) DO UPDATE SET deadline = excluded.deadline;
             END IF;
             CONTINUE;
         END IF;
@@ -164,7 +232,10 @@ BEGIN
             has_deleted := true;
         END IF;
         DELETE FROM openai_runs_objects o WHERE o.kind = changed_kind AND o.id = changed_id;
-        IF changed_kind = 'thread' THEN
+        IF changed_kind = 'run_state' THEN
+            DELETE FROM openai_runs_active a WHERE a.run = changed_id;
+        ELSIF changed_kind = 'thread' THEN
+            DELETE FROM openai_runs_active a WHERE a.thread = changed_id;
             FOR contained IN SELECT o.id FROM openai_runs_objects o WHERE o.kind = 'run' AND o.list = changed_id LOOP
                 DELETE FROM openai_runs_objects o WHERE o.kind = 'run_state' AND o.id = contained;
                 DELETE FROM openai_runs_objects o WHERE o.kind = 'run_step' AND o.list = contained;
@@ -191,9 +262,13 @@ END
 $function$
 """
 #: Writes a group of changes in one transaction; see `index_and_bodies`.
-WRITE: Final = "SELECT pg_temp.openai_runs_write(%s::bigint, %s::bigint, %s::jsonb, %b)"
+WRITE: Final = "SELECT pg_temp.openai_runs_write(%s::bigint, %s::bigint, %s::jsonb, %b, %s::jsonb)"
 
-READ: Final = "SELECT owner, convert_to(body, 'UTF8') FROM openai_runs_objects WHERE kind = %(kind)s AND id = %(id)s"
+READ: Final = """
+    SELECT o.kind, o.id, o.owner, convert_to(o.body, 'UTF8')
+    FROM unnest(%(kinds)s::text[], %(ids)s::text[]) AS wanted (kind, id)
+    JOIN openai_runs_objects o ON o.kind = wanted.kind AND o.id = wanted.id
+"""
 
 
 def _sized(members: str, order: str) -> str:

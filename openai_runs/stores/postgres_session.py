@@ -1,8 +1,9 @@
 """`WritingSession`: the one connection that writes to a `PostgresStore`'s database, and its lock.
 
-The lock belongs to the session that writes, so whoever has lost it writes nothing. It also settles what happened to a
-commit whose answer was lost: once this process has the lock again, the session before is gone with all it was doing,
-and what it has committed is told by the number that each group of commits leaves in the process's row.
+The lock belongs to the session that writes, so whoever has lost it writes nothing: the lock of the store, for a process
+that has it alone, or that of its epoch, among several that share the store. It also settles what happened to a commit
+whose answer was lost: once this process has the lock again, the session before is gone with all it was doing, and what
+it has committed is told by the number that each group of commits leaves in the process's row.
 """
 
 import logging
@@ -17,6 +18,7 @@ from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs._postgres import CONNECT_ARGS, REACHED_WITHIN, first_line, is_refused
 from openai_runs.errors import (
+    ChangedElsewhereError,
     KeyUsedError,
     StoreDataError,
     StoreError,
@@ -48,30 +50,43 @@ TAKEN_OVER: Final = (
 )
 
 
+#: What is said in a server that could not renew its lease in time, until it goes on under a new epoch.
+WAS_LATE: Final = (
+    "The server's store is not available: for some seconds this server could not reach it, or did not run, and others "
+    "have taken its work over. It goes on in a moment. Nothing was changed."
+)
+
+
 class WritingSession:
     """Writes groups of commits, each once, whatever happens to the connection.
 
     Attributes:
-        is_lost: Whether another process has opened the store, or it lacks what this one has written. Then this one must
-            not use it any more.
+        is_lost: Whether another process has opened the store or ended this one, or the store lacks what this one has
+            written. Then this one must not use it any more, or go on under a new epoch; see `rejoin`.
+        epoch: The number of this process.
     """
 
-    def __init__(self, url: str, name: str, on_outage: Callable[[StoreUnavailableError], None]) -> None:
+    def __init__(
+        self, url: str, name: str, on_outage: Callable[[StoreUnavailableError], None], *, is_shared: bool = False
+    ) -> None:
         """Create the session; nothing is connected yet.
 
         Args:
             url: Of the database.
             name: What the database is called in errors, without a password.
             on_outage: Called again and again while the outcome of a group is not known.
+            is_shared: Whether other processes may have the store, too.
         """
         self.is_lost: bool = False
+        self.epoch: int = 0
+        self._is_shared = is_shared
+        self._writing = anyio.Lock(fast_acquire=True)
         self._url = url
         self._name = name
         self._on_outage = on_outage
         self._token = f"openai-runs {token_hex(8)}"  # by which our own sessions are known
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._closing = anyio.Event()
-        self._epoch = 0
         self._written = 0
 
     async def open(self, *, create: bool) -> str:
@@ -89,12 +104,14 @@ class WritingSession:
         """
         try:
             self._connection = connection = await self._reached()
-            await self._lock(connection)
-            await self._migrate(connection, create=create)
-            async with connection.transaction():
-                await connection.execute(schema.END_OTHERS)
-                [self._epoch] = await _row(connection, schema.NEW_EPOCH)
-            await connection.execute(schema.FUNCTION)
+            if not self._is_shared:
+                await self._lock(connection)
+                await self._migrate(connection, create=create)
+            elif not await self._is_up_to_date(connection):  # by one that has it alone
+                await self._lock(connection, schema.LOCK)
+                await self._migrate(connection, create=create)
+                await connection.execute(schema.UNLOCK)
+            await self._begin(connection)
             [id] = await _row(connection, schema.ID)
         except psycopg.Error as error:
             await self.close()
@@ -144,10 +161,62 @@ class WritingSession:
             version = info.parameter_status("server_version")
             raise StoreFileError(f"cannot open the store {self._name!r}: it is PostgreSQL {version}, and 14 is needed")
 
-    async def _lock(self, connection: "psycopg.AsyncConnection[Any]") -> None:
+    async def _begin(self, connection: "psycopg.AsyncConnection[Any]") -> None:
+        """Take a new epoch. The one before is over, and if the store is not shared, so are all."""
+        if self._is_shared:
+            await self._lock(connection, schema.LOCK_SHARED)
+        async with connection.transaction():
+            if self._is_shared:
+                await connection.execute(schema.END_SELF, (self.epoch,))
+            else:
+                await connection.execute(schema.END_OTHERS)
+            await connection.execute(schema.FORGET_OLD)
+            [self.epoch] = await _row(connection, schema.NEW_EPOCH)
+            await connection.execute(schema.FREE)
+        self._written = 0
+        if self._is_shared:
+            await self._lock(connection, schema.LOCK_EPOCH, self.epoch)
+        await connection.execute(schema.FUNCTION)
+
+    async def rejoin(self, before: Callable[[], None]) -> int:
+        """Go on under a new epoch, since the one before is over, or soon will be.
+
+        Args:
+            before: Called when nothing is being written; what is committed before that is not written any more.
+
+        Returns:
+            The new epoch.
+
+        Raises:
+            psycopg.Error: It is not possible now.
+            StoreError: Likewise.
+        """
+        async with self._writing:
+            before()
+            await self._drop()
+            connection = await self._connect()
+            try:
+                await connection.execute(schema.END_LOST)
+                await self._begin(connection)
+            except BaseException:
+                await finish(connection.close())
+                raise
+            self._connection, self.is_lost = connection, False
+            return self.epoch
+
+    async def _relock(self, connection: "psycopg.AsyncConnection[Any]") -> None:
+        if self._is_shared:
+            await self._lock(connection, schema.LOCK_SHARED)
+            await self._lock(connection, schema.LOCK_EPOCH, self.epoch)
+        else:
+            await self._lock(connection)
+
+    async def _lock(
+        self, connection: "psycopg.AsyncConnection[Any]", lock: str = schema.LOCK, *parameters: int
+    ) -> None:
         try:
             await connection.execute(f"SET lock_timeout = {_LOCK_TIMEOUT}")
-            await connection.execute(schema.LOCK)
+            await connection.execute(lock, parameters)
             await connection.execute("SET lock_timeout = DEFAULT")
         except pg.LockNotAvailable as error:
             holder = await (await connection.execute(schema.HOLDER)).fetchone()
@@ -159,6 +228,10 @@ class WritingSession:
                 f"cannot open the store {self._name!r}: it is in use by {who}, and one process at a time can have it: "
                 "stop the other one first"
             ) from error
+
+    async def _is_up_to_date(self, connection: "psycopg.AsyncConnection[Any]") -> bool:
+        [has_tables] = await _row(connection, schema.HAS_TABLES)
+        return bool(has_tables) and (await _row(connection, schema.VERSION))[0] == len(schema.MIGRATIONS)
 
     async def _migrate(self, connection: "psycopg.AsyncConnection[Any]", *, create: bool) -> None:
         [encoding] = await _row(connection, schema.ENCODING)
@@ -181,23 +254,39 @@ class WritingSession:
             if version < len(schema.MIGRATIONS):
                 await connection.execute(schema.SET_VERSION, (len(schema.MIGRATIONS),))
 
-    async def write(self, index: str, bodies: bytes) -> None:
+    async def write(self, index: str, bodies: bytes, scopes: str, epoch: int) -> None:
         """Write a group of changes in one transaction, and return when it is durable.
+
+        Args:
+            index: See `index_and_bodies`.
+            bodies: Likewise.
+            scopes: A JSON array of what changes as a whole: each its kind, its ID and, if it must still have that, its
+                version.
+            epoch: This process's when the changes were decided.
 
         Raises:
             KeyUsedError: A key is there already; nothing was stored.
+            ChangedElsewhereError: A version is another one; nothing was stored.
             StoreUnavailableError: Nothing was stored; trying again later may help.
             OutcomeUnknownError: The store is being closed, and the database cannot be asked.
             StoreDataError: Nothing was stored, and trying again does not help.
         """
+        async with self._writing:
+            if epoch != self.epoch:
+                raise StoreUnavailableError(WAS_LATE)
+            await self._write(index, bodies, scopes)
+
+    async def _write(self, index: str, bodies: bytes, scopes: str) -> None:
         number = self._written + 1
         for _ in range(2):  # a connection that was lost while it was idle is noticed here, and the next one is good
             connection = await self._ready()
             try:
-                await connection.execute(schema.WRITE, (self._epoch, number, index, bodies))
+                await connection.execute(schema.WRITE, (self.epoch, number, index, bodies, scopes))
             except psycopg.Error as error:
                 if not connection.closed and error.diag.severity_nonlocalized not in _FATAL:
-                    self.is_lost |= error.sqlstate == schema.IS_OVER
+                    if error.sqlstate == schema.IS_OVER:
+                        self.is_lost = True
+                        raise self.is_over() from error
                     raise translated(error) from error
                 await self._drop()
                 failure = unavailable(error)
@@ -212,8 +301,12 @@ class WritingSession:
         if self._connection is None:
             await self._reconnect()
         if self._connection is None:
-            raise StoreUnavailableError(TAKEN_OVER)
+            raise self.is_over()
         return self._connection
+
+    def is_over(self) -> StoreUnavailableError:
+        """The error of whoever uses the store after its end."""
+        return StoreUnavailableError(WAS_LATE if self._is_shared else TAKEN_OVER)
 
     async def _reconnect(self) -> int:
         """Connect again, unless this process is over.
@@ -225,7 +318,7 @@ class WritingSession:
             StoreUnavailableError: The database cannot be reached, or the lock not be had; nothing is known.
         """
         if self.is_lost:
-            raise StoreUnavailableError(TAKEN_OVER)
+            raise self.is_over()
         try:
             connection = await self._connect()
             try:
@@ -233,7 +326,7 @@ class WritingSession:
                 # Before the lock, too: whoever has taken it, took it from a session that is gone.
                 is_over, written = await self._state(connection)
                 if not is_over:
-                    await self._lock(connection)
+                    await self._relock(connection)
                     is_over, written = await self._state(connection)
                     await connection.execute(schema.FUNCTION)
             except BaseException:
@@ -244,15 +337,15 @@ class WritingSession:
         self._connection = connection
         self.is_lost = is_over
         if is_over:
-            _logger.error(
-                "another process has opened the store %r, or it was set back: this one no longer uses it", self._name
-            )
+            if not self._is_shared:
+                text = "another process has opened the store %r, or it was set back: this one no longer uses it"
+                _logger.error(text, self._name)
             await self._drop()
         return written
 
     async def _state(self, connection: "psycopg.AsyncConnection[Any]") -> tuple[bool, int]:
         """Whether this process is over, and the number of the latest group that was written."""
-        row = await (await connection.execute(schema.STATE, (self._epoch,))).fetchone()
+        row = await (await connection.execute(schema.STATE, (self.epoch,))).fetchone()
         is_over, written = row or (True, 0)
         return is_over or written < self._written, written
 
@@ -310,8 +403,8 @@ def translated(error: "psycopg.Error") -> StoreError | psycopg.Error:
     state = error.sqlstate or ""
     if state == schema.KEY_USED:
         return KeyUsedError()
-    if state == schema.IS_OVER:
-        return StoreUnavailableError(TAKEN_OVER)
+    if state == schema.IS_STALE:
+        return ChangedElsewhereError()
     if state.startswith(_PASSING) or (not state and isinstance(error, psycopg.OperationalError)):
         return unavailable(error)
     if state.startswith(_DATA):

@@ -183,9 +183,19 @@ class Delete:
     id: str
 
 
+@frozen(kw_only=True)
+class Claim:
+    """Says which server executes an unfinished run from now on; only for a store that several servers share."""
+
+    id: str  #: the run's ID
+    is_mine: bool = False  #: whether this server executes it; otherwise nobody does
+    is_waiting: bool = False  #: whether it waits for tool outputs, so that nobody is to execute it
+    reads: bool | None = None  #: whether this server sends its events to a client; unset: as before
+
+
 #: One change of a commit: put an object, replacing the one with its ID if there is one, or delete an object. A
 #: `UsedKey` does not replace one: see `Store.commit`.
-Change: TypeAlias = Record[Any] | Delete
+Change: TypeAlias = Record[Any] | Delete | Claim
 
 
 @frozen

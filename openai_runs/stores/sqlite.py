@@ -28,7 +28,7 @@ from openai_runs.stores.emptying import stepping
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.records import PAGE_BYTES
 from openai_runs.stores.sqlite_backup import PAGES, BackupStoppedError, OnlineBackup, Statement, new_copy, synced
-from openai_runs.stores.table_rows import Row, undecodable
+from openai_runs.stores.table_rows import ChangedRow, Row, undecodable
 from openai_runs.stores.table_store import FoundPage, Piece, TableStore, Walk
 
 if TYPE_CHECKING:
@@ -109,9 +109,15 @@ class SQLiteStore(TableStore):
         if db is not None:
             await db.close()
 
-    async def _write_rows(self, index: str, bodies: bytes, number: int) -> None:
+    async def _write_rows(
+        self,
+        index: str,
+        bodies: bytes,
+        commits: Sequence[Sequence[ChangedRow]],
+        era: int,  # noqa: ARG002  # it is always the same
+    ) -> None:
         first = self._last_place + 1  # also of changes that fail, and of objects that keep their place
-        self._last_place += number
+        self._last_place += sum(map(len, commits))
         await self._execute(schema.WRITE, {"index": index, "bodies": bodies, "first": first})
 
     async def _read_object(self, kind: str, id: str) -> tuple[str, bytes] | None:

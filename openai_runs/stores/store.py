@@ -29,6 +29,7 @@ from openai_runs.stores.records import (
     UsedKey,
     VectorStoreEntry,
 )
+from openai_runs.stores.sharing import Sharing
 
 T = TypeVar("T", bound=Stored)
 
@@ -37,7 +38,7 @@ ALL_RUNS: Final = "runs"
 
 
 class Store(Protocol):
-    """Keeps objects, in order of creation. One engine at a time owns a store.
+    """Keeps objects, in order of creation. One engine at a time owns a store, unless it is shared.
 
     An object that is damaged or too large raises `StoreDataError`; other objects must not be affected.
 
@@ -49,6 +50,11 @@ class Store(Protocol):
     @property
     def contents(self) -> FileContents:
         """The contents of the files. A file is an object of the store like any other."""
+        ...
+
+    @property
+    def sharing(self) -> Sharing | None:
+        """How servers share the store; ``None`` if one has it alone, as a rule."""
         ...
 
     async def __aenter__(self) -> Self: ...
@@ -68,12 +74,20 @@ class Store(Protocol):
 
         Raises:
             KeyUsedError: A `UsedKey` among the changes is in the store already; nothing was stored.
+            ChangedElsewhereError: See `Sharing.pin`; nothing was stored.
             StoreUnavailableError: Nothing was stored; trying again later may help.
             StoreDataError: Nothing was stored, and trying again does not help.
         """
 
     async def get(self, kind: type[T], id: str) -> Record[T] | None:
         """Read an object; ``None`` if it does not exist."""
+        ...
+
+    async def known(self, kind: type[T], id: str) -> Record[T] | None:
+        """Read an object as this server knows it, to decide something under the lock of its thread.
+
+        It differs from `get` where servers share the store: see `Sharing.pin`.
+        """
         ...
 
     def text_of(self, value: Stored) -> bytes | None:

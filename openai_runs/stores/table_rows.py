@@ -18,10 +18,12 @@ from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
 from openai_runs.stores.records import (
     BatchFiles,
     Change,
+    Claim,
     Delete,
     EndpointObject,
     FileUse,
     IndexJob,
+    Record,
     RunState,
     SpentTokens,
     Stored,
@@ -55,7 +57,7 @@ NAMES: Final = {kind: name for name, kind in KINDS.items()}
 
 
 #: Of a change: kind, ID, owner, list, history (the thread of a message, or of a step with tool calls), and part. A
-#: deletion has the first two.
+#: deletion has the first two; a claim has others, see `Claim`.
 Columns: TypeAlias = tuple[str, str, str | None, str | None, str | None, str | None]
 
 _FEW: Final = 200  # rows that are encoded without interruption
@@ -81,6 +83,10 @@ class Row(NamedTuple):
 
 def row_of(change: Change) -> ChangedRow:
     """The row of a change."""
+    if isinstance(change, Claim):
+        reads = None if change.reads is None else "yes" if change.reads else "no"
+        flags = ("yes" if change.is_mine else None, "yes" if change.is_waiting else None, reads)
+        return ChangedRow(change, ("claim", change.id, *flags, None), None)
     if isinstance(change, Delete):
         return ChangedRow(change, (NAMES[change.kind], change.id, None, None, None, None), None)
     value = change.value
@@ -97,7 +103,7 @@ def row_of(change: Change) -> ChangedRow:
 
 def history_of(change: Change) -> str | None:
     """The thread whose history an object is in: messages are, and steps with tool calls."""
-    value = None if isinstance(change, Delete) else change.value
+    value = change.value if isinstance(change, Record) else None
     if isinstance(value, Message) or (isinstance(value, RunStep) and value.type == "tool_calls"):
         return value.thread_id
     return None

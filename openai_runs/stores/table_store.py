@@ -11,13 +11,19 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias, TypeGuard, TypeVar
 
 from attrs import define
 
 from openai_runs._finishing import finish
 from openai_runs._slices import Work, in_slices, in_slices_if_long
-from openai_runs.errors import HistoryTooLargeError, StoreDataError, StoreUnavailableError, UnknownCursorError
+from openai_runs.errors import (
+    ChangedElsewhereError,
+    HistoryTooLargeError,
+    StoreDataError,
+    StoreUnavailableError,
+    UnknownCursorError,
+)
 from openai_runs.models.message import Message
 from openai_runs.models.run_step import RunStep
 from openai_runs.stores import thread_sizes
@@ -25,6 +31,7 @@ from openai_runs.stores.emptying import counted
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.record_cache import RecordCache
 from openai_runs.stores.records import MAX_HISTORY, Change, Delete, PageQuery, Record, RunState, Stored, Unreadable
+from openai_runs.stores.sharing import Sharing
 from openai_runs.stores.table_rows import KINDS, NAMES, ChangedRow, Row, index_and_bodies, load_body, row_of
 
 T = TypeVar("T", bound=Stored)
@@ -69,6 +76,7 @@ class _Write:
 
     rows: Sequence[ChangedRow]
     done: asyncio.Future[None]
+    era: int
 
     def settle(self, failure: Exception | None) -> None:
         if self.done.done():  # the waiting task was cancelled
@@ -94,11 +102,17 @@ class TableStore(ABC):
         self._writer: asyncio.Task[None] | None = None
         self._is_unavailable = False
         self._cached = 0  # how often a commit has changed the cache
+        self._era = 0  # of commits: those of an earlier one are refused, see `PostgresStore`
         # Upper bounds of the number of messages in threads that were counted recently: that count, plus all messages
         # put since then, changed ones included.
         self._message_counts: OrderedDict[str, int] = OrderedDict()
 
     contents: FileContents
+
+    @property
+    def sharing(self) -> Sharing | None:
+        """``None``: one engine has the store."""
+        return None
 
     @property
     @abstractmethod
@@ -112,13 +126,14 @@ class TableStore(ABC):
     async def _shut(self) -> None: ...
 
     @abstractmethod
-    async def _write_rows(self, index: str, bodies: bytes, number: int) -> None:
+    async def _write_rows(self, index: str, bodies: bytes, commits: Sequence[Sequence[ChangedRow]], era: int) -> None:
         """Apply changes one after the other, all or none.
 
         Args:
             index: See `index_and_bodies`.
             bodies: Likewise.
-            number: How many changes there are.
+            commits: What they were made of.
+            era: When the first of the commits was made; see `_era`.
         """
 
     @abstractmethod
@@ -217,11 +232,12 @@ class TableStore(ABC):
             StoreDataError: Nothing was stored, and trying again does not help.
         """
         self._encoding += 1
+        era = self._era
         try:
             rows = await in_slices_if_long(self._rows_of(changes), len(changes))
         finally:
             self._encoding -= 1
-        write = _Write(rows, asyncio.get_running_loop().create_future())
+        write = _Write(rows, asyncio.get_running_loop().create_future(), era)
         self._waiting.append(write)
         if self._writer is None or self._writer.done():
             # Not in a task group: that would wrap errors raised in the ``async with`` body into an ExceptionGroup.
@@ -267,16 +283,16 @@ class TableStore(ABC):
                 continue
             failure = await self._write([write])
             write.settle(failure)
-            refused = [*refused, failure] if isinstance(failure, StoreUnavailableError) else []
+            refused = [*refused, failure] if _is_outage(failure) else []
 
     async def _write(self, group: Sequence[_Write]) -> Exception | None:
         commits = [write.rows for write in group]
         number = sum(map(len, commits))
         try:
             index, bodies = await in_slices_if_long(index_and_bodies(commits), number)
-            await self._write_rows(index, bodies, number)
+            await self._write_rows(index, bodies, commits, group[0].era)
         except Exception as error:  # whatever it is, the tasks that wait for these commits must get it
-            if isinstance(error, StoreUnavailableError):
+            if _is_outage(error):
                 self._note_refusal(error)
             return error
         if self._is_unavailable:
@@ -288,16 +304,16 @@ class TableStore(ABC):
     def _note_refusal(self, error: StoreUnavailableError) -> None:
         if not self._is_unavailable:
             self._is_unavailable = True
-            _logger.error("%r takes no commits: %s", self, str(error.__cause__).partition("\n")[0])
+            _logger.error("%r takes no commits: %s", self, str(error.__cause__ or error).partition("\n")[0])
 
     def _caching(self, commits: Iterable[Sequence[ChangedRow]]) -> Work[None]:
         for commit in commits:
             for change, _, body in commit:
                 self._cached += 1
-                if isinstance(change, Delete):
-                    self._cache.drop(change.kind, change.id)
-                else:
+                if isinstance(change, Record):
                     self._cache.put(change, len(body or b""), body)
+                elif isinstance(change, Delete):
+                    self._cache.drop(change.kind, change.id)
                 yield
 
     async def get(self, kind: type[T], id: str) -> Record[T] | None:
@@ -307,16 +323,22 @@ class TableStore(ABC):
             StoreUnavailableError: The store cannot be read now.
             StoreDataError: Part of it is damaged, or too large.
         """
-        record = self._cache.get(kind, id)
-        if record is None:
-            cached = self._cached
-            found = await self._read_object(NAMES[kind], id)
-            if found is not None:
-                owner, body = found
-                record = Record(owner, load_body(body, kind))
-                if self._cached == cached:  # else it may have been changed after it was read
-                    self._cache.put(record, len(body), body)
+        return self._cache.get(kind, id) or await self._fetch(kind, id)
+
+    async def _fetch(self, kind: type[T], id: str) -> Record[T] | None:
+        cached = self._cached
+        found = await self._read_object(NAMES[kind], id)
+        if found is None:
+            return None
+        owner, body = found
+        record = Record(owner, load_body(body, kind))
+        if self._cached == cached:  # else it may have been changed after it was read
+            self._cache.put(record, len(body), body)
         return record
+
+    async def known(self, kind: type[T], id: str) -> Record[T] | None:
+        """Read an object as this server knows it; no other one changes it."""
+        return await self.get(kind, id)
 
     def text_of(self, value: Stored) -> bytes | None:
         """The JSON text of an object that was read or put lately, if it has not changed since."""
@@ -472,5 +494,12 @@ class TableStore(ABC):
         for name, id, owner, body in rows:
             yield
             kind = KINDS[name]
-            records.append(self._cache.get(kind, id) or Record(owner, load_body(body, kind)))
+            records.append(self._cached_record(kind, id) or Record(owner, load_body(body, kind)))
         return records
+
+    def _cached_record(self, kind: type[T], id: str) -> Record[T] | None:
+        return self._cache.get(kind, id)
+
+
+def _is_outage(error: Exception | None) -> TypeGuard[StoreUnavailableError]:
+    return isinstance(error, StoreUnavailableError) and not isinstance(error, ChangedElsewhereError)

@@ -52,6 +52,7 @@ metrics-host = "127.0.0.2"
 retention-days = 90
 audit-log = "audit.jsonl"
 drain = 1.5
+replica = false
 access-log = false
 log-level = "debug"
 log-format = "json"

@@ -1,7 +1,8 @@
 """Schemathesis walks all operations of a server of ours, bad input included: ``python -m tests.conformance.walk``.
 
 It is no part of the test suite, since it stands on another program (``pip install schemathesis``, in an environment
-of its own; ``SCHEMATHESIS`` may name it). Further arguments go to it. It gets a copy of the document in which the
+of its own; ``SCHEMATHESIS`` may name it). ``--replicas 3`` has so many servers on one store in PostgreSQL take turns.
+Further arguments go to it. It gets a copy of the document in which the
 server's objects are known, and the limits that the published one has in words only.
 """
 
@@ -10,6 +11,9 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,6 +23,8 @@ from openai_runs.server import LocalServer
 from openai_runs.server.document import add_limits
 from tests.conformance.judge import DOCUMENT, OPERATIONS
 from tests.engine.index import WordIndex
+from tests.postgres import postgres
+from tests.round_robin import Replicas, replicas
 
 #: What is no failure, and why.
 EXCLUDED = [
@@ -122,8 +128,23 @@ async def document(url: str) -> dict[str, Any]:
     return described
 
 
+def make(**options: Any) -> LocalServer:
+    return LocalServer(keys={KEY: "walker"}, files=WordIndex(), **options)
+
+
+@asynccontextmanager
+async def several(number: int) -> AsyncGenerator[Replicas]:
+    """Servers that take turns."""
+    with tempfile.TemporaryDirectory() as folder, postgres() as database:
+        async with replicas(database.store_url(), Path(folder), number, make=make) as servers:
+            yield servers
+
+
 async def walk(options: list[str]) -> int:
-    async with LocalServer(keys={KEY: "walker"}, files=WordIndex()) as server:
+    number = 1
+    if options[:1] == ["--replicas"]:
+        number, options = int(options[1]), options[2:]
+    async with make() if number == 1 else several(number) as server:
         with tempfile.TemporaryDirectory() as folder:
             path = anyio.Path(folder, "openapi.json")
             await path.write_text(json.dumps(await document(server.url)))

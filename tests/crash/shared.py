@@ -4,7 +4,6 @@
 """
 
 import argparse
-import asyncio
 import os
 import random
 import signal
@@ -14,7 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from openai_runs.models.run_step import RunStep, ToolCalls
 from openai_runs.server import LocalServer
 from openai_runs.stores import MemoryStore
 from tests.crash.durable_worker import noting_toolbox
+from tests.crash.wire import Wire
 from tests.postgres import Postgres, postgres
 
 KINDS = ("kill", "stop", "cut", "restart", "zombie")
@@ -61,36 +61,6 @@ class CountingStore(MemoryStore):
             if isinstance(run, Run):
                 (self.active.discard if run.status.is_terminal else self.active.add)(run.id)
                 self.most = max(self.most, len(self.active))
-
-
-@define
-class Wire:
-    """The way of one worker to the database, which can be cut."""
-
-    target: Path
-    path: Path
-    is_cut: bool = False
-
-    async def serve(self) -> None:
-        async with await asyncio.start_unix_server(self._connect, self.path) as server:
-            await server.serve_forever()
-
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            if not self.is_cut:
-                there = await asyncio.open_unix_connection(self.target)
-                pumps = [self._pump(reader, there[1]), self._pump(there[0], writer)]
-                await asyncio.wait(list(map(asyncio.create_task, pumps)), return_when=asyncio.FIRST_COMPLETED)
-                there[1].close()
-        writer.close()
-
-    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await source.read(65536):
-                while self.is_cut:  # noqa: ASYNC110  # silent, as a dead network is
-                    await anyio.sleep(0.05)
-                target.write(data)
-                await target.drain()
 
 
 @define

@@ -234,7 +234,7 @@ async def test_cancelling_runs_get_cancelled(kept):
     async with world([[Say("It"), Wait()]], **kept) as w:
         run = await w.start()
         await w.until("message.delta", run)
-        with patch.object(Executor, "cancel"):  # the engine stops before anything else happens
+        with patch.object(Executor, "_cancel"):  # the engine stops before anything else happens
             await w.engine.runs.cancel("", run.thread_id, run.id)
     async with world([Wait()], **kept) as w:
         await w.until("run.cancelled", run)

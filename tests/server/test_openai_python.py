@@ -1,6 +1,7 @@
 """The client library openai-python works with nothing but another base URL; its streams have their own file."""
 
 import json
+from functools import partial
 
 import pytest
 from openai import (
@@ -13,6 +14,7 @@ from openai import (
 
 from openai_runs.server import LocalServer
 from tests.engine.index import WordIndex
+from tests.round_robin import replicas
 from tests.serving import serving
 
 pytestmark = [
@@ -36,12 +38,16 @@ def served(tmp_path_factory):
         yield url
 
 
-@pytest.fixture(params=["LocalServer", "openai-runs serve"])
-async def url(anyio_backend, request):
-    """A server in this process with a memory store; then one in its own process with a file."""
+@pytest.fixture(params=["LocalServer", "openai-runs serve", "three servers on one store"])
+async def url(anyio_backend, request, tmp_path):
+    """A server in this process with a memory store; one in its own process with a file; several that take turns."""
     if request.param == "LocalServer":
         async with LocalServer(keys={"sk-test": "tester"}) as server:
             yield server.url
+    elif request.param == "three servers on one store":
+        store = request.getfixturevalue("postgres_server").store_url()
+        async with replicas(store, tmp_path, make=partial(LocalServer, keys={"sk-test": "tester"})) as servers:
+            yield servers.url
     else:
         yield request.getfixturevalue("served")
 

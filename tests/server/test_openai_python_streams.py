@@ -5,6 +5,7 @@ from openai import AsyncAssistantEventHandler, AsyncOpenAI, BadRequestError
 
 from openai_runs.backends import Call, Fail, Refuse, Say, ScriptedBackend
 from openai_runs.server import LocalServer
+from tests.round_robin import replicas
 from tests.server.event_stream import documented, story
 
 pytestmark = [
@@ -26,12 +27,16 @@ def script():
     return SCRIPT
 
 
-@pytest.fixture
-async def client(anyio_backend, script):
-    async with (
-        LocalServer(backend=ScriptedBackend(script)) as server,
-        AsyncOpenAI(base_url=server.url, api_key="k", max_retries=0) as client,
-    ):
+@pytest.fixture(params=["one server", "three servers on one store"])
+async def client(anyio_backend, script, request, tmp_path):
+    def make(**options):
+        return LocalServer(backend=ScriptedBackend(script), **options)
+
+    if request.param == "one server":
+        serving = make()
+    else:
+        serving = replicas(request.getfixturevalue("postgres_server").store_url(), tmp_path, make=make)
+    async with serving as server, AsyncOpenAI(base_url=server.url, api_key="k", max_retries=0) as client:
         yield client
 
 

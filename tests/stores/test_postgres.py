@@ -18,7 +18,13 @@ from hypothesis import strategies as st
 from openai_runs import _wire
 from openai_runs._slices import at_once
 from openai_runs.backends import Say, Wait
-from openai_runs.errors import KeyUsedError, StoreDataError, StoreFileError, StoreUnavailableError
+from openai_runs.errors import (
+    ChangedElsewhereError,
+    KeyUsedError,
+    StoreDataError,
+    StoreFileError,
+    StoreUnavailableError,
+)
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.thread import Thread
@@ -63,10 +69,10 @@ class Gate:
         self.reads = 0
         write, read = store._write_rows, store._read
 
-        async def write_rows(index: str, bodies: bytes, number: int) -> None:
-            self.writes.append(number)
+        async def write_rows(index: str, bodies: bytes, commits: Any, era: int) -> None:
+            self.writes.append(sum(map(len, commits)))
             await self.may_write.wait()
-            await write(index, bodies, number)
+            await write(index, bodies, commits, era)
 
         async def read_rows(sql: str, parameters: Any) -> Any:
             self.reads += sql != schema.HIGHEST_PLACE
@@ -289,7 +295,7 @@ async def costs(store: PostgresStore) -> dict[str, int]:
         await store.commit([run("sr", "small"), state("sr", "small"), step("ss", "sr", "small"), *shelf("vs_small")])
         index, bodies = at_once(index_and_bodies([[row_of(change) for change in changes]]))
         assert store._session is not None
-        write = (store._session._epoch, store._session._written + 1, index, bodies)
+        write = (store._session.epoch, store._session._written + 1, index, bodies, '[["thread", "small", null]]')
         connection = await store._session._ready()
         cursor = await connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {schema.WRITE}", write)
         found[str(changes)] = touched_in(await cursor.fetchall())
@@ -432,7 +438,7 @@ async def test_run_states_that_are_damaged(url: str, tmp_path: Path, monkeypatch
         ("XX001", StoreDataError),  # a page is damaged
         ("54000", StoreDataError),  # too large
         (schema.KEY_USED, KeyUsedError),
-        (schema.IS_OVER, StoreUnavailableError),
+        (schema.IS_STALE, ChangedElsewhereError),
         ("42P01", psycopg.OperationalError),  # a bug
     ],
 )
@@ -448,7 +454,7 @@ def test_errors_of_the_database(state: str | None, kind: type[Exception]):
 async def test_a_bug_in_a_statement(store: PostgresStore, monkeypatch: pytest.MonkeyPatch):
     """It is raised as it is, by the commit or the read that it concerns only."""
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "WRITE", "SELECT nothing(%s, %s, %s, %s)")
+        patch.setattr(schema, "WRITE", "SELECT nothing(%s, %s, %s, %s, %s)")
         with pytest.raises(psycopg.errors.UndefinedFunction):
             await store.commit([thread("t")])
         patch.setattr(schema, "READ", "SELECT nothing")

@@ -5,6 +5,7 @@ from functools import partial
 from attrs import define
 
 from openai_runs._evolving import evolve
+from openai_runs.engine.deciding import decided
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, changed_assistant, new_assistant, shown_assistant
@@ -36,6 +37,7 @@ class Assistants:
         """Operation ``getAssistant``."""
         return shown_assistant((await self._ledger.find(Assistant, owner, assistant_id)).value)
 
+    @decided
     async def update(self, owner: str, assistant_id: str, body: Body) -> Assistant:
         """Operation ``modifyAssistant``. Existing runs keep the values they were created with."""
         async with self._ledger.lock(assistant_id):
@@ -49,6 +51,7 @@ class Assistants:
         page = await self._ledger.page(Assistant, owner, query)
         return evolve(page, data=tuple(shown_assistant(assistant) for assistant in page.data))
 
+    @decided
     async def delete(self, owner: str, assistant_id: str) -> Deleted:
         """Operation ``deleteAssistant``. Existing runs continue."""
         async with self._ledger.lock(assistant_id):

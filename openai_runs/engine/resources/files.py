@@ -14,6 +14,7 @@ from attrs import define, field
 from openai_runs._finishing import finish
 from openai_runs.engine.audit import By
 from openai_runs.engine.deadlines import Deadlines
+from openai_runs.engine.deciding import decided
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
@@ -84,7 +85,8 @@ class Files:
         except StoreDataError as error:  # then nobody knows which contents belong to nobody
             _logger.error("not all files can be read, so nothing is cleaned up: %s", error)  # noqa: TRY400  # it says all
         else:
-            lost = await self._ledger.store.contents.sweep(found)
+            if self._ledger.sharing is None:  # others may just be keeping the content of a file that is yet to come
+                lost = await self._ledger.store.contents.sweep(found)
         if lost:
             _logger.warning("%d files, such as %s, have lost their contents, and are deleted", len(lost), lost[0])
         for start in range(0, len(lost), _SWEEP_STEP):
@@ -170,6 +172,7 @@ class Files:
         part = None if purpose is None else part_for(owner, purpose)
         return await self._ledger.page(File, owner, query, part=part)
 
+    @decided
     async def delete(self, owner: str, file_id: str) -> Deleted:
         """Operation ``deleteFile``: it is taken out of all vector stores."""
         await self.find(owner, file_id)

@@ -2,6 +2,7 @@
 
 from attrs import define
 
+from openai_runs.engine.deciding import decided
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.guard import Guard, too_many_messages
@@ -25,6 +26,7 @@ class Messages:
     _stores: ThreadStores
     _guard: Guard
 
+    @decided
     async def create(self, owner: str, thread_id: str, body: Body, *, key: IdempotencyKey | None = None) -> Message:
         """Operation ``createMessage``. Refused while a run is active, as the hosted API does."""
         async with self._ledger.lock(thread_id):
@@ -46,6 +48,7 @@ class Messages:
         """Operation ``getMessage``."""
         return (await self._ledger.find_in_thread(Message, owner, thread_id, message_id)).value
 
+    @decided
     async def update(self, owner: str, thread_id: str, message_id: str, body: Body) -> Message:
         """Operation ``modifyMessage``; also while a run is active."""
         async with self._ledger.lock(thread_id):
@@ -59,6 +62,7 @@ class Messages:
         await self._ledger.find(Thread, owner, thread_id)
         return await self._ledger.page(Message, thread_id, query, part=run_id)
 
+    @decided
     async def delete(self, owner: str, thread_id: str, message_id: str) -> Deleted:
         """Operation ``deleteMessage``; also while a run is active, but not the message that it is writing."""
         async with self._ledger.lock(thread_id):

@@ -10,6 +10,7 @@ from attrs import define, field
 from openai_runs._evolving import evolve
 from openai_runs._slices import in_slices
 from openai_runs.engine.api_events import ApiEvent, Subscriber, Watcher
+from openai_runs.engine.deciding import decided
 from openai_runs.engine.endings import end_calls
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
@@ -57,6 +58,7 @@ class Runs:
         """When a run was last queued, started or cancelled, in Unix time; ``None`` if it is not active."""
         return self._executor.active_since(run)
 
+    @decided
     async def create(
         self,
         owner: str,
@@ -84,13 +86,14 @@ class Runs:
                 body, thread, assistant, now, self._expires_after, shows_search_content=shows_search_content
             )
             self._executor.refuse_unsupported(run, state)
+            queue = self._executor.queueing(owner, run, state, is_read=subscriber is not None)
             created: list[Change] = [Record(owner, value) for value in (*messages, run, state)]
             await self._ledger.commit(
-                [*created, *changes_with(owner, thread, store), *used_by(key, owner, run, now)],
+                [*created, *queue.changes, *changes_with(owner, thread, store), *used_by(key, owner, run, now)],
                 run.id,
                 [ApiEvent("thread.run.created", run), ApiEvent("thread.run.queued", run)],
                 subscriber,
-                then=partial(in_turn, then_of(store), partial(self._executor.admit, owner, run, state)),
+                then=partial(in_turn, then_of(store), queue.then),
             )
         return run
 
@@ -116,6 +119,7 @@ class Runs:
             self._ledger.unwatch_run(run_id, latest)
         return run
 
+    @decided
     async def update(self, owner: str, thread_id: str, run_id: str, body: Body) -> Run:
         """Operation ``modifyRun``: its metadata."""
         async with self._ledger.lock(thread_id):
@@ -139,7 +143,7 @@ class Runs:
     async def watch(self, owner: str, watcher: Watcher) -> None:
         """Beyond the API: send a watcher the owner's unfinished runs, then each run that changes, until `unwatch`."""
         self._ledger.watch(owner, watcher)  # first: what changes meanwhile is told twice, and not missed
-        for run_id in self._executor.unfinished_of(owner):
+        for run_id in await self._executor.unfinished_of(owner):
             record = await self._ledger.store.get(Run, run_id)
             if record is not None:  # its thread may have been deleted meanwhile
                 watcher.note(record.value)
@@ -163,6 +167,7 @@ class Runs:
         """Beyond the API: what the model is writing for a run now, with the beginning; see `Writing`."""
         return self._executor.writing(run)
 
+    @decided
     async def cancel(self, owner: str, thread_id: str, run_id: str) -> Run:
         """Operation ``cancelRun``. The run is returned as ``cancelling``; it becomes ``cancelled`` soon after."""
         async with self._ledger.lock(thread_id):
@@ -171,10 +176,11 @@ class Runs:
                 raise ApiError(400, f"Cannot cancel run with status '{run.status}'.")
             run = moved(run, RunStatus.CANCELLING, required_action=None)
             cancelling = ApiEvent("thread.run.cancelling", run)
-            stop = partial(self._executor.cancel, owner, run)
-            await self._ledger.commit([Record(owner, run)], run.id, [cancelling], then=stop)
+            stop = self._executor.cancelling(owner, run)
+            await self._ledger.commit([Record(owner, run), *stop.changes], run.id, [cancelling], then=stop.then)
         return run
 
+    @decided
     async def submit_tool_outputs(
         self,
         owner: str,
@@ -198,17 +204,19 @@ class Runs:
             now = self._ledger.clock.now()
             run = moved(run, RunStatus.QUEUED, required_action=None)
             run, state = with_new_window(run, evolve(state, steps=(), step_usage=None), now, self._expires_after)
+            queue = self._executor.queueing(owner, run, state, is_read=subscriber is not None)
             await self._ledger.commit(
                 [
                     *changes,
                     Record(owner, run),
                     Record(owner, state),
+                    *queue.changes,
                     *used_by(key, owner, run, now),
                 ],
                 run.id,
                 [*events, ApiEvent("thread.run.queued", run)],
                 subscriber,
-                then=partial(self._executor.resume, owner, run, state),
+                then=queue.then,
             )
         return run
 
@@ -227,6 +235,9 @@ class _Latest:
     def note(self, run: Run) -> None:
         self._run = run
         self._arrival.set()
+
+    def break_off(self) -> None:
+        """Nothing to do: who watches one run is told again what that is."""
 
     async def take(self) -> Run:
         while (run := self._run) is None:

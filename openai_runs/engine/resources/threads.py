@@ -8,6 +8,7 @@ from openai_runs._finishing import finish
 from openai_runs._slices import in_slices
 from openai_runs.engine.api_events import ApiEvent, Subscriber
 from openai_runs.engine.audit import By
+from openai_runs.engine.deciding import decided
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.guard import Guard
@@ -57,6 +58,7 @@ class Threads:
         """Beyond the API: the owner's threads."""
         return await self._ledger.page(Thread, owner, query)
 
+    @decided
     async def update(self, owner: str, thread_id: str, body: Body) -> Thread:
         """Operation ``modifyThread``."""
         async with self._ledger.lock(thread_id):
@@ -64,6 +66,7 @@ class Threads:
             await self._ledger.commit([Record(owner, thread)])
         return thread
 
+    @decided
     async def delete(self, owner: str, thread_id: str) -> Deleted:
         """Operation ``deleteThread``: its messages, runs and run steps go with it.
 
@@ -88,10 +91,11 @@ class Threads:
     async def _delete(self, owner: str, thread_id: str, by: By) -> None:
         async with self._ledger.lock(thread_id):
             await self._ledger.find(Thread, owner, thread_id)
-            await self._executor.end_now(thread_id)
+            await self._executor.end_now(owner, thread_id)
             spent = await self._use.spent_in(owner, thread_id)
             await finish(remove_thread(self._ledger, owner, thread_id, by=by, also=spent))
 
+    @decided
     async def create_and_run(
         self, owner: str, body: Body, subscriber: Subscriber | None = None, *, key: IdempotencyKey | None = None
     ) -> Run:
@@ -112,10 +116,11 @@ class Threads:
         await self._guard.check_bytes(owner, [thread, *messages])
         run, state = new_run(body, thread, assistant, now, self._expires_after)
         self._executor.refuse_unsupported(run, state)
-        async with self._ledger.lock(thread.id):
+        async with self._ledger.lock(thread.id, is_new=True):
+            queue = self._executor.queueing(owner, run, state, is_read=subscriber is not None)
             created: list[Change] = [Record(owner, value) for value in (thread, *messages, run, state)]
             await self._ledger.commit(
-                [*created, *changes_of(store), *used_by(key, owner, run, now)],
+                [*created, *queue.changes, *changes_of(store), *used_by(key, owner, run, now)],
                 run.id,
                 [
                     ApiEvent("thread.created", thread),
@@ -123,6 +128,6 @@ class Threads:
                     ApiEvent("thread.run.queued", run),
                 ],
                 subscriber,
-                then=partial(in_turn, then_of(store), partial(self._executor.admit, owner, run, state)),
+                then=partial(in_turn, then_of(store), queue.then),
             )
         return run

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from attrs import define
 
 from openai_runs._evolving import evolve
+from openai_runs.engine.deciding import decided
 from openai_runs.engine.errors import ApiError, not_found
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ingestion import Ingestion
@@ -26,6 +27,7 @@ class VectorStoreFileBatches:
     _ingestion: Ingestion
     _find_file: Callable[[str, str], Awaitable[File]]  # of an owner; raises a 404
 
+    @decided
     async def create(
         self, owner: str, vector_store_id: str, body: Body, *, key: IdempotencyKey | None = None
     ) -> VectorStoreFileBatch:
@@ -52,6 +54,7 @@ class VectorStoreFileBatches:
             raise not_found("file batch", batch_id)
         return record.value
 
+    @decided
     async def cancel(self, owner: str, vector_store_id: str, batch_id: str) -> VectorStoreFileBatch:
         """Operation ``cancelVectorStoreFileBatch``: files that have been read stay."""
         async with self._ingestion.changing(owner, vector_store_id) as changes:

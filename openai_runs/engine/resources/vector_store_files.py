@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 from attrs import define
 
 from openai_runs._evolving import evolve
+from openai_runs.engine.deciding import decided
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ingestion import Ingestion
 from openai_runs.engine.ledger import Ledger
@@ -35,6 +36,7 @@ class VectorStoreFiles:
     _ingestion: Ingestion
     _find_file: Callable[[str, str], Awaitable[File]]  # of an owner; raises a 404
 
+    @decided
     async def create(
         self, owner: str, vector_store_id: str, body: Body, *, key: IdempotencyKey | None = None
     ) -> VectorStoreFile:
@@ -50,6 +52,7 @@ class VectorStoreFiles:
         """Operation ``getVectorStoreFile``."""
         return (await self._ingestion.find_entry(owner, vector_store_id, file_id)).file
 
+    @decided
     async def update(self, owner: str, vector_store_id: str, file_id: str, body: Body) -> VectorStoreFile:
         """Operation ``updateVectorStoreFileAttributes``."""
         async with self._ledger.lock(vector_store_id):
@@ -84,6 +87,7 @@ class VectorStoreFiles:
         page = await self._ledger.page(VectorStoreEntry, vector_store_id, evolve(query, after=after, before=before))
         return file_page([entry.file for entry in page.data], has_more=page.has_more)
 
+    @decided
     async def delete(self, owner: str, vector_store_id: str, file_id: str) -> Deleted:
         """Operation ``deleteVectorStoreFile``: the file itself stays."""
         async with self._ingestion.changing(owner, vector_store_id) as changes:

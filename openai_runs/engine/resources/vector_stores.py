@@ -8,6 +8,7 @@ from attrs import define
 
 from openai_runs._evolving import evolve
 from openai_runs.engine.audit import By
+from openai_runs.engine.deciding import decided
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ingestion import Ingestion
@@ -47,6 +48,7 @@ class VectorStores:
     _ingestion: Ingestion
     _find_file: Callable[[str, str], Awaitable[File]]  # of an owner; raises a 404
 
+    @decided
     async def create(self, owner: str, body: Body, *, key: IdempotencyKey | None = None) -> VectorStore:
         """Operation ``createVectorStore``."""
         changes = await self.new(owner, body)
@@ -72,6 +74,7 @@ class VectorStores:
         """Operation ``getVectorStore``."""
         return shown_vector_store(await self._ingestion.find(owner, vector_store_id), self._ledger.clock.now())
 
+    @decided
     async def update(self, owner: str, vector_store_id: str, body: Body) -> VectorStore:
         """Operation ``modifyVectorStore``."""
         async with self._ingestion.changing(owner, vector_store_id) as changes:
@@ -94,6 +97,7 @@ class VectorStores:
         now = self._ledger.clock.now()
         return evolve(page, data=tuple(shown_vector_store(store, now) for store in page.data))
 
+    @decided
     async def delete(self, owner: str, vector_store_id: str, by: By = By.REQUEST) -> Deleted:
         """Operation ``deleteVectorStore``: its batches go with it, and its files stay files."""
         async with self._ledger.lock(vector_store_id):

@@ -35,6 +35,10 @@ class ChangeNotices:
 
     def note(self, run: Run) -> None:  # noqa: ARG002  # as `Watcher` has it
         """Put in that a run has changed."""
+        self.break_off()
+
+    def break_off(self) -> None:
+        """Put in that something may have changed."""
         if _CHANGED not in self._frames:
             self.put(_CHANGED)
 
