@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
-from openai_runs._postgres import is_postgres
 from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
 from openai_runs.cli.key_options import RELOADING, keys_from, reload_keys
 from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
@@ -341,7 +340,9 @@ async def _serve(
 
 
 def _first_line(url: str, store: "SQLiteStore | PostgresStore", backend: "ModelBackend") -> str:
-    name = store.name if is_postgres(store.name) else Path(store.name).resolve()
+    from openai_runs.stores.sqlite import SQLiteStore
+
+    name = Path(store.name).resolve() if isinstance(store, SQLiteStore) else f"{store.name} in PostgreSQL"
     return f"serving {url}, store {name}, {type(backend).__name__}; Ctrl-C stops"
 
 

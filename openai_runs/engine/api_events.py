@@ -45,3 +45,12 @@ class Relay(Protocol):
 
     def changed(self, owner: str, run_id: str) -> None:
         """Tell all servers that a run has changed."""
+
+    @property
+    def tells(self) -> int:
+        """How often runs have been told here that others have changed."""
+        ...
+
+    def was_told(self, run_id: str, since: int) -> bool:
+        """Whether a run was, after so many; if so, it is told again soon."""
+        ...

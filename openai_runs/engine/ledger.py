@@ -155,6 +155,7 @@ class Ledger:
         then: Callable[[], object] | None,
     ) -> None:
         began = perf_counter() if self.observers else 0.0
+        tells = 0 if self.relay is None else self.relay.tells
         await self.store.commit(changes)
         if self.observers:
             self._tell_observers(changes, perf_counter() - began)
@@ -163,7 +164,7 @@ class Ledger:
             self._subscribers[run_id] = subscriber
         self.publish(run_id, events)
         if self._watchers or self._run_watchers or self.relay is not None:
-            self._tell_watchers(changes)
+            self._tell_watchers(changes, tells)
         if then is not None:
             then()
 
@@ -245,10 +246,12 @@ class Ledger:
         """Send a watcher nothing more."""
         _remove(self._run_watchers, run_id, watcher)
 
-    def _tell_watchers(self, changes: Sequence[Change]) -> None:
+    def _tell_watchers(self, changes: Sequence[Change], tells: int) -> None:
         for change in changes:
             if isinstance(change, Record) and isinstance(change.value, Run):
-                self.tell(change.owner, change.value)
+                # What another server has changed after this commit may have been told before.
+                if self.relay is None or not self.relay.was_told(change.value.id, tells):
+                    self.tell(change.owner, change.value)
                 if self.relay is not None:
                     self.relay.changed(change.owner, change.value.id)
 

@@ -67,7 +67,13 @@ def changed_vector_store(store: VectorStore, body: Body, now: float) -> VectorSt
     if "expires_after" in body:
         expiration = body["expires_after"]
         store = evolve(store, expires_after=None if expiration is None else _expiration(expiration["days"]))
-    return with_expiry(evolve(store, status=VectorStoreStatus.COMPLETED, last_active_at=timestamp(now)))
+    used_now = evolve(
+        store,
+        status=VectorStoreStatus.COMPLETED,
+        last_active_at=timestamp(now),
+        absent=(store.absent or frozenset()) | _STORE_HIDDEN_IF_NONE,  # one that was read from a store does not know what it had
+    )
+    return with_expiry(used_now)
 
 
 def with_expiry(store: VectorStore) -> VectorStore:

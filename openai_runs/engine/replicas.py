@@ -5,6 +5,7 @@ by looking each second. So nothing is lost with a message but time.
 """
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
@@ -27,6 +28,7 @@ _logger = logging.getLogger("openai_runs.engine")
 #: Seconds between two looks for runs that nobody executes, unless a message tells of some.
 _INTERVAL: Final = 1.0
 _MOST_DUE: Final = 100  # runs that expire at a time
+_MOST_TOLD: Final = 10_000  # runs of which it is remembered that they were told
 
 
 def waiting(run_id: str) -> Claim:
@@ -83,6 +85,8 @@ class Replicas:
     _change: anyio.Event = field(factory=anyio.Event, init=False)
     _reading: str = field(default="", init=False)  # one of them
     _is_old: bool = field(default=False, init=False)  # whether what is read of it may be older than what was told
+    tells: int = field(default=0, init=False)  #: how often runs have been told here that others have changed
+    _told: OrderedDict[str, int] = field(factory=OrderedDict, init=False)  # when that was, by run, the latest last
 
     def start(self, tasks: TaskGroup) -> None:
         """Begin to claim runs, and to hear of others."""
@@ -165,6 +169,13 @@ class Replicas:
         """Tell all servers that a run has changed."""
         self._sharing.broadcast(["changed", owner, run_id])
         self._is_old |= run_id == self._reading
+
+    def was_told(self, run_id: str, since: int) -> bool:
+        """Whether a run was told here that others have changed, after so many; then it is read and told again."""
+        if self._told.get(run_id, 0) <= since:
+            return False
+        self._note_change(run_id)
+        return True
 
     # What other servers tell: this is a `Listener`
 
@@ -285,6 +296,11 @@ class Replicas:
         if self._is_old:  # it has changed here meanwhile
             self._note_change(run_id)
         elif record is not None:
+            self.tells += 1
+            self._told[run_id] = self.tells
+            self._told.move_to_end(run_id)
+            if len(self._told) > _MOST_TOLD:
+                self._told.popitem(last=False)
             self._ledger.tell(record.owner, record.value)
 
 

@@ -201,9 +201,9 @@ class Lease:
         return await self._claim(_CLAIM_DUE, {"most": most, "now": now})
 
     async def _claim(self, sql: str, parameters: dict[str, Any]) -> Sequence[ClaimedRun]:
-        if not self.is_valid:
-            return []
         epoch = self.epoch
+        if not self._is(epoch):
+            return []
         try:
             rows = await self._execute(sql, {**parameters, "epoch": epoch})
             if monotonic() < self._in_doubt_until:
@@ -212,7 +212,10 @@ class Lease:
             self._in_doubt_until = monotonic() + self._seconds
             raise
         # Otherwise they are free again, or soon will be.
-        return [ClaimedRun(*row) for row in rows] if self.is_valid and self.epoch == epoch else []
+        return [ClaimedRun(*row) for row in rows] if self._is(epoch) else []
+
+    def _is(self, epoch: int) -> bool:
+        return self.is_valid and self.epoch == epoch
 
     async def bury(self) -> bool:
         """See `Sharing.bury`."""

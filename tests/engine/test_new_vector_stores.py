@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from openai_runs import _wire
 from openai_runs.engine.new_vector_stores import (
     changed_vector_store,
     chunking_again,
@@ -20,7 +21,7 @@ from openai_runs.engine.new_vector_stores import (
     with_expiry,
 )
 from openai_runs.file_search import Chunking
-from openai_runs.models.vector_store import FileCounts, OtherChunkingShown, VectorStoreFileStatus
+from openai_runs.models.vector_store import FileCounts, OtherChunkingShown, VectorStore, VectorStoreFileStatus
 
 NOW = 1_800_000_000.0
 
@@ -119,3 +120,10 @@ def condition(type: str, value: Any, key: str = "a") -> dict[str, Any]:
 def test_filters(filter: dict[str, Any], expected: bool):
     """Values are compared with those of their own kind; an attribute that is not there is like no value."""
     assert matches({"a": 5, "yes": True, "word": "a"}, filter) is expected
+
+
+def test_no_expiry_of_one_that_was_stored():
+    """It is shown as one that never had any: the API has no null there."""
+    made = new_vector_store({"expires_after": {"anchor": "last_active_at", "days": 1.0}}, NOW)
+    stored = _wire.load(_wire.encode(made), VectorStore)
+    assert "expires_after" not in _wire.dump(changed_vector_store(stored, {"expires_after": None}, NOW))

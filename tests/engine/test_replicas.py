@@ -426,6 +426,33 @@ async def test_watching_elsewhere(url: str, tmp_path: Path):
         b.engine.runs.unwatch("", watcher)
 
 
+async def test_a_change_of_another_that_overtakes(url: str, tmp_path: Path):
+    """A change that was told before an earlier one of our own: that is not told as if it were the latest."""
+    async with replicas(url, tmp_path, Steps("Hi"), Steps()) as [a, b]:
+        run = await a.start(await assistant(a))
+        await a.until(run, RunStatus.IN_PROGRESS)
+        watcher = Watcher()
+        await a.engine.runs.watch("", watcher)
+        told = a.engine._executor._replicas
+        assert told is not None
+        commit = a.store.commit
+
+        async def slow(changes: Any) -> None:
+            await commit(changes)  # and before its answer is handled, another one changes the run
+            if any(isinstance(getattr(change, "value", None), Run) for change in changes) and not told.tells:
+                await b.engine.runs.update("", run.thread_id, run.id, {"metadata": {"a": "b"}})
+                await until(lambda: told.tells)
+
+        with patch.object(a.store, "commit", slow):
+            await a.engine.runs.update("", run.thread_id, run.id, {"metadata": {"a": "a"}})
+        await until(lambda: told.tells > 1)
+        assert watcher.statuses == ["in_progress"] * 3  # the first, b's, and b's again
+        said(a).allow(1)
+        await a.until(run, RunStatus.COMPLETED)
+        await until(lambda: watcher.statuses[-1] == "completed")
+        a.engine.runs.unwatch("", watcher)
+
+
 async def test_messages_that_were_missed(url: str, tmp_path: Path):
     """Who has a feed is to begin anew; a poll that waits looks again."""
     async with replicas(url, tmp_path, Steps("Hi"), Steps()) as [a, b]:
