@@ -64,7 +64,7 @@ class Trial:
         """Make a round of each kind. With a number, so many runs are started in each, and not always some more."""
         store = f"trial_{self.seed}"
         self.database.execute(f"CREATE DATABASE {store}")
-        self.model = SlowModel()
+        self.model = SlowModel() if number is None else SlowModel(pause=0.1)
         async with self.model as model:
             room = self.room or 10 * self.at_once
             options = ["--max-active-runs", str(room), "--owner-share", str(room)]
@@ -99,7 +99,7 @@ class Trial:
                     await anyio.sleep(self._chance.uniform(4, 8))
                 else:
                     tasks.start_soon(clients.run_each, number)
-                    await anyio.sleep(self._chance.uniform(1, 2))
+                    await anyio.sleep(self._chance.uniform(0.5, 1.5))
                 self.note(f"round {made.number}: {made.kind}")
                 await getattr(self, f"_{made.kind}")(made)
                 if number is None:
