@@ -84,6 +84,9 @@ class Ledger:
     # By run. One each: the subscriber that came with `createRun` is done once the run waits for tool outputs, and the
     # request that submits them brings the next one.
     _subscribers: dict[str, Subscriber] = field(factory=dict, init=False)
+    # Likewise, of those whose commit has no answer yet: what others, who have claimed them already, have told of them;
+    # ``None`` for the end of that.
+    _early: dict[str, list[Sequence[ApiEvent] | None]] = field(factory=dict, init=False)
     _watchers: dict[str, set[Watcher]] = field(factory=dict, init=False)  # by owner
     _run_watchers: dict[str, set[Watcher]] = field(factory=dict, init=False)  # by run
 
@@ -161,7 +164,11 @@ class Ledger:
     ) -> None:
         began = perf_counter() if self.observers else 0.0
         tells = 0 if self.relay is None else self.relay.tells
-        await self.store.commit(changes)
+        early = None if subscriber is None or self.relay is None else self._early.setdefault(run_id, [])
+        try:
+            await self.store.commit(changes)
+        finally:
+            self._early.pop(run_id, None)
         if self.observers:
             self._tell_observers(changes, perf_counter() - began)
         self.exact_times.note(changes, self.clock.now())
@@ -170,6 +177,11 @@ class Ledger:
         if subscriber is not None:
             self._subscribers[run_id] = subscriber
         self.publish(run_id, events)
+        for told in early or ():
+            if told is None:
+                self.break_off(run_id)
+            else:
+                self.receive(run_id, told)
         if self._watchers or self._run_watchers or self.relay is not None:
             self._tell_watchers(changes, tells)
         if then is not None:
@@ -249,7 +261,9 @@ class Ledger:
 
     def receive(self, run_id: str, events: Sequence[ApiEvent]) -> None:
         """Pass events of a run that is executed elsewhere to its subscriber."""
-        if (subscriber := self._subscribers.get(run_id)) is not None:
+        if (early := self._early.get(run_id)) is not None:
+            early.append(events)
+        elif (subscriber := self._subscribers.get(run_id)) is not None:
             subscriber.receive(events)
 
     def watch(self, owner: str, watcher: Watcher) -> None:
@@ -295,12 +309,14 @@ class Ledger:
 
     @property
     def subscribed_runs(self) -> Sequence[str]:
-        """The IDs of runs whose events somebody receives."""
-        return list(self._subscribers)
+        """The IDs of runs whose events somebody receives, or will once their commit is answered."""
+        return [*self._subscribers, *self._early]
 
     def break_off(self, run_id: str) -> None:
         """Tell the subscriber of a run that it misses events from now on."""
-        if (subscriber := self._subscribers.pop(run_id, None)) is not None:
+        if (early := self._early.get(run_id)) is not None:
+            early.append(None)
+        elif (subscriber := self._subscribers.pop(run_id, None)) is not None:
             subscriber.break_off()
 
     def break_off_feeds(self) -> None:

@@ -236,12 +236,16 @@ class Replicas:
         while (room := self._execution.room) > 0:
             claimed = await self._sharing.claim(room)
             self._has_more = len(claimed) >= room
-            for each in claimed:
-                await self._take(each)
-            if not self._has_more:
+            await self._take_all(claimed)
+            if not self._has_more or self._execution.room >= room:  # nothing was new
                 break
-        for each in await self._sharing.claim_due(self._ledger.clock.now(), _MOST_DUE):
-            await self._take(each)
+        await self._take_all(await self._sharing.claim_due(self._ledger.clock.now(), _MOST_DUE))
+
+    async def _take_all(self, claimed: Sequence[ClaimedRun]) -> None:
+        """At once, since what each of them reads from the store is read together."""
+        async with anyio.create_task_group() as tasks:
+            for each in claimed:
+                tasks.start_soon(self._take, each)
 
     async def _take(self, claimed: ClaimedRun) -> None:
         try:

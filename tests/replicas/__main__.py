@@ -27,6 +27,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--runs-at-once", type=int, default=80)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--runs", type=int, help="in each round so many, rather than always some at once")
+    parser.add_argument("--room", type=int, help="runs that each server executes at once; unset: more than there are")
     parser.add_argument("--fault", choices=(*KINDS, "none", "all"), action="append", help="can be repeated")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--postgres-bin", type=Path, help="the folder of another PostgreSQL's programs")
@@ -73,7 +74,7 @@ def main() -> None:
             status.update("measuring delays")
             anyio.run(delays.run)
             console.print(_shown_delays(delays.found), *delays.faults)
-        trial = Trial(database, folder, options.servers, options.runs_at_once, options.seed, note)
+        trial = Trial(database, folder, options.servers, options.runs_at_once, options.seed, options.room, note)
         try:
             anyio.run(_run, trial, list(itertools.islice(itertools.cycle(kinds), options.rounds)), options.runs)
         finally:

@@ -18,7 +18,7 @@ CREATE TABLE trial_audit (
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     epoch bigint,
     kind text NOT NULL, id text NOT NULL, run text, operation text NOT NULL, status text, was text,
-    server bigint, is_waiting boolean, is_over boolean
+    server bigint, is_waiting boolean, is_over boolean, transaction xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
 CREATE FUNCTION trial_note_epoch() RETURNS trigger LANGUAGE plpgsql AS $function$
 BEGIN
@@ -69,6 +69,7 @@ class Change(NamedTuple):
     server: int | None
     is_waiting: bool | None
     is_over: bool | None
+    transaction: int
 
 
 @frozen
@@ -98,7 +99,7 @@ def latest(url: str) -> int:
 def audit(url: str, after: int, expected: Sequence[Expected], started: set[str]) -> list[str]:
     """All that is wrong with what was stored after a place, where all runs should have ended."""
     with psycopg.connect(url, autocommit=True) as connection:
-        columns = ", ".join(Change._fields)
+        columns = ", ".join(Change._fields).replace("transaction", "transaction::text::bigint")
         changes = [Change(*row) for row in connection.execute(f"SELECT {columns} FROM trial_audit ORDER BY number")]
         rows = connection.execute(
             "SELECT kind, id, body FROM openai_runs_objects WHERE place > %s ORDER BY place", (after,)
@@ -119,8 +120,10 @@ def audit(url: str, after: int, expected: Sequence[Expected], started: set[str])
 def _of_changes(changes: Sequence[Change]) -> Iterator[str]:
     """Nobody but the server that has a run executes it, and no run ends twice."""
     statuses: dict[str, list[str]] = defaultdict(list)
+    ended: dict[tuple[int, str | None], int | None] = {}  # by transaction and run: the server that had it until then
     for change in changes:
-        kind, epoch, server = change.kind, change.epoch, change.server
+        kind, epoch = change.kind, change.epoch
+        server = ended.get((change.transaction, change.run), change.server)
         if epoch is None:
             yield f"nobody knows who has made {change}"
         if change.is_over:
@@ -138,8 +141,10 @@ def _of_changes(changes: Sequence[Change]) -> Iterator[str]:
             # What the outputs of a waiting run complete, or what ends with it, nobody executes.
             if server is not None or kind == "message":
                 yield f"server {epoch} has written for a run that server {server} has: {change}"
-        elif kind == "run_state" and change.operation == "DELETE" and server != epoch:
-            yield f"server {epoch} has ended a run that server {server} has: {change}"
+        elif kind == "run_state" and change.operation == "DELETE":
+            ended[change.transaction, change.run] = server
+            if server != epoch:
+                yield f"server {epoch} has ended a run that server {server} has: {change}"
 
 
 def _of_objects(

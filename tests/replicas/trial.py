@@ -19,7 +19,7 @@ from tests.replicas.clients import Clients
 from tests.replicas.cluster import Cluster, Replica
 from tests.replicas.model import TOOL, Call, SlowModel
 
-KINDS: Final = ("kill", "stop", "cut", "restart", "rolling")
+KINDS: Final = ("kill", "stop", "cut", "drop", "restart", "rolling")
 #: Seconds from a fault until the runs of the server go on elsewhere.
 RESUMED_WITHIN: Final = 12.0
 _BORNE: Final = LEASE * 2 / 3 - 1.0  #: seconds without a database, after which servers go on as if nothing had been
@@ -51,6 +51,7 @@ class Trial:
     servers: int
     at_once: int
     seed: int
+    room: int | None = None  #: how many runs each server executes at once; unset: more than there are
     note: Callable[[str], None] = lambda text: None
     rounds: list[Round] = field(factory=list, init=False)
     cluster: Cluster = field(init=False)
@@ -63,9 +64,11 @@ class Trial:
         """Make a round of each kind. With a number, so many runs are started in each, and not always some more."""
         store = f"trial_{self.seed}"
         self.database.execute(f"CREATE DATABASE {store}")
-        self.model = SlowModel()
+        self.model = SlowModel() if number is None else SlowModel(pause=0.1)
         async with self.model as model:
-            self.cluster = Cluster(self.database, store, self.folder, self.servers, model.url)
+            room = self.room or 10 * self.at_once
+            options = ["--max-active-runs", str(room), "--owner-share", str(room)]
+            self.cluster = Cluster(self.database, store, self.folder, self.servers, model.url, options=[options])
             async with self.cluster as cluster:
                 install(cluster.store_url)
                 sessions = [Session(each.url, "key", max_retries=60, timeout=40) for each in cluster.replicas]
@@ -96,7 +99,7 @@ class Trial:
                     await anyio.sleep(self._chance.uniform(4, 8))
                 else:
                     tasks.start_soon(clients.run_each, number)
-                    await anyio.sleep(self._chance.uniform(1, 2))
+                    await anyio.sleep(self._chance.uniform(0.5, 1.5))
                 self.note(f"round {made.number}: {made.kind}")
                 await getattr(self, f"_{made.kind}")(made)
                 if number is None:
@@ -153,6 +156,13 @@ class Trial:
         self._lose(replica, time.monotonic())
         await self.cluster.cut(replica, flows_on=flows_on)
 
+    async def _drop(self, made: Round) -> None:
+        """Lose connections, and with them the answers to what is under way."""
+        replica = self._pick(made, "dropped the connections of {} again and again")
+        for _ in range(20):
+            replica.wire.drop()
+            await anyio.sleep(self._chance.uniform(0.1, 0.8))
+
     async def _restart(self, made: Round) -> None:
         is_crash = self._chance.random() < 0.7
         began = time.monotonic()
@@ -180,7 +190,8 @@ class Trial:
             if later:
                 # What the lost server was still sending when it was told to end may have been the whole answer.
                 made.resumed.append(later[0].began - at)
-                if later[0].is_first == lost.is_first and later[0].began - at > RESUMED_WITHIN:
+                has_waited = later[0].began - at > RESUMED_WITHIN
+                if later[0].is_first == lost.is_first and has_waited and self.room is None:
                     made.faults.append(f"{name} was resumed {later[0].began - at:.1f} s after the fault")
 
     def _judge_pair(self, made: Round, name: str, earlier: Call, later: Call) -> None:
@@ -190,5 +201,6 @@ class Trial:
         if made.kind != "stop" and overlap > 0.5:
             made.faults.append(f"{pair}, both for {overlap:.1f} s")
         # A server that has not reached the database for two thirds of its lease cannot know that nobody else does.
-        if earlier.is_whole and (made.kind == "none" or (made.kind == "restart" and self._away < _BORNE)):
+        is_harmless = made.kind in ("none", "drop") or (made.kind == "restart" and self._away < _BORNE)
+        if earlier.is_whole and is_harmless:
             made.faults.append(f"{pair}, {later.began - (earlier.ended or 0):.1f} s after a whole answer")

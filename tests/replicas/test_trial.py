@@ -1,0 +1,17 @@
+"""What servers that share a store promise; `python -m tests.replicas` harms them more often, under more runs."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.timeout(240)
+def test_a_killed_server_and_a_rolling_restart():
+    """Each run is executed to one end, and the others go on with those of a server that is gone."""
+    # A process of its own: it has to wait for the servers, which take a lost lease for lost after nine seconds.
+    command = [sys.executable, "-m", "tests.replicas", "--fault", "kill", "--fault", "rolling"]
+    command += ["--rounds", "2", "--runs", "12", "--seed", "9"]
+    trial = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert trial.returncode == 0, trial.stdout + trial.stderr
+    assert "ended and started each" in trial.stdout
