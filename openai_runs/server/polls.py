@@ -56,8 +56,10 @@ class Polls:
         started, sent = perf_counter(), request.headers
         owner = "" if self._keys is None else self._keys.owner(sent.get("Authorization"), sent.get("api-key"))
         request[OWNER] = owner  # for the access log
+        allowance = _NOTHING
         if self._gate.is_used:
             await self._gate.admit(request, owner)
+            allowance = request.get(ALLOWANCE, _NOTHING)
         applied = {}
         if PREFER in sent and (preference := Preference.of(sent)) is not None:
             run = await self._waiting.retrieve(owner, thread_id, run_id, preference)
@@ -67,7 +69,7 @@ class Polls:
         headers = {
             **own_headers(),
             **applied,
-            **request.get(ALLOWANCE, _NOTHING),
+            **allowance,
             "Content-Type": "application/json",
             **poll_headers(run, self._engine, self._poll_hint),
             "x-request-id": new_request_id(),
