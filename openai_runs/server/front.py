@@ -102,9 +102,10 @@ class Front:
         started, sent, keys, engine = perf_counter(), request.headers, self._keys, self._engine
         owner = "" if keys is None else keys.owner(sent.get("Authorization"), sent.get("api-key"))
         request[OWNER] = owner  # for the access log
+        more = _NO_HEADERS
         if self._gate.is_used:
             await self._gate.admit(request, owner)
-        more: Mapping[str, str] = request.get(ALLOWANCE, _NO_HEADERS)
+            more = request.get(ALLOWANCE, _NO_HEADERS)
         if PREFER in sent and (preference := Preference.of(sent)) is not None:
             run = await self._waiting.retrieve(owner, thread_id, run_id, preference)
             more = {**more, **_WAITED}

@@ -1,7 +1,7 @@
 """Scripted runs a second of ``openai-runs serve``: on an SQLite file, on PostgreSQL, and of servers that share it.
 
-``python -m tests.bench.servers``, with ``--threads 1000 10000 100000`` for how that grows with what is stored. All of it
-is on one machine, client and database included: the CPU times say more than the runs a second.
+``python -m tests.bench.servers``, with ``--threads 1000 10000 100000`` for how that grows with what is stored. All of
+it is on one machine, client and database included: the CPU times say more than the runs a second.
 """
 
 import argparse
