@@ -71,7 +71,8 @@ def changed_vector_store(store: VectorStore, body: Body, now: float) -> VectorSt
         store,
         status=VectorStoreStatus.COMPLETED,
         last_active_at=timestamp(now),
-        absent=(store.absent or frozenset()) | _STORE_HIDDEN_IF_NONE,  # one that was read from a store does not know what it had
+        absent=(store.absent or frozenset())
+        | _STORE_HIDDEN_IF_NONE,  # one that was read from a store does not know what it had
     )
     return with_expiry(used_now)
 
