@@ -142,11 +142,17 @@ class Runs:
 
     async def watch(self, owner: str, watcher: Watcher) -> None:
         """Beyond the API: send a watcher the owner's unfinished runs, then each run that changes, until `unwatch`."""
-        self._ledger.watch(owner, watcher)  # first: what changes meanwhile is told twice, and not missed
-        for run_id in await self._executor.unfinished_of(owner):
-            record = await self._ledger.store.get(Run, run_id)
-            if record is not None:  # its thread may have been deleted meanwhile
-                watcher.note(record.value)
+        told = _Told()
+        self._ledger.watch(owner, watcher)  # first: what changes meanwhile is not missed
+        self._ledger.watch(owner, told)
+        try:
+            for run_id in await self._executor.unfinished_of(owner):
+                record = await self._ledger.store.get(Run, run_id)
+                # Its thread may have been deleted meanwhile, or the run been told, which may be newer than this.
+                if record is not None and run_id not in told.ids:
+                    watcher.note(record.value)
+        finally:
+            self._ledger.unwatch(owner, told)
 
     def unwatch(self, owner: str, watcher: Watcher) -> None:
         """Send a watcher nothing more."""
@@ -223,6 +229,19 @@ class Runs:
     def unsubscribe(self, run_id: str, subscriber: Subscriber) -> None:
         """Send a subscriber no more events."""
         self._ledger.unsubscribe(run_id, subscriber)
+
+
+@define(eq=False)
+class _Told:
+    """The runs that have changed while somebody begins to watch."""
+
+    ids: set[str] = field(factory=set, init=False)
+
+    def note(self, run: Run) -> None:
+        self.ids.add(run.id)
+
+    def break_off(self) -> None:
+        """Nothing to do: whoever begins to watch is told so, too."""
 
 
 @define(eq=False)

@@ -8,6 +8,7 @@ from openai_runs import _wire
 from openai_runs.backends import Call, Say, Wait
 from openai_runs.engine import ApiError
 from openai_runs.stores import PageQuery
+from openai_runs.stores.memory import MemoryStore
 from tests.engine.world import assistant_of, conform, create_run, world
 from tests.stores.faulty import SlowStore
 
@@ -238,6 +239,26 @@ async def test_watching_from_the_middle():
         heard = Heard()
         await w.engine.runs.watch("", heard)
         assert heard.runs == [(run.id, "requires_action")]
+        w.engine.runs.unwatch("", heard)
+
+
+async def test_a_run_that_changes_while_somebody_begins_to_watch(monkeypatch):
+    """What was read before is not told after that, as if the run had gone back."""
+    async with world([Call("f", {})]) as w:
+        run = await w.start()
+        await w.until("run.requires_action", run)
+        get, heard = MemoryStore.get, Heard()
+
+        async def slow(store, kind, id):
+            found = await get(store, kind, id)
+            monkeypatch.undo()
+            await w.engine.runs.cancel("", run.thread_id, run.id)
+            await w.until("run.cancelled", run)
+            return found
+
+        monkeypatch.setattr(MemoryStore, "get", slow)
+        await w.engine.runs.watch("", heard)
+        assert heard.runs == [(run.id, "cancelling"), (run.id, "cancelled")]
         w.engine.runs.unwatch("", heard)
 
 
