@@ -225,6 +225,13 @@ class Engine(anyio.AsyncContextManagerMixin):
         """Whether deletions are told to an `Audit`."""
         return self._ledger.audit is not None
 
+    async def hand_over(self) -> None:
+        """Let other servers go on with the runs that execute here, if the store is shared; nothing more executes.
+
+        For a server that is about to stop, and still answers requests.
+        """
+        await self._executor.hand_over()
+
     async def check_store(self) -> None:
         """Write to the store, and leave nothing behind, to see whether new work can be kept.
 

@@ -143,6 +143,11 @@ class Executor:
         for active in everything:
             self._let_go(active)
 
+    async def hand_over(self) -> None:
+        """Let other servers execute what is executed here, if there are any."""
+        if self._replicas is not None:
+            await self._replicas.hand_over()
+
     async def _look_again(self, active: _Active) -> None:
         async with self._ledger.lock(active.thread_id):
             if self._active.get(active.thread_id) is not active or self._replicas is None:

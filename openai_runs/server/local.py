@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from openai_runs.session import Session
     from openai_runs.telemetry import Telemetry
 
+_HANDING_OVER: Final = 2.0  #: seconds that a server takes at its end to let others have its runs
 _NOT_RUNNING: Final = "the server is not running: use it in `async with LocalServer() as server`"
 
 
@@ -364,6 +365,8 @@ class LocalServer(anyio.AsyncContextManagerMixin):
                 port.close()
                 # Shielded, since even a cancelled server must close its sockets; the cleanup ends within the grace.
                 with anyio.CancelScope(shield=True):
+                    with anyio.move_on_after(_HANDING_OVER):  # first: requests that are under way may take their time
+                        await self.engine.hand_over()
                     await runner.cleanup()
 
     def _serving_operator(self) -> AbstractAsyncContextManager[None]:

@@ -184,6 +184,11 @@ class SharedPostgresStore(PostgresStore):
         """See `Sharing`."""
         return await self._lease.claim_due(now, most)
 
+    async def hand_over(self) -> None:
+        """See `Sharing`."""
+        await self._lease.hand_over()
+        self.broadcast(["work"])
+
     async def bury(self) -> bool:
         """See `Sharing`."""
         return await self._lease.bury()
