@@ -69,7 +69,10 @@ def deploy(session: nox.Session) -> None:
     session.install(*nox.project.dependency_groups(PYPROJECT, "deploy"))
     session.run("hadolint", "docs/deploy/Dockerfile")
     session.run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docs/deploy/compose.yaml")
-    session.run("caddy", "validate", "--adapter", "caddyfile", "--config", "docs/deploy/Caddyfile")
+    session.run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docs/deploy/compose.replicas.yaml")
+    for name in ("Caddyfile", "Caddyfile.replicas"):
+        session.run("caddy", "validate", "--adapter", "caddyfile", "--config", f"docs/deploy/{name}")
+    session.run("kubernetes-validate", "--strict", "docs/deploy/kubernetes.yaml")
     source = Path(session.create_tmp(), "src")
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree("openai_runs", source / "openai_runs", ignore=shutil.ignore_patterns("__pycache__"))

@@ -132,4 +132,48 @@ def test_the_proxies():
 @pytest.mark.parametrize("file", sorted(path.name for path in DEPLOY.iterdir()))
 def test_the_page_shows_each_file(file: str):
     """Whoever reads the page sees what is there."""
-    assert f"{{literalinclude}} ../deploy/{file}\n" in (DOCS / "how-to/run-as-a-service.md").read_text("utf-8")
+    pages = [(DOCS / "how-to" / name).read_text("utf-8") for name in ("run-as-a-service.md", "several-servers.md")]
+    assert any(f"{{literalinclude}} ../deploy/{file}\n" in page for page in pages)
+
+
+def options_of(words: list[str]) -> set[str]:
+    assert words[:2] == ["openai-runs", "serve"]
+    return {word.removeprefix("--") for word in words if word.startswith("--")}
+
+
+def test_the_compose_file_of_several_servers():
+    """Its command and variables are options, its secrets are there, and it stops no server before it has drained."""
+    file = yaml.safe_load((DEPLOY / "compose.replicas.yaml").read_text("utf-8"))
+    server = file["services"]["server"]
+    assert options_of(server["command"]) <= {*SETTINGS}
+    assert "--replica" in server["command"]
+    variables = {variable_of(setting.parameter) for setting in SETTINGS.values()}
+    assert {*server["environment"]} - {"MODEL_KEY", "PGPASSFILE"} <= variables
+    used = {entry if isinstance(entry, str) else entry["source"] for entry in server["secrets"]}
+    assert used <= {*file["secrets"]}
+    drain = float(server["command"][server["command"].index("--drain") + 1])
+    assert float(server["stop_grace_period"].removesuffix("s")) > drain + 5
+    caddy = (DEPLOY / "Caddyfile.replicas").read_text("utf-8")
+    assert "dynamic a server 8080" in caddy
+    assert "flush_interval -1" in caddy
+    assert server["deploy"]["replicas"] > 1
+
+
+def test_the_manifest_of_kubernetes():
+    """Likewise; liveness does not ask for the database, and a deploy starts a server before it stops one."""
+    deployment, service, budget = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8"))
+    pod = deployment["spec"]["template"]["spec"]
+    [server] = pod["containers"]
+    assert options_of(server["command"]) <= {*SETTINGS}
+    assert "--replica" in server["command"]
+    variables = {variable_of(setting.parameter) for setting in SETTINGS.values()}
+    assert {variable["name"] for variable in server["env"]} <= variables
+    drain = float(server["command"][server["command"].index("--drain") + 1])
+    assert pod["terminationGracePeriodSeconds"] > drain + 10
+    probes = [server[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")]
+    assert probes == ["/healthz", "/healthz", "/readyz"]
+    assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"] == budget["spec"]["selector"]["matchLabels"] == labels
+    ports = {port["name"] for port in server["ports"]}
+    assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
