@@ -89,6 +89,7 @@ class Scene:
     session: Session
     packing: Run  #: has ended, after calls of tools
     asking: Run  #: waits for an answer
+    writing: Run  #: its model is writing
 
     @property
     def origin(self) -> str:
@@ -112,8 +113,7 @@ async def play(server: LocalServer, session: Session) -> Scene:
     asking = await start(REFUND, orders.id)
     async for _ in session.runs.follow(asking):
         break
-    await start(LONG, orders.id)
-    return Scene(server, session, packing, asking)
+    return Scene(server, session, packing, asking, await start(LONG, orders.id))
 
 
 async def take_page(scene: Scene, browser: Browser, folder: Path) -> None:
@@ -124,6 +124,7 @@ async def take_page(scene: Scene, browser: Browser, folder: Path) -> None:
         ("page-runs-narrow", "/", NARROW, "light"),
         ("page-run", f"/console/runs/{scene.packing.id}", WIDE, "light"),
         ("page-run-dark", f"/console/runs/{scene.packing.id}", WIDE, "dark"),
+        ("page-writing", f"/console/runs/{scene.writing.id}", WIDE, "light"),
         ("page-answer", f"/console/runs/{scene.asking.id}", WIDE, "light"),
     ]
     for name, path, viewport, scheme in views:

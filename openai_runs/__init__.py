@@ -130,12 +130,18 @@ if not TYPE_CHECKING:  # to a type checker, `__getattr__` would mean that every 
             value = globals()[name] = getattr(import_module(home), name)
             return value
         if name.startswith("_") or find_spec(f"openai_runs.{name}") is None:
-            from openai_runs._habits import HOMES  # only here, so that programs start faster
+            from openai_runs._extras import no_such_name  # only here, like the next one: programs start faster
+            from openai_runs._habits import HOMES
 
-            if name in HOMES:  # not an AttributeError, of whose text Python's import says nothing
-                raise ImportError(f"write `from {HOMES[name]} import {name}`", name=__name__)
+            if name in HOMES:
+                raise no_such_name(ImportError(f"write `from {HOMES[name]} import {name}`", name=__name__), name)
             raise AttributeError(f"module 'openai_runs' has no attribute {name!r}", name=name)
-        return import_module(f"openai_runs.{name}")  # which makes it an attribute
+        try:
+            return import_module(f"openai_runs.{name}")  # which makes it an attribute
+        except ModuleNotFoundError as error:  # it needs an extra
+            from openai_runs._extras import no_such_name
+
+            raise no_such_name(error, name) from error
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

@@ -1,5 +1,6 @@
 """Imports of optional packages, with an error that says which extra installs them."""
 
+import inspect
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -26,6 +27,24 @@ def needs(extra: str) -> Generator[None]:
             f"{error.name} is not installed; it comes with {installing(extra)}",
             name=error.name,
         ) from error
+
+
+def no_such_name(error: ImportError, name: str) -> ImportError | AttributeError:
+    """What the ``__getattr__`` of a module raises for a name that is elsewhere, or needs an extra. Call it from there.
+
+    Args:
+        error: It says where the name is, or what to install.
+        name: The name.
+
+    Returns:
+        ``error``, if ``from module import name`` asks: an `AttributeError` would get another text there. Otherwise an
+        `AttributeError` with the same text, so that `hasattr` says that the name is not there.
+    """
+    here = inspect.currentframe()
+    asker = here and here.f_back and here.f_back.f_back
+    if asker is not None and asker.f_code.co_name == "_handle_fromlist":  # of importlib, which looks before it imports
+        return error
+    return AttributeError(str(error), name=name)
 
 
 def installing(extra: str) -> str:

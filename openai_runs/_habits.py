@@ -2,9 +2,9 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
-from typing import Any, Final, NoReturn, ParamSpec, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,6 +28,9 @@ _THREAD_CREATE: Final = "run = await session.threads.create_and_run(…)"
 _MESSAGE_CREATE: Final = "write `await session.messages.create(thread_id, role=…, content=…)`"
 _SUBMIT: Final = "run = await session.runs.submit_tool_outputs(run, outputs)"
 _COMPLETE: Final = "await session.runs.complete(run)"
+
+_NO_STEP_CHANGES: Final = "a run makes its steps, and they cannot be changed: retrieve and list show them"
+_UPLOAD_TO_STORE: Final = "write `await session.vector_stores.files.upload_and_poll(vector_store_id, path)`"
 
 _OTHER_APIS: Final = "this library speaks the Assistants API; for other APIs, use openai-python beside it"
 _CLOSE: Final = "write `async with Session(…) as session:`, which closes it at its end"
@@ -79,6 +82,46 @@ THREADS: Final[Mapping[str, str]] = {
     "messages": "write session.messages",
     "runs": "write session.runs",
 }
+RUN_STEPS: Final[Mapping[str, str]] = {
+    "get": "write `await session.run_steps.retrieve(thread_id=…, run_id=…, step_id=…)`",
+    "create": _NO_STEP_CHANGES,
+    "update": _NO_STEP_CHANGES,
+    "modify": _NO_STEP_CHANGES,
+    "poll": f"write `{_COMPLETE}`, or iterate over session.runs.follow(run)",
+}
+VECTOR_STORES: Final[Mapping[str, str]] = {
+    "get": "write `await session.vector_stores.retrieve(vector_store_id)`",
+    "modify": "write session.vector_stores.update",
+    "query": "write `await session.vector_stores.search(vector_store_id, query=…)`",
+    **dict.fromkeys(
+        ("create_and_poll", "poll", "wait"),
+        "write `store = await session.vector_stores.create(…)`, then "
+        "`await session.vector_stores.file_batches.create_and_poll(store.id, file_ids=…)`, which waits until the files "
+        "have been read",
+    ),
+    **dict.fromkeys(("add", "add_file", "upload", "upload_file", "upload_and_poll"), _UPLOAD_TO_STORE),
+    **dict.fromkeys(
+        ("add_files", "upload_files", "batches"),
+        "write session.vector_stores.file_batches, such as its upload_and_poll",
+    ),
+}
+VECTOR_STORE_FILES: Final[Mapping[str, str]] = {
+    "get": "write `await session.vector_stores.files.retrieve(vector_store_id=…, file_id=…)`",
+    "modify": "write session.vector_stores.files.update",
+    "add": "write `await session.vector_stores.files.create(vector_store_id, file_id=…)`",
+    "upload": _UPLOAD_TO_STORE,
+    "wait": "write `await session.vector_stores.files.poll(file)`",
+    "remove": "write `await session.vector_stores.files.delete(file)`, or session.files.delete for the file itself",
+    "retrieve_content": "write `await session.vector_stores.files.content(file)`",
+}
+VECTOR_STORE_FILE_BATCHES: Final[Mapping[str, str]] = {
+    "get": "write `await session.vector_stores.file_batches.retrieve(vector_store_id=…, batch_id=…)`",
+    "add": "write `await session.vector_stores.file_batches.create(vector_store_id, file_ids=…)`",
+    "upload": "write `await session.vector_stores.file_batches.upload_and_poll(vector_store_id, files)`",
+    "wait": "write `await session.vector_stores.file_batches.poll(batch)`",
+    "list": "write session.vector_stores.file_batches.list_files(batch), which lists the files of one",
+    "files": "write session.vector_stores.file_batches.list_files(batch)",
+}
 RUNS: Final[Mapping[str, str]] = {
     "get": "write `await session.runs.retrieve(run)`, or thread_id=… and run_id=… in place of the run",
     "modify": "write session.runs.update",
@@ -123,6 +166,14 @@ STREAM_AWAITED: Final = (
 )
 BATCH_ITERATED: Final = "a batch is asynchronous: write `async for result in batch:`"
 JOB: Final = 'a job is a dict: write RunJob(assistant_id=…, thread={"messages": [{"role": "user", "content": …}]})'
+
+#: Of methods that wait until files have been read.
+FILE_POLLING: Final[Mapping[str, str]] = {
+    "poll_interval_ms": PARAMETERS["poll_interval_ms"],
+    **dict.fromkeys(("timeout", "max_wait"), "write deadline=…, the seconds to wait at most"),
+    "max_concurrency": "leave it out: files are uploaded one after another",
+    "chunk_size": "write chunking_strategy=…",
+}
 
 #: By what people call the parameters of something; a ``*`` stands for arguments by position.
 _RATES: Final = {
@@ -201,7 +252,7 @@ def refuse_positional(values: tuple[object, ...], instead: str) -> None:
         TypeError: There are such values.
     """
     if values:
-        raise TypeError(f"only the first argument comes by position: write {instead}; nothing was sent")
+        raise TypeError(f"too many arguments by position: write {instead}; nothing was sent")
 
 
 def refusing(text: str) -> Callable[..., NoReturn]:
@@ -260,8 +311,7 @@ def explained(instead: Mapping[str, str]) -> Callable[[Callable[P, T]], Callable
         positions = sum(each.kind is not inspect.Parameter.KEYWORD_ONLY for each in parameters)
         called = f"{function.__qualname__.removesuffix('.__init__')}()"
 
-        @wraps(function)
-        def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        def check(args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
             if len(args) > positions and "*" in instead:
                 raise TypeError(f"{called} {instead['*']}")
             if not kwargs.keys() <= names.keys():
@@ -269,9 +319,18 @@ def explained(instead: Mapping[str, str]) -> Callable[[Callable[P, T]], Callable
                 close = difflib.get_close_matches(name, names, 1)
                 hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"
                 raise TypeError(f"{called} has no parameter {name!r}: {instead.get(name, hint)}")
+
+        @wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+            check(args, kwargs)
             return function(*args, **kwargs)
 
-        return checked
+        @wraps(function)
+        async def awaited(*args: P.args, **kwargs: P.kwargs) -> Any:  # what calls it sees a coroutine function
+            check(args, kwargs)
+            return await cast("Callable[P, Awaitable[Any]]", function)(*args, **kwargs)
+
+        return cast("Callable[P, T]", awaited) if inspect.iscoroutinefunction(function) else checked
 
     return decorate
 

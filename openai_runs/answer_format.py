@@ -5,6 +5,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from openai_runs._wire.hints import name_of
 from openai_runs.errors import AnswerError, snippet
 from openai_runs.models.message import Message, RefusalContent
 from openai_runs.models.tool import JsonSchema, JsonSchemaFormat
@@ -39,7 +40,7 @@ class AnswerFormat(Generic[T]):
         Raises:
             TypeError: There is no schema for the class, or its objects are not JSON objects.
         """
-        self._called: Final = getattr(into, "__name__", str(into))
+        self._called: Final = name_of(into)
         schema = self._schema(into, strict=strict)
         self._decoder: Final[msgspec.json.Decoder[T]] = msgspec.json.Decoder(into, dec_hook=decode_json_model)
         # The API allows these characters only; pydantic's names, such as `Box[int]`, have others.

@@ -76,11 +76,13 @@ class TransportError(OpenAIRunsError):
     Attributes:
         maybe_done: Whether the request may have taken effect. ``False`` if it certainly never reached the server, or
             is a GET, which changes nothing.
+        problem: How the connection failed, in words that do not say where it led; empty if that is not known.
     """
 
-    def __init__(self, message: str, *, maybe_done: bool = True) -> None:
+    def __init__(self, message: str, *, maybe_done: bool = True, problem: str = "") -> None:
         super().__init__(message)
         self.maybe_done: bool = maybe_done
+        self.problem = problem
 
 
 class ProtocolError(OpenAIRunsError):

@@ -11,11 +11,13 @@ import stamina
 from aiohttp import web_app
 from hypothesis import settings
 
+from openai_runs._wire.idempotency import SUPPORTED
 from openai_runs.backends.scripted import ScriptedBackend
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.thread import Thread
 from openai_runs.pacing.pace import Pace
-from openai_runs.server import LocalServer
+from openai_runs.server import LocalServer, plain_response
+from openai_runs.server.plain_response import OWN_HEADERS
 from openai_runs.session import Session
 from openai_runs.toolbox import Toolbox
 from tests.weather import WEATHER
@@ -129,8 +131,10 @@ def backend() -> ScriptedBackend:
 @pytest.fixture
 def keyless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes a `LocalServer` ignore idempotency keys, as other endpoints do."""
-    for name in "openai_runs.server.app.SUPPORTED", "openai_runs.server.idempotency.HEADER":
-        monkeypatch.setattr(name, "X-Unknown")
+    monkeypatch.setattr("openai_runs.server.idempotency.HEADER", "X-Unknown")
+    monkeypatch.setattr("openai_runs.server.app.OWN_HEADERS", {**OWN_HEADERS, SUPPORTED: "false"})
+    start = plain_response._START.replace(f"{SUPPORTED}: true", f"{SUPPORTED}: false")
+    monkeypatch.setattr(plain_response, "_START", start)
 
 
 @pytest.fixture

@@ -44,6 +44,11 @@ class Postgres:
         """Of its clients, in whatever folder it is."""
         return Path(self._server.get_postmaster_info().socket_dir) / ".s.PGSQL.5432"
 
+    @property
+    def pid(self) -> int:
+        """Of the process whose children have the sessions."""
+        return int(self._server.get_postmaster_info().pid)
+
     def execute(self, statement: str) -> None:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(statement)

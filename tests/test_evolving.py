@@ -2,7 +2,7 @@ import attrs
 import pytest
 from attrs import define, field, frozen, validators
 
-from openai_runs._evolving import evolve
+from openai_runs._evolving import evolve, sharing
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.stores.records import PageQuery
@@ -74,3 +74,23 @@ def test_what_init_does_is_done():
 def test_an_unknown_field_is_refused(instance):
     with pytest.raises(TypeError, match="statsu"):
         evolve(instance, statsu=RunStatus.COMPLETED)
+
+
+def test_two_snapshots_share_what_is_equal():
+    """What both have is there once; what differs, be it only in its type, stays as it is."""
+    words = ["Be", "kind."]
+    earlier = evolve(RUN, instructions=" ".join(words), metadata={"a": "b"}, temperature=1)
+    later = evolve(RUN, instructions=" ".join(words), metadata={"a": "b"}, temperature=1.0, model="other")
+    assert later.instructions is not earlier.instructions
+    assert sharing(later, earlier) is later
+    assert later.instructions is earlier.instructions
+    assert later.metadata is earlier.metadata
+    assert isinstance(later.temperature, float)
+    assert isinstance(earlier.temperature, int)
+    assert later.model == "other"
+
+
+def test_of_two_equal_snapshots_one_is_enough():
+    """The earlier one is used further, and nobody needs the other one."""
+    earlier, later = evolve(RUN, metadata={"a": "b"}), evolve(RUN, metadata={"a": "b"})
+    assert sharing(later, earlier) is earlier

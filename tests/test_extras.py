@@ -40,6 +40,34 @@ import openai_runs.server
     assert run.stderr.splitlines()[-1] == f"openai_runs.errors.MissingExtraError: {missing[0]}"
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "package"),
+    [
+        ("openai_runs", "server", "jsonschema_rs"),
+        ("openai_runs", "telemetry", "opentelemetry"),
+        ("openai_runs.file_search", "LocalFileSearch", "numpy"),
+    ],
+)
+def test_a_name_that_needs_one_is_not_there(module: str, name: str, package: str):
+    """`hasattr` says so, an attribute and an import say what to install, and with the extra it is there."""
+    code = f"""
+import {module} as module
+print(hasattr(module, {name!r}))
+try:
+    module.{name}
+except AttributeError as error:
+    print(error)
+from {module} import {name}
+print("imported")
+"""
+    run = bare(code, packages=(package,))
+    there, said = run.stdout.splitlines()
+    assert there == "False"
+    assert said.startswith(f"{package} is not installed; it comes with pip install 'openai_runs[")
+    assert run.stderr.splitlines()[-1] == f"openai_runs.errors.MissingExtraError: {said}"
+    assert bare(code, packages=()).stdout.splitlines() == ["True", "imported"]
+
+
 def test_whether_files_can_be_searched():
     """Asked before anything is searched: a server starts without the extra, and leaves the search to the endpoint."""
     code = "from openai_runs._extras import can_search\nprint(can_search())"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import openai_runs
 from openai_runs import JobRetries, Polling, RateLimits, Toolbox, _habits, load, run_batch
 from openai_runs.batch.durable import SharedLimits
 from openai_runs.models.assistant import Assistant
@@ -54,6 +55,20 @@ def closed() -> Any:
         (lambda s: s.messages.add("thread_1"), r"session\.messages\.create\(thread_id, role=…, content=…\)"),
         (lambda s: s.assistants.get("asst_1"), r"session\.assistants\.retrieve\(assistant_id\)"),
         (lambda s: s.files.upload("a.pdf"), r'session\.files\.create\(path, purpose="assistants"\)'),
+        (lambda s: s.run_steps.get("step_1"), r"session\.run_steps\.retrieve\(thread_id=…, run_id=…, step_id=…\)"),
+        (lambda s: s.run_steps.create("step_1"), "a run makes its steps, and they cannot be changed"),
+        (lambda s: s.run_steps.poll("step_1"), r"`await session\.runs\.complete\(run\)`"),
+        (lambda s: s.vector_stores.get("vs_1"), r"session\.vector_stores\.retrieve\(vector_store_id\)"),
+        (lambda s: s.vector_stores.modify("vs_1"), r"write session\.vector_stores\.update"),
+        (lambda s: s.vector_stores.query("vs_1"), r"session\.vector_stores\.search\(vector_store_id, query=…\)"),
+        (lambda s: s.vector_stores.create_and_poll(), r"file_batches\.create_and_poll\(store\.id, file_ids=…\)"),
+        (lambda s: s.vector_stores.upload("a"), r"vector_stores\.files\.upload_and_poll\(vector_store_id, path\)"),
+        (lambda s: s.vector_stores.add_files([]), r"session\.vector_stores\.file_batches, such as its upload_and_poll"),
+        (lambda s: s.vector_stores.files.get("file_1"), r"files\.retrieve\(vector_store_id=…, file_id=…\)"),
+        (lambda s: s.vector_stores.files.upload(), r"files\.upload_and_poll\(vector_store_id, path\)"),
+        (lambda s: s.vector_stores.file_batches.list("vs_1"), r"file_batches\.list_files\(batch\), which lists"),
+        (lambda s: s.vector_stores.file_batches.upload(), r"upload_and_poll\(vector_store_id, files\)"),
+        (lambda s: s.vector_stores.file_batches.zebra, "^'VectorStoreFileBatchesService' object has no attribute 'z"),
         (lambda s: s.chat.completions.create(), r"speaks the Assistants API; .*session\.runs\.create"),
         (lambda s: s.close(), r"`async with Session\(…\) as session:`"),
         (lambda s: s.steps, r"write session\.run_steps$"),
@@ -97,6 +112,21 @@ async def test_parameters(closed: Any) -> None:
     ):
         with pytest.raises(TypeError, match=words):
             await call()
+
+
+async def test_parameters_of_waiting_for_files(closed: Any) -> None:
+    """So does the error for one of a method that waits until files have been read; it is still a coroutine function."""
+    stores = closed.vector_stores
+    for method in stores.files.poll, stores.files.upload_and_poll, stores.file_batches.poll:
+        assert inspect.iscoroutinefunction(method)
+        with pytest.raises(
+            TypeError, match=r"poll\(\) has no parameter 'poll_interval_ms': write polling=Polling\(first=…"
+        ):
+            await method(poll_interval_ms=100)
+    with pytest.raises(TypeError, match="'max_concurrency': leave it out: files are uploaded one after another"):
+        await stores.file_batches.upload_and_poll("vs_1", files=[], max_concurrency=3)
+    with pytest.raises(TypeError, match="'timeout': write deadline=…"):
+        await stores.file_batches.poll(timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -155,16 +185,103 @@ def test_what_is_explained_does_not_exist(table: str) -> None:
     assert not inspect.signature(owner).parameters.keys() & getattr(_habits, table).keys()
 
 
-async def test_positions(closed: Any) -> None:
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda s: s.messages.create("thread_1", "user", "hi"), r"create\(thread_id, role=…, content=…\)"),
+        (
+            lambda s: s.messages.retrieve("thread_1", "msg_1"),
+            r"retrieve\(message\), or retrieve\(thread_id=…, message_id",
+        ),
+        (
+            lambda s: s.messages.update("thread_1", "msg_1"),
+            r"update\(message\), or update\(thread_id=…, message_id=…\)",
+        ),
+        (
+            lambda s: s.messages.delete("thread_1", "msg_1"),
+            r"delete\(message\), or delete\(thread_id=…, message_id=…\)",
+        ),
+        (lambda s: s.runs.create("thread_1", "asst_1"), r"create\(thread_id, assistant_id=…\)"),
+        (lambda s: s.runs.stream("thread_1", "asst_1"), r"stream\(thread_id, assistant_id=…\)"),
+        (
+            lambda s: s.runs.retrieve("thread_1", "run_1"),
+            r"retrieve\(run\), or retrieve\(thread_id=…, run_id=…\); nothing",
+        ),
+        (lambda s: s.runs.update("thread_1", "run_1"), r"update\(run\), or update\(thread_id=…, run_id=…\)"),
+        (lambda s: s.runs.cancel("thread_1", "run_1"), r"cancel\(run\), or cancel\(thread_id=…, run_id=…\)"),
+        (lambda s: s.runs.complete("thread_1", "run_1"), r"complete\(run\), or complete\(thread_id=…, run_id=…\)"),
+        (lambda s: s.runs.follow("thread_1", "run_1"), r"follow\(run\), or follow\(thread_id=…, run_id=…\)"),
+        (lambda s: s.runs.submit_tool_outputs("thread_1", "run_1", []), r"submit_tool_outputs\(run, outputs\), or sub"),
+        (lambda s: s.runs.stream_tool_outputs("thread_1", "run_1", []), r"stream_tool_outputs\(run, outputs\), or str"),
+        (lambda s: s.run_steps.list("thread_1", "run_1"), r"list\(run\), or list\(thread_id=…, run_id=…\)"),
+        (
+            lambda s: s.run_steps.retrieve("thread_1", "run_1", "step_1"),
+            r"retrieve\(step\), or retrieve\(thread_id=…, ru",
+        ),
+        (lambda s: s.assistants.create("gpt-4o-mini"), r"create\(model=…\)"),
+        (lambda s: s.files.create("a.pdf", "assistants"), r'create\(file, purpose="assistants"\)'),
+        (lambda s: s.vector_stores.create("books"), r"create\(name=…, file_ids=…\)"),
+        (lambda s: s.vector_stores.search("vs_1", "tides"), r"search\(vector_store_id, query=…\)"),
+        (lambda s: s.vector_stores.files.create("vs_1", "file_1"), r"create\(vector_store_id, file_id=…\)"),
+        (
+            lambda s: s.vector_stores.files.create_and_poll("vs_1", "file_1"),
+            r"create_and_poll\(vector_store_id, file_id=…",
+        ),
+        (
+            lambda s: s.vector_stores.files.retrieve("vs_1", "file_1"),
+            r"retrieve\(file\), or retrieve\(vector_store_id=…",
+        ),
+        (
+            lambda s: s.vector_stores.files.update("vs_1", "file_1"),
+            r"update\(file\), or update\(vector_store_id=…, file_",
+        ),
+        (
+            lambda s: s.vector_stores.files.delete("vs_1", "file_1"),
+            r"delete\(file\), or delete\(vector_store_id=…, file_",
+        ),
+        (
+            lambda s: s.vector_stores.files.content("vs_1", "file_1"),
+            r"content\(file\), or content\(vector_store_id=…, f",
+        ),
+        (lambda s: s.vector_stores.file_batches.create("vs_1", []), r"create\(vector_store_id, file_ids=…\)"),
+        (
+            lambda s: s.vector_stores.file_batches.create_and_poll("vs_1", []),
+            r"create_and_poll\(vector_store_id, file_ids",
+        ),
+        (
+            lambda s: s.vector_stores.file_batches.retrieve("vs_1", "vsfb_1"),
+            r"retrieve\(batch\), or retrieve\(vector_sto",
+        ),
+        (
+            lambda s: s.vector_stores.file_batches.cancel("vs_1", "vsfb_1"),
+            r"cancel\(batch\), or cancel\(vector_store_id",
+        ),
+        (
+            lambda s: s.vector_stores.file_batches.list_files("vs_1", "vsfb_1"),
+            r"list_files\(batch\), or list_files\(vect",
+        ),
+    ],
+)
+async def test_positions(closed: Any, call: Any, words: str) -> None:
     """So does the error for parameters by position, of the methods that people call so."""
-    with pytest.raises(TypeError, match=r"write create\(thread_id, role=…, content=…\)"):
-        await closed.messages.create("thread_1", "user", "hi")
-    with pytest.raises(TypeError, match=r"write create\(thread_id, assistant_id=…\)"):
-        await closed.runs.create("thread_1", "asst_1")
-    with pytest.raises(TypeError, match=r"write stream\(thread_id, assistant_id=…\)"):
-        closed.runs.stream("thread_1", "asst_1")
-    with pytest.raises(TypeError, match=r"write retrieve\(run\), or retrieve\(thread_id=…, run_id=…\); nothing"):
-        await closed.runs.retrieve("thread_1", "run_1")
+    with pytest.raises(TypeError, match=f"too many arguments by position: write {words}"):
+        await call(closed)
+
+
+async def test_an_id_by_position(closed: Any) -> None:
+    """The error for openai-python's mix, an object's ID by position and its parents' by name, names the keyword."""
+    ids = {"thread_id": "thread_1", "run_id": "run_1"}
+    for call, words in (
+        (lambda: closed.runs.retrieve("run_1", thread_id="thread_1"), "write run_id='run_1'$"),
+        (lambda: closed.run_steps.retrieve("step_1", **ids), "write step_id='step_1'$"),
+        (lambda: closed.messages.retrieve("msg_1", thread_id="thread_1"), "write message_id='msg_1'$"),
+        (lambda: closed.vector_stores.files.poll("file_1", vector_store_id="vs_1"), "write file_id='file_1'$"),
+        (lambda: closed.vector_stores.file_batches.cancel("b", vector_store_id="vs_1"), "write batch_id='b'$"),
+        (lambda: closed.run_steps.retrieve("step_1", run_id="run_1"), "nothing was sent$"),
+        (lambda: closed.run_steps.retrieve("step_1"), "nothing was sent$"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            await call()
 
 
 async def test_a_run_by_its_id_alone(closed: Any) -> None:
@@ -218,8 +335,14 @@ async def test_jobs(closed: Any) -> None:
 
 
 def test_names_that_are_elsewhere() -> None:
-    """The error of an import says where the name is; that of one that is nowhere is Python's own."""
+    """The error of an import says where the name is; that of one that is nowhere is Python's own.
+
+    So does the error of an attribute, and `hasattr` says that it is not there.
+    """
     for name, home in _habits.HOMES.items():
+        assert not hasattr(openai_runs, name)
+        with pytest.raises(AttributeError, match=f"^write `from {home} import {name}`$"):
+            getattr(openai_runs, name)
         with pytest.raises(ImportError, match=f"^write `from {home} import {name}`$"):
             exec(f"from openai_runs import {name}", {})
         exec(f"from {home} import {name}", {})

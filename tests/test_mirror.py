@@ -11,6 +11,7 @@ DECLARATIONS = {
     "backends/model_backend.py",  # the protocol: `test_stories.py` holds each backend against it
     "cli/endpoint_option.py",
     "engine/api_events.py",
+    "engine/audit.py",  # the protocol: `server/test_audit_log.py` implements it
     "engine/errors.py",
     "engine/files_endpoint.py",  # the protocol: `server/endpoint_files.py` and `tests/engine/endpoint.py` implement it
     "engine/file_index.py",  # the protocol: `server/test_local_files.py` and `tests/engine/index.py` implement it
@@ -21,13 +22,18 @@ DECLARATIONS = {
 }
 #: Whose test has the name of what it is about, because it takes several files.
 SEVERAL = {
+    "_http/sender.py": ["_http/test_transport.py"],
     "batch/durable/starting.py": ["batch/durable/test_job_runner.py"],
     "cli/batch_output.py": ["cli/test_batch_run.py", "cli/test_batch_run_durable.py"],
+    "cli/stored_threads.py": ["cli/test_threads.py", "cli/test_threads_delete.py"],
     "following/event_stream.py": ["following/test_streaming.py", "following/test_stream_lifetimes.py"],
     "following/leaving.py": ["following/test_follower.py", "following/test_stream_lifetimes.py"],
     "following/run_requests.py": ["services/test_never_twice.py", "following/test_follower.py"],
+    "server/operator_client.py": ["server/test_operator_site.py"],
+    "stores/postgres_emptying.py": ["stores/test_emptying.py"],
     "stores/postgres_lease.py": ["stores/test_postgres_shared.py"],
     "stores/postgres_schema.py": ["stores/test_postgres.py", "stores/test_postgres_session.py"],
+    "stores/sqlite_emptying.py": ["stores/test_emptying.py"],
     "stores/table_rows.py": ["stores/test_store.py"],
     "stores/table_store.py": ["stores/test_store.py", "stores/test_sqlite.py"],
 }

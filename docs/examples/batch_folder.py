@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from openai_runs import RunJob, Session, run_batch
+from openai_runs import OpenAIRunsError, RunJob, Session, run_batch
 from openai_runs.batch.progress_bar import progress_bar
 
 
@@ -53,7 +53,10 @@ async def answer(questions: list[Path], *, model: str, assistant_id: str | None,
                         failed += 1
                         print(f"{result.key}: {result.error}", file=sys.stderr)
         if not assistant_id:
-            await session.assistants.delete(assistant.id)
+            try:
+                await session.assistants.delete(assistant.id)
+            except OpenAIRunsError as error:
+                print(f"the assistant {assistant.id} was not deleted: {error}", file=sys.stderr)
     print(f"{len(questions) - failed} answered, {failed} failed")
     return failed
 
@@ -68,9 +71,12 @@ def main() -> None:
     if not options.folder.is_dir():
         parser.error(f"there is no folder {options.folder}")
     questions = [path for path in sorted(options.folder.glob("*.txt")) if not answer_of(path).exists()]
-    failed = asyncio.run(
-        answer(questions, model=options.model, assistant_id=options.assistant, workers=options.workers)
-    )
+    try:
+        failed = asyncio.run(
+            answer(questions, model=options.model, assistant_id=options.assistant, workers=options.workers)
+        )
+    except OpenAIRunsError as error:  # of the assistant; that of a question is its result
+        sys.exit(f"no question was asked: {error}")
     sys.exit(1 if failed else 0)
 
 

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
-from urllib.parse import quote, urlencode
+from typing import Any, Final, cast
+from urllib.parse import SplitResult, quote, urlencode
 from urllib.request import getproxies, proxy_bypass
 
 from yarl import URL
@@ -11,6 +11,10 @@ from yarl import URL
 from openai_runs._wire.parameters import wrong
 
 _is_plain: Final = re.compile("[A-Za-z0-9_-]+").fullmatch
+#: What yarl finds out about each URL, although it is the same for all of an endpoint.
+_COMMON: Final = frozenset(
+    {"scheme", "raw_user", "raw_password", "raw_host", "explicit_port", "port", "host_port_subcomponent"}
+)
 
 
 class Addresses:
@@ -24,6 +28,9 @@ class Addresses:
         """
         self.base: Final = _checked_base(base_url)  #: without a trailing slash
         self._query = urlencode(query)
+        self._root = URL(self.base)
+        self._common = _common_parts(self._root)
+        self._templates: dict[str, str] = {}
 
     def url(self, path: str, query: Mapping[str, str | int | Sequence[str]] | None = None, /, **ids: str) -> URL:
         """The URL of ``path``, such as ``/threads/{thread_id}``.
@@ -37,12 +44,34 @@ class Addresses:
         for name, value in ids.items():
             if not isinstance(value, str):
                 raise TypeError(wrong(name, "must be a string", value))
-            if not _is_plain(value):
+            if not (value.isascii() and value.isidentifier()) and not _is_plain(value):
                 ids[name] = _segment(name, value)
+        template = self._templates.get(path) or self._new_template(path)
         text = self._query
         if query and (more := urlencode(query, doseq=True)):
             text = f"{text}&{more}" if text else more
-        return URL(f"{self.base}{path.format_map(ids)}{'?' if text else ''}{text}", encoded=True)
+        return self._made(template % ids, text)
+
+    def below(self, url: URL, action: str) -> URL:
+        """The URL of an action, such as ``cancel``, on the object at ``url``."""
+        return self._made(f"{url.raw_path}/{action}", url.raw_query_string)
+
+    def _made(self, path: str, query: str) -> URL:
+        if query:
+            url = URL(SplitResult(self._root.scheme, self._root.raw_authority, path, query, ""), encoded=True)
+        else:
+            url = self._root.with_path(path, encoded=True)
+        # What `_common_parts` has found there.
+        if self._common is not None and not (parts := cast("dict[str, Any]", url._cache)):  # noqa: SLF001
+            parts.update(self._common)
+        return url
+
+    def _new_template(self, path: str) -> str:
+        """The path with what precedes it, for ``%``."""
+        before = self._root.raw_path.rstrip("/").replace("%", "%%")
+        template = before + path.replace("%", "%%").replace("{", "%(").replace("}", ")s")
+        self._templates[path] = template
+        return template
 
     def proxy(self) -> str | None:
         """The proxy from the environment; none for this machine itself, which a proxy could not reach.
@@ -65,12 +94,6 @@ class Addresses:
         return proxy
 
 
-def below(url: URL, action: str) -> URL:
-    """The URL of an action on the object at ``url``, such as ``cancel``."""
-    path, mark, query = str(url).partition("?")
-    return URL(f"{path}/{action}{mark}{query}", encoded=True)
-
-
 def provider_of(host: str | None) -> str:
     """The name of what is at an endpoint, as far as its API tells: all of them speak OpenAI's."""
     return "azure.ai.openai" if (host or "").endswith(".azure.com") else "openai"
@@ -86,6 +109,17 @@ def _checked_base(base_url: str) -> str:
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"base_url must begin with http:// or https:// and a host: got {base_url!r}")
     return str(url).rstrip("/")
+
+
+def _common_parts(root: URL) -> dict[str, Any] | None:
+    """What all URLs below ``root`` have in common, as yarl keeps it once it was asked for; ``None`` if it does not."""
+    probe = root.with_path("/probe", encoded=True)
+    for name in _COMMON:
+        getattr(probe, name)
+    kept = getattr(probe, "_cache", None)
+    if not isinstance(kept, dict) or not kept.keys() >= _COMMON:
+        return None
+    return {name: kept[name] for name in _COMMON}
 
 
 def _segment(name: str, value: str) -> str:

@@ -25,6 +25,7 @@ class ByteStream:
     _url: URL
     _timeout: float  # seconds of silence after which aiohttp gives up; for messages
     lost: str | None = field(default=None, init=False)  #: how the connection broke, if it did
+    problem: str = field(default="", init=False)  #: the same, without the endpoint's address
     timed_out: bool = field(default=False, init=False)  #: whether it counts as broken because nothing came
     _waits_since: float | None = field(default=None, init=False)  # in monotonic seconds, while somebody reads
     _watch: asyncio.TimerHandle | None = field(default=None, init=False)  # of `limit_silence`
@@ -36,6 +37,7 @@ class ByteStream:
             return await self._response.content.readany()
         except BROKEN as error:
             self.timed_out = isinstance(error, TimeoutError)
+            self.problem = outline(error, self._timeout)
             self.lost = self.reader.broken(describe(error, self._timeout, self._url), self._response.method, self._url)
             return b""
         finally:
@@ -105,6 +107,22 @@ def describe(error: Exception, timeout: float, url: URL) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
+def outline(error: Exception, timeout: float) -> str:
+    """Say how a connection broke, without where it led.
+
+    Args:
+        error: One of `BROKEN`.
+        timeout: Seconds of silence that were allowed.
+    """
+    if isinstance(error, aiohttp.SocketTimeoutError):
+        return f"nothing came for {timeout} s"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "no secure connection could be made"
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        return "no connection could be made"
+    return "the connection broke"
+
+
 def advice(error: Exception) -> str:
     """What to ask oneself after an error, one of `BROKEN`: a question if nobody listens, or there is no such host."""
     is_elsewhere = isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientSSLError)
@@ -117,14 +135,16 @@ async def read_whole(response: aiohttp.ClientResponse) -> Response:
     # Not `response.read()`, which decompresses without a limit. Pieces are at most a few hundred kB.
     content = response.content
     try:
-        pieces = [await content.readany()]
-        size = len(pieces[0])
-        while size <= MAX_BODY and not content.at_eof():
-            pieces.append(await content.readany())
-            size += len(pieces[-1])
-        if size > MAX_BODY:
-            response.close()
+        body = await content.readany()
+        if not content.at_eof() or len(body) > MAX_BODY:
+            pieces, size = [body], len(body)
+            while size <= MAX_BODY and not content.at_eof():
+                pieces.append(await content.readany())
+                size += len(pieces[-1])
+            if size > MAX_BODY:
+                response.close()
+            body = b"".join(pieces)
     except BaseException:  # cancellation, too: the connection cannot be used again
         response.close()
         raise
-    return Response(response.status, response.headers, b"".join(pieces), response.request_info.headers)
+    return Response(response.status, response.headers, body, response.request_info.headers)

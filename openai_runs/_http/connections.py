@@ -1,27 +1,57 @@
 """How aiohttp is set up: connections, timeouts, and what it must not do by itself."""
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import aiohttp
 from multidict import CIMultiDict
+from yarl import URL
+
+from openai_runs._http.prepared_requests import prepared_requests
+from openai_runs._http.watchdog import Watchdog
 
 if TYPE_CHECKING:  # loaded only by who uses it
     from openai_runs.telemetry import Telemetry
 
 
-def new_connections(headers: CIMultiDict[str], max_connections: int) -> aiohttp.ClientSession:
-    """The connections of a transport.
+class Connections:
+    """The connections of a transport."""
 
-    Args:
-        headers: Sent with each request.
-        max_connections: How many requests may be in progress at once; 0 for no limit.
-    """
-    return aiohttp.ClientSession(
-        headers=headers,
-        connector=aiohttp.TCPConnector(limit=max_connections),
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
+    def __init__(self, base: URL, headers: CIMultiDict[str], timeout: float, max_connections: int) -> None:
+        """Open them.
+
+        Args:
+            base: Where all requests go.
+            headers: Sent with each request.
+            timeout: Seconds without a byte after which a request fails, unless it has another limit.
+            max_connections: How many requests may be in progress at once; 0 for no limit.
+        """
+        self._headers = headers
+        self._watchdog = Watchdog(timeout)
+        prepared = prepared_requests(base, headers, self._watchdog)
+        # Without the headers: what aiohttp's session has for all requests, it also tells a proxy that makes a tunnel.
+        self.http: Final = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=max_connections),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            **({} if prepared is None else {"request_class": cast("Any", prepared.make)}),
+        )
+        #: Sends a request, as `aiohttp.ClientSession.request` does, with the headers of all.
+        self.request: Final[Callable[..., Awaitable[aiohttp.ClientResponse]]] = (
+            self._request if prepared is None else getattr(self.http, "_request", self.http.request)
+        )
+
+    async def _request(
+        self, method: str, url: URL, *, headers: Mapping[str, str] | None, **rest: Any
+    ) -> aiohttp.ClientResponse:
+        merged = self._headers.copy()
+        merged.update(headers or {})
+        return await self.http.request(method, url, headers=merged, **rest)
+
+    async def close(self) -> None:
+        """Close them; requests that are in progress fail."""
+        self._watchdog.end()
+        await self.http.close()
 
 
 def record_requests(http: aiohttp.ClientSession, telemetry: "Telemetry") -> None:

@@ -81,7 +81,8 @@ class Reader:
             self.speaks_api = True
             return model
         if _is_cut_off(response):
-            raise self.no_response("the connection broke within the body", method, url, maybe_done=True)
+            problem = "the connection broke within the body"
+            raise self.no_response(problem, method, url, maybe_done=True, outline=problem)
         # Outside the `except` block: `__context__` would keep the unredacted body, in which a key may be echoed.
         reader = self.of_request(response.sent, url)
         said = reader.secrets.snippet
@@ -171,12 +172,23 @@ class Reader:
             body=said(data, _MAX_TEXT),
         )
 
-    def no_response(self, problem: str, method: str, url: URL, *, maybe_done: bool, advice: str = "") -> TransportError:
-        """The error for a request without a response; ``advice`` ends its message."""
+    def no_response(
+        self, problem: str, method: str, url: URL, *, maybe_done: bool, outline: str, advice: str = ""
+    ) -> TransportError:
+        """The error for a request without a response.
+
+        Args:
+            problem: How the connection failed.
+            method: Of the request.
+            url: Of the request.
+            maybe_done: Whether the request may have taken effect.
+            outline: The problem without the endpoint's address.
+            advice: The end of the message.
+        """
         effect = "the request may have taken effect" if maybe_done and method != "GET" else "nothing was changed"
         problem = self.secrets.snippet(problem, _MAX_TEXT)
         text = f"{method} {url.path} at {self.base}: {problem}; {effect}" + (f". {advice}" if advice else "")
-        return TransportError(text, maybe_done=maybe_done)
+        return TransportError(text, maybe_done=maybe_done, problem=outline)
 
     def broken(self, problem: str, method: str, url: URL) -> str:
         """The message for a stream whose connection broke."""

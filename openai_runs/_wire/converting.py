@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from cattrs import Converter, transform_error
 
 from openai_runs._wire.dumping import unstructure_model
-from openai_runs._wire.hints import is_choice, is_mapping, is_model, is_tuple
+from openai_runs._wire.hints import is_choice, is_mapping, is_model, is_tuple, name_of
 from openai_runs._wire.json_text import decode, encode_plain
 from openai_runs._wire.liberal import LiberalReader, Notes
 from openai_runs._wire.loading import Load, structure_model, structure_model_exactly, structure_tuple, structure_union
@@ -81,7 +81,7 @@ def load(data: bytes | str | Mapping[str, Any], into: type[T], *, strict: bool =
 
 def _protocol_error(paths: tuple[str, ...], into: Any, plain: Any) -> ProtocolError:
     more = f"; and {len(paths) - 5} more" if len(paths) > 5 else ""
-    message = f"not {with_article(getattr(into, '__name__', str(into)))}: {'; '.join(paths[:5])}{more}"
+    message = f"not {with_article(name_of(into))}: {'; '.join(paths[:5])}{more}"
     return ProtocolError(message, paths=paths, body=snippet(repr(plain)))
 
 

@@ -20,6 +20,12 @@ def is_union(hint: Any) -> bool:
     return get_origin(hint) in (Union, types.UnionType)
 
 
+def name_of(hint: Any) -> str:
+    """What a type is called in a message: a union is all that may be in it, whichever way it is written."""
+    # Some Pythons give every union a name, such as `Optional`.
+    return str(hint) if is_union(hint) else getattr(hint, "__name__", str(hint))
+
+
 def is_choice(hint: Any) -> bool:
     return is_union(hint) and len([h for h in get_args(hint) if h is not types.NoneType]) > 1
 

@@ -57,7 +57,13 @@ def ids_of(kind: type[Any], value: object, **ids: str | None) -> dict[str, str]:
         return {**{name: getattr(value, name) for name in parents}, own: value.id}
     got = [repr(value)] * (value is not None) + [f"{name}={id!r}" for name, id in given.items()]
     keywords = ", ".join(f"{name}=…" for name in ids)
-    hint = _habits.BY_ID.get(kind.__name__, "") if isinstance(value, str) and not given else ""
+    hint = ""
+    if isinstance(value, str):
+        *parents, own = ids
+        if not given:
+            hint = _habits.BY_ID.get(kind.__name__, "")
+        elif [*given] == parents:  # as openai-python has it
+            hint = f"; write {own}={value!r}"
     raise TypeError(
         f"give a {kind.__name__}, or {keywords} as keywords: got {', '.join(got) or 'neither'}; nothing was sent{hint}"
     )

@@ -57,18 +57,22 @@ class TextLoader:
         nullable, kind = without_none(hint)
         structure = self._converter.get_structure_hook(kind)
         known: dict[bytes, Any] = {}
+        latest, latest_part = Raw(), None
 
         def load_part(raw: Raw) -> Any:
+            nonlocal latest, latest_part
+            if raw == latest:  # as a rule, in a list; a hash of the text would take as long as all the rest
+                return latest_part
             text = bytes(raw)  # a copy: ``raw`` would keep the whole text
-            try:
-                return known[text]
-            except KeyError:
+            if (part := known.get(text, known)) is known:
                 plain = decode(text)
-            part = None if plain is None and nullable else structure(plain, kind)
-            if len(text) <= _MAX_PART:
+                part = None if plain is None and nullable else structure(plain, kind)
+                if len(text) > _MAX_PART:
+                    return part
                 if len(known) >= _PARTS:
                     del known[next(iter(known))]
                 known[text] = part
+            latest, latest_part = Raw(text), part
             return part
 
         self._parts[hint] = load_part

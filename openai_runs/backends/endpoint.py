@@ -188,5 +188,6 @@ def _last_frames(opened: ByteStream, reader: Reader, decoder: Decoder) -> list[F
         return decoder.end()
     if not reader.is_complete:
         # After silence the model may still be at work, and a second call would be billed too.
-        raise CutError(opened.lost, retryable=not opened.timed_out)
+        problem = f"the model's endpoint broke off: {opened.problem}"
+        raise CutError(problem, retryable=not opened.timed_out, detail=opened.lost)
     return []

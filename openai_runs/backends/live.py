@@ -18,6 +18,7 @@ from yarl import URL
 
 from openai_runs._evolving import evolve
 from openai_runs._http.addresses import provider_of
+from openai_runs._http.outward import outward, without_addresses
 from openai_runs._http.retries import is_final, is_transient, server_delay
 from openai_runs._http.transport import ApiKey
 from openai_runs.backends.adaptations import FAILURES, IGNORED_CHOICE, Adaptation, Failure, Prompt, adapted, whole
@@ -33,7 +34,7 @@ from openai_runs.backends.model_backend import (
     Unsupported,
 )
 from openai_runs.backends.stream_reading import CutError, StreamError, is_too_long
-from openai_runs.errors import BackendError, ProtocolError, ResponseError, TransportError, snippet
+from openai_runs.errors import BackendError, ProtocolError, ResponseError, TransportError
 
 if TYPE_CHECKING:  # loaded only by who uses it
     from openai_runs.telemetry import Telemetry
@@ -151,8 +152,11 @@ class LiveBackend(ModelBackend):
                         return
                     raise failure
         except FAILURES as error:
-            reason = backend_error(error, request)
-            _logger.warning("run %s: the model call failed: %s: %s", request.run_id, reason.code, reason.message)
+            reason = backend_error(error, request, self._endpoint.base_url)
+            # Here with the endpoint's address, which the owner of the run is not told.
+            _logger.warning(
+                "run %s: the model call failed: %s: %s%s", request.run_id, reason.code, error, _advice(error)
+            )
             raise reason from error
         finally:
             self._lasting[request.model] = self._lasting.get(request.model, frozenset()) | policy.lasting
@@ -289,29 +293,34 @@ def _is_transient(error: Failure) -> bool:
 _NAMED: Final = re.compile(r"model|deployment|vector.?store|response|container|file|item", re.IGNORECASE)
 
 
-def backend_error(error: Failure, request: ModelRequest) -> BackendError:
-    """Make the error for the run's ``last_error``."""
+def backend_error(error: Failure, request: ModelRequest, base_url: str) -> BackendError:
+    """Make the error for the run's ``last_error``, which does not say where the endpoint is."""
     if isinstance(error, StreamError):
-        return BackendError(error.code, _with_stores(error.message, request))
+        return BackendError(error.code, _with_stores(without_addresses(error.message, base_url), request))
     if not isinstance(error, ResponseError):
-        return BackendError("server_error", f"the request to the model's endpoint failed: {error}")
-    reason = error.message or snippet(error.body) or "no reason given"
-    what = _with_stores(f"the model's endpoint responded with status {error.status}: {reason}", request)
+        return BackendError("server_error", f"the request to the model's endpoint failed: {outward(error, base_url)}")
+    what = _with_stores(f"the model's endpoint responded with {outward(error, base_url)}", request)
+    if advice := _advice(error):
+        return BackendError("server_error", what + advice)
     match error.status:
-        case 401 | 403:
-            return BackendError(
-                "server_error", f"{what} (check the key of the model's endpoint, with which the server was started)"
-            )
-        case 404 if "url" in reason.lower() or not _NAMED.search(f"{error.code} {reason}"):
-            return BackendError(
-                "server_error", f"{what} (check the base URL of the model's endpoint; it often ends in /v1)"
-            )
         case 429:
             return BackendError("rate_limit_exceeded", what)
         case int(status) if 400 <= status < 500:
             return BackendError("invalid_prompt", what)
         case _:
             return BackendError("server_error", what)
+
+
+def _advice(error: Failure) -> str:
+    """What whoever has started the server may have to correct."""
+    if not isinstance(error, ResponseError):
+        return ""
+    if error.status in (401, 403):
+        return " (check the key of the model's endpoint, with which the server was started)"
+    reason = error.message or error.body
+    if error.status == 404 and ("url" in reason.lower() or not _NAMED.search(f"{error.code} {reason}")):
+        return " (check the base URL of the model's endpoint; it often ends in /v1)"
+    return ""
 
 
 def _with_stores(message: str, request: ModelRequest) -> str:

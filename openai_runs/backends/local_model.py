@@ -1,5 +1,6 @@
 """`LocalModelBackend`: a small real model on this machine, without a key and without network."""
 
+import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
@@ -15,6 +16,8 @@ from openai_runs.errors import BackendError, ResponseError
 
 if TYPE_CHECKING:  # loaded only by who uses it
     from openai_runs.telemetry import Telemetry
+
+_logger = logging.getLogger("openai_runs.backends")
 
 #: Seconds between two chunks of a response: with several concurrent requests, the first words take long.
 _TIMEOUT: Final = 600.0
@@ -85,7 +88,9 @@ class LocalModelBackend(ModelBackend):
             try:
                 await self._server.revive()
             except ChildProcessError as error:
-                raise BackendError("server_error", str(error)) from error
+                # Its text has the server's error output, with the path of the model.
+                _logger.error("run %s: %s", request.run_id, error)  # noqa: TRY400  # a traceback would say no more
+                raise BackendError("server_error", "the model does not start; the server's log says why") from error
             start, has_begun = self._server.starts, False
             async with aclosing(self._chat.respond(request)) as events:
                 try:

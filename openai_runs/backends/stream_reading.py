@@ -36,7 +36,15 @@ class StreamError(Exception):
 
 
 class CutError(StreamError):
-    """A response that was cut off."""
+    """A response that was cut off.
+
+    Its text has the ``detail`` for the log, such as where the endpoint is; ``message`` does not.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True, detail: str = "") -> None:
+        super().__init__(message, retryable=retryable)
+        if detail:
+            self.args = (detail,)
 
 
 _TOO_LONG_CODES: Final = frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"})

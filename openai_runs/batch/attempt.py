@@ -21,7 +21,8 @@ from openai_runs._habits import JOB
 from openai_runs._http.retries import FAILURES, Failure, cast_doubt, is_unreachable, may_be_done, noted
 from openai_runs._supervision import supervise
 from openai_runs._wire.idempotency import new_key
-from openai_runs.batch.earlier_runs import RunIds
+from openai_runs.batch.earlier_runs import RunIds, as_run_ids, is_worth_following
+from openai_runs.batch.endpoint_pause import comes_back
 from openai_runs.batch.jobs import BatchResult, RunJob, add_usage, has_completed, join_texts
 from openai_runs.batch.outage import Outage
 from openai_runs.batch.repeating import key_of_run
@@ -35,7 +36,7 @@ from openai_runs.errors import (
     snippet,
 )
 from openai_runs.following.options import OnExit
-from openai_runs.following.outages import outage_delay, through_outages
+from openai_runs.following.outages import outage_delay
 from openai_runs.following.polling import Polling
 from openai_runs.models.message import Message, MessageRole
 from openai_runs.models.run import Run, Usage
@@ -166,10 +167,7 @@ class OpenJob:
         """
         if self._is_taken_up or (ids := self.job.get("earlier_run")) is None:
             return None
-        match ids:
-            case [str(thread_id), str(run_id)]:
-                return thread_id, run_id
-        raise TypeError(f"the earlier run of a job must be the IDs of thread and run: got {ids!r}; nothing was sent")
+        return as_run_ids(ids)
 
     def take_up(self, run: Run | None) -> Run | None:
         """Note what has become of the earlier run; ``None`` if it is not there.
@@ -178,7 +176,7 @@ class OpenJob:
             The run, if it is worth following.
         """
         self._is_taken_up = True
-        if run is not None and (has_completed(run) or not run.status.is_terminal):
+        if run is not None and is_worth_following(run):
             return run
         self._failed_runs += 1  # with the key of that run, an endpoint would return it
         return None
@@ -251,21 +249,12 @@ class Attempts:
         return outage_delay(self._polling, job.unreached - 1, error)
 
     async def await_endpoint(self) -> None:
-        """Send a request that changes nothing, until the endpoint answers it or was away for `Polling.outage` seconds.
+        """Wait until the endpoint is back, or patience is over.
 
         It must run like `make`: the caller's code, such as an `api_key` function, may raise anything.
         """
-        try:
-            await through_outages(
-                self._session.assistants.list(limit=1).page,  # any list would do
-                self._polling,
-                "the batch starts no runs",
-                is_over=lambda error: not is_unreachable(error),
-            )
-        except FAILURES as error:
-            if is_unreachable(error):
-                return
-        self.outage.end()
+        if await comes_back(self._session, self._polling, "the batch starts no runs"):
+            self.outage.end()
 
     @contextmanager
     def _reaching(self, job: OpenJob) -> Iterator[None]:

@@ -11,12 +11,31 @@ from typing import Self, TypeAlias
 from attrs import define
 
 from openai_runs import _wire
+from openai_runs.batch.jobs import has_completed
 from openai_runs.errors import ProtocolError
+from openai_runs.models.run import Run
 
 #: The IDs of a thread and of a run on it.
 RunIds: TypeAlias = tuple[str, str]
 #: These, and the fingerprint of the job that had the run, if it is known.
 EarlierRun: TypeAlias = tuple[RunIds, str | None]
+
+
+def as_run_ids(ids: object) -> RunIds:
+    """The IDs by which a job names its earlier run.
+
+    Raises:
+        TypeError: There are not two of them.
+    """
+    match ids:
+        case [str(thread_id), str(run_id)]:
+            return thread_id, run_id
+    raise TypeError(f"the earlier run of a job must be the IDs of thread and run: got {ids!r}; nothing was sent")
+
+
+def is_worth_following(run: Run) -> bool:
+    """Whether an earlier run is the job's: it has completed, or is unfinished."""
+    return has_completed(run) or not run.status.is_terminal
 
 
 @define(eq=False)

@@ -33,7 +33,7 @@ class RunJob(RunCreateParams, total=False):
     idempotency_key: str
     #: The IDs of the thread and the run with which an earlier batch has tried the job; they are not sent. The run is
     #: looked at first: if it has completed, it is the job's; if it is unfinished, it is followed; and if it has ended
-    #: otherwise or is not there, another one is started. Not for durable batches, which know their runs.
+    #: otherwise or is not there, another one is started. A durable batch knows its own runs; this is for another's.
     earlier_run: tuple[str, str]
     thread_id: str
     thread: ThreadCreateParams

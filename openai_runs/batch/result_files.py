@@ -94,6 +94,9 @@ class ResultFile:
 def open_results(path: Path, *, retry_failed: bool = False) -> Generator[ResultFile]:
     """Open a file of results, to append to it; it is created if it does not exist.
 
+    One that was created and has nothing in it is removed again if an exception ends the context, unless jobs were
+    started, whose runs the next process may take over.
+
     A file of the same name with ``.batch`` at its end keeps other processes away, and has what idempotency keys are
     made of. It is removed when there is nothing for the next process to take over, and stays otherwise. One with
     ``.runs`` at its end has the runs of jobs whose failures were removed, until these have results.
@@ -118,16 +121,24 @@ def open_results(path: Path, *, retry_failed: bool = False) -> Generator[ResultF
             _remove_failed(path)
             survey = _survey(path)
         earlier.drop(survey.done)
-        with path.open("ab", buffering=0) as file:
-            file.truncate(survey.size)
-            if survey.lacks_newline:
-                file.write(b"\n")
-            try:
-                done, failed = frozenset(survey.done), frozenset(survey.failed)
-                yield ResultFile(done, failed, path, survey.fingerprints, file, batch, earlier)
-            finally:
-                os.fsync(file.fileno())
-        earlier.close()
+        try:
+            with path.open("ab", buffering=0) as file:
+                file.truncate(survey.size)
+                if survey.lacks_newline:
+                    file.write(b"\n")
+                try:
+                    done, failed = frozenset(survey.done), frozenset(survey.failed)
+                    yield ResultFile(done, failed, path, survey.fingerprints, file, batch, earlier)
+                finally:
+                    os.fsync(file.fileno())
+        except BaseException:
+            # Where runs may be taken over it stays: without it, the next process would begin a new batch.
+            with suppress(FileNotFoundError):  # somebody else has removed it
+                if survey.is_new and batch.is_settled and not path.stat().st_size:
+                    path.unlink()
+            raise
+        finally:
+            earlier.close()
 
 
 def result_line(result: BatchResult) -> bytes:

@@ -5,6 +5,7 @@ from typing import Annotated, Final
 import typer
 
 from openai_runs import __version__
+from openai_runs.cli.backup import backup
 from openai_runs.cli.batch_cancel import cancel
 from openai_runs.cli.batch_results import results
 from openai_runs.cli.batch_run import run_jobs
@@ -19,13 +20,15 @@ from openai_runs.cli.demo import demo
 from openai_runs.cli.export_objects import export
 from openai_runs.cli.follow import follow
 from openai_runs.cli.import_objects import import_
-from openai_runs.cli.keys import hash_file, new
+from openai_runs.cli.keys import hash_file, list_keys, new
 from openai_runs.cli.runs_end import end
 from openai_runs.cli.runs_list import list_runs, watch_runs
 from openai_runs.cli.runs_show import show_run
 from openai_runs.cli.serve import serve
 from openai_runs.cli.terminal import console
 from openai_runs.cli.threads import list_threads, show_thread
+from openai_runs.cli.threads_delete import delete_threads
+from openai_runs.cli.vacuum import vacuum
 
 app: Final = typer.Typer(
     no_args_is_help=True,
@@ -40,7 +43,9 @@ app.command(context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(serve)  # a 
 app.command("import")(import_)
 app.command()(export)
 app.command()(copy)
+app.command()(backup)
 app.command()(check)
+app.command()(vacuum)
 batch_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run many jobs.")
 batch_app.command("run", context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(run_jobs)
 batch_app.command(context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(submit)
@@ -49,9 +54,10 @@ batch_app.command()(results)
 batch_app.command()(cancel)
 batch_app.command("work", context_settings={"auto_envvar_prefix": "OPENAI_RUNS"})(work_on_jobs)
 app.add_typer(batch_app, name="batch")
-keys_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make keys for a server.")
+keys_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make and list keys for a server.")
 keys_app.command()(new)
 keys_app.command("hash")(hash_file)
+keys_app.command("list")(list_keys)
 app.add_typer(keys_app, name="keys")
 runs_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, watch and end runs.")
 runs_app.command("list")(list_runs)
@@ -59,9 +65,10 @@ runs_app.command("show")(show_run)
 runs_app.command("watch")(watch_runs)
 runs_app.command()(end)
 app.add_typer(runs_app, name="runs")
-threads_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List and show threads.")
+threads_app: Final = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and delete threads.")
 threads_app.command("list")(list_threads)
 threads_app.command("show")(show_thread)
+threads_app.command("delete")(delete_threads)
 app.add_typer(threads_app, name="threads")
 app.command()(completion)
 

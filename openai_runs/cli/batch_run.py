@@ -112,8 +112,8 @@ async def _run(
     async with Session(base_url, rate_limits=limits) as session:
         await _check_assistant(session, file, work)
         with open_results(out, retry_failed=retry_failed) as results:
-            exit_code = await _FileBatch(session, file, results, work, budget_tokens).run()
-    raise typer.Exit(exit_code)
+            if exit_code := await _FileBatch(session, file, results, work, budget_tokens).run():
+                raise typer.Exit(exit_code)  # inside, so that nothing is left of a file without a result
 
 
 async def _run_durable(file: JobFile, out: Path, base_url: str | None, store: DurableStore, work: Work) -> None:
@@ -122,8 +122,8 @@ async def _run_durable(file: JobFile, out: Path, base_url: str | None, store: Du
     async with Session(base_url) as session:
         await _check_assistant(session, file, work)
         with open_results(out) as results:
-            exit_code = await DurableFileBatch(session, file, results, store, work).run()
-    raise typer.Exit(exit_code)
+            if exit_code := await DurableFileBatch(session, file, results, store, work).run():
+                raise typer.Exit(exit_code)
 
 
 async def _check_assistant(session: Session, file: JobFile, work: Work) -> None:

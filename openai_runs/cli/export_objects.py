@@ -1,7 +1,8 @@
 """The command `openai-runs export`."""
 
 import sys
-from contextlib import aclosing, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +12,9 @@ from openai_runs.cli.store_options import (
     DEFAULT_FILES_FOLDER,
     FilesFolder,
     Owner,
-    StoppedStore,
+    UsedStore,
     make_store,
+    operator_file,
 )
 from openai_runs.cli.terminal import run
 
@@ -22,21 +24,34 @@ if TYPE_CHECKING:
 
 
 def export(
-    store: StoppedStore = "runs.db",
+    store: UsedStore = "runs.db",
     files_folder: FilesFolder = DEFAULT_FILES_FOLDER,
     owner: Owner = "",
     output: Annotated[
         Path | None, typer.Option(help="The file to write. Unset: standard output.", dir_okay=False)
     ] = None,
 ) -> None:
-    """Write an owner's objects as JSON lines, which `openai-runs import` reads."""
+    """Write an owner's objects as JSON lines, which `openai-runs import` reads. The server may be running."""
     run(_export(make_store(store, files_folder, create=False), owner, output))
 
 
-async def _export(kept: "SQLiteStore | PostgresStore", owner: str, output: Path | None) -> None:
+@asynccontextmanager
+async def _exporting(kept: "SQLiteStore | PostgresStore", owner: str) -> AsyncGenerator[AsyncIterator[bytes]]:
+    """The lines: from the server, if one has the store, and else from the store itself."""
+    from openai_runs.server.operator_client import reaching
     from openai_runs.stores.import_export import export_objects
 
-    async with kept as store, aclosing(export_objects(store, owner=owner)) as lines:
+    async with reaching(operator_file(kept.path)) as server:
+        if server is not None:
+            async with server.asking("GET", "export", params={"owner": owner}) as answer:
+                yield answer.iter_any()
+        else:
+            async with kept as store, aclosing(export_objects(store, owner=owner)) as lines:
+                yield lines
+
+
+async def _export(kept: "SQLiteStore | PostgresStore", owner: str, output: Path | None) -> None:
+    async with _exporting(kept, owner) as lines:
         first = await anext(lines, b"")  # before the file is opened: an error must not leave it empty
         with output.open("wb") if output is not None else nullcontext(sys.stdout.buffer) as file:
             file.write(first)

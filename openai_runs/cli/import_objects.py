@@ -46,11 +46,12 @@ async def _import(files: list[Path], kept: "SQLiteStore | PostgresStore", owner:
 
     report = ImportReport()
     objects = [item for file in files for item in parse(str(file), file.read_bytes(), report)]
-    async with kept as store:
-        with Progress(console=console, transient=True) as progress:
-            task = progress.add_task("importing", total=len(objects))
-            async for processed in import_objects(store, objects, report, owner=owner):
-                progress.advance(task, processed)
+    if objects or not report.problems:  # of files that cannot be read, no store is made
+        async with kept as store:
+            with Progress(console=console, transient=True) as progress:
+                task = progress.add_task("importing", total=len(objects))
+                async for processed in import_objects(store, objects, report, owner=owner):
+                    progress.advance(task, processed)
     for problem in report.problems:
         errors.print(f"[red]{escape(problem)}[/]")
     console.print(f"added: {', '.join(f'{count} {what}' for what, count in report.added.items())}")

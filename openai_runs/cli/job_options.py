@@ -1,6 +1,5 @@
 """The arguments and options of commands that read a file of jobs."""
 
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
@@ -9,6 +8,8 @@ import typer
 
 from openai_runs.batch.job_files import BadLine, JobFile
 from openai_runs.batch.message_template import MessageTemplate
+from openai_runs.cli.batch_output import REFUSED
+from openai_runs.cli.terminal import refuse
 from openai_runs.models.completion_window import WINDOW_SECONDS
 
 Jobs: TypeAlias = Annotated[
@@ -60,13 +61,20 @@ def check_deadline(deadline: float | None, window: Window | None) -> None:
 
 
 def check_jobs(file: JobFile) -> None:
-    """Refuse a file in which no line is a job for want of an option: each of its lines would be refused for that."""
+    """Refuse a file that cannot be read, and one in which no line is a job for want of an option.
+
+    Raises:
+        typer.BadParameter: What to write.
+        typer.Exit: The file cannot be read, which is printed.
+    """
     if not file.path.is_file():  # a pipe can be read only once
         return
     bad: list[BadLine] = []
-    with suppress(OSError, ValueError):  # is reported when the jobs are read
+    try:
         if next(file.read(bad.append), None) is not None:
             return
+    except (OSError, ValueError) as error:
+        refuse(str(error), REFUSED)
     if any(line.lacks_assistant for line in bad):
         raise typer.BadParameter(f"no job of {file.path} names an assistant: give the ID of one as --assistant")
     if unknown := next((line for line in bad if line.has_unknown_field), None):

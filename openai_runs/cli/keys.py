@@ -1,11 +1,13 @@
-"""The commands `openai-runs keys new` and `openai-runs keys hash`."""
+"""The commands `openai-runs keys new`, `openai-runs keys hash` and `openai-runs keys list`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from openai_runs.cli.terminal import refuse
+from openai_runs.cli.json_option import print_json
+from openai_runs.cli.terminal import console, refuse, show_header
 
 
 def new(
@@ -16,22 +18,32 @@ def new(
             help="A file for --keys-file, to which the line is added: only the key is printed.", dir_okay=False
         ),
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(help="What its owner may take, such as active-runs=20; can be repeated.", metavar="NAME=NUMBER"),
+    ] = None,
 ) -> None:
     """Make a key: it is shown once, and its hash is the line for the server's --keys-file."""
+    from openai_runs.engine.limits import read_limits, written
     from openai_runs.server.keys import hashed, new_key
 
+    try:
+        limits = written(read_limits(limit or ()))
+    except ValueError as error:
+        raise typer.BadParameter(f"--limit: {error}") from None
     if len(label.split()) != 1 or label != label.strip():
         raise typer.BadParameter(f"--label must be one word without blanks: got {label!r}")
     key = new_key()
+    line = " ".join((hashed(key), label, *limits))
     if append is not None:
         try:
-            _add_line(append, f"{hashed(key)} {label}")
+            _add_line(append, line)
         except OSError as error:
             refuse(f"the key cannot be added: {error}", 2)
         print(key)
         return
     print(f"The key, which is shown only now: {key}")
-    print(f"The line for --keys-file:         {hashed(key)} {label}")
+    print(f"The line for --keys-file:         {line}")
 
 
 def _add_line(file: Path, line: str) -> None:
@@ -57,3 +69,27 @@ def hash_file(
     except (OSError, ValueError) as error:
         refuse(f"the keys cannot be read: {error}", 2)
     print(text, end="")
+
+
+def list_keys(
+    file: Annotated[Path, typer.Argument(help="A file of keys, as for --keys-file.", dir_okay=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON, one in a line.")] = False,
+) -> None:
+    """List the keys of a file by their lines: the labels of their owners, and the limits of those. No key is shown."""
+    from openai_runs.engine.limits import written
+    from openai_runs.server.keys import is_hashed, limits_in, read_lines
+
+    try:
+        lines = read_lines(file.read_text("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        refuse(f"the keys cannot be read: {error}", 2)
+    limits = limits_in(lines)
+    if not as_json:
+        show_header(f"[dim]{'line':>4}  {'kind':<4}  {'owner':<20}  limits[/]")
+    for line in lines:
+        kind, words = "hash" if is_hashed(line.key) else "key", written(limits.get(line.owner, {}))
+        if as_json:
+            print_json({"line": line.number, "kind": kind, "owner": line.owner, "limits": list(words)})
+        else:
+            row = f"{line.number:>4}  {kind:<4}  {line.owner:<20}  {' '.join(words)}"
+            console.print(escape(row.rstrip()))

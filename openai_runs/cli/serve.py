@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
+from openai_runs.cli.audit_option import make_audit_log
 from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
-from openai_runs.cli.key_options import RELOADING, keys_from, reload_keys
+from openai_runs.cli.key_options import RELOADING, keys_from, limits_from, reload_keys, retention_from
 from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
 from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend, make_pass_through
+from openai_runs.cli.proxy_options import ProxyHeader, SaidIn, TrustedProxies
 from openai_runs.cli.settings_file import read_settings, settings_of
-from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store
+from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store, operator_file
 from openai_runs.cli.terminal import console, refuse, run
 
 if TYPE_CHECKING:
     from openai_runs.backends import ModelBackend
+    from openai_runs.engine.limits import Limits
     from openai_runs.server import LocalServer, PassThrough
     from openai_runs.server.local_files import FileOption
     from openai_runs.stores.postgres import PostgresStore
@@ -143,9 +146,18 @@ def serve(
     keys_file: Annotated[
         Path | None,
         typer.Option(
-            help="A file of bearer keys or their hashes, one per line, each optionally followed by its owner's label; "
-            "SIGHUP has it read again.",
+            help="A file of bearer keys or their hashes, one per line, each optionally followed by its owner's label "
+            "and limits; SIGHUP has it read again.",
             dir_okay=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What each owner may take, such as active-runs=20; can be repeated. A line of --keys-file may say "
+            "another number, or none. There are requests-per-minute, active-runs, tokens-per-day, stored-mb, "
+            "messages-per-thread and items-per-body.",
+            metavar="NAME=NUMBER",
         ),
     ] = None,
     expires_after: Annotated[
@@ -174,6 +186,8 @@ def serve(
             metavar="ORIGIN",
         ),
     ] = None,
+    trusted_proxy: TrustedProxies = None,
+    proxy_header: SaidIn = ProxyHeader.X_FORWARDED_FOR,
     telemetry: Annotated[
         bool,
         typer.Option(
@@ -189,6 +203,22 @@ def serve(
     metrics_host: Annotated[
         str, typer.Option(help="The address of that port: whoever can reach it may read the metrics.")
     ] = "127.0.0.1",
+    retention_days: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="Delete threads in which nothing has happened for so many days. Unset: none. In --keys-file, "
+            "retention-days=DAYS or retention-days=never after a label is for that owner.",
+        ),
+    ] = None,
+    audit_log: Annotated[
+        str | None,
+        typer.Option(
+            help="A file to which a JSON line is added for each deletion, and when keys are read again; - stands for "
+            "standard output.",
+            metavar="FILE",
+        ),
+    ] = None,
     replica: Annotated[
         bool,
         typer.Option(
@@ -217,7 +247,9 @@ def serve(
 
     set_up_logging(log_level, log_format)
     kept = make_store(store, files_folder, is_shared=replica)
-    keys = keys_from(keys_file)
+    limits = limits_from(limit)
+    read = keys_from(keys_file, limits)
+    keys = read.owners
     model_key = os.environ.get(model_key_env) if model_key_env is not None else None
     if model_key_env is not None and not model_key:
         raise typer.BadParameter(f"--model-key-env: the environment variable {model_key_env} is not set")
@@ -249,15 +281,23 @@ def serve(
     options = {
         "max_file_bytes": MAX_FILE_BYTES if max_file_mb is None else max_file_mb * 2**20,
         "max_owner_bytes": None if max_owner_mb is None else max_owner_mb * 2**20,
+        "limits": limits,
+        "owner_limits": read.limits,
         "max_active_runs": max_active_runs or MAX_ACTIVE_RUNS,
         "owner_share": owner_share,
         "expires_after": expires_after,
         "console": console,
         "cors_origins": cors_origin or (),
+        "trusted_proxies": trusted_proxy or (),
+        "proxy_header": proxy_header,
         "telemetry": _new_telemetry() if telemetry else None,
         "metrics_port": metrics_port,
         "metrics_host": metrics_host,
         "log_access": access_log,
+        "retention_days": retention_days,
+        "owner_retention": retention_from(keys_file),
+        "operator_file": operator_file(kept.path),
+        "audit": None if audit_log is None else make_audit_log(audit_log),
     }
     run(_serve(kept, model_backend, search, passed, host, port, keys, keys_file, options, drain))
 
@@ -318,12 +358,12 @@ async def _serve(
                     console.print(f"shows its runs to browsers at {server.url.removesuffix('v1')}")
                 if options["metrics_port"] is not None:
                     console.print(f"shows Prometheus its metrics at {server.metrics_url}")
-                await _stopped(signals, server, keys_file)
+                await _stopped(signals, server, keys_file, options["limits"])
                 if drain:
                     console.print(f"draining for {drain:g} s; a second Ctrl-C or SIGTERM stops at once")
                     server.drain()
                     with anyio.move_on_after(drain):
-                        await _stopped(signals, server, keys_file)
+                        await _stopped(signals, server, keys_file, options["limits"])
                 console.print(
                     "stopping; unfinished runs go on at other servers, or resume at the next start"
                     if store.sharing is not None
@@ -346,7 +386,12 @@ def _first_line(url: str, store: "SQLiteStore | PostgresStore", backend: "ModelB
     return f"serving {url}, store {name}, {type(backend).__name__}; Ctrl-C stops"
 
 
-async def _stopped(signals: AsyncIterator[signal.Signals], server: "LocalServer", keys_file: Path | None) -> None:
+async def _stopped(
+    signals: AsyncIterator[signal.Signals],
+    server: "LocalServer",
+    keys_file: Path | None,
+    limits: "Limits | None" = None,
+) -> None:
     """Wait for the signal that ends the server."""
     while await anext(signals) is RELOADING:
-        reload_keys(server, keys_file)
+        reload_keys(server, keys_file, limits)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 StoppedStore: TypeAlias = Annotated[
     str, typer.Option(help="The store of a stopped server: its SQLite file, or its postgresql://user@host/database.")
 ]
+UsedStore: TypeAlias = Annotated[
+    str, typer.Option(help="The server's store: its SQLite file, or its postgresql://user@host/database.")
+]
 FilesFolder: TypeAlias = Annotated[
     Path,
     typer.Option(
@@ -59,6 +62,11 @@ def make_store(
     else:
         check_exists(path)
     return SQLiteStore(path)
+
+
+def operator_file(store: Path) -> Path:
+    """Where a server says how the operator's commands reach it, beside its store."""
+    return store.with_name(f"{store.name}-operator")
 
 
 def check_folder(store: Path) -> None:

@@ -1,6 +1,9 @@
 """The commands `openai-runs threads list` and `openai-runs threads show`."""
 
-from typing import Annotated
+from datetime import UTC, datetime
+from heapq import nlargest
+from operator import itemgetter
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -9,19 +12,49 @@ from openai_runs import dump
 from openai_runs.cli.endpoint_option import BaseUrl
 from openai_runs.cli.json_option import AsJson, print_json
 from openai_runs.cli.showing import message_line, run_line, when
+from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store
+from openai_runs.cli.stored_threads import threads_of
 from openai_runs.cli.terminal import console, note_none, run, show_header
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.session import Session
+
+if TYPE_CHECKING:
+    from openai_runs.stores.postgres import PostgresStore
+    from openai_runs.stores.sqlite import SQLiteStore
 
 
 def list_threads(
     limit: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 20,
     as_json: AsJson = False,
     base_url: BaseUrl = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="List what is in this store, of all owners, with when it was used last: a file or a URL."),
+    ] = None,
+    files_folder: FilesFolder = DEFAULT_FILES_FOLDER,
 ) -> None:
-    """List the threads, newest first, at a server of this library's: the API itself cannot."""
-    run(_list(limit, as_json, base_url))
+    """List the threads, newest first, at a server of this library's: the API itself cannot. Or those in a store."""
+    if store is None:
+        run(_list(limit, as_json, base_url))
+    else:
+        run(_list_stored(make_store(store, files_folder, create=False), limit, as_json))
+
+
+async def _list_stored(kept: "SQLiteStore | PostgresStore", limit: int, as_json: bool) -> None:
+    async with threads_of(kept) as threads, threads.listed() as found:
+        newest = nlargest(limit, [thread async for thread in found], key=itemgetter("created_at"))
+    if as_json:
+        for thread in newest:
+            print_json(thread)
+        return
+    if newest:
+        show_header(f"[dim]{'created':<19}  {'last used':<19}  {'thread':<31}  owner[/]")
+    else:
+        note_none("threads")
+    for thread in newest:
+        created, used = [when(datetime.fromtimestamp(thread[name], UTC)) for name in ("created_at", "last_used_at")]
+        console.print(f"{created}  {used}  {escape(thread['id'])}  {escape(thread['owner'])}")
 
 
 async def _list(limit: int, as_json: bool, base_url: str | None) -> None:

@@ -4,6 +4,7 @@ The endpoint knows one key, and so no owners. Where there are several, an owner 
 """
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from attrs import define, field
@@ -106,11 +107,19 @@ class EndpointObjects:
         if all_changes := [*new, *changes]:
             await self._ledger.commit(all_changes)
 
-    async def forget(self, owner: str, kind: str, id: str) -> None:
-        """Note that an object was deleted; with a vector store, its batches."""
+    async def forget(self, owner: str, kind: str, id: str, *, was_there: bool = True) -> None:
+        """Note that an object was deleted; with a vector store, its batches.
+
+        Args:
+            owner: Who has deleted it.
+            kind: Its ``object``.
+            id: Its ID.
+            was_there: Whether the endpoint had it still.
+        """
         within = [record.value.id async for record in self._of_part(owner, f"{BATCH} in {id}")]
         gone = [id, *within] if kind == STORE else [id]
-        await self._ledger.commit([Delete(EndpointObject, each) for each in gone])
+        note = partial(self._ledger.note_deletion, owner, kind, id) if was_there else None
+        await self._ledger.commit([Delete(EndpointObject, each) for each in gone], then=note)
         self._unread.discard(id)
 
     async def _of_part(self, owner: str, name: str) -> AsyncGenerator[Record[EndpointObject]]:

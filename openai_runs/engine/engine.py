@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from openai_runs import _wire
 from openai_runs._arguments import check_count, check_seconds
 from openai_runs.backends.model_backend import ModelBackend
+from openai_runs.engine.audit import Audit
 from openai_runs.engine.clock import Clock, SystemClock
 from openai_runs.engine.endpoint_creations import EndpointCreations
 from openai_runs.engine.endpoint_objects import EndpointObjects
@@ -19,10 +20,12 @@ from openai_runs.engine.exact_times import ValueT
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.file_index import FileIndex
 from openai_runs.engine.files_endpoint import FilesEndpoint
+from openai_runs.engine.guard import Guard
 from openai_runs.engine.idempotency import Idempotency
 from openai_runs.engine.images import Images
 from openai_runs.engine.ingestion import Ingestion
 from openai_runs.engine.ledger import Ledger
+from openai_runs.engine.limits import OwnerLimits
 from openai_runs.engine.observer import Observer
 from openai_runs.engine.resources.assistants import Assistants
 from openai_runs.engine.resources.files import Files
@@ -33,11 +36,14 @@ from openai_runs.engine.resources.threads import Threads
 from openai_runs.engine.resources.vector_store_file_batches import VectorStoreFileBatches
 from openai_runs.engine.resources.vector_store_files import VectorStoreFiles
 from openai_runs.engine.resources.vector_stores import VectorStores
+from openai_runs.engine.retention import Periods, Retention
 from openai_runs.engine.thread_stores import OwnStores, StoreMaker, ThreadStores
 from openai_runs.engine.turn import UseStores
+from openai_runs.engine.use import Use
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
+from openai_runs.models.thread import Thread
 from openai_runs.stores.store import Store
 
 if TYPE_CHECKING:  # loaded only by who uses it
@@ -87,6 +93,8 @@ class Engine(anyio.AsyncContextManagerMixin):
         idempotency: Carries requests with idempotency keys out once.
         endpoint_objects: Whose the files and vector stores at the endpoint are; ``None`` if they are the engine's own.
         endpoint_creations: Requests that create one, likewise.
+        limits: How much an owner may take.
+        use: How much of it the owners use.
     """
 
     def __init__(
@@ -100,12 +108,15 @@ class Engine(anyio.AsyncContextManagerMixin):
         owner_share: int | None = None,
         max_file_bytes: int = MAX_FILE_BYTES,
         max_owner_bytes: int | None = None,
+        limits: OwnerLimits | None = None,
         index: FileIndex | None = None,
         why_no_index: str = "",
         files_endpoint: FilesEndpoint | None = None,
         has_one_owner: bool = False,
         telemetry: "Telemetry | None" = None,
         observers: Sequence[Observer] = (),
+        retention: Periods | None = None,
+        audit: Audit | None = None,
     ) -> None:
         """Create the engine; nothing is started yet.
 
@@ -120,6 +131,7 @@ class Engine(anyio.AsyncContextManagerMixin):
                 that has begun is not interrupted. Unset: half of them, rounded up. An owner alone may have all.
             max_file_bytes: The size of the largest file that can be uploaded.
             max_owner_bytes: How many bytes the files of one owner may have together. Unset: no limit.
+            limits: How much of all else one owner may take. Unset: as much as it likes.
             index: Reads the files in vector stores, and searches in them. Unset: none can be read. It must be open as
                 long as the engine is.
             why_no_index: What somebody can do so that there is an ``index``, as a sentence. Whoever needs it is told.
@@ -129,6 +141,8 @@ class Engine(anyio.AsyncContextManagerMixin):
                 what it has created there.
             telemetry: Records runs and model calls by OpenTelemetry. Unset: nothing is recorded.
             observers: Others who are told of runs and model calls.
+            retention: For how long threads are kept that nobody uses. Unset: for ever.
+            audit: Is told of each deletion.
 
         Raises:
             TypeError: An argument has the wrong type.
@@ -158,7 +172,7 @@ class Engine(anyio.AsyncContextManagerMixin):
             check_telemetry(telemetry)
             backend.observe(telemetry)
             observers = (*observers, RunTelemetry(telemetry, backend.provider))
-        self._ledger = Ledger(store, self.clock, observers=observers)
+        self._ledger = Ledger(store, self.clock, observers=observers, audit=audit)
         share = math.ceil(max_active_runs / 2) if owner_share is None else owner_share
         self._ingestion = Ingestion(self._ledger, index, why_no_index)
         self.files: Final = Files(self._ledger, max_file_bytes, max_owner_bytes, self._ingestion.detach_everywhere)
@@ -178,15 +192,22 @@ class Engine(anyio.AsyncContextManagerMixin):
             maker, use_in_run = EndpointStores(self.endpoint_objects), self.endpoint_objects.use_in_run
         images = Images(self._ledger, self.files.find, self.endpoint_objects)
         self._executor = Executor(self._ledger, backend, use_in_run, images.shown, max_active_runs, share, why_no_index)
+        self.limits: Final = OwnerLimits() if limits is None else limits
+        self.use: Final = Use(self._ledger, self.limits, self._executor, self.files.used)
+        guard = Guard(self.limits, self.use)
+        self._ledger.count, self.files.room = self.use.note, guard.room_for_files
         stores = ThreadStores(maker)
         self.assistants: Final = Assistants(self._ledger, stores)
-        self.threads: Final = Threads(self._ledger, self._executor, stores, expires_after)
-        self.messages: Final = Messages(self._ledger, self._executor, stores)
-        self.runs: Final = Runs(self._ledger, self._executor, stores, expires_after)
+        self.threads: Final = Threads(self._ledger, self._executor, stores, guard, self.use, expires_after)
+        self.messages: Final = Messages(self._ledger, self._executor, stores, guard)
+        self.runs: Final = Runs(self._ledger, self._executor, stores, guard, expires_after)
         self.run_steps: Final = RunSteps(self._ledger)
+        self._retention = (
+            None if retention is None else Retention(self._ledger, self._executor, self.vector_stores.delete, retention)
+        )
         self.idempotency: Final = Idempotency(self._ledger, looks_first=files_endpoint is not None)
 
-    def json(self, value: Run | Message | RunStep) -> bytes:
+    def json(self, value: Run | Message | RunStep | Thread) -> bytes:
         """The JSON text of an object; as a rule the store has it, and it need not be encoded again."""
         return self._ledger.store.text_of(value) or _wire.encode(value)
 
@@ -198,6 +219,18 @@ class Engine(anyio.AsyncContextManagerMixin):
     def load(self) -> tuple[int, int]:
         """How many runs execute, and how many are queued."""
         return self._executor.load
+
+    @property
+    def is_audited(self) -> bool:
+        """Whether deletions are told to an `Audit`."""
+        return self._ledger.audit is not None
+
+    async def hand_over(self) -> None:
+        """Let other servers go on with the runs that execute here, if the store is shared; nothing more executes.
+
+        For a server that is about to stop, and still answers requests.
+        """
+        await self._executor.hand_over()
 
     async def check_store(self) -> None:
         """Write to the store, and leave nothing behind, to see whether new work can be kept.
@@ -223,6 +256,8 @@ class Engine(anyio.AsyncContextManagerMixin):
                     await self._ingestion.start(tasks)
                     await self._executor.start(tasks)
                     tasks.start_soon(self.idempotency.sweep)
+                    if self._retention is not None:
+                        tasks.start_soon(self._retention.run)
                     yield self
                 except Exception as error:  # raised after the group, which would wrap it in an ExceptionGroup
                     failure = error

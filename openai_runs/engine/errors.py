@@ -12,6 +12,7 @@ class ApiError(OpenAIRunsError):
         type: ``invalid_request_error``, or ``server_error`` if the caller is not at fault.
         param: The request parameter at fault, if there is one.
         code: What is wrong, for programs; ``None`` for most errors, as in the API.
+        retry_after: Seconds after which the same request may be carried out; ``None`` if nobody knows.
     """
 
     def __init__(
@@ -22,6 +23,7 @@ class ApiError(OpenAIRunsError):
         type: str = "invalid_request_error",
         param: str | None = None,
         code: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -29,6 +31,7 @@ class ApiError(OpenAIRunsError):
         self.type = type
         self.param = param
         self.code = code
+        self.retry_after = retry_after
 
 
 class AbandonedError(Exception):

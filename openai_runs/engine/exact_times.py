@@ -48,8 +48,8 @@ class ExactTimes:
                 if times is not None and times.started is None and value.status is RunStatus.IN_PROGRESS:
                     times.started = now
             elif isinstance(value, RunStep):
-                is_open = value.status is RunStepStatus.IN_PROGRESS
-                self._note(value, now, begins=is_open, ends=not is_open)
+                # What a model has answered at once is stored at once: such a step is never seen open.
+                self._note(value, now, begins=True, ends=value.status is not RunStepStatus.IN_PROGRESS)
 
     def _note(self, value: Run | RunStep, now: float, *, begins: bool, ends: bool) -> None:
         times = self._known.get(value.id)

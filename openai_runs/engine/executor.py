@@ -30,6 +30,7 @@ from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.model_request import model_request
 from openai_runs.engine.replicas import Follow, Replicas, waiting
 from openai_runs.engine.turn import ShowImages, Turn, UseStores, stop_call
+from openai_runs.engine.writing import Writing
 from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.models.run import LastError, Run, RunStatus
 from openai_runs.stores.records import Record, RunState, Unreadable
@@ -48,6 +49,7 @@ class _Active:
     since: float  # when it was last queued, started or cancelled
     turn: Turn | None = None
     has_place: bool = False  # whether its turn is one of those that execute at once
+    counts: bool = True  # whether it is one of its owner's active runs
 
 
 @define(eq=False)
@@ -66,6 +68,7 @@ class Executor:
     _share: int  # how many of them one owner may have while another one waits
     _why_no_index: str = ""  # see `Engine`
     _active: dict[str, _Active] = field(factory=dict, init=False)
+    _active_runs: Counter[str] = field(factory=Counter, init=False)  # by owner
     _queue: FairQueue = field(init=False)
     _deadlines: Deadlines = field(init=False)
     _running_turns: Counter[str] = field(factory=Counter, init=False)  # by owner
@@ -140,6 +143,11 @@ class Executor:
         for active in everything:
             self._let_go(active)
 
+    async def hand_over(self) -> None:
+        """Let other servers execute what is executed here, if there are any."""
+        if self._replicas is not None:
+            await self._replicas.hand_over()
+
     async def _look_again(self, active: _Active) -> None:
         async with self._ledger.lock(active.thread_id):
             if self._active.get(active.thread_id) is not active or self._replicas is None:
@@ -161,7 +169,7 @@ class Executor:
         run = await self._ledger.get(Run, run_id)
         if run.thread_id in self._active:
             raise RuntimeError(f"thread {run.thread_id} has another unfinished run")
-        active = self._active[run.thread_id] = self._new_active(run, found.owner)
+        active = self._new_active(run, found.owner)
         for observer in self._ledger.observers:
             observer.run_resumed(run, found.value if isinstance(found, Record) else None)
         if run.status.is_terminal or run.status is RunStatus.CANCELLING:
@@ -204,8 +212,41 @@ class Executor:
         active = self._active.get(run.thread_id)
         return active.since if active is not None and active.run_id == run.id else None
 
+    def writing(self, run: Run) -> Sequence[Writing]:
+        """What the model is writing for a run now."""
+        active = self._active.get(run.thread_id)
+        return () if active is None or active.run_id != run.id or active.turn is None else active.turn.writing
+
     def _new_active(self, run: Run, owner: str) -> _Active:
-        return _Active(run.id, run.thread_id, owner, self._ledger.clock.now())
+        active = self._active[run.thread_id] = _Active(run.id, run.thread_id, owner, self._ledger.clock.now())
+        self._active_runs[owner] += 1
+        return active
+
+    async def active_runs(self, owner: str) -> int:
+        """How many unfinished runs an owner has.
+
+        Raises:
+            StoreUnavailableError: Servers share the store, and it cannot be read now.
+        """
+        if self._replicas is not None:
+            return len(await self._replicas.unfinished_of(owner))
+        return self._active_runs[owner]
+
+    def active_runs_here(self, owner: str) -> int:
+        """The same, as far as this server executes them."""
+        return self._active_runs[owner]
+
+    def note_end(self, run: Run) -> None:
+        """Count a run no longer that has ended in the store: its owner may know it before all is done here."""
+        if (active := self._active.get(run.thread_id)) is not None and active.run_id == run.id:
+            self._stop_counting(active)
+
+    def _stop_counting(self, active: _Active) -> None:
+        if active.counts:
+            active.counts = False
+            self._active_runs[active.owner] -= 1
+            if not self._active_runs[active.owner]:
+                del self._active_runs[active.owner]
 
     # The six methods below are called under the lock of the thread.
 
@@ -247,7 +288,7 @@ class Executor:
     def admit(self, owner: str, run: Run, state: RunState) -> None:
         """Queue a run here; it must be stored already."""
         if (active := self._active.get(run.thread_id)) is None:
-            active = self._active[run.thread_id] = self._new_active(run, owner)
+            active = self._new_active(run, owner)
         active.since = self._ledger.clock.now()
         self._deadlines.set(run.thread_id, state.deadline)
         self._queue.push(owner, run.thread_id)
@@ -256,7 +297,7 @@ class Executor:
     def _cancel(self, owner: str, run: Run) -> None:
         active = self._active.get(run.thread_id)
         if active is None:  # given up earlier, as it could not be ended or resumed; perhaps now it can
-            active = self._active[run.thread_id] = self._new_active(run, owner)
+            active = self._new_active(run, owner)
         active.since = self._ledger.clock.now()
         self._queue.discard(active.owner, active.thread_id)
         if active.turn is not None:  # the run ends without waiting for its backend, which may be slow to stop
@@ -307,6 +348,7 @@ class Executor:
         is_over = status.is_terminal or self._replicas is not None
         if is_over and self._active.get(active.thread_id) is active:
             del self._active[active.thread_id]
+            self._stop_counting(active)
             self._deadlines.discard(active.thread_id)
             self._queue.discard(active.owner, active.thread_id)
             if self._replicas is not None:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
@@ -18,6 +19,7 @@ from attrs import define, field
 
 from openai_runs._finishing import finish
 from openai_runs.engine.api_events import ApiEvent, Relay, Subscriber, Watcher
+from openai_runs.engine.audit import DELETED, Audit, Audited, By
 from openai_runs.engine.clock import Clock
 from openai_runs.engine.deciding import Deciding
 from openai_runs.engine.errors import ApiError, not_found
@@ -69,6 +71,9 @@ class Ledger:
     clock: Clock
     is_open: bool = field(default=False, kw_only=True)
     observers: Sequence[Observer] = field(default=(), kw_only=True)  #: are told of commits, and of what runs become
+    #: Is told what was stored; see `Use`.
+    count: Callable[[Sequence[Change]], None] | None = field(default=None, init=False)
+    audit: Audit | None = field(default=None, kw_only=True)  #: is told of deletions
     exact_times: ExactTimes = field(factory=ExactTimes, init=False)  #: of what is stored
     sharing: Sharing | None = field(init=False)  #: with other servers; see `Store`
     #: Whether what is known of a thread is of use later, as its run is executed here.
@@ -167,6 +172,8 @@ class Ledger:
         if self.observers:
             self._tell_observers(changes, perf_counter() - began)
         self.exact_times.note(changes, self.clock.now())
+        if self.count is not None:
+            self.count(changes)
         if subscriber is not None:
             self._subscribers[run_id] = subscriber
         self.publish(run_id, events)
@@ -191,6 +198,21 @@ class Ledger:
                         observer.run_changed(value, states.get(value.id))
         except Exception:  # the change is committed already: who only looks on must not fail it
             _logger.exception("a change could not be recorded by an observer")
+
+    def note_deletion(
+        self, owner: str, kind: str, id: str, by: By = By.REQUEST, counts: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """Have it audited that an object was deleted; for the ``then`` of its commit.
+
+        Args:
+            owner: The object's.
+            kind: Its ``object``.
+            id: Its ID.
+            by: On whose behalf.
+            counts: What has gone with it.
+        """
+        if self.audit is not None:
+            self.audit.note(Audited(action=DELETED, by=by, object=kind, id=id, owner=owner, counts=counts))
 
     async def retry_until_stored(
         self, transition: Callable[[], Awaitable[ResultT]], *, longest: float = _RETRY_INTERVAL

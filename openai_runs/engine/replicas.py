@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from attrs import define, field, frozen
 
 from openai_runs import _wire
-from openai_runs.engine.api_events import ApiEvent
+from openai_runs.engine.api_events import ApiEvent, TextPiece
 from openai_runs.engine.endings import end_unfinished
 from openai_runs.engine.ledger import Ledger
 from openai_runs.errors import StoreUnavailableError
@@ -79,6 +79,7 @@ class Replicas:
     _sharing: Sharing
     _execution: Execution
     _news: anyio.Event = field(factory=anyio.Event, init=False)
+    _is_leaving: bool = field(default=False, init=False)
     _has_more: bool = field(default=False, init=False)  # whether there may be runs that nobody executes
     _readers: dict[str, int] = field(factory=dict, init=False)  # who sends the events of a run, which is executed here
     _changed: dict[str, None] = field(factory=dict, init=False)  # runs that others have changed, in order
@@ -113,9 +114,13 @@ class Replicas:
 
     def queueing(self, run: Run, admit: Callable[[], object], *, is_read: bool) -> Follow:
         """Queue a run: here, if there is room, and otherwise for whoever has some."""
-        is_mine = self._sharing.is_valid and self._execution.room > 0
+        is_mine = self._sharing.is_valid and self._room > 0
         claim = Claim(id=run.id, is_mine=is_mine, reads=is_read)
         return Follow((claim,), partial(self._admit_mine, self._sharing.epoch, admit) if is_mine else self._offer)
+
+    @property
+    def _room(self) -> int:
+        return 0 if self._is_leaving else self._execution.room
 
     def _admit_mine(self, epoch: int, admit: Callable[[], object]) -> None:
         if self._sharing.is_valid and self._sharing.epoch == epoch:  # otherwise others have it already
@@ -145,6 +150,15 @@ class Replicas:
             return
         await end_unfinished(self._ledger, owner, found.run_id, RunStatus.CANCELLED)
         self._stop(found.server, thread_id)
+
+    async def hand_over(self) -> None:
+        """Execute nothing any more, and let others do it, since this server is about to stop."""
+        self._is_leaving = True
+        self._execution.let_all_go()
+        try:
+            await self._sharing.hand_over()
+        except StoreUnavailableError:  # they are handed over with the store
+            _logger.warning("the runs that were executed here cannot be handed over now")
 
     def note_release(self, run_id: str) -> None:
         """A run is not executed here any more."""
@@ -233,7 +247,7 @@ class Replicas:
 
     async def _claim(self) -> None:
         await self._sharing.bury()
-        while (room := self._execution.room) > 0:
+        while (room := self._room) > 0:
             claimed = await self._sharing.claim(room)
             self._has_more = len(claimed) >= room
             await self._take_all(claimed)
@@ -305,4 +319,6 @@ class Replicas:
 
 
 def _plain(data: Any) -> Any:
+    if isinstance(data, TextPiece):
+        return data.json()
     return data if isinstance(data, Mapping) else _wire.dump(data)

@@ -56,6 +56,7 @@ from openai_runs.engine.turn_output import (
     usage_of,
     with_calls,
 )
+from openai_runs.engine.writing import Writing
 from openai_runs.errors import BackendError, HistoryTooLargeError, StoreError, StoreUnavailableError
 from openai_runs.lifecycle import moved
 from openai_runs.models.message import Annotation, FileCitation, FilePath, Message
@@ -121,6 +122,12 @@ class Turn:
     def __attrs_post_init__(self) -> None:
         self._lock = self._ledger.lock(self.thread_id, is_own=True)
         self._own = TurnLedger(self._ledger, self.owner, self.run_id)
+
+    @property
+    def writing(self) -> Sequence[Writing]:
+        """What the model is writing, unless nobody has been told of that yet."""
+        drafts = self.progress.message_draft, self.progress.calls_draft
+        return [each for draft in drafts if draft is not None and self._own.is_stored for each in draft.writing]
 
     def abandon(self) -> None:
         """Stop the turn: it publishes and changes nothing more. The run is left to the caller."""

@@ -1,6 +1,6 @@
 """Builds the output of one model call from deltas: its message and its step of tool calls. No I/O."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
@@ -10,9 +10,10 @@ from openai_runs import _wire
 from openai_runs._evolving import evolve
 from openai_runs.backends.model_backend import FinishReason, Replay, ToolCallChunk
 from openai_runs.backends.replay import without_replay
-from openai_runs.engine.api_events import ApiEvent
+from openai_runs.engine.api_events import ApiEvent, TextPiece
 from openai_runs.engine.ids import new_id
 from openai_runs.engine.new_objects import ALL_SHOWN
+from openai_runs.engine.writing import Writing
 from openai_runs.models.message import (
     Annotation,
     Content,
@@ -80,17 +81,17 @@ class MessageDraft:
 
     def add(self, kind: Literal["text", "refusal"], text: str) -> Mapping[str, Any]:
         """Append text or a refusal, and return the API's delta for it."""
-        is_new = not self._parts or self._parts[-1].kind != kind
+        parts = self._parts
+        is_new = not parts or parts[-1].kind != kind
         if is_new:
-            self._parts.append(_Part(kind))
-        self._parts[-1].texts.append(text)
-        part: dict[str, Any] = {"index": len(self._parts) - 1, "type": kind}
+            parts.append(_Part(kind))
+        last, index = parts[-1], len(parts) - 1
+        last.texts.append(text)
         if kind == "refusal":
-            part["refusal"] = text
-        else:
-            part["text"] = {"value": text, "annotations": []} if is_new else {"value": text}
-        # As in `_delta`, without a call: there is one for each token.
-        return {"id": self.message_id, "object": "thread.message.delta", "delta": {"content": [part]}}
+            return self._delta({"index": index, "type": kind, "refusal": text})
+        if is_new:
+            return self._delta({"index": index, "type": kind, "text": {"value": text, "annotations": []}})
+        return TextPiece(self.message_id, index, text, last)
 
     def annotate(self, annotation: Annotation) -> Mapping[str, Any]:
         """Add an annotation to the last text, and return the API's delta for it."""
@@ -111,6 +112,11 @@ class MessageDraft:
     def content(self) -> tuple[Content, ...]:
         """The content so far."""
         return tuple(part.content for part in self._parts)
+
+    @property
+    def writing(self) -> Sequence[Writing]:
+        """The texts of its parts."""
+        return [Writing(self.message_id, index, part.kind, part.texts) for index, part in enumerate(self._parts)]
 
 
 @define
@@ -159,6 +165,14 @@ class ToolCallsDraft:
             FunctionToolCall(id=call.id, function=FunctionCall(name=call.name, arguments="".join(call.arguments)))
             for call in self._calls.values()
         )
+
+    @property
+    def writing(self) -> Sequence[Writing]:
+        """The arguments of its calls."""
+        return [
+            Writing(self.step_id, call.position, "call", call.arguments, call.id, call.name)
+            for call in self._calls.values()
+        ]
 
 
 @define

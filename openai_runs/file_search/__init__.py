@@ -48,6 +48,11 @@ if not TYPE_CHECKING:  # to a type checker, `__getattr__` would mean that every 
     def __getattr__(name: str) -> object:
         """Load a name when it is used first."""
         if home := _HOMES.get(name):
-            value = globals()[name] = getattr(import_module(f"openai_runs.file_search.{home}"), name)
+            try:
+                value = globals()[name] = getattr(import_module(f"openai_runs.file_search.{home}"), name)
+            except ModuleNotFoundError as error:  # it needs the extra
+                from openai_runs._extras import no_such_name
+
+                raise no_such_name(error, name) from error
             return value
         raise AttributeError(f"module 'openai_runs.file_search' has no attribute {name!r}", name=name)

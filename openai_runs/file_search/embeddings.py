@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from openai_runs._arguments import check_count, check_seconds
 from openai_runs._extras import needs
+from openai_runs._http.outward import outward
 from openai_runs._http.transport import ApiKey, Transport
 from openai_runs.errors import BackendError, ProtocolError, ResponseError, TransportError
 
@@ -122,8 +123,8 @@ class EmbeddingsEndpoint:
                 rows.append(_unit(_vectors(await self._request(batch), len(batch))))
             return np.concatenate(rows)
         except FAILURES as error:
-            reason = _backend_error(error)
-            _logger.warning("%r gave no vectors: %s", self, reason.message)
+            reason = self._backend_error(error)
+            _logger.warning("%r gave no vectors: %s: %s", self, reason.code, error)
             raise reason from error
         except ValueError as error:
             raise BackendError(
@@ -136,6 +137,15 @@ class EmbeddingsEndpoint:
             body["dimensions"] = self._dimensions
         # It changes nothing, so it may always be repeated.
         return await self._transport.request("POST", self._transport.url("/embeddings"), dict[str, Any], body=body)
+
+    def _backend_error(self, error: TransportError | ResponseError | ProtocolError) -> BackendError:
+        """For the owner of a file or a run, who need not know where the endpoint is."""
+        status = error.status if isinstance(error, ResponseError) else None
+        told = outward(error, self._transport.base_url)
+        return BackendError(
+            "rate_limit_exceeded" if status == 429 else "server_error",
+            f"the request to the embedding model's endpoint failed: {told}",
+        )
 
 
 def _vectors(response: Mapping[str, Any], count: int) -> "NDArray[np.float32]":
@@ -164,9 +174,3 @@ def _unit(matrix: "NDArray[np.float32]") -> "NDArray[np.float32]":
     lengths: NDArray[np.float32] = np.linalg.norm(matrix, axis=1, keepdims=True)
     lengths[lengths == 0] = 1
     return matrix / lengths
-
-
-def _backend_error(error: Exception) -> BackendError:
-    status = error.status if isinstance(error, ResponseError) else None
-    code: Any = "rate_limit_exceeded" if status == 429 else "server_error"
-    return BackendError(code, f"the request to the embedding model's endpoint failed: {error}")

@@ -15,6 +15,7 @@ import anyio
 from attrs import define, field
 
 from openai_runs._arguments import check_seconds
+from openai_runs._evolving import sharing
 from openai_runs._http.response import Response
 from openai_runs._http.retries import FAILURES, Failure, cast_doubt, may_be_done, poll_hint
 from openai_runs._wire.paths import WAIT
@@ -45,6 +46,7 @@ if TYPE_CHECKING:  # loaded only by who uses it
 
 T = TypeVar("T")
 
+_UNOBSERVED: Final = nullcontext()
 #: Seconds that the endpoint is asked to wait for a change: less than proxies do.
 _LONGEST_WAIT: Final = 20
 
@@ -96,7 +98,12 @@ class Follower:
             try:
                 while not self.has_reported_end:
                     try:
-                        events = await self._next_events()
+                        # Few layers here, and below: thousands may wait in one process.
+                        if self.toolbox is None or self.rounds.pending_action is None:
+                            change = await self.next_change()
+                            events: tuple[RunEvent, ...] = () if self.rounds.is_in_doubt else (change,)
+                        else:
+                            events = await self._submit_outputs(self.toolbox, self.rounds.pending_action)
                     except (RunDeadlineError, TransportError) as error:
                         events = (await self.end_after_deadline(error),)
                     for event in events:
@@ -107,7 +114,7 @@ class Follower:
     def observed(self) -> AbstractContextManager[object]:
         """A context for all of the following, which has a span if the session has telemetry."""
         if (telemetry := self.requests.telemetry) is None:
-            return nullcontext()
+            return _UNOBSERVED
         from openai_runs.following.run_span import RunSpan  # only here: it loads OpenTelemetry
 
         self.span = RunSpan(telemetry, self.requests.base_url, lambda: self.run)
@@ -117,15 +124,11 @@ class Follower:
         """The same work, whose own spans are children of the span, if there is one."""
         return work if self.span is None else self.span.within(work)
 
-    async def _next_events(self) -> tuple[RunEvent, ...]:
-        """Poll until there is a change; or, if it was that outputs are required, submit them."""
-        action = self.rounds.pending_action
-        if action is None or self.toolbox is None:
-            change = await self.next_change()
-            return () if self.rounds.is_in_doubt else (change,)
+    async def _submit_outputs(self, toolbox: Toolbox, action: ActionRequired) -> tuple[RunEvent, ...]:
+        """Submit the outputs that are required; the events of that."""
         was_in_doubt = self.rounds.is_in_doubt
         submit = partial(self.requests.submit, asked=action.run, on_response=self._store_hint)
-        outputs, run = await self.answer_calls(self.toolbox, action, submit)
+        outputs, run = await self.answer_calls(toolbox, action, submit)
         if run is None:
             return ()
         self._hint_round = self.requests.submissions.accepted  # the hint came with the submission
@@ -164,30 +167,32 @@ class Follower:
         """Poll until there is a change to report."""
         while True:
             if self.run is None:
-                await self.before_deadline(self.requests.take_poll(is_idle=True))
+                if (turn := self.requests.turn_of_poll(is_idle=True)) is not None:
+                    await self.before_deadline(turn)
                 self.receive(await self.before_deadline(self.requests.retrieve(self._store_hint)))
             elif not self._is_unobserved:
-                await self._look_again(self.run)
+                prefer, asked_at = self._preference_for_next(self.run), anyio.current_time()
+                news = await self._wait_for_news(self.run) if prefer is None else None
+                if news is None:
+                    is_idle = prefer is None and self._unchanged > 0 and self._hint is None
+                    if (turn := self.requests.turn_of_poll(is_idle=is_idle)) is not None:
+                        await self.before_deadline(turn)
+                        turn = None
+                    await self.refresh(prefer=prefer)
+                    # An endpoint that does not wait, whatever it has said, must not be asked again at once, and again.
+                    self._was_hasty = prefer is not None and anyio.current_time() - asked_at < 1
+                else:
+                    self.receive(news)
             if (change := self.observe()) is not None:
                 return change
 
-    async def _look_again(self, run: Run) -> None:
-        """Fetch the next snapshot: when it is time for a poll, or as soon as the endpoint tells a change."""
+    def _preference_for_next(self, run: Run) -> str | None:
+        """Prepare for the next snapshot; how to ask for it, see `_preference`."""
         if self._hint_round != self.requests.submissions.accepted:  # the hint was for a run that waited
             self._hint = None
-        if self.feed is not None and self._news is None:
+        if self.feed is not None and self._news is None and self.feed.is_offered:
             self._news = self.feed.join(run.id, only_outcome=self.only_outcome)
-        is_idle = False
-        prefer, asked_at = self._preference(run), anyio.current_time()
-        if prefer is None:
-            if (news := await self._wait_for_news(run)) is not None:
-                self.receive(news)
-                return
-            is_idle = self._unchanged > 0 and self._hint is None
-        await self.before_deadline(self.requests.take_poll(is_idle=is_idle))
-        await self.refresh(prefer=prefer)
-        # An endpoint that does not wait, whatever it has said, must not be asked again at once, and again.
-        self._was_hasty = prefer is not None and anyio.current_time() - asked_at < 1
+        return self._preference(run)
 
     def _preference(self, run: Run) -> str | None:
         """What asks the endpoint to answer a poll only after a change; ``None`` if that is of no use."""
@@ -229,7 +234,8 @@ class Follower:
             run: The snapshot.
             is_current: Whether a poll or a stream sent it, rather than the response to a submission.
         """
-        self.run = run
+        # Most of a snapshot, or all of it, is what it was before.
+        self.run = run if self.run is None else sharing(run, self.run)
         self._is_unobserved = True
         self._is_current = is_current
         self.requests.note(run)
@@ -358,8 +364,8 @@ class Follower:
             is_over=lambda error: error is self._passed,
         )
 
-    async def before_deadline(self, work: Awaitable[T], *, maybe_done: bool = False) -> T:
-        """Await ``work``, but raise at the deadline.
+    def before_deadline(self, work: Awaitable[T], *, maybe_done: bool = False) -> Awaitable[T]:
+        """What awaits ``work``, but raises at the deadline.
 
         Args:
             work: What to wait for.
@@ -367,8 +373,9 @@ class Follower:
         """
         if self.span is not None:  # not `in_span`: each poll comes by
             work = self.span.within(work)
-        if self._ends_at == math.inf:
-            return await work
+        return work if self._ends_at == math.inf else self._until_deadline(work, maybe_done=maybe_done)
+
+    async def _until_deadline(self, work: Awaitable[T], *, maybe_done: bool) -> T:
         with anyio.move_on_at(self._ends_at):
             return await work
         raise self._deadline_error(maybe_done=maybe_done)  # only reached when the scope swallowed the timeout

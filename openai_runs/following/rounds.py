@@ -90,7 +90,7 @@ class Rounds:
     _number: int = field(init=False)  # how many submissions have been taken into account
     _lifecycle: RunLifecycle = field(factory=RunLifecycle, init=False)
     _pending: object = field(default=None, init=False)  # what the latest snapshot requires, unless it has been given
-    _before_doubt: tuple[RunLifecycle, object] = field(init=False)  # the two of them
+    _before_doubt: tuple[RunLifecycle, object] | None = field(default=None, init=False)  # the two of them
     # What was answered last. It counts as stale while no snapshot has shown the run beyond it.
     _answered: object = field(default=None, init=False)
     _stale_until: float = field(default=0.0, init=False)  # until then, nothing is done about a stale snapshot
@@ -98,7 +98,6 @@ class Rounds:
 
     def __attrs_post_init__(self) -> None:
         self._number = self._submissions.accepted
-        self._before_doubt = self._lifecycle, None
 
     @property
     def has_ended(self) -> bool:
@@ -176,7 +175,7 @@ class Rounds:
         Returns:
             Whether the run goes on without it; otherwise the outputs themselves are at fault.
         """
-        if submission.was_in_doubt:  # the snapshot was stale: as if it had not been observed
+        if submission.was_in_doubt and self._before_doubt is not None:  # a stale snapshot: as if it was not observed
             self._lifecycle, self._pending = self._before_doubt
             self._stale_until = now + _REPLICA_LAG
         elif run is not None and required(run) == submission.wanted:

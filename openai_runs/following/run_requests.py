@@ -1,6 +1,6 @@
 """The requests about one run, shared by the service, the follower and the stream."""
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from attrs import define, field
@@ -10,7 +10,8 @@ from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.creation import Creation
 from openai_runs._http.overrides import Overrides, with_header
 from openai_runs._http.pages import ItemT, Listing
-from openai_runs._http.transport import OnResponse, Transport
+from openai_runs._http.sender import OnResponse
+from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import MESSAGES, PREFER, RUN, RUNS, STEPS, ids_of
 from openai_runs.errors import BadRequestError, TransportError
@@ -175,18 +176,20 @@ class RunRequests:
     @property
     def timeout(self) -> float:
         """Seconds without a byte after which a request fails."""
-        return self._transport.timeout
+        overrides = self._overrides
+        return self._transport.timeout if overrides is None or overrides.timeout is None else overrides.timeout
 
     @property
     def take_turns(self) -> bool:
         """Whether requests have to wait for their turns, which is no delay of the endpoint's."""
         return self._transport.turns.is_active
 
-    async def take_poll(self, *, is_idle: bool) -> None:
-        """Wait until the session may poll once more; ``is_idle``: see `Turn.IDLE_POLL`."""
+    def turn_of_poll(self, *, is_idle: bool) -> Coroutine[Any, Any, object] | None:
+        """What waits until the session may poll once more; ``None`` if it may. ``is_idle``: see `Turn.IDLE_POLL`."""
         turns = self._transport.turns
         if is_idle or turns.limits_polls:
-            await turns.take(Turn.IDLE_POLL if is_idle else Turn.POLL)
+            return turns.take(Turn.IDLE_POLL if is_idle else Turn.POLL)
+        return None
 
     async def look(self) -> Run | None:
         """Fetch the run without retries; ``None`` if it cannot be found."""

@@ -189,6 +189,7 @@ class RunStream(anyio.AsyncContextManagerMixin):
     def _set_source(self, opened: Opened) -> None:
         """Continue with the result of a request for a stream: read the stream, or poll the run."""
         if isinstance(opened, ByteStream):
+            opened.limit_silence(self._follower.requests.timeout)  # aiohttp's own timer is set anew for each piece
             self._stream = EventStream(opened)
         else:
             self._follower.receive(opened, is_current=False)

@@ -37,8 +37,14 @@ def end_of(value: Run | RunStep) -> datetime | None:
 
 def took(value: Run | RunStep) -> str | None:
     """How long a run or a step took; ``None`` unless it has ended."""
+    seconds = seconds_of(value)
+    return None if seconds is None else duration(seconds)
+
+
+def seconds_of(value: Run | RunStep) -> float | None:
+    """The same as a number. Most endpoints tell whole seconds, as the API does."""
     ended = end_of(value)
-    return None if ended is None else duration((ended - value.created_at).total_seconds())
+    return None if ended is None else (ended - value.created_at).total_seconds()
 
 
 def duration(seconds: float) -> str:
@@ -76,8 +82,12 @@ def _cost(value: Run | RunStep) -> Iterator[str]:
 
 def step_line(step: RunStep, status: str | None = None) -> str:
     """A step: what it did, or what an event says of it, how long it took, its tokens, its tools."""
-    names = [call.function.name if isinstance(call, FunctionStepCall) else call.type for call in step.tool_calls]
-    return one_line(f"{step.id} {step.type} {status or step.status}{_in_brackets([*_cost(step), *names])}")
+    return one_line(f"{step.id} {step.type} {status or step.status}{_in_brackets([*_cost(step), *tool_names(step)])}")
+
+
+def tool_names(step: RunStep) -> list[str]:
+    """What each tool call of a step has called: a function, by its name, or a tool of another type."""
+    return [call.function.name if isinstance(call, FunctionStepCall) else call.type for call in step.tool_calls]
 
 
 def _in_brackets(facts: Iterable[str]) -> str:

@@ -111,6 +111,26 @@ class RequiredAction(Model):
     submit_tool_outputs: SubmitToolOutputs | None = None
 
 
+class RunRow(TypedDict):
+    """A run as a row of a table: plain values, in the same columns for each run. What is not known is ``None``."""
+
+    run_id: str
+    thread_id: str
+    assistant_id: str
+    model: str | None
+    status: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    total_tokens: int | None
+    error: str | None  #: the code of the run's ``last_error``
+    error_message: str | None
+    incomplete: str | None  #: the reason
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    seconds: float | None  #: from creation to end, the time in the queue included; most endpoints tell whole seconds
+
+
 @frozen(kw_only=True, repr=False)
 class Run(Model):
     """One execution of an assistant on a thread. Source: Assistants v2 API, ``RunObject``."""
@@ -167,6 +187,29 @@ class Run(Model):
         from openai_runs.models.notebook import run_html
 
         return run_html(self)
+
+    def row(self) -> RunRow:
+        """The run as a row of a table: ``pandas.DataFrame([run.row() for run in runs])``."""
+        from openai_runs.models.lines import end_of, seconds_of
+
+        usage, error, incomplete = self.usage, self.last_error, self.incomplete_details
+        return {
+            "run_id": self.id,
+            "thread_id": self.thread_id,
+            "assistant_id": self.assistant_id,
+            "model": self.model,
+            "status": str(self.status),
+            "prompt_tokens": None if usage is None else usage.prompt_tokens,
+            "completion_tokens": None if usage is None else usage.completion_tokens,
+            "total_tokens": None if usage is None else usage.total_tokens,
+            "error": None if error is None else error.code,
+            "error_message": None if error is None else error.message,
+            "incomplete": None if incomplete is None else incomplete.reason,
+            "created_at": self.created_at,
+            "started_at": self.started_at,
+            "ended_at": end_of(self),
+            "seconds": seconds_of(self),
+        }
 
     @property
     def pending_tool_calls(self) -> tuple[FunctionToolCall, ...]:

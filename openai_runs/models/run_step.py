@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypedDict
 
 from attrs import field, frozen
 
@@ -148,6 +148,39 @@ class ToolCalls(Model):
 StepDetails: TypeAlias = MessageCreation | ToolCalls | Unknown
 
 
+class StepRow(TypedDict):
+    """A step as a row of a table: plain values, in the same columns for each step. What is not known is ``None``."""
+
+    step_id: str
+    run_id: str
+    thread_id: str
+    type: str  #: ``message_creation`` or ``tool_calls``
+    status: str
+    message_id: str | None  #: of the message that the step wrote
+    tools: str | None  #: the names of its tools in the order of the calls, with commas between
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    total_tokens: int | None
+    error: str | None  #: the code of the step's ``last_error``
+    error_message: str | None
+    created_at: datetime
+    ended_at: datetime | None
+    seconds: float | None  #: from creation to end; most endpoints tell whole seconds
+
+
+class CallRow(TypedDict):
+    """A tool call of a step as a row of a table: texts, in the same columns for each kind of tool."""
+
+    run_id: str
+    thread_id: str
+    step_id: str
+    call_id: str
+    type: str  #: ``function``, ``code_interpreter``, ``file_search``
+    name: str  #: the function's, or the tool's type
+    arguments: str  #: as the model wrote them: of a function JSON text, which may be invalid
+    output: str | None  #: ``None`` until there is one
+
+
 @frozen(kw_only=True, repr=False)
 class RunStep(Model):
     """One step of a run: a message, or a round of tool calls. Source: Assistants v2 API, ``RunStepObject``."""
@@ -181,6 +214,47 @@ class RunStep(Model):
         from openai_runs.models.notebook import Timeline
 
         return Timeline([self])._repr_html_()
+
+    def row(self) -> StepRow:
+        """The step as a row of a table: ``pandas.DataFrame([step.row() for step in steps])``."""
+        from openai_runs.models.lines import end_of, seconds_of, tool_names
+
+        usage, error = self.usage, self.last_error
+        return {
+            "step_id": self.id,
+            "run_id": self.run_id,
+            "thread_id": self.thread_id,
+            "type": self.type,
+            "status": str(self.status),
+            "message_id": self.message_id,
+            "tools": ", ".join(tool_names(self)) or None,
+            "prompt_tokens": None if usage is None else usage.prompt_tokens,
+            "completion_tokens": None if usage is None else usage.completion_tokens,
+            "total_tokens": None if usage is None else usage.total_tokens,
+            "error": None if error is None else error.code,
+            "error_message": None if error is None else error.message,
+            "created_at": self.created_at,
+            "ended_at": end_of(self),
+            "seconds": seconds_of(self),
+        }
+
+    def call_rows(self) -> list[CallRow]:
+        """A row for each of its tool calls; all of a run's: ``[row for step in steps for row in step.call_rows()]``."""
+        from openai_runs.models.texts import call_texts
+
+        return [
+            {
+                "run_id": self.run_id,
+                "thread_id": self.thread_id,
+                "step_id": self.id,
+                "call_id": texts.id,
+                "type": call.type,
+                "name": texts.name,
+                "arguments": texts.arguments,
+                "output": texts.output,
+            }
+            for call, texts in ((call, call_texts(call)) for call in self.tool_calls)
+        ]
 
     @property
     def message_id(self) -> str | None:

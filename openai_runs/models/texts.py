@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from typing import Final
 
 from attrs import frozen
 
 from openai_runs.models.message import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
 from openai_runs.models.run_step import CodeInterpreterCall, FileSearchCall, FunctionStepCall, LogsOutput, StepToolCall
+
+#: What stands before a refusal.
+REFUSED: Final = "(refused) "
 
 
 @frozen
@@ -45,7 +49,7 @@ def parts(message: Message) -> Iterator[str]:
             case TextContent():
                 yield part.text.value
             case RefusalContent():
-                yield f"(refused) {part.refusal}"
+                yield REFUSED + part.refusal
             case ImageFileContent():
                 yield f"(image {part.image_file.file_id})"
             case ImageUrlContent():

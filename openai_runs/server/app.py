@@ -1,6 +1,7 @@
 """The engine as an aiohttp application: routes, and the middleware that turns exceptions into error responses."""
 
 import logging
+import math
 import re
 from collections.abc import Collection, Mapping
 from time import perf_counter
@@ -11,16 +12,17 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from openai_runs import _wire
-from openai_runs._wire.idempotency import REPLAYED, SUPPORTED
-from openai_runs._wire.paths import RUN_CHANGES_SUPPORTED
+from openai_runs._wire.idempotency import REPLAYED
 from openai_runs.engine import ApiError, Engine
 from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server import passing_rules
+from openai_runs.server.audit_log import audited_request
 from openai_runs.server.console.entrance import add_console
 from openai_runs.server.console.rendering import SESSIONS
 from openai_runs.server.cors import CORS, Cors, check_origins
 from openai_runs.server.endpoint_files import EndpointFiles
 from openai_runs.server.exchange import (
+    ALLOWANCE,
     ENGINE,
     IS_PASSED,
     IS_REPLAYED,
@@ -28,8 +30,8 @@ from openai_runs.server.exchange import (
     POLL_HINT,
     REQUEST_ID,
     STARTED,
-    new_request_id,
 )
+from openai_runs.server.gate import GATE, Gate
 from openai_runs.server.handlers import (
     assistants,
     files,
@@ -43,6 +45,7 @@ from openai_runs.server.handlers import (
 )
 from openai_runs.server.keys import Keys
 from openai_runs.server.pass_through import PassThrough, routes
+from openai_runs.server.plain_response import NAME, OWN_HEADERS, new_request_id, processing_ms
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.server.probes import add_probes, is_probe
 from openai_runs.server.readiness import READINESS, Readiness
@@ -55,8 +58,6 @@ if TYPE_CHECKING:  # loaded only by who uses it
     from openai_runs.telemetry import Telemetry
 
 _logger = logging.getLogger("openai_runs.server")
-
-_NAME: Final = "openai_runs"
 
 #: Bytes of a request body. The API does not limit the length of a message; the 256,000 characters that it allows for
 #: instructions take up to 1.5 MB if each is escaped.
@@ -124,7 +125,9 @@ def create_app(
     if (endpoint_files is None) is not (engine.endpoint_objects is None):
         raise ValueError("pass the EndpointFiles both to Engine(files_endpoint=…) and to create_app(endpoint_files=…)")
     checked = keys if isinstance(keys, Keys | None) else Keys(keys)
-    app = web.Application(client_max_size=max_body, middlewares=[_error_middleware(checked), version_1])
+    gate = Gate(engine)
+    app = web.Application(client_max_size=max_body, middlewares=[answering_errors(checked, gate), version_1])
+    app.middlewares.extend([audited_request] * engine.is_audited)
     if telemetry is not None:
         from openai_runs.server.request_spans import request_spans  # only here: it loads OpenTelemetry
         from openai_runs.telemetry import check_telemetry
@@ -132,6 +135,7 @@ def create_app(
         check_telemetry(telemetry)
         app.middlewares.insert(0, request_spans(telemetry))
     app[ENGINE] = engine
+    app[GATE] = gate
     app[POLL_HINT] = poll_hint or PollHint()
     app[STREAMS] = set()
     app[version_1_handlers.LOCKS] = WeakValueDictionary()
@@ -146,7 +150,7 @@ def create_app(
         for method, path, handler in (*_ROUTES, *file_routes):
             # An ID may contain anything but an unescaped slash; aiohttp's default pattern excludes braces too.
             app.router.add_route(method, prefix + re.sub(r"\{(\w+)\}", r"{\1:[^/]+}", path), handler)
-    has_owners = checked is not None and len(checked.owners) > 1
+    has_owners = gate.turnstile.is_shared = checked is not None and len(checked.owners) > 1
     if pass_through is not None:  # hundreds of routes take a tenth of a second to make
         for prefix in _PASSED_PREFIXES:
             for method, path, passing in routes(pass_through, prefix, has_owners=has_owners):
@@ -167,8 +171,11 @@ def log_everybody_out(app: web.Application) -> None:
         app[SESSIONS].clear()
 
 
-def _error_middleware(keys: Keys | None) -> Middleware:
-    """Make the middleware around every handler: it checks the key, and turns any exception into an error response."""
+def answering_errors(keys: Keys | None, gate: Gate) -> Middleware:
+    """Make the middleware around every handler.
+
+    It checks the key and what its owner may send, and turns any exception into an error response.
+    """
 
     @web.middleware
     async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -179,8 +186,11 @@ def _error_middleware(keys: Keys | None) -> Middleware:
                 request[OWNER] = ""
             elif not is_probe(request):
                 request[OWNER] = keys.owner(request.headers.get("Authorization"), request.headers.get("api-key"))
+            if OWNER in request:
+                await gate.admit(request, request[OWNER])
             return await handler(request)
         except ApiError as error:
+            gate.note_refusal(request.get(OWNER, ""), error.code)
             return _error_response(error)
         except StoreError as error:
             status = 503 if isinstance(error, StoreUnavailableError) else 500
@@ -221,25 +231,25 @@ def _error_response(error: ApiError, *, allow: str | None = None) -> web.Respons
     response = web.Response(status=error.status, body=_wire.encode({"error": body}), content_type="application/json")
     if allow is not None:
         response.headers["Allow"] = allow
+    if error.retry_after is not None:  # the exact one is what OpenAI's clients and ours look at first
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+        response.headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
     if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
-
-
-def own_headers() -> dict[str, str]:
-    """The headers that are the same in all responses but those of the model's endpoint."""
-    return {"Server": _NAME, "openai-version": "2020-10-01", SUPPORTED: "true", RUN_CHANGES_SUPPORTED: "true"}
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Add the headers of every response; a signal and not the middleware, which sees streams too late."""
     headers = response.headers
     if IS_PASSED in request:  # the endpoint says itself what it is and does
-        headers["Server"] = _NAME
+        headers["Server"] = NAME
     else:
-        headers.update(own_headers())
+        headers.update(OWN_HEADERS)
+    if ALLOWANCE in request:
+        headers.update(request[ALLOWANCE])
     if IS_REPLAYED in request:
         headers[REPLAYED] = "true"
     if STARTED in request:  # unset if aiohttp refused the request before our middleware ran
         headers.setdefault("x-request-id", request[REQUEST_ID])
-        headers.setdefault("openai-processing-ms", str(round((perf_counter() - request[STARTED]) * 1000)))
+        headers.setdefault("openai-processing-ms", processing_ms(request[STARTED]))

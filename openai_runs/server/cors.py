@@ -19,7 +19,9 @@ ANY: Final = "*"
 
 #: What a page's script may read of a response, besides what any page may.
 _EXPOSED: Final = (
-    "openai-poll-after-ms, openai-processing-ms, openai-version, retry-after, x-request-id, "
+    "openai-poll-after-ms, openai-processing-ms, openai-version, retry-after, retry-after-ms, x-request-id, "
+    "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
     f"{REPLAYED.lower()}, {SUPPORTED.lower()}"
 )
 _METHODS: Final = "GET, POST, DELETE"

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import jsonschema_rs
 
-from openai_runs.engine.resources.messages import MAX_MESSAGES
+from openai_runs.engine.guard import MAX_MESSAGES
 from openai_runs.engine.vector_store_changes import MAX_FILES
 from openai_runs.models.completion_window import WINDOW_SECONDS
 

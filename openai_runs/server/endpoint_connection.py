@@ -20,11 +20,13 @@ from yarl import URL
 from openai_runs._http.addresses import Addresses
 from openai_runs._http.byte_stream import BROKEN, describe
 from openai_runs._http.connections import traces, without_auto_retry
+from openai_runs._http.outward import without_addresses
 from openai_runs._http.overrides import checked_header
 from openai_runs._http.redaction import Secrets
 from openai_runs._http.retries import OwnError
+from openai_runs._http.sender import NOT_SENT
 from openai_runs._http.tokens import Tokens, checked_key
-from openai_runs._http.transport import NOT_SENT, ApiKey
+from openai_runs._http.transport import ApiKey
 from openai_runs.engine import ApiError
 from openai_runs.server import passing_rules
 from openai_runs.server.exchange import ENGINE, IS_PASSED, OWNER, REQUEST_ID
@@ -331,7 +333,7 @@ class EndpointConnection:
                 return f"the caller has taken nothing for {self._timeout} s"
 
     async def _whole(self, name: str, response: aiohttp.ClientResponse) -> Answer:
-        """Receive a whole answer: a success as it is, an error but for secrets in it."""
+        """Receive a whole answer: a success as it is, an error but for secrets and addresses in it."""
         is_error = response.status >= 400
         limit = _MAX_ERROR if is_error else _MAX_ANSWER
         received = bytearray()
@@ -347,6 +349,7 @@ class EndpointConnection:
                 headers.pop("Content-Length", None)
                 if is_error:
                     hidden = self._secrets.hide(text.decode("utf-8", "surrogateescape"))
+                    hidden = without_addresses(hidden, self._addresses.base)
                     text = hidden.encode("utf-8", "surrogateescape")
                 return Answer(response.status, headers, text)
             problem = f"its {'error' if is_error else 'answer'}, status {response.status}, has more than {limit} bytes"

@@ -168,7 +168,7 @@ class EndpointFiles(EndpointConnection):
             )
             if answer.is_success or answer.status == 404:
                 id = request.match_info[_OBJECTS[kind][1]]
-                await _objects(request).forget(request[OWNER], kind, id)
+                await _objects(request).forget(request[OWNER], kind, id, was_there=answer.is_success)
             return answer
 
         return (await finish(delete())).response()

@@ -1,6 +1,6 @@
 """What handlers need of one HTTP exchange: the owner, the checked request body, the JSON response."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -9,12 +9,14 @@ from aiohttp import web
 from openai_runs import _wire
 from openai_runs._evolving import evolve
 from openai_runs._slices import Work, in_slices
+from openai_runs._wire.idempotency import REPLAYED
 from openai_runs.engine import ApiError, Engine
-from openai_runs.engine.ids import random_bytes
 from openai_runs.models.model import Model
 from openai_runs.models.page import Page
 from openai_runs.models.run import Run
 from openai_runs.server import validation
+from openai_runs.server.body_items import checking_items
+from openai_runs.server.plain_response import PlainResponse
 from openai_runs.server.poll_hint import PollHint
 from openai_runs.stores.records import PAGE_BYTES, PageQuery
 
@@ -28,7 +30,11 @@ _request_key: Final[Any] = getattr(web, "RequestKey", lambda name, _: name)
 OWNER: Final = _request_key("owner", str)
 REQUEST_ID: Final = _request_key("request_id", str)
 IS_REPLAYED: Final = _request_key("is_replayed", bool)  #: set if the request was carried out before
+IS_BEGUN: Final = _request_key("is_begun", bool)  #: set once the answer to the operator has begun
 IS_PASSED: Final = _request_key("is_passed", bool)  #: set if the response is the model's endpoint's
+IS_USUAL: Final = _request_key("is_usual", bool)  #: set if a `PlainResponse` can answer it
+ALLOWANCE: Final = _request_key("allowance", dict)  #: the headers that say what limits leave
+IS_COUNTED: Final = _request_key("is_counted", bool)  #: set if the request was counted, and let in
 STARTED: Final = _request_key("started", float)  #: on the clock of `time.perf_counter`
 
 #: Changes objects, as JSON, before they are sent.
@@ -39,6 +45,7 @@ UPGRADE: Final = _request_key("upgrade", Callable[[Any, str], Any])
 RESHAPING: Final = _request_key("reshaping", Callable[[Run], Awaitable[Reshape]])
 
 _CONTENT_TYPE: Final = "application/json"
+_NONE: Final[Mapping[str, str]] = {}
 
 
 async def read_body(request: web.Request, schema: str, *, required: bool = True) -> dict[str, Any]:
@@ -56,7 +63,10 @@ async def read_body(request: web.Request, schema: str, *, required: bool = True)
     text = await read_json(request, required=required)
     if not required and (not text or text.strip() == b"null"):  # what typed clients send for an absent object
         return {}
-    return await validation.read(text, schema, request.get(UPGRADE))
+    body = await validation.read(text, schema, request.get(UPGRADE))
+    if (most := request.app[ENGINE].limits.of(request[OWNER]).items_per_body) is not None:
+        await in_slices(checking_items(body, most))
+    return body
 
 
 async def read_json(request: web.Request, *, required: bool = True) -> bytes:
@@ -128,11 +138,22 @@ def _encoding_page(page: Page[Any], query: PageQuery, encode: Callable[[Any], by
     return _wire.encode_plain({**_wire.dump(evolve(page, data=())), "data": in_order})
 
 
-def run_response(request: web.Request, run: Run) -> web.Response:
+def run_response(request: web.Request, run: Run) -> web.StreamResponse:
     """Respond with a run, and a hint when to poll it again."""
     engine = request.app[ENGINE]
     headers = poll_headers(run, engine, request.app[POLL_HINT])
-    return web.Response(body=engine.json(run), content_type=_CONTENT_TYPE, headers=headers)
+    return text_response(request, engine.json(run), headers)
+
+
+def text_response(request: web.Request, text: bytes, headers: Mapping[str, str] = _NONE) -> web.StreamResponse:
+    """Respond with the JSON text of an object, and headers that not all responses have."""
+    if IS_USUAL not in request:
+        return web.Response(body=text, content_type=_CONTENT_TYPE, headers=headers)
+    if IS_REPLAYED in request:
+        headers = {**headers, REPLAYED: "true"}
+    if ALLOWANCE in request:
+        headers = {**headers, **request[ALLOWANCE]}
+    return PlainResponse(text, request[REQUEST_ID], request[STARTED], headers)
 
 
 def poll_headers(run: Run, engine: Engine, hint: PollHint) -> dict[str, str]:
@@ -141,8 +162,3 @@ def poll_headers(run: Run, engine: Engine, hint: PollHint) -> dict[str, str]:
         return {}
     delay = hint.delay(run, engine.runs.pending, engine.runs.active_since(run))
     return {} if delay is None else {"openai-poll-after-ms": str(round(delay * 1000))}
-
-
-def new_request_id() -> str:
-    """The ID of a request, by which the log has its details."""
-    return f"req_{random_bytes()[:16].hex()}"

@@ -74,7 +74,8 @@ def refuse_other_sites(request: web.Request) -> None:
         ApiError: 403.
     """
     origin = request.headers.get("Origin")
-    if origin is None or origin.partition("://")[2] == request.host:
+    # Behind a proxy that is not trusted, the scheme of a request is not its browser's.
+    if origin is None or origin in {f"https://{request.host}", f"{request.scheme}://{request.host}"}:
         return
     cors = request.app.get(CORS)
     if cors is None or not cors.allows(origin) or is_of_console(request):

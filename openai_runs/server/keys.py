@@ -9,13 +9,18 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from attrs import field, frozen
+
 from openai_runs.engine.errors import ApiError
+from openai_runs.engine.limits import SomeLimits, is_limit, read_limits
 
 #: What the hash of a key begins with, where it stands for the key.
 PREFIX: Final = "sha256:"
+
+_RETENTION: Final = "retention-days="  # in a line of a file of keys; see `read_retention`
 
 _is_hash: Final = re.compile(r"[0-9a-f]{64}").fullmatch
 
@@ -115,42 +120,109 @@ class Keys:
         return found
 
 
-def read_keys(text: str) -> dict[str, str]:
-    """Read keys from a file's text: one key, or its hash, per line, optionally followed by the label of its owner.
+@frozen
+class KeyLine:
+    """A line of a file of keys."""
+
+    number: int
+    key: str = field(repr=False)  #: or its hash
+    owner: str
+    limits: SomeLimits  #: of the owner, as far as this line has them
+
+
+def read_lines(text: str) -> Sequence[KeyLine]:
+    """Read a file of keys: one key, or its hash, per line, optionally followed by its owner's label, and by limits.
 
     The label of a key without one is the start of the key's hash, so a key and its hash have the same owner. Several
-    keys may share a label, so that a key can be replaced and its owner keeps its objects. Blank lines and lines that
-    begin with ``#`` are skipped.
+    keys may share a label, so that a key can be replaced and its owner keeps its objects. Limits such as
+    ``active-runs=20`` hold for the owner, whichever of its lines has them, and so does what `read_retention` reads.
+    Blank lines and lines that begin with ``#`` are skipped.
 
     Raises:
-        ValueError: A line has more than two words or a malformed hash, or a key occurs twice; the message has the line
-            number, not the key.
+        ValueError: A line has a word too many, a malformed hash or a malformed limit, a key occurs twice, or two lines
+            of an owner name the same limit; the message has the line number, not the key.
     """
-    owners: dict[str, str] = {}
+    lines: list[KeyLine] = []
     seen: set[str] = set()
+    limited: dict[tuple[str, str], int] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if (words := _words(line)) is None:
             continue
-        if len(words) > 2:
-            raise ValueError(f"line {number} of the keys has more than two words: expected a key and an owner's label")
+        rest = words[1:]
+        label = rest.pop(0) if rest and not is_limit(rest[0]) else None
+        if not all("=" in word for word in rest):
+            raise ValueError(
+                f"line {number} of the keys has more than two words: expected a key, an owner's label, and limits as "
+                "NAME=NUMBER"
+            )
         try:
             hash = words[0] if is_hashed(words[0]) else hashed(words[0])
+            limits = read_limits(rest)
         except ValueError as error:
             raise ValueError(f"line {number} of the keys: {error}") from None
         if hash in seen:
             raise ValueError(f"line {number} of the keys repeats a key of an earlier line; remove one of the two")
         seen.add(hash)
-        owners[words[0]] = words[1] if len(words) == 2 else hash.removeprefix(PREFIX)[:12]
-    return owners
+        owner = hash.removeprefix(PREFIX)[:12] if label is None else label
+        for name in limits:
+            if (earlier := limited.setdefault((owner, name), number)) != number:
+                raise ValueError(
+                    f"line {number} of the keys repeats a limit that line {earlier} has for the same owner; remove one "
+                    "of the two"
+                )
+        lines.append(KeyLine(number, words[0], owner, limits))
+    return lines
+
+
+def read_keys(text: str) -> dict[str, str]:
+    """The keys of a file, each with the label of its owner.
+
+    Raises:
+        ValueError: As `read_lines` raises it.
+    """
+    return {line.key: line.owner for line in read_lines(text)}
+
+
+def limits_in(lines: Iterable[KeyLine]) -> dict[str, SomeLimits]:
+    """The limits in the lines of a file, by owner."""
+    found: dict[str, SomeLimits] = {}
+    for line in lines:
+        if line.limits:
+            found[line.owner] = {**found.get(line.owner, {}), **line.limits}
+    return found
+
+
+def read_retention(text: str) -> dict[str, float | None]:
+    """Read from a file of keys for how many days the threads of owners are kept, where ``retention-days=`` says so.
+
+    Returns:
+        The days by the owners' labels; ``None`` where it says ``never``.
+
+    Raises:
+        ValueError: It is no number, or two keys of an owner say different things; or as `read_keys` raises it.
+    """
+    labels = read_keys(text)
+    found: dict[str, float | None] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        said = [word.removeprefix(_RETENTION) for word in line.split() if word.startswith(_RETENTION)]
+        if (words := _words(line)) is None or not said:
+            continue
+        try:
+            days = None if said[0] == "never" else float(said[0])
+        except ValueError:
+            raise ValueError(f"line {number} of the keys: {_RETENTION} is followed by days, or by never") from None
+        if found.setdefault(labels[words[0]], days) != days or len(said) > 1:
+            raise ValueError(f"line {number} of the keys: {_RETENTION} says something else about this owner elsewhere")
+    return found
 
 
 def hash_keys(text: str) -> str:
     """Replace the keys in a file's text by their hashes; comments, labels and owners stay as they are.
 
     Raises:
-        ValueError: As `read_keys` raises it.
+        ValueError: As `read_lines` raises it.
     """
-    read_keys(text)
+    read_lines(text)
     lines = text.splitlines(keepends=True)
     for number, line in enumerate(lines):
         words = _words(line)
@@ -160,5 +232,5 @@ def hash_keys(text: str) -> str:
 
 
 def _words(line: str) -> list[str] | None:
-    words = line.split()
+    words = [word for word in line.split() if not word.startswith(_RETENTION)]
     return None if not words or words[0].startswith("#") else words

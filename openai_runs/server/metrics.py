@@ -1,10 +1,11 @@
 """`Metrics`: what a server counts for Prometheus.
 
-No label has a value that a client can make up: no IDs, owners, models or paths, only templates, codes and statuses. So
-the number of time series has a limit, and whoever reads them learns nothing about a user.
+No label has a value that a client can make up: no IDs, models or paths, only templates, codes and statuses, and the
+labels of owners that have limits, which the operator has chosen. So the number of time series has a limit, and whoever
+reads them learns nothing about a user.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import perf_counter
 from typing import Final
@@ -17,6 +18,8 @@ from openai_runs.engine import Engine
 from openai_runs.engine.observer import Note, call_failure
 from openai_runs.engine.turn_output import TurnProgress
 from openai_runs.models.run import Run, RunStatus
+from openai_runs.server.gate import Gate
+from openai_runs.server.owner_metrics import OwnerCollector
 from openai_runs.stores.records import RunState
 
 with needs("server"):
@@ -84,6 +87,10 @@ class Metrics:
         }
         for name, (text, value) in shown.items():
             Gauge(f"openai_runs_{name}", text, registry=self.registry).set_function(value)
+
+    def show_owners(self, engine: Engine, gate: Gate, owners: Callable[[], Iterable[str]]) -> None:
+        """Show likewise what owners use of their limits."""
+        self.registry.register(OwnerCollector(engine, gate, owners))
 
     def count_request(self, method: str, route: str, status: str, seconds: float) -> None:
         """Count a request, by the template of its path."""

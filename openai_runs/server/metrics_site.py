@@ -16,8 +16,9 @@ from aiohttp import hdrs, web
 from prometheus_client.exposition import choose_encoder
 
 from openai_runs.server.access_log import protocol_logger
+from openai_runs.server.front import is_poll
+from openai_runs.server.listening import Port
 from openai_runs.server.metrics import Metrics
-from openai_runs.server.polls import run_at
 
 _PREFIX: Final = re.compile(r"(?:/openai)?(?:/v1)?(?=/)")
 _RUN: Final = "/threads/{thread_id}/runs/{run_id}"
@@ -25,12 +26,8 @@ _OTHER: Final = "other"
 
 
 @asynccontextmanager
-async def serving_metrics(metrics: Metrics, host: str, port: int) -> AsyncGenerator[web.AppRunner]:
-    """Serve the metrics.
-
-    Raises:
-        OSError: The port is in use, or the address is none of this machine's.
-    """
+async def serving_metrics(metrics: Metrics, port: Port) -> AsyncGenerator[None]:
+    """Serve the metrics at a port that is taken."""
 
     async def show(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
@@ -41,17 +38,18 @@ async def serving_metrics(metrics: Metrics, host: str, port: int) -> AsyncGenera
     runner = web.AppRunner(app, access_log=None, logger=protocol_logger, shutdown_timeout=0.1)
     try:
         await runner.setup()
-        await web.TCPSite(runner, host, port).start()
-        yield runner
+        await port.listen(runner)
+        yield
     finally:
+        port.close()
         with anyio.CancelScope(shield=True):  # even a cancelled server must close its sockets
             await runner.cleanup()
 
 
 def count_requests(runner: web.AppRunner, metrics: Metrics) -> None:
-    """Count the requests of an application whose runner is set up, polls that `answer_polls` answers among them."""
+    """Count the requests of an application whose runner is set up, those that `Front` answers among them."""
     server = runner.server
-    # aiohttp does not document the attribute; see `answer_polls`. Without it, no request is counted.
+    # aiohttp does not document the attribute; see `answer_in_front`. Without it, no request is counted.
     if (answer := getattr(server, "request_handler", None)) is None:
         return
 
@@ -76,7 +74,7 @@ def count_requests(runner: web.AppRunner, metrics: Metrics) -> None:
 
 def _route(request: web.BaseRequest) -> str:
     """The template of a request's path, without the prefixes below which each path can be found."""
-    if request.method == hdrs.METH_GET and run_at(request.raw_path) is not None:
+    if is_poll(request):
         return _RUN  # a poll, which the router may not have seen
     match = request.match_info if isinstance(request, web.Request) else None
     resource = None if match is None else match.route.resource

@@ -1,6 +1,6 @@
 """A span and a measurement for each request that the application answers, in the trace that the request names.
 
-Polls of runs, which `Polls` answers in front of the application, have none, nor have probes: there are hundreds of them
+Polls of runs, which `Front` answers in front of the application, have none, nor have probes: there are hundreds of them
 for each request that does something.
 """
 

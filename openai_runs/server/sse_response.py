@@ -6,18 +6,21 @@ that go straight to the connection: a library would encode text and write each e
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final, Protocol
 
 import anyio
-from aiohttp import web
+from aiohttp import hdrs, web
 from attrs import define, field
 
 from openai_runs import _wire
 from openai_runs._http.sse import DONE, HEADERS, KEEP_ALIVE, frame
 from openai_runs.engine import ApiEvent, Subscriber
+from openai_runs.engine.api_events import TextPiece
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.server.exchange import ENGINE, IS_REPLAYED, REQUEST_ID, RESHAPING, Reshape, run_response
 
@@ -34,6 +37,9 @@ HEARTBEAT: Final = 15.0
 #: Heartbeats without progress after which a reader counts as gone. Only what the operating system does not buffer can
 #: be seen, and it buffers megabytes.
 _MAX_STALLED: Final = 20
+#: Seconds after which a piece of a text is sent without waiting for others that could be joined to it: it comes alone,
+#: as the tokens of a shared model do. Waking a task for each would cost more than encoding and sending it.
+_APART: Final = 0.005
 #: Bytes of frames to join into one write. About as many may be in the connection's own buffer.
 _WRITE_SIZE: Final = 64 * 1024
 
@@ -66,16 +72,23 @@ class Outbox:
     connection is aborted. If it reads on before that, it gets everything.
     """
 
+    _encode: Callable[[Any], bytes] = _wire.encode  # `Engine.json`: the store has most objects as they are shown
     _pending: deque[ApiEvent | str | bytes] = field(factory=deque, init=False)
     # Done when something is put into an empty queue. An event of asyncio or anyio costs several times as much.
     _arrival: asyncio.Future[None] | None = field(default=None, init=False)
     _is_complete: bool = field(default=False, init=False)  # the final event is in
     _is_broken: bool = field(default=False, init=False)
-    # Consecutive pieces of one text are kept as mere strings, behind the first delta of that text.
+    # Consecutive pieces of one text are kept as mere strings, behind the first of them.
     _text_in: object = field(default=None, init=False)  # which text the latest piece put in belongs to
     _delta_out: Mapping[str, Any] = field(factory=dict, init=False)  # the latest delta taken out
     _prefix: bytes = field(default=b"", init=False)  # the frame of a piece after that delta, up to the piece itself
-    taken: int = field(default=0, init=False)  #: how many times `take` has returned frames
+    _object_out: object = field(
+        default=None, init=False
+    )  # the latest object taken out: the next event may have it, too
+    _text_out: bytes = field(default=b"", init=False)  # its JSON
+    taken: int = field(default=0, init=False)  #: how many times frames have been taken out
+    #: Sends a frame at once, if nothing stands between it and the reader; returns whether it has.
+    send_now: Callable[[bytes], bool] | None = field(default=None, init=False)
     reshape: Reshape | None = field(default=None, init=False)  #: changes the objects before they are sent
 
     def receive(self, events: Sequence[ApiEvent]) -> None:
@@ -83,11 +96,14 @@ class Outbox:
         for event in events:
             if self._is_complete:
                 return
-            text, piece = _text_piece(event)
-            if piece is not None and text == self._text_in:
-                self._pending.append(piece)
-                continue
-            self._text_in = text
+            data = event.data
+            if data.__class__ is TextPiece:
+                if data.source is self._text_in:
+                    self._pending.append(data.value)
+                    continue
+                self._text_in = data.source
+            else:
+                self._text_in = None
             self._pending.append(event)
             if event.name in _FINAL_EVENTS:
                 self._pending.append(DONE)
@@ -105,8 +121,17 @@ class Outbox:
         self._wake()
 
     def _wake(self) -> None:
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
+        arrival = self._arrival
+        if arrival is None or arrival.done():
+            return
+        pending = self._pending
+        if self.send_now is not None and len(pending) == 1 and pending[0].__class__ is str:
+            frame = self._encoded(pending.popleft())
+            if self.send_now(frame):
+                self.taken += 1
+                return
+            pending.append(frame)
+        arrival.set_result(None)
 
     async def take(self) -> bytes:
         """Wait for frames, and take out as many as one write should have; empty after the end of the stream.
@@ -138,24 +163,17 @@ class Outbox:
         if isinstance(item, bytes):
             return item
         data = item.data
+        if data.__class__ is TextPiece:
+            data = data.json()
         if self.reshape is not None:
             data = self.reshape(dict(data) if isinstance(data, Mapping) else _wire.dump(data))
         if isinstance(data, Mapping):
             if item.name == _MESSAGE_DELTA:
                 self._delta_out, self._prefix = data, b""
             return frame(item.name, _wire.encode_plain(data))
-        return frame(item.name, _wire.encode(data))
-
-
-def _text_piece(event: ApiEvent) -> tuple[object, str | None]:
-    """Which text a message delta extends, and the piece it adds; ``None`` for each that does not apply."""
-    if event.name != _MESSAGE_DELTA or not isinstance(event.data, Mapping):
-        return None, None
-    [part] = event.data["delta"]["content"]
-    text = part.get("text")
-    if text is None:
-        return None, None
-    return (event.data["id"], part["index"]), text["value"] if text.keys() == {"value"} else None
+        if data is not self._object_out:
+            self._object_out, self._text_out = data, self._encode(data)
+        return frame(item.name, self._text_out)
 
 
 def _prefix_after(delta: Mapping[str, Any]) -> bytes:
@@ -178,7 +196,8 @@ async def stream(request: web.Request, start: Callable[[Subscriber], Awaitable[R
     Raises:
         ApiError: The engine refuses; nothing was sent.
     """
-    outbox, runs = Outbox(), request.app[ENGINE].runs
+    engine = request.app[ENGINE]
+    outbox, runs = Outbox(engine.json), engine.runs
     run = await start(outbox)
     if IS_REPLAYED in request:
         return run_response(request, run)
@@ -207,6 +226,7 @@ class _Connection:
 
     _request: web.Request
     queue: Queue
+    _sent_at: float = field(default=-math.inf, init=False)  # when `_send_now` has last sent something
 
     async def send_all(self) -> web.StreamResponse:
         response = web.StreamResponse(headers=HEADERS)
@@ -224,6 +244,8 @@ class _Connection:
     async def _send(self, response: web.StreamResponse, keeping_alive: anyio.CancelScope) -> None:
         try:
             await response.prepare(self._request)
+            if isinstance(self.queue, Outbox) and response.headers.get(hdrs.TRANSFER_ENCODING) == "chunked":
+                self.queue.send_now = self._send_now
             while frames := await self.queue.take():
                 await response.write(frames)
         except ConnectionError:  # the reader has disconnected, or is to take the stream for broken; the run goes on
@@ -235,6 +257,17 @@ class _Connection:
             with suppress(ConnectionError):
                 await response.write(frame("error", _wire.encode_plain({**error, "type": "server_error"})))
         keeping_alive.cancel()
+
+    def _send_now(self, frames: bytes) -> bool:
+        """Send frames without waking `_send`, if it waits for some, and nothing stands between them and the reader."""
+        now, transport = monotonic(), self._request.transport
+        if now < self._sent_at + _APART or transport is None or transport.is_closing():
+            return False
+        if transport.get_write_buffer_size():
+            return False
+        self._sent_at = now
+        transport.write(b"%x\r\n%b\r\n" % (len(frames), frames))
+        return True
 
     async def _send_keep_alives(self) -> None:
         """Send keep-alives while there is nothing to read, and abort the connection if its reader has stalled."""

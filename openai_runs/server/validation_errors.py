@@ -59,7 +59,7 @@ def too_many_values(number: int, most: int) -> ApiError:
 
 def unknown_parameter(path: Sequence[str | int]) -> ApiError:
     """A name that the API does not have in this place."""
-    name = _dotted(path)
+    name = dotted(path)
     return ApiError(400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
 
 
@@ -71,7 +71,7 @@ def too_long_text(name: str, most: int) -> ApiError:
 
 def too_many_items(path: Sequence[str | int], items: Any, most: int) -> ApiError:
     """An array that is too long."""
-    name = _dotted(path)
+    name = dotted(path)
     return ApiError(
         400, f"Invalid '{name}': {_too_long('array', items, most)}", param=name, code="array_above_max_length"
     )
@@ -79,7 +79,7 @@ def too_many_items(path: Sequence[str | int], items: Any, most: int) -> ApiError
 
 def too_many_properties(path: Sequence[str | int], properties: Any, most: int) -> ApiError:
     """An object with too many keys."""
-    name = _dotted(path)
+    name = dotted(path)
     text = f"too many properties. Expected an object with at most {most} properties, but got {len(properties)}."
     return ApiError(400, f"Invalid '{name}': {text}", param=name, code="object_above_max_properties")
 
@@ -94,14 +94,14 @@ def from_schema_errors(errors: Sequence[ValidationError], document: Mapping[str,
     # An unknown name comes before a missing one: it is often the misspelt one.
     error = next((error for error in errors if isinstance(error.kind, Kind.AdditionalProperties)), errors[0])
     path, value = error.instance_path, error.instance
-    name = _dotted(path)
+    name = dotted(path)
     match error.kind:
         case Kind.AnyOf(branches) | Kind.OneOfNotValid(branches):
             return _union_error(path, value, branches, document)
         case Kind.AdditionalProperties(unexpected):
             return unknown_parameter([*path, unexpected[0]])
         case Kind.Required(missing):
-            name = _dotted([*path, missing])
+            name = dotted([*path, missing])
             text = f"Missing required parameter: '{name}'."
             return ApiError(400, text, param=name, code="missing_required_parameter")
         case Kind.Type(types):
@@ -163,8 +163,8 @@ def _union_error(
         options += [option for e in wrong_tag for option in e.kind.value]
         types += [name for e in wrong_type_here for name in e.kind.value]
     if options:
-        return not_one_of(_dotted(tag), value["type"], options)
-    return wrong_type(_dotted(path), _expected(types), _WITH_ARTICLE[_json_type(value)])
+        return not_one_of(dotted(tag), value["type"], options)
+    return wrong_type(dotted(path), _expected(types), _WITH_ARTICLE[_json_type(value)])
 
 
 def _too_long(kind: str, value: Any, most: int) -> str:
@@ -180,7 +180,7 @@ def _kind_of_number(error: ValidationError, document: Mapping[str, Any]) -> str:
     return "decimal" if "number" in schema["type"] else "integer"
 
 
-def _dotted(path: Sequence[str | int]) -> str:
+def dotted(path: Sequence[str | int]) -> str:
     """A path such as ``tools[0].function.name``; keys come from the caller, so long ones are cut."""
     steps = (f"[{step}]" if isinstance(step, int) else f".{step[:64]}" for step in path)
     return "".join(steps).removeprefix(".")

@@ -1,6 +1,6 @@
 """Assistants: a model, its instructions and its tools, under one ID."""
 
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Never, Unpack
 
 from openai_runs import _habits
 from openai_runs._http.creation import Creation
@@ -27,7 +27,7 @@ class AssistantsService:
         __getattr__ = _habits.missing(_habits.ASSISTANTS)
 
     async def create(
-        self, *, idempotency_key: str | None = None, **params: Unpack[AssistantCreateRequest]
+        self, *_positional: Never, idempotency_key: str | None = None, **params: Unpack[AssistantCreateRequest]
     ) -> Assistant:
         """Create an assistant; never more than one, where the endpoint honours idempotency keys.
 
@@ -41,6 +41,7 @@ class AssistantsService:
 
         Source: Assistants v2 API, operation ``createAssistant``.
         """
+        _habits.refuse_positional(_positional, "create(model=…)")
         check_params(params, AssistantCreateRequest)
         overrides, url = take_overrides(params), self._transport.url(ASSISTANTS)
         return self._noted(await Creation(self._transport, url, Assistant, params, idempotency_key, overrides).send())

@@ -1,6 +1,6 @@
 """Files: uploads for vector stores and tools, and their contents."""
 
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Never, Unpack
 
 from openai_runs import _habits
 from openai_runs._http.creation import Creation
@@ -32,7 +32,7 @@ class FilesService:
     async def create(
         self,
         file: FileSource,
-        *,
+        *_positional: Never,
         filename: str | None = None,
         idempotency_key: str | None = None,
         **params: Unpack[FileCreateRequest],
@@ -57,6 +57,7 @@ class FilesService:
 
         Source: API, operation ``createFile``.
         """
+        _habits.refuse_positional(_positional, 'create(file, purpose="assistants")')
         check_params(params, FileCreateRequest)
         name = filename_of(file, filename)
         overrides, url = take_overrides(params), self._transport.url(FILES)

@@ -56,7 +56,7 @@ class MessagesService:
     async def retrieve(
         self,
         message: Message | None = None,
-        *,
+        *_positional: Never,
         thread_id: str | None = None,
         message_id: str | None = None,
         **options: Unpack[RequestOptions],
@@ -74,13 +74,14 @@ class MessagesService:
 
         Source: Assistants v2 API, operation ``getMessage``.
         """
+        _habits.refuse_positional(_positional, "retrieve(message), or retrieve(thread_id=…, message_id=…)")
         url = self._transport.url(MESSAGE, **ids_of(Message, message, thread_id=thread_id, message_id=message_id))
         return await self._transport.request("GET", url, Message, overrides=overrides_of(options))
 
     async def update(
         self,
         message: Message | None = None,
-        *,
+        *_positional: Never,
         thread_id: str | None = None,
         message_id: str | None = None,
         **params: Unpack[MessageUpdateRequest],
@@ -98,6 +99,7 @@ class MessagesService:
 
         Source: Assistants v2 API, operation ``modifyMessage``.
         """
+        _habits.refuse_positional(_positional, "update(message), or update(thread_id=…, message_id=…)")
         check_params(params, MessageUpdateRequest)
         overrides = take_overrides(params)
         url = self._transport.url(MESSAGE, **ids_of(Message, message, thread_id=thread_id, message_id=message_id))
@@ -119,7 +121,7 @@ class MessagesService:
     async def delete(
         self,
         message: Message | None = None,
-        *,
+        *_positional: Never,
         thread_id: str | None = None,
         message_id: str | None = None,
         **options: Unpack[RequestOptions],
@@ -137,6 +139,7 @@ class MessagesService:
 
         Source: Assistants v2 API, operation ``deleteMessage``.
         """
+        _habits.refuse_positional(_positional, "delete(message), or delete(thread_id=…, message_id=…)")
         ids = ids_of(Message, message, thread_id=thread_id, message_id=message_id)
         deleted = Deleted(id=ids["message_id"], object="thread.message.deleted")
         url, overrides = self._transport.url(MESSAGE, **ids), overrides_of(options)

@@ -1,8 +1,9 @@
 """Run steps: what a run did."""
 
 from collections.abc import Sequence
-from typing import Unpack
+from typing import TYPE_CHECKING, Never, Unpack
 
+from openai_runs import _habits
 from openai_runs._http.overrides import overrides_of, take_overrides
 from openai_runs._http.pages import Listing
 from openai_runs._http.transport import Transport
@@ -22,10 +23,13 @@ class RunStepsService:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
+    if not TYPE_CHECKING:  # type checkers are to report them
+        __getattr__ = _habits.missing(_habits.RUN_STEPS)
+
     async def retrieve(
         self,
         step: RunStep | None = None,
-        *,
+        *_positional: Never,
         thread_id: str | None = None,
         run_id: str | None = None,
         step_id: str | None = None,
@@ -48,6 +52,7 @@ class RunStepsService:
 
         Source: Assistants v2 API, operation ``getRunStep``.
         """
+        _habits.refuse_positional(_positional, "retrieve(step), or retrieve(thread_id=…, run_id=…, step_id=…)")
         check_params({"include": include}, IncludeParams)
         ids = ids_of(RunStep, step, thread_id=thread_id, run_id=run_id, step_id=step_id)
         url = self._transport.url(STEP, {"include[]": include}, **ids)
@@ -56,7 +61,7 @@ class RunStepsService:
     def list(
         self,
         run: Run | None = None,
-        *,
+        *_positional: Never,
         thread_id: str | None = None,
         run_id: str | None = None,
         include: Sequence[str] = (),
@@ -73,6 +78,7 @@ class RunStepsService:
 
         Source: Assistants v2 API, operation ``listRunSteps``.
         """
+        _habits.refuse_positional(_positional, "list(run), or list(thread_id=…, run_id=…)")
         check_params({"include": include}, IncludeParams)
         check_params(query, ListRequest)
         overrides = take_overrides(query)

@@ -177,7 +177,7 @@ class RunsService:
     async def update(
         self,
         run: Run | None = None,
-        *,
+        *_positional: Never,
         thread_id: str | None = None,
         run_id: str | None = None,
         **params: Unpack[RunUpdateRequest],
@@ -195,6 +195,7 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``modifyRun``.
         """
+        _habits.refuse_positional(_positional, "update(run), or update(thread_id=…, run_id=…)")
         check_params(params, RunUpdateRequest)
         overrides, url = take_overrides(params), self._requests(run, thread_id, run_id).url
         return await self._transport.request("POST", url, Run, body=params, overrides=overrides)
@@ -266,7 +267,7 @@ class RunsService:
     async def cancel(
         self,
         run: Run | None = None,
-        *,
+        *_positional: Never,
         thread_id: str | None = None,
         run_id: str | None = None,
         **options: Unpack[RequestOptions],
@@ -285,13 +286,14 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``cancelRun``.
         """
+        _habits.refuse_positional(_positional, "cancel(run), or cancel(thread_id=…, run_id=…)")
         return await self._requests(run, thread_id, run_id, overrides_of(options)).cancel()
 
     async def submit_tool_outputs(
         self,
         run: Run | None = None,
         tool_outputs: ToolOutputs | None = None,
-        *,
+        *_positional: Never,
         thread_id: str | None = None,
         run_id: str | None = None,
         **options: Unpack[RequestOptions],
@@ -313,13 +315,17 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``submitToolOuputsToRun``.
         """
+        _habits.refuse_positional(
+            _positional,
+            "submit_tool_outputs(run, outputs), or submit_tool_outputs(thread_id=…, run_id=…, tool_outputs=…)",
+        )
         requests = self._requests(run, thread_id, run_id, overrides_of(options))
         return await requests.submit(_require_outputs(tool_outputs), asked=_waiting(run))
 
     def follow(
         self,
         run: Run | None = None,
-        *,
+        *_positional: Never,
         thread_id: str | None = None,
         run_id: str | None = None,
         **options: Unpack[FollowOptions],
@@ -349,12 +355,13 @@ class RunsService:
             TransportError: The endpoint was unreachable for longer than `Polling.outage`; or, if only IDs were given,
                 the first request failed, retries included.
         """
+        _habits.refuse_positional(_positional, "follow(run), or follow(thread_id=…, run_id=…)")
         return self._follower(run, thread_id, run_id, options).events()
 
     async def complete(
         self,
         run: Run | None = None,
-        *,
+        *_positional: Never,
         thread_id: str | None = None,
         run_id: str | None = None,
         **options: Unpack[FollowOptions],
@@ -373,6 +380,7 @@ class RunsService:
             RunDeadlineError: The deadline has passed; the error's ``run`` is the latest snapshot.
             RunStuckError: See `follow`, which also lists the other errors.
         """
+        _habits.refuse_positional(_positional, "complete(run), or complete(thread_id=…, run_id=…)")
         follower = self._follower(run, thread_id, run_id, options, only_outcome=True)
         async with aclosing(follower.events()) as events:
             async for event in events:
@@ -425,7 +433,7 @@ class RunsService:
         self,
         run: Run | None = None,
         tool_outputs: ToolOutputs | None = None,
-        *,
+        *_positional: Never,
         thread_id: str | None = None,
         run_id: str | None = None,
         **options: Unpack[StreamOptions],
@@ -441,6 +449,10 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``submitToolOuputsToRun``.
         """
+        _habits.refuse_positional(
+            _positional,
+            "stream_tool_outputs(run, outputs), or stream_tool_outputs(thread_id=…, run_id=…, tool_outputs=…)",
+        )
         from openai_runs.following.streaming import RunStream
 
         check_params(options, StreamOptions)

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Unpack
+from typing import TYPE_CHECKING, Never, Unpack
 
+from openai_runs import _habits
 from openai_runs._http.creation import Creation
 from openai_runs._http.overrides import overrides_of, take_overrides
 from openai_runs._http.pages import Listing
@@ -38,10 +39,13 @@ class VectorStoreFileBatchesService:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
+    if not TYPE_CHECKING:  # type checkers are to report them
+        __getattr__ = _habits.missing(_habits.VECTOR_STORE_FILE_BATCHES)
+
     async def create(
         self,
         vector_store_id: str,
-        *,
+        *_positional: Never,
         idempotency_key: str | None = None,
         **params: Unpack[VectorStoreFileBatchCreateRequest],
     ) -> VectorStoreFileBatch:
@@ -59,6 +63,7 @@ class VectorStoreFileBatchesService:
 
         Source: API, operation ``createVectorStoreFileBatch``.
         """
+        _habits.refuse_positional(_positional, "create(vector_store_id, file_ids=…)")
         check_params(params, VectorStoreFileBatchCreateRequest)
         overrides = take_overrides(params)
         url = self._transport.url(VECTOR_STORE_BATCHES, vector_store_id=vector_store_id)
@@ -67,7 +72,7 @@ class VectorStoreFileBatchesService:
     async def create_and_poll(
         self,
         vector_store_id: str,
-        *,
+        *_positional: Never,
         polling: Polling = _POLLING,
         deadline: float | None = None,
         **params: Unpack[VectorStoreFileBatchCreateRequest],
@@ -80,8 +85,10 @@ class VectorStoreFileBatchesService:
             deadline: See `poll`.
             **params: See `create`.
         """
+        _habits.refuse_positional(_positional, "create_and_poll(vector_store_id, file_ids=…)")
         return await self.poll(await self.create(vector_store_id, **params), polling=polling, deadline=deadline)
 
+    @_habits.explained(_habits.FILE_POLLING)
     async def upload_and_poll(
         self,
         vector_store_id: str,
@@ -109,6 +116,7 @@ class VectorStoreFileBatchesService:
             ids.append((await service.create(file, purpose="assistants")).id)  # noqa: PERF401  # one at a time
         return await self.create_and_poll(vector_store_id, file_ids=ids, polling=polling, deadline=deadline)
 
+    @_habits.explained(_habits.FILE_POLLING)
     async def poll(
         self,
         batch: VectorStoreFileBatch | None = None,
@@ -141,7 +149,7 @@ class VectorStoreFileBatchesService:
     async def retrieve(
         self,
         batch: VectorStoreFileBatch | None = None,
-        *,
+        *_positional: Never,
         vector_store_id: str | None = None,
         batch_id: str | None = None,
         **options: Unpack[RequestOptions],
@@ -159,6 +167,7 @@ class VectorStoreFileBatchesService:
 
         Source: API, operation ``getVectorStoreFileBatch``.
         """
+        _habits.refuse_positional(_positional, "retrieve(batch), or retrieve(vector_store_id=…, batch_id=…)")
         ids = ids_of(VectorStoreFileBatch, batch, vector_store_id=vector_store_id, batch_id=batch_id)
         url = self._transport.url(VECTOR_STORE_BATCH, **ids)
         return await self._transport.request("GET", url, VectorStoreFileBatch, overrides=overrides_of(options))
@@ -166,7 +175,7 @@ class VectorStoreFileBatchesService:
     async def cancel(
         self,
         batch: VectorStoreFileBatch | None = None,
-        *,
+        *_positional: Never,
         vector_store_id: str | None = None,
         batch_id: str | None = None,
         **options: Unpack[RequestOptions],
@@ -185,6 +194,7 @@ class VectorStoreFileBatchesService:
 
         Source: API, operation ``cancelVectorStoreFileBatch``.
         """
+        _habits.refuse_positional(_positional, "cancel(batch), or cancel(vector_store_id=…, batch_id=…)")
         overrides = overrides_of(options)
         ids = ids_of(VectorStoreFileBatch, batch, vector_store_id=vector_store_id, batch_id=batch_id)
 
@@ -205,7 +215,7 @@ class VectorStoreFileBatchesService:
     def list_files(
         self,
         batch: VectorStoreFileBatch | None = None,
-        *,
+        *_positional: Never,
         vector_store_id: str | None = None,
         batch_id: str | None = None,
         **query: Unpack[VectorStoreFileListRequest],
@@ -220,6 +230,7 @@ class VectorStoreFileBatchesService:
 
         Source: API, operation ``listFilesInVectorStoreBatch``.
         """
+        _habits.refuse_positional(_positional, "list_files(batch), or list_files(vector_store_id=…, batch_id=…)")
         check_params(query, VectorStoreFileListRequest)
         overrides = take_overrides(query)
         ids = ids_of(VectorStoreFileBatch, batch, vector_store_id=vector_store_id, batch_id=batch_id)

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Unpack
+from typing import TYPE_CHECKING, Never, Unpack
 
+from openai_runs import _habits
 from openai_runs._http.creation import Creation
 from openai_runs._http.deletion import delete
 from openai_runs._http.overrides import overrides_of, take_overrides
@@ -43,10 +44,13 @@ class VectorStoreFilesService:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
+    if not TYPE_CHECKING:  # type checkers are to report them
+        __getattr__ = _habits.missing(_habits.VECTOR_STORE_FILES)
+
     async def create(
         self,
         vector_store_id: str,
-        *,
+        *_positional: Never,
         idempotency_key: str | None = None,
         **params: Unpack[VectorStoreFileCreateRequest],
     ) -> VectorStoreFile:
@@ -63,6 +67,7 @@ class VectorStoreFilesService:
 
         Source: API, operation ``createVectorStoreFile``.
         """
+        _habits.refuse_positional(_positional, "create(vector_store_id, file_id=…)")
         check_params(params, VectorStoreFileCreateRequest)
         overrides = take_overrides(params)
         url = self._transport.url(VECTOR_STORE_FILES, vector_store_id=vector_store_id)
@@ -71,7 +76,7 @@ class VectorStoreFilesService:
     async def create_and_poll(
         self,
         vector_store_id: str,
-        *,
+        *_positional: Never,
         polling: Polling = _POLLING,
         deadline: float | None = None,
         **params: Unpack[VectorStoreFileCreateRequest],
@@ -84,8 +89,10 @@ class VectorStoreFilesService:
             deadline: See `poll`.
             **params: See `create`.
         """
+        _habits.refuse_positional(_positional, "create_and_poll(vector_store_id, file_id=…)")
         return await self.poll(await self.create(vector_store_id, **params), polling=polling, deadline=deadline)
 
+    @_habits.explained(_habits.FILE_POLLING)
     async def upload_and_poll(
         self,
         vector_store_id: str,
@@ -120,6 +127,7 @@ class VectorStoreFilesService:
             params["chunking_strategy"] = chunking_strategy
         return await self.create_and_poll(vector_store_id, polling=polling, deadline=deadline, **params)
 
+    @_habits.explained(_habits.FILE_POLLING)
     async def poll(
         self,
         file: VectorStoreFile | None = None,
@@ -152,7 +160,7 @@ class VectorStoreFilesService:
     async def retrieve(
         self,
         file: VectorStoreFile | None = None,
-        *,
+        *_positional: Never,
         vector_store_id: str | None = None,
         file_id: str | None = None,
         **options: Unpack[RequestOptions],
@@ -170,6 +178,7 @@ class VectorStoreFilesService:
 
         Source: API, operation ``getVectorStoreFile``.
         """
+        _habits.refuse_positional(_positional, "retrieve(file), or retrieve(vector_store_id=…, file_id=…)")
         ids = ids_of(VectorStoreFile, file, vector_store_id=vector_store_id, file_id=file_id)
         url = self._transport.url(VECTOR_STORE_FILE, **ids)
         return await self._transport.request("GET", url, VectorStoreFile, overrides=overrides_of(options))
@@ -177,7 +186,7 @@ class VectorStoreFilesService:
     async def update(
         self,
         file: VectorStoreFile | None = None,
-        *,
+        *_positional: Never,
         vector_store_id: str | None = None,
         file_id: str | None = None,
         **params: Unpack[VectorStoreFileUpdateRequest],
@@ -195,6 +204,7 @@ class VectorStoreFilesService:
 
         Source: API, operation ``updateVectorStoreFileAttributes``.
         """
+        _habits.refuse_positional(_positional, "update(file), or update(vector_store_id=…, file_id=…)")
         check_params(params, VectorStoreFileUpdateRequest)
         overrides = take_overrides(params)
         ids = ids_of(VectorStoreFile, file, vector_store_id=vector_store_id, file_id=file_id)
@@ -218,7 +228,7 @@ class VectorStoreFilesService:
     async def delete(
         self,
         file: VectorStoreFile | None = None,
-        *,
+        *_positional: Never,
         vector_store_id: str | None = None,
         file_id: str | None = None,
         **options: Unpack[RequestOptions],
@@ -236,6 +246,7 @@ class VectorStoreFilesService:
 
         Source: API, operation ``deleteVectorStoreFile``.
         """
+        _habits.refuse_positional(_positional, "delete(file), or delete(vector_store_id=…, file_id=…)")
         ids = ids_of(VectorStoreFile, file, vector_store_id=vector_store_id, file_id=file_id)
         deleted = Deleted(id=ids["file_id"], object="vector_store.file.deleted")
         url, overrides = self._transport.url(VECTOR_STORE_FILE, **ids), overrides_of(options)
@@ -244,7 +255,7 @@ class VectorStoreFilesService:
     async def content(
         self,
         file: VectorStoreFile | None = None,
-        *,
+        *_positional: Never,
         vector_store_id: str | None = None,
         file_id: str | None = None,
         **options: Unpack[RequestOptions],
@@ -262,6 +273,7 @@ class VectorStoreFilesService:
 
         Source: API, operation ``retrieveVectorStoreFileContent``.
         """
+        _habits.refuse_positional(_positional, "content(file), or content(vector_store_id=…, file_id=…)")
         ids = ids_of(VectorStoreFile, file, vector_store_id=vector_store_id, file_id=file_id)
         url = self._transport.url(VECTOR_STORE_FILE_CONTENT, **ids)
         return await self._transport.request("GET", url, VectorStoreFileContent, overrides=overrides_of(options))

@@ -1,7 +1,8 @@
 """Vector stores: files that ``file_search`` searches."""
 
-from typing import Final, Unpack
+from typing import TYPE_CHECKING, Final, Never, Unpack
 
+from openai_runs import _habits
 from openai_runs._http.creation import Creation
 from openai_runs._http.deletion import delete
 from openai_runs._http.overrides import overrides_of, take_overrides
@@ -38,8 +39,11 @@ class VectorStoresService:
         self.files: Final = VectorStoreFilesService(transport)
         self.file_batches: Final = VectorStoreFileBatchesService(transport)
 
+    if not TYPE_CHECKING:  # type checkers are to report them
+        __getattr__ = _habits.missing(_habits.VECTOR_STORES)
+
     async def create(
-        self, *, idempotency_key: str | None = None, **params: Unpack[VectorStoreCreateRequest]
+        self, *_positional: Never, idempotency_key: str | None = None, **params: Unpack[VectorStoreCreateRequest]
     ) -> VectorStore:
         """Create a vector store, empty or with files; never more than one, where keys are honoured.
 
@@ -55,6 +59,7 @@ class VectorStoresService:
 
         Source: API, operation ``createVectorStore``.
         """
+        _habits.refuse_positional(_positional, "create(name=…, file_ids=…)")
         check_params(params, VectorStoreCreateRequest)
         overrides, url = take_overrides(params), self._transport.url(VECTOR_STORES)
         return await Creation(self._transport, url, VectorStore, params, idempotency_key, overrides).send()
@@ -118,7 +123,9 @@ class VectorStoresService:
         deleted = Deleted(id=vector_store_id, object="vector_store.deleted")
         return await delete(self._transport, url, VectorStore, deleted, overrides_of(options))
 
-    async def search(self, vector_store_id: str, **params: Unpack[VectorStoreSearchRequest]) -> VectorStoreSearchPage:
+    async def search(
+        self, vector_store_id: str, *_positional: Never, **params: Unpack[VectorStoreSearchRequest]
+    ) -> VectorStoreSearchPage:
         """Find the passages that fit a query.
 
         Args:
@@ -130,6 +137,7 @@ class VectorStoresService:
 
         Source: API, operation ``searchVectorStore``.
         """
+        _habits.refuse_positional(_positional, "search(vector_store_id, query=…)")
         check_params(params, VectorStoreSearchRequest)
         overrides = take_overrides(params)
         url = self._transport.below(self._transport.url(VECTOR_STORE, vector_store_id=vector_store_id), "search")

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import secrets
+import shutil
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -127,6 +128,18 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _copy(source: Path, target: Path) -> int | None:
+    """Copy a content, and wait for the disk; returns its bytes, or ``None`` if it is not there any more."""
+    try:
+        with source.open("rb") as old, open(target, "xb", opener=_private) as new:
+            shutil.copyfileobj(old, new, _STEP)
+            new.flush()
+            os.fsync(new.fileno())
+            return new.tell()
+    except FileNotFoundError:
+        return None
+
+
 def _name_of(id: str) -> str:
     """The name for the content of a file; not the ID itself, since an imported one may be anything."""
     return hashlib.blake2b(id.encode(errors="surrogatepass"), digest_size=24).hexdigest()
@@ -170,6 +183,34 @@ class ContentFolder:
             await _in_thread(partial((self._path / _name_of(id)).unlink, missing_ok=True))
         except OSError as error:
             _logger.warning("the content of %s cannot be deleted before the next start: %s", id, error)
+
+    async def copy_to(self, target: Path) -> AsyncGenerator[int]:
+        """Copy all contents into a new folder, if there are any. One that is deleted meanwhile may be missing.
+
+        Yields:
+            The bytes of each, once it is copied and on the disk.
+
+        Raises:
+            StoreFileError: Something cannot be read or written, or the new folder is there already.
+        """
+        try:
+            names = await _in_thread(self._names)
+            if names is None:
+                return
+            await _in_thread(target.mkdir, 0o700)
+            for name in names:
+                if (size := await _in_thread(_copy, self._path / name, target / name)) is not None:
+                    yield size
+            await _in_thread(_sync_folder, target)
+        except OSError as error:
+            raise StoreFileError(f"cannot copy the contents of files in {self._path}: {error}") from error
+
+    def _names(self) -> Sequence[str] | None:
+        """The names of all contents; ``None`` if there is no folder yet."""
+        try:
+            return sorted(entry.name for entry in os.scandir(self._path) if not entry.name.startswith(_DRAFT))
+        except FileNotFoundError:
+            return None
 
     async def sweep(self, ids: Iterable[str]) -> Sequence[str]:
         """Delete all contents but those of some files, and all drafts.

@@ -22,6 +22,7 @@ from openai_runs.stores.table_rows import KINDS
 from openai_runs.stores.table_store import TableStore
 
 _COMMIT_SIZE: Final = 500  # objects
+_TIMEOUT: Final = 5.0  # seconds to wait for a lock of a file
 _PIECE: Final = 2**20  # bytes of a content
 
 
@@ -94,12 +95,18 @@ async def copy_sqlite_file(source: Path, target: Path) -> bool:
     return True
 
 
+def _give_up(status: int, _left: int, _pages: int) -> None:
+    """End a copy whose source somebody has for himself; Python would try again for ever."""
+    if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        raise sqlite3.OperationalError("it is in use")
+
+
 def _copy(source: Path, target: Path) -> None:
     with suppress(FileExistsError):
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
         # By SQLite, since a part of it may be in a second file, as after a crash.
-        with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
-            old.backup(new)
+        with closing(sqlite3.connect(source, timeout=_TIMEOUT)) as old, closing(sqlite3.connect(target)) as new:
+            old.backup(new, progress=_give_up)
     except sqlite3.Error as error:
         raise StoreFileError(f"cannot copy {source} to {target}: {error}") from error

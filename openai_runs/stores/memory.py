@@ -1,7 +1,7 @@
 """`MemoryStore`: a store in memory, lost when the process ends."""
 
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import count
 from operator import itemgetter
@@ -10,6 +10,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar, get_args
 
 from attrs import define, field
 
+from openai_runs import _wire
 from openai_runs._slices import Work, in_slices, in_slices_if_long
 from openai_runs.errors import HistoryTooLargeError, KeyUsedError, UnknownCursorError
 from openai_runs.models.message import Message, TextContent
@@ -17,6 +18,7 @@ from openai_runs.models.run import Run
 from openai_runs.models.run_step import FunctionStepCall, RunStep, ToolCalls
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
+from openai_runs.stores.emptying import MESSAGES, RUNS, counted
 from openai_runs.stores.file_contents import FileContents, MemoryContents
 from openai_runs.stores.records import (
     INTERNAL,
@@ -34,6 +36,7 @@ from openai_runs.stores.records import (
     VectorStoreEntry,
 )
 from openai_runs.stores.store import group_of, part_of
+from openai_runs.stores.table_rows import NAMES
 
 T = TypeVar("T", bound=Stored)
 
@@ -155,6 +158,41 @@ class MemoryStore:
         """Count the messages of a thread."""
         index = self._indexes.get((Message, thread_id))
         return 0 if index is None else len(index.ids)
+
+    async def count_bytes(self, owner: str) -> int:
+        """Count the bytes of an owner's threads and messages."""
+        return await in_slices(self._counting_bytes(owner))
+
+    def _counting_bytes(self, owner: str) -> Work[int]:
+        total, threads, messages = 0, self._records[Thread], self._records[Message]
+        for thread_id in self._ids(Thread, owner):
+            found = [threads.get(thread_id), *(messages.get(id) for id in self._ids(Message, thread_id))]
+            for record in found:
+                if record is not None:  # else it was deleted between two slices
+                    total += len(_wire.encode(record.value))
+                yield
+        return total
+
+    def _ids(self, kind: type[Any], group: str) -> Sequence[str]:
+        index = self._indexes.get((kind, group))
+        return () if index is None else index.ids[:]
+
+    async def owners_of_threads(self) -> Sequence[str]:
+        """The labels of all owners who have threads."""
+        return [group for kind, group in self._indexes if kind is Thread]
+
+    async def empty_some(self, thread_id: str) -> Counter[str] | None:
+        """Delete some of what is in a thread, the oldest first; see `Store`."""
+        runs = self._ids(Run, thread_id)
+        if thread_id not in self._records[Thread] or (runs and runs[-1] in self._records[RunState]):
+            return None
+        chosen: list[tuple[type[Any], str]] = [(Message, id) for id in self._ids(Message, thread_id)[:MESSAGES]]
+        for run_id in runs[:RUNS]:
+            chosen += [(RunStep, id) for id in self._ids(RunStep, run_id)]
+            chosen += [(kind, run_id) for kind in (RunState, Run) if run_id in self._records[kind]]
+        for kind, id in chosen:
+            self._remove(kind, id)
+        return counted((NAMES[kind], id) for kind, id in chosen)
 
     async def history(
         self, thread_id: str, *, last_messages: int | None = None, besides_run: str = ""

@@ -15,8 +15,11 @@ from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs._postgres import CONNECT_ARGS, DEFAULT_FOLDER, is_postgres
 from openai_runs.errors import StoreFileError
+from openai_runs.stores import postgres_emptying as emptying
 from openai_runs.stores import postgres_schema as schema
+from openai_runs.stores import thread_sizes
 from openai_runs.stores.content_folder import ContentFolder
+from openai_runs.stores.emptying import stepping
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.grouped_reads import GroupedReads
 from openai_runs.stores.postgres_session import WritingSession, translated
@@ -255,6 +258,12 @@ class PostgresStore(TableStore):
         [(number,)] = await self._read(schema.COUNT_OF_MESSAGES, {"thread_id": thread_id})
         return int(number)
 
+    async def _read_thread_sizes(self, owner: str, start: thread_sizes.From) -> Sequence[thread_sizes.Row]:
+        found = await self._read(
+            thread_sizes.POSTGRES, {"owner": as_text(owner), "thread": start.thread, "after": start.after}
+        )
+        return [(place, size, number, int(total), last) for place, size, number, total, last in found]
+
     async def count_objects(self) -> int:
         """Count all objects, of all kinds.
 
@@ -263,6 +272,23 @@ class PostgresStore(TableStore):
         """
         [(number,)] = await self._read(schema.COUNT, {})
         return int(number)
+
+    async def owners_of_threads(self) -> Sequence[str]:
+        """The labels of all owners who have threads.
+
+        Raises:
+            StoreUnavailableError: The database cannot be read now.
+        """
+        return [label for (label,) in await self._read(emptying.OWNERS, {})]
+
+    async def _empty_some(self, thread_id: str) -> Sequence[tuple[str, str]] | None:
+        found = await self._read(
+            emptying.EMPTY, {**stepping(as_text(thread_id)), "version": self._version_of(thread_id)}
+        )
+        return [(kind, id) for kind, id in found if kind is not None] if found else None
+
+    def _version_of(self, thread_id: str) -> int | None:  # noqa: ARG002  # nobody else changes it
+        return None
 
     async def _places_unfinished(self) -> Sequence[int]:
         return [place for (place,) in await self._read(schema.PLACES_UNFINISHED, {})]

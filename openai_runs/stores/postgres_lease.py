@@ -42,6 +42,7 @@ _BURY: Final = """
     )
     UPDATE openai_runs_servers SET is_over = true WHERE epoch IN (SELECT epoch FROM late) RETURNING epoch
 """
+_HAND_OVER: Final = "UPDATE openai_runs_active SET server = NULL WHERE server = %s"
 _LEAVE: Final = "UPDATE openai_runs_servers SET is_over = true WHERE epoch = %s"
 # A server that is over claims nothing: see `_BURY`.
 _CLAIM: Final = """
@@ -216,6 +217,10 @@ class Lease:
 
     def _is(self, epoch: int) -> bool:
         return self.is_valid and self.epoch == epoch
+
+    async def hand_over(self) -> None:
+        """See `Sharing.hand_over`."""
+        await self._execute(_HAND_OVER, (self.epoch,))
 
     async def bury(self) -> bool:
         """See `Sharing.bury`."""

@@ -389,8 +389,13 @@ async def _row(connection: "psycopg.AsyncConnection[Any]", sql: str) -> tuple[An
 
 
 def unavailable(error: Exception) -> StoreUnavailableError:
-    """The error of a database that cannot be reached, or has no room."""
-    return StoreUnavailableError(f"The server's store is not available: {first_line(error)}{_UNCHANGED}")
+    """The error of a database that cannot be reached, or has no room.
+
+    Its message is for clients. What libpq says of a connection has the database's address and the name of its user, so
+    that is in the cause, which the store logs.
+    """
+    said = first_line(error) if getattr(error, "sqlstate", None) else "the database cannot be reached"
+    return StoreUnavailableError(f"The server's store is not available: {said}{_UNCHANGED}")
 
 
 def translated(error: "psycopg.Error") -> StoreError | psycopg.Error:

@@ -184,6 +184,11 @@ class SharedPostgresStore(PostgresStore):
         """See `Sharing`."""
         return await self._lease.claim_due(now, most)
 
+    async def hand_over(self) -> None:
+        """See `Sharing`."""
+        await self._lease.hand_over()
+        self.broadcast(["work"])
+
     async def bury(self) -> bool:
         """See `Sharing`."""
         return await self._lease.bury()
@@ -250,6 +255,9 @@ class SharedPostgresStore(PostgresStore):
                 self._versions[scope[1]] = version + 1
             elif version == 0 and scope in put:  # it is new
                 self._versions[scope[1]] = 1
+
+    def _version_of(self, thread_id: str) -> int | None:
+        return self._versions.get(thread_id)
 
     # Reading
 

@@ -115,6 +115,18 @@ class EndpointObject(Model):
     vector_store_id: str | None = None  #: of a batch
 
 
+@frozen(kw_only=True, repr=False)
+class SpentTokens(Model):
+    """The tokens that runs of one day have used whose thread was deleted, so that they go on counting on that day.
+
+    They are stored in the commit that deletes the thread, and deleted by the engine when the day is over.
+    """
+
+    id: str  #: the thread's ID
+    day: float  #: when the day begins, in Unix seconds
+    tokens: int
+
+
 def entry_id(vector_store_id: str, file_id: str) -> str:
     """The ID under which a store keeps a file of a vector store."""
     return f"{vector_store_id}/{file_id}"
@@ -136,9 +148,10 @@ Stored: TypeAlias = (
     | EndpointObject
     | RunState
     | UsedKey
+    | SpentTokens
 )
 #: Kinds that no client pages through. What is deleted of them is no cursor, and takes no cursor's place.
-INTERNAL: Final = (UsedKey, IndexJob, FileUse, BatchFiles)
+INTERNAL: Final = (UsedKey, IndexJob, FileUse, BatchFiles, SpentTokens)
 StoredT_co = TypeVar("StoredT_co", bound=Stored, covariant=True)
 
 

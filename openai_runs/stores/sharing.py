@@ -108,6 +108,13 @@ class Sharing(Protocol):
         """
         ...
 
+    async def hand_over(self) -> None:
+        """Let other servers execute the runs that this one has claimed.
+
+        Raises:
+            StoreUnavailableError: They can be claimed only once this server has ended.
+        """
+
     async def bury(self) -> bool:
         """End the servers whose lease has run out, so that their runs can be claimed.
 

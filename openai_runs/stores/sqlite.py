@@ -5,22 +5,29 @@ statement, which takes milliseconds while the event loop is busy; within a step,
 So all pending commits are written by one statement in one step, and a list is read as one row.
 """
 
+import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio.to_thread
 import msgspec
 
 from openai_runs import _wire
-from openai_runs.errors import KeyUsedError, ProtocolError, StoreDataError, StoreUnavailableError
+from openai_runs._finishing import finish
+from openai_runs.errors import KeyUsedError, ProtocolError, StoreDataError, StoreFileError, StoreUnavailableError
+from openai_runs.stores import sqlite_emptying as emptying
 from openai_runs.stores import sqlite_schema as schema
+from openai_runs.stores import thread_sizes
 from openai_runs.stores.content_folder import ContentFolder
+from openai_runs.stores.emptying import stepping
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.records import PAGE_BYTES
+from openai_runs.stores.sqlite_backup import PAGES, BackupStoppedError, OnlineBackup, Statement, new_copy, synced
 from openai_runs.stores.table_rows import ChangedRow, Row, undecodable
 from openai_runs.stores.table_store import FoundPage, Piece, TableStore, Walk
 
@@ -68,6 +75,7 @@ class SQLiteStore(TableStore):
         self._path = Path(path)
         self.contents: FileContents = ContentFolder(self._path.with_name(f"{self._path.name}-files"))
         self._db: aiosqlite.Connection | None = None
+        self._backup: OnlineBackup | None = None  # that is under way
         self._last_place = 0
 
     def __repr__(self) -> str:
@@ -94,6 +102,9 @@ class SQLiteStore(TableStore):
         """No commit waits for anything but the disk."""
 
     async def _shut(self) -> None:
+        if (backup := self._backup) is not None:
+            backup.stop()
+            await backup.ended.wait()
         db, self._db = self._db, None
         if db is not None:
             await db.close()
@@ -160,6 +171,10 @@ class SQLiteStore(TableStore):
         [(number,)] = await self._execute(schema.COUNT_OF_MESSAGES, {"thread_id": thread_id})
         return int(number)
 
+    async def _read_thread_sizes(self, owner: str, start: thread_sizes.From) -> Sequence[thread_sizes.Row]:
+        parameters = {"owner": _bindable(owner), "thread": start.thread, "after": start.after}
+        return await self._execute(thread_sizes.SQLITE, parameters)
+
     async def count_objects(self) -> int:
         """Count all objects, of all kinds.
 
@@ -168,6 +183,19 @@ class SQLiteStore(TableStore):
         """
         [(number,)] = await self._execute(schema.COUNT, ())
         return int(number)
+
+    async def owners_of_threads(self) -> Sequence[str]:
+        """The labels of all owners who have threads.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read now.
+        """
+        return [label for (label,) in await self._execute(emptying.OWNERS, ())]
+
+    async def _empty_some(self, thread_id: str) -> Sequence[tuple[str, str]] | None:
+        parameters = stepping(_bindable(thread_id))
+        [(is_idle,)] = await self._execute(emptying.IS_IDLE, parameters)
+        return await self._execute(emptying.EMPTY, parameters) if is_idle else None
 
     async def _places_unfinished(self) -> Sequence[int]:
         [(places,)] = await self._execute(schema.PLACES_UNFINISHED, ())
@@ -192,11 +220,75 @@ class SQLiteStore(TableStore):
             return [str(error.__cause__)]
         return [] if found == ["ok"] else found
 
-    async def _execute(self, sql: str, parameters: Any) -> list[Any]:
+    async def back_up(self, target: Path, note: Callable[[int, int], object] = lambda _, __: None) -> None:
+        """Copy the file while it is used; what is committed meanwhile is in the copy, too.
+
+        The contents of files, and the index, are files of their own: see `openai_runs.stores.backup`.
+
+        Args:
+            target: The copy, which must not exist.
+            note: Called again and again with the number of pages that were copied, and of all; in another thread.
+
+        Raises:
+            StoreFileError: It cannot be written or read, or another backup is under way. There is no copy then.
+        """
+        db = self._opened()
+        copy = await finish(anyio.to_thread.run_sync(new_copy, target))
+        is_done = False
+        try:
+            await self._make_steps(db, copy, note)
+            await finish(anyio.to_thread.run_sync(synced, target))
+            is_done = True
+        except (sqlite3.Error, OSError, BackupStoppedError) as error:
+            reason = "the store is being closed" if isinstance(error, BackupStoppedError) else error
+            raise StoreFileError(f"cannot back up to {target}: {reason}") from error
+        finally:
+            copy.close()
+            if not is_done:
+                await finish(anyio.Path(target).unlink(missing_ok=True))
+
+    async def _make_steps(
+        self, db: "aiosqlite.Connection", copy: sqlite3.Connection, note: Callable[[int, int], object]
+    ) -> None:
+        """Make all steps; if the caller is cancelled, to the end of the one that is under way."""
+        if self._backup is not None:
+            raise StoreFileError("another backup of this store is under way: wait until that has ended")
+        self._backup = backup = OnlineBackup(note)
+        steps = asyncio.create_task(db.backup(copy, pages=PAGES, progress=backup))
+        try:
+            await asyncio.wait([steps])
+        finally:
+            backup.stop()
+            await finish(self._end_steps(db, backup, steps))
+        steps.result()
+
+    async def _end_steps(self, db: "aiosqlite.Connection", backup: OnlineBackup, steps: "asyncio.Task[None]") -> None:
+        await asyncio.wait([steps])
+        steps.exception()  # asked for here, since nobody else does if the caller was cancelled
+        self._backup = None
+        # What has come after the last step. Nothing depends on its order: a store writes one group after the other.
+        while (statement := backup.left()) is not None:
+            await self._execute_left(db, statement)
+        backup.ended.set()
+
+    async def _execute_left(self, db: "aiosqlite.Connection", statement: Statement) -> None:
+        try:
+            result: Any = list(await db.execute_fetchall(statement.sql, statement.parameters))
+        except Exception as error:  # whatever it is, the task that waits must get it
+            result = error
+        statement.settle(result)
+
+    def _opened(self) -> "aiosqlite.Connection":
         if self._db is None:
             raise RuntimeError("the store is not open: use it as `async with SQLiteStore(…) as store`")
+        return self._db
+
+    async def _execute(self, sql: str, parameters: Any) -> list[Any]:
+        db = self._opened()
         try:
-            return list(await self._db.execute_fetchall(sql, parameters))
+            if self._backup is not None:
+                return await self._backup.execute(sql, parameters)
+            return list(await db.execute_fetchall(sql, parameters))
         except (sqlite3.DatabaseError, OverflowError) as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary result code; the rest is the extended one
             if code in _UNAVAILABLE_CODES:

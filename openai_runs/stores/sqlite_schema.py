@@ -15,6 +15,7 @@ from openai_runs._finishing import finish
 from openai_runs.errors import StoreFileError
 from openai_runs.models.run import Run
 from openai_runs.stores.records import INTERNAL
+from openai_runs.stores.sqlite_backup import StoreConnection
 from openai_runs.stores.table_rows import KINDS, NAMES
 
 with needs("server"):
@@ -126,7 +127,7 @@ _AS_ONE_ROW: Final = (
 _BYTES: Final = "length(CAST({}body AS BLOB))"
 
 
-def _walk(members: str, low: str, high: str, *, from_the_end: bool = False, index: str = "") -> str:
+def walk(members: str, low: str, high: str, *, from_the_end: bool = False, index: str = "") -> str:
     """Select the next objects as ``walk``: at most ``:limit``, and none after the one that reaches ``:bytes``.
 
     It is recursive, one object after the other, since only then can the size so far stop the search. It selects at
@@ -181,7 +182,7 @@ def _page(kind: str, *, from_the_end: bool, of_part: bool) -> str:
     low = f"CASE WHEN :low IS NULL THEN 0 ELSE {place('low')} END"
     high = f"CASE WHEN :high IS NULL THEN {2**63 - 1} ELSE {place('high')} END"
     return f"""
-        {_walk(members, low, high, from_the_end=from_the_end)}
+        {walk(members, low, high, from_the_end=from_the_end)}
         SELECT (SELECT low FROM bounds), (SELECT high FROM bounds), {_WAS_STOPPED}, {_AS_ONE_ROW} FROM walk
     """
 
@@ -198,7 +199,7 @@ PAGES: Final = {
 def _rows(members: str, index: str = "") -> str:
     """Read the next objects in order, and the place to continue from, if there may be more."""
     return f"""
-        {_walk(members, ":start - 1", ":end + 1", index=index)}
+        {walk(members, ":start - 1", ":end + 1", index=index)}
         SELECT CASE WHEN {_WAS_STOPPED} THEN max(place) + 1 END, max(bytes), {_AS_ONE_ROW} FROM walk
     """
 
@@ -260,7 +261,7 @@ async def prepare(path: Path) -> tuple[aiosqlite.Connection, int]:
         raise StoreFileError(f"cannot open the store {path}: it cannot be written; to read it, open a copy")
     was_killed = await anyio.Path(f"{path}-wal").exists()
     try:
-        db = await aiosqlite.connect(path, isolation_level=None, timeout=_LOCK_TIMEOUT)
+        db = await aiosqlite.connect(path, isolation_level=None, timeout=_LOCK_TIMEOUT, factory=StoreConnection)
         try:
             await _claim(db, path)
             if was_killed:

@@ -1,5 +1,6 @@
 """`Store`: the interface to the storage of the engine's objects."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from operator import attrgetter
 from types import TracebackType
@@ -22,6 +23,7 @@ from openai_runs.stores.records import (
     PageQuery,
     Record,
     RunState,
+    SpentTokens,
     Stored,
     Unreadable,
     UsedKey,
@@ -99,9 +101,9 @@ class Store(Protocol):
 
         Args:
             kind: What is listed.
-            group: The list's ID, see `group_of`: the owner for assistants, threads, files and what is at the endpoint,
-                the thread for messages and runs, the run for run steps, the vector store for its entries; empty for
-                used keys and for index jobs, and if the part crosses lists.
+            group: The list's ID, see `group_of`: the owner for assistants, threads, files, what is at the endpoint and
+                spent tokens, the thread for messages and runs, the run for run steps, the vector store for its entries;
+                empty for used keys and for index jobs, and if the part crosses lists.
             query: Which page. With ``before`` alone, the last ``limit`` objects before that one. A cursor may be an
                 object that was deleted recently, for clients that delete while paging; not a used key.
             part: Only this part of the list: a run's messages, by its ID, the files for a purpose, or one kind of what
@@ -130,6 +132,14 @@ class Store(Protocol):
         """
         ...
 
+    async def count_bytes(self, owner: str) -> int:
+        """Count the bytes of an owner's threads and messages, as JSON. What changes meanwhile may or may not count.
+
+        Raises:
+            StoreUnavailableError: The store cannot be read now.
+        """
+        ...
+
     async def history(
         self, thread_id: str, *, last_messages: int | None = None, besides_run: str = ""
     ) -> Sequence[Record[Message] | Record[RunStep]]:
@@ -145,6 +155,26 @@ class Store(Protocol):
         """
         ...
 
+    async def owners_of_threads(self) -> Sequence[str]:
+        """The labels of all owners who have threads."""
+        ...
+
+    async def empty_some(self, thread_id: str) -> Counter[str] | None:
+        """Delete some of what is in a thread, the oldest first, and return when that is durable.
+
+        It is for a thread that is to be deleted: as it may have very much in it, that goes in steps, each a transaction
+        of a few milliseconds. The thread itself stays.
+
+        Returns:
+            How many messages, runs and run steps were deleted, by the names ``message``, ``run`` and ``run_step``;
+            nothing if the thread is empty. ``None``, and nothing is deleted, if there is no such thread, it has an
+            unfinished run, or another process is writing it.
+
+        Raises:
+            StoreUnavailableError: Trying again later may help.
+        """
+        ...
+
     async def unfinished(self) -> Sequence[Record[RunState] | Unreadable]:
         """List the run states, in order of creation. One that cannot be read must not hide the others."""
         ...
@@ -156,7 +186,7 @@ class Store(Protocol):
 
 #: Where it is said which list an object is in. What is not here is in none.
 _LISTS: Final[Mapping[type[Any], Callable[[Record[Any]], str]]] = {
-    **dict.fromkeys((Assistant, Thread, File, VectorStore, EndpointObject), attrgetter("owner")),
+    **dict.fromkeys((Assistant, Thread, File, VectorStore, EndpointObject, SpentTokens), attrgetter("owner")),
     **dict.fromkeys((Message, Run), attrgetter("value.thread_id")),
     RunStep: attrgetter("value.run_id"),
     **dict.fromkeys((VectorStoreEntry, VectorStoreFileBatch, BatchFiles), attrgetter("value.vector_store_id")),

@@ -25,6 +25,7 @@ from openai_runs.stores.records import (
     IndexJob,
     Record,
     RunState,
+    SpentTokens,
     Stored,
     UsedKey,
     VectorStoreEntry,
@@ -50,6 +51,7 @@ KINDS: Final[dict[str, type[Any]]] = {
     "endpoint_object": EndpointObject,
     "run_state": RunState,
     "used_key": UsedKey,
+    "spent_tokens": SpentTokens,
 }
 NAMES: Final = {kind: name for name, kind in KINDS.items()}
 

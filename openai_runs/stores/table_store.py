@@ -7,8 +7,9 @@ of `SQLiteStore` and `PostgresStore`.
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias, TypeGuard, TypeVar
 
@@ -25,6 +26,8 @@ from openai_runs.errors import (
 )
 from openai_runs.models.message import Message
 from openai_runs.models.run_step import RunStep
+from openai_runs.stores import thread_sizes
+from openai_runs.stores.emptying import counted
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.record_cache import RecordCache
 from openai_runs.stores.records import MAX_HISTORY, Change, Delete, PageQuery, Record, RunState, Stored, Unreadable
@@ -163,6 +166,21 @@ class TableStore(ABC):
 
     @abstractmethod
     async def _count_messages(self, thread_id: str) -> int: ...
+
+    @abstractmethod
+    async def _read_thread_sizes(self, owner: str, start: thread_sizes.From) -> Sequence[thread_sizes.Row]: ...
+
+    @abstractmethod
+    async def owners_of_threads(self) -> Sequence[str]:
+        """The labels of all owners who have threads.
+
+        Raises:
+            StoreUnavailableError: The store cannot be read now.
+        """
+
+    @abstractmethod
+    async def _empty_some(self, thread_id: str) -> Sequence[tuple[str, str]] | None:
+        """Kinds and IDs of what was deleted; see `Store.empty_some`."""
 
     @abstractmethod
     async def count_objects(self) -> int:
@@ -366,6 +384,14 @@ class TableStore(ABC):
             self._message_counts.popitem(last=False)
         return at_most
 
+    async def count_bytes(self, owner: str) -> int:
+        """Count the bytes of an owner's threads and messages, in pieces.
+
+        Raises:
+            StoreUnavailableError: The store cannot be read now.
+        """
+        return await thread_sizes.count_bytes(partial(self._read_thread_sizes, owner))
+
     async def history(
         self, thread_id: str, *, last_messages: int | None = None, besides_run: str = ""
     ) -> Sequence[Record[Message] | Record[RunStep]]:
@@ -387,6 +413,29 @@ class TableStore(ABC):
             if total > MAX_HISTORY:
                 raise HistoryTooLargeError(MAX_HISTORY)
         return found
+
+    async def empty_some(self, thread_id: str) -> Counter[str] | None:
+        """Delete some of what is in a thread, the oldest first, and return when that is durable.
+
+        Returns:
+            How many objects of each kind were deleted: none if the thread is empty. ``None``, and nothing is deleted,
+            if there is no such thread, it has an unfinished run, or another process is writing it.
+
+        Raises:
+            StoreUnavailableError: Trying again later may help.
+        """
+        try:
+            deleted = await self._empty_some(thread_id)
+        except BaseException:  # it may have been done: what is cached could be gone
+            self._cached += 1
+            self._cache.clear()
+            raise
+        if deleted is None:
+            return None
+        self._cached += 1
+        for kind, id in deleted:
+            self._cache.drop(KINDS[kind], id)
+        return counted(deleted)
 
     async def unfinished(self) -> Sequence[Record[RunState] | Unreadable]:
         """List the run states; a damaged one does not hide the others.

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 from yarl import URL
 
-from openai_runs._http.addresses import Addresses, below, provider_of
+from openai_runs._http import addresses
+from openai_runs._http.addresses import Addresses, provider_of
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 BASE = Addresses("https://example.org/v1/", {})
@@ -67,10 +68,34 @@ def test_queries(always, query, expected):
     assert str(url) == f"https://example.org/threads{expected}"
 
 
+@pytest.mark.parametrize("base_url", ["https://example.org", "http://[::1]:8080/a%20b/v1", "https://ö.example/%7B"])
+def test_urls_are_those_that_yarl_would_make(base_url):
+    """They are put together from parts of the base URL; also if yarl keeps what it knows in another way."""
+    known = Addresses(base_url, {})
+    unknown = Addresses(base_url, {})
+    unknown._common = None
+    for made in (known, unknown):
+        for query in (None, {"limit": 2}):
+            url = made.url("/threads/{thread_id}", query, thread_id="100%")
+            fresh = URL(str(url), encoded=True)
+            assert str(url) == f"{known.base}/threads/100%25" + ("?limit=2" if query else "")
+            assert url == fresh
+            for name in ("host", "port", "raw_host", "host_port_subcomponent", "user", "raw_path_qs", "authority"):
+                assert getattr(url, name) == getattr(fresh, name)
+
+
+def test_another_yarl(monkeypatch):
+    """If it does not keep what is expected, nothing is put into it."""
+    assert addresses._common_parts(URL("https://example.org")) is not None
+    monkeypatch.setattr(addresses, "_COMMON", addresses._COMMON | {"is_absolute"})
+    assert addresses._common_parts(URL("https://example.org")) is None
+
+
 def test_below():
     """An action is put between path and query, and encoded IDs stay encoded."""
-    url = Addresses("https://example.org", {"v": "1"}).url("/runs/{run_id}", run_id="a/b")
-    assert str(below(url, "cancel")) == "https://example.org/runs/a%2Fb/cancel?v=1"
+    addresses = Addresses("https://example.org", {"v": "1"})
+    url = addresses.url("/runs/{run_id}", run_id="a/b")
+    assert str(addresses.below(url, "cancel")) == "https://example.org/runs/a%2Fb/cancel?v=1"
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from contextlib import nullcontext
 import pytest
 from multidict import CIMultiDict
 from opentelemetry import trace
+from yarl import URL
 
-from openai_runs._http.connections import client_timeout, new_connections, record_requests, traces
+from openai_runs._http.connections import Connections, client_timeout, record_requests, traces
 from openai_runs.server import LocalServer
 from openai_runs.telemetry import Telemetry
 from tests.recorded import Recorded
@@ -35,11 +36,12 @@ async def test_hooks() -> None:
         (Telemetry(), parent, 1),
         (Recorded().telemetry(), trace.INVALID_SPAN, 1),
     ):
-        async with new_connections(CIMultiDict(), 1) as connections:
-            for _ in range(2):
-                with trace.use_span(span) if span is parent else nullcontext():
-                    record_requests(connections, telemetry)
-                assert len(connections.trace_configs) == count
+        connections = Connections(URL("http://127.0.0.1"), CIMultiDict(), 60.0, 1)
+        for _ in range(2):
+            with trace.use_span(span) if span is parent else nullcontext():
+                record_requests(connections.http, telemetry)
+            assert len(connections.http.trace_configs) == count
+        await connections.close()
 
 
 async def test_a_trace_is_passed_on_without_a_provider() -> None:

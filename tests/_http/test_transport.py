@@ -18,7 +18,7 @@ import pytest
 import stamina
 from yarl import URL
 
-from openai_runs._http import byte_stream
+from openai_runs._http import byte_stream, connections
 from openai_runs._http import response as response_reader
 from openai_runs._http.response import Response
 from openai_runs._http.transport import Transport
@@ -904,12 +904,12 @@ class TestSecrets:
             return reply(request.raw, 400) if request.target.endswith("/slow") else reply(RUN)
 
         async with Stub(answer) as stub, stub.session(api_key=provide) as session:
-            slow = session._transport._begin("GET", session._transport.url("/slow"), None, None)
+            slow = session._transport._sender._begin("GET", session._transport.url("/slow"), None, None)
             response, _ = await slow
             for _ in range(20):
                 await session.runs.retrieve(thread_id="thread_1", run_id="run_1")
             body, sent = await response.read(), response.request_info.headers
-        refusal = session._transport._reader.refusal(Response(400, {}, body, sent), "GET", response.url)
+        refusal = session._transport._sender.reader.refusal(Response(400, {}, body, sent), "GET", response.url)
         assert "token-of-000" in body.decode()
         assert "token-of" not in shown(refusal)
 
@@ -1158,6 +1158,19 @@ class TestProxies:
         assert not caught.value.maybe_done
         assert stub.requests[0].method == "CONNECT"
         assert "pass-word" not in shown(caught.value)
+
+    @pytest.mark.parametrize("is_prepared", [True, False])
+    async def test_a_tunnel(self, is_prepared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A proxy that makes a tunnel is told where to, and no header of the requests that go through it."""
+        if not is_prepared:
+            monkeypatch.setattr(connections, "prepared_requests", lambda *_: None)
+        async with Stub(lambda _: reply(b"", 407)) as stub:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{stub.port}")
+            with pytest.raises(TransportError):
+                await self.ask("https://endpoint.invalid/v1")
+        (connect,) = stub.requests
+        assert connect.target == "endpoint.invalid:443"
+        assert connect.headers.keys() <= {"host", "accept", "accept-encoding", "user-agent"}
 
     async def test_a_proxy_that_echoes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A proxy's own error page may show its password, which is hidden."""

@@ -1,7 +1,7 @@
 """Type hints of fields, as the generators of loaders read them."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args
 
 from openai_runs._wire import hints
 from openai_runs.models.message import Content, ImageFileContent, TextContent
@@ -27,6 +27,14 @@ def test_kinds():
     for hint, expected in kinds.items():
         told = [kind for kind in ("model", "union", "choice", "mapping", "tuple") if getattr(hints, f"is_{kind}")(hint)]
         assert " ".join(told) == expected, hint
+
+
+def test_names():
+    """A union has all that may be in it, whichever way it is written; a class is called as it is."""
+    assert hints.name_of(Run) == "Run"
+    assert hints.name_of(list[int]) == "list"
+    assert hints.name_of(int | None) == "int | None"
+    assert "int" in hints.name_of(Union[int, None])  # noqa: UP007  # as old code has it
 
 
 def test_without_none():

@@ -212,7 +212,36 @@ async def test_what_is_refused_fails_the_run_at_once_and_says_why(
     assert error.code == code
     assert words in error.message
     assert "sk-of-the-tests" not in error.message
+    assert "127.0.0.1" not in error.message
     assert len(stub.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("answered", "told", "logged"),
+    [
+        (CUT, "the connection broke", "/127.0.0.1:{port}/v1: "),
+        (
+            refused("http://10.0.0.1:8000 is away.", 503),
+            "status 503: (address hidden) is away.",
+            "10.0.0.1:8000 is away.",
+        ),
+        (refused("Not found.", 404), "ends in /v1)", "at http://127.0.0.1:{port}/v1: 404"),
+        ("cut", "broke off: the connection broke", "at http://127.0.0.1:{port}/v1 broke off"),
+        (stream([event({"error": {"message": "127.0.0.1:{port} is away."}})]), "is away.", "127.0.0.1:{port} is away."),
+    ],
+)
+async def test_where_the_endpoint_is_only_the_log_says(
+    kind: str, answered: Reply | str, told: str, logged: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever asked for the run may not be whoever runs the server."""
+    stub = ModelStub(stream(whole(kind)[:-3], end="cut") if isinstance(answered, str) else answered)
+    error = await failure(stub, kind, max_retries=0)
+    port = stub.url.split(":")[2].partition("/")[0]
+    assert told in error.message
+    assert "127.0.0.1" not in error.message
+    assert port not in error.message
+    assert "10.0.0.1" not in error.message
+    assert logged.format(port=port) in caplog.messages[-1].replace("{port}", port)
 
 
 @pytest.mark.parametrize("named", [False, True])

@@ -83,9 +83,9 @@ async def test_a_model_that_dies_is_started_again(
 
 
 async def test_a_model_that_cannot_be_started_again_fails_the_run(
-    packages: Path, monkeypatch: pytest.MonkeyPatch
+    packages: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And the next call tries again."""
+    """Why it cannot, with its paths, only the log says. The next call tries again."""
     stub = ModelStub()
     async with stub:
         monkeypatch.setenv("STUB", stub.url.removesuffix("/v1"))
@@ -95,8 +95,9 @@ async def test_a_model_that_cannot_be_started_again_fails_the_run(
             kill_model(packages)
             assert await backend._server.has_died(1)
             for _ in range(2):
-                with pytest.raises(BackendError, match="out of memory"):
+                with pytest.raises(BackendError, match="the model does not start; the server's log says why"):
                     await anext(backend.respond(a_request()))
+                assert "out of memory" in caplog.messages[-1]
             (packages / "xllamacpp.py").write_text(good)
             assert await anext(backend.respond(a_request()))
 

@@ -178,6 +178,55 @@ def test_one_process_writes(path: Path) -> None:
         assert results.done == {"a"}
 
 
+def test_nothing_comes_of_it(path: Path) -> None:
+    """A file that is new and empty when something goes wrong is not left behind; one that was there is."""
+    with pytest.raises(OSError, match="no store"), open_results(path):
+        raise OSError("no store")
+    assert list(path.parent.iterdir()) == []
+    path.touch()
+    with pytest.raises(OSError, match="no store"), open_results(path):
+        raise OSError("no store")
+    with open_results(other := path.with_name("other.jsonl")):
+        pass
+    assert sorted(path.parent.iterdir()) == sorted([path, other])
+
+
+def test_something_goes_wrong_later(path: Path) -> None:
+    """What has been written stays, and so does an empty file whose jobs were started: the next process takes them
+    over."""
+
+    def fail(*, writes: bool) -> None:
+        with open_results(path) as results:
+            if writes:
+                results.write(completed("a"))
+            else:
+                results.idempotency_key(job("a"))
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fail(writes=True)
+    assert keys(path) == ["a"]
+    path.unlink()
+    with pytest.raises(OSError, match="full"):
+        fail(writes=False)
+    assert path.read_bytes() == b""
+    left = path.with_name("results.jsonl.batch").read_bytes()
+    begun(path)
+    assert path.with_name("results.jsonl.batch").read_bytes() == left
+
+
+def test_somebody_removes_the_file_meanwhile(path: Path) -> None:
+    """What went wrong is still what is raised."""
+
+    def fail() -> None:
+        with open_results(path):
+            path.unlink()
+            raise OSError("no store")
+
+    with pytest.raises(OSError, match="no store"):
+        fail()
+
+
 def begun(path: Path, *, settle: bool = False, retry_failed: bool = False) -> str:
     """Open a file and start a job; its idempotency key."""
     with open_results(path, retry_failed=retry_failed) as results:

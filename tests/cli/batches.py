@@ -92,7 +92,9 @@ class Files:
         )
 
     def results(self) -> dict[str, str | None]:
-        """The texts of the results, by their keys; none is there twice."""
+        """The texts of the results, by their keys; none is there twice. No file has none."""
+        if not self.out.exists():
+            return {}
         lines = [json.loads(line) for line in self.out.read_bytes().splitlines()]
         found = {line["key"]: line["text"] for line in lines}
         assert len(found) == len(lines)

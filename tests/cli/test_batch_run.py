@@ -350,6 +350,7 @@ def test_a_pipe_that_is_no_table(endpoint: Endpoint, files: Files) -> None:
     writer.start()
     assert "has no column message" in files.run(exit_code=3)
     writer.join()
+    assert not files.out.exists()
 
 
 def test_a_full_disk(endpoint: Endpoint, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,6 +379,10 @@ def test_nothing_can_be_started(endpoint: Endpoint, files: Files, monkeypatch: p
     assert "No assistant found" in files.run("--assistant", "asst_none", exit_code=2)
     assert "Is the server running" in files.run("--base-url", "http://127.0.0.1:1/v1", exit_code=2)
     assert "is no result" in run("batch", "run", files.jobs, "--out", files.jobs, exit_code=2)
+    broken = files.jobs.with_suffix(".csv")
+    broken.write_text("text\n")
+    assert "has no column message" in run("batch", "run", broken, "--out", files.out, exit_code=2)
+    broken.unlink()
     monkeypatch.delenv("OPENAI_BASE_URL")
     assert "no endpoint" in files.run(exit_code=2)
     assert list(files.jobs.parent.iterdir()) == [files.jobs]

@@ -104,6 +104,14 @@ def test_a_store_that_is_in_use(endpoint: Endpoint, files: Files, batches: Path)
         assert "another process runs the jobs" in files.run("--durable", batches, exit_code=2)
 
 
+def test_a_store_that_cannot_be_used(endpoint: Endpoint, files: Files) -> None:
+    """No file of results is left behind."""
+    files.write("one")
+    store = files.jobs.parent / "nowhere" / "batches.db"
+    assert "cannot be used as a store" in files.run("--durable", store, exit_code=2)
+    assert list(files.jobs.parent.iterdir()) == [files.jobs]
+
+
 def test_in_a_terminal(endpoint: Endpoint, files: Files, batches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There the progress is a bar. (Here the line names its assistant, and the command none.)"""
     assistant = os.environ["OPENAI_RUNS_ASSISTANT"]

@@ -3,9 +3,13 @@
 import json
 from pathlib import Path
 
-from tests.cli.commands import run, run_without_reader
+import pytest
+
+from openai_runs import Session
+from tests.cli.commands import run, run_in_thread, run_without_reader
 from tests.cli.saved import THREAD
 from tests.postgres import Postgres
+from tests.serving import serving
 
 
 def test_export(tmp_path: Path):
@@ -47,3 +51,23 @@ def test_a_database(tmp_path: Path, postgres_server: Postgres):
     run("import", saved, *store)
     assert json.loads(run("export", *store)) == THREAD
     assert "there is no run run_1" in run("runs", "end", "run_1", *store, exit_code=1)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("where", ["sqlite", "postgres"])
+async def test_while_the_server_runs(tmp_path: Path, where: str, request: pytest.FixtureRequest):
+    """The server itself tells what is in its store, and goes on; an unknown owner is an error as ever."""
+    if where == "sqlite":
+        options = [tmp_path / "runs.db"]
+    else:
+        url = request.getfixturevalue("postgres_server").store_url()
+        options = [url, "--files-folder", tmp_path / "files"]
+    (tmp_path / "keys").write_text("sk-a al")
+    with serving(options[0], *map(str, options[1:]), "--keys-file", str(tmp_path / "keys")) as (url, _):
+        async with Session(url, "sk-a") as session:
+            made = await session.threads.create(messages=[{"role": "user", "content": "Hi"}])
+            output = await run_in_thread("export", "--store", *options, "--owner", "al")
+            assert [json.loads(line)["object"] for line in output.splitlines()] == ["thread", "thread.message"]
+            output = await run_in_thread("export", "--store", *options, exit_code=1)
+            assert "the owners in it are 'al'" in output
+            assert await session.threads.retrieve(made.id) == made

@@ -34,3 +34,13 @@ def test_a_file_that_is_missing(tmp_path: Path):
     output = run("import", tmp_path / "saved.jsonl", "--store", tmp_path / "runs.db", exit_code=2)
     assert "there is no file" in output
     assert not (tmp_path / "runs.db").exists()
+
+
+def test_nothing_can_be_read(tmp_path: Path):
+    """No store is made for it."""
+    saved, store = tmp_path / "saved.jsonl", tmp_path / "runs.db"
+    saved.write_text("{\n")
+    assert "saved.jsonl:1" in run("import", saved, "--store", store, exit_code=1)
+    assert not store.exists()
+    saved.write_text("")
+    assert "added: " in run("import", saved, "--store", store)

@@ -1,10 +1,11 @@
-"""`openai-runs keys`: new keys, and files of keys without keys."""
+"""`openai-runs keys`: new keys, files of keys without keys, and what is in such a file."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from openai_runs.server.keys import Keys, read_keys
+from openai_runs.server.keys import Keys, hashed, limits_in, read_keys, read_lines
 from tests.cli.commands import run
 
 
@@ -64,3 +65,31 @@ def test_a_file_that_cannot_be_read(tmp_path: Path):
     assert "line 1 of the keys" in output
     assert "secret" not in output
     assert "No such file" in run("keys", "hash", tmp_path / "none", exit_code=2)
+
+
+def test_a_key_with_limits(tmp_path: Path):
+    """They are in its line; a limit that there is not makes no key."""
+    limits = ("--limit", "active-runs=5", "--limit", "stored-mb=100")
+    _, second = run("keys", "new", "--label", "shop", *limits).splitlines()
+    assert second.endswith(" shop active-runs=5 stored-mb=100")
+    file = tmp_path / "keys"
+    run("keys", "new", "--label", "shop", *limits, "--append", file)
+    assert limits_in(read_lines(file.read_text())) == {"shop": {"active_runs": 5, "stored_bytes": 100 * 2**20}}
+    output = run("keys", "new", "--label", "shop", "--limit", "runs=5", exit_code=2)
+    assert "there is no limit 'runs'" in " ".join(output.split())
+    assert "sk-" not in output
+
+
+def test_the_keys_of_a_file(tmp_path: Path):
+    """Each has its line, its owner, and all limits of that owner; no key is shown, and no hash."""
+    file = tmp_path / "keys"
+    file.write_text(f"# ours\nsk-a anna active-runs=5\n{hashed('sk-b')} anna tokens-per-day=none\nsk-c [bold]carl\n")
+    assert run("keys", "list", file).splitlines() == [
+        "   2  key   anna                  active-runs=5 tokens-per-day=none",
+        "   3  hash  anna                  active-runs=5 tokens-per-day=none",
+        "   4  key   [bold]carl",
+    ]
+    lines = [json.loads(line) for line in run("keys", "list", file, "--json").splitlines()]
+    assert lines[0] == {"line": 2, "kind": "key", "owner": "anna", "limits": ["active-runs=5", "tokens-per-day=none"]}
+    assert lines[2] == {"line": 4, "kind": "key", "owner": "[bold]carl", "limits": []}
+    assert "No such file" in run("keys", "list", tmp_path / "none", exit_code=2)

@@ -207,11 +207,15 @@ def test_a_folder_that_is_missing(tmp_path: Path):
 
 
 def test_a_port_in_use(tmp_path: Path):
-    """The error says which port, and how to get another one."""
+    """The error says which port, and how to get another one; a store that was not there is not made."""
+    store = tmp_path / "runs.db"
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        output = run("serve", "--store", tmp_path / "runs.db", "--port", port, exit_code=1)
-    assert f"port {port} of 127.0.0.1 is in use: stop the other program, or pass another --port" in output
+        problem = f"port {port} of 127.0.0.1 is in use: stop the other program, or pass another --port"
+        assert problem in run("serve", "--store", store, "--port", port, exit_code=1)
+        assert list(tmp_path.iterdir()) == []
+        store.touch()
+        assert problem in run("serve", "--store", store, "--port", port, exit_code=1)
 
 
 def test_serve_beyond_loopback_wants_keys(tmp_path: Path):

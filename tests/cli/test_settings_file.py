@@ -10,6 +10,7 @@ from aiohttp import ClientSession
 from openai_runs.cli import serve as module
 from openai_runs.cli.serve import serve
 from openai_runs.cli.settings_file import read_settings, settings_of
+from openai_runs.server import Limits
 from openai_runs.telemetry import Telemetry
 from tests.cli.commands import run
 from tests.serving import serving
@@ -35,6 +36,7 @@ embedding-model = "e"
 host = "127.0.0.1"
 port = 0
 keys-file = "keys"
+limit = ["active-runs=5"]
 expires-after = 60.5
 max-active-runs = 3
 owner-share = 2
@@ -42,9 +44,13 @@ max-file-mb = 4
 max-owner-mb = 0
 console = false
 cors-origin = ["https://app.example"]
+trusted-proxy = ["127.0.0.1"]
+proxy-header = "forwarded"
 telemetry = true
 metrics-port = 0
 metrics-host = "127.0.0.2"
+retention-days = 90
+audit-log = "audit.jsonl"
 drain = 1.5
 replica = false
 access-log = false
@@ -127,24 +133,32 @@ def test_all_values_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serv
     """The command gets them as it would get options."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODEL_KEY", "sk-model")
-    (tmp_path / "keys").write_text("sk-anna anna")
+    (tmp_path / "keys").write_text("sk-anna anna tokens-per-day=9")
     text = ALL.replace('embedding-model = "e"\n', "")  # which would need another value of `files`
     run("serve", "--config", written(tmp_path, text))
     assert (served["store"].path, served["host"]) == (Path("runs.db"), "127.0.0.1")
     assert (served["port"], served["drain"]) == (0, 1.5)
     assert (served["log"], served["keys"]) == (("debug", "json"), {"sk-anna": "anna"})
     assert isinstance(served["options"].pop("telemetry"), Telemetry)
+    assert served["options"].pop("operator_file") == Path("runs.db-operator")
+    assert repr(served["options"].pop("audit")) == "<AuditLog 'audit.jsonl'>"
     assert served["options"] == {
         "max_file_bytes": 4 * 2**20,
         "max_owner_bytes": 0,
+        "limits": Limits(active_runs=5),
+        "owner_limits": {"anna": Limits(active_runs=5, tokens_per_day=9)},
         "max_active_runs": 3,
         "owner_share": 2,
         "expires_after": 60.5,
         "console": False,
         "cors_origins": ["https://app.example"],
+        "trusted_proxies": ["127.0.0.1"],
+        "proxy_header": "forwarded",
         "metrics_port": 0,
         "metrics_host": "127.0.0.2",
         "log_access": False,
+        "retention_days": 90,
+        "owner_retention": {},
     }
     assert served["passed"] is not None
 

@@ -2,12 +2,15 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from rich.text import Text
 
 from openai_runs.server import LocalServer
+from openai_runs.stores.sqlite import SQLiteStore
 from tests.cli.commands import run_in_thread
+from tests.stores.objects import message, thread
 from tests.weather import QUICK
 
 pytestmark = pytest.mark.anyio
@@ -55,3 +58,21 @@ async def test_threads():
         output = await run_in_thread("threads", "show", ids[0], "--json", "--base-url", server.url)
         kinds = [json.loads(line)["object"] for line in output.splitlines()]
         assert kinds == ["thread.message", "thread.run", "thread.message"]
+
+
+async def test_threads_in_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Those of all owners, the newest first, with when they were used, whether a server has the store or not."""
+    path = tmp_path / "runs.db"
+    assert "there is no store" in await run_in_thread("threads", "list", "--store", path, exit_code=2)
+    store = SQLiteStore(path)
+    async with LocalServer(store=store, operator_file=tmp_path / "runs.db-operator"):
+        assert await run_in_thread("threads", "list", "--store", path) == ""
+        await store.commit([thread("thread_1", "al"), thread("thread_2", "bob"), message("m", "thread_1", "al")])
+        output = await run_in_thread("threads", "list", "--store", path)
+        assert sorted(line.split()[-2:] for line in output.splitlines()) == [["thread_1", "al"], ["thread_2", "bob"]]
+    assert await run_in_thread("threads", "list", "--store", path) == output
+    [line] = (await run_in_thread("threads", "list", "--store", path, "--json", "--limit", 1)).splitlines()
+    assert {*json.loads(line)} == {"id", "owner", "created_at", "last_used_at", "has_unfinished_run"}
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as rich takes it, a terminal
+    output = await run_in_thread("threads", "list", "--store", path)
+    assert "last used" in Text.from_ansi(output).plain.splitlines()[0]

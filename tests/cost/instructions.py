@@ -16,6 +16,7 @@ import aiohttp
 import anyio
 
 from tests.bench.streams import DELTAS
+from tests.cost.runs import SlowModel, scripted_runs
 
 _VALGRIND: Final = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
 _counted: Final = re.compile(rb"Collected : (\d+)").search
@@ -113,6 +114,12 @@ def get_runs(url: str, number: int) -> None:
     anyio.run(get)
 
 
+def of_token() -> int:
+    """Those of a server for one token of a model, from the model's endpoint to the client."""
+    model = SlowModel()
+    return of_server(model.tokens, 50, 350, lambda folder: [*_our_server(folder), *model.options])
+
+
 #: By name: how to count it.
 MEASURES: Final[dict[str, Callable[[], int]]] = {
     "import of openai_runs": lambda: of_import("import openai_runs"),
@@ -125,6 +132,8 @@ MEASURES: Final[dict[str, Callable[[], int]]] = {
     "a run of a page of 100, client": lambda: of_client("page", 5, 45) // 100,
     "an event of a stream, client": lambda: of_client("stream", 1, 3) // DELTAS,
     "GET of a run, server": lambda: of_server(get_runs, 100, 1100),
+    "a token, engine and server": of_token,
+    "a scripted run, engine and server": lambda: of_server(scripted_runs, 20, 120),
 }
 #: What others do, which `tests.bench` compares with.
 FLOORS: Final[dict[str, Callable[[], int]]] = {

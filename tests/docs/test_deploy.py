@@ -44,6 +44,7 @@ def contained(folder: Path, port: int) -> Iterator[subprocess.Popen[str]]:
     """What the image runs."""
     # Compose sets variables that nobody has given a value to an empty text.
     empty = dict.fromkeys(("OPENAI_RUNS_MODEL_URL", "OPENAI_RUNS_MODEL", "OPENAI_RUNS_MODEL_KEY_ENV", "MODEL_KEY"), "")
+    empty["OPENAI_RUNS_TRUSTED_PROXY"] = ""
     environment = {**os.environ, **empty, "OPENAI_RUNS_KEYS": "sk-anna anna"}
     with subprocess.Popen(
         here(command("CMD"), folder, port), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -123,6 +124,9 @@ def test_the_proxies():
     assert nginx["proxy_http_version"] == "1.1"
     assert int(nginx["proxy_read_timeout"].removesuffix("h")) * 3600 > HEARTBEAT
     assert int(nginx["client_max_body_size"].removesuffix("m")) * 2**20 >= MAX_FILE_BYTES + FORM_BYTES
+    # What --trusted-proxy believes, which is not there unless the proxy sets it.
+    for header in "X-Forwarded-For $proxy_add_x_forwarded_for", "X-Forwarded-Proto $scheme", "Host $http_host":
+        assert f"proxy_set_header {header};" in (DEPLOY / "nginx.conf").read_text("utf-8")
     caddy = dict(re.findall(r"^\s*(\w+) (\S+)", (DEPLOY / "Caddyfile").read_text("utf-8"), re.MULTILINE))
     assert caddy["flush_interval"] == "-1"
     assert int(caddy["max_size"].removesuffix("MB")) * 10**6 >= MAX_FILE_BYTES + FORM_BYTES

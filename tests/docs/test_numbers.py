@@ -9,8 +9,8 @@ import stamina
 from openai_runs import relay
 from openai_runs._http import redaction, retries, sse
 from openai_runs.backends import endpoint
-from openai_runs.engine import engine, ingestion, new_vector_stores
-from openai_runs.engine.resources import messages, runs
+from openai_runs.engine import engine, guard, ingestion, new_vector_stores
+from openai_runs.engine.resources import runs
 from openai_runs.errors import TransportError
 from openai_runs.following import event_stream, leaving
 from openai_runs.following.polling import Polling
@@ -47,7 +47,7 @@ MB = 2**20
         ("how-to/handle-errors.md", "a delay of more than 120 seconds", retries._MAX_SERVER_DELAY, 120),
         ("how-to/handle-errors.md", "take at most five seconds", leaving._CANCEL_TIMEOUT, 5),
         ("how-to/run-as-a-service.md", "16 MB and 500,000 JSON values per body", validation.MAX_VALUES, 500_000),
-        ("how-to/run-as-a-service.md", "100,000 messages per thread", messages.MAX_MESSAGES, 100_000),
+        ("how-to/run-as-a-service.md", "100,000 messages per thread", guard.MAX_MESSAGES, 100_000),
         ("how-to/run-as-a-service.md", "1,000 parts", document.MAX_PARTS, 1_000),
         ("how-to/run-as-a-service.md", "at 8 MB", records.PAGE_BYTES, 8 * MB),
         ("how-to/run-as-a-service.md", "more than 64 MB", records.MAX_HISTORY, 64 * MB),

@@ -58,6 +58,14 @@ def test_a_run_and_its_step() -> None:
     assert noted(changes[0]).of(a_run()) == evolve(a_run(), created_at=time(0.25))
 
 
+def test_a_step_that_is_stored_once() -> None:
+    """It has begun and ended then, and not a second after its run, as the API shows it."""
+    done = evolve(STEP, status=RunStepStatus.COMPLETED, completed_at=time(1))
+    assert noted((0.25, done)).of(done) == evolve(done, created_at=time(0.25), completed_at=time(0.25))
+    old = evolve(done, created_at=time(-2))
+    assert noted((0.25, old)).of(old) is old
+
+
 def test_a_run_that_is_answered() -> None:
     """It has started once."""
     started = a_run(status="in_progress", started_at=time(0))

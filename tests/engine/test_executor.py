@@ -5,6 +5,7 @@ import asyncio
 import anyio
 import anyio.lowlevel
 import pytest
+from attrs import evolve
 
 from openai_runs.backends import Call, Say, Wait
 from openai_runs.backends.model_backend import (
@@ -14,6 +15,7 @@ from openai_runs.backends.model_backend import (
     Unsupported,
 )
 from openai_runs.engine import ApiError
+from openai_runs.engine.limits import Limits, OwnerLimits
 from openai_runs.errors import StoreUnavailableError
 from tests.engine.world import WEATHER, world
 from tests.stores.faulty import DamagedStore, FaultyStore, SlowStore
@@ -67,6 +69,21 @@ async def test_owners_are_served_in_rotation():
         order = [id for id, event in w.events if event.name == "thread.run.completed"]
         assert order.index(theirs.id) == 2
         assert [id for id in order if id != theirs.id] == [run.id for run in ours]
+
+
+async def test_an_owner_at_full_load_takes_every_second_place_only():
+    """A hundred queued runs of one owner: of the next places, another owner with ten runs gets ten of twenty-one."""
+    go_on, done = anyio.Event(), [Say("Done.")]
+    async with world([[Wait(go_on), *done]], max_active_runs=1) as w:
+        ours = [await w.start(owner="us") for _ in range(101)]
+        theirs = [await w.start(owner="them") for _ in range(10)]
+        go_on.set()
+        for run in (*ours, *theirs):
+            await w.until("run.completed", run)
+        order = [id for id, event in w.events if event.name == "thread.run.completed"]
+        is_theirs = [id in {run.id for run in theirs} for id in order]
+        assert is_theirs[1:21] == [False, True] * 10
+        assert sum(is_theirs[21:]) == 0
 
 
 def waiting_script():
@@ -452,3 +469,20 @@ async def test_a_backend_whose_abandon_raises(caplog):
         await w.until("run.cancelled", run)
         await w.settle()
         assert f"run {run.id} has ended, but its model call could not be stopped at the endpoint" in caplog.text
+
+
+async def test_a_run_is_no_longer_active_once_its_end_is_stored():
+    """Its owner may start another one as soon as it can know; it does not count twice, nor does one that is unknown."""
+    limits = OwnerLimits(by_owner={"": Limits(active_runs=2)})
+    async with world([Wait()], limits=limits) as w:
+        executor, (first, second) = w.engine._executor, [await w.start("Hi") for _ in range(2)]
+        assert executor.active_runs("") == 2
+        executor.note_end(first)
+        executor.note_end(first)
+        executor.note_end(evolve(second, id="run_other"))
+        executor.note_end(evolve(second, thread_id="thread_other"))
+        assert executor.active_runs("") == 1
+        await w.engine.threads.delete("", first.thread_id)
+        assert executor.active_runs("") == 1
+        await w.engine.threads.delete("", second.thread_id)
+        assert executor.active_runs("") == 0

@@ -270,6 +270,31 @@ async def test_a_server_that_leaves(url: str, tmp_path: Path):
         assert await b.texts(run) == ["Hello", "Hi"]
 
 
+async def test_a_server_that_is_about_to_leave(url: str, tmp_path: Path):
+    """Its runs go on elsewhere while it still answers requests, and it executes nothing any more."""
+    async with replicas(url, tmp_path, Steps("Hi"), Steps("Hi")) as [a, b]:
+        reader = Reader()
+        run = await a.start(await assistant(a), subscriber=reader)
+        await until(lambda: said(a).calls)
+        await a.engine.hand_over()
+        assert reader.is_broken
+        assert a.active == 0
+        await until(lambda: said(b).calls)
+        other = await a.start(run.assistant_id)
+        said(b).allow(1)
+        for each in run, other:
+            await a.until(each, RunStatus.COMPLETED)
+        assert (said(a).calls, said(b).calls) == (1, 2)
+
+
+async def test_handing_over_without_a_database(url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """It is left to the end of the store, and said."""
+    async with replicas(url, tmp_path, Steps("Hi")) as [a]:
+        with patch.object(a.store._lease, "_execute", side_effect=StoreUnavailableError("away")):
+            await a.engine.hand_over()
+    assert "cannot be handed over now" in caplog.text
+
+
 async def test_a_server_that_went_silent(url: str, tmp_path: Path):
     """Another one goes on with its runs; when it wakes it stops, changes nothing, and tells its readers so."""
     async with replicas(url, tmp_path, Steps("Hi", "!"), Steps("Hi", "!")) as [a, b]:

@@ -5,6 +5,8 @@ import pytest
 from openai_runs import _wire
 from openai_runs.backends import Call, Refuse, Say
 from openai_runs.backends.model_backend import AnnotationAdded, HostedToolCall, TextChunk, ToolCallChunk, UsageReport
+from openai_runs.engine.api_events import TextPiece
+from openai_runs.engine.turn_output import MessageDraft
 from openai_runs.models.message import CitedFile, FileCitation
 from openai_runs.models.run_step import CodeInterpreterCall, FileSearch, FileSearchCall, InterpretedCode
 from tests.engine.world import BEGIN, CALLS, MESSAGE, MESSAGE_END, YieldingBackend, world
@@ -45,6 +47,19 @@ async def test_text_and_refusal():
         assert [part.type for part in message.content] == ["text", "refusal"]
         assert message.content[1].refusal == "I will not."
         assert w.said(run.id) == ["Well,", "I", " will", " not."]
+
+
+def test_a_further_piece_is_a_delta():
+    """Who looks at it finds the API's object, made anew each time; the first piece has the list of annotations."""
+    draft = MessageDraft("step_1", "msg_1")
+    first, piece = draft.add("text", "Well"), draft.add("text", ", no")
+    assert first["delta"]["content"] == [{"index": 0, "type": "text", "text": {"value": "Well", "annotations": []}}]
+    part = {"index": 0, "type": "text", "text": {"value": ", no"}}
+    assert isinstance(piece, TextPiece)
+    assert (
+        dict(piece) == piece.json() == {"id": "msg_1", "object": "thread.message.delta", "delta": {"content": [part]}}
+    )
+    assert len(piece) == 3
 
 
 async def test_one_call_at_a_time():

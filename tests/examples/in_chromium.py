@@ -29,6 +29,12 @@ def start(exit_stack: ExitStack, app: str, endpoint: str) -> str:
     return running.wait_for(r"http://127\.0\.0\.1:\d+")[0]
 
 
+def chromium() -> str:
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    assert found, "install Debian's chromium, or name one in CHROMIUM"
+    return found
+
+
 @pytest.mark.parametrize("app", ["fastapi", "aiohttp"])
 async def test_an_answer_is_shown_as_text(app: str):
     """What a model writes is never HTML, whether it comes in pieces or as a whole; the page says how far it is."""
@@ -36,13 +42,11 @@ async def test_an_answer_is_shown_as_text(app: str):
     def repeat(request: ModelRequest) -> Say:
         return Say(request.items[-1].text)
 
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    assert chromium, "install Debian's chromium, or name one in CHROMIUM"
     problems: list[str] = []
     with ExitStack() as exit_stack:
         async with LocalServer(backend=ScriptedBackend(repeat)) as server, async_playwright() as playwright:
             url = await to_thread.run_sync(start, exit_stack, app, server.url)
-            browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            browser = await playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
             page = await browser.new_page()
             page.on("pageerror", lambda error: problems.append(str(error)))
             page.on("dialog", lambda dialog: problems.append(dialog.message))
@@ -55,3 +59,22 @@ async def test_an_answer_is_shown_as_text(app: str):
             await browser.close()
             await to_thread.run_sync(exit_stack.close)
     assert not problems
+
+
+@pytest.mark.parametrize("app", ["fastapi", "aiohttp"])
+async def test_an_endpoint_that_is_away(app: str):
+    """The page says in a sentence that there is no answer now, whichever way it has asked."""
+    with ExitStack() as exit_stack:
+        endpoint = f"http://127.0.0.1:{free_port()}/v1"
+        async with async_playwright() as playwright:
+            url = await to_thread.run_sync(start, exit_stack, app, endpoint)
+            browser = await playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+            page = await browser.new_page()
+            await page.goto(url)
+            for button in "Ask, and watch", "Ask, and wait":
+                await page.reload()
+                await page.get_by_role("button", name=button).click()
+                sentence = "There is no answer now. Ask again in a minute."
+                await expect(page.locator("#state")).to_have_text(sentence, timeout=15_000)
+            await browser.close()
+            await to_thread.run_sync(exit_stack.close)

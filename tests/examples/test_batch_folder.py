@@ -11,6 +11,9 @@ from openai_runs.backends import Fail, Say, ScriptedBackend
 from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.server import LocalServer
 from tests.examples.programs import run
+from tests.proxy import Instead, Proxy
+from tests.serving import free_port
+from tests.stub import error
 
 COMMAND = "python docs/examples/batch_folder.py"
 
@@ -88,3 +91,22 @@ def test_a_question_may_be_in_any_encoding(folder: Path, endpoint: str):
     (folder / "b.txt").write_bytes(b"\xe4?")
     run(COMMAND, str(folder), OPENAI_BASE_URL=endpoint)
     assert answers(folder)["b.answer"] == "You said: \N{REPLACEMENT CHARACTER}?"
+
+
+def test_an_endpoint_that_is_away(folder: Path):
+    """One sentence says so, and nothing is written."""
+    done = run(COMMAND, str(folder), OPENAI_BASE_URL=f"http://127.0.0.1:{free_port()}/v1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"no question was asked: .*Is the server running.*\n", done.stderr)
+    assert not answers(folder)
+
+
+@pytest.mark.anyio
+async def test_an_assistant_that_cannot_be_deleted(folder: Path):
+    """The answers are counted all the same."""
+    async with LocalServer() as server, Proxy(server.url) as proxy:
+        proxy.plan("DELETE", "", Instead(error(400)))
+        done = await to_thread.run_sync(partial(run, COMMAND, str(folder), OPENAI_BASE_URL=proxy.url))
+    assert (done.returncode, done.stdout) == (0, "3 answered, 0 failed\n")
+    assert re.search(r"the assistant asst_\w+ was not deleted: ", done.stderr)
+    assert "Traceback" not in done.stderr

@@ -1,5 +1,6 @@
 """The notebook, executed by a kernel of its own."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import nbformat
@@ -38,8 +39,26 @@ def test_all_cells_run(notebook: nbformat.NotebookNode, endpoint: str, monkeypat
     assert "opening_hours" in output(notebook, "timeline", "text/html")
     steps = output(notebook, "steps-table", "text/plain")
     assert steps.index("tool_calls") < steps.index("message_creation")
+    assert "9 to 18 h" in output(notebook, "calls-table", "text/plain")
     assert "40.0" in output(notebook, "batch-table", "text/plain")
     assert output(notebook, "draw", "image/png")
+
+
+def test_cells_that_run_again(
+    notebook: nbformat.NotebookNode, endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """The first cell closes the session that it opened before, and the last one leaves no assistant behind."""
+    monkeypatch.setenv("OPENAI_BASE_URL", endpoint)
+    by_id = {cell.id: cell for cell in notebook.cells}
+    count = nbformat.v4.new_code_cell("len(await session.assistants.list().to_list())")
+    again = nbformat.v4.new_code_cell("import gc\ngc.collect()\nlen(await session.assistants.list().to_list())")
+    order = [by_id["open"], count, by_id["tool"], by_id["tool"], by_id["open"], by_id["tool"], by_id["close"]]
+    notebook.cells = [deepcopy(cell) for cell in [*order, by_id["open"], again, by_id["close"]]]
+    NotebookClient(notebook, timeout=50, resources={"metadata": {"path": tmp_path}}).execute()
+    printed = [output for cell in notebook.cells for output in cell.outputs if output.output_type == "stream"]
+    assert printed == []
+    before, afterwards = notebook.cells[1].outputs[0].data, notebook.cells[-2].outputs[0].data
+    assert afterwards == before
 
 
 def test_a_run_that_has_not_completed(

@@ -99,12 +99,14 @@ async def test_an_outage_is_waited_for():
         (CUT, "server_error", "the request to the embedding model's endpoint failed"),
     ],
 )
-async def test_failures(answer, code, message):
+async def test_failures(answer, code, message, caplog):
     """A failure is a `BackendError` with one of the API's codes, and never has the key in it."""
     async with Stub(answer) as stub, (embedder := endpoint(stub, max_retries=0)).opened():
         with pytest.raises(BackendError, match=message) as raised:
             await embedder.embed(["a"])
     assert raised.value.code == code
+    assert "127.0.0.1" not in raised.value.message  # the owner of a file reads it, the log has the rest
+    assert "127.0.0.1" in caplog.text
     assert KEY not in f"{raised.value!r} {raised.value.__cause__!r} {embedder!r}"
 
 

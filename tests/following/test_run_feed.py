@@ -445,7 +445,7 @@ async def opened(*replies: Reply) -> AsyncGenerator[tuple[RunFeed, list[News], S
     """A feed that says this to many followers of run_1; further replies are for other requests."""
     async with Stub(*replies) as stub, stub.session() as session:
         feed = session.runs._feed
-        session._transport.tells_changes = True
+        session._transport._sender.tells_changes = True
         news = [feed.join("run_1") for _ in range(MANY)]
         await stub.requested(1)
         yield feed, news, session

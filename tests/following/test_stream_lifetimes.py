@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from itertools import islice, repeat
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -386,6 +386,8 @@ async def no_request(stub: Stub) -> None:
 @define
 class Pieces:
     """Stands in for a response that arrives in these chunks."""
+
+    connection: ClassVar[None] = None  # all of it is here
 
     pieces: Iterator[bytes]
 

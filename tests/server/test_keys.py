@@ -5,7 +5,17 @@ import hmac
 import pytest
 
 from openai_runs.engine import ApiError
-from openai_runs.server.keys import Keys, hash_keys, hashed, is_hashed, new_key, read_keys
+from openai_runs.server.keys import (
+    Keys,
+    hash_keys,
+    hashed,
+    is_hashed,
+    limits_in,
+    new_key,
+    read_keys,
+    read_lines,
+    read_retention,
+)
 
 KEYS = Keys({"sk-alice": "alice", "sk-alice-2": "alice", "sk-böb": "bob"})
 
@@ -174,3 +184,65 @@ def test_replacing_keys():
     assert keys.owner("Bearer sk-b") == "bob"
     with pytest.raises(ApiError, match="Incorrect"):
         keys.owner("Bearer sk-a")
+
+
+# --- limits ---
+
+
+def test_limits_of_owners():
+    """They follow the label, or the key if there is none, and hold for all keys of the owner."""
+    text = "sk-a alice active-runs=5\nsk-a2 alice tokens-per-day=none\nsk-b stored-mb=2\nsk-c carl\nsk-d team=dora"
+    owners = read_keys(text)
+    assert (owners["sk-a"], owners["sk-c"], owners["sk-d"]) == ("alice", "carl", "team=dora")
+    assert limits_in(read_lines(text)) == {
+        "alice": {"active_runs": 5, "tokens_per_day": None},
+        owners["sk-b"]: {"stored_bytes": 2 * 2**20},
+    }
+    assert limits_in(read_lines(hash_keys(text))) == limits_in(read_lines(text))
+    assert "sk-" not in repr(read_lines(text))
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("sk-x anna bert", "line 2 of the keys has more than two words"),
+        ("sk-x anna active-runs=5 bert", "line 2 of the keys has more than two words"),
+        ("sk-x anna runs=5", "line 2 of the keys: there is no limit 'runs'"),
+        ("sk-x anna active-runs=five", "line 2 of the keys: the limit active-runs must be a whole number above 0"),
+        ("sk-x active-runs=0", "line 2 of the keys: the limit active-runs must be"),
+        ("sk-x anna active-runs=5 active-runs=6", "line 2 of the keys: the limit active-runs is there twice"),
+        ("sk-x bob active-runs=5", "line 2 of the keys repeats a limit that line 1 has for the same owner"),
+    ],
+)
+def test_wrong_limits(line, problem):
+    """Nothing is ignored: a limit that is misspelt would be missed when it is needed. The error has no key."""
+    with pytest.raises(ValueError, match=problem) as caught:
+        read_lines(f"sk-b bob active-runs=5\n{line}")
+    assert "sk-" not in str(caught.value)
+
+
+def test_retention_in_a_file_of_keys():
+    """Days, or never, after a key or its label; the keys themselves and their hashes are read as without it."""
+    text = "sk-a al retention-days=30\nsk-b bob\n# sk-c carl retention-days=1\nsk-d retention-days=never\nsk-e al\n\n"
+    assert read_retention(text) == {"al": 30.0, hashed("sk-d").removeprefix("sha256:")[:12]: None}
+    plain = "\n".join(line.partition(" retention")[0] for line in text.splitlines())
+    assert read_keys(text) == read_keys(plain)
+    assert f"{hashed('sk-a')} al retention-days=30\n" in hash_keys(text)
+    assert read_retention(hash_keys(text)) == read_retention(text)
+    assert read_retention("") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("sk-a al retention-days=soon", "line 1 of the keys: retention-days= is followed by days, or by never"),
+        ("sk-a al retention-days=1\nsk-b al retention-days=never", "line 2 .* says something else about this owner"),
+        ("sk-a al retention-days=1 retention-days=2", "line 1 .* says something else about this owner"),
+        ("sk-a al more words", "more than two words"),
+    ],
+)
+def test_retention_that_cannot_be_read(text: str, error: str):
+    """The error names the line, and shows no key."""
+    with pytest.raises(ValueError, match=error) as caught:
+        read_retention(text)
+    assert "sk-" not in str(caught.value)

@@ -8,10 +8,11 @@ from aiohttp import ClientConnectionError, ClientSession
 
 from openai_runs.backends import Call, ScriptedBackend, Wait
 from openai_runs.engine.clock import ManualClock
-from openai_runs.errors import NotFoundError
+from openai_runs.errors import NotFoundError, StoreFileError
 from openai_runs.server import LocalServer, PassThrough
 from openai_runs.server.keys import hashed
 from openai_runs.stores import MemoryStore
+from openai_runs.stores.sqlite import SQLiteStore
 from tests.server.api import Api, get_status
 from tests.server.conftest import TOOL
 from tests.server.console.browser import browsing
@@ -177,13 +178,28 @@ async def test_a_fixture():
     assert repr(server) == "<LocalServer, closed>"
 
 
-async def test_a_port_that_is_taken():
-    """A port in use raises the system's error, and what was opened is closed."""
+@pytest.mark.parametrize("name", ["port", "metrics_port"])
+async def test_a_port_that_is_taken(tmp_path, name):
+    """A port in use raises the system's error, and no store or index is left behind, nor a port."""
     async with LocalServer() as server:
         port = int(server.url.split(":")[2].split("/")[0])
+        refused = LocalServer(store=SQLiteStore(tmp_path / "runs.db"), files="local", **{name: port})
         with pytest.raises(OSError, match="address already in use"):
-            async with LocalServer(port=port):
+            async with refused:
                 pass  # pragma: no cover
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+async def test_a_port_of_a_server_that_cannot_start(tmp_path):
+    """It is free again at once."""
+    (tmp_path / "runs.db").write_text("no store")
+    async with LocalServer() as server:
+        port = int(server.url.split(":")[2].split("/")[0])
+    with pytest.raises(StoreFileError):
+        async with LocalServer(port=port, store=SQLiteStore(tmp_path / "runs.db")):
+            pass  # pragma: no cover
+    async with LocalServer(port=port) as server, server.session() as session:
+        await session.threads.create()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.com", ""])

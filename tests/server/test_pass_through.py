@@ -358,6 +358,13 @@ async def test_the_endpoints_key_stays_here(anyio_backend, caplog):
     assert KEY not in caplog.text
 
 
+async def test_where_the_endpoint_is_stays_here(anyio_backend):
+    """An error that names the endpoint, or what is behind it, does not tell that to the caller."""
+    async with Stub(lambda _: error(503, f"{stub.url}: 10.0.0.1:8000 is away")) as stub, passing(stub) as server:
+        _, _, body = await sent(server, "GET", "/models")
+    assert json.loads(body)["error"]["message"] == "(address hidden): (address hidden) is away"
+
+
 @pytest.mark.parametrize("key", ["wrong", KEY])
 async def test_the_callers_key(anyio_backend, key):
     """A caller needs a key of the server's, and that of the endpoint is none."""

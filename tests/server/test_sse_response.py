@@ -5,6 +5,7 @@ import logging
 import socket
 import tracemalloc
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import aiohttp
 import anyio
@@ -15,9 +16,10 @@ from attrs import define, field
 
 from openai_runs.backends import Call, Fail, Refuse, Say, ScriptedBackend, Stop, Wait
 from openai_runs.engine import ApiEvent, Engine, ManualClock
+from openai_runs.engine.api_events import TextPiece
 from openai_runs.engine.turn_output import MessageDraft
 from openai_runs.models.message import CitedFile, FilePath
-from openai_runs.server import LocalServer, create_app
+from openai_runs.server import LocalServer, create_app, sse_response
 from openai_runs.server.sse_response import HEARTBEAT, STREAMS, Outbox
 from openai_runs.stores import MemoryStore
 from tests.server.api import Api
@@ -491,6 +493,64 @@ async def test_pieces_of_texts(anyio_backend):
     assert text_of(events_of(text))[-3:] == "lmn"
 
 
+async def test_a_piece_that_comes_alone_is_sent_at_once(anyio_backend):
+    """Without waking who waits for more, if the connection takes it; what cannot be sent at once stays in order."""
+    writing, outbox, sent, takes = MessageDraft("step_1", "msg_1"), Outbox(), [], True
+
+    def send_now(frame):
+        if takes:
+            sent.append(frame)
+        return takes
+
+    outbox.send_now = send_now
+    outbox.receive([delta(writing.add("text", "a")), delta(writing.add("text", "b"))])
+    assert sent == []  # nobody waits for them
+    text = await outbox.take()
+    async with anyio.create_task_group() as tasks:
+        more = []
+
+        async def take():
+            more.append(await outbox.take())
+
+        tasks.start_soon(take)
+        await anyio.wait_all_tasks_blocked()
+        outbox.receive([delta(writing.add("text", "c"))])
+        assert outbox.taken == 2
+        assert more == []
+        takes = False
+        outbox.receive([delta(writing.add("text", "d"))])
+        outbox.receive([delta(writing.add("text", "e"))])
+    assert outbox.taken == 3
+    assert len(sent) == 1
+    events = events_of(text + b"".join(sent) + more[0])
+    assert text_of(events) == "abcde"
+    assert [data for _, data in events][2:] == [
+        {"id": "msg_1", "object": "thread.message.delta", "delta": {"content": [part]}}
+        for part in ({"index": 0, "type": "text", "text": {"value": value}} for value in "cde")
+    ]
+
+
+async def test_what_stands_between_a_piece_and_its_reader(anyio_backend, monkeypatch):
+    """A piece goes at once only if nothing was sent so just before, nothing is unread, and the connection is open."""
+    now, written = [10.0], []
+    transport = SimpleNamespace(is_closing=lambda: False, get_write_buffer_size=lambda: 0, write=written.append)
+    request = SimpleNamespace(transport=transport)
+    monkeypatch.setattr(sse_response, "monotonic", lambda: now[0])
+    connection = sse_response._Connection(request, Outbox())
+    assert connection._send_now(b"x" * 26)
+    assert written == [b"1a\r\n" + b"x" * 26 + b"\r\n"]
+    now[0] += 0.001
+    assert not connection._send_now(b"x")
+    now[0] += 1
+    transport.get_write_buffer_size = lambda: 1
+    assert not connection._send_now(b"x")
+    transport.is_closing = lambda: True
+    assert not connection._send_now(b"x")
+    request.transport = None
+    assert not connection._send_now(b"x")
+    assert len(written) == 1
+
+
 async def test_the_last_event_is_the_last(anyio_backend):
     """Nothing is queued after a stream's final event: a slow reader gets no event of the run's second half."""
     async with place(WEATHER) as here:
@@ -506,12 +566,11 @@ async def test_the_last_event_is_the_last(anyio_backend):
 
 async def test_a_piece_costs_a_pointer(anyio_backend):
     """Unread text costs one pointer per piece, since the run keeps the text anyway."""
-    writing, outbox, count = MessageDraft("step_1", "msg_1"), Outbox(), 10_000
+    outbox, count, source = Outbox(), 10_000, object()
     pieces = [f" word{number}" for number in range(count)]
-    writing.add("text", "")
     tracemalloc.start()
     for piece in pieces:
-        outbox.receive([delta({"id": "msg_1", "object": "thread.message.delta", "delta": _content(piece)})])
+        outbox.receive([delta(TextPiece("msg_1", 0, piece, source))])
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size / count < 10
@@ -519,7 +578,3 @@ async def test_a_piece_costs_a_pointer(anyio_backend):
     while outbox._pending:
         text += await outbox.take()
     assert text_of(events_of(text)) == "".join(pieces)
-
-
-def _content(piece):
-    return {"content": [{"index": 0, "type": "text", "text": {"value": piece}}]}

@@ -114,3 +114,11 @@ async def test_an_index(tmp_path: Path):
     old.write_text("This is a text." * 99)
     with pytest.raises(StoreFileError, match="cannot copy"):
         await copy_sqlite_file(old, new)
+
+
+async def test_a_file_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An index that somebody has for himself is an error, after a while, and no endless wait."""
+    monkeypatch.setattr("openai_runs.stores.copying._TIMEOUT", 0.01)
+    async with SQLiteStore(tmp_path / "runs.db"):  # it has an exclusive lock
+        with pytest.raises(StoreFileError, match=r"cannot copy .*: it is in use"):
+            await copy_sqlite_file(tmp_path / "runs.db", tmp_path / "copy.db")

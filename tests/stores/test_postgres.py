@@ -380,7 +380,7 @@ async def test_nobody_answers(store: PostgresStore, monkeypatch: pytest.MonkeyPa
         raise psycopg_pool.PoolTimeout("couldn't get a connection")
 
     monkeypatch.setattr(store, "_read_once", none)
-    with pytest.raises(StoreUnavailableError, match="couldn't get a connection"):
+    with pytest.raises(StoreUnavailableError, match="the database cannot be reached"):
         await store.get(Thread, "t")
     assert len(tries) == 1
 
@@ -444,9 +444,11 @@ async def test_run_states_that_are_damaged(url: str, tmp_path: Path, monkeypatch
 )
 def test_errors_of_the_database(state: str | None, kind: type[Exception]):
     """Those that may pass, those of objects, and bugs, which are raised as they are."""
-    error = psycopg.OperationalError("what it says\n\tand more")
+    error = psycopg.OperationalError("connection to server at 10.0.0.1\n\tand more")
     error.sqlstate = state
     assert type(translated(error)) is kind
+    # Clients hear what the database has said itself, and not where it is.
+    assert ("10.0.0.1" in str(translated(error))) == (state not in (None, schema.KEY_USED, schema.IS_OVER))
 
 
 async def test_a_bug_in_a_statement(store: PostgresStore, monkeypatch: pytest.MonkeyPatch):

@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from openai_runs import _wire
 from openai_runs.backends import Say
 from openai_runs.errors import HistoryTooLargeError, KeyUsedError, UnknownCursorError
 from openai_runs.models.assistant import Assistant
@@ -24,7 +25,7 @@ from openai_runs.models.run_step import CalledFunction, FunctionStepCall, RunSte
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
 from openai_runs.stores import memory as store_module
-from openai_runs.stores import table_store
+from openai_runs.stores import table_store, thread_sizes
 from openai_runs.stores.memory import MemoryStore
 from openai_runs.stores.postgres import PostgresStore
 from openai_runs.stores.records import (
@@ -408,6 +409,29 @@ async def test_messages_are_counted(store: Store):
     assert await store.count_messages("t", 0) == 0
 
 
+@pytest.mark.parametrize(("threads", "messages"), [(200, 1000), (2, 1000), (200, 2), (2, 2), (1, 1)])
+async def test_bytes_of_an_owner(store: Store, monkeypatch: pytest.MonkeyPatch, threads: int, messages: int):
+    """All threads and messages of an owner count, and nothing else, whatever a piece has room for."""
+    monkeypatch.setattr(thread_sizes, "THREADS", threads)
+    monkeypatch.setattr(thread_sizes, "MESSAGES", messages)
+    for name, sql in {"SQLITE": thread_sizes.SQLITE, "POSTGRES": thread_sizes.POSTGRES}.items():
+        limited = sql.replace("LIMIT 200", f"LIMIT {threads}").replace("LIMIT 1000", f"LIMIT {messages}")
+        monkeypatch.setattr(thread_sizes, name, limited)
+    assert await store.count_bytes("ann") == 0
+    mine = [
+        *(thread(id, "ann", metadata={"in": "Zürich"}) for id in ("a", "b", "c", "d", "e")),
+        *(message(f"b{number}", "b", "ann", text="ü" * number) for number in range(5)),
+        *(message(f"d{number}", "d", "ann", text="\N{SNOWMAN}") for number in range(3)),
+    ]
+    others = [thread("f", "bob"), message("f0", "f", "bob"), run("r", "b", "ann"), assistant("g", "ann")]
+    await store.commit([*mine[:3], *others, *mine[3:]])
+    assert await store.count_bytes("ann") == sum(len(_wire.encode(record.value)) for record in mine)
+    await store.commit([Delete(Thread, "b"), message("d1", "d", "ann", text="x" * 100)])
+    left = [record for record in mine if record.value.id[0] != "b" and record.value.id != "d1"]
+    left.append(message("d1", "d", "ann", text="x" * 100))
+    assert await store.count_bytes("ann") == sum(len(_wire.encode(record.value)) for record in left)
+
+
 async def test_a_history_has_a_limit(store: Store, monkeypatch: pytest.MonkeyPatch):
     """A history that is too large for any model is not read into memory; a part of it can be read."""
     for module in table_store, store_module:
@@ -604,6 +628,17 @@ class Stores(RuleBasedStateMachine):
 
         self.runner.run(together())
 
+    @rule(data=st.data())
+    def empty(self, data: st.DataObject) -> None:
+        """The same is deleted in both, if there is a thread without an unfinished run."""
+        thread_id = data.draw(st.sampled_from(self.seen[Thread]), "thread")
+        gone = self.runner.run(self.memory.empty_some(thread_id))
+        assert self.runner.run(self.other.empty_some(thread_id)) == gone
+        if gone is not None:
+            self.runs = {id: of for id, of in self.runs.items() if of != thread_id}
+        owners = [sorted(self.runner.run(store.owners_of_threads())) for store in (self.memory, self.other)]
+        assert owners[0] == owners[1] == sorted(set(self.threads.values()))
+
     @rule(data=st.data(), kind=st.sampled_from([Assistant, Thread, Message, Run, RunStep]))
     def page(self, data: st.DataObject, kind: type[Any]) -> None:
         parent = {Message: Thread, Run: Thread, RunStep: Run}.get(kind)
@@ -633,6 +668,10 @@ class Stores(RuleBasedStateMachine):
         besides = data.draw(st.sampled_from(["", *self.seen[Run]]), "besides")
         expected = self.runner.run(self.memory.history(thread_id, last_messages=last, besides_run=besides))
         assert self.runner.run(self.other.history(thread_id, last_messages=last, besides_run=besides)) == expected
+
+    @rule(owner=st.sampled_from(["ann", "bob ☂"]))
+    def count_bytes(self, owner: str) -> None:
+        assert self.runner.run(self.other.count_bytes(owner)) == self.runner.run(self.memory.count_bytes(owner))
 
     @rule(data=st.data(), kind=st.sampled_from(KINDS))
     def get(self, data: st.DataObject, kind: type[Any]) -> None:

@@ -39,7 +39,8 @@ from openai_runs.models.file import File
 from openai_runs.models.notebook import Timeline
 from openai_runs.models.page import Page
 from openai_runs.models.request_options import RequestOptions
-from openai_runs.models.run import RunCreateParams
+from openai_runs.models.run import RunCreateParams, RunRow
+from openai_runs.models.run_step import CallRow, StepRow
 from openai_runs.models.tool import CodeInterpreterTool, Function, FunctionTool, FunctionToolCall, Tool
 from openai_runs.models.vector_store import (
     VectorStore,
@@ -73,7 +74,10 @@ class Words(TypedDict):
     words: int
 
 
-async def shown(session: Session, run: Run) -> None:
+async def shown(session: Session, run: Run, step: RunStep) -> None:
+    assert_type(run.row(), RunRow)
+    assert_type(step.row(), StepRow)
+    assert_type(step.call_rows(), list[CallRow])
     Timeline(await session.run_steps.list(run).to_list())
     Timeline(run)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 

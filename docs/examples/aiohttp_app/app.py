@@ -9,17 +9,16 @@ import os
 from collections.abc import AsyncIterator
 from json import JSONDecodeError
 from pathlib import Path
+from uuid import uuid4
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from openai_runs import OpenAIRunsError, Session, Toolbox
+from openai_runs import OpenAIRunsError, RateLimitError, Session, Toolbox, TransportError
+from openai_runs.errors import ServerError
 from openai_runs.relay import relay
 
 PAGE = Path(__file__).parents[1] / "ask.html"
-SESSION = web.AppKey("session", Session)
-ASSISTANT_ID = web.AppKey("assistant_id", str)
-
 logger = logging.getLogger("shop")
 toolbox = Toolbox()
 
@@ -30,11 +29,30 @@ async def opening_hours() -> str:
     return "9 to 18 h"
 
 
+class Shop:
+    """What all requests share: the session, and the assistant."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._key = uuid4().hex
+        self._assistant_id: str | None = None
+
+    async def assistant_id(self) -> str:
+        """Made with the first question, so that the app starts while its endpoint is away."""
+        if self._assistant_id is None:  # two first questions at once have the same key, which makes one assistant
+            assistant = await self.session.assistants.create(
+                model="gpt-4o-mini", tools=toolbox.tools, idempotency_key=self._key
+            )
+            self._assistant_id = assistant.id
+        return self._assistant_id
+
+
+SHOP = web.AppKey("shop", Shop)
+
+
 async def runs(app: web.Application) -> AsyncIterator[None]:
-    """Opens the session that all requests share."""
     async with Session() as session:
-        assistant = await session.assistants.create(model="gpt-4o-mini", tools=toolbox.tools)
-        app[SESSION], app[ASSISTANT_ID] = session, assistant.id
+        app[SHOP] = Shop(session)
         yield
 
 
@@ -50,9 +68,15 @@ async def own_pages_only(request: web.Request, handler: Handler) -> web.StreamRe
 async def failures(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except OpenAIRunsError as error:
-        logger.error("%s was not answered: %s", request.path, error)  # noqa: TRY400  # a sentence is enough; browsers get none
-        raise web.HTTPBadGateway(text="There is no answer now.") from error
+    except OpenAIRunsError as failure:
+        error = failure
+    logger.error("%s was not answered: %s", request.path, error)  # browsers get none of it
+    if isinstance(
+        error, TransportError | ServerError | RateLimitError | TimeoutError
+    ):  # a deadline's is a TimeoutError
+        detail = "There is no answer now. Ask again in a minute."
+        return web.json_response({"detail": detail}, status=503, headers={"Retry-After": "60"})
+    return web.json_response({"detail": "There is no answer."}, status=502)
 
 
 async def page(request: web.Request) -> web.StreamResponse:
@@ -71,9 +95,10 @@ async def ask(request: web.Request) -> web.StreamResponse:
     except JSONDecodeError as error:
         raise web.HTTPBadRequest(text="the body must be JSON") from error
     question = checked(body.get("question") if isinstance(body, dict) else None)
-    session = request.app[SESSION]
+    shop = request.app[SHOP]
+    session = shop.session
     run = await session.threads.create_and_run(
-        assistant_id=request.app[ASSISTANT_ID],
+        assistant_id=await shop.assistant_id(),
         thread={"messages": [{"role": "user", "content": question}]},
     )
     run = await session.runs.complete(run, toolbox=toolbox, deadline=60, on_exit="cancel")
@@ -82,9 +107,10 @@ async def ask(request: web.Request) -> web.StreamResponse:
 
 
 async def ask_stream(request: web.Request) -> web.StreamResponse:
-    async with request.app[SESSION].threads.stream_run(
-        assistant_id=request.app[ASSISTANT_ID],
-        thread={"messages": [{"role": "user", "content": checked(request.query.get("question"))}]},
+    question, shop = checked(request.query.get("question")), request.app[SHOP]
+    async with shop.session.threads.stream_run(
+        assistant_id=await shop.assistant_id(),
+        thread={"messages": [{"role": "user", "content": question}]},
         toolbox=toolbox,
         deadline=60,
         on_exit="cancel",

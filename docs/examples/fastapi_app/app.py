@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, TypedDict
+from uuid import uuid4
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Request
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from pydantic import BaseModel, StringConstraints
 from starlette.types import Send
 
-from openai_runs import OpenAIRunsError, Session, Toolbox
+from openai_runs import OpenAIRunsError, RateLimitError, Session, Toolbox, TransportError
+from openai_runs.errors import ServerError
 from openai_runs.following.streaming import RunStream
 from openai_runs.relay import HEADERS, relay_to
 
@@ -31,18 +33,32 @@ async def opening_hours() -> str:
     return "9 to 18 h"
 
 
-class State(TypedDict):
-    """What all requests share."""
+class Shop:
+    """What all requests share: the session, and the assistant."""
 
-    session: Session
-    assistant_id: str
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._key = uuid4().hex
+        self._assistant_id: str | None = None
+
+    async def assistant_id(self) -> str:
+        """Made with the first question, so that the app starts while its endpoint is away."""
+        if self._assistant_id is None:  # two first questions at once have the same key, which makes one assistant
+            assistant = await self.session.assistants.create(
+                model="gpt-4o-mini", tools=toolbox.tools, idempotency_key=self._key
+            )
+            self._assistant_id = assistant.id
+        return self._assistant_id
+
+
+class State(TypedDict):
+    shop: Shop
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[State]:
     async with Session() as session:
-        assistant = await session.assistants.create(model="gpt-4o-mini", tools=toolbox.tools)
-        yield {"session": session, "assistant_id": assistant.id}
+        yield {"shop": Shop(session)}
 
 
 class EventStream(StreamingResponse):
@@ -82,9 +98,10 @@ class Ask(BaseModel):
 
 @app.post("/ask", dependencies=[Depends(own_pages_only)])
 async def ask(request: Request, body: Ask) -> dict[str, str]:
-    session = request.state.session
+    shop: Shop = request.state.shop
+    session = shop.session
     run = await session.threads.create_and_run(
-        assistant_id=request.state.assistant_id,
+        assistant_id=await shop.assistant_id(),
         thread={"messages": [{"role": "user", "content": body.question}]},
     )
     run = await session.runs.complete(run, toolbox=toolbox, deadline=60, on_exit="cancel")
@@ -94,9 +111,10 @@ async def ask(request: Request, body: Ask) -> dict[str, str]:
 
 @app.get("/ask/stream", dependencies=[Depends(own_pages_only)])
 async def ask_stream(request: Request, question: Question) -> EventStream:
+    shop: Shop = request.state.shop
     return EventStream(
-        request.state.session.threads.stream_run(
-            assistant_id=request.state.assistant_id,
+        shop.session.threads.stream_run(
+            assistant_id=await shop.assistant_id(),
             thread={"messages": [{"role": "user", "content": question}]},
             toolbox=toolbox,
             deadline=60,
@@ -108,4 +126,9 @@ async def ask_stream(request: Request, question: Question) -> EventStream:
 @app.exception_handler(OpenAIRunsError)
 async def failed(request: Request, error: OpenAIRunsError) -> JSONResponse:
     logger.error("%s was not answered: %s", request.url.path, error)  # browsers get none of it
-    return JSONResponse({"detail": "There is no answer now."}, 502)
+    if isinstance(
+        error, TransportError | ServerError | RateLimitError | TimeoutError
+    ):  # a deadline's is a TimeoutError
+        detail = "There is no answer now. Ask again in a minute."
+        return JSONResponse({"detail": detail}, 503, headers={"Retry-After": "60"})
+    return JSONResponse({"detail": "There is no answer."}, 502)

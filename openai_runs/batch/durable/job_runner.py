@@ -26,15 +26,18 @@ from openai_runs.batch.durable.job_table import JobTable, TakenJob
 from openai_runs.batch.durable.options import WorkSettings
 from openai_runs.batch.durable.outcomes import Outcome, dump_error, load_error
 from openai_runs.batch.durable.shared_limits import SharedPace
-from openai_runs.batch.durable.starting import Start, through_job_outages
-from openai_runs.batch.jobs import BatchResult, add_usage
+from openai_runs.batch.durable.starting import REQUEST, Start
+from openai_runs.batch.earlier_runs import as_run_ids, is_worth_following
+from openai_runs.batch.endpoint_pause import EndpointPause
+from openai_runs.batch.jobs import BatchResult, add_usage, has_completed
 from openai_runs.errors import (
+    NotFoundError,
     OpenAIRunsError,
     RunDeadlineError,
     RunError,
     RunFailedError,
 )
-from openai_runs.models.run import Run, RunStatus, Usage
+from openai_runs.models.run import Run, Usage
 from openai_runs.pacing.sending import tell
 from openai_runs.session import Session
 
@@ -74,6 +77,7 @@ class JobRunner:
     _table: JobTable
     _settings: WorkSettings
     _pace: SharedPace
+    _pause: EndpointPause = field(init=False)
     #: Set when this process stops working: the runs are left to whoever takes over.
     is_leaving: bool = field(default=False, init=False)
     _is_draining: bool = field(default=False, init=False)
@@ -81,6 +85,9 @@ class JobRunner:
     _running: dict[str, anyio.Event] = field(factory=dict, init=False)
     #: Called when a job's end was recorded.
     on_recorded: Callable[[], None] = field(default=lambda: None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        self._pause = EndpointPause(self._session, self._settings.polling, "this worker begins no jobs")
 
     async def run(self, workflow_id: str, steps: Steps) -> None:
         """Run the jobs of a workflow, one after another."""
@@ -101,6 +108,7 @@ class JobRunner:
 
     async def _run_next(self, workflow_id: str, after: int, steps: Steps) -> TakenJob | None:
         """Run the next job of a workflow; ``None`` if there is none after the job ``after``."""
+        await self._pause.wait()  # before it is taken: what nobody has begun counts as waiting
         if self._is_draining:
             await anyio.sleep_forever()  # until this process stops: then somebody takes the workflow over
         ended = self._running[workflow_id] = anyio.Event()
@@ -116,25 +124,41 @@ class JobRunner:
     async def _run_job(self, job: TakenJob, steps: Steps) -> None:
         """Run a job. Of one that was run before, the steps have stored outcomes; what is skipped here are requests."""
         thread: dict[str, Any] = {"id": job.params.get("thread_id")}
-        tries = _Tries()
+        tries, has_earlier = _Tries(), job.params.get("earlier_run") is not None
         while True:
             tries.number += 1
-            if thread.get("id") is None:
+            earlier: dict[str, Any] = {}
+            if has_earlier:
+                earlier = await steps.run("earlier", partial(self._attempt, job, partial(self._look_up, job)))
+                has_earlier = "error" in earlier  # it is looked at until it is known what has become of it
+                tries.failed += not earlier  # with the key of that run, an endpoint would return it
+            if not earlier and thread.get("id") is None:
                 thread = await steps.run("thread", partial(self._attempt, job, partial(self._create_thread, job)))
-            ended = await self._try(job, thread, tries, steps)
+            ended = await self._try(job, thread, earlier, tries, steps)
             if (delay := ended.get("repeat_after")) is None:
                 return
             tries.failed += ended["has_failed"]
             tries.usage = ended["usage"]
             await anyio.sleep(delay)
 
-    async def _try(self, job: TakenJob, thread: dict[str, Any], tries: "_Tries", steps: Steps) -> dict[str, Any]:
-        """Run a job once: what there is to know for running it again; nothing if it has ended."""
+    async def _try(
+        self, job: TakenJob, thread: dict[str, Any], earlier: dict[str, Any], tries: "_Tries", steps: Steps
+    ) -> dict[str, Any]:
+        """Run a job once: what there is to know for running it again; nothing if it has ended.
+
+        Args:
+            job: The job.
+            thread: Where its run is started; or why there is none.
+            earlier: Its earlier run, if that is followed; or why it could not be looked at.
+            tries: How often it was tried, this time included.
+            steps: Store what was done.
+        """
         started: Run | None = None
+        thread_id: Any = earlier.get("thread_id", thread.get("id"))
 
         async def create() -> dict[str, Any]:
             nonlocal started
-            start = Start(self._session, self._settings, self._pace, job, thread["id"], tries.failed)
+            start = Start(self._session, self._settings, self._pace, self._pause, job, thread_id, tries.failed)
             started = await start.run()
             return {"id": started.id, "ends_at": await self._by_database(start.ends_at)}
 
@@ -144,9 +168,9 @@ class JobRunner:
             if "error" in run:
                 outcome = Outcome(error=load_error(run["error"], None))
             else:
-                outcome = await self._follow(started, thread["id"], run)
+                outcome = await self._follow(started, thread_id, run)
             outcome = evolve(outcome, tries=tries.number, usage=add_usage(tries.total, outcome.own_usage))
-            if outcome.run is not None:
+            if outcome.run is not None and not earlier:  # of an earlier run nothing was taken from the limits
                 await self._pace.end_run(0 if outcome.own_usage is None else outcome.own_usage.total_tokens)
             if (delay := self._delay(job, outcome)) is not None:
                 has_failed = isinstance(outcome.error, RunFailedError)
@@ -155,22 +179,22 @@ class JobRunner:
             self.on_recorded()
             return {}
 
-        run: dict[str, Any] = {}
+        run = earlier or (thread if "error" in thread else {})
         try:
-            run = thread if "error" in thread else await steps.run("create", partial(self._attempt, job, create))
+            run = run or await steps.run("create", partial(self._attempt, job, create))
             ended: dict[str, Any] = await steps.run("end", end, preemptible=True)
             return ended
         except BaseException:  # cancelled, in one of several ways; or the job has another worker now
             run_id = run.get("id") if started is None else started.id
             if not self.is_leaving and run_id is not None:
-                await finish(self._cancel_if_cancelled(job, thread["id"], run_id))
+                await finish(self._cancel_if_cancelled(job, thread_id, run_id))
             raise
 
     def _delay(self, job: TakenJob, outcome: Outcome) -> float | None:
         """Seconds after which a job is tried again; ``None`` if it has ended."""
         params: Any = job.params
         result = BatchResult(0, params, outcome.run, outcome.error, attempts=outcome.tries)
-        is_done = outcome.run is not None and outcome.run.status is RunStatus.COMPLETED  # only its answer is missing
+        is_done = has_completed(outcome.run)  # only its answer is missing
         retries = self._settings.retries
         if is_done or not retries.should_repeat(result, keys_honoured=bool(self._session.honours_keys)):
             return None
@@ -192,7 +216,18 @@ class JobRunner:
             return {"id": (await self._session.threads.create(idempotency_key=f"{job.id}-thread", **params)).id}
 
         # After a lost response an empty thread more is no harm: nothing ever runs on it.
-        return await through_job_outages(create, self._settings)
+        return await self._pause.through(create, REQUEST)
+
+    async def _look_up(self, job: TakenJob) -> dict[str, Any]:
+        """Look what has become of a job's earlier run: its IDs, if it is worth following."""
+        thread_id, run_id = as_run_ids(job.params["earlier_run"])
+        retrieve = partial(self._session.runs.retrieve, thread_id=thread_id, run_id=run_id)
+        try:
+            run = await self._pause.through(retrieve, REQUEST)
+        except NotFoundError:
+            _logger.info("run %s is not there any more; its job gets another one", run_id)
+            return {}
+        return {"thread_id": thread_id, "id": run_id} if is_worth_following(run) else {}
 
     async def _follow(self, run: Run | None, thread_id: str, created: Mapping[str, Any]) -> Outcome:
         """Follow a run to its end, or to the deadline, and answer its tool calls."""
@@ -215,7 +250,7 @@ class JobRunner:
         if ended is None or not self._settings.fetch_messages:
             return Outcome(error.run if isinstance(error, RunError) else ended or run, error)
         fetch = partial(fetch_answer, self._session, ended)
-        messages, error = await _guarded(partial(through_job_outages, fetch, self._settings))
+        messages, error = await _guarded(partial(self._pause.through, fetch, REQUEST))
         return Outcome(ended, error, messages)
 
     async def _by_database(self, at: float) -> float | None:

@@ -2,39 +2,33 @@
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import anyio
 from attrs import define, field
 
-from openai_runs._http.retries import FAILURES, Failure, cast_doubt, may_be_done
+from openai_runs._http.retries import FAILURES, Failure, cast_doubt, is_unreachable, may_be_done
 from openai_runs.batch.attempt import late_start
 from openai_runs.batch.durable.job_table import TakenJob
 from openai_runs.batch.durable.options import WorkSettings
 from openai_runs.batch.durable.shared_limits import SharedPace
+from openai_runs.batch.endpoint_pause import EndpointPause
 from openai_runs.batch.repeating import key_of_run
 from openai_runs.errors import OpenAIRunsError
-from openai_runs.following.outages import through_outages
 from openai_runs.models.run import Run
 from openai_runs.pacing.sending import tell
 from openai_runs.session import Session
 
 _logger = logging.getLogger("openai_runs.batch")
-T = TypeVar("T")
-
 #: Seconds for finding a run whose start was given up.
 _FIND_TIMEOUT: Final = 5.0
 #: Seconds between two looks for it.
 _LOOK_EVERY: Final = 0.25
 #: What a job has beside the parameters of its run.
-_NOT_OF_RUN: Final = frozenset({"key", "thread_id", "thread", "tool_resources"})
-
-
-async def through_job_outages(request: Callable[[], Awaitable[T]], settings: WorkSettings) -> T:
-    """Send a request of a job; see `through_outages`."""
-    return await through_outages(request, settings.polling, "a job of a durable batch")
+_NOT_OF_RUN: Final = frozenset({"earlier_run", "key", "thread_id", "thread", "tool_resources"})
+#: What is sent, for the log.
+REQUEST: Final = "a job of a durable batch"
 
 
 @define(eq=False)
@@ -44,6 +38,7 @@ class Start:
     _session: Session
     _settings: WorkSettings
     _pace: SharedPace
+    _pause: EndpointPause
     _job: TakenJob
     _thread_id: str
     _failed: int  # how many runs of the job have failed
@@ -76,7 +71,7 @@ class Start:
         await self._pace.begin_run()
         try:
             with self._clock.scope:
-                return await through_job_outages(self._create, self._settings)
+                return await self._pause.through(self._create, REQUEST)
         except Exception as error:  # whatever it is, wrong parameters too: nothing was started, unless it says so
             if self._doubt is not None and isinstance(error, FAILURES):  # such as one of looking for the run
                 cast_doubt(error, self._doubt)
@@ -90,7 +85,7 @@ class Start:
     async def _find_earlier(self) -> Run | None:
         """Look for a run of an earlier attempt, of which nobody knows how far it came."""
         try:
-            return await through_job_outages(self._find, self._settings)
+            return await self._pause.through(self._find, REQUEST)
         except FAILURES as error:
             error.maybe_done = True
             error.add_note("An earlier attempt may have started the run, which could not be looked for.")
@@ -106,6 +101,8 @@ class Start:
         except FAILURES as error:
             if may_be_done(error):
                 self._doubt = error
+            if is_unreachable(error):  # an outage takes nothing of the deadline, which counts from the next request
+                self._clock.settle()
             raise
 
     async def _find(self) -> Run | None:
@@ -117,7 +114,7 @@ class Start:
 
     async def _find_late(self) -> Run | None:
         """Look for a run whose request was given up, and may arrive all the same."""
-        look = partial(through_job_outages, self._find, self._settings)
+        look = partial(self._pause.through, self._find, REQUEST)
         with anyio.move_on_after(_FIND_TIMEOUT):
             try:
                 while (run := await look()) is None:  # noqa: ASYNC110  # it is on the server

@@ -1,5 +1,7 @@
 """The API's operations on assistants, on the server's side of `openai_runs.services.assistants`."""
 
+from functools import partial
+
 from attrs import define
 
 from openai_runs._evolving import evolve
@@ -54,5 +56,8 @@ class Assistants:
         """Operation ``deleteAssistant``. Existing runs continue."""
         async with self._ledger.lock(assistant_id):
             await self._ledger.find(Assistant, owner, assistant_id)
-            await self._ledger.commit([Delete(Assistant, assistant_id)])
+            await self._ledger.commit(
+                [Delete(Assistant, assistant_id)],
+                then=partial(self._ledger.note_deletion, owner, "assistant", assistant_id),
+            )
         return Deleted(id=assistant_id, object="assistant.deleted")

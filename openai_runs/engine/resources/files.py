@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from attrs import define, field
 
 from openai_runs._finishing import finish
+from openai_runs.engine.audit import By
 from openai_runs.engine.deadlines import Deadlines
 from openai_runs.engine.deciding import decided
 from openai_runs.engine.errors import ApiError
@@ -38,6 +39,7 @@ class Upload:
     owner: str
     draft: Draft
     _files: "Files"
+    room: int | None = None  #: how many bytes the owner's files may have together
     is_kept: bool = field(default=False, init=False)
 
     async def write(self, piece: bytes) -> None:
@@ -59,6 +61,8 @@ class Files:
     max_bytes: int  #: of one file
     _max_owner_bytes: int | None
     _detach_everywhere: Callable[[str], Awaitable[None]]  # takes a file out of all vector stores
+    #: How many bytes an owner's files may have together, beside what else it has; see `Guard`.
+    room: Callable[[str], Awaitable[int | None]] | None = field(default=None, init=False)
     _used: dict[str, int] = field(factory=dict, init=False)  # bytes by owner, of files and of uploads in progress
     _deadlines: Deadlines = field(init=False)
     _tasks: TaskGroup = field(init=False)
@@ -97,8 +101,9 @@ class Files:
     @asynccontextmanager
     async def uploading(self, owner: str) -> AsyncGenerator[Upload]:
         """Begin to receive a content. At the end it is deleted, unless a file was created with it."""
+        room = None if self.room is None else await self.room(owner)
         async with self._ledger.store.contents.drafting() as draft:
-            upload = Upload(owner, draft, self)
+            upload = Upload(owner, draft, self, room)
             try:
                 yield upload
             finally:
@@ -119,7 +124,19 @@ class Files:
                 f"Your files would have more than {self._max_owner_bytes} bytes together, the limit. Delete some first."
             )
             raise ApiError(403, text, param="file", code="storage_quota_exceeded")
+        if upload.room is not None and used > upload.room:
+            raise ApiError(
+                403,
+                f"There is room for {upload.room} bytes of files beside your threads and messages, which is the limit "
+                "for all of them together. Delete some first.",
+                param="file",
+                code="storage_quota_exceeded",
+            )
         self._used[upload.owner] = used
+
+    def used(self, owner: str) -> int:
+        """How many bytes the files of an owner have, those among them that are being uploaded."""
+        return self._used.get(owner, 0)
 
     def too_large(self) -> ApiError:
         """The error for a file of more than `max_bytes`."""
@@ -159,7 +176,7 @@ class Files:
     async def delete(self, owner: str, file_id: str) -> Deleted:
         """Operation ``deleteFile``: it is taken out of all vector stores."""
         await self.find(owner, file_id)
-        if not await self._remove(file_id):  # two requests at the same time
+        if not await self._remove(file_id, By.REQUEST):  # two requests at the same time
             raise _no_such_file(file_id)
         return Deleted(id=file_id, object="file")
 
@@ -185,14 +202,14 @@ class Files:
     def _has_expired(self, file: File) -> bool:
         return file.expires_at is not None and file.expires_at.timestamp() <= self._ledger.clock.now()
 
-    async def _remove(self, file_id: str) -> bool:
+    async def _remove(self, file_id: str, by: By) -> bool:
         """Delete a file, and then its content; returns whether there was one."""
         async with self._ledger.lock(file_id):
             record = await self._ledger.store.get(File, file_id)
             if record is None:
                 return False
             await self._detach_everywhere(file_id)
-            await self._ledger.commit([Delete(File, file_id)], then=partial(self._forget, record))
+            await self._ledger.commit([Delete(File, file_id)], then=partial(self._forget, record, by))
             await self._ledger.store.contents.delete(file_id)
         return True
 
@@ -200,9 +217,10 @@ class Files:
         if expires_at is not None:
             self._deadlines.set(file_id, expires_at.timestamp())
 
-    def _forget(self, record: Record[File]) -> None:
+    def _forget(self, record: Record[File], by: By) -> None:
         self._release(record.owner, record.value.bytes)
         self._deadlines.discard(record.value.id)
+        self._ledger.note_deletion(record.owner, "file", record.value.id, by)
 
     def _release(self, owner: str, size: int) -> None:
         left = self._used.get(owner, 0) - size
@@ -216,7 +234,7 @@ class Files:
 
     async def _expire(self, file_id: str) -> None:
         try:
-            await self._ledger.retry_until_stored(partial(self._remove, file_id))
+            await self._ledger.retry_until_stored(partial(self._remove, file_id, By.EXPIRY))
         except Exception:  # it must not stop the engine, and nobody sees an expired file
             _logger.exception("the file %s has expired and cannot be deleted", file_id)
 

@@ -1,12 +1,11 @@
 """The API's operations on messages, on the server's side of `openai_runs.services.messages`."""
 
-from typing import Final
-
 from attrs import define
 
 from openai_runs.engine.deciding import decided
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
+from openai_runs.engine.guard import Guard, too_many_messages
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, new_message, with_metadata
@@ -17,9 +16,6 @@ from openai_runs.models.page import Page
 from openai_runs.models.thread import Thread
 from openai_runs.stores.records import Delete, PageQuery, Record
 
-#: Messages per thread; the limit of the hosted API.
-MAX_MESSAGES: Final = 100_000
-
 
 @define
 class Messages:
@@ -28,6 +24,7 @@ class Messages:
     _ledger: Ledger
     _executor: Executor
     _stores: ThreadStores
+    _guard: Guard
 
     @decided
     async def create(self, owner: str, thread_id: str, body: Body, *, key: IdempotencyKey | None = None) -> Message:
@@ -36,9 +33,10 @@ class Messages:
             thread = (await self._ledger.find(Thread, owner, thread_id)).value
             if (run_id := self._executor.active_run(thread_id)) is not None:
                 raise ApiError(400, f"Can't add messages to {thread_id} while a run {run_id} is active.")
-            await check_message_limit(self._ledger, thread_id, 1)
+            await check_message_limit(self._ledger, thread_id, 1, self._guard.most_messages(owner))
             now = self._ledger.clock.now()
             message = new_message(body, thread_id, now)
+            await self._guard.check_bytes(owner, [message])
             thread, store = await self._stores.for_messages(owner, thread, [body])
             await self._ledger.commit(
                 [Record(owner, message), *changes_with(owner, thread, store), *used_by(key, owner, message, now)],
@@ -76,16 +74,14 @@ class Messages:
         return Deleted(id=message_id, object="thread.message.deleted")
 
 
-async def check_message_limit(ledger: Ledger, thread_id: str, more: int, param: str | None = None) -> None:
+async def check_message_limit(ledger: Ledger, thread_id: str, more: int, most: int, param: str | None = None) -> None:
     """Check that a thread can take more messages. Called under its lock.
 
     Raises:
-        ApiError: 400: it would have more than `MAX_MESSAGES`.
+        ApiError: 400: it would have more than ``most``.
     """
     if not more:
         return
-    number = more + await ledger.store.count_messages(thread_id, MAX_MESSAGES - more + 1)
-    if number > MAX_MESSAGES:
-        what = f"Invalid '{param}'" if param else f"Can't add messages to {thread_id}"
-        text = f"too many messages. Expected a thread with at most {MAX_MESSAGES} messages, but got {number} instead."
-        raise ApiError(400, f"{what}: {text}", param=param, code="array_above_max_length")
+    number = more + await ledger.store.count_messages(thread_id, most - more + 1)
+    if number > most:
+        raise too_many_messages(number, most, param, thread_id)

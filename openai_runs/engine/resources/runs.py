@@ -14,12 +14,14 @@ from openai_runs.engine.deciding import decided
 from openai_runs.engine.endings import end_calls
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.executor import Executor
+from openai_runs.engine.guard import Guard
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, new_messages, new_run, with_metadata, with_new_window
 from openai_runs.engine.resources.messages import check_message_limit
 from openai_runs.engine.thread_stores import ThreadStores, changes_with, in_turn, then_of
 from openai_runs.engine.turn_output import with_calls
+from openai_runs.engine.writing import Writing
 from openai_runs.lifecycle import CANCELLABLE, moved
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.page import Page
@@ -44,6 +46,7 @@ class Runs:
     _ledger: Ledger
     _executor: Executor
     _stores: ThreadStores
+    _guard: Guard
     _expires_after: float
 
     @property
@@ -67,15 +70,17 @@ class Runs:
         key: IdempotencyKey | None = None,
     ) -> Run:
         """Operation ``createRun``. Refused while another run is active, as the hosted API does."""
-        async with self._ledger.lock(thread_id):
+        async with self._guard.new_run(owner), self._ledger.lock(thread_id):
             thread = (await self._ledger.find(Thread, owner, thread_id)).value
             assistant = (await self._ledger.find(Assistant, owner, body["assistant_id"])).value
             if (run_id := self._executor.active_run(thread_id)) is not None:
                 raise ApiError(400, f"Thread {thread_id} already has an active run {run_id}.")
             now = self._ledger.clock.now()
             added = body.get("additional_messages") or ()
-            await check_message_limit(self._ledger, thread_id, len(added), "additional_messages")
+            most = self._guard.most_messages(owner)
+            await check_message_limit(self._ledger, thread_id, len(added), most, "additional_messages")
             messages = await in_slices(new_messages(added, thread_id, now))
+            await self._guard.check_bytes(owner, messages)
             thread, store = await self._stores.for_messages(owner, thread, added)
             run, state = new_run(
                 body, thread, assistant, now, self._expires_after, shows_search_content=shows_search_content
@@ -152,6 +157,21 @@ class Runs:
     def unwatch(self, owner: str, watcher: Watcher) -> None:
         """Send a watcher nothing more."""
         self._ledger.unwatch(owner, watcher)
+
+    async def watch_run(self, run: Run, watcher: Watcher) -> None:
+        """Beyond the API: send a watcher a run as it is now, and whenever it changes, until `unwatch_run`."""
+        self._ledger.watch_run(run.id, watcher)  # first, as in `watch`
+        record = await self._ledger.store.get(Run, run.id)
+        if record is not None:
+            watcher.note(record.value)
+
+    def unwatch_run(self, run: Run, watcher: Watcher) -> None:
+        """Send a watcher nothing more."""
+        self._ledger.unwatch_run(run.id, watcher)
+
+    def writing(self, run: Run) -> Sequence[Writing]:
+        """Beyond the API: what the model is writing for a run now, with the beginning; see `Writing`."""
+        return self._executor.writing(run)
 
     @decided
     async def cancel(self, owner: str, thread_id: str, run_id: str) -> Run:

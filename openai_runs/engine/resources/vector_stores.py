@@ -7,6 +7,7 @@ from typing import Final
 from attrs import define
 
 from openai_runs._evolving import evolve
+from openai_runs.engine.audit import By
 from openai_runs.engine.deciding import decided
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
@@ -97,15 +98,17 @@ class VectorStores:
         return evolve(page, data=tuple(shown_vector_store(store, now) for store in page.data))
 
     @decided
-    async def delete(self, owner: str, vector_store_id: str) -> Deleted:
+    async def delete(self, owner: str, vector_store_id: str, by: By = By.REQUEST) -> Deleted:
         """Operation ``deleteVectorStore``: its batches go with it, and its files stay files."""
         async with self._ledger.lock(vector_store_id):
-            await self._ingestion.find(owner, vector_store_id)
+            found = await self._ingestion.find(owner, vector_store_id)
             job = forget_all(vector_store_id)
             forget = partial(self._ingestion.expiry.forget, vector_store_id)
+            counts = {"vector_store_file": found.file_counts.total}
+            note = partial(self._ledger.note_deletion, owner, "vector_store", vector_store_id, by, counts)
             await self._ledger.commit(
                 [Delete(VectorStore, vector_store_id), Record(owner, job)],
-                then=partial(in_turn, partial(self._ingestion.push, owner, [job]), forget),
+                then=partial(in_turn, partial(self._ingestion.push, owner, [job]), forget, note),
             )
         return Deleted(id=vector_store_id, object="vector_store.deleted")
 

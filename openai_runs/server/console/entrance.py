@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler
 from openai_runs.engine import ApiError
 from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server.console import actions, pages
-from openai_runs.server.console.feed import changes
+from openai_runs.server.console.feed import changes, run_changes
 from openai_runs.server.console.forms import read_form
 from openai_runs.server.console.rendering import (
     COOKIE,
@@ -29,8 +29,9 @@ from openai_runs.server.console.rendering import (
     static,
 )
 from openai_runs.server.console.sessions import LASTS, Sessions
-from openai_runs.server.exchange import OWNER, REQUEST_ID, new_request_id
+from openai_runs.server.exchange import OWNER, REQUEST_ID
 from openai_runs.server.keys import Keys
+from openai_runs.server.plain_response import new_request_id
 
 _logger = logging.getLogger("openai_runs.server")
 
@@ -129,8 +130,8 @@ async def _login(request: web.Request) -> web.StreamResponse:
     except ApiError:
         return _login_page(request, to, status=401, problem="This is no key of this server.")
     response = see_other(to)
-    # The browser tells its own scheme here; behind a proxy with TLS, the request's is another.
-    is_secure = request.headers["Origin"].startswith("https://")
+    # The browser tells its own scheme; behind a proxy with TLS that is not trusted, the request's is another.
+    is_secure = request.secure or request.headers["Origin"].startswith("https://")
     response.set_cookie(
         COOKIE,
         request.app[SESSIONS].begin(owner),
@@ -154,8 +155,10 @@ async def _logout(request: web.Request) -> web.StreamResponse:
 
 _ROUTES: Final = (
     ("GET", "/console/runs/{run_id:[^/]+}", pages.run),
+    ("GET", "/console/runs/{run_id:[^/]+}/changes", run_changes),
     ("POST", "/console/runs/{run_id:[^/]+}/cancel", actions.cancel),
     ("POST", "/console/runs/{run_id:[^/]+}/outputs", actions.answer),
+    ("GET", "/console/find", pages.find),
     ("GET", "/console/start", actions.start_page),
     ("POST", "/console/start", actions.start),
     ("GET", "/console/threads/{thread_id:[^/]+}", pages.thread),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -13,9 +14,12 @@ from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep
 from openai_runs.server.console.charts import charts
-from openai_runs.server.console.rendering import page
-from openai_runs.server.console.views import seconds_of, timeline
+from openai_runs.server.console.rendering import page, see_other
+from openai_runs.server.console.views import seconds_of, settings, ticks, timeline
+from openai_runs.server.console.writing import written_message, written_step
 from openai_runs.server.exchange import ENGINE, OWNER
+from openai_runs.server.gate import GATE
+from openai_runs.server.owner_use import read_use
 from openai_runs.stores.records import PageQuery
 
 _SHOWN_RUNS: Final = 50
@@ -48,6 +52,7 @@ async def runs(request: web.Request) -> web.Response:
         chosen=status,
         after=after,
         older=older,
+        limits=await read_use(engine, request.app[GATE], owner),
         is_live=any(not run.status.is_terminal for run in found),
     )
 
@@ -56,8 +61,11 @@ async def run(request: web.Request) -> web.Response:
     """One run: what it is, its steps over time, and what was said."""
     engine, owner = request.app[ENGINE], request[OWNER]
     run = await engine.runs.find(owner, request.match_info["run_id"])
+    writing = engine.runs.writing(run)  # first: of what is complete meanwhile, the store has all
     steps, more_steps = await _steps_of(engine, owner, run)
     said, before = await _conversation(engine, owner, run)
+    steps = [written_step(step, writing) for step in steps]
+    said = [written_message(message, writing) for message in said]
     now = _now(engine)
     exact = engine.with_exact_times(run)
     queued, rows = timeline(exact, [engine.with_exact_times(step) for step in steps], said, now)
@@ -68,11 +76,14 @@ async def run(request: web.Request) -> web.Response:
         run=run,
         assistant=names.get(run.assistant_id),
         seconds=seconds_of(exact, now),
+        ticks=ticks(seconds_of(exact, now)),
+        settings=settings(run),
         ended=end_of(run),
         queued=queued,
         steps=rows,
         more_steps=more_steps,
         messages=[*before, *said],
+        written={each.object_id for each in writing},
         can_cancel=run.status in CANCELLABLE,
         is_live=not run.status.is_terminal,
     )
@@ -84,19 +95,33 @@ async def thread(request: web.Request) -> web.Response:
     thread = await engine.threads.retrieve(owner, thread_id)
     after = request.query.get("after") or None
     query = PageQuery(limit=_SHOWN_MESSAGES, order="desc", after=after)
-    messages = await engine.messages.list(owner, thread_id, query)
     runs = await engine.runs.list(owner, thread_id, PageQuery(limit=_SHOWN_MESSAGES, order="desc"))
+    writing = [each for run in runs.data for each in engine.runs.writing(run)]
+    messages = await engine.messages.list(owner, thread_id, query)
     now = _now(engine)
     return page(
         request,
         "thread.html",
         thread=thread,
-        messages=messages.data[::-1],
+        messages=[written_message(message, writing) for message in reversed(messages.data)],
+        written={each.object_id for each in writing},
         earlier=messages.data[-1].id if messages.has_more else None,
         rows=[(run, seconds_of(engine.with_exact_times(run), now)) for run in runs.data],
         names=await _names(engine, owner, {run.assistant_id for run in runs.data}),
         is_live=any(not run.status.is_terminal for run in runs.data),
     )
+
+
+async def find(request: web.Request) -> web.Response:
+    """Go to the page of the run or the thread whose ID somebody has, from a log, say."""
+    engine, owner, id = request.app[ENGINE], request[OWNER], request.query.get("id", "").strip()
+    for kind, look in ("runs", engine.runs.find), ("threads", engine.threads.retrieve):
+        try:
+            await look(owner, id)
+        except ApiError:
+            continue
+        return see_other(f"/console/{kind}/{quote(id, safe='')}")
+    raise ApiError(404, f"There is no run and no thread '{id[:100]}'.")
 
 
 def _now(engine: Engine) -> datetime:

@@ -8,6 +8,7 @@ from typing import Final
 
 from attrs import define, evolve, frozen
 
+from openai_runs import _wire
 from openai_runs.models.lines import duration, end_of
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
@@ -23,6 +24,9 @@ _SHORTEST_WAIT: Final = 0.1  # in the queue, to be mentioned
 #: a page is made in one go, and made again each second.
 MOST_OF_TEXT: Final = 20_000
 MOST_OF_PAGE: Final = 500_000
+#: Of one setting, such as the parameters of a tool; and settings.
+MOST_OF_SETTING: Final = 2_000
+MOST_SETTINGS: Final = 100
 #: Calls of one step.
 MOST_CALLS: Final = 100
 
@@ -115,6 +119,58 @@ def timeline(
     )
 
 
+@frozen
+class Setting:
+    """What a run was told beside its instructions."""
+
+    name: str
+    text: str
+    is_short: bool  #: whether it is a word or a number, or else JSON in several lines
+
+
+_SETTINGS: Final = (
+    "temperature",
+    "top_p",
+    "max_prompt_tokens",
+    "max_completion_tokens",
+    "truncation_strategy",
+    "tool_choice",
+    "parallel_tool_calls",
+    "response_format",
+    "reasoning_effort",
+    "completion_window",
+)
+
+
+def settings(run: Run) -> tuple[Setting, ...]:
+    """The settings that a run has, and its tools, as far as they leave room for what the run has done."""
+    data = _wire.dump(run)
+    found = [Setting(name, *_text_of(data[name])) for name in _SETTINGS if data.get(name) is not None]
+    for tool in data.get("tools") or ():
+        details = tool.get(tool["type"])
+        name = details.get("name") if isinstance(details, dict) else None
+        text, is_short = _text_of(details) if details else ("", True)
+        found.append(Setting(f"tool: {name or tool['type']}", text, is_short))
+    return tuple(found[:MOST_SETTINGS])
+
+
+def _text_of(value: object) -> tuple[str, bool]:
+    if isinstance(value, str):
+        return value, True
+    if not isinstance(value, dict | list):
+        return json.dumps(value), True
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+    except RecursionError:
+        text = "…"
+    return text if len(text) <= MOST_OF_SETTING else text[:MOST_OF_SETTING] + "…", False
+
+
+def ticks(seconds: float | None) -> tuple[str, ...]:
+    """What stands above a timeline: its beginning, middle and end; nothing if it is not known how long it is."""
+    return () if seconds is None else ("0", *(lasted(max(seconds, _SHORTEST) * part) for part in (0.5, 1)))
+
+
 def _call(call: StepToolCall) -> CallTexts:
     texts = call_texts(call)
     return texts if isinstance(call, CodeInterpreterCall) else evolve(texts, arguments=pretty(texts.arguments))
@@ -130,6 +186,11 @@ def pretty(arguments: str) -> str:
         return arguments
 
 
+def visible(text: str) -> str:
+    """A text with those characters visible that turn the order of others or are not shown."""
+    return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
+
+
 @define
 class Texts:
     """The texts of one page, which have a limit together."""
@@ -137,9 +198,8 @@ class Texts:
     _left: int = MOST_OF_PAGE
 
     def shown(self, text: str) -> str:
-        """A text, or its beginning, with those characters visible that turn the order of others or are not shown."""
+        """A text, or its beginning, as `visible` makes it."""
         most = min(self._left, MOST_OF_TEXT)
         start, rest = text[:most], len(text) - most
         self._left -= len(start)
-        visible = _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", start)
-        return visible if rest <= 0 else f"{visible}… ({rest:,} more characters)"
+        return visible(start) if rest <= 0 else f"{visible(start)}… ({rest:,} more characters)"

@@ -5,16 +5,17 @@ from typing import Final
 from aiohttp import web
 
 from openai_runs._wire.paths import MESSAGE, MESSAGES
-from openai_runs.server.exchange import ENGINE, OWNER, json_response, page_response, read_body
+from openai_runs.server.exchange import ENGINE, OWNER, json_response, page_response, read_body, text_response
 from openai_runs.server.idempotency import once
 from openai_runs.server.validation import page_query
 
 
-async def create(request: web.Request) -> web.Response:
+async def create(request: web.Request) -> web.StreamResponse:
     """Operation ``createMessage``."""
-    thread_id = request.match_info["thread_id"]
+    thread_id, engine = request.match_info["thread_id"], request.app[ENGINE]
     body = await read_body(request, "CreateMessageRequest")
-    return json_response(await once(request, request.app[ENGINE].messages.create, request[OWNER], thread_id, body))
+    message = await once(request, engine.messages.create, request[OWNER], thread_id, body)
+    return text_response(request, engine.json(message))
 
 
 async def retrieve(request: web.Request) -> web.Response:

@@ -25,7 +25,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     return await stream(request, start) if body.get("stream") else run_response(request, await start())
 
 
-async def retrieve(request: web.Request) -> web.Response:
+async def retrieve(request: web.Request) -> web.StreamResponse:
     """Operation ``getRun``."""
     ids = request.match_info["thread_id"], request.match_info["run_id"]
     if (preference := Preference.of(request.headers)) is None:
@@ -35,7 +35,7 @@ async def retrieve(request: web.Request) -> web.Response:
     return response
 
 
-async def update(request: web.Request) -> web.Response:
+async def update(request: web.Request) -> web.StreamResponse:
     """Operation ``modifyRun``."""
     thread_id, run_id = request.match_info["thread_id"], request.match_info["run_id"]
     body = await read_body(request, "ModifyRunRequest")
@@ -56,12 +56,12 @@ async def list_all(request: web.Request) -> web.Response:
     return await page_response(await request.app[ENGINE].runs.list_all(request[OWNER], query), query)
 
 
-async def find(request: web.Request) -> web.Response:
+async def find(request: web.Request) -> web.StreamResponse:
     """Beyond the API: a run by its own ID."""
     return run_response(request, await request.app[ENGINE].runs.find(request[OWNER], request.match_info["run_id"]))
 
 
-async def cancel(request: web.Request) -> web.Response:
+async def cancel(request: web.Request) -> web.StreamResponse:
     """Operation ``cancelRun``."""
     thread_id, run_id = request.match_info["thread_id"], request.match_info["run_id"]
     return run_response(request, await request.app[ENGINE].runs.cancel(request[OWNER], thread_id, run_id))

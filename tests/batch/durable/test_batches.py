@@ -240,3 +240,14 @@ class TestDraining:
         """Without a session there is nothing to wait for."""
         async with DurableBatches.open(store) as batches:
             await batches.drain()
+
+
+async def test_a_run_of_another_batch(store: Path, server: LocalServer, session: Session, assistant_id: str):
+    """It is looked at before another one is paid; whoever reads the result finds it there."""
+    run = await session.threads.create_and_run(assistant_id=assistant_id)
+    jobs: list[RunJob] = [{"assistant_id": assistant_id, "earlier_run": (run.thread_id, run.id)}]
+    async with DurableBatches.open(store, session, **QUICK) as batches:
+        (result,) = await collect(await batches.submit(jobs))
+    assert (result.error, result.text, result.attempts) == (None, "Hi.", 1)
+    assert (result.row()["thread_id"], result.row()["run_id"]) == (run.thread_id, run.id)
+    assert len(await all_runs(server)) == 1

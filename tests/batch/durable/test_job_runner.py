@@ -5,7 +5,9 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest import mock
 
+import anyio
 import pytest
 
 from openai_runs import JobRetries, Polling, Session, Toolbox
@@ -16,6 +18,8 @@ from openai_runs.batch.durable.job_table import JobTable
 from openai_runs.batch.durable.options import WorkSettings
 from openai_runs.batch.durable.outcomes import Outcome, load_outcome
 from openai_runs.batch.durable.shared_limits import BucketTable, SharedPace
+from openai_runs.batch.durable.starting import Start
+from openai_runs.batch.endpoint_pause import EndpointPause
 from openai_runs.errors import (
     BadRequestError,
     OpenAIRunsError,
@@ -419,6 +423,8 @@ class TestOutages:
         """That it may have been started stays known, so that no other one is."""
 
         def answer(request: Request) -> Reply:
+            if request.path.endswith("/assistants"):
+                return reply({"object": "list", "data": []})
             if request.method == "GET":
                 return error(503)
             return CUT if request.path.endswith("/runs") else reply(THREAD)
@@ -454,12 +460,191 @@ class TestOutages:
         assert ended.error.maybe_done
         assert sum(request.path.endswith("/runs") for request in stub.requests if request.method == "POST") == 1
 
+    async def test_all_pause(self, table: JobTable):
+        """While one job's requests find the endpoint away, others are not begun; afterwards, each was tried once."""
+        is_away = True
+
+        def answer(request: Request) -> Reply:
+            if is_away:
+                return error(503)
+            if request.method == "POST":
+                return reply(RUN | {"status": "completed"} if request.path.endswith("/runs") else THREAD)
+            return reply({"object": "list", "data": []})
+
+        workflows = add(table, {"assistant_id": "a"}, {"assistant_id": "b"})
+        async with Stub(answer) as stub, stub.session(max_retries=0) as session:
+            jobs = runner(session, table)
+            first = asyncio.create_task(jobs.run(workflows[0], StoredSteps()))
+            await stub.requested(3)
+            second = asyncio.create_task(jobs.run(workflows[1], StoredSteps()))
+            await stub.requested(8)
+            batch = workflows[0].rpartition("-")[0]
+            assert (table.progress(batch).running, table.progress(batch).waiting) == (1, 1)
+            is_away = False
+            await asyncio.gather(first, second)
+        asked = [request.path.rpartition("/")[2] for request in stub.requests]
+        assert set(asked[1:8]) == {"assistants"}
+        for position in 0, 1:
+            ended = outcome(table, workflows[0], position)
+            assert (ended.error, ended.tries) == (None, 1)
+
+    async def test_draining_meanwhile(self, table: JobTable):
+        """A job that was not begun is not begun afterwards either."""
+        is_away = True
+
+        def answer(request: Request) -> Reply:
+            if is_away:
+                return error(503)
+            if request.method == "POST":
+                return reply(RUN | {"status": "completed"} if request.path.endswith("/runs") else THREAD)
+            return reply({"object": "list", "data": []})
+
+        workflows = add(table, {"assistant_id": "a"}, {"assistant_id": "b"})
+        async with Stub(answer) as stub, stub.session(max_retries=0) as session:
+            jobs = runner(session, table)
+            first = asyncio.create_task(jobs.run(workflows[0], StoredSteps()))
+            await stub.requested(3)
+            second = asyncio.create_task(jobs.run(workflows[1], StoredSteps()))
+            drained = asyncio.create_task(jobs.drain())
+            await stub.requested(8)
+            is_away = False
+            await drained
+            await first
+            second.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await second
+        progress = table.progress(workflows[0].rpartition("-")[0])
+        assert (progress.completed, progress.waiting) == (1, 1)
+
+    async def test_the_deadline_counts_anew(self, table: JobTable):
+        """An outage takes nothing of the time that a run has from its start."""
+        seen: list[float] = []
+
+        def answer(request: Request) -> Reply:
+            if request.path.endswith("/assistants"):
+                seen.append(anyio.current_time())
+                return error(503 if len(seen) < 3 else 404)
+            if request.method == "GET":
+                return reply({"object": "list", "data": []})
+            return reply(RUN) if seen else error(503)
+
+        (workflow,) = add(table, {"assistant_id": "a", "thread_id": "t"})
+        job = table.take(workflow, -1)
+        assert job is not None
+        async with Stub(answer) as stub, stub.session(max_retries=0) as session:
+            settings = WorkSettings(deadline=3600.0, polling=QUICK)
+            pace = SharedPace(BucketTable(table.database), {})
+            start = Start(session, settings, pace, EndpointPause(session, QUICK, "jobs"), job, "t", 0)
+            await start.run()
+        assert start.ends_at >= seen[-1] + 3600.0
+
     async def test_it_does_not(self, table: JobTable):
         """An outage that is too long is the job's error."""
         (workflow,) = add(table, {"assistant_id": "a"})
         async with Stub(error(503)) as stub, stub.session(max_retries=0) as session:
             await runner(session, table, polling=NO_PATIENCE).run(workflow, StoredSteps())
         assert isinstance(outcome(table, workflow).error, ServerError)
+
+
+class TestEarlierRuns:
+    """A run that another batch has started is looked at before another one is paid."""
+
+    @pytest.mark.parametrize("status", ["completed", "in_progress"])
+    @pytest.mark.parametrize("moment", [None, ("earlier", "before"), ("earlier", "after"), ("end", "before")])
+    async def test_one_that_is_worth_following(self, table: JobTable, status: str, moment: tuple[str, str] | None):
+        """A completed one is the job's; one that is unfinished is followed, also by who takes the job over."""
+        looks = 0
+
+        def answer(request: Request) -> Reply:
+            nonlocal looks
+            if request.path.endswith("/messages"):
+                return reply({"object": "list", "data": []})
+            looks += 1
+            return reply(RUN | {"status": status if looks < 3 else "completed"})
+
+        (workflow,) = add(table, {"assistant_id": "a", "earlier_run": ("thread_1", "run_1")})
+        steps = StoredSteps()
+        steps.dies = moment
+        async with Stub(answer) as stub, stub.session() as session:
+            if moment is not None:
+                with pytest.raises(Died):
+                    await runner(session, table).run(workflow, steps)
+                steps.number = 0
+            await runner(session, table).run(workflow, steps)
+        ended = outcome(table, workflow)
+        assert (ended.error, ended.tries, ended.run and ended.run.id) == (None, 1, RUN["id"])
+        assert {request.method for request in stub.requests} == {"GET"}
+        assert stub.requests[0].path == "/v1/threads/thread_1/runs/run_1"
+
+    @pytest.mark.parametrize(
+        "found", [reply(RUN | {"status": "failed"}), reply(RUN | {"status": "expired"}), error(404)]
+    )
+    async def test_one_that_is_not(self, table: JobTable, found: Reply):
+        """If it ended otherwise, or is not there, the job gets another run, whose key is another one, too."""
+        job = {"assistant_id": "a", "earlier_run": ("thread_1", "run_1"), "idempotency_key": "mine", "thread_id": "t"}
+        (workflow,) = add(table, job)
+        async with Stub(found, reply(RUN | {"status": "completed"})) as stub, stub.session() as session:
+            await runner(session, table, fetch_messages=False).run(workflow, StoredSteps())
+        assert (outcome(table, workflow).error, outcome(table, workflow).tries) == (None, 1)
+        assert [request.path for request in stub.requests] == ["/v1/threads/thread_1/runs/run_1", "/v1/threads/t/runs"]
+        assert "earlier_run" not in stub.requests[1].json
+        assert stub.requests[1].headers["idempotency-key"] == '"mine.attempt-2"'
+
+    async def test_limits(self, table: JobTable):
+        """It was started under those of another batch, and its tokens change nothing about ours."""
+        usage = {"prompt_tokens": 1, "completion_tokens": 500, "total_tokens": 501}
+        (workflow,) = add(table, {"assistant_id": "a", "earlier_run": ("thread_1", "run_1")})
+        ended = reply(RUN | {"status": "completed", "usage": usage})
+        pace = mock.create_autospec(SharedPace, instance=True)
+        async with Stub(lambda _: ended) as stub, stub.session() as session:
+            await runner(session, table, pace, fetch_messages=False).run(workflow, StoredSteps())
+        assert pace.begin.await_count == len(stub.requests)
+        pace.begin_run.assert_not_awaited()
+        pace.end_run.assert_not_awaited()
+
+    async def test_it_fails_while_it_is_followed(self, table: JobTable):
+        """Then another run is started in its place, on a thread of its own."""
+        failure = {"code": "server_error", "message": "no"}
+        runs = [reply(RUN | {"status": "queued"}), reply(RUN | {"status": "failed", "last_error": failure})]
+        replies = [*runs, reply(THREAD), reply(RUN | {"status": "completed"})]
+        (workflow,) = add(table, {"assistant_id": "a", "earlier_run": ("thread_1", "run_1")})
+        async with Stub(*replies) as stub, stub.session() as session:
+            jobs = runner(session, table, retries=JobRetries(first=0), fetch_messages=False)
+            await jobs.run(workflow, StoredSteps())
+        assert (outcome(table, workflow).error, outcome(table, workflow).tries) == (None, 2)
+        made = [request.path for request in stub.requests if request.method == "POST"]
+        assert made == ["/v1/threads", f"/v1/threads/{THREAD['id']}/runs"]
+
+    async def test_it_cannot_be_looked_at(self, table: JobTable):
+        """That is tried again like a start; then it is the job's error, and nothing is started."""
+        (workflow,) = add(table, {"assistant_id": "a", "earlier_run": ("thread_1", "run_1")})
+        async with Stub(lambda _: error(500)) as stub, stub.session(max_retries=0) as session:
+            jobs = runner(session, table, polling=NO_PATIENCE, retries=JobRetries(attempts=3, first=0))
+            await jobs.run(workflow, StoredSteps())
+        assert isinstance(outcome(table, workflow).error, ServerError)
+        assert [request.method for request in stub.requests] == ["GET"] * 3
+
+    @pytest.mark.parametrize("ids", ["run_1", ["run_1"], ["thread_1", 1], 7])
+    async def test_wrong_ids(self, table: JobTable, ids: Any):
+        """They are the job's error, before anything is sent."""
+        (workflow,) = add(table, {"assistant_id": "a", "earlier_run": ids})
+        async with Stub() as stub, stub.session() as session:
+            await runner(session, table).run(workflow, StoredSteps())
+        assert "the earlier run of a job must be the IDs of thread and run" in str(outcome(table, workflow).error)
+        assert stub.requests == []
+
+    async def test_its_job_is_cancelled(self, table: JobTable):
+        """So is the run that is followed."""
+        (workflow,) = add(table, {"assistant_id": "a", "earlier_run": ("thread_1", "run_1")})
+        steps = StoredSteps()
+        async with Stub(lambda _: reply(RUN | {"status": "in_progress"})) as stub, stub.session() as session:
+            task = asyncio.create_task(runner(session, table).run(workflow, steps))
+            await steps.is_ending.wait()
+            table.cancel(workflow.rpartition("-")[0])
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert stub.requests[-1].path == "/v1/threads/thread_1/runs/run_1/cancel"
 
 
 class TestDeadlines:

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from openai_runs.engine import ApiError, ManualClock
+from openai_runs.engine.audit import By
 from openai_runs.engine.idempotency import IdempotencyKey
 from openai_runs.errors import StoreDataError, StoreFileError, StoreUnavailableError
 from openai_runs.models.file import File
@@ -247,7 +248,7 @@ async def test_two_who_delete():
             for _ in range(2):
                 tasks.start_soon(delete)
         assert sorted(outcomes) == [True, 404]
-        assert await w.engine.files._remove(file.id) is False
+        assert await w.engine.files._remove(file.id, By.REQUEST) is False
 
 
 async def test_a_content_that_is_gone(tmp_path: Path):

@@ -5,8 +5,7 @@ import pytest
 
 from openai_runs import _wire
 from openai_runs.backends import Say, Wait
-from openai_runs.engine import ApiError
-from openai_runs.engine.resources import messages
+from openai_runs.engine import ApiError, guard
 from openai_runs.stores import PageQuery
 from tests.engine.world import ALL, conform, world
 
@@ -127,7 +126,7 @@ async def test_of_another_thread():
 
 async def test_a_thread_has_a_maximum_of_messages(monkeypatch):
     """Clients cannot add more messages than the hosted API allowed, by either operation; the error names the limit."""
-    monkeypatch.setattr(messages, "MAX_MESSAGES", 3)
+    monkeypatch.setattr(guard, "MAX_MESSAGES", 3)
     async with world() as w:
         run = await w.start("1")
         await w.until("run.completed", run)

@@ -90,7 +90,7 @@ class _Endpoint(ModelBackend):
         for event in events:
             yield event
         if failure is not None:
-            raise backend_error(failure, request) from failure
+            raise backend_error(failure, request, "http://model.example/v1") from failure
 
 
 async def _live(backend: ModelBackend) -> None:

@@ -9,9 +9,9 @@ import anyio
 from yarl import URL
 
 from openai_runs import _wire
+from openai_runs._http.byte_stream import ByteStream
 from openai_runs._http.redaction import Secrets
 from openai_runs._http.response import Reader
-from openai_runs._http.transport import ByteStream
 from openai_runs.errors import OpenAIRunsError, ProtocolError, ResponseError
 from openai_runs.events import UnknownEvent
 from openai_runs.following.event_stream import EventStream

@@ -37,6 +37,7 @@ class Console:
     page: Page
     origin: str
     gate: anyio.Event
+    next_gate: anyio.Event
     problems: list[str] = field(factory=list)  #: what the browser complains about
 
     async def start(self, text: str) -> Run:
@@ -51,12 +52,15 @@ class Console:
 
 @asynccontextmanager
 async def opened(width: int = 1280, **options: object) -> AsyncIterator[Console]:
-    gate = anyio.Event()
+    gate, next_gate = anyio.Event(), anyio.Event()
 
     def script(request: ModelRequest) -> Turn:
         said = next(item.text for item in reversed(request.items) if isinstance(item, Message))
         if said == "wait":
             return [Say("One moment. "), Wait(gate), Say("Done.")]
+        if said == "write":
+            call = Call("ask", {"question": HOSTILE})
+            return [Say("One moment. "), Wait(gate), Say(HOSTILE), Wait(next_gate), call, Wait()]
         if said == "call" and isinstance(request.items[-1], Message):
             return Call("ask", {"question": HOSTILE})
         return Say(said)
@@ -71,7 +75,7 @@ async def opened(width: int = 1280, **options: object) -> AsyncIterator[Console]
         # Without its sandbox, since continuous integration often is root; it visits nothing but this server.
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = await browser.new_page(viewport={"width": width, "height": 800})
-        console = Console(session, page, server.url.removesuffix("/v1"), gate)
+        console = Console(session, page, server.url.removesuffix("/v1"), gate, next_gate)
         page.on("pageerror", lambda error: console.problems.append(str(error)))
         page.on("dialog", lambda dialog: console.problems.append(dialog.message))
         page.on("console", lambda said: console.problems.append(said.text) if said.type == "error" else None)
@@ -120,6 +124,30 @@ async def test_a_run_as_it_goes_on():
         await expect(console.page.locator(".heading .badge")).to_have_text("completed")
         await expect(output).to_have_count(0)
         assert not console.problems
+
+
+async def test_what_a_model_writes():
+    """It is seen as it is written, as text, and what the reader has selected of it stays selected."""
+    async with opened() as console:
+        run = await console.start("write")
+        text = console.page.locator("article.assistant .text")
+        await console.open(f"/console/runs/{run.id}")
+        await expect(text).to_have_text("One moment.")
+        await console.page.route(f"**/console/runs/{run.id}", lambda route: route.abort())  # only the feed is left
+        await text.evaluate("text => getSelection().setBaseAndExtent(text.firstChild, 4, text.firstChild, 10)")
+        console.gate.set()
+        await expect(text).to_have_text(f"One moment. {SHOWN}")
+        assert await console.page.evaluate("getSelection().toString()") == "moment"
+        await expect(console.page.locator(".heading .badge")).to_have_text("in progress")
+        await console.page.unroute_all()
+        console.next_gate.set()
+        await expect(console.page.get_by_label("Arguments")).to_contain_text('"question": "<script>')
+        await expect(console.page.locator(".heading .badge")).to_have_text("in progress")
+        await console.page.get_by_role("button", name="Cancel the run").click()
+        await expect(console.page.locator(".heading .badge")).to_have_text("cancelled")
+        await expect(text).to_have_text(f"One moment. {SHOWN}")
+        await expect(console.page.locator("[data-written]")).to_have_count(0)
+        assert not [each for each in console.problems if "ERR_FAILED" not in each]
 
 
 async def test_answering_and_cancelling():

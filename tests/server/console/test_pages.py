@@ -3,14 +3,17 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from markupsafe import escape
 
 from openai_runs import Session
-from openai_runs.backends import Call, Fail, Say, ScriptedBackend
+from openai_runs.backends import Call, Fail, Say, ScriptedBackend, Wait
 from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.backends.scripted import Stop, Turn
 from openai_runs.engine import ManualClock
 from openai_runs.models.message import Message
-from openai_runs.server import LocalServer
+from openai_runs.models.run import Run
+from openai_runs.models.run_step import RunStep
+from openai_runs.server import Limits, LocalServer
 from openai_runs.server.console import pages
 from openai_runs.stores import MemoryStore
 from tests.server.console.browser import Browser, browsing
@@ -29,6 +32,10 @@ def script(request: ModelRequest) -> Turn:
             return Fail(message=HOSTILE)
         case "stop":
             return [Say("so far"), Stop("max_tokens")]
+        case "write":
+            return [Say(HOSTILE), Wait()]
+        case "write a call":
+            return [Call("get_weather", '{"city": "Os'), Wait()]
         case "call" if isinstance(request.items[-1], Message):
             return Call("get_weather", {"city": HOSTILE})
         case _:
@@ -58,6 +65,13 @@ async def started(session: Session, *texts: str, ended: bool = True, **fields: o
     return made
 
 
+async def begun_step(session: Session, run: Run) -> RunStep:
+    """The first step of a run, once it has one."""
+    while not (steps := await session.run_steps.list(run).to_list()):
+        pass
+    return steps[0]
+
+
 class TestRuns:
     async def test_the_list(self, served: tuple[Session, Browser]):
         """The newest first, with what is known of each; what people have written is text."""
@@ -77,6 +91,8 @@ class TestRuns:
         """By status, or all that have not ended."""
         session, browser = served
         done, failed, waiting = await started(session, "Hi", "fail", "call")
+        text = await browser.open("/")
+        assert f'<small title="{escape(SHOWN)}">server_error</small>' in text
         for status, run in (
             ("completed", done),
             ("failed", failed),
@@ -153,6 +169,7 @@ class TestRun:
             assert "Took 300 ms " in browser.shown
             assert "queued" not in browser.shown
             assert text.count('height="1"') == 1
+            assert "0 150 ms 300 ms message" in browser.shown
         async with LocalServer(clock=clock, store=store) as server, browsing(server) as browser:
             text = await browser.open(f"/console/runs/{run.id}")
             assert "Took \N{EN DASH} Tokens" in browser.shown
@@ -225,11 +242,48 @@ class TestRun:
         assert text.count('<li id="step_') == 1
         assert "These are the first 1 steps; there are more." in browser.shown
 
+    async def test_its_settings(self, served: tuple[Session, Browser]):
+        """What the run was told beside its instructions, its tools too; what they say is text."""
+        session, browser = served
+        parameters = {"type": "object", "properties": {"city": {"type": "string", "description": HOSTILE}}}
+        tool = {"type": "function", "function": {"name": "get_weather", "parameters": parameters}}
+        (run,) = await started(session, "Hi", temperature=0.25, tools=[tool])
+        text = await browser.open(f"/console/runs/{run.id}")
+        assert "temperature 0.25 " in browser.shown
+        assert 'tool: get_weather { "name": "get_weather", "parameters": {' in browser.shown
+        assert f'"description": "{SHOWN}"' in browser.shown
+        assert "<script>alert" not in text
+
+    async def test_what_comes_next(self, served: tuple[Session, Browser]):
+        """A run that has ended leads to a new one on its thread, which another one would have to wait for."""
+        session, browser = served
+        done, waiting = await started(session, "Hi", "call")
+        link = "/console/start?thread={}"
+        assert link.format(done.thread_id) in await browser.open(f"/console/runs/{done.id}")
+        assert link.format(waiting.thread_id) not in await browser.open(f"/console/runs/{waiting.id}")
+
     async def test_no_such_run(self, served: tuple[Session, Browser]):
         """It says which."""
         _, browser = served
         await browser.open("/console/runs/%3Cb%3E")
         assert (browser.status, "No run found with id '<b>'." in browser.shown) == (404, True)
+
+
+class TestFinding:
+    async def test_by_id(self, served: tuple[Session, Browser]):
+        """An ID from a log leads to the page of its run or its thread."""
+        session, browser = served
+        (run,) = await started(session, "Hi")
+        for id in run.id, run.thread_id:
+            assert 'action="/console/find"' in await browser.open("/")
+            assert f'<span class="id">{id}</span>' in await browser.open(f"/console/find?id=%20{id}")
+
+    @pytest.mark.parametrize("query", ["", "?id=", "?id=%3Cb%3E"])
+    async def test_nothing(self, served: tuple[Session, Browser], query: str):
+        """It says what it has looked for."""
+        _, browser = served
+        assert "<b>" not in await browser.open(f"/console/find{query}")
+        assert (browser.status, "There is no run and no thread '" in browser.shown) == (404, True)
 
 
 class TestThread:
@@ -255,3 +309,35 @@ class TestThread:
         assert "<table" not in await browser.open(f"/console/threads/{thread.id}")
         assert "<i>who</i> me" in browser.shown
         assert "No messages." in browser.shown
+
+
+@pytest.mark.parametrize("page", ["runs", "threads"])
+async def test_what_is_being_written(served: tuple[Session, Browser], page: str):
+    """A page that is opened meanwhile has what there is so far, and says where the rest belongs."""
+    session, browser = served
+    writing, calling = await started(session, "write", "write a call", ended=False)
+    step = await begun_step(session, writing)
+    text = await browser.open(f"/console/{page}/{writing.id if page == 'runs' else writing.thread_id}")
+    assert browser.shown.count(SHOWN) == (3 if page == "runs" else 2)  # the assistant's name is another
+    assert text.count(f'data-written="{step.message_id}-0"') == browser.shown.count(SHOWN) - 1
+    assert f'data-feed="/console/runs/{writing.id}/changes"' in text or page == "threads"
+    step = await begun_step(session, calling)
+    text = await browser.open(f"/console/runs/{calling.id}")
+    assert f'data-written="{step.id}-0">{{&#34;city&#34;: &#34;Os</pre>' in text
+    assert "waits for its output" not in browser.shown
+    for run in writing, calling:
+        await session.runs.cancel(run)
+        text = await browser.open(f"/console/runs/{run.id}")
+        assert "data-written" not in text
+
+
+async def test_limits_of_the_owner():
+    """They stand below the runs, with what is used of them; whoever has none sees none."""
+    limits = Limits(active_runs=3, tokens_per_day=100_000)
+    async with LocalServer(limits=limits) as server, browsing(server) as browser, server.session() as session:
+        [run] = await started(session, "Hello")
+        await browser.open("/")
+        assert f"Active runs 0 of 3 Tokens today (UTC) {run.usage.total_tokens} of 100,000" in browser.shown
+        server.engine.limits.replace({"": Limits()})
+        await browser.open("/")
+        assert "of 100,000" not in browser.shown

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from openai_runs import Message, Run, RunStep, load
 from openai_runs.models.lines import end_of
+from openai_runs.models.tool import Function, FunctionTool
 from openai_runs.server.console import views
-from openai_runs.server.console.views import Bar, Texts, lasted, pretty, seconds_of, timeline
+from openai_runs.server.console.views import Bar, Texts, lasted, pretty, seconds_of, settings, ticks, timeline
 from tests.following.story import run
 
 CREATED = 1_700_000_000
@@ -150,6 +151,50 @@ def test_calls_of_each_type():
         ("browser", None),
     ]
     assert '"url": "x"' in row.calls[-1].arguments
+
+
+def test_settings():
+    """Those that a run has, each in the API's words; structured ones are indented."""
+    told = ("id", "created_at", "thread_id", "assistant_id", "status")
+    bare = {name: value for name, value in run("completed").items() if name in told}
+    assert settings(load(bare, Run)) == ()
+    tools = [
+        {"type": "code_interpreter"},
+        {"type": "file_search", "file_search": {"max_num_results": 3}},
+        {"type": "function", "function": {"name": "f"}},
+        {"type": "browser", "browser": "x"},
+    ]
+    full = {**bare, "temperature": 0.5, "tool_choice": "auto", "response_format": {"type": "json_object"}}
+    assert [(each.name, each.text, each.is_short) for each in settings(load({**full, "tools": tools}, Run))] == [
+        ("temperature", "0.5", True),
+        ("tool_choice", "auto", True),
+        ("response_format", '{\n  "type": "json_object"\n}', False),
+        ("tool: code_interpreter", "", True),
+        ("tool: file_search", '{\n  "max_num_results": 3\n}', False),
+        ("tool: f", '{\n  "name": "f"\n}', False),
+        ("tool: browser", "x", True),
+    ]
+
+
+def test_large_settings():
+    """They leave room for the rest of the page, however many tools there are, and however deep their parameters."""
+    deep: dict[str, object] = {}
+    for _ in range(1_000):
+        deep = {"properties": deep}
+    functions = [{"name": "deep", "parameters": deep}, *[{"name": "long", "description": "x" * 30_000}] * 120]
+    tools = [FunctionTool(function=load(each, Function)) for each in functions]
+    shown = settings(evolve(a_run(), tools=tuple(tools)))
+    assert len(shown) == views.MOST_SETTINGS
+    by_name = {each.name: each.text for each in shown}
+    assert by_name["tool: deep"] == "…"
+    assert len(by_name["tool: long"]) == views.MOST_OF_SETTING + 1
+
+
+def test_ticks():
+    """The beginning, the middle and the end, if that is known."""
+    assert ticks(None) == ()
+    assert ticks(65) == ("0", "32.5 s", "1 min 5 s")
+    assert ticks(0) == ("0", "1 ms", "1 ms")
 
 
 @pytest.mark.parametrize(

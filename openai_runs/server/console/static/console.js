@@ -1,5 +1,6 @@
 // Keeps a page as the server would show it now: it reads the page again when runs have changed, and while one of them
-// has not ended, and changes what is different. What the reader has opened, typed or focused stays.
+// has not ended, and changes what is different. What the reader has opened, typed or focused stays. What a model is
+// writing comes piece by piece, and is put into its place as text.
 
 const main = document.querySelector("main");
 const news = document.getElementById("news");
@@ -55,6 +56,29 @@ function update(old, fresh) {
   }
 }
 
+const written = new Map(); // texts that are being written, by the names that elements have for them
+
+function showWritten(root) {
+  for (const element of root.querySelectorAll("[data-written]")) {
+    const text = written.get(element.dataset.written);
+    if (text !== undefined) element.textContent = text;
+  }
+}
+
+function addWritten(event) {
+  let isKnown = true;
+  for (const { of, text, is_start } of JSON.parse(event.data)) {
+    written.set(of, is_start ? text : written.get(of) + text);
+    const shown = [...main.querySelectorAll("[data-written]")].filter((each) => each.dataset.written === of);
+    isKnown &&= shown.length > 0 || !is_start;
+    for (const element of shown) {
+      if (is_start || !element.firstChild) element.textContent = written.get(of);
+      else element.firstChild.appendData(text); // what the reader has selected stays selected
+    }
+  }
+  if (!isKnown) refresh(); // a message or a call has begun
+}
+
 function statuses() {
   return new Map([...main.querySelectorAll("[data-status]")].map((each) => [each.dataset.name, each.dataset.status]));
 }
@@ -76,6 +100,7 @@ async function refresh() {
     if (response.status === 401) return location.reload(); // the session has ended
     const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
     localize(fresh);
+    showWritten(fresh); // the feed is never behind what was read
     const before = statuses();
     update(main, fresh.querySelector("main"));
     document.title = fresh.title;
@@ -84,6 +109,7 @@ async function refresh() {
       news.textContent = changed.slice(0, 3).map(([name, status]) => `${name}: ${status.replace("_", " ")}`).join(", ");
     }
     lost.hidden = true;
+    if (main.dataset.feed !== feed) connect();
   } catch {
     lost.hidden = false;
   }
@@ -93,16 +119,20 @@ async function refresh() {
 }
 
 let source;
+let feed; // what the page was connected to, if it is seen
 
 // Not while the page is hidden: a browser has six connections to a server, for all of its tabs.
 function connect() {
   source?.close();
+  feed = main.dataset.feed;
   if (!main.dataset.feed || document.hidden) return;
-  source = new EventSource(main.dataset.feed);
+  source = new EventSource(feed);
   source.onmessage = refresh;
+  source.addEventListener("written", addWritten);
   source.onopen = refresh; // what has changed while it was not connected
   source.onerror = () => {
     lost.hidden = false;
+    written.clear(); // the next connection begins with all of it
     if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000); // it does not try again by itself
   };
 }
