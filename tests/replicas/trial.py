@@ -96,10 +96,12 @@ class Trial:
             async with anyio.create_task_group() as tasks:
                 if number is None:
                     tasks.start_soon(clients.run, self.at_once)
-                    await anyio.sleep(self._chance.uniform(4, 8))
+                    await self._wait_for_calls(self.at_once // 3)
+                    await anyio.sleep(self._chance.uniform(2, 5))
                 else:
                     tasks.start_soon(clients.run_each, number)
-                    await anyio.sleep(self._chance.uniform(0.5, 1.5))
+                    await self._wait_for_calls(number // 3)
+                    await anyio.sleep(self._chance.uniform(0, 0.5))
                 self.note(f"round {made.number}: {made.kind}")
                 await getattr(self, f"_{made.kind}")(made)
                 if number is None:
@@ -115,6 +117,11 @@ class Trial:
         made.faults += audit(self.cluster.store_url, place, clients.expected, clients.started)
         self._judge_calls(made)
         made.seconds = time.monotonic() - began
+
+    async def _wait_for_calls(self, number: int) -> None:
+        """Wait until the model is answering so many."""
+        while sum(call.ended is None for calls in self.model.calls.values() for call in calls) < number:  # noqa: ASYNC110
+            await anyio.sleep(0.05)
 
     async def _wait_for_end(self, clients: Clients, tasks: TaskGroup) -> None:
         with anyio.move_on_after(_ENDED_WITHIN):
