@@ -7,7 +7,7 @@ the next engine takes it up again.
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from openai_runs.errors import FileError, StoreDataError, StoreUnavailableError
 from openai_runs.models.file import File
 from openai_runs.models.tool import FileSearchTool, Tool, ToolResources
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileError, VectorStoreFileStatus
+from openai_runs.stores.file_contents import at_hand
 from openai_runs.stores.records import Delete, FileUse, IndexJob, PageQuery, VectorStoreEntry, entry_id
 
 _logger = logging.getLogger("openai_runs.engine")
@@ -296,18 +297,20 @@ class Ingestion:
                 error=VectorStoreFileError(code="server_error", message=self.without_index("reads no files"))
             )
         file_id, entry = record.value.file.id, record.value.file
-        try:
-            file = await self._ledger.get(File, file_id)
-            source = await self._ledger.store.contents.source(file_id)
-        except LookupError:
-            message = "The file was deleted before it could be read."
-            return _Outcome(error=VectorStoreFileError(code="invalid_file", message=message))
         chunking = chunking_again(entry.chunking_strategy)
-        try:
-            read = await self.index.ingest(job.vector_store_id, file_id, file.filename, source, chunking)
-        except FileError as error:
-            return _Outcome(error=VectorStoreFileError(code=error.code, message=error.message))
-        return _Outcome(read.usage_bytes)
+        async with AsyncExitStack() as stack:
+            try:
+                file = await self._ledger.get(File, file_id)
+                source = await self._ledger.store.contents.source(file_id)
+                content = await stack.enter_async_context(at_hand(source))
+            except LookupError:
+                message = "The file was deleted before it could be read."
+                return _Outcome(error=VectorStoreFileError(code="invalid_file", message=message))
+            try:
+                read = await self.index.ingest(job.vector_store_id, file_id, file.filename, content, chunking)
+            except FileError as error:
+                return _Outcome(error=VectorStoreFileError(code=error.code, message=error.message))
+            return _Outcome(read.usage_bytes)
 
     async def _finish(self, job: IndexJob, outcome: _Outcome | None) -> None:
         """Commit the result of a job, unless a later one has replaced it."""

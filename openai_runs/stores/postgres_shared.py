@@ -58,8 +58,7 @@ _COUNT_MESSAGES: Final = """
 class SharedPostgresStore(PostgresStore):
     """A `PostgresStore` that several servers have open at once; each run is executed by one of them.
 
-    It implements `Sharing`. See `PostgresStore` for its arguments. The folder has to be one that all servers share, if
-    files are used.
+    It implements `Sharing`. See `PostgresStore` for its arguments.
     """
 
     _is_shared = True

@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from anyio.abc import TaskGroup
@@ -22,7 +21,7 @@ from openai_runs.errors import StoreDataError
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.file import File
 from openai_runs.models.page import Page
-from openai_runs.stores.file_contents import Draft
+from openai_runs.stores.file_contents import Draft, Source
 from openai_runs.stores.records import Delete, PageQuery, Record
 from openai_runs.stores.store import part_for
 
@@ -163,7 +162,7 @@ class Files:
             raise _no_such_file(file_id)
         return Deleted(id=file_id, object="file")
 
-    async def content(self, owner: str, file_id: str) -> tuple[File, Path | bytes]:
+    async def content(self, owner: str, file_id: str) -> tuple[File, Source]:
         """Operation ``downloadFile``: the file, and where its content is."""
         file = await self.find(owner, file_id)
         try:
