@@ -7,7 +7,7 @@ pgvector would find without reading everything.
 
 import re
 import unicodedata
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -52,8 +52,10 @@ _TIMEOUT: Final = 6.0  # seconds to wait for one of them; connecting takes up to
 #: Classes of SQLSTATE of files that are damaged or too large.
 _DATA: Final = ("22", "54", "XX")
 
-_gaps: Final = re.compile(r"[\W_]+").sub
-_too_long: Final = re.compile(r"(\w{64})\w+").sub  # as `terms_of` cuts a query's
+_LONGEST_WORD: Final = 64  # characters, as in `terms_of`
+_MOST_STEMS: Final = 50_000  # that are kept in memory
+
+_words: Final = re.compile(r"[^\W_]+").findall
 
 
 class PostgresIndex:
@@ -67,6 +69,7 @@ class PostgresIndex:
                 begin with ``openai_runs_index``, are created in it.
         """
         self._url = url
+        self._stems = _Stems()
         self._pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
 
     def __repr__(self) -> str:
@@ -126,7 +129,7 @@ class PostgresIndex:
 
         async def change(connection: "psycopg.AsyncConnection[Any]") -> int:
             async with connection.transaction():
-                return await _add(connection, file)
+                return await _add(connection, file, self._stems)
 
         return await self._trying(change)
 
@@ -216,14 +219,18 @@ class PostgresIndex:
     ) -> dict[int, float]:
         """The scores of the chunks that share words with the query: how much of it they have."""
         here, words = sum(chunks for _, chunks, _ in stores), sum(words for *_, words in stores)
-        readings = [reading for term in terms if (reading := reading_of(term))]
-        parameters = {"terms": readings, "stores": [key for key, *_ in stores]}
-        counted = await self._read(tables.COUNTS, parameters) if here and readings else []
-        found = [(rarity(here, int(having)), queries, int(having)) for _, queries, having in counted]
+        phrases = [phrase for term in terms if (phrase := words_of(term))]
+        if not here or not phrases:
+            return {}
+        queries = await self._queries(phrases, [key for key, *_ in stores])
+        numbers = [number for number, of_term in enumerate(queries) for _ in of_term]
+        asked = {"numbers": numbers, "queries": [query for of_term in queries for query in of_term]}
+        counts = [int(having) for _, having in await self._read(tables.COUNTS, asked)]
+        found = [(rarity(here, having), of_term, having) for of_term, having in zip(queries, counts, strict=True)]
         told = telling([weight for weight, *_ in found])
         found = [one for one in found if one[0] >= told or one[2] <= _CHEAP]
         total = sum(weight for weight, *_ in found)
-        weighted = [(query, weight) for weight, queries, having in found if having for query in queries]
+        weighted = [(query, weight) for weight, of_term, having in found if having for query in of_term]
         if not weighted:
             return {}
         ranked = {
@@ -235,6 +242,17 @@ class PostgresIndex:
             "limit": _CANDIDATES,
         }
         return dict(await self._read(tables.RANKS, ranked))
+
+    async def _queries(self, phrases: Sequence[Sequence[str]], stores: Sequence[int]) -> list[list[str]]:
+        """For each term, what is searched for in each store: a word, or a phrase of several."""
+
+        async def find(connection: "psycopg.AsyncConnection[Any]") -> Mapping[str, str]:
+            return await self._stems.of(connection, {word for phrase in phrases for word in phrase})
+
+        stems = await self._trying(find)
+        return [
+            [" <-> ".join(f"'{store}/{stems[word]}'" for word in phrase) for store in stores] for phrase in phrases
+        ]
 
     async def _by_meaning(
         self, vector: Vectors | None, stores: list[int], files: list[int] | None
@@ -296,26 +314,46 @@ async def _rows(connection: "psycopg.AsyncConnection[Any]", sql: str, parameters
         return await cursor.fetchall()
 
 
-async def _add(connection: "psycopg.AsyncConnection[Any]", file: NewFile) -> int:
+class _Stems:
+    """The stems of words, which the database knows."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    async def of(self, connection: "psycopg.AsyncConnection[Any]", words: Collection[str]) -> Mapping[str, str]:
+        """Those of some words, at least."""
+        unknown = [word for word in words if word not in self._known]
+        if len(self._known) + len(unknown) > _MOST_STEMS:
+            self._known, unknown = {}, list(words)
+        known = self._known
+        if unknown:
+            known.update(await _rows(connection, tables.STEMS, {"words": unknown}))
+        return known
+
+
+async def _add(connection: "psycopg.AsyncConnection[Any]", file: NewFile, stems: _Stems) -> int:
     [(store,)] = await _rows(connection, tables.LOCK_STORE, {"store": file.store_id})
     await _remove(connection, store, file.file_id)
     name = file.filename.encode(errors="surrogatepass")
     [(key,)] = await _rows(connection, tables.NEW_FILE, {"store": store, "file": file.file_id, "filename": name})
-    size = words = 0
+    size = count = 0
     for start in range(0, len(file.chunks), _WRITTEN_AT_ONCE):
         some = file.chunks[start : start + _WRITTEN_AT_ONCE]
         texts = [text.encode(errors="surrogatepass") for text in some]
-        readings = await in_slices(_readings(file.filename, some))
-        lengths = [reading.count(" ") + bool(reading) for reading in readings]
-        rows = {"first": (key << _PLACE) + start, "texts": texts, "readings": readings, "lengths": lengths}
-        await connection.execute(tables.NEW_CHUNKS, {**rows, "store": store})
+        listed = await in_slices(_listed(file.filename, some))
+        found = await stems.of(connection, {word for words in listed for word in words})
+        lengths = list(map(len, listed))
+        rows = {"first": (key << _PLACE) + start, "texts": texts, "lengths": lengths}
+        await connection.execute(
+            tables.NEW_CHUNKS, {**rows, "words": await in_slices(_vectors_of(store, listed, found))}
+        )
         size += sum(map(len, texts))
-        words += sum(lengths)
+        count += sum(lengths)
     if file.vectors is not None:
         size += await _add_vectors(connection, key, file.vectors)
-    count = {"chunks": len(file.chunks), "words": words}
-    await connection.execute(tables.COUNT_IN_FILE, {**count, "key": key})
-    await connection.execute(tables.COUNT, {**count, "key": store})
+    counts = {"chunks": len(file.chunks), "words": count}
+    await connection.execute(tables.COUNT_IN_FILE, {**counts, "key": key})
+    await connection.execute(tables.COUNT, {**counts, "key": store})
     return size
 
 
@@ -346,23 +384,34 @@ def _ids(key: int, count: int) -> Mapping[str, int]:
     return {"first": key << _PLACE, "last": (key << _PLACE) + count - 1}
 
 
-def _readings(filename: str, chunks: Sequence[str]) -> Work[list[str]]:
-    name = reading_of(filename)
-    readings = []
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, without accents."""
+    if not text.isascii():
+        letters = (char for char in unicodedata.normalize("NFD", text) if not unicodedata.combining(char))
+        text = unicodedata.normalize("NFC", "".join(letters))
+    return [word[:_LONGEST_WORD] for word in _words(text.lower())]
+
+
+def _listed(filename: str, chunks: Sequence[str]) -> Work[list[list[str]]]:
+    """The words by which each chunk is found."""
+    name = words_of(filename)
+    found = []
     for chunk in chunks:
-        readings.append(f"{name} {reading_of(chunk)}".strip())
+        found.append(name + words_of(chunk))
         yield
-    return readings
+    return found
 
 
-def reading_of(text: str) -> str:
-    """The words of a text in lower case, without accents, and with a blank between two of them."""
-    text = text.lower() if text.isascii() else unicodedata.normalize("NFC", text).lower()
-    text = _gaps(" ", _too_long(r"\1", text)).strip()
-    if text.isascii():
-        return text
-    letters = (char for char in unicodedata.normalize("NFD", text) if not unicodedata.combining(char))
-    return unicodedata.normalize("NFC", "".join(letters))
+def _vectors_of(store: int, chunks: Sequence[Sequence[str]], stems: Mapping[str, str]) -> Work[list[str]]:
+    """For each chunk, the text of a `tsvector` with the places of its words."""
+    found = []
+    for words in chunks:
+        places: dict[str, list[str]] = {}
+        for place, word in enumerate(words, 1):
+            places.setdefault(stems[word], []).append(str(place))
+        found.append(" ".join(f"'{store}/{stem}':{','.join(at)}" for stem, at in places.items()))
+        yield
+    return found
 
 
 def _batches(parts: Sequence[tuple[int, int, int]], most: int) -> Iterator[list[tuple[int, int, int]]]:

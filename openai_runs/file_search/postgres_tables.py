@@ -22,9 +22,6 @@ MIGRATIONS: Final = (
     INSERT INTO openai_runs_index (version) VALUES (0);
     -- Stems of English words, and no stop words: those are left out of queries, see `terms_of`.
     CREATE TEXT SEARCH DICTIONARY openai_runs_stem (TEMPLATE = pg_catalog.snowball, LANGUAGE = porter);
-    CREATE TEXT SEARCH CONFIGURATION openai_runs_words (PARSER = pg_catalog."default");
-    ALTER TEXT SEARCH CONFIGURATION openai_runs_words ADD MAPPING
-        FOR asciiword, word, numword, int, uint, float, sfloat WITH openai_runs_stem;
 
     CREATE TABLE openai_runs_index_stores (
         key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -46,7 +43,8 @@ MIGRATIONS: Final = (
         length integer NOT NULL,                    -- words, with those of the file's name
         text bytea NOT NULL,                        -- UTF-8
         words tsvector NOT NULL
-    );
+    ) WITH (toast_tuple_target = 8160);
+    ALTER TABLE openai_runs_index_chunks ALTER COLUMN words SET STORAGE MAIN;  -- in the row: ranking reads it
     CREATE INDEX openai_runs_index_words ON openai_runs_index_chunks USING gin (words);
     CREATE TABLE openai_runs_index_vectors (        -- of some chunks of a file, as little-endian float32
         file bigint NOT NULL,
@@ -66,11 +64,10 @@ _HAS_TABLES: Final = "SELECT to_regclass('openai_runs_index') IS NOT NULL"
 _VERSION: Final = "SELECT version FROM openai_runs_index"
 _SET_VERSION: Final = "UPDATE openai_runs_index SET version = %s"
 
-#: Settings of each session. Every statement has an index, which a planner with old statistics must not pass over; and
-#: words that are too long for it are left out without a notice for each.
+#: Settings of each session. Every statement has an index, which a planner with old statistics must not pass over.
 SET_UP: Final = """
     SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false),
-        set_config('idle_session_timeout', '0', false), set_config('client_min_messages', 'warning', false)
+        set_config('idle_session_timeout', '0', false)
 """
 #: What the API calls completed survives a power cut.
 SET_UP_DURABLE: Final = """
@@ -99,17 +96,14 @@ NEW_FILE: Final = """
 COUNT_IN_FILE: Final = """
     UPDATE openai_runs_index_files SET chunks = %(chunks)s, words = %(words)s WHERE key = %(key)s
 """
-#: Chunks of a file, in order. ``readings`` are what is searched of them: words, with blanks between them.
+#: Chunks of a file, in order.
 NEW_CHUNKS: Final = """
     INSERT INTO openai_runs_index_chunks (id, length, text, words)
-    SELECT %(first)s::bigint + c.number - 1, c.length, c.text, coalesce((
-        SELECT string_agg(
-            concat('''', %(store)s::text, '/', w.lexeme, ''':', array_to_string(w.positions, ',')), ' '
-        )::tsvector FROM unnest(to_tsvector('openai_runs_words', c.reading)) w
-    ), '')
-    FROM unnest(%(texts)s::bytea[], %(readings)s::text[], %(lengths)s::integer[])
-        WITH ORDINALITY AS c (text, reading, length, number)
+    SELECT %(first)s::bigint + c.number - 1, c.length, c.text, c.words::tsvector
+    FROM unnest(%(texts)s::bytea[], %(words)s::text[], %(lengths)s::integer[])
+        WITH ORDINALITY AS c (text, words, length, number)
 """
+STEMS: Final = "SELECT word, (ts_lexize('openai_runs_stem', word))[1] FROM unnest(%(words)s::text[]) AS w (word)"
 NEW_VECTORS: Final = """
     INSERT INTO openai_runs_index_vectors (file, first, chunks, label, numbers, matrix)
     VALUES (%(file)s, %(first)s, %(chunks)s, %(label)s, %(numbers)s, %(matrix)b)
@@ -141,19 +135,10 @@ CHOSEN: Final = """
     JOIN openai_runs_index_files f ON f.store = s.key AND f.id = chosen.file
 """
 
-#: For each term, how it is searched for in each store, and how many chunks of all of them have it. A term of several
-#: words is a phrase.
+#: For each term, by its number, how many chunks have it, of all stores in which it is searched for.
 COUNTS: Final = """
-    WITH terms AS MATERIALIZED (
-        SELECT t.number, phraseto_tsquery('openai_runs_words', t.term)::text AS query
-        FROM unnest(%(terms)s::text[]) WITH ORDINALITY AS t (term, number)
-    ), queries AS MATERIALIZED (
-        SELECT t.number, regexp_replace(t.query, '''([^'']+)''', '''' || s.key || '/\\1''', 'g') AS query
-        FROM terms t CROSS JOIN unnest(%(stores)s::bigint[]) AS s (key) WHERE t.query <> ''
-    )
-    SELECT q.number::integer, array_agg(q.query), sum(
-        (SELECT count(*) FROM openai_runs_index_chunks c WHERE c.words @@ q.query::tsquery)
-    )::bigint FROM queries q GROUP BY q.number ORDER BY q.number
+    SELECT number, sum((SELECT count(*) FROM openai_runs_index_chunks c WHERE c.words @@ query::tsquery))::bigint
+    FROM unnest(%(numbers)s::integer[], %(queries)s::text[]) AS q (number, query) GROUP BY number ORDER BY number
 """
 
 #: The best chunks by their words, by BM25 with the constants of SQLite's FTS5: how much of each term a chunk has is from
