@@ -126,7 +126,7 @@ def serve(
     files: Annotated[
         Files | None,
         typer.Option(
-            help="Where files are: here, searched by an index beside the store (local); at the endpoint of --backend "
+            help="Where files are: here, searched by an index where the store is (local); at the endpoint of --backend "
             "responses, with all vector stores (endpoint); or here, and nothing reads them (unread). "
             "Unset: unread for --backend responses, else local."
         ),
@@ -238,7 +238,7 @@ def serve(
     passed = make_pass_through(pass_through, backend, model_url, model_key, endpoint)
     owners = len({*(keys or {}).values()})
     refuse_with_endpoint(files, limits_owners=max_owner_mb is not None, passes_through=pass_through, owners=owners)
-    search = make_files(files, embedding_model, kept.path, backend, model_url, model_key, endpoint)
+    search = make_files(files, embedding_model, kept, backend, model_url, model_key, endpoint)
     _allow_connections()
     # A server makes few cycles, and the default spent a fifth of its time on the search.
     gc.set_threshold(50_000, 20, 50)

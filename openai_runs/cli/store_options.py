@@ -17,7 +17,9 @@ StoppedStore: TypeAlias = Annotated[
 FilesFolder: TypeAlias = Annotated[
     Path,
     typer.Option(
-        help="The folder with the contents of files and their index, if the store is in PostgreSQL.", file_okay=False
+        help="The folder in which earlier versions kept the contents of files, if the store is in PostgreSQL; what is "
+        "there is moved into the database.",
+        file_okay=False,
     ),
 ]
 Owner: TypeAlias = Annotated[

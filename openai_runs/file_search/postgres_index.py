@@ -7,7 +7,7 @@ pgvector would find without reading everything.
 
 import re
 import unicodedata
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -170,7 +170,9 @@ class PostgresIndex:
             StoreUnavailableError: The database cannot be read now.
         """
         for key, count in await self._read(tables.FILE, {"store": store_id, "file": file_id}):
-            return [text.decode(errors="surrogatepass") for (text,) in await self._read(tables.CHUNKS, _ids(key, count))]
+            return [
+                text.decode(errors="surrogatepass") for (text,) in await self._read(tables.CHUNKS, _ids(key, count))
+            ]
         return []
 
     async def file_ids(self, store_id: str) -> Sequence[str]:
@@ -180,6 +182,26 @@ class PostgresIndex:
             StoreUnavailableError: The database cannot be read now.
         """
         return [file_id for (file_id,) in await self._read(tables.FILES_OF_STORE, {"store": store_id})]
+
+    async def everything(self) -> AsyncGenerator[NewFile]:
+        """All files of all vector stores, as they were added, in that order.
+
+        Raises:
+            StoreUnavailableError: The database cannot be read now.
+        """
+        for store_id, file_id, filename, key in await self._read(tables.EVERYTHING, {}):
+            parts = await self._read(tables.VECTORS, {"file": key})
+            vectors = None
+            for label, numbers, _ in parts[:1]:
+                matrix = np.frombuffer(b"".join(part for *_, part in parts), "<f4").reshape(-1, numbers)
+                vectors = Vectors(label=label, matrix=matrix)
+            yield NewFile(
+                store_id=store_id,
+                file_id=file_id,
+                filename=filename.decode(errors="surrogatepass"),
+                chunks=await self.chunks(store_id, file_id),
+                vectors=vectors,
+            )
 
     async def search(self, question: Question, *, limit: int, threshold: float = 0.0) -> Sequence[Hit]:
         """The best hits with a score of at least ``threshold``, the best first.
@@ -250,9 +272,7 @@ class PostgresIndex:
             return await self._stems.of(connection, {word for phrase in phrases for word in phrase})
 
         stems = await self._trying(find)
-        return [
-            [" <-> ".join(f"'{store}/{stems[word]}'" for word in phrase) for store in stores] for phrase in phrases
-        ]
+        return [[" <-> ".join(f"'{store}/{stems[word]}'" for word in phrase) for store in stores] for phrase in phrases]
 
     async def _by_meaning(
         self, vector: Vectors | None, stores: list[int], files: list[int] | None

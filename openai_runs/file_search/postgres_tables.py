@@ -121,6 +121,13 @@ FILE: Final = """
 CHUNKS: Final = """
     SELECT text FROM openai_runs_index_chunks WHERE id BETWEEN %(first)s AND %(last)s ORDER BY id
 """
+EVERYTHING: Final = """
+    SELECT s.id, f.id, f.filename, f.key FROM openai_runs_index_files f
+    JOIN openai_runs_index_stores s ON s.key = f.store ORDER BY f.key
+"""
+VECTORS: Final = """
+    SELECT label, numbers, matrix FROM openai_runs_index_vectors WHERE file = %(file)s ORDER BY first
+"""
 FILES_OF_STORE: Final = """
     SELECT f.id FROM openai_runs_index_files f JOIN openai_runs_index_stores s ON s.key = f.store
     WHERE s.id = %(store)s ORDER BY f.key

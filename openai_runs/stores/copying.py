@@ -3,18 +3,11 @@
 Unlike an import, it changes nothing: unfinished runs go on where the copy is served.
 """
 
-import os
-import sqlite3
 from collections.abc import AsyncGenerator
-from contextlib import closing, suppress
-from pathlib import Path
 from typing import Any, Final
 
-import anyio
-import anyio.to_thread
 from attrs import define, field
 
-from openai_runs._finishing import finish
 from openai_runs.errors import StoreFileError
 from openai_runs.models.file import File
 from openai_runs.stores.file_contents import pieces
@@ -76,29 +69,3 @@ class StoreCopy:
                 await draft.write(piece)
             await draft.keep(id)
         self.contents += 1
-
-
-async def copy_sqlite_file(source: Path, target: Path) -> bool:
-    """Copy what is in an SQLite file, such as the index of files, that nobody is writing.
-
-    Returns:
-        Whether there is such a file.
-
-    Raises:
-        StoreFileError: It cannot be read, or not be written.
-    """
-    if not await anyio.Path(source).exists():
-        return False
-    await finish(anyio.to_thread.run_sync(_copy, source, target))
-    return True
-
-
-def _copy(source: Path, target: Path) -> None:
-    with suppress(FileExistsError):
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    try:
-        # By SQLite, since a part of it may be in a second file, as after a crash.
-        with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
-            old.backup(new)
-    except sqlite3.Error as error:
-        raise StoreFileError(f"cannot copy {source} to {target}: {error}") from error

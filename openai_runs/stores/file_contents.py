@@ -79,13 +79,13 @@ async def at_hand(source: Source) -> AsyncGenerator[Path | bytes]:
         return
     descriptor, name = tempfile.mkstemp(prefix="openai-runs-")
     try:
-        async with anyio.wrap_file(open(descriptor, "wb")) as file:  # noqa: ASYNC230,SIM115  # it is open already
+        async with anyio.wrap_file(open(descriptor, "wb")) as file:  # noqa: ASYNC230  # it is open already
             async for piece in source:
                 await file.write(piece)
         yield Path(name)
     finally:
         with suppress(OSError):
-            os.unlink(name)  # noqa: ASYNC240,PTH108  # it takes no time, and must not be cancelled
+            os.unlink(name)  # noqa: PTH108  # it takes no time, and must not be cancelled
 
 
 class Draft(Protocol):

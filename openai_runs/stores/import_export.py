@@ -21,8 +21,8 @@ from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep, RunStepStatus
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore, VectorStoreFile
-from openai_runs.stores.import_vector_stores import VectorStoreImport
 from openai_runs.stores.file_contents import pieces
+from openai_runs.stores.import_vector_stores import VectorStoreImport
 from openai_runs.stores.records import Record, VectorStoreEntry
 from openai_runs.stores.store import Store
 

@@ -7,7 +7,7 @@ begins a draft a day later.
 
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -26,7 +26,7 @@ _PIECE: Final = 2**18  # bytes in a row
 _FORGOTTEN: Final = "interval '1 day'"
 
 #: Executes a statement, which may be repeated if its answer was lost, and returns its rows. Raises `StoreError`.
-Execute: TypeAlias = Callable[[str, Mapping[str, Any]], Awaitable[list[Any]]]
+Execute: TypeAlias = Callable[[str, Mapping[str, Any]], Coroutine[Any, Any, list[Any]]]
 
 _NEW: Final = "INSERT INTO openai_runs_contents DEFAULT VALUES RETURNING key"
 _DELETE_FORGOTTEN: Final = f"""

@@ -1,4 +1,4 @@
-"""What every index promises: files are added and removed completely, and found by words and meaning in their own stores."""
+"""What every index promises: files are added and removed whole, and found by words and meaning in their own stores."""
 
 import anyio
 import numpy as np
@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openai_runs.file_search import PostgresIndex, SQLiteIndex
-from openai_runs.file_search.search_index import NewFile, Question, Vectors, terms_of
+from openai_runs.file_search.search_index import NewFile, Question, Vectors, copy_index, terms_of
 from tests.file_search.recall import fill, measure, vectors
 from tests.stores.test_postgres_session import execute
 
@@ -47,7 +47,8 @@ def sound(index):
         return sound(index)
     counts = """
         SELECT (SELECT coalesce(sum(chunks), 0) FROM openai_runs_index_stores),
-            (SELECT coalesce(sum(chunks), 0) FROM openai_runs_index_files), (SELECT count(*) FROM openai_runs_index_chunks)
+            (SELECT coalesce(sum(chunks), 0) FROM openai_runs_index_files),
+            (SELECT count(*) FROM openai_runs_index_chunks)
     """
     words = """
         SELECT (SELECT coalesce(sum(words), 0) FROM openai_runs_index_stores),
@@ -104,6 +105,26 @@ async def test_stores_are_apart(index):
     assert await ids(index, "", "vs_2", vector=[1, 0]) == [("file-vs_2", 0)]
     assert sorted(await ids(index, "kettle", "vs_1", "vs_3", vector=[1, 0])) == [("file-vs_1", 0), ("file-vs_3", 0)]
     assert await ids(index, "kettle", "vs_9", vector=[1, 0]) == []
+
+
+async def test_words_are_words_in_any_spelling(index):
+    """Capitals, accents and underscores do not matter, nor does what is between words; a phrase has its order."""
+    await index.add(
+        file("Der B\u00c4R schl\u00e4ft.", "wake_up(bear) e\u0301clair", "up and wake", "\u4f60\u597d x86_64 1e5")
+    )
+    for query, hits in {
+        "b\u00e4r": [0],
+        "bar": [0],
+        "BAR": [0],
+        "\u00e9clair": [1],
+        "eclair": [1],
+        "bear": [1],
+        "wake_up": [1],
+        "x86_64": [3],
+        "1e5": [3],
+        "\u4f60\u597d": [3],
+    }.items():
+        assert [number for _, number in await ids(index, query)] == hits, query
 
 
 async def test_other_stores_do_not_change_scores(index):
@@ -197,6 +218,20 @@ async def test_a_file_is_replaced(index):
     assert await ids(index, "kettle") == await ids(index, "", vector=[1, 0]) == []
     assert await index.chunks("vs_1", "file-1") == ["bridge"]
     assert sound(index)
+
+
+async def test_a_copy(index, tmp_path):
+    """Another index, of either kind, has the same files afterwards: chunks, names, vectors."""
+    for number in range(3):
+        await index.add(file("kettle", f"number{number}", id=f"file-{number}", rows=[[1, 0], [0.6, 0.8]]))
+    await index.add(file("a bridge \U0001f600", store="vs_2"))
+    async with SQLiteIndex(tmp_path / "copy.db") as copy:
+        assert await copy_index(index, copy) == 4
+        for question in ("kettle number1", None), ("bridge", None), ("number2", [0, 1]):
+            searches = [await search(each, question[0], "vs_1", "vs_2", vector=question[1]) for each in (index, copy)]
+            assert [[(hit.file_id, hit.text, hit.filename) for hit in hits] for hits in searches[:1]] == [
+                [(hit.file_id, hit.text, hit.filename) for hit in hits] for hits in searches[1:]
+            ]
 
 
 async def test_how_many_bytes(index):

@@ -2,17 +2,12 @@
 
 import sqlite3
 
-import anyio
-import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.file_search import sqlite_index
-from openai_runs.file_search.search_index import NewFile, Question, Vectors, terms_of
 from openai_runs.file_search.sqlite_index import SQLiteIndex
-from tests.file_search.test_every_index import file, ids, search
+from tests.file_search.test_every_index import file, ids
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ import pytest
 from openai_runs.errors import StoreDataError, StoreFileError
 from openai_runs.models.file import File
 from openai_runs.models.message import Message
-from openai_runs.stores.copying import StoreCopy, copy_sqlite_file
+from openai_runs.stores.copying import StoreCopy
 from openai_runs.stores.file_contents import whole
 from openai_runs.stores.postgres import PostgresStore
 from openai_runs.stores.records import PageQuery, Record
@@ -97,20 +97,3 @@ async def test_a_damaged_object(tmp_path: Path, postgres: PostgresStore):
     async with SQLiteStore(tmp_path / "runs.db") as store:
         with pytest.raises(StoreDataError, match="damaged"):
             await anext(StoreCopy(store, postgres).carry_out())
-
-
-async def test_an_index(tmp_path: Path):
-    """It is copied whole, also where one was left over; one that is damaged is refused, and none is none."""
-    old, new = tmp_path / "old", tmp_path / "new"
-    assert not await copy_sqlite_file(old, new)
-    assert not new.exists()
-    async with SQLiteStore(old) as store:
-        await store.commit([thread("1")])
-    for _ in range(2):
-        assert await copy_sqlite_file(old, new)
-        async with SQLiteStore(new) as store:
-            assert await everything(store) == [thread("1")]
-    assert new.stat().st_mode & 0o77 == 0
-    old.write_text("This is a text." * 99)
-    with pytest.raises(StoreFileError, match="cannot copy"):
-        await copy_sqlite_file(old, new)

@@ -13,9 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(params=["memory", "folder", "postgres"])
-async def contents(
-    request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str
-) -> AsyncIterator[FileContents]:
+async def contents(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[FileContents]:
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_server").store_url()
         async with PostgresStore(url, folder=tmp_path / "none") as store:
@@ -99,12 +97,12 @@ async def test_a_sweep(contents: FileContents):
 async def test_fingerprints(contents: FileContents):
     """Equal contents have equal ones, however they are cut, and others another."""
     found = []
-    for pieces in ([b"ab", b"c"], [b"a", b"bc"], [b"abd"], []):
+    for parts in ([b"ab", b"c"], [b"a", b"bc"], [b"abd"], []):
         async with contents.drafting() as draft:
-            for piece in pieces:
+            for piece in parts:
                 await draft.write(piece)
             found.append(await draft.fingerprint())
             await draft.keep("file-1")
-        assert await read(contents, "file-1") == b"".join(pieces)
+        assert await read(contents, "file-1") == b"".join(parts)
     assert found[0] == found[1]
     assert len(set(found)) == 3

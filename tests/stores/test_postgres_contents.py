@@ -94,7 +94,11 @@ async def test_drafts_of_servers_that_died(store: PostgresStore, url: str):
                 await change
         await keep(store, "file-3", b"three")
         await late.keep("file-2")
-    assert [await whole(await store.contents.source(f"file-{n}")) for n in (1, 2, 3)] == [b"one", b"x" * 2**18, b"three"]
+    assert [await whole(await store.contents.source(f"file-{n}")) for n in (1, 2, 3)] == [
+        b"one",
+        b"x" * 2**18,
+        b"three",
+    ]
 
 
 async def test_contents_without_a_file(url: str, tmp_path: Path):
