@@ -64,10 +64,11 @@ _HAS_TABLES: Final = "SELECT to_regclass('openai_runs_index') IS NOT NULL"
 _VERSION: Final = "SELECT version FROM openai_runs_index"
 _SET_VERSION: Final = "UPDATE openai_runs_index SET version = %s"
 
-#: Settings of each session. Every statement has an index, which a planner with old statistics must not pass over.
+#: Settings of each session. Every statement has an index, which a planner with old statistics must not pass over. A
+#: server that stops in the middle of a change has it undone, before others take over what it did.
 SET_UP: Final = """
     SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false),
-        set_config('idle_session_timeout', '0', false)
+        set_config('idle_session_timeout', '0', false), set_config('idle_in_transaction_session_timeout', '5s', false)
 """
 #: What the API calls completed survives a power cut.
 SET_UP_DURABLE: Final = """

@@ -17,6 +17,7 @@ from openai_runs.engine.errors import ApiError
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, new_file
+from openai_runs.engine.vector_store_expiry import LOOK_AGAIN
 from openai_runs.errors import StoreDataError
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.file import File
@@ -59,6 +60,7 @@ class Files:
     _max_owner_bytes: int | None
     _detach_everywhere: Callable[[str], Awaitable[None]]  # takes a file out of all vector stores
     _used: dict[str, int] = field(factory=dict, init=False)  # bytes by owner, of files and of uploads in progress
+    _uploads: set[Upload] = field(factory=set, init=False)  # in progress
     _deadlines: Deadlines = field(init=False)
     _tasks: TaskGroup = field(init=False)
 
@@ -92,15 +94,39 @@ class Files:
             self._used[owner] = self._used.get(owner, 0) + size
             self._watch(id, expires_at)
         tasks.start_soon(self._deadlines.run)
+        if self._ledger.sharing is not None:
+            tasks.start_soon(self._look_again)
+
+    async def _look_again(self) -> None:
+        """Count and watch the files of other servers, too: nobody tells of them."""
+        while True:
+            await self._ledger.clock.sleep_until(self._ledger.clock.now() + LOOK_AGAIN)
+            try:
+                await self._ledger.retry_until_stored(self._count)
+            except StoreDataError as error:
+                text = "not all files can be read, so what owners have is not counted anew: %s"
+                _logger.error(text, error)  # noqa: TRY400  # it says all
+
+    async def _count(self) -> None:
+        used: dict[str, int] = {}
+        async for record in self._ledger.store.everything(File):
+            used[record.owner] = used.get(record.owner, 0) + record.value.bytes
+            self._watch(record.value.id, record.value.expires_at)
+        for upload in self._uploads:
+            if not upload.is_kept:
+                used[upload.owner] = used.get(upload.owner, 0) + upload.draft.size
+        self._used = used
 
     @asynccontextmanager
     async def uploading(self, owner: str) -> AsyncGenerator[Upload]:
         """Begin to receive a content. At the end it is deleted, unless a file was created with it."""
         async with self._ledger.store.contents.drafting() as draft:
             upload = Upload(owner, draft, self)
+            self._uploads.add(upload)
             try:
                 yield upload
             finally:
+                self._uploads.discard(upload)
                 if not upload.is_kept:
                     self._release(owner, draft.size)
 
