@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from openai_runs.engine.clock import SystemClock
+from openai_runs.engine.shared_jobs import SharedJobs
 from openai_runs.errors import StoreUnavailableError
 from openai_runs.models.vector_store import VectorStore
 from openai_runs.stores.postgres_shared import SharedPostgresStore
@@ -22,7 +23,7 @@ from tests.stores.test_postgres_session import execute
 
 pytestmark = pytest.mark.anyio
 
-LEASE = 0.9  # seconds
+LEASE = 3.0  # seconds
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ async def test_a_server_ends_while_it_reads(url: str):
 
 
 async def test_owners_take_turns(url: str):
-    """A server that begins takes the jobs of several owners, not all of the first one before the others."""
+    """Two vector stores of the first owner are being read already: the other owner is next."""
     index, none = WordIndex(), WordIndex()
     none.stop()
     async with replica(url, none) as w:
@@ -126,7 +127,7 @@ async def test_owners_take_turns(url: str):
                 while len(index.chunks_of) < 6:
                     await anyio.lowlevel.checkpoint()
     order = [chunks[0][:3] for chunks in index.chunks_of.values()]
-    assert set(order[:3]) == {"ann", "bob"}
+    assert order[:2] == ["bob", "bob"]
 
 
 async def test_a_job_that_cannot_be_done_here(url: str, caplog: pytest.LogCaptureFixture):
@@ -146,6 +147,7 @@ async def test_a_job_that_cannot_be_done_here(url: str, caplog: pytest.LogCaptur
         assert counts(await store_now(w, shelf)) == (0, 1, 0, 0, 1)
         assert broken.calls.count(("forget", shelf.id, files[0].id)) == 1
         assert "cannot be carried out before the next start" in caplog.text
+        sound.chunks_of = broken.chunks_of
         async with replica(url, sound):
             await done(w, shelf)
         assert sound.calls == [("forget", shelf.id, files[0].id)]
@@ -187,7 +189,7 @@ async def test_a_run_waits_for_the_jobs_of_other_servers(url: str, is_told: bool
                 await anyio.lowlevel.checkpoint()
         async with replica(url, WordIndex()) as here:
             if not is_told:
-                monkeypatch.setattr(here.engine._ingestion._shared, "_note_progress", lambda: None)
+                monkeypatch.setattr(SharedJobs, "_note_progress", lambda _: None)
             search = [{"type": "file_search"}]
             resources = {"file_search": {"vector_store_ids": [shelf.id]}}
             thread = await here.engine.threads.create("", {"tool_resources": resources})
