@@ -1,8 +1,8 @@
 """`SharedJobs`: the index jobs of an engine among others on a shared store: who does them, and who waits for them.
 
 A vector store with jobs is claimed by one server at a time, which does some of them and lets go of it. The jobs are in
-the store, and so is the claim: when a server dies, another one takes up what it has left, from the beginning of the file
-that was being read. What is told is a hint, as in `Replicas`; whoever has missed it looks each second.
+the store, and so is the claim: when a server dies, another one takes up what it has left, from the beginning of the
+file that was being read. What is told is a hint, as in `Replicas`; whoever has missed it looks each second.
 """
 
 import logging

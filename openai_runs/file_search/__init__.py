@@ -1,6 +1,7 @@
 """Makes files searchable: from their bytes to text, to chunks, to an index that is searched by words and by meaning.
 
-It needs the extra ``files``, and `PostgresIndex` the extra ``postgres``, too. An engine needs `LocalFileSearch` only; the parts can be used by themselves.
+It needs the extra ``files``, and `PostgresIndex` the extra ``postgres``, too. An engine needs `LocalFileSearch` only;
+the parts can be used by themselves.
 
 A name is loaded when it is used first: the process that reads a file imports this package, and is to be small.
 """

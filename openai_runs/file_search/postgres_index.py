@@ -1,4 +1,4 @@
-"""`PostgresIndex`: chunks in a PostgreSQL database, found by their words and by their vectors, by all servers that share it.
+"""`PostgresIndex`: chunks in a PostgreSQL database, found by words and vectors, by all servers that share it.
 
 Words are found by PostgreSQL's index of words, and ranked as `SQLiteIndex` ranks them. Vectors are compared here: the
 ranking needs the cosines of all chunks, and not only those of the closest ones, which is all that an extension such as

@@ -149,17 +149,18 @@ COUNTS: Final = """
     FROM unnest(%(numbers)s::integer[], %(queries)s::text[]) AS q (number, query) GROUP BY number ORDER BY number
 """
 
-#: The best chunks by their words, by BM25 with the constants of SQLite's FTS5: how much of each term a chunk has is from
-#: 0 to 2.2, where 1 is once in a chunk of average length. A score is what share of the query's rarity the chunk's terms
-#: are, times how much it has of them on average, from 0 to 1: a word that comes twenty times does not make up for one
-#: that is missing.
+#: The best chunks by their words, by BM25 with the constants of SQLite's FTS5: how much of each term a chunk has is
+#: from 0 to 2.2, where 1 is once in a chunk of average length. A score is what share of the query's rarity the chunk's
+#: terms are, times how much it has of them on average, from 0 to 1: a word that comes twenty times does not make up for
+#: one that is missing.
 #:
 #: `ts_rank` of a single word that comes n times is the sum of 1/i² for i from 1 to n, divided by π²/6, if all weights
 #: are 1 (`calc_rank_or` in PostgreSQL's tsrank.c). That sum is π²/6 - 1/(n + 1/2) nearly, which gives n exactly when it
 #: is rounded: no other function tells n without going through all words of a chunk.
 RANKS: Final = """
     WITH terms AS MATERIALIZED (
-        SELECT query::tsquery AS query, rarity FROM unnest(%(queries)s::text[], %(rarities)s::float8[]) t (query, rarity)
+        SELECT query::tsquery AS query, rarity
+        FROM unnest(%(queries)s::text[], %(rarities)s::float8[]) AS t (query, rarity)
     ), found AS (
         SELECT c.id, sum(t.rarity) AS share,
             sum(t.rarity * n.times * 2.2 / (n.times + 1.2 * (0.25 + 0.75 * c.length / %(average)s))) AS amount

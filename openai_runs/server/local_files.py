@@ -34,9 +34,10 @@ _SMALL_MODEL: Final = 1_500  # tokens of what was found; reading more takes it l
 
 
 class LocalFiles:
-    """An index in a file beside the store, in the store's database, or in a temporary folder that is deleted at the end.
+    """An index in a file beside the store, in its database, or in a temporary folder that is deleted at the end.
 
-    It is opened at once if it is in a file that exists, else when it is used first: most servers have no files to search.
+    It is opened at once if it is in a file that exists, else when it is used first: most servers have no files to
+    search.
     """
 
     def __init__(self, place: Path | str | None) -> None:

@@ -79,7 +79,7 @@ async def at_hand(source: Source) -> AsyncGenerator[Path | bytes]:
         return
     descriptor, name = tempfile.mkstemp(prefix="openai-runs-")
     try:
-        async with anyio.wrap_file(open(descriptor, "wb")) as file:  # noqa: ASYNC230  # it is open already
+        async with anyio.wrap_file(open(descriptor, "wb")) as file:  # noqa: ASYNC230, PTH123  # it is open already
             async for piece in source:
                 await file.write(piece)
         yield Path(name)

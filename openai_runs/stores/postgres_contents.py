@@ -22,19 +22,17 @@ from openai_runs.stores.file_contents import Draft, pieces
 _logger = logging.getLogger("openai_runs.stores")
 
 _PIECE: Final = 2**18  # bytes in a row
-#: A draft that has got nothing for so long is nobody's: an upload that is silent has been given up before.
-_FORGOTTEN: Final = "interval '1 day'"
-
 #: Executes a statement, which may be repeated if its answer was lost, and returns its rows. Raises `StoreError`.
 Execute: TypeAlias = Callable[[str, Mapping[str, Any]], Coroutine[Any, Any, list[Any]]]
 
 _NEW: Final = "INSERT INTO openai_runs_contents DEFAULT VALUES RETURNING key"
-_DELETE_FORGOTTEN: Final = f"""
-    DELETE FROM openai_runs_contents WHERE file IS NULL AND written_at < now() - {_FORGOTTEN} RETURNING key
+#: A draft that has got nothing for a day is nobody's: an upload that is silent has been given up before.
+_DELETE_FORGOTTEN: Final = """
+    DELETE FROM openai_runs_contents WHERE file IS NULL AND written_at < now() - interval '1 day' RETURNING key
 """
 #: Likewise, contents whose file was not committed, or whose deletion was not finished.
-_DELETE_FORGOTTEN_KEPT: Final = f"""
-    DELETE FROM openai_runs_contents c WHERE file IS NOT NULL AND written_at < now() - {_FORGOTTEN}
+_DELETE_FORGOTTEN_KEPT: Final = """
+    DELETE FROM openai_runs_contents c WHERE file IS NOT NULL AND written_at < now() - interval '1 day'
         AND NOT EXISTS (SELECT FROM openai_runs_objects o WHERE o.kind = 'file' AND o.id = c.file)
     RETURNING key
 """

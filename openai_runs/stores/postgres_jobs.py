@@ -1,7 +1,8 @@
+# ruff: noqa: S608  # only constants of the package are put into SQL
 """The SQL by which servers that share a `PostgresStore` claim the index jobs of vector stores.
 
-A claim is a row with the epoch of a server. That of a server that is over counts for nothing: so jobs are free when runs
-are, see `Lease`.
+A claim is a row with the epoch of a server. That of a server that is over counts for nothing: so jobs are free when
+runs are, see `Lease`.
 """
 
 from typing import Final
