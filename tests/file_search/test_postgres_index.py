@@ -1,4 +1,4 @@
-"""What `PostgresIndex` promises beyond every index: several servers use it, and what is away is told from what is bad."""
+"""What `PostgresIndex` promises beyond every index: servers share it, and what is away is told from what is bad."""
 
 import asyncio
 import random

@@ -86,7 +86,7 @@ async def test_an_index_in_the_database(postgres_server: Postgres, tmp_path: Pat
         page = await session.vector_stores.search(shelf.id, query="tea")
         assert isinstance((await server.files.opened())._index, PostgresIndex)
     assert page.data[0].content[0].text == "Tea is hot."
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.iterdir())  # noqa: ASYNC240  # it takes no time
 
 
 async def test_an_index_is_copied(postgres_server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
