@@ -122,25 +122,34 @@ class SharedJobs:
 
     async def _work_once(self) -> bool:
         """Do some jobs of a vector store; returns whether there was one with jobs."""
-        id: str | None = None
         try:
-            async with self._claiming:  # what this server has claimed, it may claim again, unless it is worked for
-                id = await self._sharing.claim_jobs(self._claimed | self._passed_over)
-                if id is None:
-                    return False
-                self._claimed.add(id)
-            await self._do_some(id)
-            await self._release(id)
+            id = await self._claim()
         except StoreUnavailableError:  # which is logged where the lease is renewed
             return False
         except Exception:  # it must not stop the engine: the jobs are left to others
-            _logger.exception("jobs of the index cannot be read now")
+            _logger.exception("no jobs of the index can be claimed now")
             return False
+        if id is None:
+            return False
+        try:
+            await self._do_some(id)
+            await self._release(id)
+        except StoreUnavailableError:  # it can be claimed here again
+            pass
+        except Exception:  # one that is damaged must not keep those of other vector stores from being done
+            _logger.exception("the jobs of the index for %s cannot be read", id)
+            self._passed_over.add(id)
         finally:
             # Who is cancelled here lets go of nothing: the epoch of this server is over, or will be in a moment.
-            if id is not None:
-                self._claimed.discard(id)
+            self._claimed.discard(id)
         return True
+
+    async def _claim(self) -> str | None:
+        async with self._claiming:  # what this server has claimed, it may claim again, unless it is worked for
+            id = await self._sharing.claim_jobs(self._claimed | self._passed_over)
+            if id is not None:
+                self._claimed.add(id)
+            return id
 
     async def _do_some(self, id: str) -> None:
         records = await self._next_jobs(id, _SHARE + len(self._undoable))

@@ -111,8 +111,8 @@ class PostgresIndex:
 
     async def _close(self) -> None:
         pool, self._pool = self._pool, None
-        if pool is not None:
-            await pool.close()
+        assert pool is not None  # noqa: S101  # for the type checker: it is open
+        await pool.close()
 
     async def add(self, file: NewFile) -> int:
         """Add all chunks of a file or, if that fails, none. A file that is there already is replaced.

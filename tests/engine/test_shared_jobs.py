@@ -242,8 +242,27 @@ async def test_jobs_that_cannot_be_read(url: str, caplog: pytest.LogCaptureFixtu
         with anyio.fail_after(20):
             while counts(await store_now(w, shelf)) != (0, 1, 0, 0, 1):
                 await anyio.lowlevel.checkpoint()
-            while "jobs of the index cannot be read now" not in caplog.text:
+            while "the jobs of the index for vs_0 cannot be read" not in caplog.text:
                 await anyio.lowlevel.checkpoint()
+
+
+async def test_claims_that_fail(url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    """Whatever it is, the engine goes on, and so do its jobs afterwards."""
+    index, claim, failed = WordIndex(), SharedPostgresStore.claim_jobs, []
+
+    async def fail_once(store: SharedPostgresStore, but: Any) -> str | None:
+        if not failed:
+            failed.append(1)
+            raise ValueError("a bug")
+        return await claim(store, but)
+
+    monkeypatch.setattr(SharedPostgresStore, "claim_jobs", fail_once)
+    async with replica(url, index) as w:
+        shelf = await store_of(w, await upload(w, "a"))
+        await done(w, shelf)
+        renamed = await w.engine.vector_stores.update("", shelf.id, {"name": "other"})
+        assert counts(renamed) == (0, 1, 0, 0, 1)
+    assert "no jobs of the index can be claimed now" in caplog.text
 
 
 async def test_messages_that_were_missed(url: str):

@@ -84,12 +84,14 @@ async def test_drafts_of_servers_that_died(store: PostgresStore, url: str):
     """They are deleted a day later by whoever begins another one, and not before; contents of files stay."""
     await store.commit([file("file-1")])
     await keep(store, "file-1", b"one")
-    async with store.contents.drafting() as lost, store.contents.drafting() as late:
-        await lost.write(b"x" * 2**18)
+    drafting = store.contents.drafting
+    async with drafting() as lost, drafting() as complete, drafting() as late:
+        for draft in lost, complete:
+            await draft.write(b"x" * 2**18)
         age(url)
         await late.write(b"x" * 2**18)
         assert rows(url) == (2, 2)
-        for change in lost.write(b"x" * 2**18), lost.keep("file-2"):
+        for change in lost.write(b"x" * 2**18), lost.keep("file-2"), complete.keep("file-2"):
             with pytest.raises(StoreUnavailableError, match="has come too slowly"):
                 await change
         await keep(store, "file-3", b"three")
