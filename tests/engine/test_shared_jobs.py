@@ -87,6 +87,7 @@ async def test_a_server_dies_while_it_reads(url: str, caplog: pytest.LogCaptureF
             assert len(quick.calls) == 3
             assert not slow.under_way
     assert "has run out" in caplog.text
+    assert "cannot be read" not in caplog.text
 
 
 async def _never(*_: object) -> None:

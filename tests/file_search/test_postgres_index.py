@@ -123,6 +123,12 @@ async def test_a_file_that_is_too_large(index, monkeypatch):
         await index.add(file("one", "two"))
 
 
+async def test_a_chunk_of_many_words(index):
+    """As large as the API lets chunks be: its words are all found, and how often they come."""
+    await index.add(file(" ".join(f"word{number}" for number in range(20_000)), "word19999 " * 20_000, "other"))
+    assert await ids(index, "word19999") == [("file-1", 1), ("file-1", 0)]
+
+
 async def test_stems_are_known_for_a_while(index, monkeypatch):
     """As many as fit into memory: then it begins anew."""
     monkeypatch.setattr(postgres_index, "_MOST_STEMS", 4)
