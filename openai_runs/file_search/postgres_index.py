@@ -5,9 +5,8 @@ ranking needs the cosines of all chunks, and not only those of the closest ones,
 pgvector would find without reading everything.
 """
 
-import re
-import unicodedata
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -16,9 +15,10 @@ import anyio.to_thread
 from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs._postgres import CONNECT_ARGS, first_line
-from openai_runs._slices import Work, in_slices
+from openai_runs._slices import in_slices
 from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.file_search import postgres_tables as tables
+from openai_runs.file_search.postgres_words import Stems, listed, vectors_of, words_of
 from openai_runs.file_search.ranking import fused, rarity, similarity_scores, telling
 from openai_runs.file_search.search_index import Hit, NewFile, Question, Vectors
 
@@ -52,11 +52,6 @@ _TIMEOUT: Final = 6.0  # seconds to wait for one of them; connecting takes up to
 #: Classes of SQLSTATE of files that are damaged or too large.
 _DATA: Final = ("22", "54", "XX")
 
-_LONGEST_WORD: Final = 64  # characters, as in `terms_of`
-_MOST_STEMS: Final = 50_000  # that are kept in memory
-
-_words: Final = re.compile(r"[^\W_]+").findall
-
 
 class PostgresIndex:
     """Keeps chunks in tables of a PostgreSQL database. Several servers may use them at once."""
@@ -69,7 +64,7 @@ class PostgresIndex:
                 begin with ``openai_runs_index``, are created in it.
         """
         self._url = url
-        self._stems = _Stems()
+        self._stems = Stems()
         self._pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
 
     def __repr__(self) -> str:
@@ -269,7 +264,7 @@ class PostgresIndex:
         """For each term, what is searched for in each store: a word, or a phrase of several."""
 
         async def find(connection: "psycopg.AsyncConnection[Any]") -> Mapping[str, str]:
-            return await self._stems.of(connection, {word for phrase in phrases for word in phrase})
+            return await self._stems.of(partial(_rows, connection), {word for phrase in phrases for word in phrase})
 
         stems = await self._trying(find)
         return [[" <-> ".join(f"'{store}/{stems[word]}'" for word in phrase) for store in stores] for phrase in phrases]
@@ -334,24 +329,7 @@ async def _rows(connection: "psycopg.AsyncConnection[Any]", sql: str, parameters
         return await cursor.fetchall()
 
 
-class _Stems:
-    """The stems of words, which the database knows."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, str] = {}
-
-    async def of(self, connection: "psycopg.AsyncConnection[Any]", words: Collection[str]) -> Mapping[str, str]:
-        """Those of some words, at least."""
-        unknown = [word for word in words if word not in self._known]
-        if len(self._known) + len(unknown) > _MOST_STEMS:
-            self._known, unknown = {}, list(words)
-        known = self._known
-        if unknown:
-            known.update(await _rows(connection, tables.STEMS, {"words": unknown}))
-        return known
-
-
-async def _add(connection: "psycopg.AsyncConnection[Any]", file: NewFile, stems: _Stems) -> int:
+async def _add(connection: "psycopg.AsyncConnection[Any]", file: NewFile, stems: Stems) -> int:
     [(store,)] = await _rows(connection, tables.LOCK_STORE, {"store": file.store_id})
     await _remove(connection, store, file.file_id)
     name = file.filename.encode(errors="surrogatepass")
@@ -360,13 +338,11 @@ async def _add(connection: "psycopg.AsyncConnection[Any]", file: NewFile, stems:
     for start in range(0, len(file.chunks), _WRITTEN_AT_ONCE):
         some = file.chunks[start : start + _WRITTEN_AT_ONCE]
         texts = [text.encode(errors="surrogatepass") for text in some]
-        listed = await in_slices(_listed(file.filename, some))
-        found = await stems.of(connection, {word for words in listed for word in words})
-        lengths = list(map(len, listed))
+        words = await in_slices(listed(file.filename, some))
+        found = await stems.of(partial(_rows, connection), {word for of_chunk in words for word in of_chunk})
+        lengths = list(map(len, words))
         rows = {"first": (key << _PLACE) + start, "texts": texts, "lengths": lengths}
-        await connection.execute(
-            tables.NEW_CHUNKS, {**rows, "words": await in_slices(_vectors_of(store, listed, found))}
-        )
+        await connection.execute(tables.NEW_CHUNKS, {**rows, "words": await in_slices(vectors_of(store, words, found))})
         size += sum(map(len, texts))
         count += sum(lengths)
     if file.vectors is not None:
@@ -402,36 +378,6 @@ async def _remove(connection: "psycopg.AsyncConnection[Any]", store: int, file_i
 def _ids(key: int, count: int) -> Mapping[str, int]:
     """Those of a file's chunks."""
     return {"first": key << _PLACE, "last": (key << _PLACE) + count - 1}
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text in lower case, without accents."""
-    if not text.isascii():
-        letters = (char for char in unicodedata.normalize("NFD", text) if not unicodedata.combining(char))
-        text = unicodedata.normalize("NFC", "".join(letters))
-    return [word[:_LONGEST_WORD] for word in _words(text.lower())]
-
-
-def _listed(filename: str, chunks: Sequence[str]) -> Work[list[list[str]]]:
-    """The words by which each chunk is found."""
-    name = words_of(filename)
-    found = []
-    for chunk in chunks:
-        found.append(name + words_of(chunk))
-        yield
-    return found
-
-
-def _vectors_of(store: int, chunks: Sequence[Sequence[str]], stems: Mapping[str, str]) -> Work[list[str]]:
-    """For each chunk, the text of a `tsvector` with the places of its words."""
-    found = []
-    for words in chunks:
-        places: dict[str, list[str]] = {}
-        for place, word in enumerate(words, 1):
-            places.setdefault(stems[word], []).append(str(place))
-        found.append(" ".join(f"'{store}/{stem}':{','.join(at)}" for stem, at in places.items()))
-        yield
-    return found
 
 
 def _batches(parts: Sequence[tuple[int, int, int]], most: int) -> Iterator[list[tuple[int, int, int]]]:

@@ -10,7 +10,7 @@ import psycopg_pool
 import pytest
 
 from openai_runs.errors import StoreDataError, StoreUnavailableError
-from openai_runs.file_search import PostgresIndex, SQLiteIndex, postgres_index
+from openai_runs.file_search import PostgresIndex, SQLiteIndex, postgres_index, postgres_words
 from tests.file_search.test_every_index import file, ids, search, sound
 from tests.stores.test_postgres_session import execute, kill_sessions
 
@@ -131,7 +131,7 @@ async def test_a_chunk_of_many_words(index):
 
 async def test_stems_are_known_for_a_while(index, monkeypatch):
     """As many as fit into memory: then it begins anew."""
-    monkeypatch.setattr(postgres_index, "_MOST_STEMS", 4)
+    monkeypatch.setattr(postgres_words, "_MOST_STEMS", 4)
     for number in range(3):
         await index.add(file("kettles", "boiling", f"word{number}", id=f"file-{number}"))
         assert len(index._stems._known) <= 6
