@@ -62,8 +62,9 @@ class Session(anyio.AsyncContextManagerMixin):
             project: Sent as ``OpenAI-Project``. Default: ``OPENAI_PROJECT_ID``.
             default_headers: Sent with each request; they override headers that other arguments set.
             default_query: Sent with each request, such as Azure's ``{"api-version": "v1"}``.
-            timeout: Seconds without a byte from the server after which a request fails; at most ten of them for
-                connecting. Waiting for one of the `max_connections` does not count.
+            timeout: Seconds without a byte from the server after which a request fails, or a sixteenth later, and a
+                second at most; at most ten of them for connecting. Waiting for one of the `max_connections` does not
+                count.
             max_retries: How often a failed request is repeated, where repeating is safe; and how often a failed look
                 whether it took effect.
             max_connections: How many requests may be in progress at once; further ones wait.

@@ -28,8 +28,8 @@ class Requests:
     seconds: dict[str, float] = field(factory=dict)
 
     def watch(self, session: Session) -> None:
-        transport = session._transport
-        send = transport._send
+        sender = session._transport._sender
+        send = sender.send
 
         async def timed(method: str, url: object, *rest: object, **options: object) -> object:
             began = time.perf_counter()
@@ -40,7 +40,7 @@ class Requests:
                 what = f"{method} {str(url).rsplit('/', 1)[-1].split('_')[0]}"
                 self.seconds[what] = max(self.seconds.get(what, 0.0), time.perf_counter() - began)
 
-        transport._send = timed  # type: ignore[method-assign,assignment]  # a wrapper with the same signature
+        sender.send = timed  # type: ignore[method-assign,assignment]  # a wrapper with the same signature
 
 
 def resident(pid: int | Literal["self"] = "self") -> float:

@@ -83,7 +83,7 @@ class Cancelling:
                 findings.hit.add(point)
             problems.add(attempt.problem())
             problems.add((left := await watch.left()) and f"tasks left: {left}")
-            http = session._transport._http
+            http = session._transport._sender._connections.http
             problems.add(http.connector._acquired and f"connections left: {http.connector._acquired}")
             problems.add(scene.toolbox._running and "a tool call is left in progress")
             problems.add(scene.toolbox._limiter.borrowed_tokens and "a toolbox's slot is left taken")

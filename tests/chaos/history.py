@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
+from openai_runs._http import prepared_requests
 from openai_runs.session import Session
 from tests.proxy import REQUEST_NAME
 
@@ -74,9 +75,11 @@ class History:
         transport: Any = session._transport
         for name in ("request", "stream", "repeat", "send", "open"):
             setattr(transport, name, self._noting_call(name, getattr(transport, name)))
-        for name in ("_send", "_open"):
-            setattr(transport, name, self._noting_sent(getattr(transport, name)))
-        transport._head = self._named(transport._head)
+        sender: Any = transport._sender
+        for name in ("send", "stream"):
+            setattr(sender, name, self._noting_sent(getattr(sender, name)))
+        sender._head = self._named(sender._head)
+        prepared_requests._OWN[REQUEST_NAME] = ""  # so that requests with it go the way of those without
 
     def _noting_call(self, kind: str, send: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         takes_method = kind in ("request", "send")

@@ -137,7 +137,7 @@ class Lifecycle:
                     verdicts.append(Verdict("past its deadline", f"took {took:.2f} s"))
                 if left := await watch.left():
                     verdicts.append(Verdict("task left", repr(left)))
-                if in_use := session._transport._http.connector._acquired:
+                if in_use := session._transport._sender._connections.http.connector._acquired:
                     verdicts.append(Verdict("connection left", repr(in_use)))
                 await proxy.heal()
                 self.history.is_over = True

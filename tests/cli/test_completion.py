@@ -34,7 +34,7 @@ def answer(words: str) -> set[str]:
 def test_commands_and_options():
     """Commands, their commands, options and the words that an option may have are completed."""
     assert answer("openai-runs bat") == {"batch"}
-    assert answer("openai-runs keys ") == {"new", "hash"}
+    assert answer("openai-runs keys ") == {"new", "hash", "list"}
     assert answer("openai-runs serve --log-") == {"--log-level", "--log-format"}
     assert answer("openai-runs serve --log-format ") == {"text", "json"}
 

@@ -55,7 +55,7 @@ async def test_retention_beside_the_keys(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.delenv("OPENAI_RUNS_KEYS", raising=False)
     assert retention_from(None) == {}
     monkeypatch.setenv("OPENAI_RUNS_KEYS", "sk-a al retention-days=7")
-    assert (keys_from(None), retention_from(None)) == ({"sk-a": "al"}, {"al": 7})
+    assert (keys_from(None).owners, retention_from(None)) == ({"sk-a": "al"}, {"al": 7})
     (tmp_path / "keys").write_text("sk-a al retention-days=x")
     for file in tmp_path / "keys", tmp_path / "none":
         with pytest.raises(typer.BadParameter, match="the keys cannot be read"):
