@@ -21,9 +21,9 @@ from tests.replicas.cluster import Cluster, Replica
 from tests.replicas.model import Call, SlowModel, chunk_of, usage_chunk
 
 _READERS: Final = 100
-_PIECES: Final = 120
+_PIECES: Final = 200
 _PAUSE: Final = 0.05  # seconds
-_SETTLED: Final = 20  # pieces of each answer that come while others are still being started
+_SETTLED: Final = 100  #: pieces of each answer that come while others are still being started
 _CANCELLED: Final = 200
 
 

@@ -124,9 +124,11 @@ class SlowModel(AsyncContextManagerMixin):
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         with suppress(ConnectionError), self._noting_end(call):
             await response.prepare(request)
+            due = call.began + random.uniform(0, self.pause)  # not all at once: answers are no chorus
             for chunk in self._tool_call(call) if call.is_first else self._text(call):
                 await response.write(b"data: %b\n\n" % json.dumps(chunk).encode())
-                await anyio.sleep(self.pause)
+                due += self.pause
+                await anyio.sleep(max(0.0, due - time.monotonic()))
             await response.write(b"data: [DONE]\n\n")
             call.is_whole = True
         return response
