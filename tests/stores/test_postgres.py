@@ -448,7 +448,7 @@ def test_errors_of_the_database(state: str | None, kind: type[Exception]):
     error.sqlstate = state
     assert type(translated(error)) is kind
     # Clients hear what the database has said itself, and not where it is.
-    assert ("10.0.0.1" in str(translated(error))) == (state not in (None, schema.KEY_USED, schema.IS_OVER))
+    assert ("10.0.0.1" in str(translated(error))) == (state not in (None, schema.KEY_USED, schema.IS_STALE))
 
 
 async def test_a_bug_in_a_statement(store: PostgresStore, monkeypatch: pytest.MonkeyPatch):
