@@ -29,14 +29,14 @@ def copy(
     it is served. Serve one of the two only.
     """
     if is_postgres(source) and is_postgres(target):
-        raise typer.BadParameter("from one PostgreSQL database to another, pg_dump copies all; copy the folder, too")
+        raise typer.BadParameter("from one PostgreSQL database to another, pg_dump copies all")
     old = make_store(source, files_folder, create=False)
     run(_copy(old, make_store(target, files_folder)))
 
 
 async def _copy(source: "SQLiteStore | PostgresStore", target: "SQLiteStore | PostgresStore") -> None:
-    from openai_runs.server.local_files import index_beside
-    from openai_runs.stores.copying import StoreCopy, copy_sqlite_file
+    from openai_runs.server.local_files import copy_files_index
+    from openai_runs.stores.copying import StoreCopy
 
     async with source, target:
         copying = StoreCopy(source, target)
@@ -45,11 +45,11 @@ async def _copy(source: "SQLiteStore | PostgresStore", target: "SQLiteStore | Po
             async with aclosing(copying.carry_out()) as steps:
                 async for copied in steps:
                     progress.advance(task, copied)
-        has_index = await copy_sqlite_file(index_beside(source.path), index_beside(target.path))
+        indexed = await copy_files_index(source, target)
     for id in copying.without_content:
         errors.print(f"[yellow]the content of {escape(id)} is not there[/]")
     console.print(
         f"copied {copying.objects} objects and the contents of {copying.contents} files"
-        + (", and their index" if has_index else "")
+        + (f", and what was read of {indexed} files in vector stores" if indexed else "")
         + f", from {escape(source.name)} to {escape(target.name)}"
     )

@@ -14,7 +14,7 @@ from openai_runs.cli.store_options import (
     Owner,
     UsedStore,
     make_store,
-    operator_file,
+    operator_file_of,
 )
 from openai_runs.cli.terminal import run
 
@@ -32,7 +32,7 @@ def export(
     ] = None,
 ) -> None:
     """Write an owner's objects as JSON lines, which `openai-runs import` reads. The server may be running."""
-    run(_export(make_store(store, files_folder, create=False), owner, output))
+    run(_export(make_store(store, files_folder, create=False, is_shared=True), owner, output))
 
 
 @asynccontextmanager
@@ -41,7 +41,7 @@ async def _exporting(kept: "SQLiteStore | PostgresStore", owner: str) -> AsyncGe
     from openai_runs.server.operator_client import reaching
     from openai_runs.stores.import_export import export_objects
 
-    async with reaching(operator_file(kept.path)) as server:
+    async with reaching(operator_file_of(kept)) as server:
         if server is not None:
             async with server.asking("GET", "export", params={"owner": owner}) as answer:
                 yield answer.iter_any()

@@ -2,7 +2,6 @@
 
 import logging
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,6 +11,8 @@ from openai_runs.cli.model_options import Backend, EndpointOptions
 
 if TYPE_CHECKING:
     from openai_runs.server.local_files import FileOption
+    from openai_runs.stores.postgres import PostgresStore
+    from openai_runs.stores.sqlite import SQLiteStore
 
 _logger = logging.getLogger("openai_runs.cli")
 
@@ -27,7 +28,7 @@ class Files(StrEnum):
 def make_files(
     files: Files | None,
     embedding_model: str | None,
-    store: Path,
+    store: "SQLiteStore | PostgresStore",
     backend: Backend,
     url: str | None,
     key: str | None,
@@ -54,11 +55,13 @@ def make_files(
         return None if files is None else "local" if files is Files.LOCAL else "unread"
     if not is_local or url is None:
         raise typer.BadParameter("--embedding-model needs --files local, and the --model-url that has the model")
-    from openai_runs.file_search import EmbeddingsEndpoint, LocalFileSearch, SQLiteIndex
-    from openai_runs.server.local_files import index_beside
+    from openai_runs.file_search import EmbeddingsEndpoint, LocalFileSearch
+    from openai_runs.server.local_files import index_place, new_index
 
     embedder = EmbeddingsEndpoint(url, key, model=embedding_model, headers=headers)
-    return LocalFileSearch(SQLiteIndex(index_beside(store)), embedder=embedder)
+    place = index_place(store)
+    assert place is not None  # noqa: S101  # for the type checker: each of these stores has one
+    return LocalFileSearch(new_index(place), embedder=embedder)
 
 
 def refuse_with_endpoint(files: Files | None, *, limits_owners: bool, passes_through: bool, owners: int) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 import typer
 
+from openai_runs._postgres import is_postgres
 from openai_runs.cli.audit_option import make_audit_log
 from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
 from openai_runs.cli.key_options import RELOADING, keys_from, limits_from, reload_keys, retention_from
@@ -20,7 +21,7 @@ from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_
 from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend, make_pass_through
 from openai_runs.cli.proxy_options import ProxyHeader, SaidIn, TrustedProxies
 from openai_runs.cli.settings_file import read_settings, settings_of
-from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store, operator_file
+from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store, operator_file_of
 from openai_runs.cli.terminal import console, refuse, run
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def serve(
     files: Annotated[
         Files | None,
         typer.Option(
-            help="Where files are: here, searched by an index beside the store (local); at the endpoint of --backend "
+            help="Where files are: here, searched by an index where the store is (local); at the endpoint of --backend "
             "responses, with all vector stores (endpoint); or here, and nothing reads them (unread). "
             "Unset: unread for --backend responses, else local."
         ),
@@ -246,6 +247,8 @@ def serve(
     from openai_runs.engine.engine import MAX_ACTIVE_RUNS, MAX_FILE_BYTES
 
     set_up_logging(log_level, log_format)
+    if replica and not is_postgres(store):
+        raise typer.BadParameter("--replica needs a store in PostgreSQL: an SQLite file is for one server")
     kept = make_store(store, files_folder, is_shared=replica)
     limits = limits_from(limit)
     read = keys_from(keys_file, limits)
@@ -269,7 +272,7 @@ def serve(
     passed = make_pass_through(pass_through, backend, model_url, model_key, endpoint)
     owners = len({*(keys or {}).values()})
     refuse_with_endpoint(files, limits_owners=max_owner_mb is not None, passes_through=pass_through, owners=owners)
-    search = make_files(files, embedding_model, kept.path, backend, model_url, model_key, endpoint)
+    search = make_files(files, embedding_model, kept, backend, model_url, model_key, endpoint)
     _allow_connections()
     # A server makes few cycles, and the default spent a fifth of its time on the search.
     gc.set_threshold(50_000, 20, 50)
@@ -296,7 +299,7 @@ def serve(
         "log_access": access_log,
         "retention_days": retention_days,
         "owner_retention": retention_from(keys_file),
-        "operator_file": operator_file(kept.path),
+        "operator_file": operator_file_of(kept),
         "audit": None if audit_log is None else make_audit_log(audit_log),
     }
     run(_serve(kept, model_backend, search, passed, host, port, keys, keys_file, options, drain))

@@ -20,7 +20,9 @@ UsedStore: TypeAlias = Annotated[
 FilesFolder: TypeAlias = Annotated[
     Path,
     typer.Option(
-        help="The folder with the contents of files and their index, if the store is in PostgreSQL.", file_okay=False
+        help="The folder in which earlier versions kept the contents of files, if the store is in PostgreSQL; what is "
+        "there is moved into the database.",
+        file_okay=False,
     ),
 ]
 Owner: TypeAlias = Annotated[
@@ -38,7 +40,7 @@ def make_store(
         store: A path or a URL.
         files_folder: For a store in PostgreSQL.
         create: Whether it may be one that is not there yet. A PostgreSQL database has to be there in any case.
-        is_shared: Whether other servers may use it at the same time, which only one in PostgreSQL allows.
+        is_shared: Whether other servers may use it at the same time, if it is one in PostgreSQL.
 
     Raises:
         typer.BadParameter: There is no such file, or no folder for it; or it is no URL.
@@ -52,8 +54,6 @@ def make_store(
             return kind(store, folder=files_folder, create=create)
         except ValueError as error:
             raise typer.BadParameter(f"--store: {error}") from None
-    if is_shared:
-        raise typer.BadParameter("--replica needs a store in PostgreSQL: an SQLite file is for one server")
     from openai_runs.stores.sqlite import SQLiteStore
 
     path = Path(store)
@@ -67,6 +67,13 @@ def make_store(
 def operator_file(store: Path) -> Path:
     """Where a server says how the operator's commands reach it, beside its store."""
     return store.with_name(f"{store.name}-operator")
+
+
+def operator_file_of(store: "SQLiteStore | PostgresStore") -> Path | None:
+    """The same; ``None`` for a database, which the commands can have beside servers that share it."""
+    from openai_runs.stores.sqlite import SQLiteStore
+
+    return operator_file(store.path) if isinstance(store, SQLiteStore) else None
 
 
 def check_folder(store: Path) -> None:

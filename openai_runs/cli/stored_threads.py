@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import define
 
 from openai_runs.cli.audit_option import make_audit_log
-from openai_runs.cli.store_options import operator_file
+from openai_runs.cli.store_options import operator_file_of
 
 if TYPE_CHECKING:
     from openai_runs.engine.ledger import Ledger
@@ -74,7 +74,7 @@ async def threads_of(
     from openai_runs.engine.ledger import Ledger
     from openai_runs.server.operator_client import reaching
 
-    async with reaching(operator_file(kept.path)) as server:
+    async with reaching(operator_file_of(kept)) as server:
         if server is not None:
             yield _AtServer(server)
             return

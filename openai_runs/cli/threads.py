@@ -38,7 +38,7 @@ def list_threads(
     if store is None:
         run(_list(limit, as_json, base_url))
     else:
-        run(_list_stored(make_store(store, files_folder, create=False), limit, as_json))
+        run(_list_stored(make_store(store, files_folder, create=False, is_shared=True), limit, as_json))
 
 
 async def _list_stored(kept: "SQLiteStore | PostgresStore", limit: int, as_json: bool) -> None:

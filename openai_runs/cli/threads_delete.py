@@ -56,7 +56,7 @@ def delete_threads(
     if store is None:
         run(_delete_at_endpoint(thread_ids or [], as_json, base_url))
     else:
-        kept = make_store(store, files_folder, create=False)
+        kept = make_store(store, files_folder, create=False, is_shared=True)
         run(_delete_in_store(kept, thread_ids or [], unused_days, owner, audit_log, as_json))
 
 

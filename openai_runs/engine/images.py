@@ -5,7 +5,6 @@ They are read again for each model call, and sent as data URLs, which endpoints 
 
 import base64
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 import anyio.to_thread
@@ -19,6 +18,7 @@ from openai_runs.engine.ledger import Ledger
 from openai_runs.models.file import File, FilePurpose
 from openai_runs.models.message import Content, ImageFileContent, ImageUrl, ImageUrlContent, Message, MessageRole
 from openai_runs.models.run_step import RunStep
+from openai_runs.stores.file_contents import whole
 
 #: Bytes of all uploaded images that one model call gets; the newest count first.
 MOST_BYTES: Final = 20 * 2**20
@@ -109,7 +109,11 @@ class Images:
             raise _UnusableError(
                 f"it has {file.bytes} bytes, and all images together may have {MOST_BYTES}, of which {left} are left"
             )
-        url = await anyio.to_thread.run_sync(_data_url, source)
+        try:
+            data = await whole(source)
+        except (LookupError, FileNotFoundError):  # it was deleted a moment ago
+            raise _MissingError("there is no such file") from None
+        url = await anyio.to_thread.run_sync(_data_url, data)
         return ImageUrlContent(image_url=ImageUrl(url=url, detail=part.image_file.detail)), file.bytes
 
 
@@ -126,11 +130,7 @@ def _refusal(message: Message, part: Content, reason: _UnusableError) -> ApiErro
     return ApiError(400, f"{text} Delete the message to go on without it.", code="invalid_image")
 
 
-def _data_url(source: Path | bytes) -> str:
-    try:
-        data = source if isinstance(source, bytes) else source.read_bytes()
-    except FileNotFoundError:  # it was deleted a moment ago
-        raise _MissingError("there is no such file") from None
+def _data_url(data: bytes) -> str:
     if (type := image_type(data)) is None:
         raise _UnusableError("it is no PNG, JPEG, GIF or WebP image")
     return f"data:{type};base64,{base64.b64encode(data).decode()}"

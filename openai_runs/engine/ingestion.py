@@ -1,13 +1,13 @@
 """`Ingestion`: has the index read files and forget them, one after another, and again after a crash.
 
 A job is committed with the change that it follows from, and deleted with its result. Until then it is stored, so that
-the next engine takes it up again.
+the next engine takes it up again; or another one, where several share the store: see `SharedJobs`.
 """
 
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from openai_runs.engine.fair_queue import FairQueue
 from openai_runs.engine.file_index import FileIndex
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_vector_stores import chunking_again, has_expired, used
+from openai_runs.engine.shared_jobs import SharedJobs
 from openai_runs.engine.unindexed_files import UnindexedFiles
 from openai_runs.engine.vector_store_changes import VectorStoreChanges
 from openai_runs.engine.vector_store_expiry import VectorStoreExpiry
@@ -29,6 +30,7 @@ from openai_runs.errors import FileError, StoreDataError, StoreUnavailableError
 from openai_runs.models.file import File
 from openai_runs.models.tool import FileSearchTool, Tool, ToolResources
 from openai_runs.models.vector_store import VectorStore, VectorStoreFileError, VectorStoreFileStatus
+from openai_runs.stores.file_contents import at_hand
 from openai_runs.stores.records import Delete, FileUse, IndexJob, PageQuery, VectorStoreEntry, entry_id
 
 _logger = logging.getLogger("openai_runs.engine")
@@ -73,9 +75,12 @@ class Ingestion:
     _news: anyio.Event = field(factory=anyio.Event, init=False)
     _progress: anyio.Event = field(factory=anyio.Event, init=False)  # set when a vector store has no more jobs
     expiry: VectorStoreExpiry = field(init=False)
+    _shared: SharedJobs | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.expiry = VectorStoreExpiry(self._ledger, self.push)
+        if self._ledger.sharing is not None:
+            self._shared = SharedJobs(self._ledger, self._ledger.sharing, self._do)
 
     def without_index(self, consequence: str) -> str:
         """Say what this server does not do, since it has no index, and what helps."""
@@ -84,15 +89,19 @@ class Ingestion:
     async def start(self, tasks: TaskGroup) -> None:
         """Take up the jobs that are stored, begin to work, and look for files that the index has lost."""
         self.expiry.start(tasks)
-        for read in (self._read_jobs, self.expiry.watch_all):
+        reads = [self.expiry.watch_all] if self._shared is not None else [self._read_jobs, self.expiry.watch_all]
+        for read in reads:
             try:
                 await read()
             except StoreUnavailableError:  # runs do not need the index: they need not wait
                 tasks.start_soon(self._take_up, read)
             except StoreDataError:  # a damaged object must not keep the engine from starting
                 _logger.exception(_UNREADABLE)
-        for _ in range(_WORKERS):
-            tasks.start_soon(self._work)
+        if self._shared is not None:
+            self._shared.start(tasks, _WORKERS)
+        else:
+            for _ in range(_WORKERS):
+                tasks.start_soon(self._work)
         if self.index is not None:
             unindexed = UnindexedFiles(self._ledger, self.index, self.changing)
             tasks.start_soon(self._take_up, unindexed.read_again)
@@ -114,6 +123,10 @@ class Ingestion:
 
     def push(self, owner: str, jobs: Iterable[IndexJob]) -> None:
         """Add jobs that are stored. A later job with the same ID replaces an earlier one."""
+        if self._shared is not None:
+            if ids := list({job.vector_store_id: None for job in jobs}):
+                self._shared.announce(ids)
+            return
         for job in jobs:
             id = job.vector_store_id
             if (of_store := self._jobs.get(id)) is None:
@@ -192,10 +205,12 @@ class Ingestion:
             return
         for id in search.vector_store_ids:
             await self.use(owner, id)
-        if self._have_jobs(search.vector_store_ids):
+        if await self._have_jobs(search.vector_store_ids):
             await self._wait_for(search.vector_store_ids)
 
-    def _have_jobs(self, vector_store_ids: Iterable[str]) -> bool:
+    async def _have_jobs(self, vector_store_ids: Iterable[str]) -> bool:
+        if self._shared is not None:
+            return await self._ledger.retry_until_stored(partial(self._shared.are_left, vector_store_ids))
         return any(id in self._jobs for id in vector_store_ids)
 
     async def _wait_for(self, vector_store_ids: Iterable[str]) -> None:
@@ -208,8 +223,8 @@ class Ingestion:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(give_up, clock.now() + PATIENCE)
-            while self._have_jobs(vector_store_ids):
-                await self._progress.wait()
+            while await self._have_jobs(vector_store_ids):
+                await (self._progress.wait() if self._shared is None else self._shared.wait())
             tasks.cancel_scope.cancel()
 
     async def find_entry(self, owner: str, vector_store_id: str, file_id: str) -> VectorStoreEntry:
@@ -246,14 +261,7 @@ class Ingestion:
                 continue
             jobs = self._jobs[vector_store_id]
             id, (owner, job) = next(iter(jobs.items()))
-            failure = await _failure_of(partial(self._carry_out, job))
-            if failure is not None and job.is_ingestion:  # whatever an index raises: the others are read
-                _logger.error("the file %s cannot be read into %s", job.file_id, vector_store_id, exc_info=failure)
-                end = partial(self._finish, job, _Outcome(error=_FAILED))
-                failure = await _failure_of(partial(self._ledger.retry_until_stored, end))
-            if failure is not None:  # it must not stop the engine; the job is stored still
-                text = "the index job %s cannot be carried out before the next start"
-                _logger.error(text, id, exc_info=failure)
+            await self._do(job)
             if jobs.get(id) == (owner, job):  # otherwise there is a later one
                 del jobs[id]
             if jobs:
@@ -264,6 +272,18 @@ class Ingestion:
                 del self._jobs[vector_store_id]
                 self._progress.set()
                 self._progress = anyio.Event()
+
+    async def _do(self, job: IndexJob) -> bool:
+        """Do a job; returns whether it could be done. It raises nothing."""
+        failure = await _failure_of(partial(self._carry_out, job))
+        if failure is not None and job.is_ingestion:  # whatever an index raises: the others are read
+            _logger.error("the file %s cannot be read into %s", job.file_id, job.vector_store_id, exc_info=failure)
+            end = partial(self._finish, job, _Outcome(error=_FAILED))
+            failure = await _failure_of(partial(self._ledger.retry_until_stored, end))
+        if failure is not None:  # it must not stop the engine; the job is stored still
+            text = "the index job %s cannot be carried out before the next start"
+            _logger.error(text, job.id, exc_info=failure)
+        return failure is None
 
     async def _carry_out(self, job: IndexJob) -> None:
         if not await self._ledger.retry_until_stored(partial(self._is_current, job)):
@@ -296,18 +316,20 @@ class Ingestion:
                 error=VectorStoreFileError(code="server_error", message=self.without_index("reads no files"))
             )
         file_id, entry = record.value.file.id, record.value.file
-        try:
-            file = await self._ledger.get(File, file_id)
-            source = await self._ledger.store.contents.source(file_id)
-        except LookupError:
-            message = "The file was deleted before it could be read."
-            return _Outcome(error=VectorStoreFileError(code="invalid_file", message=message))
         chunking = chunking_again(entry.chunking_strategy)
-        try:
-            read = await self.index.ingest(job.vector_store_id, file_id, file.filename, source, chunking)
-        except FileError as error:
-            return _Outcome(error=VectorStoreFileError(code=error.code, message=error.message))
-        return _Outcome(read.usage_bytes)
+        async with AsyncExitStack() as stack:
+            try:
+                file = await self._ledger.get(File, file_id)
+                source = await self._ledger.store.contents.source(file_id)
+                content = await stack.enter_async_context(at_hand(source))
+            except LookupError:
+                message = "The file was deleted before it could be read."
+                return _Outcome(error=VectorStoreFileError(code="invalid_file", message=message))
+            try:
+                read = await self.index.ingest(job.vector_store_id, file_id, file.filename, content, chunking)
+            except FileError as error:
+                return _Outcome(error=VectorStoreFileError(code=error.code, message=error.message))
+            return _Outcome(read.usage_bytes)
 
     async def _finish(self, job: IndexJob, outcome: _Outcome | None) -> None:
         """Commit the result of a job, unless a later one has replaced it."""
@@ -322,6 +344,10 @@ class Ingestion:
                 changes = VectorStoreChanges(self._ledger, stored.owner, store, self._ledger.clock.now())
                 await changes.end(entry, outcome.status, usage_bytes=outcome.usage_bytes, error=outcome.error)
                 done += changes.changes
+            elif self._shared is not None:
+                # With the vector store, the commit is refused if another server has put a later job in place of this.
+                record = await self._ledger.store.get(VectorStore, job.vector_store_id)
+                done += [] if record is None else [record]
             await self._ledger.commit(done)
 
 

@@ -216,6 +216,8 @@ class Replicas:
                 self._ledger.receive(run_id, [ApiEvent(name, data) for name, data in events])
             case ["gone", str(run_id)]:
                 self._ledger.break_off(run_id)
+            case ["jobs", _] | ["done"]:  # see `SharedJobs`
+                pass
             case _:  # of a later version
                 _logger.warning("another server has sent a message that this one does not know: update this one")
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Final
 
 from anyio.abc import TaskGroup
 from attrs import define, field
@@ -12,8 +13,12 @@ from openai_runs.engine.deadlines import Deadlines
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_vector_stores import has_expired
 from openai_runs.engine.vector_store_changes import forget_all
+from openai_runs.errors import StoreDataError
 from openai_runs.models.vector_store import VectorStore, VectorStoreStatus
 from openai_runs.stores.records import IndexJob, Record
+
+#: Seconds until a server looks again at what others, on the same store, have to have expire.
+LOOK_AGAIN: Final = 300.0
 
 _logger = logging.getLogger("openai_runs.engine")
 
@@ -38,6 +43,17 @@ class VectorStoreExpiry:
         """Begin to watch."""
         self._tasks = tasks
         tasks.start_soon(self._deadlines.run)
+        if self._ledger.sharing is not None:
+            tasks.start_soon(self._watch_again)
+
+    async def _watch_again(self) -> None:
+        """Watch what other servers have made or used, which they may not live to see expire."""
+        while True:
+            await self._ledger.clock.sleep_until(self._ledger.clock.now() + LOOK_AGAIN)
+            try:
+                await self._ledger.retry_until_stored(self.watch_all)
+            except StoreDataError:
+                _logger.exception("not all vector stores can be read: those that expire are left to the next look")
 
     async def watch_all(self) -> None:
         """Watch the vector stores that are stored.
@@ -74,6 +90,8 @@ class VectorStoreExpiry:
             record = await self._ledger.store.get(VectorStore, vector_store_id)
             if record is None or not has_expired(record.value, self._ledger.clock.now()):
                 return  # deleted, or used a moment ago, and so watched again
+            if record.value.status is VectorStoreStatus.EXPIRED:  # by another server
+                return
             job = forget_all(vector_store_id)
             expired = evolve(record.value, status=VectorStoreStatus.EXPIRED)
             await self._ledger.commit(

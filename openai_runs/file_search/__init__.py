@@ -1,6 +1,7 @@
 """Makes files searchable: from their bytes to text, to chunks, to an index that is searched by words and by meaning.
 
-It needs the extra ``files``. An engine needs `LocalFileSearch` only; the parts can be used by themselves.
+It needs the extra ``files``, and `PostgresIndex` the extra ``postgres``, too. An engine needs `LocalFileSearch` only;
+the parts can be used by themselves.
 
 A name is loaded when it is used first: the process that reads a file imports this package, and is to be small.
 """
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from openai_runs.file_search.embeddings import Embedder, EmbeddingsEndpoint
     from openai_runs.file_search.extraction import ExtractionLimits
     from openai_runs.file_search.local_file_search import IngestedFile, LocalFileSearch, RankingOptions
+    from openai_runs.file_search.postgres_index import PostgresIndex
     from openai_runs.file_search.search_index import Hit, SearchIndex
     from openai_runs.file_search.sqlite_index import SQLiteIndex
 
@@ -24,6 +26,7 @@ __all__ = [
     "Hit",
     "IngestedFile",
     "LocalFileSearch",
+    "PostgresIndex",
     "RankingOptions",
     "SQLiteIndex",
     "SearchIndex",
@@ -38,6 +41,7 @@ _HOMES: Final = {
     "Hit": "search_index",
     "IngestedFile": "local_file_search",
     "LocalFileSearch": "local_file_search",
+    "PostgresIndex": "postgres_index",
     "RankingOptions": "local_file_search",
     "SQLiteIndex": "sqlite_index",
     "SearchIndex": "search_index",

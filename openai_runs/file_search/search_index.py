@@ -1,7 +1,7 @@
 """`SearchIndex`: what keeps the chunks of files, and finds them again; and what goes in and comes out."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from attrs import field, frozen
@@ -97,9 +97,26 @@ class SearchIndex(Protocol):
         """The files of a vector store."""
         ...
 
+    def everything(self) -> AsyncIterator[NewFile]:
+        """All files of all vector stores, as they were added, in that order; for copies."""
+        ...
+
     async def search(self, question: Question, *, limit: int, threshold: float = 0.0) -> Sequence[Hit]:
         """The best hits with a score of at least ``threshold``, the best first."""
         ...
+
+
+async def copy_index(source: SearchIndex, target: SearchIndex) -> int:
+    """Add all files of an open index to another one.
+
+    Returns:
+        How many there are.
+    """
+    number = 0
+    async for file in source.everything():
+        await target.add(file)
+        number += 1
+    return number
 
 
 def terms_of(query: str) -> Sequence[str]:

@@ -8,7 +8,7 @@ import math
 import os
 import sqlite3
 from asyncio import Lock
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -144,6 +144,19 @@ class SQLiteIndex:
         [(ids,)] = await self._read(schema.FILES_OF_STORE, {"store": store_id})
         found: list[str] = msgspec.json.decode(ids)
         return found
+
+    async def everything(self) -> AsyncGenerator[NewFile]:
+        """All files of all vector stores, as they were added, in that order.
+
+        Raises:
+            StoreUnavailableError: The file cannot be read now.
+        """
+        for store_id, file_id, filename, key in await self._read(schema.EVERYTHING, {}):
+            vectors = None
+            for label, numbers, data in await self._read(schema.VECTORS, {"file": key}):
+                vectors = Vectors(label=label, matrix=np.frombuffer(data, "<f4").reshape(-1, numbers))
+            chunks = await self.chunks(store_id, file_id)
+            yield NewFile(store_id=store_id, file_id=file_id, filename=filename, chunks=chunks, vectors=vectors)
 
     async def search(self, question: Question, *, limit: int, threshold: float = 0.0) -> Sequence[Hit]:
         """The best hits with a score of at least ``threshold``, the best first.

@@ -93,6 +93,11 @@ FORGET_STORE: Final = """
     DELETE FROM stores WHERE id = :store AND NOT EXISTS (SELECT 1 FROM files WHERE files.store = stores.key)
 """
 
+EVERYTHING: Final = """
+    SELECT stores.id, files.id, files.filename, files.key FROM files JOIN stores ON stores.key = files.store
+    ORDER BY files.key
+"""
+VECTORS: Final = "SELECT label, numbers, matrix FROM vectors WHERE file = :file"
 CHUNKS: Final = """
     SELECT json_group_array(text) FROM (SELECT text FROM chunks WHERE id BETWEEN :first AND :last ORDER BY id)
 """

@@ -1,4 +1,4 @@
-"""`LocalFiles`: what a server searches files with unless it is told otherwise, an index beside its store."""
+"""`LocalFiles`: what a server searches files with unless it is told otherwise, an index where its store is."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
@@ -23,27 +23,30 @@ from openai_runs.stores.store import Store
 
 if TYPE_CHECKING:
     from openai_runs.file_search import Chunking, Hit, IngestedFile, LocalFileSearch, RankingOptions
+    from openai_runs.file_search.postgres_index import PostgresIndex
+    from openai_runs.file_search.sqlite_index import SQLiteIndex
 
-#: A search of your own, the one beside the store, an endpoint that has the files itself, or none: files are kept and
-#: not read. ``None``: none if the backend is a `ResponsesBackend`, else the one beside the store.
+#: A search of your own, the one where the store is, an endpoint that has the files itself, or none: files are kept and
+#: not read. ``None``: none if the backend is a `ResponsesBackend`, else the one where the store is.
 FileOption: TypeAlias = FileIndex | EndpointFiles | Literal["local", "unread"] | None
 
 _SMALL_MODEL: Final = 1_500  # tokens of what was found; reading more takes it long and helps it little
 
 
 class LocalFiles:
-    """An index in a file beside the store, or in a temporary folder that is deleted at the end.
+    """An index in a file beside the store, in its database, or in a temporary folder that is deleted at the end.
 
-    It is opened at once if it exists, else when it is used first: most servers have no files to search.
+    It is opened at once if it is in a file that exists, else when it is used first: most servers have no files to
+    search.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, place: Path | str | None) -> None:
         """Choose the place.
 
         Args:
-            path: The file of the index. ``None``: in a temporary folder.
+            place: The file of the index, or the URL of the database. ``None``: in a temporary folder.
         """
-        self._path = path
+        self._place = place
         self._search: LocalFileSearch | None = None
         self._opening = anyio.Lock()
         self._open = AsyncExitStack()
@@ -54,7 +57,7 @@ class LocalFiles:
         Raises:
             StoreFileError: It cannot be opened.
         """
-        if self._path is not None and await anyio.Path(self._path).exists():
+        if isinstance(self._place, Path) and await anyio.Path(self._place).exists():
             await self.opened()
         return self
 
@@ -70,14 +73,15 @@ class LocalFiles:
 
         Raises:
             StoreFileError: The index cannot be opened.
+            StoreUnavailableError: The database cannot be reached now.
             OSError: It cannot be created.
         """
         async with self._opening:
             if self._search is None:
-                from openai_runs.file_search import LocalFileSearch, SQLiteIndex
+                from openai_runs.file_search import LocalFileSearch
 
-                path = self._path or await self._temporary()
-                self._search = await self._open.enter_async_context(LocalFileSearch(SQLiteIndex(path)))
+                index = new_index(self._place or await self._temporary())
+                self._search = await self._open.enter_async_context(LocalFileSearch(index))
             return self._search
 
     async def _temporary(self) -> Path:
@@ -133,8 +137,8 @@ def chosen_files(option: FileOption, backend: ModelBackend, store: Store) -> Fil
     """What reads and searches files here; ``None`` if it is left to the backend.
 
     Raises:
-        ValueError: An index beside the store is asked for, and the store has no file; or the option is an unknown word.
-        MissingExtraError: An index beside the store is asked for, and the extra ``files`` is not installed.
+        ValueError: An index where the store is is asked for, and there is no place; or the option is an unknown word.
+        MissingExtraError: Such an index is asked for, and the extra ``files`` is not installed.
     """
     if option == "unread" or isinstance(option, EndpointFiles):
         return None
@@ -149,11 +153,12 @@ def chosen_files(option: FileOption, backend: ModelBackend, store: Store) -> Fil
         if not _is_local_unless_told(backend, store) or not can_search():
             return None
     elif not _has_place(store):
-        raise ValueError(f"files='local' needs a store with a file, which {store!r} has not: pass a LocalFileSearch")
+        raise ValueError(
+            f"files='local' needs a store with a file or a database, which {store!r} has not: pass a LocalFileSearch"
+        )
     elif not can_search():
         raise MissingExtraError(f"files='local': {NO_SEARCH}", name="numpy")
-    path = getattr(store, "path", None)
-    return LocalFiles(index_beside(path) if isinstance(path, Path) else None)
+    return LocalFiles(index_place(store))
 
 
 def why_unread(option: FileOption, backend: ModelBackend, store: Store) -> str:
@@ -167,12 +172,46 @@ def _is_local_unless_told(backend: ModelBackend, store: Store) -> bool:
 
 
 def _has_place(store: Store) -> bool:
-    return isinstance(getattr(store, "path", None), Path) or isinstance(store, MemoryStore)
+    return index_place(store) is not None or isinstance(store, MemoryStore)
+
+
+def index_place(store: object) -> Path | str | None:
+    """Where the index is of a store: in a file beside its own, or in its database; ``None`` if it has neither."""
+    if isinstance(path := getattr(store, "path", None), Path):
+        return index_beside(path)
+    return url if isinstance(url := getattr(store, "url", None), str) else None
+
+
+def new_index(place: Path | str) -> "SQLiteIndex | PostgresIndex":
+    """An index in a file, or in the database of a URL."""
+    from openai_runs.file_search import PostgresIndex, SQLiteIndex
+
+    return PostgresIndex(place) if isinstance(place, str) else SQLiteIndex(place)
 
 
 def index_beside(store: Path) -> Path:
     """Where the index is of a store in this file."""
     return store.with_name(f"{store.name}-index")
+
+
+async def copy_files_index(source: object, target: object) -> int:
+    """Copy the index of a store to where that of another one is. Without it, the files would be read again.
+
+    Returns:
+        How many files of vector stores are in it.
+
+    Raises:
+        StoreFileError: One of the two cannot be opened.
+    """
+    old, new = index_place(source), index_place(target)
+    if old is None or new is None or not can_search():
+        return 0
+    if isinstance(old, Path) and not await anyio.Path(old).exists():
+        return 0
+    from openai_runs.file_search.search_index import copy_index
+
+    async with new_index(old) as from_, new_index(new) as to:
+        return await copy_index(from_, to)
 
 
 def opened(files: object) -> AbstractAsyncContextManager[object]:

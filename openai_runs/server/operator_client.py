@@ -55,15 +55,18 @@ class OperatorClient:
 
 
 @asynccontextmanager
-async def reaching(file: Path) -> AsyncGenerator[OperatorClient | None]:
+async def reaching(file: Path | None) -> AsyncGenerator[OperatorClient | None]:
     """Connect to the server that has a store.
 
     Args:
-        file: Its ``operator_file``.
+        file: Its ``operator_file``; ``None`` if it has none.
 
     Returns:
         The connection; ``None`` if there is no such server: it has ended, or was killed and has left the file.
     """
+    if file is None:
+        yield None
+        return
     try:
         said = json.loads(await anyio.Path(file).read_text())
         url, headers = URL(said["url"]), {"Authorization": f"Bearer {said['secret']}"}

@@ -17,13 +17,13 @@ from attrs import define, field
 from openai_runs._finishing import finish
 from openai_runs.errors import StoreFileError
 from openai_runs.models.file import File
+from openai_runs.stores.file_contents import pieces
 from openai_runs.stores.records import Record
 from openai_runs.stores.table_rows import KINDS
 from openai_runs.stores.table_store import TableStore
 
 _COMMIT_SIZE: Final = 500  # objects
 _TIMEOUT: Final = 5.0  # seconds to wait for a lock of a file
-_PIECE: Final = 2**20  # bytes of a content
 
 
 @define
@@ -72,9 +72,8 @@ class StoreCopy:
         except LookupError:
             self.without_content.append(id)
             return
-        assert isinstance(source, Path)  # noqa: S101  # for the type checker: both stores have a folder
-        async with await anyio.open_file(source, "rb") as file, self.target.contents.drafting() as draft:
-            while piece := await file.read(_PIECE):
+        async with self.target.contents.drafting() as draft:
+            async for piece in pieces(source):
                 await draft.write(piece)
             await draft.keep(id)
         self.contents += 1

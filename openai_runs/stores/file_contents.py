@@ -1,12 +1,91 @@
 """`FileContents`: where a store keeps the contents of files; and `MemoryContents`, which keeps them in memory."""
 
 import hashlib
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import os
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol, TypeAlias
 
+import anyio
 from attrs import define, field
+
+_PIECE: Final = 2**20  # bytes that are read at a time
+
+
+class ContentStream(Protocol):
+    """A content that is read piece by piece, as often as it is iterated over.
+
+    Whoever reads one that is deleted meanwhile gets a `LookupError`.
+    """
+
+    @property
+    def size(self) -> int:
+        """Bytes of all pieces."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+#: What a content is read from: a file that is not to be changed, the bytes themselves, or a stream.
+Source: TypeAlias = Path | bytes | ContentStream
+
+
+async def pieces(source: Source, size: int = _PIECE) -> AsyncGenerator[bytes]:
+    """The bytes of a content, in pieces of ``size`` bytes and a last one that may be smaller.
+
+    Raises:
+        LookupError: It was deleted while it was read.
+        FileNotFoundError: Likewise.
+    """
+    if isinstance(source, bytes):
+        for start in range(0, len(source), size):
+            yield source[start : start + size]
+    elif isinstance(source, Path):
+        async with await anyio.open_file(source, "rb") as file:
+            while piece := await file.read(size):
+                yield piece
+    else:
+        left = bytearray()
+        async for piece in source:
+            left += piece
+            while len(left) >= size:
+                yield bytes(left[:size])
+                del left[:size]
+        if left:
+            yield bytes(left)
+
+
+async def whole(source: Source) -> bytes:
+    """All bytes of a content, which has to be known to be small.
+
+    Raises:
+        LookupError: It was deleted while it was read.
+        FileNotFoundError: Likewise.
+    """
+    return source if isinstance(source, bytes) else b"".join([piece async for piece in pieces(source)])
+
+
+@asynccontextmanager
+async def at_hand(source: Source) -> AsyncGenerator[Path | bytes]:
+    """A content for who needs a file or bytes: a stream is in a temporary file until the end.
+
+    Raises:
+        LookupError: It was deleted while it was read.
+    """
+    if isinstance(source, Path | bytes):
+        yield source
+        return
+    descriptor, name = tempfile.mkstemp(prefix="openai-runs-")
+    try:
+        async with anyio.wrap_file(open(descriptor, "wb")) as file:  # noqa: ASYNC230, PTH123  # it is open already
+            async for piece in source:
+                await file.write(piece)
+        yield Path(name)
+    finally:
+        with suppress(OSError):
+            os.unlink(name)  # noqa: PTH108  # it takes no time, and must not be cancelled
 
 
 class Draft(Protocol):
@@ -47,8 +126,8 @@ class FileContents(Protocol):
         """Begin a new content, which is deleted at the end unless it is kept."""
         ...
 
-    async def source(self, id: str) -> Path | bytes:
-        """What to read a content from: a file that is not to be changed, or the bytes themselves.
+    async def source(self, id: str) -> Source:
+        """What to read a content from; see `pieces`, `whole` and `at_hand`.
 
         Raises:
             LookupError: There is no such content.

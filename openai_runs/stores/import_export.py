@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-import anyio
 from attrs import define, field, frozen
 
 from openai_runs import _wire
@@ -22,6 +21,7 @@ from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.run_step import RunStep, RunStepStatus
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore, VectorStoreFile
+from openai_runs.stores.file_contents import pieces
 from openai_runs.stores.import_vector_stores import VectorStoreImport
 from openai_runs.stores.records import Record, VectorStoreEntry
 from openai_runs.stores.store import Store
@@ -284,18 +284,8 @@ async def _keep_content(store: Store, file: File, pieces: Sequence[FilePiece], r
 
 
 async def _pieces(store: Store, file_id: str) -> AsyncGenerator[FilePiece]:
-    source = await store.contents.source(file_id)
-    if isinstance(source, bytes):
-        for start in range(0, len(source), _PIECE):
-            yield _piece(file_id, source[start : start + _PIECE])
-    else:
-        async with await anyio.open_file(source, "rb") as file:
-            while content := await file.read(_PIECE):
-                yield _piece(file_id, content)
-
-
-def _piece(file_id: str, content: bytes) -> FilePiece:
-    return FilePiece(file_id=file_id, data=base64.b64encode(content).decode())
+    async for content in pieces(await store.contents.source(file_id), _PIECE):
+        yield FilePiece(file_id=file_id, data=base64.b64encode(content).decode())
 
 
 @define

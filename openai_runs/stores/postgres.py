@@ -4,6 +4,7 @@ One connection writes, and has the lock (`WritingSession`); a pool of others rea
 each, as in an SQLite file, and for the same reason: each costs one wait for the disk.
 """
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from openai_runs.stores.content_folder import ContentFolder
 from openai_runs.stores.emptying import stepping
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.grouped_reads import GroupedReads
+from openai_runs.stores.postgres_contents import PostgresContents
 from openai_runs.stores.postgres_session import WritingSession, translated
 from openai_runs.stores.records import PAGE_BYTES
 from openai_runs.stores.table_rows import ChangedRow, Row
@@ -32,6 +34,8 @@ with needs("postgres"):
     import psycopg_pool
     from psycopg.conninfo import conninfo_to_dict
 
+_logger = logging.getLogger("openai_runs.stores")
+
 _CHUNK: Final = 200  # objects at once: decoding them takes a few milliseconds
 _CHUNK_BYTES: Final = 2**20  # bytes per read, likewise
 
@@ -40,7 +44,7 @@ _READ_TIMEOUT: Final = 6.0  # seconds to wait for one of them; connecting takes 
 
 
 class PostgresStore(TableStore):
-    """Keeps objects in a PostgreSQL database, and the contents of files in a folder.
+    """Keeps objects in a PostgreSQL database, and the contents of files.
 
     One process at a time can open it. What was committed is on the database's disk, or where its ``synchronous_commit``
     says if that is stricter. While the database is away, new work is refused with `StoreUnavailableError`; a commit
@@ -65,8 +69,8 @@ class PostgresStore(TableStore):
         Args:
             url: ``postgresql://user:password@host/database``, or what else libpq takes as such. The database has to
                 exist; the tables, whose names begin with ``openai_runs_``, are created in it.
-            folder: Has the contents of files, and the index by which they are searched. It is created if it does not
-                exist, and is used for one database only.
+            folder: Where earlier versions kept the contents of this database's files. If it is there, they are moved
+                into the database when the store is opened.
             create: Whether tables that are missing are created. Without, a database that has none is refused.
             cache_size: How many bytes of objects, as JSON, are cached in memory: the most recently used ones.
 
@@ -78,7 +82,8 @@ class PostgresStore(TableStore):
         self._name = _name_of(url)
         self._may_create = create
         self._folder = Path(folder)
-        self.contents: FileContents = ContentFolder(self._folder / "runs-files")
+        self._contents = PostgresContents(self._read)
+        self.contents: FileContents = self._contents
         self._objects = GroupedReads(self._read_objects)
         self._session: WritingSession | None = None
         self._pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
@@ -92,9 +97,9 @@ class PostgresStore(TableStore):
         return self._name
 
     @property
-    def path(self) -> Path:
-        """How the names of what belongs to files begin, in the folder."""
-        return self._folder / "runs"
+    def url(self) -> str:
+        """The database's URL, with the password if it has one."""
+        return self._url
 
     async def _open(self) -> None:
         session = WritingSession(self._url, self._name, self._refuse_waiting, is_shared=self._is_shared)
@@ -111,27 +116,31 @@ class PostgresStore(TableStore):
             name="openai-runs",
         )
         try:
-            await self._claim_folder(id)
             await pool.open()
+            self._session, self._pool = session, pool
+            await self._contents.delete_forgotten()
+            await self._move_folder(id)
         except BaseException:
+            self._session = self._pool = None
             await finish(pool.close())
             await session.close()
             raise
-        self._session, self._pool = session, pool
 
-    async def _claim_folder(self, id: str) -> None:
-        """Note whose folder it is: another store would take the contents for left-overs, and delete them."""
+    async def _move_folder(self, id: str) -> None:
+        """Move the contents of files here that an earlier version has kept in the folder, unless it is another's."""
         folder = anyio.Path(self._folder)
-        await folder.mkdir(mode=0o700, exist_ok=True)
+        if not await (folder / "runs-files").exists():
+            return
         note = folder / "store-id"
-        noted = (await note.read_text()).strip() if await note.exists() else ""
-        if not noted:
-            await note.write_text(f"{id}\n")
-        elif noted != id:
+        if await note.exists() and (await note.read_text()).strip() not in ("", id):
             raise StoreFileError(
                 f"cannot open the store {self._name!r}: the folder {self._folder} has the files of another database; "
                 "name another folder"
             )
+        moved = await self._contents.move_from(ContentFolder(self._folder / "runs-files"))
+        if moved:
+            text = "the contents of %d files were moved from the folder %s into the database"
+            _logger.warning(text, moved, self._folder)
 
     def stop_waiting(self) -> None:
         """Do not wait for the database any longer to know what became of a commit."""
@@ -305,6 +314,7 @@ def _is_lost_connection(error: psycopg.OperationalError) -> bool:
 
 async def _set_up(connection: "psycopg.AsyncConnection[Any]") -> None:
     await connection.execute(schema.SET_UP)
+    await connection.execute(schema.SET_UP_WRITER)  # it keeps contents of files
 
 
 def _name_of(url: str) -> str:

@@ -83,6 +83,30 @@ MIGRATIONS: Final = (
         JOIN openai_runs_objects r ON r.kind = 'run' AND r.id = s.id
         WHERE s.kind = 'run_state' ORDER BY s.place;
     """,
+    """
+    CREATE TABLE openai_runs_contents (              -- of files
+        key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        file text COLLATE "C" UNIQUE,                -- its ID; NULL while the content is being received
+        size bigint NOT NULL DEFAULT 0,              -- bytes
+        written_at timestamptz NOT NULL DEFAULT now()
+    ) WITH (fillfactor = 70);
+    CREATE INDEX openai_runs_contents_drafts ON openai_runs_contents (key) WHERE file IS NULL;
+    CREATE TABLE openai_runs_pieces (
+        content bigint NOT NULL REFERENCES openai_runs_contents ON DELETE CASCADE,
+        number integer NOT NULL,                     -- from 0 on
+        data bytea NOT NULL,
+        PRIMARY KEY (content, number)
+    );
+    ALTER TABLE openai_runs_pieces ALTER COLUMN data SET STORAGE EXTERNAL;  -- many files are compressed already
+
+    CREATE TABLE openai_runs_indexing (              -- vector stores for which a server does the jobs of the index
+        vector_store text COLLATE "C" PRIMARY KEY,
+        owner text COLLATE "C" NOT NULL,
+        server bigint NOT NULL                       -- its epoch
+    );
+    UPDATE openai_runs_objects SET part = coalesce(substring(body FROM '"vector_store_id": *"([^"]*)"'), id)
+        WHERE kind = 'index_job';
+    """,
 )
 
 #: Kinds whose rows have a version, which counts the commits that change such an object or something in it.

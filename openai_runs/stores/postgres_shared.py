@@ -8,7 +8,7 @@ next commit says. Everything else is read from the database each time.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -24,6 +24,7 @@ from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore
+from openai_runs.stores import postgres_jobs
 from openai_runs.stores import postgres_schema as schema
 from openai_runs.stores.grouped_reads import GroupedReads
 from openai_runs.stores.postgres import PostgresStore, as_text
@@ -71,8 +72,7 @@ class _Pin(NamedTuple):
 class SharedPostgresStore(PostgresStore):
     """A `PostgresStore` that several servers have open at once; each run is executed by one of them.
 
-    It implements `Sharing`. See `PostgresStore` for its arguments. The folder has to be one that all servers share, if
-    files are used.
+    It implements `Sharing`. See `PostgresStore` for its arguments.
     """
 
     _is_shared = True
@@ -90,7 +90,7 @@ class SharedPostgresStore(PostgresStore):
         self._lease = Lease(self._connect, self._rejoin, self._lose, seconds=lease)
         self._relay = PostgresRelay(self._url, on_message=self._hear, on_gap=self._miss)
         self._pins = GroupedReads(self._read_pins)
-        self._listener: Listener | None = None
+        self._listeners: list[Listener] = []
         self._versions: dict[str, int] = {}  # of what is pinned; 0 of what does not exist yet
         self._active: dict[str, ActiveRun] = {}  # by thread, as of the pin
 
@@ -113,7 +113,7 @@ class SharedPostgresStore(PostgresStore):
 
     def listen(self, listener: Listener) -> None:
         """See `Sharing`."""
-        self._listener = listener
+        self._listeners.append(listener)
 
     async def _open(self) -> None:
         await super()._open()
@@ -144,8 +144,8 @@ class SharedPostgresStore(PostgresStore):
         return connection
 
     def _lose(self) -> None:
-        if self._listener is not None:
-            self._listener.lost()
+        for listener in self._listeners:
+            listener.lost()
 
     async def _rejoin(self) -> int:
         epoch = await self._opened().rejoin(self._end_era)
@@ -161,12 +161,12 @@ class SharedPostgresStore(PostgresStore):
             self.forget(id)
 
     def _hear(self, sender: int, message: Any) -> None:
-        if self._listener is not None:
-            self._listener.heard(sender, message)
+        for listener in self._listeners:
+            listener.heard(sender, message)
 
     def _miss(self, sender: int | None) -> None:
-        if self._listener is not None:
-            self._listener.missed(sender)
+        for listener in self._listeners:
+            listener.missed(sender)
 
     def send(self, to: int, message: Any) -> None:
         """See `Sharing`."""
@@ -192,6 +192,16 @@ class SharedPostgresStore(PostgresStore):
     async def bury(self) -> bool:
         """See `Sharing`."""
         return await self._lease.bury()
+
+    async def claim_jobs(self, but: Collection[str]) -> str | None:
+        """See `Sharing`."""
+        epoch = self.epoch
+        found = await self._read(postgres_jobs.CLAIM, {"epoch": epoch, "but": list(but)}) if self.is_valid else []
+        return found[0][0] if found and self.is_valid and self.epoch == epoch else None
+
+    async def release_jobs(self, vector_store_id: str) -> None:
+        """See `Sharing`."""
+        await self._read(postgres_jobs.RELEASE, {"epoch": self.epoch, "vector_store": vector_store_id})
 
     async def active_of(self, owner: str) -> Sequence[str]:
         """See `Sharing`."""

@@ -4,7 +4,7 @@ Each server has a number, its *epoch*, and a lease that it renews. A server whos
 taken of what it commits, the others execute its runs, and it goes on under a new epoch, as one that has just started.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -56,7 +56,7 @@ class Sharing(Protocol):
         ...
 
     def listen(self, listener: Listener) -> None:
-        """Have the only listener told from now on."""
+        """Have a listener told from now on, beside others."""
 
     async def pin(self, id: str) -> None:
         """Note the version of a thread, an assistant, a vector store or a file, before something is decided on it.
@@ -114,6 +114,28 @@ class Sharing(Protocol):
         Raises:
             StoreUnavailableError: They can be claimed only once this server has ended.
         """
+
+    async def claim_jobs(self, but: Collection[str]) -> str | None:
+        """Take a vector store with index jobs that no other server does, in rotation among owners.
+
+        Args:
+            but: Vector stores that are not to be taken.
+
+        Returns:
+            Its ID; ``None`` if there is none.
+
+        Raises:
+            StoreUnavailableError: It is not known whether one was taken. One that was can be taken again.
+        """
+        ...
+
+    async def release_jobs(self, vector_store_id: str) -> None:
+        """Leave the jobs of a vector store to whoever takes it next.
+
+        Raises:
+            StoreUnavailableError: It may still be taken.
+        """
+        ...
 
     async def bury(self) -> bool:
         """End the servers whose lease has run out, so that their runs can be claimed.

@@ -106,8 +106,8 @@ class Store(Protocol):
                 empty for used keys and for index jobs, and if the part crosses lists.
             query: Which page. With ``before`` alone, the last ``limit`` objects before that one. A cursor may be an
                 object that was deleted recently, for clients that delete while paging; not a used key.
-            part: Only this part of the list: a run's messages, by its ID, the files for a purpose, or one kind of what
-                is at the endpoint; or an owner's runs of all threads; see `part_of`.
+            part: Only this part of the list: a run's messages, by its ID, the files for a purpose, the index jobs of a
+                vector store, or one kind of what is at the endpoint; or an owner's runs of all threads; see `part_of`.
 
         Returns:
             The objects in the requested order, and whether there are more in the direction of paging. A store that has
@@ -201,6 +201,7 @@ _PARTS: Final[Mapping[type[Any], Callable[[Record[Any]], str | None]]] = {
     File: lambda record: part_for(record.owner, record.value.purpose),
     Run: lambda record: part_for(record.owner, ALL_RUNS),
     EndpointObject: lambda record: part_for(record.owner, _kind_of(record.value)),
+    IndexJob: attrgetter("value.vector_store_id"),
 }
 
 

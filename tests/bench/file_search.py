@@ -1,5 +1,7 @@
 """What it costs to add and to search files: ``python -m tests.bench.file_search``, with ``--chunks``, ``--numbers``.
 
+With ``--postgres`` the index is in a PostgreSQL of its own, on the same machine.
+
 Texts are random words, as frequent as words are, and vectors are random; so hits mean nothing, but cost what they cost.
 """
 
@@ -10,15 +12,19 @@ import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from openai_runs.file_search import Chunking, ExtractionLimits, SQLiteIndex
+from openai_runs.file_search import Chunking, ExtractionLimits, PostgresIndex, SQLiteIndex
 from openai_runs.file_search.extraction import Extractor
 from openai_runs.file_search.search_index import NewFile, Question, Vectors
+from tests.postgres import postgres
+from tests.stores.test_postgres_session import execute
 
 ENDINGS = ("ation", "ed", "ing", "ly", "ment", "ness", "s", "tion", "ure", "y", "able", "er", "ful", "ist", "ize")
 WORDS = [
@@ -50,7 +56,24 @@ async def lag(spans: list[float]) -> None:
         spans.append(time.perf_counter() - before - 0.001)
 
 
-async def measure(chunks: int, numbers: int, searches: int, table: Table) -> None:
+@contextmanager
+def places(*, in_postgres: bool) -> Iterator[tuple[SQLiteIndex | PostgresIndex, Callable[[], int]]]:
+    """An index, and how many bytes it takes."""
+    if in_postgres:
+        with postgres(is_durable=True) as server:
+            url = server.store_url()
+            tables = """
+                SELECT sum(pg_total_relation_size(oid)) FROM pg_class
+                WHERE relname ~ '^openai_runs_index' AND relkind = 'r'
+            """
+            yield PostgresIndex(url), lambda: int(execute(url, tables)[0][0])
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "index.db"
+            yield SQLiteIndex(path), lambda: path.stat().st_size
+
+
+async def measure(chunks: int, numbers: int, searches: int, table: Table, *, in_postgres: bool) -> None:
     chance, random_numbers = random.Random(1), np.random.default_rng(1)
     document = "\n\n".join(text(chance, 150) for _ in range(1000)).encode()
     extractor = Extractor(ExtractionLimits())
@@ -63,9 +86,8 @@ async def measure(chunks: int, numbers: int, searches: int, table: Table) -> Non
     took = time.perf_counter() - began
     table.add_row("read and cut a text", f"{took / len(document) * 1e6:.2f} s a MB", f"{len(found)} chunks")
     await extractor.aclose()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "index.db"
-        async with SQLiteIndex(path) as index:
+    with places(in_postgres=in_postgres) as (index, size):
+        async with index:
             base = memory()
             sizes, lags = 0, list[float]()
             took = 0.0
@@ -82,7 +104,7 @@ async def measure(chunks: int, numbers: int, searches: int, table: Table) -> Non
             table.add_row(
                 "add to the index", f"{took / sizes * 1e6:.2f} s a MB", f"{chunks} chunks, {sizes / 1e6:.0f} MB"
             )
-            table.add_row("the file", f"{path.stat().st_size / 2**20:.0f} MB", f"vectors of {numbers} numbers")
+            table.add_row("its size", f"{size() / 2**20:.0f} MB", f"vectors of {numbers} numbers")
             table.add_row("memory for it", f"{memory() - base:.0f} MB", "")
             base = memory()
             for kind in ("words", "vectors", "both"):
@@ -116,9 +138,10 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=10_000)
     parser.add_argument("--numbers", type=int, default=384, help="in a vector")
     parser.add_argument("--searches", type=int, default=200)
+    parser.add_argument("--postgres", action="store_true", help="measure a PostgresIndex")
     options = parser.parse_args()
     table = Table("what", "measured", "")
-    asyncio.run(measure(options.chunks, options.numbers, options.searches, table))
+    asyncio.run(measure(options.chunks, options.numbers, options.searches, table, in_postgres=options.postgres))
     Console().print(table)
 
 

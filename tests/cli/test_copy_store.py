@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from openai_runs.backends import Say, ScriptedBackend
+from openai_runs.file_search import SQLiteIndex
+from openai_runs.file_search.search_index import NewFile
 from openai_runs.models.run import RunStatus
 from openai_runs.models.thread import Thread
 from openai_runs.stores.postgres import PostgresStore
@@ -22,10 +24,10 @@ async def test_there_and_back(postgres_server: Postgres, tmp_path: Path):
     """A run that was left unfinished in a file goes on in PostgreSQL, and what came of it is in the next file."""
     url, folder = postgres_server.store_url(), tmp_path / "files"
     run_id, _, _ = await left_unfinished(tmp_path / "old.db")
-    async with SQLiteStore(tmp_path / "old.db-index"):  # stands for the index of files
-        pass
+    async with SQLiteIndex(tmp_path / "old.db-index") as index:
+        await index.add(NewFile(store_id="vs_1", file_id="file-1", filename="tea.md", chunks=["Tea is hot."]))
     output = await run_in_thread("copy", tmp_path / "old.db", url, "--files-folder", folder)
-    assert "objects and the contents of 0 files, and their index, from " in output
+    assert "contents of 0 files, and what was read of 1 files in vector stores, from " in output.replace("\n", " ")
     async with world(ScriptedBackend([Say("Hello")]), store=PostgresStore(url, folder=folder)) as w:
         record = await w.store.get(type((await w.store.unfinished())[0].value), run_id)
         assert record is not None
@@ -33,7 +35,8 @@ async def test_there_and_back(postgres_server: Postgres, tmp_path: Path):
         await w.until("run.completed", run_)
     output = await run_in_thread("copy", url, tmp_path / "new.db", "--files-folder", folder)
     assert output.endswith(f" to {tmp_path / 'new.db'}\n")
-    assert (tmp_path / "new.db-index").exists()
+    async with SQLiteIndex(tmp_path / "new.db-index") as index:
+        assert await index.chunks("vs_1", "file-1") == ["Tea is hot."]
     async with SQLiteStore(tmp_path / "new.db") as store:
         assert await store.unfinished() == []
         found = await store.get(type(run_), run_id)

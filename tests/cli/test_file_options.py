@@ -13,6 +13,7 @@ from openai_runs.cli.model_options import Backend, EndpointOptions
 from openai_runs.errors import NotFoundError
 from openai_runs.file_search import LocalFileSearch
 from openai_runs.server import LocalServer
+from openai_runs.stores.sqlite import SQLiteStore
 from tests.cli.commands import run
 from tests.serving import serving
 from tests.stub import Stub, reply
@@ -20,7 +21,7 @@ from tests.stub import Stub, reply
 pytestmark = pytest.mark.anyio
 
 URL = "http://127.0.0.1:1/v1"
-STORE = Path("runs.db")
+STORE = SQLiteStore("runs.db")
 
 
 def made(files: Files | None = None, model: str | None = None, backend: Backend = Backend.CHAT, url: str | None = URL):

@@ -22,7 +22,7 @@ def test_paths_and_urls(tmp_path):
     file = make_store(str(tmp_path / "runs.db"), tmp_path / "files")
     database = make_store("postgresql://me:secret@db.example/runs", tmp_path / "files")
     assert (type(file), file.path) == (SQLiteStore, tmp_path / "runs.db")
-    assert (type(database), database.path) == (PostgresStore, tmp_path / "files" / "runs")
+    assert (type(database), database.url) == (PostgresStore, "postgresql://me:secret@db.example/runs")
 
 
 def test_what_names_no_store(tmp_path):

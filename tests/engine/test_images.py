@@ -12,6 +12,7 @@ from openai_runs.engine.images import image_type
 from openai_runs.models.message import ImageFileContent, ImageUrlContent, TextContent
 from openai_runs.models.run import Run
 from openai_runs.stores import MemoryStore
+from openai_runs.stores.content_folder import ContentFolder
 from openai_runs.stores.sqlite import SQLiteStore
 from openai_runs.stores.store import Store
 from tests.engine.world import World, YieldingBackend, world
@@ -172,16 +173,20 @@ async def test_the_newest_images_fit(monkeypatch: pytest.MonkeyPatch):
         assert "has 14 bytes, and all images together may have 31, of which 3 are left" in run.last_error.message
 
 
-async def test_a_content_that_is_gone(tmp_path: Path):
-    """Deleted while it is read: the file is as unknown as any other."""
+async def test_a_content_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Deleted before it is read, or while it is: the file is as unknown as any other."""
     async with world(Seeing(), store=SQLiteStore(tmp_path / "runs.db")) as w:
         id = await upload(w)
         source = await w.store.contents.source(id)
         assert isinstance(source, Path)
         source.unlink()
         assert "there is no such file" in (await ask(w, asking(id))).last_error.message
-        with pytest.raises(images._MissingError):
-            images._data_url(source)
+
+        async def gone(*_: object) -> Path:
+            return source
+
+        monkeypatch.setattr(ContentFolder, "source", gone)
+        assert "there is no such file" in (await ask(w, asking(id))).last_error.message
 
 
 async def test_images_of_the_assistant():

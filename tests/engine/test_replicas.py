@@ -525,7 +525,7 @@ async def test_messages_that_were_missed(url: str, tmp_path: Path):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait)
             await until(lambda: b.engine._ledger.watched_runs)
-            with patch.object(b.store, "_listener", None):
+            with patch.object(b.store, "_listeners", []):
                 said(a).allow(1)
                 await a.until(run, RunStatus.COMPLETED)
                 sent = anyio.Event()

@@ -10,14 +10,18 @@ import pytest
 
 from openai_runs.engine import ManualClock
 from openai_runs.engine.errors import ApiError
+from openai_runs.engine.vector_store_expiry import LOOK_AGAIN
 from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.models.vector_store import VectorStore
 from openai_runs.stores import MemoryStore
+from openai_runs.stores.postgres_shared import SharedPostgresStore
 from openai_runs.stores.records import IndexJob, Record
 from openai_runs.stores.sqlite import SQLiteStore
 from tests.engine.index import WordIndex
 from tests.engine.shelves import counts, done, file_now, shelves, store_now, store_of, upload
 from tests.engine.world import ALL, World
+from tests.postgres import Postgres
+from tests.stores.test_postgres_session import execute
 
 pytestmark = pytest.mark.anyio
 
@@ -208,3 +212,28 @@ async def test_stores_that_cannot_be_read(caplog: pytest.LogCaptureFixture, erro
         await expired(w, 0)
         assert bool(index.chunks_of) == is_left
         assert ("wait for the next start" in caplog.text) == is_left
+
+
+async def test_stores_of_another_server(postgres_server: Postgres, caplog: pytest.LogCaptureFixture):
+    """Each server that shares the store has them expire, as the other one may be gone; the index forgets once."""
+    url, clock, index = postgres_server.store_url(), ManualClock(), WordIndex()
+    async with shelves(index, store=SharedPostgresStore(url), clock=clock) as (here, _):
+        async with shelves(index, store=SharedPostgresStore(url), clock=clock) as (w, _):
+            store = await store_of(w, await upload(w), expires_after=ONE_DAY)
+            with anyio.fail_after(20):
+                while counts(await store_now(w, store))[0]:
+                    await anyio.lowlevel.checkpoint()
+                for each in here, w:
+                    while store.id not in each.engine._ingestion.expiry._deadlines._when:
+                        clock.advance(LOOK_AGAIN)
+                        await anyio.lowlevel.checkpoint()
+                clock.advance(DAY)
+                while not forgotten(index) or [record async for record in w.store.everything(IndexJob)]:
+                    await anyio.lowlevel.checkpoint()
+        assert (await here.store.get(VectorStore, store.id)).value.status == "expired"
+        assert forgotten(index) == [store.id]
+        execute(url, "UPDATE openai_runs_objects SET body = '{' WHERE kind = 'vector_store'")
+        with anyio.fail_after(20):
+            while "those that expire are left to the next look" not in caplog.text:
+                clock.advance(LOOK_AGAIN)
+                await anyio.lowlevel.checkpoint()

@@ -14,11 +14,21 @@ from openai_runs.backends import (
     SearchingBackend,
 )
 from openai_runs.errors import BadRequestError, MissingExtraError, StoreFileError
-from openai_runs.file_search import LocalFileSearch, SQLiteIndex
+from openai_runs.file_search import LocalFileSearch, PostgresIndex, SQLiteIndex
 from openai_runs.server import EndpointFiles, LocalServer, local_files
-from openai_runs.server.local_files import LocalFiles, chosen_files, index_beside, searching, why_unread
+from openai_runs.server.local_files import (
+    LocalFiles,
+    chosen_files,
+    copy_files_index,
+    index_beside,
+    index_place,
+    searching,
+    why_unread,
+)
 from openai_runs.stores import MemoryStore
+from openai_runs.stores.postgres import PostgresStore
 from openai_runs.stores.sqlite import SQLiteStore
+from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 
@@ -64,6 +74,35 @@ async def test_a_backup_without_the_index(tmp_path: Path):
     assert page.data[0].content[0].text == "Tea is hot."
 
 
+async def test_an_index_in_the_database(postgres_server: Postgres, tmp_path: Path):
+    """It is where a store in PostgreSQL is: the next server, on whatever machine, finds what this one has read."""
+    url = postgres_server.store_url()
+    async with LocalServer(store=PostgresStore(url, folder=tmp_path / "1")) as server, server.session() as session:
+        shelf = await session.vector_stores.create()
+        await session.vector_stores.files.upload_and_poll(
+            vector_store_id=shelf.id, file=b"Tea is hot.", filename="tea.md"
+        )
+    async with LocalServer(store=PostgresStore(url, folder=tmp_path / "2")) as server, server.session() as session:
+        page = await session.vector_stores.search(shelf.id, query="tea")
+        assert isinstance((await server.files.opened())._index, PostgresIndex)
+    assert page.data[0].content[0].text == "Tea is hot."
+    assert not list(tmp_path.iterdir())  # noqa: ASYNC240  # it takes no time
+
+
+async def test_an_index_is_copied(postgres_server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """From where one store has it to where another one has; none, if there is none or nothing can be searched here."""
+    file, other = SQLiteStore(tmp_path / "runs.db"), PostgresStore(postgres_server.store_url())
+    assert await copy_files_index(file, other) == 0
+    async with LocalFiles(index_place(file)) as files:
+        await fill(files)
+    assert await copy_files_index(file, other) == 1
+    async with LocalFiles(index_place(other)) as files:
+        assert await found(files) == ["Tea is hot."]
+    assert await copy_files_index(file, MemoryStore()) == 0
+    monkeypatch.setattr(local_files, "can_search", lambda: False)
+    assert await copy_files_index(file, other) == 0
+
+
 async def test_a_damaged_index_is_noticed_at_the_start(tmp_path: Path):
     """Not by the first run that searches."""
     path = tmp_path / "index"
@@ -97,8 +136,9 @@ def test_what_searches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         assert chosen_files(None, backend, memory) is None
         assert isinstance(chosen_files("local", backend, memory), LocalFiles)
     for option in None, "local":
-        assert chosen_files(option, scripted, memory)._path is None
-        assert chosen_files(option, scripted, file)._path == tmp_path / "runs.db-index"
+        assert chosen_files(option, scripted, memory)._place is None
+        assert chosen_files(option, scripted, file)._place == tmp_path / "runs.db-index"
+        assert chosen_files(option, scripted, PostgresStore("postgresql:///runs"))._place == "postgresql:///runs"
     assert chosen_files(None, scripted, StoreElsewhere()) is None
     assert chosen_files(EndpointFiles("http://x/v1"), responses, memory) is None
     with pytest.raises(ValueError, match=r"EndpointFiles\(url, key\)"):

@@ -10,6 +10,7 @@ from openai_runs.errors import StoreDataError, StoreFileError
 from openai_runs.models.file import File
 from openai_runs.models.message import Message
 from openai_runs.stores.copying import StoreCopy, copy_sqlite_file
+from openai_runs.stores.file_contents import whole
 from openai_runs.stores.postgres import PostgresStore
 from openai_runs.stores.records import PageQuery, Record
 from openai_runs.stores.sqlite import SQLiteStore
@@ -75,8 +76,7 @@ async def test_both_ways(way: tuple[str, str], request: pytest.FixtureRequest, s
     for query in PageQuery(limit=5), PageQuery(after="7", limit=5, order="asc"):
         assert await target.page(Message, "t", query) == await source.page(Message, "t", query)
     assert (copying.contents, copying.without_content) == (1, ["file_2"])
-    assert isinstance(content := await target.contents.source("file_1"), Path)
-    assert content.read_bytes() == b"x" * (2**20 + 1)
+    assert await whole(await target.contents.source("file_1")) == b"x" * (2**20 + 1)
     assert await target.get(File, "file_2") is not None  # the start of a server deletes it
 
 

@@ -1,20 +1,25 @@
-"""What every place for the contents of files promises; in memory, and in a folder."""
+"""What every place for the contents of files promises; in memory, in a folder, and in PostgreSQL."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from openai_runs.stores.content_folder import ContentFolder
-from openai_runs.stores.file_contents import FileContents, MemoryContents
+from openai_runs.stores.file_contents import FileContents, MemoryContents, at_hand, pieces, whole
+from openai_runs.stores.postgres import PostgresStore
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=[MemoryContents, ContentFolder])
-def contents(request: pytest.FixtureRequest, tmp_path: Path) -> FileContents:
-    kind: Callable[..., FileContents] = request.param
-    return kind() if kind is MemoryContents else kind(tmp_path / "runs.db-files")
+@pytest.fixture(params=["memory", "folder", "postgres"])
+async def contents(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[FileContents]:
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_server").store_url()
+        async with PostgresStore(url, folder=tmp_path / "none") as store:
+            yield store.contents
+    else:
+        yield MemoryContents() if request.param == "memory" else ContentFolder(tmp_path / "runs.db-files")
 
 
 async def keep(contents: FileContents, id: str, *pieces: bytes) -> None:
@@ -26,8 +31,7 @@ async def keep(contents: FileContents, id: str, *pieces: bytes) -> None:
 
 
 async def read(contents: FileContents, id: str) -> bytes:
-    source = await contents.source(id)
-    return source if isinstance(source, bytes) else source.read_bytes()
+    return await whole(await contents.source(id))
 
 
 @pytest.mark.parametrize(
@@ -37,6 +41,19 @@ async def test_what_was_written_is_kept(contents: FileContents, pieces: tuple[by
     """A content of any size, in pieces of any size, is the pieces in their order; an empty one is one, too."""
     await keep(contents, "file-1", *pieces)
     assert await read(contents, "file-1") == b"".join(pieces)
+
+
+async def test_a_content_at_hand(contents: FileContents):
+    """Whoever needs a file or bytes gets one or the other, until the end; a piece is never large."""
+    data = bytes(range(256)) * 2**13
+    await keep(contents, "file-1", data)
+    source = await contents.source("file-1")
+    sizes = [len(piece) async for piece in pieces(source)]
+    assert sum(sizes) == len(data)
+    assert max(sizes) <= 2**20
+    async with at_hand(source) as found:
+        assert (found if isinstance(found, bytes) else found.read_bytes()) == data
+    assert isinstance(found, bytes) or found.exists() is isinstance(source, Path)
 
 
 async def test_what_was_not_kept_is_gone(contents: FileContents):
@@ -80,12 +97,12 @@ async def test_a_sweep(contents: FileContents):
 async def test_fingerprints(contents: FileContents):
     """Equal contents have equal ones, however they are cut, and others another."""
     found = []
-    for pieces in ([b"ab", b"c"], [b"a", b"bc"], [b"abd"], []):
+    for parts in ([b"ab", b"c"], [b"a", b"bc"], [b"abd"], []):
         async with contents.drafting() as draft:
-            for piece in pieces:
+            for piece in parts:
                 await draft.write(piece)
             found.append(await draft.fingerprint())
             await draft.keep("file-1")
-        assert await read(contents, "file-1") == b"".join(pieces)
+        assert await read(contents, "file-1") == b"".join(parts)
     assert found[0] == found[1]
     assert len(set(found)) == 3

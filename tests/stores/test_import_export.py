@@ -23,6 +23,7 @@ from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.stores import MemoryStore
+from openai_runs.stores.file_contents import whole
 from openai_runs.stores.import_export import ApiObject, ImportReport, export_objects, import_objects, parse
 from openai_runs.stores.records import PageQuery, Record
 from openai_runs.stores.sqlite import SQLiteStore
@@ -387,8 +388,7 @@ PIECES = [{"object": "file.content", "file_id": "file-1", "data": data} for data
 
 
 async def content(store: Store, id: str) -> bytes:
-    source = await store.contents.source(id)
-    return source if isinstance(source, bytes) else source.read_bytes()
+    return await whole(await store.contents.source(id))
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

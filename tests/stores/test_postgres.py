@@ -31,6 +31,8 @@ from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore
 from openai_runs.stores import postgres as postgres_store
 from openai_runs.stores import postgres_schema as schema
+from openai_runs.stores.content_folder import ContentFolder
+from openai_runs.stores.file_contents import whole
 from openai_runs.stores.postgres import PostgresStore
 from openai_runs.stores.postgres_session import translated
 from openai_runs.stores.records import Delete, PageQuery, Record, RunState, Unreadable
@@ -39,7 +41,7 @@ from tests.engine.world import world
 from tests.postgres import Postgres
 from tests.samples import MODELS
 from tests.stores.cutting import cutting, through
-from tests.stores.objects import assistant, message, run, shelf, state, step, thread, used_key, vector_store
+from tests.stores.objects import assistant, file, message, run, shelf, state, step, thread, used_key, vector_store
 from tests.stores.test_postgres_session import execute, kill_sessions
 from tests.stores.test_sqlite import SIZES, check_lines, commit_all, commit_until_killed, without_nul
 from tests.strategies import bodies
@@ -463,23 +465,42 @@ async def test_a_bug_in_a_statement(store: PostgresStore, monkeypatch: pytest.Mo
     await store.commit([thread("t")])
 
 
-# The folder, and misuse
+# The folder of earlier versions, and misuse
 
 
-async def test_a_folder_of_another_store(postgres_server: Postgres, tmp_path: Path):
-    """It is refused: its contents would be taken for left-overs. Its own store finds it again."""
-    url = postgres_server.store_url()
-    async with PostgresStore(url, folder=tmp_path / "files") as store:
-        async with store.contents.drafting() as draft:
-            await draft.write(b"hello")
-            await draft.keep("file_1")
-        with pytest.raises(StoreFileError, match="has the files of another database; name another folder"):
-            async with PostgresStore(postgres_server.store_url(), folder=tmp_path / "files"):
-                pass
-    async with PostgresStore(url, folder=tmp_path / "files") as store:
-        assert isinstance(content := await store.contents.source("file_1"), Path)
-        assert content.read_bytes() == b"hello"
-        assert store.path == tmp_path / "files" / "runs"
+async def test_contents_in_a_folder(url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """What an earlier version has kept there is moved into the database, once; what belongs to no file stays."""
+    (tmp_path / "store-id").write_text("\n")
+    folder = ContentFolder(tmp_path / "runs-files")
+    for id in "file_1", "file_2", "file_3":
+        async with folder.drafting() as draft:
+            await draft.write(b"hello " + id.encode())
+            await draft.keep(id)
+    async with PostgresStore(url, folder=tmp_path / "none") as store:
+        await store.commit([file("file_1"), file("file_2"), file("file_9")])
+        async with store.contents.drafting() as draft:  # as if a start had ended in the middle of it
+            await draft.write(b"hello file_2")
+            await draft.keep("file_2")
+    for _ in range(2):
+        async with PostgresStore(url, folder=tmp_path) as store:
+            for id in "file_1", "file_2":
+                assert await whole(await store.contents.source(id)) == b"hello " + id.encode()
+                with pytest.raises(LookupError):
+                    await folder.source(id)
+            for id in "file_3", "file_9":
+                with pytest.raises(LookupError):
+                    await store.contents.source(id)
+            assert (await folder.source("file_3")).read_bytes() == b"hello file_3"
+    assert caplog.text.count("the contents of 2 files were moved from the folder") == 1
+
+
+async def test_a_folder_of_another_store(url: str, tmp_path: Path):
+    """It is refused: the files of this database are elsewhere."""
+    (tmp_path / "store-id").write_text("another\n")
+    (tmp_path / "runs-files").mkdir()
+    with pytest.raises(StoreFileError, match="has the files of another database; name another folder"):
+        async with PostgresStore(url, folder=tmp_path):
+            pass
 
 
 async def test_a_closed_store(url: str, tmp_path: Path):

@@ -351,7 +351,7 @@ async def test_a_later_version(url: str, tmp_path: Path):
         pass
     execute(url, "UPDATE openai_runs_store SET version = 99")
     text = await refusal(url, tmp_path)
-    assert "a later version of openai_runs has written it (schema 99; this one knows 2): update openai_runs" in text
+    assert "a later version of openai_runs has written it (schema 99; this one knows 3): update openai_runs" in text
     assert execute(url, "SELECT max(epoch) FROM openai_runs_servers") == [(1,)]
 
 
@@ -366,7 +366,7 @@ async def test_an_earlier_version(url: str, tmp_path: Path, monkeypatch: pytest.
     for _ in range(2):
         async with PostgresStore(url, folder=tmp_path) as store:
             assert await threads(store) == ["1"]
-    assert execute(url, "SELECT version FROM openai_runs_store") == [(4,)]
+    assert execute(url, "SELECT version FROM openai_runs_store") == [(5,)]
 
 
 # What cannot be opened

@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from anyio.abc import TaskGroup
@@ -19,11 +18,12 @@ from openai_runs.engine.errors import ApiError
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, new_file
+from openai_runs.engine.vector_store_expiry import LOOK_AGAIN
 from openai_runs.errors import StoreDataError
 from openai_runs.models.assistant import Deleted
 from openai_runs.models.file import File
 from openai_runs.models.page import Page
-from openai_runs.stores.file_contents import Draft
+from openai_runs.stores.file_contents import Draft, Source
 from openai_runs.stores.records import Delete, PageQuery, Record
 from openai_runs.stores.store import part_for
 
@@ -64,6 +64,7 @@ class Files:
     #: How many bytes an owner's files may have together, beside what else it has; see `Guard`.
     room: Callable[[str], Awaitable[int | None]] | None = field(default=None, init=False)
     _used: dict[str, int] = field(factory=dict, init=False)  # bytes by owner, of files and of uploads in progress
+    _uploads: set[Upload] = field(factory=set, init=False)  # in progress
     _deadlines: Deadlines = field(init=False)
     _tasks: TaskGroup = field(init=False)
 
@@ -97,6 +98,28 @@ class Files:
             self._used[owner] = self._used.get(owner, 0) + size
             self._watch(id, expires_at)
         tasks.start_soon(self._deadlines.run)
+        if self._ledger.sharing is not None:
+            tasks.start_soon(self._look_again)
+
+    async def _look_again(self) -> None:
+        """Count and watch the files of other servers, too: nobody tells of them."""
+        while True:
+            await self._ledger.clock.sleep_until(self._ledger.clock.now() + LOOK_AGAIN)
+            try:
+                await self._ledger.retry_until_stored(self._count)
+            except StoreDataError as error:
+                text = "not all files can be read, so what owners have is not counted anew: %s"
+                _logger.error(text, error)  # noqa: TRY400  # it says all
+
+    async def _count(self) -> None:
+        used: dict[str, int] = {}
+        async for record in self._ledger.store.everything(File):
+            used[record.owner] = used.get(record.owner, 0) + record.value.bytes
+            self._watch(record.value.id, record.value.expires_at)
+        for upload in self._uploads:
+            if not upload.is_kept:
+                used[upload.owner] = used.get(upload.owner, 0) + upload.draft.size
+        self._used = used
 
     @asynccontextmanager
     async def uploading(self, owner: str) -> AsyncGenerator[Upload]:
@@ -104,9 +127,11 @@ class Files:
         room = None if self.room is None else await self.room(owner)
         async with self._ledger.store.contents.drafting() as draft:
             upload = Upload(owner, draft, self, room)
+            self._uploads.add(upload)
             try:
                 yield upload
             finally:
+                self._uploads.discard(upload)
                 if not upload.is_kept:
                     self._release(owner, draft.size)
 
@@ -180,7 +205,7 @@ class Files:
             raise _no_such_file(file_id)
         return Deleted(id=file_id, object="file")
 
-    async def content(self, owner: str, file_id: str) -> tuple[File, Path | bytes]:
+    async def content(self, owner: str, file_id: str) -> tuple[File, Source]:
         """Operation ``downloadFile``: the file, and where its content is."""
         file = await self.find(owner, file_id)
         try:

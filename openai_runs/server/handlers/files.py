@@ -65,7 +65,14 @@ async def content(request: web.Request) -> web.StreamResponse:
     }
     if isinstance(source, Path):
         return web.FileResponse(source, headers=headers)
-    return web.Response(body=source, headers=headers)
+    if isinstance(source, bytes):
+        return web.Response(body=source, headers=headers)
+    response = web.StreamResponse(headers=headers)
+    response.content_length = source.size
+    await response.prepare(request)
+    async for piece in source:  # if it is deleted meanwhile, the response ends too early, which the client notices
+        await response.write(piece)
+    return response
 
 
 ROUTES: Final = (

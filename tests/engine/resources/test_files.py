@@ -10,14 +10,18 @@ import pytest
 from openai_runs.engine import ApiError, ManualClock
 from openai_runs.engine.audit import By
 from openai_runs.engine.idempotency import IdempotencyKey
+from openai_runs.engine.vector_store_expiry import LOOK_AGAIN
 from openai_runs.errors import StoreDataError, StoreFileError, StoreUnavailableError
 from openai_runs.models.file import File
 from openai_runs.stores import MemoryStore, PageQuery
+from openai_runs.stores.postgres_shared import SharedPostgresStore
 from openai_runs.stores.sqlite import SQLiteStore
 from openai_runs.stores.store import Store
 from tests.engine.world import ALL, World, conform, world
+from tests.postgres import Postgres
 from tests.stores import objects
 from tests.stores.faulty import FaultyStore, damage
+from tests.stores.test_postgres_session import execute
 
 pytestmark = pytest.mark.anyio
 
@@ -150,6 +154,39 @@ async def test_expiry(restart: bool):
         await w.settle()
         assert await is_gone(w, file)
         assert await content(w, other) == b"some text"
+
+
+async def test_files_of_another_server(postgres_server: Postgres):
+    """A server that shares its store deletes and counts them, too, after a while: the other one may be gone."""
+    url, clock = postgres_server.store_url(), ManualClock()
+    async with world(store=SharedPostgresStore(url), clock=clock, max_owner_bytes=8) as here:
+        async with world(store=SharedPostgresStore(url), clock=clock) as w:
+            kept, file = await create(w, b"12345", "ann"), await create(w, owner="bob", expires_after=HOUR)
+        async with here.engine.files.uploading("ann") as upload:
+            await upload.write(b"1")
+            with anyio.fail_after(20):
+                while here.engine.files._used.get("ann", 0) < 6:
+                    clock.advance(LOOK_AGAIN)
+                    await anyio.lowlevel.checkpoint()
+            with pytest.raises(ApiError, match="more than 8 bytes"):
+                await create(here, b"123", "ann")
+        await here.engine.files.delete("ann", kept.id)
+        await create(here, b"12345", "ann")
+        clock.advance(3600)
+        await until_gone(here, file)
+
+
+async def test_files_that_cannot_all_be_read(postgres_server: Postgres, caplog: pytest.LogCaptureFixture):
+    """Then those of others are not counted for now, and that is logged."""
+    url, clock = postgres_server.store_url(), ManualClock()
+    async with world(store=SharedPostgresStore(url), clock=clock) as w:
+        await create(w, b"12345", "ann")
+        execute(url, "UPDATE openai_runs_objects SET body = '{' WHERE kind = 'file'")
+        with anyio.fail_after(20):
+            while "what owners have is not counted anew" not in caplog.text:
+                clock.advance(LOOK_AGAIN)
+                await anyio.lowlevel.checkpoint()
+        assert w.engine.files._used == {"ann": 5}
 
 
 async def test_files_for_batches_expire():

@@ -8,7 +8,9 @@ from aiohttp import ClientSession
 
 from openai_runs.server import LocalServer
 from openai_runs.stores import MemoryStore
+from openai_runs.stores.postgres import PostgresStore
 from openai_runs.stores.sqlite import SQLiteStore
+from openai_runs.stores.store import Store
 from tests.server.api import Api, form
 
 pytestmark = pytest.mark.anyio
@@ -97,11 +99,13 @@ async def test_lists(api: Api):
         assert error["error"]["param"] == query.partition("=")[0]
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])
 @pytest.mark.parametrize("content", [b"", b"some text", bytes(range(256)) * 10_000])
-async def test_contents(tmp_path: Path, kind: str, content: bytes):
+async def test_contents(tmp_path: Path, kind: str, content: bytes, request: pytest.FixtureRequest):
     """The very bytes that were uploaded, which no browser takes for a page; a part of them on request."""
-    store = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "runs.db")
+    store: Store = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "runs.db")
+    if kind == "postgres":
+        store = PostgresStore(request.getfixturevalue("postgres_server").store_url(), folder=tmp_path)
     async with LocalServer(store=store) as server, ClientSession() as http:
         file = await Api(http, server.url)("POST", "/files", data=form(content, "ä b.html"))
         async with http.get(f"{server.url}/files/{file['id']}/content") as response:
