@@ -33,12 +33,13 @@ _RETRY: Final = 0.3  # seconds between two attempts while the database does not 
 _RENEW: Final = """
     UPDATE openai_runs_servers SET renewed_at = clock_timestamp() WHERE epoch = %s AND NOT is_over RETURNING true
 """
-# Locked as if its key were to change: a claim of such a server ends before, or finds that it is over.
+# Locked as if its key were to change: a claim of such a server ends before, or finds that it is over. Whoever has it
+# locked now may be stopped, and must not stop us, too: it is looked at again a second later.
 _BURY: Final = """
     WITH late AS MATERIALIZED (
         SELECT epoch FROM openai_runs_servers
         WHERE NOT is_over AND epoch <> %s AND renewed_at < clock_timestamp() - make_interval(secs => %s)
-        FOR UPDATE
+        FOR UPDATE SKIP LOCKED
     )
     UPDATE openai_runs_servers SET is_over = true WHERE epoch IN (SELECT epoch FROM late) RETURNING epoch
 """

@@ -126,7 +126,8 @@ IS_STALE: Final = "OR003"
 
 #: Settings of each session. Every statement has an index: a planner that has no statistics yet, or old ones, must not
 #: read the whole table instead, nor compile what it believes to be expensive. The server notices within seconds that a
-#: machine is gone, and lets go of its lock; an idle session stays.
+#: machine is gone, and lets go of its lock; an idle session stays, unless it has begun a transaction, for whose locks
+#: others may wait.
 SETTINGS: Final = {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
@@ -134,6 +135,7 @@ SETTINGS: Final = {
     "enable_mergejoin": "off",
     "jit": "off",
     "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "5000",  # milliseconds
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",

@@ -319,6 +319,21 @@ async def test_a_server_that_went_silent(url: str, pair: list[SharedPostgresStor
     assert await b.get(Message, "m") == message("m", "t_r")
 
 
+async def test_a_server_that_went_silent_in_a_transaction(url: str, pair: list[SharedPostgresStore]):
+    """The others do not wait for what it has locked, and the database ends its session soon."""
+    a, b = pair
+    b._lease._steady_since = 0.0
+    silence(url, a)
+    async with await a._connect() as silent:
+        [[timeout]] = await (await silent.execute("SHOW idle_in_transaction_session_timeout")).fetchall()
+        assert timeout == "5s"
+        async with silent.transaction():
+            await silent.execute(schema.END_SELF, (a.epoch,))
+            assert not await b.bury()
+            raise psycopg.Rollback
+    assert await b.bury()
+
+
 async def test_what_was_decided_before_the_end(
     url: str, pair: list[SharedPostgresStore], monkeypatch: pytest.MonkeyPatch
 ):
