@@ -56,14 +56,15 @@ def test_a_database(tmp_path: Path, postgres_server: Postgres):
 @pytest.mark.anyio
 @pytest.mark.parametrize("where", ["sqlite", "postgres"])
 async def test_while_the_server_runs(tmp_path: Path, where: str, request: pytest.FixtureRequest):
-    """The server itself tells what is in its store, and goes on; an unknown owner is an error as ever."""
+    """The server itself tells what is in its file, or shares its database; an unknown owner is an error as ever."""
     if where == "sqlite":
         options = [tmp_path / "runs.db"]
     else:
         url = request.getfixturevalue("postgres_server").store_url()
         options = [url, "--files-folder", tmp_path / "files"]
     (tmp_path / "keys").write_text("sk-a al")
-    with serving(options[0], *map(str, options[1:]), "--keys-file", str(tmp_path / "keys")) as (url, _):
+    more = [*map(str, options[1:]), "--keys-file", str(tmp_path / "keys"), *["--replica"] * (where == "postgres")]
+    with serving(options[0], *more) as (url, _):
         async with Session(url, "sk-a") as session:
             made = await session.threads.create(messages=[{"role": "user", "content": "Hi"}])
             output = await run_in_thread("export", "--store", *options, "--owner", "al")

@@ -9,7 +9,7 @@ from attrs import evolve
 
 from openai_runs.models.thread import Thread
 from openai_runs.server import LocalServer
-from openai_runs.stores.postgres import PostgresStore
+from openai_runs.stores.postgres_shared import SharedPostgresStore
 from openai_runs.stores.records import Record
 from openai_runs.stores.sqlite import SQLiteStore
 from tests.cli.commands import run, run_in_thread
@@ -26,7 +26,7 @@ def aged(id: str, owner: str, days: float) -> Record[Thread]:
     return Record(owner, evolve(record.value, created_at=created))
 
 
-async def left(store: SQLiteStore | PostgresStore) -> list[str]:
+async def left(store: SQLiteStore) -> list[str]:
     async with store:
         return sorted([record.value.id async for record in store.everything(Thread)])
 
@@ -99,11 +99,11 @@ async def test_at_a_running_server(tmp_path: Path):
 
 
 async def test_a_database(tmp_path: Path, postgres_server: Postgres):
-    """The same in PostgreSQL, while a server has it and while none has."""
+    """The same in PostgreSQL, while a server shares it and while there is none."""
     url, folder = postgres_server.store_url(), tmp_path / "files"
-    store = PostgresStore(url, folder=folder)
+    store = SharedPostgresStore(url, folder=folder)
     where = "--store", url, "--files-folder", folder
-    async with LocalServer(store=store, operator_file=folder / "runs-operator"):
+    async with LocalServer(store=store):
         await store.commit([thread("t", "al"), thread("u", "al")])
         assert "deleted t" in await run_in_thread("threads", "delete", "t", *where)
     assert "deleted u" in await run_in_thread("threads", "delete", "u", *where)

@@ -429,19 +429,14 @@ async def test_two_that_start_at_once(url: str, tmp_path: Path, monkeypatch: pyt
         await store.__aexit__(None, None, None)
 
 
-async def test_a_store_of_an_earlier_version(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_store_of_an_earlier_version(url: str, tmp_path: Path):
     """Its unfinished runs are there to be claimed."""
-    before, function = schema.MIGRATIONS, schema.FUNCTION
-    monkeypatch.setattr(schema, "MIGRATIONS", before[:1])
-    monkeypatch.setattr(schema, "FUNCTION", "SELECT 1")
-    monkeypatch.setattr(schema, "FREE", "SELECT 1")
-    async with PostgresStore(url, folder=tmp_path):
-        pass
-    monkeypatch.undo()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(schema.MIGRATIONS[0])
+        connection.execute("UPDATE openai_runs_store SET version = 1")
     rows = [("run", "r", "me", "t", "{}"), ("run_state", "r", "me", None, "damaged")]
     for row in rows:
         execute(url, "INSERT INTO openai_runs_objects (kind, id, owner, list, body) VALUES (%s, %s, %s, %s, %s)", *row)
-    assert function == schema.FUNCTION
     async with servers(url, tmp_path, 1) as [a]:
         assert [(each.run_id, each.thread_id, each.owner) for each in await a.claim(5)] == [("r", "t", "me")]
 

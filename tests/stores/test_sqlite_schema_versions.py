@@ -79,6 +79,7 @@ async def test_everything_can_be_read(copy: Path):
                 *((kind.__name__, 0) for kind in LATER),
                 ("RunState", 3),
                 ("UsedKey", 0),
+                ("SpentTokens", 0),
             ]
         ]
         for kind, records in found.items():
