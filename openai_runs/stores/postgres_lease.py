@@ -112,16 +112,16 @@ class Lease:
         """
         self.epoch: int = 0
         self.is_valid: bool = False
-        self._connect = connect
         self._rejoin = rejoin
         self._on_lost = on_lost
         self._seconds = seconds
-        self._connection: psycopg.AsyncConnection[Any] | None = None
+        # Two, so that no renewal waits behind a claim, and none closes the connection under one.
+        self._renewals = _Line(connect)
+        self._claims = _Line(connect)
         self._task: asyncio.Task[None] | None = None
         self._running_out: asyncio.TimerHandle | None = None
         self._steady_since: float | None = None  # since when each renewal has succeeded
         self._in_doubt_until = 0.0  # a claim whose answer was lost may have been made, or still be made
-        self._connecting = anyio.Lock()
         self._wake = anyio.Event()
         self._is_closing = False
 
@@ -163,7 +163,6 @@ class Lease:
                 if not has_failed:
                     _logger.warning("the lease of this server cannot be renewed now: %s", first_line(error))
                 has_failed = True
-                await self._drop()
             else:
                 if has_failed:
                     _logger.warning("the lease of this server is renewed again")
@@ -173,26 +172,13 @@ class Lease:
             self._wake = anyio.Event()
 
     async def _renew(self, sent: float) -> None:
-        connection = await self._ready()
-        renewed = await (await connection.execute(_RENEW, (self.epoch,))).fetchone()
-        if renewed is None:
+        if not await self._renewals.execute(_RENEW, (self.epoch,)):
             self._lose()
         if not self.is_valid:
             self._begin(await self._rejoin(), sent)
             return
         self._steady_since = sent if self._steady_since is None else self._steady_since
         self._note_renewal(sent)
-
-    async def _ready(self) -> "psycopg.AsyncConnection[Any]":
-        async with self._connecting:
-            if self._connection is None or self._connection.closed:
-                self._connection = await self._connect()
-            return self._connection
-
-    async def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await finish(connection.close())
 
     async def claim(self, most: int) -> Sequence[ClaimedRun]:
         """See `Sharing.claim`. After a claim whose answer was lost, for a while, all that this server has."""
@@ -237,13 +223,13 @@ class Lease:
 
     async def _execute(self, sql: str, parameters: Any) -> list[Any]:
         try:
-            connection = await self._ready()
-            cursor = await connection.execute(sql, parameters)
-            return await cursor.fetchall() if cursor.description else []
+            with anyio.fail_after(self._seconds):
+                return await self._claims.execute(sql, parameters)
         except psycopg.Error as error:
             raise translated(error) from error
         except OSError as error:
-            raise StoreUnavailableError(f"The server's store is not available: {first_line(error)}") from error
+            reason = "it does not answer" if isinstance(error, TimeoutError) else first_line(error)
+            raise StoreUnavailableError(f"The server's store is not available: {reason}") from error
 
     async def close(self) -> None:
         """End this server: others execute its runs at once."""
@@ -260,4 +246,37 @@ class Lease:
                 await self._execute(schema.FREE, ())
         except (StoreError, psycopg.Error, TimeoutError) as error:
             _logger.warning("this server could not hand its runs over: %s", first_line(error))
-        await self._drop()
+        await self._renewals.close()
+        await self._claims.close()
+
+
+class _Line:
+    """A connection for one statement at a time, which is made anew once one has failed.
+
+    None is closed while another task waits on it: that would go on to wait on a file descriptor that somebody else has.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable["psycopg.AsyncConnection[Any]"]]) -> None:
+        self._connect = connect
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._using = anyio.Lock()
+
+    async def execute(self, sql: str, parameters: Any) -> list[Any]:
+        async with self._using:
+            try:
+                if self._connection is None:
+                    self._connection = await self._connect()
+                cursor = await self._connection.execute(sql, parameters)
+                return await cursor.fetchall() if cursor.description else []
+            except BaseException:  # of any kind: what is under way on it is given up
+                await self._drop()
+                raise
+
+    async def close(self) -> None:
+        async with self._using:
+            await self._drop()
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await finish(connection.close())

@@ -22,7 +22,7 @@ from tests.replicas.model import TOOL, Call, SlowModel
 KINDS: Final = ("kill", "stop", "cut", "drop", "restart", "rolling")
 #: Seconds from a fault until the runs of the server go on elsewhere.
 RESUMED_WITHIN: Final = 12.0
-_BORNE: Final = LEASE * 2 / 3 - 1.0  #: seconds without a database, after which servers go on as if nothing had been
+_BORNE: Final = LEASE / 3 - 0.5  #: seconds without a database, after which servers go on as if nothing had been
 _ENDED_WITHIN: Final = 120.0  # seconds after the last run was started
 
 

@@ -374,20 +374,32 @@ async def test_after_an_outage_nobody_is_ended(url: str, pair: list[SharedPostgr
 async def test_who_cannot_renew_stops_in_time(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """By its own clock, before others take over; when it can again, it goes on as another server."""
     async with servers(url, tmp_path, 1, lease=0.6) as [a]:
-        heard, epoch, connect = Heard(), a.epoch, a._lease._connect
+        heard, epoch, connect = Heard(), a.epoch, a._lease._renewals._connect
         a.listen(heard)
 
         async def away() -> Any:
             raise psycopg.OperationalError("cut")
 
-        monkeypatch.setattr(a._lease, "_connect", away)
-        await a._lease._drop()
+        monkeypatch.setattr(a._lease._renewals, "_connect", away)
+        await a._lease._renewals.close()
         await until(lambda: heard.losses)
         assert not a.is_valid
         assert await a.claim(1) == []
-        monkeypatch.setattr(a._lease, "_connect", connect)
+        monkeypatch.setattr(a._lease._renewals, "_connect", connect)
         await until(lambda: a.is_valid)
         assert a.epoch > epoch
+
+
+async def test_a_claim_that_is_not_answered(url: str, tmp_path: Path):
+    """It is given up, and delays no renewal meanwhile; the next one has a new connection."""
+    async with servers(url, tmp_path, 1, lease=0.6) as [a], await a._connect() as other:
+        await a.commit(queued("r"))
+        async with other.transaction():
+            await other.execute("LOCK openai_runs_active")
+            with pytest.raises(StoreUnavailableError, match="it does not answer"):
+                await a.claim(1)
+            assert a.is_valid
+        assert [each.run_id for each in await a.claim(1)] == ["r"]
 
 
 async def test_messages(pair: list[SharedPostgresStore]):
