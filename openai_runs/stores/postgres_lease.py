@@ -158,10 +158,11 @@ class Lease:
             try:
                 with anyio.fail_after(self._seconds / 3):
                     await self._renew(sent)
-            except (psycopg.Error, StoreError, TimeoutError, OSError) as error:
+            except Exception as error:  # whatever it is: without a lease, nothing would be executed here any more
                 self._steady_since = None
                 if not has_failed:
-                    _logger.warning("the lease of this server cannot be renewed now: %s", first_line(error))
+                    reason = first_line(error) or type(error).__name__
+                    _logger.warning("the lease of this server cannot be renewed now: %s", reason)
                 has_failed = True
             else:
                 if has_failed:
