@@ -121,7 +121,7 @@ class Turn:
 
     def __attrs_post_init__(self) -> None:
         self._lock = self._ledger.lock(self.thread_id, is_own=True)
-        self._own = TurnLedger(self._ledger, self.owner, self.run_id)
+        self._own = TurnLedger(self._ledger, self.owner, self.run_id, self._check)
 
     @property
     def writing(self) -> Sequence[Writing]:

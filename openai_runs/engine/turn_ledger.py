@@ -37,6 +37,7 @@ class TurnLedger:
     _ledger: Ledger
     _owner: str
     _run_id: str
+    _check: Callable[[], None] = lambda: None  # raises if the turn was abandoned
     _began_at: datetime = field(init=False)
     is_stored: bool = field(default=True, init=False)  #: whether there is nothing to commit
     # New ones only: nobody else can know them, or have changed them.
@@ -99,6 +100,7 @@ class TurnLedger:
         then: Callable[[], object] | None = None,
     ) -> None:
         """Commit changes with all that is held; see `Ledger.commit`. `read` has been called under the same lock."""
+        self._check()  # once more: what was read for this may have taken a while
         joined = {_key_of(change): change for change in (*self._changes, *self._held.values(), *changes)}
         told = [*self._first_events, *self._events, *events]
         await self._ledger.commit(list(joined.values()), run_id, told, then=partial(self._note_stored, then))
