@@ -20,6 +20,7 @@ PACKAGE = [
     "openai_runs/server/console/static/icon.svg",
     "openai_runs/server/console/templates/base.html",
     "openai_runs/server/console/templates/failure.html",
+    "openai_runs/server/console/templates/limits.html",
     "openai_runs/server/console/templates/login.html",
     "openai_runs/server/console/templates/macros.html",
     "openai_runs/server/console/templates/run.html",

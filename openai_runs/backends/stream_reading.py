@@ -44,7 +44,7 @@ class CutError(StreamError):
     def __init__(self, message: str, *, retryable: bool = True, detail: str = "") -> None:
         super().__init__(message, retryable=retryable)
         if detail:
-            self.args = (detail,)
+            self.args: tuple[Any, ...] = (detail,)
 
 
 _TOO_LONG_CODES: Final = frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"})

@@ -73,7 +73,7 @@ class OwnerLimits:
                 raise TypeError(f"the limits of an owner must be Limits: got {limits!r} for {owner!r}")
         self._by_owner = dict(by_owner)
         #: Whether anybody has a limit. Where nobody has one, nothing is counted.
-        self.are_set = any(limits != UNLIMITED for limits in (self._default, *by_owner.values()))
+        self.are_set: bool = any(limits != UNLIMITED for limits in (self._default, *by_owner.values()))
 
     def of(self, owner: str) -> Limits:
         """The limits of an owner."""

@@ -26,8 +26,8 @@ from openai_runs.stores.grouped_reads import GroupedReads
 from openai_runs.stores.postgres_contents import PostgresContents
 from openai_runs.stores.postgres_session import WritingSession, translated
 from openai_runs.stores.records import PAGE_BYTES
-from openai_runs.stores.table_rows import ChangedRow, Row
-from openai_runs.stores.table_store import FoundPage, Piece, TableStore, Walk
+from openai_runs.stores.table_rows import ChangedRow, FoundPage, Piece, Row, Walk
+from openai_runs.stores.table_store import TableStore
 
 with needs("postgres"):
     import psycopg

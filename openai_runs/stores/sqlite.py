@@ -28,8 +28,8 @@ from openai_runs.stores.emptying import stepping
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.records import PAGE_BYTES
 from openai_runs.stores.sqlite_backup import PAGES, BackupStoppedError, OnlineBackup, Statement, new_copy, synced
-from openai_runs.stores.table_rows import ChangedRow, Row, undecodable
-from openai_runs.stores.table_store import FoundPage, Piece, TableStore, Walk
+from openai_runs.stores.table_rows import ChangedRow, FoundPage, Piece, Row, Walk, undecodable
+from openai_runs.stores.table_store import TableStore
 
 if TYPE_CHECKING:
     import aiosqlite

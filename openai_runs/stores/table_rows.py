@@ -1,7 +1,7 @@
 """Rows of a table of objects: of the changes of commits, and back to records. No I/O."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -64,6 +64,10 @@ _FEW: Final = 200  # rows that are encoded without interruption
 _encode_rows = msgspec.json.Encoder().encode
 
 
+#: What is read in pieces: a thread's history, run states, or objects of some kinds.
+Walk: TypeAlias = Literal["history", "unfinished", "kinds"]
+
+
 class ChangedRow(NamedTuple):
     """A change as it is written."""
 
@@ -79,6 +83,23 @@ class Row(NamedTuple):
     id: str
     owner: str
     body: Any  #: JSON, as bytes or decoded
+
+
+class FoundPage(NamedTuple):
+    """Objects of a list between two cursors."""
+
+    low: int | None  #: the place of the lower cursor; ``None`` if it is not in the list
+    high: int | None  #: likewise
+    more: bool  #: whether the last row was read only to know that there are more
+    rows: Iterable[Row]
+
+
+class Piece(NamedTuple):
+    """The next objects of a walk."""
+
+    start: int | None  #: where to continue; ``None`` at the end
+    size: int  #: bytes
+    rows: Iterable[Row]
 
 
 def row_of(change: Change) -> ChangedRow:

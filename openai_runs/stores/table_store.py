@@ -11,7 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias, TypeGuard, TypeVar
+from typing import Any, Final, Self, TypeGuard, TypeVar
 
 from attrs import define
 
@@ -32,7 +32,18 @@ from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.record_cache import RecordCache
 from openai_runs.stores.records import MAX_HISTORY, Change, Delete, PageQuery, Record, RunState, Stored, Unreadable
 from openai_runs.stores.sharing import Sharing
-from openai_runs.stores.table_rows import KINDS, NAMES, ChangedRow, Row, index_and_bodies, load_body, row_of
+from openai_runs.stores.table_rows import (
+    KINDS,
+    NAMES,
+    ChangedRow,
+    FoundPage,
+    Piece,
+    Row,
+    Walk,
+    index_and_bodies,
+    load_body,
+    row_of,
+)
 
 T = TypeVar("T", bound=Stored)
 
@@ -45,29 +56,9 @@ _LAST_PLACE: Final = _MAX_INTEGER - 1
 #: After so many failed commits in a row, the disk is at fault, and the other commits are not tried.
 _MAX_REFUSALS: Final = 3
 
-#: What is read in pieces: a thread's history, run states, or objects of some kinds.
-Walk: TypeAlias = Literal["history", "unfinished", "kinds"]
-
 
 class OutcomeUnknownError(StoreUnavailableError):
     """Nobody knows whether a group of commits was written, so its commits are not tried again one by one."""
-
-
-class FoundPage(NamedTuple):
-    """Objects of a list between two cursors."""
-
-    low: int | None  #: the place of the lower cursor; ``None`` if it is not in the list
-    high: int | None  #: likewise
-    more: bool  #: whether the last row was read only to know that there are more
-    rows: Iterable[Row]
-
-
-class Piece(NamedTuple):
-    """The next objects of a walk."""
-
-    start: int | None  #: where to continue; ``None`` at the end
-    size: int  #: bytes
-    rows: Iterable[Row]
 
 
 @define(eq=False)

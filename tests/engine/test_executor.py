@@ -476,13 +476,13 @@ async def test_a_run_is_no_longer_active_once_its_end_is_stored():
     limits = OwnerLimits(by_owner={"": Limits(active_runs=2)})
     async with world([Wait()], limits=limits) as w:
         executor, (first, second) = w.engine._executor, [await w.start("Hi") for _ in range(2)]
-        assert executor.active_runs("") == 2
+        assert await executor.active_runs("") == 2
         executor.note_end(first)
         executor.note_end(first)
         executor.note_end(evolve(second, id="run_other"))
         executor.note_end(evolve(second, thread_id="thread_other"))
-        assert executor.active_runs("") == 1
+        assert await executor.active_runs("") == 1
         await w.engine.threads.delete("", first.thread_id)
-        assert executor.active_runs("") == 1
+        assert await executor.active_runs("") == 1
         await w.engine.threads.delete("", second.thread_id)
-        assert executor.active_runs("") == 0
+        assert await executor.active_runs("") == 0

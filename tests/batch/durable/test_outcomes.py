@@ -82,4 +82,5 @@ def test_what_is_no_json():
     """Facts of an error that are no JSON are left out; the others stay."""
     error = TransportError("lost")
     vars(error).update(plain={"a": [1, None, 0.5, True, ("x",)]}, odd=object(), keys={1: 2})
-    assert dump_error(error)["state"] == {"maybe_done": True, "plain": {"a": [1, None, 0.5, True, ("x",)]}}
+    plain = {"a": [1, None, 0.5, True, ("x",)]}
+    assert dump_error(error)["state"] == {"maybe_done": True, "problem": "", "plain": plain}
