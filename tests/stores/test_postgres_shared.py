@@ -257,6 +257,30 @@ async def test_a_claim_whose_answer_is_lost(pair: list[SharedPostgresStore], mon
     assert await b.claim(5) == []
 
 
+async def test_handing_over_while_something_is_committed(
+    pair: list[SharedPostgresStore], monkeypatch: pytest.MonkeyPatch
+):
+    """Others get the runs once that is stored, and not before."""
+    a, b = pair
+    await a.commit(queued("r", is_mine=True))
+    may_write, write = anyio.Event(), a._write_rows
+
+    async def slow(*args: Any) -> None:
+        await may_write.wait()
+        await write(*args)
+
+    monkeypatch.setattr(a, "_write_rows", slow)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(a.commit, [message("m", "t_r")])
+        for _ in range(3):
+            await anyio.lowlevel.checkpoint()
+        tasks.start_soon(a.hand_over)
+        assert await b.claim(1) == []
+        assert await b.claim(1) == []
+        may_write.set()
+    assert [each.run_id for each in await b.claim(1)] == ["r"]
+
+
 async def test_a_server_that_leaves(url: str, tmp_path: Path):
     """Its runs are there for others at once."""
     async with servers(url, tmp_path, 1) as [b]:
