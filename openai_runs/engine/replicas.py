@@ -154,11 +154,8 @@ class Replicas:
     async def hand_over(self) -> None:
         """Execute nothing any more, and let others do it, since this server is about to stop."""
         self._is_leaving = True
-        runs = list(self._execution.run_ids)
         self._execution.let_all_go()
         try:
-            # A commit: after all that their turns were committing.
-            await self._ledger.commit([Claim(id=run_id) for run_id in runs])
             await self._sharing.hand_over()
         except StoreUnavailableError:  # they are handed over with the store
             _logger.warning("the runs that were executed here cannot be handed over now")

@@ -7,7 +7,6 @@ again. What a server knows of the threads whose runs it executes need not be rea
 next commit says. Everything else is read from the database each time.
 """
 
-import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
@@ -187,8 +186,7 @@ class SharedPostgresStore(PostgresStore):
 
     async def hand_over(self) -> None:
         """See `Sharing`."""
-        if self._writer is not None:  # what was begun before is stored as that of the server that has the runs
-            await asyncio.wait([self._writer])
+        await self.commit(())  # once it is made, so is all that was begun before, by the server that has the runs
         await self._lease.hand_over()
         self.broadcast(["work"])
 
