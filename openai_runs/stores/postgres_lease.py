@@ -1,8 +1,9 @@
 # ruff: noqa: S608  # only constants of the package are put into SQL
 """`Lease`: a server's lease on its part of a shared `PostgresStore`, and the runs that it claims by that.
 
-The lease is a time in the server's row, by the database's clock. It is renewed three times before it runs out. A server
-that could not renew it stops in time by its own clock; that it is over is decided by another one, in the database.
+The lease is a time in the server's row, by the database's clock. It is renewed far more often than it would run out, so
+that a database that restarts is back before anybody has to stop. A server that could not renew it stops in time by its
+own clock; that it is over is decided by another one, in the database.
 """
 
 import asyncio
@@ -26,8 +27,9 @@ with needs("postgres"):
 
 _logger = logging.getLogger("openai_runs.stores")
 
-#: Seconds for which a lease is given. A third of it between two renewals; after two thirds without one, all stops.
+#: Seconds for which a lease is given. After two thirds without a renewal, all stops.
 LEASE: Final = 9.0
+_SHARE: Final = 1 / 9  # of it, between two renewals
 _RETRY: Final = 0.3  # seconds between two attempts while the database does not answer
 
 _RENEW: Final = """
@@ -168,7 +170,7 @@ class Lease:
                 if has_failed:
                     _logger.warning("the lease of this server is renewed again")
                 has_failed = False
-            with anyio.move_on_after(_RETRY if has_failed else self._seconds / 3):
+            with anyio.move_on_after(_RETRY if has_failed else self._seconds * _SHARE):
                 await self._wake.wait()
             self._wake = anyio.Event()
 

@@ -83,7 +83,7 @@ class SharedPostgresStore(PostgresStore):
         Args:
             *args: See `PostgresStore`.
             lease: Seconds after which the others take over the runs of a server that has gone silent. Each server
-                renews its lease three times in that time.
+                renews its lease nine times in that time.
             **options: See `PostgresStore`.
         """
         super().__init__(*args, **options)
