@@ -24,6 +24,7 @@ from openai_runs.events import (
     UnknownEvent,
 )
 from openai_runs.models.delta import MessageDelta, RunStepDelta
+from openai_runs.models.message import MessageStatus
 
 if TYPE_CHECKING:  # programs on other web frameworks need not load aiohttp's server
     from aiohttp import web
@@ -40,6 +41,7 @@ HEARTBEAT: Final = 15.0
 #: name; or ``None``, to send nothing.
 Encode: TypeAlias = Callable[[Any], Any]
 
+_FINAL: Final = (MessageStatus.COMPLETED, MessageStatus.INCOMPLETE)
 _NOT_SHOWN: Final = (
     MessageChanged,
     PollingTookOver,
@@ -54,15 +56,19 @@ _NOT_SHOWN: Final = (
 def shown(event: Any) -> Any:
     """The default `Encode`: sends the text and the run's status.
 
-    ``text`` has ``{"message_id": …, "text": …}``, ``status`` has ``{"thread_id": …, "run_id": …, "status": …}``. A
-    run's instructions, tools and metadata, and its steps with tool arguments and outputs, may be confidential: they are
-    left out. Values that are not events of this library are sent as they are.
+    ``text`` has ``{"message_id": …, "text": …}``, and ``text.done`` the same with the whole text once that is final:
+    after a lost connection it may be another one than the pieces before it, since the model has been asked again.
+    ``status`` has ``{"thread_id": …, "run_id": …, "status": …}``. A run's instructions, tools and metadata, and its
+    steps with tool arguments and outputs, may be confidential: they are left out. Values that are not events of this
+    library are sent as they are.
     """
     if isinstance(event, MessageDelta):
         return ("text", {"message_id": event.id, "text": event.text}) if event.text else None
     if isinstance(event, StatusChanged):
         run = event.run
         return "status", {"thread_id": run.thread_id, "run_id": run.id, "status": run.status}
+    if isinstance(event, MessageChanged) and event.message.status in _FINAL and event.message.text:
+        return "text.done", {"message_id": event.message.id, "text": event.message.text}
     return None if isinstance(event, _NOT_SHOWN) else event
 
 

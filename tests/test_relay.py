@@ -16,6 +16,7 @@ from openai_runs.backends import Call, Say, ScriptedBackend, Wait
 from openai_runs.errors import TransportError
 from openai_runs.events import (
     ActionRequired,
+    MessageChanged,
     PollingTookOver,
     RunEnded,
     StatusChanged,
@@ -23,6 +24,7 @@ from openai_runs.events import (
     UnknownEvent,
 )
 from openai_runs.models.delta import MessageChanges, MessageDelta, RefusalContentDelta, TextContentDelta, TextDelta
+from openai_runs.models.message import Message, MessageRole, MessageStatus, Text, TextContent
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.relay import HEADERS, relay, relay_to, shown
 from openai_runs.server import LocalServer
@@ -109,6 +111,32 @@ async def test_events_of_a_run(anyio_backend):
         *(status, ("text", {"message_id": "msg_1", "text": "Hi"})),
         *(status, status, DONE),
     ]
+
+
+async def test_a_text_that_is_final(anyio_backend):
+    """It comes as a whole, since after a lost connection the pieces may be those of another answer."""
+
+    def message(words, status):
+        content = (TextContent(text=Text(value=words)),) if words else ()
+        made = Message(
+            id="msg_1",
+            created_at=RUN.created_at,
+            thread_id="t",
+            role=MessageRole.ASSISTANT,
+            content=content,
+            status=status,
+        )
+        return MessageChanged(made, f"thread.message.{status}")
+
+    final = ("text.done", {"message_id": "msg_1", "text": "Hello"})
+    sent = await relayed(
+        message("", MessageStatus.IN_PROGRESS),
+        text("Hi"),
+        message("Hello", MessageStatus.COMPLETED),
+        message("Hello", MessageStatus.INCOMPLETE),
+        message("", MessageStatus.COMPLETED),
+    )
+    assert sent == [("text", {"message_id": "msg_1", "text": "Hi"}), final, final, DONE]
 
 
 async def test_anything_else(anyio_backend):

@@ -32,7 +32,7 @@ def backup(
     own machine.
     """
     if is_postgres(store):
-        raise typer.BadParameter("a PostgreSQL database is backed up by pg_dump; copy the folder of files after that")
+        raise typer.BadParameter("a PostgreSQL database, which has the files, too, is backed up by pg_dump")
     check_exists(Path(store))
     run(_back_up(Path(store), target, as_json))
 

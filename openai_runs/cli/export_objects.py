@@ -31,7 +31,10 @@ def export(
         Path | None, typer.Option(help="The file to write. Unset: standard output.", dir_okay=False)
     ] = None,
 ) -> None:
-    """Write an owner's objects as JSON lines, which `openai-runs import` reads. The server may be running."""
+    """Write an owner's objects as JSON lines, which `openai-runs import` reads. A server may have it meanwhile.
+
+    Of a database, if the server shares it (--replica).
+    """
     run(_export(make_store(store, files_folder, create=False, is_shared=True), owner, output))
 
 

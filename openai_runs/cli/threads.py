@@ -14,7 +14,7 @@ from openai_runs.cli.json_option import AsJson, print_json
 from openai_runs.cli.showing import message_line, run_line, when
 from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store
 from openai_runs.cli.stored_threads import threads_of
-from openai_runs.cli.terminal import console, note_none, run, show_header
+from openai_runs.cli.terminal import console, errors, note_none, run, show_header
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.session import Session
@@ -43,7 +43,10 @@ def list_threads(
 
 async def _list_stored(kept: "SQLiteStore | PostgresStore", limit: int, as_json: bool) -> None:
     async with threads_of(kept) as threads, threads.listed() as found:
-        newest = nlargest(limit, [thread async for thread in found], key=itemgetter("created_at"))
+        everything = [thread async for thread in found]
+    newest = nlargest(limit, everything, key=itemgetter("created_at"))
+    if len(everything) > limit:
+        errors.print(f"[dim]the newest {limit} of {len(everything)} threads; --limit shows more[/]")
     if as_json:
         for thread in newest:
             print_json(thread)

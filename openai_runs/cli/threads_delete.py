@@ -31,13 +31,14 @@ def delete_threads(
     owner: Annotated[str | None, typer.Option(help="With --unused-days, only those of this owner.")] = None,
     store: Annotated[
         str | None,
-        typer.Option(help="Delete in this store, whoever the owner is: a file or a URL. The server may be running."),
+        typer.Option(help="Delete in this store, whoever the owner is: a file, or a URL."),
     ] = None,
     files_folder: FilesFolder = DEFAULT_FILES_FOLDER,
     audit_log: Annotated[
         str | None,
         typer.Option(
-            help="A file for lines about it, if no server has the store; a server has its own.", metavar="FILE"
+            help="A file for lines about it, unless a server has the file that is the store, and so a log of its own.",
+            metavar="FILE",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each thread.")] = False,

@@ -71,7 +71,8 @@ async def test_threads_in_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         output = await run_in_thread("threads", "list", "--store", path)
         assert sorted(line.split()[-2:] for line in output.splitlines()) == [["thread_1", "al"], ["thread_2", "bob"]]
     assert await run_in_thread("threads", "list", "--store", path) == output
-    [line] = (await run_in_thread("threads", "list", "--store", path, "--json", "--limit", 1)).splitlines()
+    [note, line] = (await run_in_thread("threads", "list", "--store", path, "--json", "--limit", 1)).splitlines()
+    assert note == "the newest 1 of 2 threads; --limit shows more"
     assert {*json.loads(line)} == {"id", "owner", "created_at", "last_used_at", "has_unfinished_run"}
     monkeypatch.setenv("FORCE_COLOR", "1")  # as rich takes it, a terminal
     output = await run_in_thread("threads", "list", "--store", path)
