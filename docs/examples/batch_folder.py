@@ -44,19 +44,21 @@ async def answer(questions: list[Path], *, model: str, assistant_id: str | None,
         else:
             assistant = await session.assistants.create(model=model)
         source = jobs(questions, assistant.id)
-        async with run_batch(session, source, workers=workers, deadline=300, total=len(questions)) as results:
-            with progress_bar(results, "questions", console=Console(stderr=True)):
-                async for result in results:
-                    if result.ok:
-                        write(answer_of(questions[result.index]), result.text or "")
-                    else:
-                        failed += 1
-                        print(f"{result.key}: {result.error}", file=sys.stderr)
-        if not assistant_id:
-            try:
-                await session.assistants.delete(assistant.id)
-            except OpenAIRunsError as error:
-                print(f"the assistant {assistant.id} was not deleted: {error}", file=sys.stderr)
+        try:
+            async with run_batch(session, source, workers=workers, deadline=300, total=len(questions)) as results:
+                with progress_bar(results, "questions", console=Console(stderr=True)):
+                    async for result in results:
+                        if result.ok:
+                            write(answer_of(questions[result.index]), result.text or "")
+                        else:
+                            failed += 1
+                            print(f"{result.key}: {result.error}", file=sys.stderr)
+        finally:  # after Ctrl-C, too
+            if not assistant_id:
+                try:
+                    await session.assistants.delete(assistant.id)
+                except OpenAIRunsError as error:
+                    print(f"the assistant {assistant.id} was not deleted: {error}", file=sys.stderr)
     print(f"{len(questions) - failed} answered, {failed} failed")
     return failed
 
@@ -77,6 +79,8 @@ def main() -> None:
         )
     except OpenAIRunsError as error:  # of the assistant; that of a question is its result
         sys.exit(f"no question was asked: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; start it again, and the questions without an answer are asked")
     sys.exit(1 if failed else 0)
 
 

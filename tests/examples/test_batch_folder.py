@@ -1,14 +1,19 @@
 """A folder of questions, answered by the command of the page."""
 
+import os
 import re
+import signal
+import sys
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 from anyio import to_thread
 
 from openai_runs.backends import Fail, Say, ScriptedBackend
-from openai_runs.backends.model_backend import ModelRequest
+from openai_runs.backends.model_backend import BackendEvent, ModelRequest
 from openai_runs.server import LocalServer
 from tests.examples.programs import run
 from tests.proxy import Instead, Proxy
@@ -16,6 +21,20 @@ from tests.serving import free_port
 from tests.stub import error
 
 COMMAND = "python docs/examples/batch_folder.py"
+
+
+class Hanging(ScriptedBackend):
+    """Never answers."""
+
+    def __init__(self, asked: anyio.Event) -> None:
+        super().__init__()
+        self._asked = asked
+
+    async def respond(self, request: ModelRequest) -> AsyncIterator[BackendEvent]:
+        self._asked.set()
+        await anyio.sleep_forever()
+        async for event in super().respond(request):
+            yield event
 
 
 @pytest.fixture
@@ -110,3 +129,23 @@ async def test_an_assistant_that_cannot_be_deleted(folder: Path):
     assert (done.returncode, done.stdout) == (0, "3 answered, 0 failed\n")
     assert re.search(r"the assistant asst_\w+ was not deleted: ", done.stderr)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.anyio
+async def test_ctrl_c(folder: Path):
+    """One line, and the assistant that was made is gone; what has no answer is asked at the next start."""
+    asked = anyio.Event()
+    async with LocalServer(backend=Hanging(asked)) as server, server.session() as session:
+        command = [sys.executable, *COMMAND.split()[1:], str(folder)]
+        environment = {**os.environ, "OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "k"}
+        async with await anyio.open_process(command, env=environment) as program:
+            with anyio.fail_after(30):
+                await asked.wait()
+            program.send_signal(signal.SIGINT)
+            assert program.stderr is not None
+            said = b"".join([part async for part in program.stderr]).decode()
+            assert await program.wait() == 1
+        assert "interrupted; start it again" in said
+        assert "Traceback" not in said
+        assert await session.assistants.list().to_list() == []
+    assert answers(folder) == {}
