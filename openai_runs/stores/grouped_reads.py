@@ -29,6 +29,7 @@ class GroupedReads(Generic[KeyT, RowT]):
         self._read = read
         self._waiting: dict[KeyT, list[asyncio.Future[RowT | None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._running = 0  # of these, those that look for what waits: a task is there for a moment after its last look
 
     async def read(self, key: KeyT) -> RowT | None:
         """Read a row; ``None`` if it does not exist.
@@ -38,7 +39,8 @@ class GroupedReads(Generic[KeyT, RowT]):
         """
         found: asyncio.Future[RowT | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, []).append(found)
-        if len(self._tasks) < _MOST_AT_ONCE:
+        if self._running < _MOST_AT_ONCE:
+            self._running += 1
             task = asyncio.create_task(self._read_waiting())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -50,6 +52,12 @@ class GroupedReads(Generic[KeyT, RowT]):
             await wait_until_done(next(iter(self._tasks)))
 
     async def _read_waiting(self) -> None:
+        try:
+            await self._read_groups()
+        finally:
+            self._running -= 1
+
+    async def _read_groups(self) -> None:
         while self._waiting:
             keys = list(self._waiting)[:_MOST_KEYS]
             group = {key: self._waiting.pop(key) for key in keys}

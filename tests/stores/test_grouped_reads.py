@@ -88,6 +88,15 @@ async def test_who_is_cancelled(fails: bool):
     await reads.close()
 
 
+async def test_what_is_wanted_as_a_statement_ends(monkeypatch: pytest.MonkeyPatch):
+    """Whoever gets a row wants the next one before the task that has read it is gone."""
+    monkeypatch.setattr(grouped_reads, "_MOST_AT_ONCE", 1)
+    reads = GroupedReads(Table().read)
+    with anyio.fail_after(10):
+        assert [await reads.read(key) for key in "abc"] == ["A", "B", "C"]
+    await reads.close()
+
+
 async def test_closing():
     """It waits for what is being read."""
     table = Table(is_slow=True)
