@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 from openai_runs._finishing import wait_until_done
+from openai_runs.errors import StoreUnavailableError
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 RowT = TypeVar("RowT")
@@ -64,8 +65,10 @@ class GroupedReads(Generic[KeyT, RowT]):
             try:
                 rows = await self._read(keys)
             except Exception as error:  # whatever it is, those who wait must get it
-                if len(keys) == 1:
-                    _settle(group[keys[0]], error=error)
+                # What is away is so for all of them: each would find that out by itself, one after the other.
+                if len(keys) == 1 or isinstance(error, StoreUnavailableError):
+                    for waiting in group.values():
+                        _settle(waiting, error=error)
                 else:
                     await self._read_each(group)
             else:

@@ -128,6 +128,7 @@ class SharedPostgresStore(PostgresStore):
 
     async def _shut(self) -> None:
         await self._lease.close()
+        self._listeners.clear()  # of the engine that leaves; the next one brings its own
         self.broadcast(["work"])  # the runs that were executed here
         await self._relay.close()
         await self._pins.close()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import anyio
 import pytest
 
+from openai_runs.errors import StoreUnavailableError
 from openai_runs.stores import grouped_reads
 from openai_runs.stores.grouped_reads import GroupedReads
 
@@ -64,6 +65,22 @@ async def test_a_damaged_row(monkeypatch: pytest.MonkeyPatch):
     assert isinstance(found[1], ValueError)
     with pytest.raises(ValueError, match="damaged"):
         await reads.read("b")
+    await reads.close()
+
+
+async def test_a_database_that_is_away(monkeypatch: pytest.MonkeyPatch):
+    """All who want rows are told after one attempt, and not one after the other."""
+    monkeypatch.setattr(grouped_reads, "_MOST_AT_ONCE", 1)
+    statements: list[int] = []
+
+    async def read(keys: Sequence[str]) -> Mapping[str, str]:
+        statements.append(len(keys))
+        raise StoreUnavailableError("away")
+
+    reads = GroupedReads(read)
+    found = await asyncio.gather(*(reads.read(key) for key in "abc"), return_exceptions=True)
+    assert [type(each) for each in found] == [StoreUnavailableError] * 3
+    assert statements == [3]
     await reads.close()
 
 
