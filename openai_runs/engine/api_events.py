@@ -70,7 +70,7 @@ class Relay(Protocol):
     def publish(self, run_id: str, events: Sequence[ApiEvent]) -> None:
         """Pass the events of a run on to the server that asked for them, if any did."""
 
-    def changed(self, owner: str, run_id: str) -> None:
+    def changed(self, owner: str, run: Run) -> None:
         """Tell all servers that a run has changed."""
 
     @property

@@ -163,6 +163,7 @@ class Executor:
         if active.turn is not None:
             active.turn.abandon()
         self._ledger.break_off(active.run_id)
+        self._ledger.note_left(active.run_id)
         self._release(active, RunStatus.CANCELLED)
 
     async def _resume_stored(self, found: Record[RunState] | Unreadable, run_id: str) -> None:

@@ -199,6 +199,14 @@ class Ledger:
         except Exception:  # the change is committed already: who only looks on must not fail it
             _logger.exception("a change could not be recorded by an observer")
 
+    def note_left(self, run_id: str) -> None:
+        """Tell observers that another server has a run."""
+        try:
+            for observer in self.observers:
+                observer.run_left(run_id)
+        except Exception:  # who only looks on must not keep a run from being let go
+            _logger.exception("run %s could not be forgotten by an observer", run_id)
+
     def note_deletion(
         self, owner: str, kind: str, id: str, by: By = By.REQUEST, counts: Mapping[str, int] = MappingProxyType({})
     ) -> None:
@@ -289,7 +297,7 @@ class Ledger:
                 if self.relay is None or not self.relay.was_told(change.value.id, tells):
                     self.tell(change.owner, change.value)
                 if self.relay is not None:
-                    self.relay.changed(change.owner, change.value.id)
+                    self.relay.changed(change.owner, change.value)
 
     def tell(self, owner: str, run: Run) -> None:
         """Tell watchers what a run is now."""

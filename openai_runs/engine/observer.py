@@ -51,6 +51,10 @@ class Observer(Protocol):
         """
         ...
 
+    def run_left(self, run_id: str) -> None:
+        """Another server executes a run from now on, or has ended it: nothing more of it is told here."""
+        ...
+
     def committed(self, seconds: float) -> None:
         """The store has committed a change."""
         ...

@@ -179,10 +179,10 @@ class Replicas:
         if (reader := self._readers.get(run_id)) is not None and self._sharing.is_valid:
             self._sharing.send(reader, ["events", run_id, [(event.name, _plain(event.data)) for event in events]])
 
-    def changed(self, owner: str, run_id: str) -> None:
+    def changed(self, owner: str, run: Run) -> None:
         """Tell all servers that a run has changed."""
-        self._sharing.broadcast(["changed", owner, run_id])
-        self._is_old |= run_id == self._reading
+        self._sharing.broadcast(["changed", owner, run.id, run.thread_id])
+        self._is_old |= run.id == self._reading
 
     def was_told(self, run_id: str, since: int) -> bool:
         """Whether a run was told here that others have changed, after so many; then it is read and told again."""
@@ -207,7 +207,9 @@ class Replicas:
             case ["work"]:
                 self._has_more = True
                 self._wake()
-            case ["changed", str(owner), str(run_id)]:
+            case ["changed", str(owner), str(run_id), str(thread_id)]:
+                if not self._execution.executes(thread_id):
+                    self._ledger.note_left(run_id)
                 if self._ledger.is_watched(owner, run_id):
                     self._note_change(run_id)
             case ["look", str(thread_id)]:

@@ -59,6 +59,11 @@ class RunTelemetry:
         execution.run = run
         self._note(execution)
 
+    def run_left(self, run_id: str) -> None:
+        """End the span of a run that another server has, with what the run was at."""
+        if (execution := self._executions.pop(run_id, None)) is not None:
+            _end_open(execution)
+
     def _note(self, execution: _Execution) -> None:
         run = execution.run
         if run.status is RunStatus.QUEUED and execution.queued is None:
@@ -168,7 +173,11 @@ class RunTelemetry:
     def close(self) -> None:
         """End the spans of the runs that are left, with what they were at."""
         for execution in self._executions.values():
-            if execution.queued is not None:
-                end(execution.queued, None, {})
-            end(execution.span, None, run_attributes(execution.run, execution.agent_name))
+            _end_open(execution)
         self._executions.clear()
+
+
+def _end_open(execution: _Execution) -> None:
+    if execution.queued is not None:
+        end(execution.queued, None, {})
+    end(execution.span, None, run_attributes(execution.run, execution.agent_name))

@@ -111,6 +111,10 @@ class Metrics:
             known = self._known[run.id] = _Known(perf_counter())
         self._note(known, run)
 
+    def run_left(self, run_id: str) -> None:
+        """Forget a run that another server has; it counts the end."""
+        self._known.pop(run_id, None)
+
     def _note(self, known: _Known, run: Run) -> None:
         now = perf_counter()
         if run.status is RunStatus.QUEUED:

@@ -28,6 +28,9 @@ class Notes:
     def run_changed(self, run: Any, _: Any) -> None:
         self.told.append(str(run.status))
 
+    def run_left(self, run_id: str) -> None:
+        self.told.append(f"left {run_id}")
+
     def committed(self, seconds: float) -> None:
         assert seconds >= 0
 

@@ -16,9 +16,12 @@ from openai_runs.backends.model_backend import Finished, ModelBackend, TextChunk
 from openai_runs.engine import ApiEvent, Engine
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.idempotency import IdempotencyKey
+from openai_runs.engine.run_telemetry import RunTelemetry
 from openai_runs.errors import StoreUnavailableError
 from openai_runs.models.run import Run, RunStatus
+from openai_runs.server.metrics import Metrics
 from openai_runs.stores.postgres_shared import SharedPostgresStore
+from openai_runs.telemetry import Telemetry
 from tests.engine.world import ALL, TIME
 from tests.postgres import Postgres
 
@@ -354,6 +357,31 @@ async def test_a_reader_at_a_third_server(url: str, tmp_path: Path):
         await until(lambda: reader.is_broken)
         await a.until(run, RunStatus.COMPLETED)
         assert await a.texts(run) == ["Hello", "a"]
+
+
+async def test_observers_of_runs_that_move(url: str, tmp_path: Path):
+    """Whoever counts runs, or has spans of them, keeps none that another server has; each end is counted once."""
+    script = [Call("get_time"), Say("Noon")]
+    async with replicas(url, tmp_path, script, script) as [a, b]:
+        counted = {replica.store.epoch: Metrics() for replica in (a, b)}
+        spans = {replica.store.epoch: RunTelemetry(Telemetry(), "test") for replica in (a, b)}
+        for replica in a, b:
+            replica.engine._ledger.observers = (counted[replica.store.epoch], spans[replica.store.epoch])
+        run = await a.start(await assistant(a, tools=[TIME]))
+        run = await b.until(run, RunStatus.REQUIRES_ACTION)
+        outputs = [{"tool_call_id": call.id, "output": "12"} for call in run.pending_tool_calls]
+        await b.engine.runs.submit_tool_outputs("", run.thread_id, run.id, outputs)
+        await a.until(run, RunStatus.COMPLETED)
+        deleted = await a.start(run.assistant_id)
+        await a.until(deleted, RunStatus.REQUIRES_ACTION)
+        await b.engine.threads.delete("", deleted.thread_id)
+        await until(lambda: not any(each._known for each in counted.values()))
+        await until(lambda: not any(each._executions for each in spans.values()))
+        ends = [
+            metrics.registry.get_sample_value("openai_runs_run_ends_total", {"status": "completed"})
+            for metrics in counted.values()
+        ]
+        assert ends == [0.0, 1.0]
 
 
 # What is changed at another server
