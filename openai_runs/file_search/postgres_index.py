@@ -19,7 +19,7 @@ from openai_runs._slices import in_slices
 from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.file_search import postgres_tables as tables
 from openai_runs.file_search.postgres_words import Stems, listed, vectors_of, words_of
-from openai_runs.file_search.ranking import fused, rarity, similarity_scores, telling
+from openai_runs.file_search.ranking import best, cosines_of, rarity, telling
 from openai_runs.file_search.search_index import Hit, NewFile, Question, Vectors
 
 with needs("files"):
@@ -208,8 +208,8 @@ class PostgresIndex:
         files = await self._chosen(question)
         words = await self._by_words(question.terms, stores, files)
         chunks, cosines = await self._by_meaning(question.vector, [key for key, *_ in stores], files)
-        best = await anyio.to_thread.run_sync(_best, words, chunks, cosines, limit)
-        scores = {chunk: score for chunk, score in best if score >= threshold}
+        ranked = await anyio.to_thread.run_sync(best, words, chunks, cosines, limit)
+        scores = {chunk: score for chunk, score in ranked if score >= threshold}
         hits = {
             chunk: Hit(
                 store_id=store_id,
@@ -281,7 +281,7 @@ class PostgresIndex:
             for batch in _batches(there, _BATCH // numbers):
                 keys = {"files": [file for file, *_ in batch], "firsts": [first for _, first, _ in batch]}
                 matrices = await self._read(tables.MATRICES, keys)
-                found.append(await anyio.to_thread.run_sync(_cosines, matrices, vector.matrix[0]))
+                found.append(await anyio.to_thread.run_sync(cosines_of, matrices, vector.matrix[0]))
         chunks, cosines = zip(*found, strict=True)
         return np.concatenate(chunks), np.concatenate(cosines)
 
@@ -392,18 +392,3 @@ def _batches(parts: Sequence[tuple[int, int, int]], most: int) -> Iterator[list[
         size += part[2]
     if batch:
         yield batch
-
-
-def _best(
-    words: Mapping[int, float], chunks: "NDArray[np.int64]", cosines: "NDArray[np.float32]", limit: int
-) -> Sequence[tuple[int, float]]:
-    return fused(words, chunks, similarity_scores(cosines), limit)
-
-
-def _cosines(rows: Sequence[Any], query: "NDArray[np.float32]") -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
-    chunks, cosines = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    for first, data in rows:
-        matrix = np.frombuffer(data, "<f4").reshape(-1, len(query))
-        chunks.append(np.arange(first, first + len(matrix), dtype=np.int64))
-        cosines.append(matrix @ query)
-    return np.concatenate(chunks), np.concatenate(cosines)

@@ -86,3 +86,30 @@ def fused(
 def _best_first(item: tuple[int, float]) -> tuple[float, int]:
     chunk, score = item
     return -score, chunk
+
+
+def best(
+    words: Mapping[int, float], chunks: "NDArray[np.int64]", cosines: "NDArray[np.float32]", limit: int
+) -> Sequence[tuple[int, float]]:
+    """The best chunks by words and by meaning; see `fused`."""
+    return fused(words, chunks, similarity_scores(cosines), limit)
+
+
+def cosines_of(
+    rows: Sequence[tuple[int, bytes]], query: "NDArray[np.float32]"
+) -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
+    """Compare the vectors of chunks with that of a question.
+
+    Args:
+        rows: The first chunk of each, and the vectors of the chunks that follow each other from there.
+        query: The vector of the question; all have the length 1.
+
+    Returns:
+        The chunks, and their cosines.
+    """
+    chunks, cosines = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for first, data in rows:
+        matrix = np.frombuffer(data, "<f4").reshape(-1, len(query))
+        chunks.append(np.arange(first, first + len(matrix), dtype=np.int64))
+        cosines.append(matrix @ query)
+    return np.concatenate(chunks), np.concatenate(cosines)

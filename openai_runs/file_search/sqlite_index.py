@@ -20,7 +20,7 @@ from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.file_search import sqlite_schema as schema
-from openai_runs.file_search.ranking import fused, rarity, similarity_scores, telling
+from openai_runs.file_search.ranking import best, cosines_of, rarity, telling
 from openai_runs.file_search.search_index import Hit, NewFile, Question, Vectors
 
 with needs("files"):
@@ -168,8 +168,8 @@ class SQLiteIndex:
         files = await self._chosen(question)
         words = await self._by_words(question.terms, stores, files)
         chunks, cosines = await self._by_meaning(question.vector, stores, files)
-        best = await anyio.to_thread.run_sync(_best, words, chunks, cosines, limit)
-        scores = {chunk: score for chunk, score in best if score >= threshold}
+        ranked = await anyio.to_thread.run_sync(best, words, chunks, cosines, limit)
+        scores = {chunk: score for chunk, score in ranked if score >= threshold}
         [(rows,)] = await self._read(schema.HITS, {"chunks": _json(list(scores))})
         hits = [
             Hit(store_id=store_id, file_id=file_id, filename=name, index=index, text=text, score=scores[chunk])
@@ -224,7 +224,7 @@ class SQLiteIndex:
             there = [row for row in msgspec.json.decode(rows) if files is None or row[0] in files]
             for batch in _batches(there, _BATCH // numbers):
                 matrices = await self._read(schema.MATRICES, {"files": _json(batch)})
-                found.append(await anyio.to_thread.run_sync(_cosines, matrices, vector.matrix[0]))
+                found.append(await anyio.to_thread.run_sync(cosines_of, matrices, vector.matrix[0]))
         chunks, cosines = zip(*found, strict=True)
         return np.concatenate(chunks), np.concatenate(cosines)
 
@@ -321,21 +321,6 @@ def _batches(files: Sequence[tuple[int, int]], most: int) -> Iterator[list[int]]
         size += chunks
     if batch:
         yield batch
-
-
-def _best(
-    words: Mapping[int, float], chunks: "NDArray[np.int64]", cosines: "NDArray[np.float32]", limit: int
-) -> Sequence[tuple[int, float]]:
-    return fused(words, chunks, similarity_scores(cosines), limit)
-
-
-def _cosines(rows: Sequence[Any], query: "NDArray[np.float32]") -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
-    chunks, cosines = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    for first, data in rows:
-        matrix = np.frombuffer(data, "<f4").reshape(-1, len(query))
-        chunks.append(np.arange(first, first + len(matrix), dtype=np.int64))
-        cosines.append(matrix @ query)
-    return np.concatenate(chunks), np.concatenate(cosines)
 
 
 def _rarity_in_fts5(chunks: int, having: int) -> float:
