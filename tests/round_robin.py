@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from openai_runs.server import LocalServer
 from openai_runs.session import Session
-from openai_runs.stores.postgres_shared import SharedPostgresStore
+from openai_runs.stores.postgres import SharedPostgresStore
 
 #: Of one connection, and not of the message.
 _HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length")

@@ -18,7 +18,7 @@ DECLARATIONS = {
     "events.py",
     "models/",  # `test_schema.py` and `tests/test_coverage_of_api.py` hold them against the API's document
     "stores/records.py",
-    "stores/sharing.py",  # the protocol: `stores/test_postgres_shared.py` and `engine/test_replicas.py` hold it
+    "stores/sharing.py",  # the protocol: `stores/postgres/test_shared.py` and `engine/test_replicas.py` hold it
 }
 #: Whose test has the name of what it is about, because it takes several files.
 SEVERAL = {
@@ -31,12 +31,12 @@ SEVERAL = {
     "following/leaving.py": ["following/test_follower.py", "following/test_stream_lifetimes.py"],
     "following/run_requests.py": ["services/test_never_twice.py", "following/test_follower.py"],
     "server/operator_client.py": ["server/test_operator_site.py"],
-    "stores/postgres_emptying.py": ["stores/test_emptying.py"],
-    "stores/postgres_lease.py": ["stores/test_postgres_shared.py"],
-    "stores/postgres_schema.py": ["stores/test_postgres.py", "stores/test_postgres_session.py"],
-    "stores/sqlite_emptying.py": ["stores/test_emptying.py"],
+    "stores/postgres/emptying.py": ["stores/test_emptying.py"],
+    "stores/postgres/lease.py": ["stores/postgres/test_shared.py"],
+    "stores/postgres/schema.py": ["stores/postgres/test_store.py", "stores/postgres/test_session.py"],
+    "stores/sqlite/emptying.py": ["stores/test_emptying.py"],
     "stores/table_rows.py": ["stores/test_store.py"],
-    "stores/table_store.py": ["stores/test_store.py", "stores/test_sqlite.py"],
+    "stores/table_store.py": ["stores/test_store.py", "stores/sqlite/test_store.py"],
 }
 
 

@@ -46,8 +46,7 @@ def make_store(
         typer.BadParameter: There is no such file, or no folder for it; or it is no URL.
     """
     if is_postgres(store):
-        from openai_runs.stores.postgres import PostgresStore
-        from openai_runs.stores.postgres_shared import SharedPostgresStore
+        from openai_runs.stores.postgres import PostgresStore, SharedPostgresStore
 
         kind = SharedPostgresStore if is_shared else PostgresStore
         try:

@@ -1,7 +1,7 @@
 """How threads are emptied in steps, whatever the store.
 
 A thread may have 100,000 messages, and deleting them all in one transaction would hold everybody else up for seconds.
-What is said in SQL is in `sqlite_emptying` and `postgres_emptying`. In both, a thread has one unfinished run at most,
+What is said in SQL is in `sqlite.emptying` and `postgres.emptying`. In both, a thread has one unfinished run at most,
 and that is its newest.
 """
 

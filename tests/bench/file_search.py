@@ -23,8 +23,7 @@ from rich.table import Table
 from openai_runs.file_search import Chunking, ExtractionLimits, PostgresIndex, SQLiteIndex
 from openai_runs.file_search.extraction import Extractor
 from openai_runs.file_search.search_index import NewFile, Question, Vectors
-from tests.postgres import postgres
-from tests.stores.test_postgres_session import execute
+from tests.postgres import execute, postgres
 
 ENDINGS = ("ation", "ed", "ing", "ly", "ment", "ness", "s", "tion", "ure", "y", "able", "er", "ful", "ist", "ize")
 WORDS = [

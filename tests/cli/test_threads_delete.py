@@ -9,7 +9,7 @@ from attrs import evolve
 
 from openai_runs.models.thread import Thread
 from openai_runs.server import LocalServer
-from openai_runs.stores.postgres_shared import SharedPostgresStore
+from openai_runs.stores.postgres import SharedPostgresStore
 from openai_runs.stores.records import Record
 from openai_runs.stores.sqlite import SQLiteStore
 from tests.cli.commands import run, run_in_thread

@@ -20,7 +20,7 @@ from openai_runs.engine.run_telemetry import RunTelemetry
 from openai_runs.errors import StoreUnavailableError
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.server.metrics import Metrics
-from openai_runs.stores.postgres_shared import SharedPostgresStore
+from openai_runs.stores.postgres import SharedPostgresStore
 from openai_runs.telemetry import Telemetry
 from tests.engine.world import ALL, TIME
 from tests.postgres import Postgres

@@ -13,13 +13,12 @@ from openai_runs.engine.clock import SystemClock
 from openai_runs.engine.shared_jobs import SharedJobs
 from openai_runs.errors import StoreUnavailableError
 from openai_runs.models.vector_store import VectorStore
-from openai_runs.stores.postgres_shared import SharedPostgresStore
+from openai_runs.stores.postgres import SharedPostgresStore
 from openai_runs.stores.records import IndexJob, Record
 from tests.engine.index import WordIndex
 from tests.engine.shelves import counts, file_now, store_now, store_of, upload
 from tests.engine.world import World, world
-from tests.postgres import Postgres
-from tests.stores.test_postgres_session import execute
+from tests.postgres import Postgres, execute
 
 pytestmark = pytest.mark.anyio
 

@@ -14,14 +14,13 @@ from openai_runs.engine.vector_store_expiry import LOOK_AGAIN
 from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.models.vector_store import VectorStore
 from openai_runs.stores import MemoryStore
-from openai_runs.stores.postgres_shared import SharedPostgresStore
+from openai_runs.stores.postgres import SharedPostgresStore
 from openai_runs.stores.records import IndexJob, Record
 from openai_runs.stores.sqlite import SQLiteStore
 from tests.engine.index import WordIndex
 from tests.engine.shelves import counts, done, file_now, shelves, store_now, store_of, upload
 from tests.engine.world import ALL, World
-from tests.postgres import Postgres
-from tests.stores.test_postgres_session import execute
+from tests.postgres import Postgres, execute
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from openai_runs.file_search import PostgresIndex, SQLiteIndex
 from openai_runs.file_search.search_index import NewFile, Question, Vectors, copy_index, terms_of
 from tests.file_search.recall import fill, measure, vectors
-from tests.stores.test_postgres_session import execute
+from tests.postgres import execute
 
 pytestmark = pytest.mark.anyio
 

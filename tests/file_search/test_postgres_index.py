@@ -12,7 +12,7 @@ import pytest
 from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.file_search import PostgresIndex, SQLiteIndex, postgres_index, postgres_words
 from tests.file_search.test_every_index import file, ids, search, sound
-from tests.stores.test_postgres_session import execute, kill_sessions
+from tests.postgres import execute, kill_sessions
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 from attrs import define, field
 
 from openai_runs import Session
-from openai_runs.stores.postgres_lease import LEASE
+from openai_runs.stores.postgres.lease import LEASE
 from tests.postgres import Postgres
 from tests.replicas.audit import audit, install, latest
 from tests.replicas.clients import Clients

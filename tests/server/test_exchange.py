@@ -7,8 +7,8 @@ from aiohttp import ClientSession
 
 from openai_runs.server import LocalServer, exchange
 from openai_runs.stores import MemoryStore
-from openai_runs.stores import sqlite as sqlite_store
 from openai_runs.stores.sqlite import SQLiteStore
+from openai_runs.stores.sqlite import store as sqlite_store
 from tests.server.api import Api
 from tests.server.raw_http import HEAD, send_raw
 

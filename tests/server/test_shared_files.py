@@ -13,11 +13,10 @@ from openai_runs.file_search import PostgresIndex
 from openai_runs.file_search.search_index import NewFile
 from openai_runs.models.vector_store import VectorStore
 from openai_runs.server import LocalServer
-from openai_runs.stores.postgres_lease import LEASE
-from openai_runs.stores.postgres_shared import SharedPostgresStore
+from openai_runs.stores.postgres import SharedPostgresStore
+from openai_runs.stores.postgres.lease import LEASE
 from tests.file_search.pdfs import pdf
-from tests.postgres import Postgres
-from tests.stores.test_postgres_session import execute
+from tests.postgres import Postgres, execute
 
 pytestmark = pytest.mark.anyio
 

@@ -13,9 +13,10 @@ from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
-from openai_runs.stores import emptying, postgres_emptying
+from openai_runs.stores import emptying
 from openai_runs.stores.memory import MemoryStore
 from openai_runs.stores.postgres import PostgresStore
+from openai_runs.stores.postgres import emptying as postgres_emptying
 from openai_runs.stores.records import Delete, PageQuery, RunState
 from openai_runs.stores.sqlite import SQLiteStore
 from openai_runs.stores.store import Store

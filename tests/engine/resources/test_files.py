@@ -14,14 +14,13 @@ from openai_runs.engine.vector_store_expiry import LOOK_AGAIN
 from openai_runs.errors import StoreDataError, StoreFileError, StoreUnavailableError
 from openai_runs.models.file import File
 from openai_runs.stores import MemoryStore, PageQuery
-from openai_runs.stores.postgres_shared import SharedPostgresStore
+from openai_runs.stores.postgres import SharedPostgresStore
 from openai_runs.stores.sqlite import SQLiteStore
 from openai_runs.stores.store import Store
 from tests.engine.world import ALL, World, conform, world
-from tests.postgres import Postgres
+from tests.postgres import Postgres, execute
 from tests.stores import objects
 from tests.stores.faulty import FaultyStore, damage
-from tests.stores.test_postgres_session import execute
 
 pytestmark = pytest.mark.anyio
 

@@ -17,11 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_runs.errors import StoreUnavailableError
-from openai_runs.stores import postgres_relay
-from openai_runs.stores.postgres_relay import PostgresRelay
-from tests.postgres import Postgres
+from openai_runs.stores.postgres import relay as postgres_relay
+from openai_runs.stores.postgres.relay import PostgresRelay
+from tests.postgres import Postgres, execute, kill_sessions, until
 from tests.stores.cutting import Cutter, cutting, through
-from tests.stores.test_postgres_session import execute, kill_sessions, until
 
 pytestmark = pytest.mark.anyio
 

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from openai_runs.stores.postgres import PostgresStore
-from openai_runs.stores.postgres_shared import SharedPostgresStore
+from openai_runs.stores.postgres import PostgresStore, SharedPostgresStore
 from openai_runs.stores.records import Delete, IndexJob, PageQuery, Record
-from tests.postgres import Postgres
-from tests.stores.test_postgres_session import execute
+from tests.postgres import Postgres, execute
 
 pytestmark = pytest.mark.anyio
 

@@ -16,15 +16,14 @@ from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs._postgres import CONNECT_ARGS, DEFAULT_FOLDER, is_postgres
 from openai_runs.errors import StoreFileError
-from openai_runs.stores import postgres_emptying as emptying
-from openai_runs.stores import postgres_schema as schema
 from openai_runs.stores import thread_sizes
 from openai_runs.stores.content_folder import ContentFolder
 from openai_runs.stores.emptying import stepping
 from openai_runs.stores.file_contents import FileContents
-from openai_runs.stores.grouped_reads import GroupedReads
-from openai_runs.stores.postgres_contents import PostgresContents
-from openai_runs.stores.postgres_session import WritingSession, translated
+from openai_runs.stores.postgres import emptying, schema
+from openai_runs.stores.postgres.contents import PostgresContents
+from openai_runs.stores.postgres.grouped_reads import GroupedReads
+from openai_runs.stores.postgres.session import WritingSession, translated
 from openai_runs.stores.records import PAGE_BYTES
 from openai_runs.stores.table_rows import ChangedRow, FoundPage, Piece, Row, Walk
 from openai_runs.stores.table_store import TableStore

@@ -13,9 +13,10 @@ import pytest
 from openai_runs.errors import StoreFileError
 from openai_runs.models.message import Message
 from openai_runs.models.thread import Thread
-from openai_runs.stores import sqlite, sqlite_backup
 from openai_runs.stores.sqlite import SQLiteStore
-from openai_runs.stores.sqlite_backup import OnlineBackup
+from openai_runs.stores.sqlite import backup as sqlite_backup
+from openai_runs.stores.sqlite import store as sqlite
+from openai_runs.stores.sqlite.backup import OnlineBackup
 from tests.stores.objects import message, thread, used_key
 
 pytestmark = pytest.mark.anyio

@@ -24,13 +24,12 @@ from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore
-from openai_runs.stores import postgres_jobs
-from openai_runs.stores import postgres_schema as schema
-from openai_runs.stores.grouped_reads import GroupedReads
-from openai_runs.stores.postgres import PostgresStore, as_text
-from openai_runs.stores.postgres_lease import LEASE, Lease
-from openai_runs.stores.postgres_relay import PostgresRelay
-from openai_runs.stores.postgres_session import WAS_LATE
+from openai_runs.stores.postgres import jobs, schema
+from openai_runs.stores.postgres.grouped_reads import GroupedReads
+from openai_runs.stores.postgres.lease import LEASE, Lease
+from openai_runs.stores.postgres.relay import PostgresRelay
+from openai_runs.stores.postgres.session import WAS_LATE
+from openai_runs.stores.postgres.store import PostgresStore, as_text
 from openai_runs.stores.records import Change, Claim, Delete, IndexJob, Record, RunState, Stored
 from openai_runs.stores.sharing import ActiveRun, ClaimedRun, Listener
 from openai_runs.stores.table_rows import NAMES, ChangedRow
@@ -198,12 +197,12 @@ class SharedPostgresStore(PostgresStore):
     async def claim_jobs(self, but: Collection[str]) -> str | None:
         """See `Sharing`."""
         epoch = self.epoch
-        found = await self._read(postgres_jobs.CLAIM, {"epoch": epoch, "but": list(but)}) if self.is_valid else []
+        found = await self._read(jobs.CLAIM, {"epoch": epoch, "but": list(but)}) if self.is_valid else []
         return found[0][0] if found and self.is_valid and self.epoch == epoch else None
 
     async def release_jobs(self, vector_store_id: str) -> None:
         """See `Sharing`."""
-        await self._read(postgres_jobs.RELEASE, {"epoch": self.epoch, "vector_store": vector_store_id})
+        await self._read(jobs.RELEASE, {"epoch": self.epoch, "vector_store": vector_store_id})
 
     async def active_of(self, owner: str) -> Sequence[str]:
         """See `Sharing`."""

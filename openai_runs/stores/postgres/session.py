@@ -25,7 +25,7 @@ from openai_runs.errors import (
     StoreFileError,
     StoreUnavailableError,
 )
-from openai_runs.stores import postgres_schema as schema
+from openai_runs.stores.postgres import schema
 from openai_runs.stores.table_store import OutcomeUnknownError
 
 with needs("postgres"):

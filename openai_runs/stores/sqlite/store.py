@@ -20,14 +20,13 @@ import msgspec
 from openai_runs import _wire
 from openai_runs._finishing import finish
 from openai_runs.errors import KeyUsedError, ProtocolError, StoreDataError, StoreFileError, StoreUnavailableError
-from openai_runs.stores import sqlite_emptying as emptying
-from openai_runs.stores import sqlite_schema as schema
 from openai_runs.stores import thread_sizes
 from openai_runs.stores.content_folder import ContentFolder
 from openai_runs.stores.emptying import stepping
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.records import PAGE_BYTES
-from openai_runs.stores.sqlite_backup import PAGES, BackupStoppedError, OnlineBackup, Statement, new_copy, synced
+from openai_runs.stores.sqlite import emptying, schema
+from openai_runs.stores.sqlite.backup import PAGES, BackupStoppedError, OnlineBackup, Statement, new_copy, synced
 from openai_runs.stores.table_rows import ChangedRow, FoundPage, Piece, Row, Walk, undecodable
 from openai_runs.stores.table_store import TableStore
 

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from openai_runs.errors import StoreUnavailableError
-from openai_runs.stores import postgres_contents
 from openai_runs.stores.file_contents import at_hand, pieces, whole
 from openai_runs.stores.postgres import PostgresStore
-from openai_runs.stores.postgres_contents import PostgresContents
-from tests.postgres import Postgres
+from openai_runs.stores.postgres import contents as postgres_contents
+from openai_runs.stores.postgres.contents import PostgresContents
+from tests.postgres import Postgres, execute, kill_sessions
 from tests.stores.objects import file
-from tests.stores.test_postgres_session import execute, kill_sessions
 
 pytestmark = pytest.mark.anyio
 

@@ -3,7 +3,7 @@
 
 from typing import Final
 
-from openai_runs.stores.sqlite_schema import walk
+from openai_runs.stores.sqlite.schema import walk
 
 _LAST: Final = 2**63 - 1
 

@@ -15,7 +15,7 @@ from openai_runs._finishing import finish
 from openai_runs.errors import StoreFileError
 from openai_runs.models.run import Run
 from openai_runs.stores.records import INTERNAL
-from openai_runs.stores.sqlite_backup import StoreConnection
+from openai_runs.stores.sqlite.backup import StoreConnection
 from openai_runs.stores.table_rows import KINDS, NAMES
 
 with needs("server"):

@@ -1,5 +1,5 @@
 # ruff: noqa: ASYNC240  # a test may wait for its disk
-"""`sqlite_schema`: which files are opened as stores, and how they are left."""
+"""`schema`: which files are opened as stores, and how they are left."""
 
 import asyncio
 import os
@@ -18,9 +18,8 @@ import pytest
 from openai_runs.errors import StoreFileError
 from openai_runs.models.message import Message
 from openai_runs.models.thread import Thread
-from openai_runs.stores import sqlite_schema as schema
 from openai_runs.stores.records import Delete
-from openai_runs.stores.sqlite import SQLiteStore
+from openai_runs.stores.sqlite import SQLiteStore, schema
 from tests.stores.objects import message, thread
 
 pytestmark = pytest.mark.anyio

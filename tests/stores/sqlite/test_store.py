@@ -23,11 +23,10 @@ from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.thread import Thread
-from openai_runs.stores import sqlite as sqlite_store
-from openai_runs.stores import sqlite_schema as schema
 from openai_runs.stores import table_store
 from openai_runs.stores.records import Change, Delete, PageQuery, Record, RunState, Unreadable
-from openai_runs.stores.sqlite import SQLiteStore
+from openai_runs.stores.sqlite import SQLiteStore, schema
+from openai_runs.stores.sqlite import store as sqlite_store
 from openai_runs.stores.store import Store
 from tests.samples import MODELS
 from tests.serving import unmeasured

@@ -20,8 +20,8 @@ from attrs import Factory, define
 from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs._postgres import CONNECT_ARGS, first_line
-from openai_runs.stores import postgres_schema as schema
-from openai_runs.stores.postgres_session import unavailable
+from openai_runs.stores.postgres import schema
+from openai_runs.stores.postgres.session import unavailable
 
 with needs("postgres"):
     import psycopg

@@ -1,7 +1,7 @@
 """Store files of every version of the schema stay readable: ``samples/stores`` has one of each version.
 
 Each was made by the first code that wrote this schema, such as ``schema-1.db`` with ``python -m
-tests.stores.test_sqlite_schema_versions tests/samples/stores/schema-1.db``. Never make a file again: when the schema
+tests.stores.sqlite.test_schema_versions tests/samples/stores/schema-1.db``. Never make a file again: when the schema
 changes, add one, made by the code that introduces the new version.
 """
 
@@ -21,7 +21,7 @@ from openai_runs.models.vector_store import VectorStore, VectorStoreFileBatch
 from openai_runs.stores import PageQuery
 from openai_runs.stores.records import BatchFiles, EndpointObject, FileUse, IndexJob, RunState, VectorStoreEntry
 from openai_runs.stores.sqlite import SQLiteStore
-from openai_runs.stores.sqlite_schema import MIGRATIONS
+from openai_runs.stores.sqlite.schema import MIGRATIONS
 from openai_runs.stores.store import ALL_RUNS, part_for
 from openai_runs.stores.table_rows import KINDS
 from tests.engine.endpoint import Endpoint
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 #: Of which `make` makes none.
 LATER = (File, VectorStore, VectorStoreEntry, VectorStoreFileBatch, BatchFiles, FileUse, IndexJob, EndpointObject)
 
-STORES = Path(__file__).parent.parent / "samples/stores"
+STORES = Path(__file__).parents[2] / "samples/stores"
 
 
 async def make(path: Path) -> None:

@@ -14,11 +14,10 @@ import pytest
 from openai_runs.errors import KeyUsedError, StoreFileError, StoreUnavailableError
 from openai_runs.models.message import Message
 from openai_runs.models.thread import Thread
-from openai_runs.stores import postgres_schema as schema
-from openai_runs.stores import postgres_session
-from openai_runs.stores.postgres import PostgresStore
+from openai_runs.stores.postgres import PostgresStore, schema
+from openai_runs.stores.postgres import session as postgres_session
 from openai_runs.stores.records import Delete, UsedKey
-from tests.postgres import Postgres, with_parameters
+from tests.postgres import Postgres, execute, kill_sessions, until, with_parameters
 from tests.stores.cutting import Cutter, cutting, through
 from tests.stores.objects import message, thread, used_key
 
@@ -33,22 +32,6 @@ def url(postgres_server: Postgres) -> str:
 @pytest.fixture(autouse=True)
 def _refused_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_session, "_LOCK_TIMEOUT", 100)
-
-
-def execute(url: str, sql: str, *parameters: Any) -> list[Any]:
-    """From outside of the store."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(sql, parameters)
-        return cursor.fetchall() if cursor.description else []
-
-
-def kill_sessions(url: str) -> None:
-    """End all sessions on a database but those of others, as an operator might."""
-    execute(
-        url,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE application_name LIKE 'openai-runs%%' AND datname = current_database()",
-    )
 
 
 async def threads(store: PostgresStore) -> list[str]:
@@ -220,11 +203,6 @@ async def test_a_commit_in_an_outage(lost: Any, url: str, cutter: Cutter, tmp_pa
             cutter.is_away = False
         await store.commit([thread("4")])
         assert await threads(store) == ["1", "2", "4"]
-
-
-async def until(condition: Any) -> None:
-    while not condition():
-        await anyio.lowlevel.checkpoint()
 
 
 async def test_closed_in_an_outage(url: str, cutter: Cutter, tmp_path: Path):

@@ -14,10 +14,8 @@ from openai_runs.errors import ChangedElsewhereError, StoreFileError, StoreUnava
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
-from openai_runs.stores import postgres_schema as schema
-from openai_runs.stores import postgres_session
-from openai_runs.stores.postgres import PostgresStore
-from openai_runs.stores.postgres_shared import SharedPostgresStore
+from openai_runs.stores.postgres import PostgresStore, SharedPostgresStore, schema
+from openai_runs.stores.postgres import session as postgres_session
 from openai_runs.stores.records import Claim, Delete, PageQuery, RunState
 from openai_runs.stores.sharing import ActiveRun
 from tests.postgres import Postgres

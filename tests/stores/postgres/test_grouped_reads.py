@@ -7,8 +7,8 @@ import anyio
 import pytest
 
 from openai_runs.errors import StoreUnavailableError
-from openai_runs.stores import grouped_reads
-from openai_runs.stores.grouped_reads import GroupedReads
+from openai_runs.stores.postgres import grouped_reads
+from openai_runs.stores.postgres.grouped_reads import GroupedReads
 
 pytestmark = pytest.mark.anyio
 

@@ -18,8 +18,8 @@ from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs._postgres import first_line
 from openai_runs.errors import StoreError, StoreUnavailableError
-from openai_runs.stores import postgres_schema as schema
-from openai_runs.stores.postgres_session import translated
+from openai_runs.stores.postgres import schema
+from openai_runs.stores.postgres.session import translated
 from openai_runs.stores.sharing import ClaimedRun
 
 with needs("postgres"):
