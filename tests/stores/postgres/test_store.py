@@ -14,7 +14,6 @@ import psycopg_pool
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.stores.sqlite.test_store import SIZES, check_lines, commit_all, commit_until_killed, without_nul
 
 from openai_runs import _wire
 from openai_runs._slices import at_once
@@ -30,10 +29,10 @@ from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.models.thread import Thread
 from openai_runs.models.vector_store import VectorStore
-from openai_runs.stores import postgres as postgres_store
 from openai_runs.stores.content_folder import ContentFolder
 from openai_runs.stores.file_contents import whole
 from openai_runs.stores.postgres import PostgresStore, schema
+from openai_runs.stores.postgres import store as postgres_store
 from openai_runs.stores.postgres.session import translated
 from openai_runs.stores.records import Delete, PageQuery, Record, RunState, Unreadable
 from openai_runs.stores.table_rows import index_and_bodies, row_of
@@ -42,6 +41,7 @@ from tests.postgres import Postgres, execute, kill_sessions
 from tests.samples import MODELS
 from tests.stores.cutting import cutting, through
 from tests.stores.objects import assistant, file, message, run, shelf, state, step, thread, used_key, vector_store
+from tests.stores.sqlite.test_store import SIZES, check_lines, commit_all, commit_until_killed, without_nul
 from tests.strategies import bodies
 
 pytestmark = pytest.mark.anyio
