@@ -26,6 +26,7 @@ SEVERAL = {
     "batch/durable/starting.py": ["batch/durable/test_job_runner.py"],
     "cli/batch_output.py": ["cli/test_batch_run.py", "cli/test_batch_run_durable.py"],
     "cli/stored_threads.py": ["cli/test_threads.py", "cli/test_threads_delete.py"],
+    "file_search/by_meaning.py": ["file_search/test_sqlite_index.py", "file_search/test_postgres_index.py"],
     "file_search/postgres_tables.py": ["file_search/test_postgres_index.py"],
     "following/event_stream.py": ["following/test_streaming.py", "following/test_stream_lifetimes.py"],
     "following/leaving.py": ["following/test_follower.py", "following/test_stream_lifetimes.py"],

@@ -5,7 +5,7 @@ ranking needs the cosines of all chunks, and not only those of the closest ones,
 pgvector would find without reading everything.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -18,8 +18,9 @@ from openai_runs._postgres import CONNECT_ARGS, first_line
 from openai_runs._slices import in_slices
 from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.file_search import postgres_tables as tables
+from openai_runs.file_search.by_meaning import BATCH, cosines_with
 from openai_runs.file_search.postgres_words import Stems, listed, vectors_of, words_of
-from openai_runs.file_search.ranking import best, cosines_of, rarity, telling
+from openai_runs.file_search.ranking import best, rarity, telling
 from openai_runs.file_search.search_index import Hit, NewFile, Question, Vectors
 
 with needs("files"):
@@ -36,8 +37,8 @@ T = TypeVar("T")
 #: Chunks whose words are looked at more closely, together with what the vectors find.
 _CANDIDATES: Final = 200
 
-#: Numbers of vectors that are in memory at once, for each search; 16 MB.
-_BATCH: Final = 2**22
+#: Numbers of vectors in a row; so that what is read at once is at most a little more than intended.
+_PART: Final = BATCH // 4
 
 #: A word that so many chunks have is looked up, however little it tells.
 _CHEAP: Final = 2000
@@ -273,17 +274,15 @@ class PostgresIndex:
         self, vector: Vectors | None, stores: list[int], files: list[int] | None
     ) -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
         """All chunks that have a vector, and the cosines of their angles with the query's."""
-        found = [(np.empty(0, np.int64), np.empty(0, np.float32))]
-        if vector is not None:
-            numbers = vector.matrix.shape[1]
-            parameters = {"stores": stores, "label": vector.label, "numbers": numbers, "files": files}
-            there = await self._read(tables.WITH_VECTORS, parameters)
-            for batch in _batches(there, _BATCH // numbers):
-                keys = {"files": [file for file, *_ in batch], "firsts": [first for _, first, _ in batch]}
-                matrices = await self._read(tables.MATRICES, keys)
-                found.append(await anyio.to_thread.run_sync(cosines_of, matrices, vector.matrix[0]))
-        chunks, cosines = zip(*found, strict=True)
-        return np.concatenate(chunks), np.concatenate(cosines)
+        if vector is None:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+
+        async def matrices_of(parts: list[tuple[int, int, int]]) -> Sequence[tuple[int, bytes]]:
+            keys = {"files": [file for file, *_ in parts], "firsts": [first for _, first, _ in parts]}
+            return await self._read(tables.MATRICES, keys)
+
+        parameters = {"stores": stores, "label": vector.label, "numbers": vector.matrix.shape[1], "files": files}
+        return await cosines_with(vector.matrix[0], await self._read(tables.WITH_VECTORS, parameters), matrices_of)
 
     async def _read(self, sql: str, parameters: Mapping[str, Any]) -> list[Any]:
         async def read(connection: "psycopg.AsyncConnection[Any]") -> list[Any]:
@@ -355,7 +354,7 @@ async def _add(connection: "psycopg.AsyncConnection[Any]", file: NewFile, stems:
 
 async def _add_vectors(connection: "psycopg.AsyncConnection[Any]", key: int, vectors: Vectors) -> int:
     count, numbers = vectors.matrix.shape
-    size, step = 0, max(_BATCH // 4 // numbers, 1)
+    size, step = 0, max(_PART // numbers, 1)
     for first in range(0, count, step):
         part = vectors.matrix[first : first + step]
         matrix = part.astype("<f4").tobytes()
@@ -378,17 +377,3 @@ async def _remove(connection: "psycopg.AsyncConnection[Any]", store: int, file_i
 def _ids(key: int, count: int) -> Mapping[str, int]:
     """Those of a file's chunks."""
     return {"first": key << _PLACE, "last": (key << _PLACE) + count - 1}
-
-
-def _batches(parts: Sequence[tuple[int, int, int]], most: int) -> Iterator[list[tuple[int, int, int]]]:
-    """Groups of parts of files that have at most so many chunks together, or of a single one."""
-    batch: list[tuple[int, int, int]] = []
-    size = 0
-    for part in parts:
-        if batch and size + part[2] > most:
-            yield batch
-            batch, size = [], 0
-        batch.append(part)
-        size += part[2]
-    if batch:
-        yield batch

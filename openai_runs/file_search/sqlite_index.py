@@ -8,7 +8,7 @@ import math
 import os
 import sqlite3
 from asyncio import Lock
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -20,7 +20,8 @@ from openai_runs._extras import needs
 from openai_runs._finishing import finish
 from openai_runs.errors import StoreDataError, StoreUnavailableError
 from openai_runs.file_search import sqlite_schema as schema
-from openai_runs.file_search.ranking import best, cosines_of, rarity, telling
+from openai_runs.file_search.by_meaning import cosines_with
+from openai_runs.file_search.ranking import best, rarity, telling
 from openai_runs.file_search.search_index import Hit, NewFile, Question, Vectors
 
 with needs("files"):
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 #: Chunks whose words are looked at more closely, together with what the vectors find.
 _CANDIDATES: Final = 200
-
-#: Numbers of vectors that are in memory at once, for each search; 16 MB.
-_BATCH: Final = 2**22
 
 #: A word that so many chunks have is looked up, however little it tells.
 _CHEAP: Final = 2000
@@ -216,17 +214,16 @@ class SQLiteIndex:
         self, vector: Vectors | None, stores: str, files: frozenset[int] | None
     ) -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
         """All chunks that have a vector, and the cosines of their angles with the query's."""
-        found = [(np.empty(0, np.int64), np.empty(0, np.float32))]
-        if vector is not None:
-            numbers = vector.matrix.shape[1]
-            parameters = {"stores": stores, "label": vector.label, "numbers": numbers}
-            [(rows,)] = await self._read(schema.WITH_VECTORS, parameters)
-            there = [row for row in msgspec.json.decode(rows) if files is None or row[0] in files]
-            for batch in _batches(there, _BATCH // numbers):
-                matrices = await self._read(schema.MATRICES, {"files": _json(batch)})
-                found.append(await anyio.to_thread.run_sync(cosines_of, matrices, vector.matrix[0]))
-        chunks, cosines = zip(*found, strict=True)
-        return np.concatenate(chunks), np.concatenate(cosines)
+        if vector is None:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+
+        async def matrices_of(parts: list[tuple[int, int]]) -> Sequence[tuple[int, bytes]]:
+            return await self._read(schema.MATRICES, {"files": _json([file for file, _ in parts])})
+
+        parameters = {"stores": stores, "label": vector.label, "numbers": vector.matrix.shape[1]}
+        [(rows,)] = await self._read(schema.WITH_VECTORS, parameters)
+        parts = [row for row in msgspec.json.decode(rows) if files is None or row[0] in files]
+        return await cosines_with(vector.matrix[0], parts, matrices_of)
 
     async def _add(self, file: NewFile, texts: bytes) -> int:
         await self._remove(file.store_id, file.file_id)
@@ -307,20 +304,6 @@ async def _execute(db: "aiosqlite.Connection | None", sql: str, parameters: Mapp
                 f"The server's search index is damaged, or this is too large for it: {error}."
             ) from error
         raise StoreUnavailableError(f"The server's search index is not available: {error}.") from error
-
-
-def _batches(files: Sequence[tuple[int, int]], most: int) -> Iterator[list[int]]:
-    """Groups of files that have at most so many chunks together, or of a single one."""
-    batch: list[int] = []
-    size = 0
-    for file, chunks in files:
-        if batch and size + chunks > most:
-            yield batch
-            batch, size = [], 0
-        batch.append(file)
-        size += chunks
-    if batch:
-        yield batch
 
 
 def _rarity_in_fts5(chunks: int, having: int) -> float:

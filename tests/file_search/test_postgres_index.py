@@ -10,7 +10,7 @@ import psycopg_pool
 import pytest
 
 from openai_runs.errors import StoreDataError, StoreUnavailableError
-from openai_runs.file_search import PostgresIndex, SQLiteIndex, postgres_index, postgres_words
+from openai_runs.file_search import PostgresIndex, SQLiteIndex, by_meaning, postgres_index, postgres_words
 from tests.file_search.test_every_index import file, ids, search, sound
 from tests.postgres import execute, kill_sessions
 
@@ -38,17 +38,13 @@ async def test_words_that_all_have_are_not_looked_up(index, monkeypatch):
 
 async def test_vectors_are_read_a_few_at_a_time(index, monkeypatch):
     """However many there are, also in one file."""
-    monkeypatch.setattr(postgres_index, "_BATCH", 16)
+    monkeypatch.setattr(by_meaning, "BATCH", 16)
+    monkeypatch.setattr(postgres_index, "_PART", 4)
     for number, chunks in enumerate([1, 2, 9, 1, 1]):
         row = [(1 - (number / 5) ** 2) ** 0.5, number / 5]
         await index.add(file(*["text"] * chunks, id=f"file-{number}", rows=[row] * chunks))
     assert len(await ids(index, "", vector=[1, 0], limit=50)) == 14
     assert (await ids(index, "", vector=[0, 1]))[0] == ("file-4", 0)
-    assert list(postgres_index._batches([(1, 0, 1), (2, 0, 9), (3, 0, 2), (3, 2, 2)], 4)) == [
-        [(1, 0, 1)],
-        [(2, 0, 9)],
-        [(3, 0, 2), (3, 2, 2)],
-    ]
 
 
 async def test_scores_are_those_of_the_other_index(index, tmp_path):

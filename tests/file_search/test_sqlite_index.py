@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from openai_runs.errors import StoreDataError, StoreUnavailableError
-from openai_runs.file_search import sqlite_index
+from openai_runs.file_search import by_meaning, sqlite_index
 from openai_runs.file_search.sqlite_index import SQLiteIndex
 from tests.file_search.test_every_index import file, ids
 
@@ -38,13 +38,17 @@ async def test_words_that_all_have_are_not_looked_up(index, monkeypatch):
 
 async def test_vectors_are_read_a_few_files_at_a_time(index, monkeypatch):
     """However many there are; a file that is larger than what is read at once is read by itself."""
-    monkeypatch.setattr(sqlite_index, "_BATCH", 8)
+    monkeypatch.setattr(by_meaning, "BATCH", 8)
     for number, chunks in enumerate([1, 2, 9, 1, 1]):
         row = [(1 - (number / 5) ** 2) ** 0.5, number / 5]
         await index.add(file(*["text"] * chunks, id=f"file-{number}", rows=[row] * chunks))
     assert len(await ids(index, "", vector=[1, 0], limit=50)) == 14
     assert (await ids(index, "", vector=[0, 1]))[0] == ("file-4", 0)
-    assert list(sqlite_index._batches([(1, 1), (2, 2), (3, 9), (4, 1), (5, 1)], 4)) == [[1, 2], [3], [4, 5]]
+    assert list(by_meaning._batches([(1, 1), (2, 2), (3, 9), (4, 1), (5, 1)], 4)) == [
+        [(1, 1), (2, 2)],
+        [(3, 9)],
+        [(4, 1), (5, 1)],
+    ]
 
 
 async def test_all_or_nothing(index, monkeypatch):
