@@ -41,6 +41,16 @@ def limits_from(words: list[str] | None) -> "Limits":
         raise typer.BadParameter(f"--limit: {error}") from None
 
 
+def keys_text(file: Path | None) -> str | None:
+    """The text of a file of keys or, without one, of ``OPENAI_RUNS_KEYS``; ``None`` if there is neither.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no UTF-8.
+    """
+    return os.environ.get("OPENAI_RUNS_KEYS") if file is None else file.read_text("utf-8-sig")
+
+
 def keys_from(file: Path | None, default: "Limits | None" = None) -> KeyFile:
     """Read the keys of a file or, without one, of ``OPENAI_RUNS_KEYS``.
 
@@ -55,8 +65,7 @@ def keys_from(file: Path | None, default: "Limits | None" = None) -> KeyFile:
     from openai_runs.server.keys import limits_in, read_lines
 
     try:
-        text = os.environ.get("OPENAI_RUNS_KEYS") if file is None else file.read_text("utf-8-sig")
-        if text is None:
+        if (text := keys_text(file)) is None:
             return KeyFile(None, {})
         lines = read_lines(text)
     except (OSError, ValueError) as error:
@@ -77,8 +86,7 @@ def retention_from(file: Path | None) -> dict[str, float | None]:
     from openai_runs.server.keys import read_retention
 
     try:
-        text = os.environ.get("OPENAI_RUNS_KEYS", "") if file is None else file.read_text("utf-8-sig")
-        return read_retention(text)
+        return read_retention(keys_text(file) or "")
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"the keys cannot be read: {error}") from None
 

@@ -1,13 +1,24 @@
 """The commands `openai-runs keys new`, `openai-runs keys hash` and `openai-runs keys list`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 from rich.markup import escape
 
+from openai_runs.cli.config_option import ServerConfig, variable_of
 from openai_runs.cli.json_option import print_json
+from openai_runs.cli.key_options import keys_text
 from openai_runs.cli.terminal import console, refuse, show_header
+
+KeysFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Argument(
+        envvar=variable_of("keys_file"),
+        help="A file of keys, as for --keys-file. Without one, OPENAI_RUNS_KEYS may have the keys.",
+        dir_okay=False,
+    ),
+]
 
 
 def new(
@@ -55,8 +66,16 @@ def _add_line(file: Path, line: str) -> None:
         opened.write(f"{line}\n".encode())
 
 
+def _text_of(keys_file: Path | None) -> str:
+    """The keys of the command line or, without a file there, those that the server has."""
+    if (text := keys_text(keys_file)) is None:
+        raise typer.BadParameter("name a file of keys, here or in OPENAI_RUNS_KEYS_FILE")
+    return text
+
+
 def hash_file(
-    file: Annotated[Path, typer.Argument(help="A file of keys, as for --keys-file.", dir_okay=False)],
+    config: ServerConfig = None,  # noqa: ARG001  # its callback has read the file
+    keys_file: KeysFile = None,
 ) -> None:
     """Print a file of keys with hashes in place of the keys, which go on working: owners keep their objects.
 
@@ -65,14 +84,15 @@ def hash_file(
     from openai_runs.server.keys import hash_keys
 
     try:
-        text = hash_keys(file.read_text("utf-8-sig"))
+        text = hash_keys(_text_of(keys_file))
     except (OSError, ValueError) as error:
         refuse(f"the keys cannot be read: {error}", 2)
     print(text, end="")
 
 
 def list_keys(
-    file: Annotated[Path, typer.Argument(help="A file of keys, as for --keys-file.", dir_okay=False)],
+    config: ServerConfig = None,  # noqa: ARG001  # its callback has read the file
+    keys_file: KeysFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON, one in a line.")] = False,
 ) -> None:
     """List the keys of a file by their lines: the labels of their owners, and the limits of those. No key is shown."""
@@ -80,7 +100,7 @@ def list_keys(
     from openai_runs.server.keys import is_hashed, limits_in, read_lines
 
     try:
-        lines = read_lines(file.read_text("utf-8-sig"))
+        lines = read_lines(_text_of(keys_file))
     except (OSError, ValueError) as error:
         refuse(f"the keys cannot be read: {error}", 2)
     limits = limits_in(lines)

@@ -7,9 +7,10 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress
 
+from openai_runs.cli.config_option import ServerConfig, is_by_hand, variable_of
 from openai_runs.cli.endpoint_option import BaseUrl
 from openai_runs.cli.json_option import print_json
-from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store
+from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, StoreOrNone, make_store, store_or_endpoint
 from openai_runs.cli.stored_threads import threads_of
 from openai_runs.cli.terminal import console, errors, refuse, run
 from openai_runs.errors import NotFoundError
@@ -23,20 +24,20 @@ _DAY: Final = 24 * 3600
 
 
 def delete_threads(
+    context: typer.Context,
+    config: ServerConfig = None,  # noqa: ARG001  # its callback has read the file
     thread_ids: Annotated[list[str] | None, typer.Argument(help="The threads' IDs.")] = None,
     unused_days: Annotated[
         float | None,
         typer.Option(min=0, help="With --store, all threads in which nothing has happened for so many days."),
     ] = None,
     owner: Annotated[str | None, typer.Option(help="With --unused-days, only those of this owner.")] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(help="Delete in this store, whoever the owner is: a file, or a URL."),
-    ] = None,
+    store: StoreOrNone = None,
     files_folder: FilesFolder = DEFAULT_FILES_FOLDER,
     audit_log: Annotated[
         str | None,
         typer.Option(
+            envvar=variable_of("audit_log"),
             help="A file for lines about it, unless a server has the file that is the store, and so a log of its own.",
             metavar="FILE",
         ),
@@ -50,7 +51,8 @@ def delete_threads(
     """
     if bool(thread_ids) is (unused_days is not None):
         raise typer.BadParameter("name the threads by their IDs, or pass --unused-days")
-    if store is None and (unused_days is not None or audit_log is not None):
+    store = store_or_endpoint(context, store, base_url)
+    if store is None and (unused_days is not None or is_by_hand(context, "audit_log")):
         raise typer.BadParameter("--unused-days and --audit-log are for threads in a --store")
     if owner is not None and unused_days is None:
         raise typer.BadParameter("--owner is for --unused-days: an ID has one owner")
