@@ -16,7 +16,7 @@ import typer
 from openai_runs._postgres import is_postgres
 from openai_runs.cli.audit_option import make_audit_log
 from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
-from openai_runs.cli.key_options import RELOADING, keys_from, limits_from, reload_keys, retention_from
+from openai_runs.cli.key_options import LIMITS, RELOADING, keys_from, limits_from, reload_keys, retention_from
 from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
 from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend, make_pass_through
 from openai_runs.cli.proxy_options import ProxyHeader, SaidIn, TrustedProxies
@@ -156,8 +156,7 @@ def serve(
         list[str] | None,
         typer.Option(
             help="What each owner may take, such as active-runs=20; can be repeated. A line of --keys-file may say "
-            "another number, or none. There are requests-per-minute, active-runs, tokens-per-day, stored-mb, "
-            "messages-per-thread and items-per-body.",
+            f"another number, or none. There are {LIMITS}.",
             metavar="NAME=NUMBER",
         ),
     ] = None,

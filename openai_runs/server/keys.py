@@ -16,11 +16,16 @@ from attrs import field, frozen
 
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.limits import SomeLimits, is_limit, read_limits
+from openai_runs.engine.retention import check_days
 
 #: What the hash of a key begins with, where it stands for the key.
 PREFIX: Final = "sha256:"
 
-_RETENTION: Final = "retention-days="  # in a line of a file of keys; see `read_retention`
+#: What says in a line of a file of keys for how long its owner's threads are kept; see `read_retention`.
+RETENTION: Final = "retention-days"
+#: What stands there for no end, and what the word begins with.
+NEVER: Final = "never"
+_RETENTION: Final = f"{RETENTION}="
 
 _is_hash: Final = re.compile(r"[0-9a-f]{64}").fullmatch
 
@@ -199,7 +204,7 @@ def read_retention(text: str) -> dict[str, float | None]:
         The days by the owners' labels; ``None`` where it says ``never``.
 
     Raises:
-        ValueError: It is no number, or two keys of an owner say different things; or as `read_keys` raises it.
+        ValueError: As `read_days` raises it; or two keys of an owner say different things; or as `read_keys` raises it.
     """
     labels = read_keys(text)
     found: dict[str, float | None] = {}
@@ -208,12 +213,33 @@ def read_retention(text: str) -> dict[str, float | None]:
         if (words := _words(line)) is None or not said:
             continue
         try:
-            days = None if said[0] == "never" else float(said[0])
-        except ValueError:
-            raise ValueError(f"line {number} of the keys: {_RETENTION} is followed by days, or by never") from None
+            days = read_days(said[0])
+        except ValueError as error:
+            raise ValueError(f"line {number} of the keys: {error}") from None
         if found.setdefault(labels[words[0]], days) != days or len(said) > 1:
             raise ValueError(f"line {number} of the keys: {_RETENTION} says something else about this owner elsewhere")
     return found
+
+
+def read_days(text: str) -> float | None:
+    """Read for how many days threads are kept, ``None`` for ``never``: they are never deleted for their age.
+
+    Raises:
+        ValueError: It is neither, or less than the shortest period there is.
+    """
+    if text == NEVER:
+        return None
+    try:
+        days = float(text)
+    except ValueError:
+        raise ValueError(f"{_RETENTION} is followed by days, or by {NEVER}: got {text[:64]!r}") from None
+    check_days(RETENTION, days)
+    return days
+
+
+def written_days(days: float | None) -> str:
+    """The same as a word of a line."""
+    return f"{_RETENTION}{NEVER if days is None else f'{days:g}'}"
 
 
 def hash_keys(text: str) -> str:

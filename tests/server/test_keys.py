@@ -236,6 +236,8 @@ def test_retention_in_a_file_of_keys():
     ("text", "error"),
     [
         ("sk-a al retention-days=soon", "line 1 of the keys: retention-days= is followed by days, or by never"),
+        ("sk-a al retention-days=0.5", "line 1 of the keys: retention-days must be at least 1 day: got 0.5"),
+        ("sk-a al retention-days=nan", "line 1 of the keys: retention-days must be"),
         ("sk-a al retention-days=1\nsk-b al retention-days=never", "line 2 .* says something else about this owner"),
         ("sk-a al retention-days=1 retention-days=2", "line 1 .* says something else about this owner"),
         ("sk-a al more words", "more than two words"),
