@@ -27,6 +27,17 @@ RETENTION: Final = "retention-days"
 NEVER: Final = "never"
 _RETENTION: Final = f"{RETENTION}="
 
+#: How OpenAI's server begins, since clients know these words.
+_NO_KEY: Final = (
+    "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
+    "(i.e. Authorization: Bearer YOUR_KEY)."
+)
+_UNKNOWN: Final = (
+    "This server does not have it: perhaps a part is missing, or it is another endpoint's, or the server has not read "
+    "its keys again since it was added."
+)
+_HASH_SENT: Final = "This is the hash of a key, which is for the server's file of keys: send the key itself."
+
 _is_hash: Final = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
@@ -110,19 +121,26 @@ class Keys:
         if scheme.lower() != "bearer" or not key.strip():
             key = api_key or ""
         if not key.strip():
-            raise ApiError(
-                401,
-                "You didn't provide an API key. You need to provide your API key in an Authorization header using "
-                "Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
-            )
+            raise ApiError(401, f"{_NO_KEY} {_found_instead(authorization, api_key)}")
         digest = self._digest(hashed(key.strip()))
         found = None
         for known, owner in self._owners:  # no early exit: the time must not depend on which key matches
             if hmac.compare_digest(known, digest):
                 found = owner
         if found is None:
-            raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
+            why = _HASH_SENT if key.strip().startswith(PREFIX) else _UNKNOWN
+            raise ApiError(401, f"Incorrect API key provided. {why}", code="invalid_api_key")
         return found
+
+
+def _found_instead(authorization: str | None, api_key: str | None) -> str:
+    """What a request without a key has; nothing of it is quoted, since anything may be a key in the wrong place."""
+    if not authorization:
+        return "There is no such header" + (", and api-key is empty." if api_key is not None else ", and no api-key.")
+    scheme, _, key = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return "This header has no key after Bearer."
+    return f"This header has {'another word than Bearer' if key.strip() else 'no Bearer'} before its value."
 
 
 @frozen
