@@ -25,7 +25,8 @@ OTHERS = {
     ("chat", "model_url"),
     ("chat", "store"),
     ("demo", "model"),
-    ("keys new", "limit"),  # of one owner; that of the server is of all
+    ("keys new", "limit"),  # of one owner, as the next one; those of the server are of all
+    ("keys new", "retention_days"),
     ("runs list", "limit"),
     ("threads list", "limit"),
 }
