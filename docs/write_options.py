@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from openai_runs.cli.config_option import variable_of
 from openai_runs.cli.serve import serve
 from openai_runs.cli.settings_file import settings_of
 
@@ -22,11 +23,6 @@ def table() -> str:
         cells = f"`--{setting.name}`", f"`{variable_of(setting.parameter)}`", kind, _shown(default), what
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
-
-
-def variable_of(parameter: str) -> str:
-    """The environment variable that stands for an option."""
-    return f"OPENAI_RUNS_{parameter.upper()}"
 
 
 def _shown(default: object) -> str:

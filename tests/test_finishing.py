@@ -5,7 +5,7 @@ import asyncio
 import anyio
 import pytest
 
-from openai_runs._finishing import finish
+from openai_runs._finishing import cancelled_once, finish
 
 pytestmark = pytest.mark.anyio
 
@@ -101,3 +101,79 @@ async def test_a_cancelled_scope():
     await caller
     assert scope.cancelled_caught
     assert work.ended
+
+
+class Cleaning:
+    """Work that waits, and when it is cancelled cleans up, which takes several waits."""
+
+    def __init__(self, *, is_stuck: bool = False, result: str | None = None) -> None:
+        self.begun, self.is_clean, self.cancellations = asyncio.Event(), False, 0
+        self.is_stuck, self.result = is_stuck, result
+
+    async def do(self) -> str:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancellations += 1
+            try:
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                if self.is_stuck:
+                    await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cancellations += 1
+                raise
+            self.is_clean = True
+            if self.result is None:
+                raise OSError("given up") from None
+            return self.result
+        raise AssertionError
+
+
+@pytest.mark.parametrize("result", [None, "late"])
+async def test_work_that_is_cancelled_once(result: str | None, caplog: pytest.LogCaptureFixture):
+    """A scope that cancels each wait does not disturb its end; whatever that is, the caller is cancelled."""
+    work, scope = Cleaning(result=result), anyio.CancelScope()
+
+    async def call() -> None:
+        with scope:
+            await cancelled_once(work.do())
+
+    caller = asyncio.create_task(call())
+    await work.begun.wait()
+    scope.cancel()
+    await caller
+    assert scope.cancelled_caught
+    assert (work.is_clean, work.cancellations) == (True, 1)
+    del caller
+    assert not caplog.records  # of an error that nobody has looked at
+
+
+async def test_work_that_does_not_end():
+    """It is cancelled again after a while: a database may be away."""
+    work = Cleaning(is_stuck=True)
+    caller = asyncio.create_task(cancelled_once(work.do(), within=0))
+    await work.begun.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert (work.is_clean, work.cancellations) == (False, 2)
+
+
+async def test_work_that_nobody_cancels():
+    """It is like an await, whoever else is cancelled; a task that is cancelled twice still waits."""
+    work = Work()
+    work.go_on.set()
+    assert await cancelled_once(work.do()) == "done"
+    work.failure = OSError("no disk")
+    with pytest.raises(OSError, match="no disk"):
+        await cancelled_once(work.do())
+    cleaning = Cleaning()
+    caller = asyncio.create_task(cancelled_once(cleaning.do()))
+    await cleaning.begun.wait()
+    for _ in range(2):
+        caller.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await caller

@@ -25,10 +25,13 @@ SHUTDOWN: Final = (
     "or one inside this process (openai_runs.server.LocalServer)."
 )
 _NOT_SPOKEN: Final = "This endpoint does not speak the Assistants API, or base_url is wrong (it often ends in /v1)."
+_KEY_SENT: Final = "The request had a key, from api_key or OPENAI_API_KEY: is it one of this endpoint's?"
+_NO_KEY_SENT: Final = "The request had no key: pass api_key=, or set OPENAI_API_KEY."
 #: How a 404 begins that is about the path.
 _PATH_WORDS: Final = ("invalid url", "unknown request url")
 #: A 404 that may be about the path or the object: frameworks send these where nobody chose other words.
 _ANY_WORDS: Final = frozenset({"not found", "404 not found", "file not found", "resource not found"})
+_KEY_HEADERS: Final = frozenset({"authorization", "api-key"})
 #: Bytes of a response that are read, after decompression. The largest that the API has is a page of 100 run steps, each
 #: with tool outputs of 512 kB.
 MAX_BODY: Final = 64 * 1024 * 1024
@@ -130,6 +133,8 @@ class Reader:
             text = f". {reason} It responded: {said(response.body) or 'nothing'}"
         else:
             text = f": {message or said(response.body) or 'no body'}"
+        if response.status == 401:
+            text = f"{text.rstrip('.')}. {_KEY_SENT if _has_key(response.sent) else _NO_KEY_SENT}"
         request_id = headers.get("x-request-id")
         return cls(
             f"{method} {url.path} at {self.base}: {response.status}{text}"
@@ -211,6 +216,11 @@ def _is_cut_off(response: Response) -> bool:
     except (UnicodeDecodeError, RecursionError):
         pass
     return False
+
+
+def _has_key(sent: Mapping[str, str]) -> bool:
+    """Whether a request was sent with a key, by its headers."""
+    return any(name.lower() in _KEY_HEADERS and value for name, value in sent.items())
 
 
 def _error_fields(body: bytes, said: Callable[[str, int], str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from openai_runs._postgres import is_postgres
+from openai_runs.cli.config_option import ServerConfig
 from openai_runs.cli.json_option import print_json
 from openai_runs.cli.store_options import UsedStore, check_exists, operator_file
 from openai_runs.cli.terminal import console, errors, refuse, run
@@ -23,6 +24,7 @@ _LOOK: Final = 0.25  # seconds between two looks how far it is
 
 def backup(
     target: Annotated[Path, typer.Argument(help="The new file; what else there is comes beside it, as in the store.")],
+    config: ServerConfig = None,  # noqa: ARG001  # its callback has read the file
     store: UsedStore = "runs.db",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was copied as a JSON object.")] = False,
 ) -> None:

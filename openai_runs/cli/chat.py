@@ -16,7 +16,7 @@ from openai_runs.cli.endpoint_option import BaseUrl
 from openai_runs.cli.lines import lines
 from openai_runs.cli.showing import event_line, now, timeline
 from openai_runs.cli.store_options import check_folder
-from openai_runs.cli.terminal import console, errors, run, sentence
+from openai_runs.cli.terminal import console, errors, run
 from openai_runs.cli.toolbox_option import Tools, load_toolbox
 from openai_runs.errors import OpenAIRunsError
 from openai_runs.events import ActionRequired, PollingTookOver, RunEnded, ToolOutputsSubmitted
@@ -140,7 +140,7 @@ class Conversation:
                     try:
                         await self._answer(text)
                     except OpenAIRunsError as error:  # such as a run that is still being cancelled: one may try again
-                        errors.print(f"[red]{escape(sentence(error))}[/]")
+                        errors.print(f"[red]{escape(str(error))}[/]")
                         self.unanswered = True
             self._prompt()
 

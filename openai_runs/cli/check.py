@@ -6,11 +6,15 @@ import typer
 from rich.markup import escape
 
 from openai_runs._postgres import is_postgres
+from openai_runs.cli.config_option import ServerConfig
 from openai_runs.cli.store_options import StoppedStore, check_exists
 from openai_runs.cli.terminal import console, errors, refuse, run
 
 
-def check(store: StoppedStore = "runs.db") -> None:
+def check(
+    config: ServerConfig = None,  # noqa: ARG001  # its callback has read the file
+    store: StoppedStore = "runs.db",
+) -> None:
     """Check the file of a stopped server for damage. The server itself does so only after a crash, and briefly."""
     if is_postgres(store):
         raise typer.BadParameter("a PostgreSQL database is checked by PostgreSQL's own program, pg_amcheck")

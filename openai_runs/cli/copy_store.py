@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from openai_runs._postgres import is_postgres
+from openai_runs.cli.config_option import ServerConfig
 from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store
 from openai_runs.cli.terminal import console, errors, run
 
@@ -21,6 +22,7 @@ def copy(
         str, typer.Argument(help="The store of a stopped server: its SQLite file, or postgresql://user@host/database.")
     ],
     target: Annotated[str, typer.Argument(help="The store to copy it to, likewise; it has to be new, or empty.")],
+    config: ServerConfig = None,  # noqa: ARG001  # its callback has read the file
     files_folder: FilesFolder = DEFAULT_FILES_FOLDER,
 ) -> None:
     """Copy all of a store: from an SQLite file to PostgreSQL, or back.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from openai_runs.cli.config_option import ServerConfig
 from openai_runs.cli.store_options import (
     DEFAULT_FILES_FOLDER,
     FilesFolder,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def export(
+    config: ServerConfig = None,  # noqa: ARG001  # its callback has read the file
     store: UsedStore = "runs.db",
     files_folder: FilesFolder = DEFAULT_FILES_FOLDER,
     owner: Owner = "",

@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress
 
+from openai_runs.cli.config_option import ServerConfig
 from openai_runs.cli.store_options import (
     DEFAULT_FILES_FOLDER,
     FilesFolder,
@@ -25,6 +26,7 @@ def import_(
     files: Annotated[
         list[Path], typer.Argument(help="Files of JSON or JSON lines with the API's objects, or lists of them.")
     ],
+    config: ServerConfig = None,  # noqa: ARG001  # its callback has read the file
     store: StoppedStore = "runs.db",
     files_folder: FilesFolder = DEFAULT_FILES_FOLDER,
     owner: Owner = "",

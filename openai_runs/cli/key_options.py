@@ -10,13 +10,17 @@ import typer
 from attrs import field, frozen
 
 if TYPE_CHECKING:  # a command that needs no engine is not to load one
-    from openai_runs.engine.limits import Limits
+    from openai_runs.engine.limits import Limits, SomeLimits
     from openai_runs.server import LocalServer
 
 _logger = logging.getLogger("openai_runs.cli")
 
 #: Asks the server to read its keys again; Windows has no such signal.
 RELOADING: Final[signal.Signals | None] = getattr(signal, "SIGHUP", None)
+
+
+#: The names of all limits, for help: the engine, which has them, is not to be loaded for that.
+LIMITS: Final = "requests-per-minute, active-runs, tokens-per-day, stored-mb, messages-per-thread and items-per-body"
 
 
 @frozen
@@ -27,18 +31,42 @@ class KeyFile:
     limits: "dict[str, Limits]"  #: of the owners that have their own
 
 
+def some_limits_from(words: list[str] | None) -> "SomeLimits":
+    """The limits of ``--limit``, and nothing of those that are not named.
+
+    Raises:
+        typer.BadParameter: There is no such limit, or its value is wrong.
+    """
+    from openai_runs.engine.limits import read_limits
+    from openai_runs.server.keys import RETENTION
+
+    try:
+        return read_limits(words or ())
+    except ValueError as error:
+        is_retention = any(word.startswith(RETENTION) for word in words or ())
+        more = f". For how long threads are kept says --{RETENTION}" if is_retention else ""
+        raise typer.BadParameter(f"--limit: {error}{more}") from None
+
+
 def limits_from(words: list[str] | None) -> "Limits":
     """The limits of ``--limit``.
 
     Raises:
         typer.BadParameter: There is no such limit, or its value is wrong.
     """
-    from openai_runs.engine.limits import UNLIMITED, read_limits, with_changes
+    from openai_runs.engine.limits import UNLIMITED, with_changes
 
-    try:
-        return with_changes(UNLIMITED, read_limits(words or ()))
-    except ValueError as error:
-        raise typer.BadParameter(f"--limit: {error}") from None
+    return with_changes(UNLIMITED, some_limits_from(words))
+
+
+def keys_text(file: Path | None) -> str | None:
+    """The text of a file of keys or, without one, of ``OPENAI_RUNS_KEYS``; ``None`` if there is neither.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no UTF-8.
+    """
+    return os.environ.get("OPENAI_RUNS_KEYS") if file is None else file.read_text("utf-8-sig")
 
 
 def keys_from(file: Path | None, default: "Limits | None" = None) -> KeyFile:
@@ -55,8 +83,7 @@ def keys_from(file: Path | None, default: "Limits | None" = None) -> KeyFile:
     from openai_runs.server.keys import limits_in, read_lines
 
     try:
-        text = os.environ.get("OPENAI_RUNS_KEYS") if file is None else file.read_text("utf-8-sig")
-        if text is None:
+        if (text := keys_text(file)) is None:
             return KeyFile(None, {})
         lines = read_lines(text)
     except (OSError, ValueError) as error:
@@ -77,8 +104,7 @@ def retention_from(file: Path | None) -> dict[str, float | None]:
     from openai_runs.server.keys import read_retention
 
     try:
-        text = os.environ.get("OPENAI_RUNS_KEYS", "") if file is None else file.read_text("utf-8-sig")
-        return read_retention(text)
+        return read_retention(keys_text(file) or "")
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"the keys cannot be read: {error}") from None
 

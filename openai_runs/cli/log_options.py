@@ -40,8 +40,8 @@ Format: TypeAlias = Annotated[
 class JsonFormatter(logging.Formatter):
     """Makes one JSON object of a record: ``time``, ``level``, ``logger``, ``message``, after an error ``exception``.
 
-    A record of the access log has its request's fields besides. Other libraries' records may carry anything, which
-    could be a secret, so nothing else is taken from a record.
+    A record of the access log, or of the server's beginning and end, has fields besides. Other libraries' records may
+    carry anything, which could be a secret, so nothing else is taken from a record.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from openai_runs.cli.config_option import ServerConfig
 from openai_runs.cli.store_options import (
     DEFAULT_FILES_FOLDER,
     FilesFolder,
@@ -29,6 +30,7 @@ class EndAs(StrEnum):
 
 def end(
     run_id: Annotated[str, typer.Argument(help="The run's ID.")],
+    config: ServerConfig = None,  # noqa: ARG001  # its callback has read the file
     store: StoppedStore = "runs.db",
     files_folder: FilesFolder = DEFAULT_FILES_FOLDER,
     status: Annotated[EndAs, typer.Option(help="The run's new status.")] = EndAs.FAILED,

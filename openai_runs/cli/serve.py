@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
@@ -16,10 +17,11 @@ import typer
 from openai_runs._postgres import is_postgres
 from openai_runs.cli.audit_option import make_audit_log
 from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
-from openai_runs.cli.key_options import RELOADING, keys_from, limits_from, reload_keys, retention_from
+from openai_runs.cli.key_options import LIMITS, RELOADING, keys_from, limits_from, reload_keys, retention_from
 from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
 from openai_runs.cli.model_options import Backend, EndpointOptions, MaxTokens, make_backend, make_pass_through
 from openai_runs.cli.proxy_options import ProxyHeader, SaidIn, TrustedProxies
+from openai_runs.cli.serve_log import log_draining, log_listening, log_stopped, log_stopping
 from openai_runs.cli.settings_file import read_settings, settings_of
 from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store, operator_file_of
 from openai_runs.cli.terminal import console, refuse, run
@@ -156,8 +158,7 @@ def serve(
         list[str] | None,
         typer.Option(
             help="What each owner may take, such as active-runs=20; can be repeated. A line of --keys-file may say "
-            "another number, or none. There are requests-per-minute, active-runs, tokens-per-day, stored-mb, "
-            "messages-per-thread and items-per-body.",
+            f"another number, or none. There are {LIMITS}.",
             metavar="NAME=NUMBER",
         ),
     ] = None,
@@ -350,13 +351,15 @@ async def _serve(
         keys=keys,
         **options,
     )
+    name, is_shared = _name_of(store), store.sharing is not None
     caught = [signal.SIGINT, signal.SIGTERM]
     if RELOADING is not None:
         caught.append(RELOADING)
     with anyio.open_signal_receiver(*caught) as signals:
         try:
             async with server:
-                console.print(_first_line(server.url, store, backend))
+                console.print(f"serving {server.url}, store {name}, {type(backend).__name__}; Ctrl-C stops")
+                log_listening(server.url, name, type(backend).__name__, keys, is_replica=is_shared)
                 if options["console"]:
                     console.print(f"shows its runs to browsers at {server.url.removesuffix('v1')}")
                 if options["metrics_port"] is not None:
@@ -365,13 +368,17 @@ async def _serve(
                 if drain:
                     console.print(f"draining for {drain:g} s; a second Ctrl-C or SIGTERM stops at once")
                     server.drain()
+                    log_draining(server, drain)
                     with anyio.move_on_after(drain):
                         await _stopped(signals, server, keys_file, options["limits"])
                 console.print(
                     "stopping; unfinished runs go on at other servers, or resume at the next start"
-                    if store.sharing is not None
+                    if is_shared
                     else "stopping; unfinished runs resume at the next start"
                 )
+                log_stopping(server, is_replica=is_shared)
+                began = monotonic()
+            log_stopped(monotonic() - began)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
@@ -382,11 +389,10 @@ async def _serve(
             )
 
 
-def _first_line(url: str, store: "SQLiteStore | PostgresStore", backend: "ModelBackend") -> str:
+def _name_of(store: "SQLiteStore | PostgresStore") -> str:
     from openai_runs.stores.sqlite import SQLiteStore
 
-    name = Path(store.name).resolve() if isinstance(store, SQLiteStore) else f"{store.name} in PostgreSQL"
-    return f"serving {url}, store {name}, {type(backend).__name__}; Ctrl-C stops"
+    return str(Path(store.name).resolve()) if isinstance(store, SQLiteStore) else f"{store.name} in PostgreSQL"
 
 
 async def _stopped(

@@ -6,20 +6,36 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 import typer
 
 from openai_runs._postgres import DEFAULT_FOLDER, is_postgres
+from openai_runs.cli.config_option import is_by_hand, variable_of
 
 if TYPE_CHECKING:
     from openai_runs.stores.postgres import PostgresStore
     from openai_runs.stores.sqlite import SQLiteStore
 
+_VARIABLE: Final = variable_of("store")
 StoppedStore: TypeAlias = Annotated[
-    str, typer.Option(help="The store of a stopped server: its SQLite file, or its postgresql://user@host/database.")
+    str,
+    typer.Option(
+        envvar=_VARIABLE,
+        help="The store of a stopped server: its SQLite file, or its postgresql://user@host/database.",
+    ),
 ]
 UsedStore: TypeAlias = Annotated[
-    str, typer.Option(help="The server's store: its SQLite file, or its postgresql://user@host/database.")
+    str,
+    typer.Option(envvar=_VARIABLE, help="The server's store: its SQLite file, or its postgresql://user@host/database."),
+]
+StoreOrNone: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        envvar=_VARIABLE,
+        help="In place of an endpoint, the server's store, with what all owners have: a file, or a URL.",
+    ),
 ]
 FilesFolder: TypeAlias = Annotated[
     Path,
     typer.Option(
+        envvar=variable_of("files_folder"),
         help="The folder in which earlier versions kept the contents of files, if the store is in PostgreSQL; what is "
         "there is moved into the database.",
         file_okay=False,
@@ -61,6 +77,24 @@ def make_store(
     else:
         check_exists(path)
     return SQLiteStore(path)
+
+
+def store_or_endpoint(context: typer.Context, store: str | None, base_url: str | None) -> str | None:
+    """Which of the two a command is for: the store, or ``None`` for the endpoint.
+
+    What stands on the command line comes before what variables and the file of settings say.
+
+    Raises:
+        typer.BadParameter: It cannot be told.
+    """
+    by_hand = [name for name in ("store", "base_url") if is_by_hand(context, name)]
+    if len(by_hand) == 1:
+        return store if by_hand == ["store"] else None
+    if store is not None and base_url is not None:
+        raise typer.BadParameter(
+            "--store and --base-url are both set, here or by variables: pass the one that is meant"
+        )
+    return store
 
 
 def operator_file(store: Path) -> Path:

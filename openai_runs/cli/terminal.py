@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from openai_runs.errors import AuthenticationError, OpenAIRunsError
+from openai_runs.errors import OpenAIRunsError
 
 
 class _Output(Console):
@@ -61,15 +61,4 @@ def run(work: Coroutine[Any, Any, None], *, refused: int = 1, interrupted: int =
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit from None
     except (OpenAIRunsError, OSError, ValueError) as error:
-        refuse(sentence(error), refused)
-
-
-def sentence(error: Exception) -> str:
-    """An error as people at a terminal are told of it: with what they can look at."""
-    match error:
-        case AuthenticationError() if os.environ.get("OPENAI_API_KEY"):
-            return f"{str(error).rstrip('.')}. The key comes from OPENAI_API_KEY: is it one of this endpoint's?"
-        case AuthenticationError():
-            return f"{str(error).rstrip('.')}. OPENAI_API_KEY is not set: put a key of this endpoint's there."
-        case _:
-            return str(error)
+        refuse(str(error), refused)

@@ -9,10 +9,11 @@ import typer
 from rich.markup import escape
 
 from openai_runs import dump
+from openai_runs.cli.config_option import ServerConfig
 from openai_runs.cli.endpoint_option import BaseUrl
 from openai_runs.cli.json_option import AsJson, print_json
 from openai_runs.cli.showing import message_line, run_line, when
-from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, make_store
+from openai_runs.cli.store_options import DEFAULT_FILES_FOLDER, FilesFolder, StoreOrNone, make_store, store_or_endpoint
 from openai_runs.cli.stored_threads import threads_of
 from openai_runs.cli.terminal import console, errors, note_none, run, show_header
 from openai_runs.models.message import Message
@@ -25,16 +26,16 @@ if TYPE_CHECKING:
 
 
 def list_threads(
+    context: typer.Context,
+    config: ServerConfig = None,  # noqa: ARG001  # its callback has read the file
     limit: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 20,
     as_json: AsJson = False,
     base_url: BaseUrl = None,
-    store: Annotated[
-        str | None,
-        typer.Option(help="List what is in this store, of all owners, with when it was used last: a file or a URL."),
-    ] = None,
+    store: StoreOrNone = None,
     files_folder: FilesFolder = DEFAULT_FILES_FOLDER,
 ) -> None:
     """List the threads, newest first, at a server of this library's: the API itself cannot. Or those in a store."""
+    store = store_or_endpoint(context, store, base_url)
     if store is None:
         run(_list(limit, as_json, base_url))
     else:

@@ -8,12 +8,14 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from openai_runs._postgres import is_postgres
+from openai_runs.cli.config_option import ServerConfig
 from openai_runs.cli.json_option import print_json
 from openai_runs.cli.store_options import StoppedStore, check_exists, operator_file
 from openai_runs.cli.terminal import console, errors, refuse, run
 
 
 def vacuum(
+    config: ServerConfig = None,  # noqa: ARG001  # its callback has read the file
     store: StoppedStore = "runs.db",
     as_json: Annotated[bool, typer.Option("--json", help="Print the sizes as a JSON object for each file.")] = False,
 ) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import anyio.to_thread
 
 from openai_runs._extras import needs
-from openai_runs._finishing import finish
+from openai_runs._finishing import cancelled_once, finish
 from openai_runs._postgres import CONNECT_ARGS, first_line
 from openai_runs._slices import in_slices
 from openai_runs.errors import StoreDataError, StoreUnavailableError
@@ -292,6 +292,10 @@ class PostgresIndex:
 
     async def _trying(self, work: "Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]") -> T:
         """Do work on a connection, and once more if that was lost while it was idle; all of it may be repeated."""
+        # psycopg has the database give up a statement that is cancelled, and loses the connection if that is disturbed.
+        return await cancelled_once(self._tried(work))
+
+    async def _tried(self, work: "Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]") -> T:
         if self._pool is None:
             raise RuntimeError("the search index is not open: use it in `async with`")
         try:

@@ -31,7 +31,7 @@ class _MalformedRequestFilter(logging.Filter):
 protocol_logger.addFilter(_MalformedRequestFilter())
 
 
-#: The attribute of a record that has the request's fields, for logs that are read by programs.
+#: The attribute of a record that has the fields of a request, or of another event, for logs that programs read.
 FIELDS: Final = "request_fields"
 
 

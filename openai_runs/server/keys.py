@@ -16,11 +16,27 @@ from attrs import field, frozen
 
 from openai_runs.engine.errors import ApiError
 from openai_runs.engine.limits import SomeLimits, is_limit, read_limits
+from openai_runs.engine.retention import check_days
 
 #: What the hash of a key begins with, where it stands for the key.
 PREFIX: Final = "sha256:"
 
-_RETENTION: Final = "retention-days="  # in a line of a file of keys; see `read_retention`
+#: What says in a line of a file of keys for how long its owner's threads are kept; see `read_retention`.
+RETENTION: Final = "retention-days"
+#: What stands there for no end, and what the word begins with.
+NEVER: Final = "never"
+_RETENTION: Final = f"{RETENTION}="
+
+#: How OpenAI's server begins, since clients know these words.
+_NO_KEY: Final = (
+    "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
+    "(i.e. Authorization: Bearer YOUR_KEY)."
+)
+_UNKNOWN: Final = (
+    "This server does not have it: perhaps a part is missing, or it is another endpoint's, or the server has not read "
+    "its keys again since it was added."
+)
+_HASH_SENT: Final = "This is the hash of a key, which is for the server's file of keys: send the key itself."
 
 _is_hash: Final = re.compile(r"[0-9a-f]{64}").fullmatch
 
@@ -105,19 +121,26 @@ class Keys:
         if scheme.lower() != "bearer" or not key.strip():
             key = api_key or ""
         if not key.strip():
-            raise ApiError(
-                401,
-                "You didn't provide an API key. You need to provide your API key in an Authorization header using "
-                "Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
-            )
+            raise ApiError(401, f"{_NO_KEY} {_found_instead(authorization, api_key)}")
         digest = self._digest(hashed(key.strip()))
         found = None
         for known, owner in self._owners:  # no early exit: the time must not depend on which key matches
             if hmac.compare_digest(known, digest):
                 found = owner
         if found is None:
-            raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
+            why = _HASH_SENT if key.strip().startswith(PREFIX) else _UNKNOWN
+            raise ApiError(401, f"Incorrect API key provided. {why}", code="invalid_api_key")
         return found
+
+
+def _found_instead(authorization: str | None, api_key: str | None) -> str:
+    """What a request without a key has; nothing of it is quoted, since anything may be a key in the wrong place."""
+    if not authorization:
+        return "There is no such header" + (", and api-key is empty." if api_key is not None else ", and no api-key.")
+    scheme, _, key = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return "This header has no key after Bearer."
+    return f"This header has {'another word than Bearer' if key.strip() else 'no Bearer'} before its value."
 
 
 @frozen
@@ -199,7 +222,7 @@ def read_retention(text: str) -> dict[str, float | None]:
         The days by the owners' labels; ``None`` where it says ``never``.
 
     Raises:
-        ValueError: It is no number, or two keys of an owner say different things; or as `read_keys` raises it.
+        ValueError: As `read_days` raises it; or two keys of an owner say different things; or as `read_keys` raises it.
     """
     labels = read_keys(text)
     found: dict[str, float | None] = {}
@@ -208,12 +231,33 @@ def read_retention(text: str) -> dict[str, float | None]:
         if (words := _words(line)) is None or not said:
             continue
         try:
-            days = None if said[0] == "never" else float(said[0])
-        except ValueError:
-            raise ValueError(f"line {number} of the keys: {_RETENTION} is followed by days, or by never") from None
+            days = read_days(said[0])
+        except ValueError as error:
+            raise ValueError(f"line {number} of the keys: {error}") from None
         if found.setdefault(labels[words[0]], days) != days or len(said) > 1:
             raise ValueError(f"line {number} of the keys: {_RETENTION} says something else about this owner elsewhere")
     return found
+
+
+def read_days(text: str) -> float | None:
+    """Read for how many days threads are kept, ``None`` for ``never``: they are never deleted for their age.
+
+    Raises:
+        ValueError: It is neither, or less than the shortest period there is.
+    """
+    if text == NEVER:
+        return None
+    try:
+        days = float(text)
+    except ValueError:
+        raise ValueError(f"{_RETENTION} is followed by days, or by {NEVER}: got {text[:64]!r}") from None
+    check_days(RETENTION, days)
+    return days
+
+
+def written_days(days: float | None) -> str:
+    """The same as a word of a line."""
+    return f"{_RETENTION}{NEVER if days is None else f'{days:g}'}"
 
 
 def hash_keys(text: str) -> str:

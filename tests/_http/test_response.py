@@ -43,7 +43,6 @@ def test_a_body_of_something_else(body):
     [
         (400, BadRequestError),
         (422, BadRequestError),
-        (401, AuthenticationError),
         (500, ServerError),
         (599, ServerError),
     ],
@@ -57,6 +56,26 @@ def test_an_error_by_its_status(status, error):
     assert (said.status, said.message, said.type, said.code, said.param) == (status, "No.", "t", "c", "p")
     assert said.request_id == "req_1"
     assert str(said) == f"POST /v1/threads/thread_1/runs at {BASE}: {status}: No. (request req_1)"
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ({}, "The request had no key: pass api_key=, or set OPENAI_API_KEY."),
+        ({"Authorization": ""}, "The request had no key: pass api_key=, or set OPENAI_API_KEY."),
+        ({"Authorization": "Bearer sk-1"}, "The request had a key, from api_key or OPENAI_API_KEY: is it one of"),
+        ({"api-key": "sk-1"}, "The request had a key, from api_key or OPENAI_API_KEY: is it one of"),
+    ],
+)
+def test_a_key_that_is_missing_or_wrong(sent: dict[str, str], words: str):
+    """The error says which of the two, and where a key comes from; not the key."""
+    response = Response(401, {"X-Request-ID": "req_1"}, b'{"error":{"message":"No."}}', sent)
+    with pytest.raises(AuthenticationError) as caught:
+        Reader(BASE, Secrets({})).model(response, Thread, "POST", RUNS)
+    assert f"{BASE}: 401: No. {words}" in str(caught.value)
+    assert str(caught.value).endswith(" (request req_1)")
+    assert (caught.value.status, caught.value.message) == (401, "No.")
+    assert "sk-1" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

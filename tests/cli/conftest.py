@@ -1,5 +1,6 @@
 """Commands see no endpoint and no keys of whoever runs the tests."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,8 @@ from tests.cli.batches import Endpoint, Files
 
 @pytest.fixture(autouse=True)
 def _no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_RUNS_KEYS"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith(("OPENAI_RUNS_", "OPENAI_BASE_URL", "OPENAI_API_KEY"))]:
+        monkeypatch.delenv(name)
 
 
 class Patient(ScriptedBackend):

@@ -70,7 +70,7 @@ async def test_retention_is_read_again(tmp_path: Path):
     with serving(tmp_path / "runs.db", *options) as (_, process):
         file.write_text("sk-anna anna retention-days=0.1\n")
         process.send_signal(signal.SIGHUP)
-        assert "the keys stay as they were: the retention of 'anna', in days" in next_line(process, "the keys")
+        assert "the keys stay as they were: the keys cannot be read: line 1" in next_line(process, "the keys")
         file.write_text("sk-anna anna retention-days=x\n")
         process.send_signal(signal.SIGHUP)
         assert "the keys stay as they were: the keys cannot be read: line 1" in next_line(process, "the keys")

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from attrs import fields
 
-from openai_runs.server.keys import Keys, hashed, limits_in, read_keys, read_lines
+from openai_runs.cli.key_options import keys_from, retention_from
+from openai_runs.engine.limits import WORDS, Limits
+from openai_runs.server.keys import RETENTION, Keys, hashed, limits_in, read_keys, read_lines
 from tests.cli.commands import run
 
 
@@ -93,3 +96,54 @@ def test_the_keys_of_a_file(tmp_path: Path):
     assert lines[0] == {"line": 2, "kind": "key", "owner": "anna", "limits": ["active-runs=5", "tokens-per-day=none"]}
     assert lines[2] == {"line": 4, "kind": "key", "owner": "[bold]carl", "limits": []}
     assert "No such file" in run("keys", "list", tmp_path / "none", exit_code=2)
+
+
+def words_of_a_line() -> list[str]:
+    """All that a line of a file of keys may say of its owner."""
+    return [*(f"{name}=7" for name in WORDS), f"{RETENTION}=30"]
+
+
+def test_all_that_a_line_may_say(tmp_path: Path):
+    """`keys new` writes it, the server reads it, `keys list` shows it, help and the page have its name."""
+    words, file = words_of_a_line(), tmp_path / "keys"
+    limits = [part for word in words[:-1] for part in ("--limit", word)]
+    run("keys", "new", "--label", "shop", *limits, "--retention-days", 30, "--append", file)
+    assert file.read_text().split()[1:] == ["shop", *words]
+    assert keys_from(file).limits["shop"] == Limits(**{f.name: 7 for f in fields(Limits)} | {"stored_bytes": 7 * 2**20})
+    assert retention_from(file) == {"shop": 30}
+    assert json.loads(run("keys", "list", file, "--json"))["limits"] == words
+    assert run("keys", "list", file).split()[3:] == words
+    page = (Path(__file__).parents[2] / "docs/how-to/limit-tenants.md").read_text("utf-8")
+    for name in (*WORDS, RETENTION):
+        assert f"| `{name}` |" in page
+        for command in (["serve"], ["keys", "new"]):
+            assert name in "".join(run(*command, "--help").split()), (name, command)
+
+
+def test_a_key_with_retention(tmp_path: Path):
+    """It may be for ever; what no server would take makes no key."""
+    assert run("keys", "new", "--label", "shop", "--retention-days", "never").endswith(" shop retention-days=never\n")
+    (tmp_path / "keys").write_text("sk-a anna retention-days=never")
+    assert run("keys", "list", tmp_path / "keys").endswith(" anna                  retention-days=never\n")
+    for days, problem in (("0.5", "must be at least 1 day"), ("soon", "is followed by days, or by never")):
+        output = " ".join(run("keys", "new", "--label", "shop", "--retention-days", days, exit_code=2).split())
+        assert problem in output
+    output = run("keys", "new", "--label", "shop", "--limit", "retention-days=3", exit_code=2)
+    assert "For how long threads are kept says --retention-days" in " ".join(output.split())
+
+
+@pytest.mark.parametrize(
+    ("there", "option", "problem"),
+    [
+        ("sk-a shop active-runs=5", ("--limit", "active-runs=6"), "repeats a limit that line 1 has"),
+        ("sk-a shop retention-days=5", ("--retention-days", 6), "line 2 of the keys: retention-days= says something"),
+        ("sk-a shop two", (), "line 1 of the keys has more than two words"),
+    ],
+)
+def test_a_line_that_contradicts_another(tmp_path: Path, there: str, option: tuple, problem: str):
+    """It is not added: the server would refuse the file. No key is shown."""
+    (tmp_path / "keys").write_text(there)
+    output = run("keys", "new", "--label", "shop", *option, "--append", tmp_path / "keys", exit_code=2)
+    assert problem in " ".join(output.split())
+    assert "sk-" not in output
+    assert (tmp_path / "keys").read_text() == there

@@ -59,7 +59,8 @@ async def test_a_log_for_programs(tmp_path: Path):
             await session.threads.create()
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=20)
-    note, line = map(json.loads, log.splitlines())
+    note, begin, line, *end = map(json.loads, log.splitlines())
+    assert [each["event"] for each in (begin, *end)] == ["listening", "stopping", "stopped"]
     assert (note["level"], note["logger"]) == ("WARNING", "openai_runs.cli")
     assert "No model is asked" in note["message"]
     assert (line["logger"], line["method"], line["path"], line["status"]) == (

@@ -1,5 +1,6 @@
 """`openai-runs serve`."""
 
+import json
 import os.path
 import signal
 import socket
@@ -139,8 +140,11 @@ def test_keys_that_cannot_be_read(tmp_path: Path, keys: bytes | None, problem: s
 
 
 async def test_draining(tmp_path: Path):
-    """After SIGTERM it is not ready for a while, and serves as before; a second signal ends the wait."""
-    with serving(tmp_path / "runs.db", "--drain", "600", "--no-console") as (url, process):
+    """After SIGTERM it is not ready for a while, and serves as before; a second signal ends the wait.
+
+    The log has each of these moments.
+    """
+    with serving(tmp_path / "runs.db", "--drain", "600", "--no-console", "--log-format", "json") as (url, process):
         process.send_signal(signal.SIGTERM)
         assert process.stdout is not None
         assert "draining for 600 s" in process.stdout.readline()
@@ -149,8 +153,10 @@ async def test_draining(tmp_path: Path):
         async with Session(url, "any") as session:
             await session.threads.create()
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=20)
+        said, log = process.communicate(timeout=20)
     assert (process.returncode, said) == (0, "stopping; unfinished runs resume at the next start\n")
+    events = [line["event"] for line in map(json.loads, log.splitlines()) if "event" in line]
+    assert events == ["listening", "draining", "stopping", "stopped"]
 
 
 async def test_a_drain_that_ends(tmp_path: Path):

@@ -24,11 +24,9 @@ def test_an_error_is_a_sentence_and_not_a_traceback():
     assert "no endpoint" in run("follow", "thread_1", "run_1", exit_code=1)
 
 
-@pytest.mark.parametrize(
-    ("key", "words"), [("sk-2", "is it one of this endpoint's"), ("", "OPENAI_API_KEY is not set")]
-)
+@pytest.mark.parametrize(("key", "words"), [("sk-2", "is it one of this endpoint's"), ("", "set OPENAI_API_KEY")])
 async def test_a_key_that_is_refused(monkeypatch: pytest.MonkeyPatch, key: str, words: str) -> None:
-    """The sentence names the variable from which a key comes, and says whether it is set."""
+    """The sentence names the variable from which a key comes, and says whether a key was sent."""
     monkeypatch.setenv("OPENAI_API_KEY", key)
     async with LocalServer(keys={"sk-1": "a"}) as server:
         output = await run_in_thread("runs", "list", "--base-url", server.url, exit_code=1)

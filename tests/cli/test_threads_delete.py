@@ -2,11 +2,15 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
 from attrs import evolve
+from typer.testing import CliRunner
 
+from openai_runs.cli import app, threads_delete
 from openai_runs.models.thread import Thread
 from openai_runs.server import LocalServer
 from openai_runs.stores.postgres import SharedPostgresStore
@@ -18,6 +22,10 @@ from tests.stores.objects import message, state, thread
 from tests.stores.objects import run as run_of
 
 pytestmark = pytest.mark.anyio
+
+
+def one_line(output: str) -> str:
+    return " ".join(output.split())
 
 
 def aged(id: str, owner: str, days: float) -> Record[Thread]:
@@ -84,6 +92,49 @@ async def test_unused_ones(tmp_path: Path):
     assert await left(SQLiteStore(path)) == ["busy", "new"]
 
 
+async def test_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Zero days mean all, which somebody has to confirm: at a terminal, or by an option. Runs in progress stay."""
+    path = tmp_path / "runs.db"
+    async with SQLiteStore(path) as store:
+        await store.commit(
+            [aged("new", "al", 0), aged("old", "bob", 9), aged("busy", "al", 0), state("r", "busy", "al")]
+        )
+        await store.commit([run_of("r", "busy", "al")])
+    delete = "threads", "delete", "--unused-days", 0, "--store", path
+    output = await run_in_thread(*delete, exit_code=2)
+    assert f"--unused-days 0 would delete 2 threads of all owners in {path}; nothing was deleted" in one_line(output)
+    assert "pass --yes" in output
+    monkeypatch.setattr(threads_delete, "_is_somebody_there", lambda: True)
+    asked = partial(CliRunner().invoke, app, [*map(str, delete), "--owner", "bob"])
+    refused = await anyio.to_thread.run_sync(partial(asked, input="n\n"))
+    assert (refused.exit_code, "Delete 1 thread of 'bob' in " in one_line(refused.output)) == (1, True)
+    assert await left(SQLiteStore(path)) == ["busy", "new", "old"]
+    assert (await anyio.to_thread.run_sync(partial(asked, input="y\n"))).exit_code == 0
+    assert await left(SQLiteStore(path)) == ["busy", "new"]
+    assert "deleted 1 thread\n" in await run_in_thread(*delete, "--yes")
+    assert await run_in_thread(*delete) == "deleted 0 threads\n"  # there is nothing to ask about
+    assert await left(SQLiteStore(path)) == ["busy"]
+
+
+async def test_an_owner_without_threads(tmp_path: Path):
+    """Its label may be misspelt: those who have threads are named, and the exit code is 1."""
+    path = tmp_path / "runs.db"
+    delete = "threads", "delete", "--unused-days", 30, "--store", path, "--owner", "bop"
+    async with SQLiteStore(path):
+        pass
+    output = one_line(await run_in_thread(*delete, exit_code=1))
+    assert "there is no thread of the owner 'bop'; there are threads of nobody" in output
+    async with SQLiteStore(path) as store:
+        await store.commit([aged("a", "bob", 1), aged("b", "", 1)])
+    output = one_line(await run_in_thread(*delete, exit_code=1))
+    assert "there are threads of '' (created without a key), 'bob'" in output
+    async with SQLiteStore(path) as store:
+        await store.commit([aged(f"t{number}", f"o{number:02}", 1) for number in range(30)])
+    output = one_line(await run_in_thread(*delete, exit_code=1))
+    assert "'o17', …" in output
+    assert "deleted 0 threads" in await run_in_thread(*delete[:-1], "bob")
+
+
 async def test_at_a_running_server(tmp_path: Path):
     """The server that has the store deletes them."""
     path = tmp_path / "runs.db"
@@ -115,6 +166,7 @@ def test_what_does_not_fit(tmp_path: Path):
     assert "name the threads by their IDs" in run("threads", "delete", "t", "--unused-days", 3, exit_code=2)
     assert "are for threads in a --store" in run("threads", "delete", "--unused-days", 3, exit_code=2)
     assert "are for threads in a --store" in run("threads", "delete", "t", "--audit-log", "-", exit_code=2)
+    assert "--yes is for --unused-days 0" in run("threads", "delete", "t", "--yes", exit_code=2)
     assert "--owner is for --unused-days" in run("threads", "delete", "t", "--owner", "al", exit_code=2)
     output = run("threads", "delete", "t", "--store", tmp_path / "none.db", exit_code=2)
     assert "there is no store" in output

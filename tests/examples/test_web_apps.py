@@ -44,6 +44,7 @@ async def test_the_page_is_served(browser: ClientSession):
     assert response.content_type == "text/html"
     assert 'new EventSource("/ask/stream?question="' in page
     assert 'fetch("/ask"' in page
+    assert page.count('state.textContent = "asked"') == 2  # at once, whichever button it was
     assert "innerHTML" not in page
     assert "http" not in page
 

@@ -199,3 +199,20 @@ async def test_a_later_version(url):
     with pytest.raises(Exception, match="a later version of openai_runs has written it") as raised:
         await PostgresIndex(url).__aenter__()
     assert type(raised.value).__name__ == "StoreFileError"
+
+
+async def test_a_statement_that_is_cancelled(index, caplog):
+    """A scope that is cancelled while the database works, as when a server stops, costs no connection."""
+    reading = anyio.Event()
+
+    async def sleep(connection) -> None:
+        reading.set()
+        await connection.execute("SELECT pg_sleep(600)")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(index._trying, sleep)
+        await reading.wait()
+        await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    await index.add(file("kettle"))
+    assert not [record for record in caplog.records if record.name.startswith("psycopg")]

@@ -41,13 +41,29 @@ def test_a_key_in_a_header_of_its_own():
         KEYS.owner(None, "sk-eve")
     with pytest.raises(ApiError, match="didn't provide an API key"):
         KEYS.owner(None, " ")
+    with pytest.raises(ApiError, match="There is no such header, and api-key is empty"):
+        KEYS.owner(None, "")
 
 
-@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic c2s6YWxpY2U=", "sk-alice"])
-def test_no_key(header):
-    """Without a key, the error says how to send one."""
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        (None, "There is no such header, and no api-key."),
+        ("", "There is no such header, and no api-key."),
+        ("Bearer", "This header has no key after Bearer."),
+        ("Bearer ", "This header has no key after Bearer."),
+        ("Basic c2s6YWxpY2U=", "This header has another word than Bearer before its value."),
+        ("sk-alice", "This header has no Bearer before its value."),
+        ("sk-alice ", "This header has no Bearer before its value."),
+    ],
+)
+def test_no_key(header: str | None, why: str):
+    """Without a key, the error says how to send one, and what there is instead; it quotes nothing."""
     with pytest.raises(ApiError, match="didn't provide an API key") as caught:
         KEYS.owner(header)
+    assert caught.value.message.endswith(why)
+    assert "alice" not in caught.value.message
+    assert "c2s6" not in caught.value.message
     assert (caught.value.status, caught.value.code) == (401, None)
 
 
@@ -59,7 +75,15 @@ def test_a_wrong_key(key):
     with pytest.raises(ApiError) as caught:
         KEYS.owner(f"Bearer {key}")
     assert (caught.value.status, caught.value.code) == (401, "invalid_api_key")
-    assert caught.value.message == "Incorrect API key provided."
+    assert caught.value.message.startswith("Incorrect API key provided. This server does not have it: perhaps")
+    assert "alic" not in caught.value.message.lower()
+
+
+def test_a_hash_for_a_key():
+    """Whoever sends what stands in the file of keys is told so."""
+    with pytest.raises(ApiError, match=r"This is the hash of a key, .*: send the key itself") as caught:
+        KEYS.owner(f"Bearer {hashed('sk-alice')}")
+    assert (caught.value.status, caught.value.code) == (401, "invalid_api_key")
 
 
 @pytest.mark.parametrize("keys", [{}, {"": "alice"}, {" ": "alice"}])
@@ -236,6 +260,8 @@ def test_retention_in_a_file_of_keys():
     ("text", "error"),
     [
         ("sk-a al retention-days=soon", "line 1 of the keys: retention-days= is followed by days, or by never"),
+        ("sk-a al retention-days=0.5", "line 1 of the keys: retention-days must be at least 1 day: got 0.5"),
+        ("sk-a al retention-days=nan", "line 1 of the keys: retention-days must be"),
         ("sk-a al retention-days=1\nsk-b al retention-days=never", "line 2 .* says something else about this owner"),
         ("sk-a al retention-days=1 retention-days=2", "line 1 .* says something else about this owner"),
         ("sk-a al more words", "more than two words"),

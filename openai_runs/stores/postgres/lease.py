@@ -15,7 +15,7 @@ from typing import Any, Final
 import anyio
 
 from openai_runs._extras import needs
-from openai_runs._finishing import finish
+from openai_runs._finishing import cancelled_once, finish
 from openai_runs._postgres import first_line
 from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.stores.postgres import schema
@@ -227,7 +227,8 @@ class Lease:
     async def _execute(self, sql: str, parameters: Any) -> list[Any]:
         try:
             with anyio.fail_after(self._seconds):
-                return await self._claims.execute(sql, parameters)
+                # As of reads: an engine that stops cancels a claim.
+                return await cancelled_once(self._claims.execute(sql, parameters))
         except psycopg.Error as error:
             raise translated(error) from error
         except OSError as error:

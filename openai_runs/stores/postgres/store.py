@@ -13,7 +13,7 @@ from typing import Any, Final
 import anyio
 
 from openai_runs._extras import needs
-from openai_runs._finishing import finish
+from openai_runs._finishing import cancelled_once, finish
 from openai_runs._postgres import CONNECT_ARGS, DEFAULT_FOLDER, is_postgres
 from openai_runs.errors import StoreFileError
 from openai_runs.stores import thread_sizes
@@ -180,6 +180,10 @@ class PostgresStore(TableStore):
     async def _read(self, sql: str, parameters: Mapping[str, Any]) -> list[Any]:
         if self._opened().is_lost:
             raise self._opened().is_over()
+        # psycopg has the database give up a statement that is cancelled, and loses the connection if that is disturbed.
+        return await cancelled_once(self._tried(sql, parameters))
+
+    async def _tried(self, sql: str, parameters: Mapping[str, Any]) -> list[Any]:
         assert self._pool is not None  # noqa: S101  # for the type checker: it is open
         try:
             try:

@@ -50,7 +50,9 @@ def cli(data: bytes) -> None:
         assert result.exit_code in _CODES
         assert "Traceback" not in result.output
         assert result.exit_code == 0 or result.output.strip()
-        assert saved.read_bytes() == _SAVED or "--output" in " ".join(arguments) or "--store" in " ".join(arguments)
+        said = " ".join([*arguments, *(name for name, *_ in pairs)])
+        may_write = "--output", "--append", "--store", "OPENAI_RUNS_STORE", "OPENAI_RUNS_CONFIG"
+        assert saved.read_bytes() == _SAVED or any(name in said for name in may_write)
 
 
 _SAVED: Final = "\n".join(map(line, stored_objects())).encode()
@@ -74,6 +76,10 @@ def _cli_seeds() -> Iterator[bytes]:
         "import missing.json",
         "export --store saved.json --output out.json",
         "check --store saved.json",
+        "check $OPENAI_RUNS_STORE=saved.json",
+        "keys list $OPENAI_RUNS_CONFIG=saved.json $OPENAI_RUNS_KEYS=sk-1",
+        "keys new --label a --limit active-runs=2 --retention-days never --append saved.json",
+        "threads delete --unused-days 0 --owner a --store saved.json --yes",
         "runs end run_1 --store saved.json --status cancelled --reason no",
         "runs",
         "batch run saved.json --out new.jsonl --assistant a --message {text} --rpm 60 --tpm 9e6 --deadline 9",

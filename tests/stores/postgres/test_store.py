@@ -532,3 +532,20 @@ def test_names():
     assert repr(store) == "<PostgresStore 'runs at db.example', closed>"
     assert store.name == "runs at db.example"
     assert PostgresStore("postgres:///runs").name == "runs"
+
+
+async def test_a_read_that_is_cancelled(store: PostgresStore, url: str, caplog: pytest.LogCaptureFixture):
+    """A scope that is cancelled while the database works, as when a server stops, costs no connection."""
+    here = "FROM pg_stat_activity WHERE datname = current_database()"
+    readers = f"SELECT pid {here} AND application_name = 'openai-runs'"
+    working = f"SELECT count(*) {here} AND query = 'SELECT pg_sleep(600)' AND state = 'active'"
+    before = execute(url, readers)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(store._read, "SELECT pg_sleep(600)", {})
+        while execute(url, working) != [(1,)]:
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert await store.count_objects() == 0
+    assert execute(url, readers) == before
+    assert execute(url, working) == [(0,)]
+    assert not [record for record in caplog.records if record.name.startswith("psycopg")]
