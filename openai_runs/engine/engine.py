@@ -221,6 +221,15 @@ class Engine(anyio.AsyncContextManagerMixin):
         return self._executor.load
 
     @property
+    def has_several_owners(self) -> bool:
+        """Whether several owners use it, whose work then goes on in turns."""
+        return self._ledger.going_on.is_shared
+
+    @has_several_owners.setter
+    def has_several_owners(self, several: bool) -> None:
+        self._ledger.going_on.is_shared = several
+
+    @property
     def is_audited(self) -> bool:
         """Whether deletions are told to an `Audit`."""
         return self._ledger.audit is not None

@@ -26,6 +26,7 @@ from openai_runs.engine.errors import ApiError, not_found
 from openai_runs.engine.exact_times import ExactTimes
 from openai_runs.engine.new_objects import timestamp
 from openai_runs.engine.observer import Observer
+from openai_runs.engine.turnstile import Turnstile
 from openai_runs.errors import ChangedElsewhereError, StoreUnavailableError, UnknownCursorError
 from openai_runs.models.assistant import Assistant
 from openai_runs.models.file import File
@@ -38,6 +39,7 @@ from openai_runs.models.vector_store import VectorStore
 from openai_runs.stores.records import Change, Delete, PageQuery, Record, RunState, Stored, UsedKey, VectorStoreEntry
 from openai_runs.stores.sharing import Sharing
 from openai_runs.stores.store import Store
+from openai_runs.stores.worked_for import worked_for
 
 _logger = logging.getLogger("openai_runs.engine")
 
@@ -74,6 +76,7 @@ class Ledger:
     #: Is told what was stored; see `Use`.
     count: Callable[[Sequence[Change]], None] | None = field(default=None, init=False)
     audit: Audit | None = field(default=None, kw_only=True)  #: is told of deletions
+    going_on: Turnstile = field(factory=Turnstile, init=False)  #: for work that has waited, if there are several owners
     exact_times: ExactTimes = field(factory=ExactTimes, init=False)  #: of what is stored
     sharing: Sharing | None = field(init=False)  #: with other servers; see `Store`
     #: Whether what is known of a thread is of use later, as its run is executed here.
@@ -167,13 +170,15 @@ class Ledger:
         early = None if subscriber is None or self.relay is None else self._early.setdefault(run_id, [])
         try:
             await self.store.commit(changes)
+            if self.observers:
+                self._tell_observers(changes, perf_counter() - began)
+            self.exact_times.note(changes, self.clock.now())
+            if self.count is not None:  # at once: others can read the changes already
+                self.count(changes)
+            if owner := worked_for():
+                await self.take_turn(owner)
         finally:
             self._early.pop(run_id, None)
-        if self.observers:
-            self._tell_observers(changes, perf_counter() - began)
-        self.exact_times.note(changes, self.clock.now())
-        if self.count is not None:
-            self.count(changes)
         if subscriber is not None:
             self._subscribers[run_id] = subscriber
         self.publish(run_id, events)
@@ -186,6 +191,14 @@ class Ledger:
             self._tell_watchers(changes, tells)
         if then is not None:
             then()
+
+    async def take_turn(self, owner: str) -> None:
+        """Let other owners' work come first, after a wait that may have ended for much of this owner's work at once.
+
+        The caller may hold locks of this owner's objects: nobody else waits for them.
+        """
+        if (goes_on := self.going_on.enter(owner)) is not None:
+            await goes_on
 
     def _tell_observers(self, changes: Sequence[Change], seconds: float) -> None:
         try:

@@ -72,6 +72,7 @@ from openai_runs.models.run import (
 from openai_runs.models.run_step import CodeInterpreterCall, FileSearchCall, RunStep, RunStepStatus, ToolCalls
 from openai_runs.models.tool import Tool, ToolResources
 from openai_runs.stores.records import NO_USAGE, Change, Record, RunState
+from openai_runs.stores.worked_for import work_for
 
 _logger = logging.getLogger("openai_runs.engine")
 
@@ -116,6 +117,7 @@ class Turn:
     progress: TurnProgress = field(factory=TurnProgress, init=False)
     _scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
     _is_abandoned: bool = field(default=False, init=False)
+    _has_waited: bool = field(default=False, init=False)  # for the model, while there are several owners
     _handle: str | None = field(default=None, init=False)  # of a call that continues at the endpoint without us
     _used_ids: set[str] = field(factory=set, init=False)  # of the run's earlier tool calls
 
@@ -141,6 +143,8 @@ class Turn:
             BaseException: The turn failed, and the caller must end the run. Any exception of a backend, a store or a
                 subscriber may be raised here, ``CancelledError`` too.
         """
+        # Not for whoever has started it, which may be somebody whose run has ended.
+        work_for(self.owner if self._ledger.going_on.is_shared else "")
         with executing(self._ledger.observers, self.run_id), self._scope:
             try:
                 run, state = await self._ledger.retry_until_stored(self._start)
@@ -243,18 +247,28 @@ class Turn:
             await self._apply_all(observed(self._backend.respond(request)))
 
     async def _apply_all(self, answer: AsyncGenerator[BackendEvent]) -> None:
-        progress, own = self.progress, self._own
+        progress, own, going_on = self.progress, self._own, self._ledger.going_on
         async with aclosing(answer) as events:
             while True:
                 try:
-                    event = await (anext(events) if own.is_stored else BeforeWaiting(anext(events), self._store))
+                    if own.is_stored and not going_on.is_shared:
+                        event = await anext(events)
+                    else:
+                        event = await BeforeWaiting(anext(events), self._before_waiting)
                 except StopAsyncIteration:
                     return
+                if self._has_waited:
+                    self._has_waited = False
+                    await self._ledger.take_turn(self.owner)
                 # Nearly every event is a piece of a text that has begun.
                 if event.__class__ is TextChunk and progress.message_draft is not None and event.text.__class__ is str:
                     self._publish_text(progress.message_draft, "text", event.text)
                 else:
                     await self._apply(event)
+
+    async def _before_waiting(self) -> None:
+        self._has_waited = self._ledger.going_on.is_shared
+        await self._store()
 
     async def _apply(self, event: BackendEvent) -> None:
         # Types are checked because a backend's values are stored, and values of other types could not be loaded again.

@@ -150,7 +150,7 @@ def create_app(
         for method, path, handler in (*_ROUTES, *file_routes):
             # An ID may contain anything but an unescaped slash; aiohttp's default pattern excludes braces too.
             app.router.add_route(method, prefix + re.sub(r"\{(\w+)\}", r"{\1:[^/]+}", path), handler)
-    has_owners = gate.turnstile.is_shared = checked is not None and len(checked.owners) > 1
+    has_owners = gate.has_several_owners = checked is not None and len(checked.owners) > 1
     if pass_through is not None:  # hundreds of routes take a tenth of a second to make
         for prefix in _PASSED_PREFIXES:
             for method, path, passing in routes(pass_through, prefix, has_owners=has_owners):

@@ -11,8 +11,9 @@ from attrs import define, field
 
 from openai_runs.engine import ApiError, Engine
 from openai_runs.engine.guard import shown
+from openai_runs.engine.turnstile import Turnstile
 from openai_runs.server.exchange import ALLOWANCE, IS_COUNTED
-from openai_runs.server.turnstile import Turnstile
+from openai_runs.stores.worked_for import work_for
 
 _MINUTE: Final = 60.0
 #: The codes of refusals that are counted.
@@ -51,6 +52,15 @@ class Gate:
         """Whether any owner has a limit, or there are several owners."""
         return self.turnstile.is_shared or self._engine.limits.are_set
 
+    @property
+    def has_several_owners(self) -> bool:
+        """Whether there are several owners, who have to take turns."""
+        return self.turnstile.is_shared
+
+    @has_several_owners.setter
+    def has_several_owners(self, several: bool) -> None:
+        self.turnstile.is_shared = self._engine.has_several_owners = several
+
     async def admit(self, request: web.BaseRequest, owner: str) -> None:
         """Let a request begin when it is its turn, count it, once, and note the headers of its response.
 
@@ -60,8 +70,10 @@ class Gate:
         """
         if IS_COUNTED in request:  # in front of the application, which has been left to answer it
             return
-        if (begins := self.turnstile.enter(owner)) is not None:
-            await begins
+        if self.turnstile.is_shared:
+            work_for(owner)
+            if (begins := self.turnstile.enter(owner)) is not None:
+                await begins
         limits = self._engine.limits.of(owner)
         requests, tokens = limits.requests_per_minute, limits.tokens_per_day
         if requests is None and tokens is None:

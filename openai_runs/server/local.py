@@ -286,7 +286,7 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._has_one_owner = len(new.owners) < 2
         self._retention.by_owner = by_owner
         if self._app is not None:
-            self._app[GATE].turnstile.is_shared = not self._has_one_owner
+            self._app[GATE].has_several_owners = not self._has_one_owner
             log_everybody_out(self._app)
         if self._audit is not None:
             counts = {"keys": len(keys), "owners": len(new.owners)}

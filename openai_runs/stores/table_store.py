@@ -44,6 +44,7 @@ from openai_runs.stores.table_rows import (
     load_body,
     row_of,
 )
+from openai_runs.stores.worked_for import worked_for
 
 T = TypeVar("T", bound=Stored)
 
@@ -52,6 +53,9 @@ _logger = logging.getLogger("openai_runs.stores")
 _MAX_COUNTED_THREADS: Final = 10_000  # threads whose number of messages is kept in memory
 _MAX_INTEGER: Final = 2**63 - 1  # the largest of a database
 _LAST_PLACE: Final = _MAX_INTEGER - 1
+
+#: Commits of one owner in a group, where there are several owners: those of another one wait for the group before them.
+MOST_OF_AN_OWNER: Final = 16
 
 #: After so many failed commits in a row, the disk is at fault, and the other commits are not tried.
 _MAX_REFUSALS: Final = 3
@@ -68,6 +72,7 @@ class _Write:
     rows: Sequence[ChangedRow]
     done: asyncio.Future[None]
     era: int
+    owner: str  # see `worked_for`
 
     def settle(self, failure: Exception | None) -> None:
         if self.done.done():  # the waiting task was cancelled
@@ -228,7 +233,7 @@ class TableStore(ABC):
             rows = await in_slices_if_long(self._rows_of(changes), len(changes))
         finally:
             self._encoding -= 1
-        write = _Write(rows, asyncio.get_running_loop().create_future(), era)
+        write = _Write(rows, asyncio.get_running_loop().create_future(), era, worked_for())
         self._waiting.append(write)
         if self._writer is None or self._writer.done():
             # Not in a task group: that would wrap errors raised in the ``async with`` body into an ExceptionGroup.
@@ -250,7 +255,7 @@ class TableStore(ABC):
 
     async def _write_waiting(self) -> None:
         while self._waiting:
-            group, self._waiting = self._waiting, []
+            group, self._waiting = _next_group(self._waiting)
             failure = await self._write(group)
             if failure is None or len(group) == 1 or isinstance(failure, OutcomeUnknownError):
                 for write in group:
@@ -490,6 +495,19 @@ class TableStore(ABC):
 
     def _cached_record(self, kind: type[T], id: str) -> Record[T] | None:
         return self._cache.get(kind, id)
+
+
+def _next_group(waiting: list[_Write]) -> tuple[list[_Write], list[_Write]]:
+    """The commits that are written next, and those that wait on: what is beyond an owner's part of a group."""
+    if len(waiting) <= MOST_OF_AN_OWNER:
+        return waiting, []
+    group: list[_Write] = []
+    rest: list[_Write] = []
+    numbers: Counter[str] = Counter()
+    for write in waiting:
+        numbers[write.owner] += 1
+        (rest if write.owner and numbers[write.owner] > MOST_OF_AN_OWNER else group).append(write)
+    return group, rest
 
 
 def _is_outage(error: Exception | None) -> TypeGuard[StoreUnavailableError]:

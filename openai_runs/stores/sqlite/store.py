@@ -29,6 +29,7 @@ from openai_runs.stores.sqlite import emptying, schema
 from openai_runs.stores.sqlite.backup import PAGES, BackupStoppedError, OnlineBackup, Statement, new_copy, synced
 from openai_runs.stores.table_rows import ChangedRow, FoundPage, Piece, Row, Walk, undecodable
 from openai_runs.stores.table_store import TableStore
+from openai_runs.stores.worked_for import Lanes
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -76,6 +77,7 @@ class SQLiteStore(TableStore):
         self._db: aiosqlite.Connection | None = None
         self._backup: OnlineBackup | None = None  # that is under way
         self._last_place = 0
+        self._lanes = Lanes()
 
     def __repr__(self) -> str:
         return f"<SQLiteStore {str(self._path)!r}, {'closed' if self._db is None else 'open'}>"
@@ -120,7 +122,7 @@ class SQLiteStore(TableStore):
         await self._execute(schema.WRITE, {"index": index, "bodies": bodies, "first": first})
 
     async def _read_object(self, kind: str, id: str) -> tuple[str, bytes] | None:
-        found = await self._execute(schema.READ, (kind, _bindable(id)))
+        found = await self._read(schema.READ, (kind, _bindable(id)))
         return found[0] if found else None
 
     async def _read_page(
@@ -134,7 +136,7 @@ class SQLiteStore(TableStore):
         from_the_end: bool,
         limit: int,
     ) -> FoundPage:
-        [(low_place, high_place, more, rows)] = await self._execute(
+        [(low_place, high_place, more, rows)] = await self._read(
             schema.PAGES[kind, from_the_end, part is not None],
             {
                 "list": _bindable(group),
@@ -155,7 +157,7 @@ class SQLiteStore(TableStore):
             # Files have an index: what else is in the store must not delay each start.
             sql = schema.ROWS_OF_FILES if kinds == ("file",) else sql
         bounds = {"start": start, "end": end, "limit": _CHUNK, "bytes": _CHUNK_BYTES}
-        [(next_start, size, rows)] = await self._execute(sql, {**parameters, **bounds})
+        [(next_start, size, rows)] = await self._read(sql, {**parameters, **bounds})
         return Piece(next_start, size or 0, _rows_in(rows))
 
     async def _highest_place(self) -> int:
@@ -163,16 +165,16 @@ class SQLiteStore(TableStore):
 
     async def _start_of_history(self, thread_id: str, besides_run: str, last_messages: int) -> int | None:
         parameters = {"thread_id": thread_id, "besides_run": besides_run, "last_messages": last_messages}
-        found = await self._execute(schema.START_OF_HISTORY, parameters)
+        found = await self._read(schema.START_OF_HISTORY, parameters)
         return found[0][0] if found else None
 
     async def _count_messages(self, thread_id: str) -> int:
-        [(number,)] = await self._execute(schema.COUNT_OF_MESSAGES, {"thread_id": thread_id})
+        [(number,)] = await self._read(schema.COUNT_OF_MESSAGES, {"thread_id": thread_id})
         return int(number)
 
     async def _read_thread_sizes(self, owner: str, start: thread_sizes.From) -> Sequence[thread_sizes.Row]:
         parameters = {"owner": _bindable(owner), "thread": start.thread, "after": start.after}
-        return await self._execute(thread_sizes.SQLITE, parameters)
+        return await self._read(thread_sizes.SQLITE, parameters)
 
     async def count_objects(self) -> int:
         """Count all objects, of all kinds.
@@ -281,6 +283,13 @@ class SQLiteStore(TableStore):
         if self._db is None:
             raise RuntimeError("the store is not open: use it as `async with SQLiteStore(…) as store`")
         return self._db
+
+    async def _read(self, sql: str, parameters: Any) -> list[Any]:
+        """Execute a statement that somebody waits for who may have many of them."""
+        if (lane := self._lanes.of_caller()) is None:
+            return await self._execute(sql, parameters)
+        async with lane:
+            return await self._execute(sql, parameters)
 
     async def _execute(self, sql: str, parameters: Any) -> list[Any]:
         db = self._opened()

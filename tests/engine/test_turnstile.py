@@ -1,13 +1,13 @@
-"""Requests of several owners begin in turn, which is shown by count and not by time."""
+"""The work of several owners is let through in turn, which is shown by count and not by time."""
 
 import asyncio
 
 import pytest
 from aiohttp import ClientSession
 
+from openai_runs.engine.turnstile import ROUNDS, Turnstile
 from openai_runs.server import LocalServer
 from openai_runs.server.gate import GATE
-from openai_runs.server.turnstile import ROUNDS, Turnstile
 from tests.server.api import Api
 
 pytestmark = pytest.mark.anyio
@@ -34,21 +34,36 @@ async def test_one_owner_begins_at_once():
 
 
 async def test_another_owner_does_not_wait_for_all():
-    """Of a hundred requests at once, one begins in three rounds; another owner's begins in between, at any time."""
+    """Of a hundred pieces at once, one is let through in each round, and another owner's at once, at any time."""
     turnstile, begun = Turnstile(is_shared=True), []
     async with asyncio.TaskGroup() as tasks:
         for _ in range(100):
             tasks.create_task(begin(turnstile, "loud", begun))
         await rounds(1)
         assert begun == ["loud"]
-        assert turnstile.enter("quiet") is None
-        await rounds(10 * ROUNDS)
+        await rounds(10)
         assert 9 <= len(begun) <= 12
         assert turnstile.enter("quiet") is None
     assert begun == ["loud"] * 100
     await rounds(ROUNDS + 1)
     assert not turnstile._next
     assert not turnstile._waiting
+
+
+async def test_while_there_is_another_owner():
+    """One piece of each is let through in three rounds: in these, a request of the other one is answered."""
+    turnstile, begun = Turnstile(is_shared=True), []
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(20):
+            tasks.create_task(begin(turnstile, "loud", begun))
+        for _ in range(6):
+            tasks.create_task(begin(turnstile, "other", begun))
+        await rounds(2)
+        for _ in range(4):
+            before = len(begun)
+            await rounds(ROUNDS)
+            assert sorted(begun[before:]) == ["loud", "other"]
+    assert sorted(begun) == ["loud"] * 20 + ["other"] * 6
 
 
 async def test_requests_in_their_order():
@@ -83,11 +98,14 @@ async def test_a_server_of_several_owners():
     async with LocalServer(keys={"sk-a": "a", "sk-b": "b"}) as server, ClientSession() as http:
         turnstile = server._app[GATE].turnstile
         assert turnstile.is_shared
+        assert server.engine.has_several_owners
         headers = {"Authorization": "Bearer sk-a"}
         api = Api(http, server.url)
         answers = await asyncio.gather(*(api.send("GET", "/assistants", headers=headers) for _ in range(20)))
         assert {answer.status for answer in answers} == {200}
         server.replace_keys({"sk-a": "a"})
         assert not turnstile.is_shared
+        assert not server.engine.has_several_owners
     async with LocalServer() as server:
         assert not server._app[GATE].turnstile.is_shared
+        assert not server.engine.has_several_owners
