@@ -108,8 +108,8 @@ class Use:
         ending = self._ending[owner] = {}
         try:
             found = {run.id: _tokens_of(run) async for run in self._runs_since(day, "", part_for(owner, ALL_RUNS))}
-            found |= ending  # a run may have been read before and after its end
             spent = await self._spent_since(day, owner)
+            found |= ending  # a run may have been read before and after its end
         finally:
             del self._ending[owner]
         if day == self._day:
