@@ -88,7 +88,7 @@ class SharedPostgresStore(PostgresStore):
             **options: See `PostgresStore`.
         """
         super().__init__(*args, **options)
-        self._use = SharedUse()
+        self._use = SharedUse(lease)
         self._lease = Lease(self._connect, self._rejoin, self._lose, self._use, seconds=lease)
         self._relay = PostgresRelay(self._url, on_message=self._hear, on_gap=self._miss)
         self._pins = GroupedReads(self._read_pins)

@@ -14,8 +14,6 @@ from openai_runs.stores.postgres.store import as_text
 from openai_runs.stores.sharing import UseListener
 
 _WINDOWS: Final = 3  # for so many of them, a row is kept after it was written last
-#: Seconds by which a row may be seen later than the time that it has: no statement of a lease takes as long.
-_LATE: Final = 9.0
 
 _COLUMNS: Final = "u.server, u.what, u.owner, u.since, u.lasts, u.number"
 _IS_OLD: Final = f"noted_at < statement_timestamp() - make_interval(secs => {_WINDOWS} * lasts)"
@@ -65,14 +63,16 @@ class SharedUse:
         listener: Hears of what is used elsewhere.
     """
 
-    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+    def __init__(self, late: float, now: Callable[[], float] = monotonic) -> None:
         """Create it.
 
         Args:
+            late: Seconds by which a row may be seen later than the time that it has: no renewal takes as long.
             now: A clock, in seconds.
         """
         self.server: int = 0
         self.listener: UseListener | None = None
+        self._late = late
         self._now = now
         self._read_at = 0.0
         self._own: dict[_Key, int] = {}
@@ -107,7 +107,7 @@ class SharedUse:
         told = {key: self._own[key] for key in self._untold}
         whats, owners, sinces, lasts = zip(*told, strict=True) if told else ((), (), (), ())
         columns = {"whats": whats, "owners": owners, "sinces": sinces, "lasts": lasts, "numbers": told.values()}
-        seconds = self._now() - self._read_at + _LATE
+        seconds = self._now() - self._read_at + self._late
         return told, {"server": self.server, "seconds": seconds, **{key: list(each) for key, each in columns.items()}}
 
     def note_answer(self, told: Mapping[_Key, int], rows: Sequence[_Row | tuple[None, ...]], sent: float) -> None:

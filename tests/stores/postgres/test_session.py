@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -381,6 +382,15 @@ async def test_a_rolling_update(url: str, tmp_path: Path):
     async with PostgresStore(url, folder=tmp_path) as alone:
         assert await threads(alone) == ["1", "2", "3", "4"]
     assert execute(url, "SELECT version, oldest FROM openai_runs_store") == [(5, 3)]
+
+
+def test_what_only_adds():
+    """Nothing that servers of the version before use is taken from them, or changed."""
+    assert schema.oldest() == 3
+    for version in schema.ADDING:
+        text = schema.MIGRATIONS[version - 1].upper()
+        assert not re.search(r"\b(DROP|RENAME|TYPE|UPDATE|DELETE|TRUNCATE|SET NOT NULL)\b", text)
+        assert not re.search(r"ADD COLUMN (?![^;,]*DEFAULT)[^;,]*NOT NULL", text)
 
 
 async def test_an_update_that_breaks(url: str, tmp_path: Path):

@@ -156,7 +156,7 @@ async def test_rows_that_are_old(url: str, tmp_path: Path):
 
 def test_what_is_remembered():
     """Of what was told, the latest window; of others, those that may yet count. What is told too late does not."""
-    use = SharedUse(now=lambda: 5.0)
+    use = SharedUse(9.0, now=lambda: 5.0)
     use.open(1, [(2, "requests", "me", 0.0, MINUTE, 7)], 2.0)
     for since in 0.0, 60.0:
         use.add("requests", "me", since, MINUTE, 1)
