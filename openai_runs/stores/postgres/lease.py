@@ -261,11 +261,11 @@ class Lease:
         self.is_valid = False
         try:
             with anyio.fail_after(2.0):
-                await self._tell(monotonic())  # the rest
                 await self._execute(_LEAVE, (self.epoch,))
                 await self._execute(schema.FREE, ())
+                await self._tell(monotonic())  # the rest of what owners have used
         except (StoreError, psycopg.Error, OSError) as error:
-            _logger.warning("this server could not hand its runs over: %s", first_line(error))
+            _logger.warning("this server could not hand over all that it has: %s", first_line(error))
         await self._renewals.close()
         await self._claims.close()
 
