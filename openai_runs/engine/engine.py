@@ -40,6 +40,7 @@ from openai_runs.engine.retention import Periods, Retention
 from openai_runs.engine.thread_stores import OwnStores, StoreMaker, ThreadStores
 from openai_runs.engine.turn import UseStores
 from openai_runs.engine.use import Use
+from openai_runs.engine.use_elsewhere import UseElsewhere
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.run_step import RunStep
@@ -175,7 +176,10 @@ class Engine(anyio.AsyncContextManagerMixin):
         self._ledger = Ledger(store, self.clock, observers=observers, audit=audit)
         share = math.ceil(max_active_runs / 2) if owner_share is None else owner_share
         self._ingestion = Ingestion(self._ledger, index, why_no_index)
-        self.files: Final = Files(self._ledger, max_file_bytes, max_owner_bytes, self._ingestion.detach_everywhere)
+        elsewhere = UseElsewhere(self._ledger)
+        self.files: Final = Files(
+            self._ledger, max_file_bytes, max_owner_bytes, self._ingestion.detach_everywhere, elsewhere
+        )
         self.endpoint_objects: Final = (
             None if files_endpoint is None else EndpointObjects(self._ledger, files_endpoint, has_one_owner)
         )
@@ -193,7 +197,7 @@ class Engine(anyio.AsyncContextManagerMixin):
         images = Images(self._ledger, self.files.find, self.endpoint_objects)
         self._executor = Executor(self._ledger, backend, use_in_run, images.shown, max_active_runs, share, why_no_index)
         self.limits: Final = OwnerLimits() if limits is None else limits
-        self.use: Final = Use(self._ledger, self.limits, self._executor, self.files.used)
+        self.use: Final = Use(self._ledger, self.limits, self._executor, self.files.used, elsewhere)
         guard = Guard(self.limits, self.use)
         self._ledger.count, self.files.room = self.use.note, guard.room_for_files
         stores = ThreadStores(maker)
@@ -261,6 +265,7 @@ class Engine(anyio.AsyncContextManagerMixin):
                 tasks: TaskGroup = await outer.start(_run_cancellable_group)
                 try:
                     self._ledger.is_open = True
+                    self.use.elsewhere.start()
                     await self.files.start(tasks)
                     await self._ingestion.start(tasks)
                     await self._executor.start(tasks)

@@ -135,6 +135,12 @@ class Executor:
             look = partial(self._ledger.retry_until_stored, partial(self._look_again, active))
             self._start(partial(self._give_up, active), look)
 
+    def let_go(self, thread_id: str) -> None:
+        """Stop the run of a thread, if it is executed here: another server goes on with it."""
+        if (active := self._active.get(thread_id)) is not None:
+            self._queue.discard(active.owner, thread_id)
+            self._let_go(active)
+
     def let_all_go(self) -> None:
         """Stop all that is executed here: other servers go on with it."""
         everything = list(self._active.values())

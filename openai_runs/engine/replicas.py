@@ -67,6 +67,9 @@ class Execution(Protocol):
     def look_again(self, thread_id: str) -> None:
         """Have the run of a thread looked at: another server has changed it."""
 
+    def let_go(self, thread_id: str) -> None:
+        """Stop the run of a thread, if it is executed here: another server goes on with it."""
+
     def let_all_go(self) -> None:
         """Stop all that is executed here: other servers go on with it."""
 
@@ -122,8 +125,12 @@ class Replicas:
     def _room(self) -> int:
         return 0 if self._is_leaving else self._execution.room
 
+    def _may_execute(self, epoch: int) -> bool:
+        """Whether this server may execute what was claimed under an epoch; otherwise others have it, or soon will."""
+        return not self._is_leaving and self._sharing.is_valid and self._sharing.epoch == epoch
+
     def _admit_mine(self, epoch: int, admit: Callable[[], object]) -> None:
-        if self._sharing.is_valid and self._sharing.epoch == epoch:  # otherwise others have it already
+        if self._may_execute(epoch):
             admit()
 
     def _offer(self) -> None:
@@ -136,8 +143,9 @@ class Replicas:
         if found is None or self._execution.executes(run.thread_id):
             return Follow((), cancel)
         if found.server is None and self._sharing.is_valid:
-            claim = Claim(id=run.id, is_mine=True)
-            return Follow((claim,), partial(self._admit_mine, self._sharing.epoch, cancel))
+            claim = Claim(id=run.id, is_mine=not self._is_leaving)
+            then = self._offer if self._is_leaving else partial(self._admit_mine, self._sharing.epoch, cancel)
+            return Follow((claim,), then)
         return Follow((), partial(self._stop, found.server, run.thread_id))
 
     def _stop(self, server: int | None, thread_id: str) -> None:
@@ -273,12 +281,15 @@ class Replicas:
 
     async def _take_claimed(self, claimed: ClaimedRun) -> None:
         async with self._ledger.lock(claimed.thread_id):
+            epoch = self._sharing.epoch
             if not self.has_claim(claimed.thread_id, claimed.run_id) or self._execution.executes(claimed.thread_id):
                 return
             run = await self._ledger.get(Run, claimed.run_id)
             if claimed.reader is not None:
                 self._serve_reader(run, claimed.reader)
             await self._execution.take(claimed)
+            if not self._may_execute(epoch):  # it was not there yet when all that is executed here was stopped
+                self._execution.let_go(claimed.thread_id)
 
     def _serve_reader(self, run: Run, reader: int) -> None:
         """Let the client that reads the events of a run have them, if it has missed none."""

@@ -16,16 +16,17 @@ from openai_runs import _wire
 from openai_runs.engine.executor import Executor
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.limits import OwnerLimits
+from openai_runs.engine.use_elsewhere import DAY, Counted, UseElsewhere
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.models.thread import Thread
 from openai_runs.stores.records import Change, Claim, Delete, PageQuery, Record, RunState, SpentTokens
 from openai_runs.stores.store import ALL_RUNS, part_for
 
-DAY: Final = 86_400.0  #: seconds
 _PAGE: Final = 100
 #: Seconds until what was only changed is counted again: counting takes long where there is much.
 _COUNT_AGAIN: Final = 60.0
+_ELSEWHERE: Final = ""  # in place of the ID of a run that has ended at another server
 
 
 @define
@@ -46,11 +47,17 @@ class Use:
     _limits: OwnerLimits
     _executor: Executor
     _file_bytes: Callable[[str], int]  # of an owner
+    elsewhere: UseElsewhere  #: what they use at other servers
     _day: float = field(default=0.0, init=False)  # when it began
     _tokens: dict[str, int] = field(factory=dict, init=False)  # of the runs that were created on that day
     _ending: dict[str, dict[str, int]] = field(factory=dict, init=False)  # those of runs that end while others are read
     _bytes: dict[str, _Bytes] = field(factory=dict, init=False)
     _active: dict[str, int] = field(factory=dict, init=False)  # runs that had not ended when that was asked last
+
+    def __attrs_post_init__(self) -> None:
+        self.elsewhere.on(Counted.TOKENS, self._add_tokens)
+        self.elsewhere.on(Counted.THREAD_BYTES, self._add_bytes)
+        self.elsewhere.on(Counted.DELETIONS, self._note_deletions)
 
     async def active_runs(self, owner: str) -> int:
         """Runs that have not ended.
@@ -101,8 +108,8 @@ class Use:
         ending = self._ending[owner] = {}
         try:
             found = {run.id: _tokens_of(run) async for run in self._runs_since(day, "", part_for(owner, ALL_RUNS))}
-            found |= ending  # a run may have been read before and after its end
             spent = await self._spent_since(day, owner)
+            found |= ending  # a run may have been read before and after its end
         finally:
             del self._ending[owner]
         if day == self._day:
@@ -177,26 +184,46 @@ class Use:
         for change in changes:
             if isinstance(change, Delete):
                 if change.kind is Thread or change.kind is Message:
-                    for each in self._bytes.values():  # nobody knows here whose it was
-                        each.has_deleted = True
+                    self._note_deletions()
+                    self.elsewhere.tell(Counted.DELETIONS, "", 1)
             elif isinstance(change, Claim):
                 continue
             elif isinstance(change.value, Thread | Message):
-                if (known := self._bytes.get(change.owner)) is not None:
+                if self._limits.of(change.owner).stored_bytes is not None or change.owner in self._bytes:
                     size = size_of(change.value)
-                    known.at_most += size
-                    known.put += size
+                    self._add_bytes(change.owner, 0.0, size)
+                    self.elsewhere.tell(Counted.THREAD_BYTES, change.owner, size)
             elif isinstance(change.value, Run) and change.value.id in ended:
                 self._note_end(change.owner, change.value)
+
+    def _add_bytes(self, owner: str, since: float, number: int) -> None:  # noqa: ARG002  # they stay after the window
+        if (known := self._bytes.get(owner)) is not None:
+            known.at_most += number
+            known.put += number
+
+    def _note_deletions(self, *_: object) -> None:
+        for each in self._bytes.values():  # nobody knows here whose it was
+            each.has_deleted = True
 
     def _note_end(self, owner: str, run: Run) -> None:
         self._executor.note_end(run)
         if run.created_at.timestamp() < self.day:
             return
+        tokens = _tokens_of(run)
+        if self._limits.of(owner).tokens_per_day is not None:
+            self.elsewhere.tell(Counted.TOKENS, owner, tokens)
         if (ending := self._ending.get(owner)) is not None:
-            ending[run.id] = _tokens_of(run)
+            ending[run.id] = tokens
         elif (known := self.tokens_at_hand(owner)) is not None:
-            self._tokens[owner] = known + _tokens_of(run)
+            self._tokens[owner] = known + tokens
+
+    def _add_tokens(self, owner: str, since: float, number: int) -> None:
+        if since != self.day:
+            return
+        if (ending := self._ending.get(owner)) is not None:  # its runs may be among those that are read, too
+            ending[_ELSEWHERE] = ending.get(_ELSEWHERE, 0) + number
+        elif (known := self.tokens_at_hand(owner)) is not None:
+            self._tokens[owner] = known + number
 
 
 def size_of(value: Thread | Message) -> int:

@@ -1,6 +1,7 @@
 """`Gate`: how many requests an owner may send, and the headers that say what is left, as OpenAI sends them.
 
-Requests are counted in memory: after a restart, a minute's worth may come at once again.
+Requests are counted in memory: after a restart, a minute's worth may come at once again. Servers that share a store
+tell each other how many have come, within a second: see `UseElsewhere`.
 """
 
 from collections import Counter
@@ -12,10 +13,12 @@ from attrs import define, field
 from openai_runs.engine import ApiError, Engine
 from openai_runs.engine.guard import shown
 from openai_runs.engine.turnstile import Turnstile
+from openai_runs.engine.use_elsewhere import MINUTE, Counted
 from openai_runs.server.exchange import ALLOWANCE, IS_COUNTED
 from openai_runs.stores.worked_for import work_for
 
-_MINUTE: Final = 60.0
+#: Seconds within which news of other servers come, as a rule: until then, nobody has got anything back.
+_NEWS_WITHIN: Final = 10.0
 #: The codes of refusals that are counted.
 CODES: Final = (
     "requests_per_minute_exceeded",
@@ -34,8 +37,13 @@ class _Left:
 
     def grow(self, most: int, now: float) -> None:
         # The clock may have been set back.
-        self.number = min(self.number + max(now - self.at, 0.0) * most / _MINUTE, most)
+        self.number = min(self.number + max(now - self.at, 0.0) * most / MINUTE, most)
         self.at = now
+
+    def take(self, most: int, since: float, number: int) -> None:
+        """Count requests of a window that began at ``since``; of what is old news, a part has been got back."""
+        got_back = max(self.at - (since + MINUTE + _NEWS_WITHIN), 0.0) * most / MINUTE
+        self.number -= max(number - got_back, 0.0)
 
 
 @define(eq=False)
@@ -46,6 +54,9 @@ class Gate:
     _left: dict[str, _Left] = field(factory=dict, init=False)
     turnstile: Turnstile = field(factory=Turnstile, init=False)
     refused: Counter[tuple[str, str]] = field(factory=Counter, init=False)  #: by owner and code
+
+    def __attrs_post_init__(self) -> None:
+        self._engine.use.elsewhere.on(Counted.REQUESTS, self._count_elsewhere)
 
     @property
     def is_used(self) -> bool:
@@ -92,19 +103,28 @@ class Gate:
             is_one_too_many = left.number < 1.0
             if not is_one_too_many:
                 left.number -= 1.0
+                self._engine.use.elsewhere.tell(Counted.REQUESTS, owner, 1)
             headers["x-ratelimit-limit-requests"] = str(requests)
-            headers["x-ratelimit-remaining-requests"] = str(int(left.number))
-            headers["x-ratelimit-reset-requests"] = shown((requests - left.number) * _MINUTE / requests)
+            headers["x-ratelimit-remaining-requests"] = str(max(int(left.number), 0))
+            headers["x-ratelimit-reset-requests"] = shown((requests - left.number) * MINUTE / requests)
             if is_one_too_many:
-                raise _too_many_requests(requests, (1.0 - left.number) * _MINUTE / requests)
+                raise _too_many_requests(requests, (1.0 - left.number) * MINUTE / requests)
         request[IS_COUNTED] = True
 
     def _left_of(self, owner: str, most: int) -> _Left:
         now = self._engine.clock.now()
         if (left := self._left.get(owner)) is None:
             left = self._left[owner] = _Left(most, now)
+            for since, number in self._engine.use.elsewhere.before(Counted.REQUESTS, owner).items():
+                left.take(most, since, number)
+            left.number = max(left.number, 0.0)
         left.grow(most, now)
         return left
+
+    def _count_elsewhere(self, owner: str, since: float, number: int) -> None:
+        most = self._engine.limits.of(owner).requests_per_minute
+        if most is not None and owner in self._left:  # else they are counted with the first one here
+            self._left_of(owner, most).take(most, since, number)
 
     def requests(self, owner: str, most: int) -> int:
         """How many requests of its limit an owner has used, and not got back yet."""

@@ -4,7 +4,7 @@ Each server has a number, its *epoch*, and a lease that it renews. A server whos
 taken of what it commits, the others execute its runs, and it goes on under a new epoch, as one that has just started.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -40,6 +40,13 @@ class Listener(Protocol):
 
     def missed(self, sender: int | None) -> None:
         """Messages of a server were lost; without one, of any."""
+
+
+class UseListener(Protocol):
+    """Hears what owners use at other servers. What it does must not block or raise."""
+
+    def used_elsewhere(self, what: str, owner: str, since: float, number: int) -> None:
+        """Count more of something, in the window that began at ``since``, in Unix seconds. It may be less than 0."""
 
 
 class Sharing(Protocol):
@@ -136,6 +143,24 @@ class Sharing(Protocol):
             StoreUnavailableError: It may still be taken.
         """
         ...
+
+    def add_use(self, what: str, owner: str, since: float, lasts: float, number: int) -> None:
+        """Count something that an owner has used here: the other servers hear of it with the next renewals of leases.
+
+        Args:
+            what: What it is a number of.
+            owner: Whose.
+            since: When the window began to which it belongs, in Unix seconds.
+            lasts: Seconds from the beginning of a window to the next one's.
+            number: How much more it is; it may be less than 0.
+        """
+
+    def use_elsewhere(self, what: str, owner: str) -> Mapping[float, int]:
+        """What the other servers have told of an owner, by the beginnings of the latest windows."""
+        ...
+
+    def hear_use(self, listener: UseListener) -> None:
+        """Have a listener told from now on; there is one."""
 
     async def bury(self) -> bool:
         """End the servers whose lease has run out, so that their runs can be claimed.

@@ -21,6 +21,7 @@ from openai_runs.errors import StoreUnavailableError
 from openai_runs.models.run import Run, RunStatus
 from openai_runs.server.metrics import Metrics
 from openai_runs.stores.postgres import SharedPostgresStore
+from openai_runs.stores.records import RunState
 from openai_runs.telemetry import Telemetry
 from tests.engine.world import ALL, TIME
 from tests.postgres import Postgres
@@ -288,6 +289,69 @@ async def test_a_server_that_is_about_to_leave(url: str, tmp_path: Path):
         for each in run, other:
             await a.until(each, RunStatus.COMPLETED)
         assert (said(a).calls, said(b).calls) == (1, 2)
+
+
+async def test_handing_over_a_run_that_is_just_being_taken(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It is claimed here, and not executed yet: nobody but the next server executes it."""
+    async with replicas(url, tmp_path, Steps("Hi"), Steps("Hi")) as [a, b]:
+        id, get, is_reading, may_return = await assistant(a), a.store.get, anyio.Event(), anyio.Event()
+
+        async def slow(kind: Any, id: str) -> Any:
+            found = await get(kind, id)
+            if kind is RunState:
+                is_reading.set()
+                await may_return.wait()
+            return found
+
+        monkeypatch.setattr(a.store, "get", slow)
+        monkeypatch.setattr(b.engine._executor, "_max_turns", 0)
+        monkeypatch.setattr(a.engine._executor, "_max_turns", 0)
+        run = await a.start(id)
+        monkeypatch.setattr(a.engine._executor, "_max_turns", 1)
+        await is_reading.wait()
+        await a.engine.hand_over()
+        monkeypatch.setattr(b.engine._executor, "_max_turns", 1)
+        may_return.set()
+        await until(lambda: said(b).calls)
+        assert a.active == 0
+        said(b).allow(1)
+        await a.until(run, RunStatus.COMPLETED)
+        assert (said(a).calls, said(b).calls) == (0, 1)
+
+
+async def test_handing_over_a_run_whose_commit_is_being_answered(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It was made to be executed here, and the next server does that."""
+    async with replicas(url, tmp_path, Steps("Hi"), Steps("Hi")) as [a, b]:
+        id, commit, is_made, may_return = await assistant(a), a.store.commit, anyio.Event(), anyio.Event()
+        thread = await a.engine.threads.create("", HELLO)
+
+        async def slow(changes: Any) -> None:
+            await commit(changes)
+            if changes:
+                is_made.set()
+                await may_return.wait()
+
+        monkeypatch.setattr(a.store, "commit", slow)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(a.engine.runs.create, "", thread.id, {"assistant_id": id})
+            await is_made.wait()
+            await a.engine.hand_over()
+            may_return.set()
+        await until(lambda: said(b).calls)
+        assert (said(a).calls, a.active) == (0, 0)
+
+
+async def test_cancelling_at_a_server_that_leaves(url: str, tmp_path: Path):
+    """What nobody executes is ended by another one."""
+    async with replicas(url, tmp_path, [Call("get_time", {}), Say("It is late.")], [Say("no")]) as [a, b]:
+        run = await a.start(await assistant(a, tools=[TIME]))
+        await b.until(run, RunStatus.REQUIRES_ACTION)
+        await a.engine.hand_over()
+        await a.engine.runs.cancel("", run.thread_id, run.id)
+        await a.until(run, RunStatus.CANCELLED)
+        assert a.active == 0
 
 
 async def test_handing_over_without_a_database(url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):

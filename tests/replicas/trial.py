@@ -68,6 +68,7 @@ class Trial:
         async with self.model as model:
             room = self.room or 10 * self.at_once
             options = ["--max-active-runs", str(room), "--owner-share", str(room)]
+            options += ["--limit", "requests-per-minute=1000000", "--limit", "tokens-per-day=1000000000"]  # and counted
             self.cluster = Cluster(self.database, store, self.folder, self.servers, model.url, options=[options])
             async with self.cluster as cluster:
                 install(cluster.store_url)

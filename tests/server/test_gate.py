@@ -1,5 +1,8 @@
 """How many requests an owner may send, and what responses say about its limits."""
 
+from pathlib import Path
+
+import anyio
 import pytest
 from aiohttp import ClientSession
 
@@ -10,6 +13,8 @@ from openai_runs.errors import RateLimitError
 from openai_runs.pacing.rate_headers import read_allowance
 from openai_runs.server import Limits, LocalServer
 from openai_runs.server.gate import GATE
+from openai_runs.stores.postgres import SharedPostgresStore
+from tests.postgres import Postgres
 from tests.server.api import Api, Response
 
 pytestmark = pytest.mark.anyio
@@ -66,6 +71,52 @@ async def test_requests_a_minute():
 
 
 SHOWN = ("10s", "20s", "30s", "40s", "50s", "1m0s")
+
+
+async def exchanged(*servers: LocalServer) -> None:
+    """Have servers tell each other what they know now."""
+    for server in servers * 2:
+        lease = server.engine._ledger.store._lease
+        read_at = lease._use._read_at
+        with anyio.fail_after(20):
+            while lease._use._read_at == read_at:
+                lease.check_now()
+                await anyio.sleep(0.01)
+
+
+async def test_requests_at_several_servers(postgres_server: Postgres, tmp_path: Path):
+    """They count together: what was too much in a second is made up for, and a server that starts knows of it."""
+    clock, url = ManualClock(), postgres_server.store_url()
+
+    def replica() -> LocalServer:
+        store = SharedPostgresStore(url, folder=tmp_path)
+        return LocalServer(store=store, keys=KEYS, owner_limits={"alice": Limits(requests_per_minute=6)}, clock=clock)
+
+    async def left(server: LocalServer, key: str = "sk-alice") -> tuple[int, str | None]:
+        response = await as_(Api(http, server.url), key)
+        return response.status, limits_in(response)[1]
+
+    async with ClientSession() as http, replica() as a, replica() as b:
+        assert [await left(a) for _ in range(4)] == [(200, str(number)) for number in (5, 4, 3, 2)]
+        await left(a, "sk-bob")
+        await exchanged(a, b)
+        assert [await left(b) for _ in range(3)] == [(200, "1"), (200, "0"), (429, "0")]
+        assert await left(a) == (200, "1")  # in the same second
+        assert await left(a) == (200, "0")
+        await exchanged(a, b)
+        gate = a._app[GATE]
+        assert gate.requests("alice", 6) == 8
+        clock.advance(28)
+        assert await left(a) == await left(b) == (429, "0")
+        clock.advance(3)
+        assert await left(a) == (200, "0")
+        async with replica() as late:
+            await exchanged(a)
+            assert await left(late) == (429, "0")
+            clock.advance(3600)
+            assert await left(late) == (200, "5")
+    async with ClientSession() as http, replica() as c:
+        assert await left(c) == (200, "4")  # what was told an hour ago has long been got back
 
 
 async def test_a_wrong_key_has_no_limit():

@@ -18,6 +18,7 @@ from openai_runs.engine.errors import ApiError
 from openai_runs.engine.idempotency import IdempotencyKey, used_by
 from openai_runs.engine.ledger import Ledger
 from openai_runs.engine.new_objects import Body, new_file
+from openai_runs.engine.use_elsewhere import Counted, UseElsewhere
 from openai_runs.engine.vector_store_expiry import LOOK_AGAIN
 from openai_runs.errors import StoreDataError
 from openai_runs.models.assistant import Deleted
@@ -61,9 +62,13 @@ class Files:
     max_bytes: int  #: of one file
     _max_owner_bytes: int | None
     _detach_everywhere: Callable[[str], Awaitable[None]]  # takes a file out of all vector stores
+    _elsewhere: UseElsewhere
     #: How many bytes an owner's files may have together, beside what else it has; see `Guard`.
     room: Callable[[str], Awaitable[int | None]] | None = field(default=None, init=False)
     _used: dict[str, int] = field(factory=dict, init=False)  # bytes by owner, of files and of uploads in progress
+    _meanwhile: dict[str, int] = field(
+        factory=dict, init=False
+    )  # more of them at other servers, while they are counted
     _uploads: set[Upload] = field(factory=set, init=False)  # in progress
     _deadlines: Deadlines = field(init=False)
     _tasks: TaskGroup = field(init=False)
@@ -78,6 +83,7 @@ class Files:
             StoreFileError: The contents of the files cannot be found.
         """
         self._tasks = tasks
+        self._elsewhere.on(Counted.FILE_BYTES, self._hear)
         found: dict[str, tuple[str, int, datetime | None]] = {}
         lost: Sequence[str] = ()
         try:
@@ -102,7 +108,7 @@ class Files:
             tasks.start_soon(self._look_again)
 
     async def _look_again(self) -> None:
-        """Count and watch the files of other servers, too: nobody tells of them."""
+        """Watch the files of other servers, too, and count anew: nobody tells what a server has left that died."""
         while True:
             await self._ledger.clock.sleep_until(self._ledger.clock.now() + LOOK_AGAIN)
             try:
@@ -113,13 +119,14 @@ class Files:
 
     async def _count(self) -> None:
         used: dict[str, int] = {}
+        self._meanwhile = used
         async for record in self._ledger.store.everything(File):
             used[record.owner] = used.get(record.owner, 0) + record.value.bytes
             self._watch(record.value.id, record.value.expires_at)
         for upload in self._uploads:
             if not upload.is_kept:
                 used[upload.owner] = used.get(upload.owner, 0) + upload.draft.size
-        self._used = used
+        self._used, self._meanwhile = used, {}
 
     @asynccontextmanager
     async def uploading(self, owner: str) -> AsyncGenerator[Upload]:
@@ -133,7 +140,7 @@ class Files:
             finally:
                 self._uploads.discard(upload)
                 if not upload.is_kept:
-                    self._release(owner, draft.size)
+                    self._add(owner, -draft.size)
 
     def reserve(self, upload: Upload, size: int) -> None:
         """Count more bytes of an upload, before they are written.
@@ -157,7 +164,7 @@ class Files:
                 param="file",
                 code="storage_quota_exceeded",
             )
-        self._used[upload.owner] = used
+        self._add(upload.owner, size)
 
     def used(self, owner: str) -> int:
         """How many bytes the files of an owner have, those among them that are being uploaded."""
@@ -243,12 +250,20 @@ class Files:
             self._deadlines.set(file_id, expires_at.timestamp())
 
     def _forget(self, record: Record[File], by: By) -> None:
-        self._release(record.owner, record.value.bytes)
+        self._add(record.owner, -record.value.bytes)
         self._deadlines.discard(record.value.id)
         self._ledger.note_deletion(record.owner, "file", record.value.id, by)
 
-    def _release(self, owner: str, size: int) -> None:
-        left = self._used.get(owner, 0) - size
+    def _add(self, owner: str, size: int) -> None:
+        self._count_more(owner, size)
+        self._elsewhere.tell(Counted.FILE_BYTES, owner, size)
+
+    def _hear(self, owner: str, since: float, size: int) -> None:  # noqa: ARG002  # they stay after the window
+        self._count_more(owner, size)
+        self._meanwhile[owner] = self._meanwhile.get(owner, 0) + size
+
+    def _count_more(self, owner: str, size: int) -> None:
+        left = self._used.get(owner, 0) + size
         if left > 0:
             self._used[owner] = left
         else:

@@ -18,7 +18,7 @@ from openai_runs._extras import needs
 from openai_runs._finishing import cancelled_once, finish
 from openai_runs._postgres import first_line
 from openai_runs.errors import StoreError, StoreUnavailableError
-from openai_runs.stores.postgres import schema
+from openai_runs.stores.postgres import schema, use
 from openai_runs.stores.postgres.session import translated
 from openai_runs.stores.sharing import ClaimedRun
 
@@ -32,8 +32,14 @@ LEASE: Final = 9.0
 _SHARE: Final = 1 / 9  # of it, between two renewals
 _RETRY: Final = 0.3  # seconds between two attempts while the database does not answer
 
-_RENEW: Final = """
-    UPDATE openai_runs_servers SET renewed_at = clock_timestamp() WHERE epoch = %s AND NOT is_over RETURNING true
+#: One statement, so that what owners use costs no answer of its own.
+_RENEW: Final = f"""
+    WITH renewed AS (
+        UPDATE openai_runs_servers SET renewed_at = clock_timestamp() WHERE epoch = %(epoch)s AND NOT is_over
+        RETURNING true
+    ),
+    {use.TELL}
+    {use.HEAR.format(first="EXISTS (SELECT FROM renewed)")}
 """
 # Locked as if its key were to change: a claim of such a server ends before, or finds that it is over. Whoever has it
 # locked now may be stopped, and must not stop us, too: it is looked at again a second later.
@@ -101,6 +107,7 @@ class Lease:
         connect: Callable[[], Awaitable["psycopg.AsyncConnection[Any]"]],
         rejoin: Callable[[], Awaitable[int]],
         on_lost: Callable[[], None],
+        shared_use: use.SharedUse,
         *,
         seconds: float = LEASE,
     ) -> None:
@@ -110,12 +117,14 @@ class Lease:
             connect: Connects to the database.
             rejoin: Makes the server go on under a new epoch, and returns that.
             on_lost: Called once the lease has nearly run out, or another server has ended this one.
+            shared_use: What is told with each renewal, and hears what others tell.
             seconds: For how long it is given.
         """
         self.epoch: int = 0
         self.is_valid: bool = False
         self._rejoin = rejoin
         self._on_lost = on_lost
+        self._use = shared_use
         self._seconds = seconds
         # Two, so that no renewal waits behind a claim, and none closes the connection under one.
         self._renewals = _Line(connect)
@@ -175,13 +184,20 @@ class Lease:
             self._wake = anyio.Event()
 
     async def _renew(self, sent: float) -> None:
-        if not await self._renewals.execute(_RENEW, (self.epoch,)):
+        if not await self._tell(sent):
             self._lose()
         if not self.is_valid:
             self._begin(await self._rejoin(), sent)
             return
         self._steady_since = sent if self._steady_since is None else self._steady_since
         self._note_renewal(sent)
+
+    async def _tell(self, sent: float) -> bool:
+        """Renew the lease, and exchange what owners use; returns whether the lease was renewed."""
+        told, parameters = self._use.telling()
+        rows = await self._renewals.execute(_RENEW, {**parameters, "epoch": self.epoch})
+        self._use.note_answer(told, [row[1:] for row in rows], sent)
+        return bool(rows[0][0])
 
     async def claim(self, most: int) -> Sequence[ClaimedRun]:
         """See `Sharing.claim`. After a claim whose answer was lost, for a while, all that this server has."""
@@ -248,8 +264,9 @@ class Lease:
             with anyio.fail_after(2.0):
                 await self._execute(_LEAVE, (self.epoch,))
                 await self._execute(schema.FREE, ())
-        except (StoreError, psycopg.Error, TimeoutError) as error:
-            _logger.warning("this server could not hand its runs over: %s", first_line(error))
+                await self._tell(monotonic())  # the rest of what owners have used
+        except (StoreError, psycopg.Error, OSError) as error:
+            _logger.warning("this server could not hand over all that it has: %s", first_line(error))
         await self._renewals.close()
         await self._claims.close()
 

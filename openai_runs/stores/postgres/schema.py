@@ -13,7 +13,7 @@ from openai_runs.stores.records import INTERNAL
 from openai_runs.stores.table_rows import NAMES
 
 #: The SQL from each version of the schema to the next. Never change an entry: databases of every version exist. What
-#: ``list``, ``history`` and ``part`` have is said by `row_of`.
+#: ``list``, ``history`` and ``part`` have is said by `row_of`. See `ADDING`, too.
 MIGRATIONS: Final = (
     """
     CREATE TABLE openai_runs_store (
@@ -107,7 +107,33 @@ MIGRATIONS: Final = (
     UPDATE openai_runs_objects SET part = coalesce(substring(body FROM '"vector_store_id": *"([^"]*)"'), id)
         WHERE kind = 'index_job';
     """,
+    """
+    ALTER TABLE openai_runs_store ADD COLUMN oldest integer NOT NULL DEFAULT 3;  -- see `oldest`
+
+    CREATE TABLE openai_runs_use (                   -- what owners use, as far as each server has counted it
+        server bigint NOT NULL,                      -- the epoch under which it has opened the store
+        what text COLLATE "C" NOT NULL,
+        owner text COLLATE "C" NOT NULL,
+        since double precision NOT NULL,             -- when the window began, in Unix seconds
+        lasts double precision NOT NULL,             -- seconds
+        number bigint NOT NULL,                      -- since then
+        noted_at timestamptz NOT NULL DEFAULT statement_timestamp(),
+        PRIMARY KEY (server, what, owner, since)
+    ) WITH (fillfactor = 70);
+    CREATE INDEX openai_runs_use_noted ON openai_runs_use (noted_at);
+    """,
 )
+
+#: The versions whose SQL only adds to the one before: tables, indexes, and columns that have a default or may be NULL.
+#: A server that knows the one before goes on with the tables, and can start on them, while others are updated. All else
+#: breaks: a column or a table that goes, has another name or another meaning, or has to be written by all.
+ADDING: Final = frozenset({4})
+
+
+def oldest() -> int:
+    """The oldest version that a process may know to use tables of the latest one."""
+    return max(version for version in range(1, len(MIGRATIONS) + 1) if version not in ADDING)
+
 
 #: Kinds whose rows have a version, which counts the commits that change such an object or something in it.
 SCOPES: Final = ("thread", "assistant", "vector_store", "file")
@@ -148,10 +174,13 @@ SET_UP_WRITER: Final = """
 """
 
 _KEY: Final = "hashtextextended('openai_runs store in ' || current_schema(), 0)"
+#: Held while tables are updated, until the end of the transaction.
+LOCK_UPDATE: Final = f"SELECT pg_advisory_xact_lock({_KEY} # 1)"
 #: Held by the session that writes as long as it lives: by one alone, or by all those that share the store.
 LOCK: Final = f"SELECT pg_advisory_lock({_KEY})"
 UNLOCK: Final = f"SELECT pg_advisory_unlock({_KEY})"
 LOCK_SHARED: Final = f"SELECT pg_advisory_lock_shared({_KEY})"
+UNLOCK_SHARED: Final = f"SELECT pg_advisory_unlock_shared({_KEY})"
 #: Likewise, by the one session that writes for an epoch.
 LOCK_EPOCH: Final = "SELECT pg_advisory_lock(hashtext('openai_runs server in ' || current_schema()), %s::integer)"
 #: Who has the lock: its address, if it may be seen, and since when it is connected.
@@ -169,8 +198,11 @@ END_LOST: Final = """
 
 ENCODING: Final = "SELECT current_setting('server_encoding')"
 HAS_TABLES: Final = "SELECT to_regclass('openai_runs_store') IS NOT NULL"
-VERSION: Final = "SELECT version FROM openai_runs_store"
-SET_VERSION: Final = "UPDATE openai_runs_store SET version = %s"
+#: The version of the tables, and the oldest one that a process may know to use them.
+VERSION: Final = """
+    SELECT version, coalesce((to_jsonb(s) ->> 'oldest')::integer, version) FROM openai_runs_store s
+"""
+SET_VERSION: Final = "UPDATE openai_runs_store SET version = %s, oldest = %s"
 ID: Final = "SELECT id::text FROM openai_runs_store"
 
 #: One process is over, or all are.

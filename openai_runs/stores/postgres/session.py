@@ -43,6 +43,13 @@ _PASSING: Final = ("08", "25006", "40", "53", "55", "57", "58")
 _DATA: Final = ("22", "54", "XX")
 _FATAL: Final = ("FATAL", "PANIC")
 
+#: Why a process cannot have the store beside others.
+_ALONE: Final = "one process at a time can have it: stop the other one first"
+_BREAKS: Final = (
+    "this version of openai_runs changes its tables so that servers of an earlier version cannot go on: stop all of "
+    "those first"
+)
+
 #: What is said once another process has opened the store, or a standby that lacks commits is the database now.
 TAKEN_OVER: Final = (
     "The server's store is not available: another process has opened the database, or it was set back to an earlier "
@@ -107,10 +114,8 @@ class WritingSession:
             if not self._is_shared:
                 await self._lock(connection)
                 await self._migrate(connection, create=create)
-            elif not await self._is_up_to_date(connection):  # by one that has it alone
-                await self._lock(connection, schema.LOCK)
-                await self._migrate(connection, create=create)
-                await connection.execute(schema.UNLOCK)
+            else:
+                await self._migrate_shared(connection, create=create)
             await self._begin(connection)
             [id] = await _row(connection, schema.ID)
         except psycopg.Error as error:
@@ -165,6 +170,7 @@ class WritingSession:
         """Take a new epoch. The one before is over, and if the store is not shared, so are all."""
         if self._is_shared:
             await self._lock(connection, schema.LOCK_SHARED)
+            self._check_known(*await self._versions(connection))  # they may have been updated while it was away
         async with connection.transaction():
             if self._is_shared:
                 await connection.execute(schema.END_SELF, (self.epoch,))
@@ -212,7 +218,11 @@ class WritingSession:
             await self._lock(connection)
 
     async def _lock(
-        self, connection: "psycopg.AsyncConnection[Any]", lock: str = schema.LOCK, *parameters: int
+        self,
+        connection: "psycopg.AsyncConnection[Any]",
+        lock: str = schema.LOCK,
+        *parameters: int,
+        why: str = _ALONE,
     ) -> None:
         try:
             await connection.execute(f"SET lock_timeout = {_LOCK_TIMEOUT}")
@@ -224,35 +234,63 @@ class WritingSession:
             who = (
                 "another process" + f" at {address}" * (address is not None) + f", since {since}" * (since is not None)
             )
-            raise StoreFileError(
-                f"cannot open the store {self._name!r}: it is in use by {who}, and one process at a time can have it: "
-                "stop the other one first"
-            ) from error
+            raise StoreFileError(f"cannot open the store {self._name!r}: it is in use by {who}, and {why}") from error
 
-    async def _is_up_to_date(self, connection: "psycopg.AsyncConnection[Any]") -> bool:
+    async def _versions(self, connection: "psycopg.AsyncConnection[Any]") -> tuple[int, int]:
+        """The version of the tables, and the oldest one that has to be known to use them; zeros without tables."""
         [has_tables] = await _row(connection, schema.HAS_TABLES)
-        return bool(has_tables) and (await _row(connection, schema.VERSION))[0] == len(schema.MIGRATIONS)
+        version, oldest = (await _row(connection, schema.VERSION)) if has_tables else (0, 0)
+        return version, oldest
+
+    def _check_known(self, version: int, oldest: int) -> None:
+        if oldest > len(schema.MIGRATIONS):
+            raise StoreFileError(
+                f"cannot open the store {self._name!r}: a later version of openai_runs has written it (schema "
+                f"{version}, which needs {oldest}; this one knows {len(schema.MIGRATIONS)}): update openai_runs"
+            )
+
+    async def _migrate_shared(self, connection: "psycopg.AsyncConnection[Any]", *, create: bool) -> None:
+        """Bring the tables up to date beside other servers if those can go on, else once they have ended."""
+        version, _ = await self._versions(connection)
+        pending = set(range(version + 1, len(schema.MIGRATIONS) + 1))
+        if not pending:  # whether they are too new is found out when it begins
+            return
+        if version and pending <= schema.ADDING:
+            await self._lock(connection, schema.LOCK_SHARED)
+            await self._migrate(connection, create=create)
+            await connection.execute(schema.UNLOCK_SHARED)
+        else:
+            await self._lock(connection, why=_BREAKS if version else _ALONE)
+            await self._migrate(connection, create=create)
+            await connection.execute(schema.UNLOCK)
 
     async def _migrate(self, connection: "psycopg.AsyncConnection[Any]", *, create: bool) -> None:
         [encoding] = await _row(connection, schema.ENCODING)
         if encoding != "UTF8":
             raise StoreFileError(f"cannot open the store {self._name!r}: its encoding is {encoding}, and must be UTF8")
-        async with connection.transaction():
-            [has_tables] = await _row(connection, schema.HAS_TABLES)
-            if not (has_tables or create):
-                raise StoreFileError(
-                    f"cannot open the store {self._name!r}: it has no tables of a store. Check its name"
-                )
-            version = (await _row(connection, schema.VERSION))[0] if has_tables else 0
-            if version > len(schema.MIGRATIONS):
-                raise StoreFileError(
-                    f"cannot open the store {self._name!r}: a later version of openai_runs has written it (schema "
-                    f"{version}; this one knows {len(schema.MIGRATIONS)}): update openai_runs"
-                )
-            for migration in schema.MIGRATIONS[version:]:
-                await connection.execute(migration)
-            if version < len(schema.MIGRATIONS):
-                await connection.execute(schema.SET_VERSION, (len(schema.MIGRATIONS),))
+        try:
+            async with connection.transaction():
+                # What a table waits for, all others that want it wait for, too.
+                await connection.execute(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}")
+                await connection.execute(schema.LOCK_UPDATE)
+                await self._migrate_locked(connection, create=create)
+        except pg.LockNotAvailable as error:
+            raise StoreFileError(
+                f"cannot open the store {self._name!r}: its tables cannot be updated now, since something else has "
+                "them: start again"
+            ) from error
+
+    async def _migrate_locked(self, connection: "psycopg.AsyncConnection[Any]", *, create: bool) -> None:
+        version, oldest = await self._versions(connection)
+        if not (version or create):
+            raise StoreFileError(f"cannot open the store {self._name!r}: it has no tables of a store. Check its name")
+        self._check_known(version, oldest)
+        for migration in schema.MIGRATIONS[version:]:
+            await connection.execute(migration)
+        if version < len(schema.MIGRATIONS):
+            await connection.execute(schema.SET_VERSION, (len(schema.MIGRATIONS), schema.oldest()))
+        if version < schema.oldest():  # a server that comes back later must not go on under its number
+            await connection.execute(schema.END_OTHERS)
 
     async def write(self, index: str, bodies: bytes, scopes: str, epoch: int) -> None:
         """Write a group of changes in one transaction, and return when it is durable.

@@ -9,6 +9,7 @@ next commit says. Everything else is read from the database each time.
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -30,8 +31,9 @@ from openai_runs.stores.postgres.lease import LEASE, Lease
 from openai_runs.stores.postgres.relay import PostgresRelay
 from openai_runs.stores.postgres.session import WAS_LATE
 from openai_runs.stores.postgres.store import PostgresStore, as_text
+from openai_runs.stores.postgres.use import READ, SharedUse
 from openai_runs.stores.records import Change, Claim, Delete, IndexJob, Record, RunState, Stored
-from openai_runs.stores.sharing import ActiveRun, ClaimedRun, Listener
+from openai_runs.stores.sharing import ActiveRun, ClaimedRun, Listener, UseListener
 from openai_runs.stores.table_rows import NAMES, ChangedRow
 
 with needs("postgres"):
@@ -86,7 +88,8 @@ class SharedPostgresStore(PostgresStore):
             **options: See `PostgresStore`.
         """
         super().__init__(*args, **options)
-        self._lease = Lease(self._connect, self._rejoin, self._lose, seconds=lease)
+        self._use = SharedUse(lease)
+        self._lease = Lease(self._connect, self._rejoin, self._lose, self._use, seconds=lease)
         self._relay = PostgresRelay(self._url, on_message=self._hear, on_gap=self._miss)
         self._pins = GroupedReads(self._read_pins)
         self._listeners: list[Listener] = []
@@ -118,6 +121,8 @@ class SharedPostgresStore(PostgresStore):
         await super()._open()
         session = self._opened()
         try:
+            read_at = monotonic()
+            self._use.open(session.epoch, await self._read(READ, {}), read_at)
             await self._relay.open(session.epoch)
         except BaseException:
             await finish(super()._shut())
@@ -128,6 +133,7 @@ class SharedPostgresStore(PostgresStore):
     async def _shut(self) -> None:
         await self._lease.close()
         self._listeners.clear()  # of the engine that leaves; the next one brings its own
+        self._use.listener = None
         self.broadcast(["work"])  # the runs that were executed here
         await self._relay.close()
         await self._pins.close()
@@ -193,6 +199,18 @@ class SharedPostgresStore(PostgresStore):
     async def bury(self) -> bool:
         """See `Sharing`."""
         return await self._lease.bury()
+
+    def add_use(self, what: str, owner: str, since: float, lasts: float, number: int) -> None:
+        """See `Sharing`."""
+        self._use.add(what, owner, since, lasts, number)
+
+    def use_elsewhere(self, what: str, owner: str) -> Mapping[float, int]:
+        """See `Sharing`."""
+        return self._use.elsewhere(what, owner)
+
+    def hear_use(self, listener: UseListener) -> None:
+        """See `Sharing`."""
+        self._use.listener = listener
 
     async def claim_jobs(self, but: Collection[str]) -> str | None:
         """See `Sharing`."""

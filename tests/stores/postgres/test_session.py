@@ -2,7 +2,9 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from openai_runs.errors import KeyUsedError, StoreFileError, StoreUnavailableError
 from openai_runs.models.message import Message
 from openai_runs.models.thread import Thread
-from openai_runs.stores.postgres import PostgresStore, schema
+from openai_runs.stores.postgres import PostgresStore, SharedPostgresStore, schema
 from openai_runs.stores.postgres import session as postgres_session
 from openai_runs.stores.records import Delete, UsedKey
 from tests.postgres import Postgres, execute, kill_sessions, until, with_parameters
@@ -324,12 +326,13 @@ async def test_each_commit_once(postgres_server: Postgres, tmp_path: Path):
 
 
 async def test_a_later_version(url: str, tmp_path: Path):
-    """A database that a later version has written is refused, and not changed."""
+    """A database that a later version has written so that this one cannot use it is refused, and not changed."""
     async with PostgresStore(url, folder=tmp_path):
         pass
-    execute(url, "UPDATE openai_runs_store SET version = 99")
-    text = await refusal(url, tmp_path)
-    assert "a later version of openai_runs has written it (schema 99; this one knows 3): update openai_runs" in text
+    execute(url, "UPDATE openai_runs_store SET version = 99, oldest = 98")
+    said = "a later version of openai_runs has written it (schema 99, which needs 98; this one knows 4): update openai_"
+    assert said in await refusal(url, tmp_path)
+    assert said in await refusal(url, tmp_path, SharedPostgresStore)
     assert execute(url, "SELECT max(epoch) FROM openai_runs_servers") == [(1,)]
 
 
@@ -344,15 +347,107 @@ async def test_an_earlier_version(url: str, tmp_path: Path, monkeypatch: pytest.
     for _ in range(2):
         async with PostgresStore(url, folder=tmp_path) as store:
             assert await threads(store) == ["1"]
-    assert execute(url, "SELECT version FROM openai_runs_store") == [(5,)]
+    assert execute(url, "SELECT version FROM openai_runs_store") == [(6,)]
+
+
+ADDS = "ALTER TABLE openai_runs_servers ADD COLUMN note text NOT NULL DEFAULT ''"
+BREAKS = "ALTER TABLE openai_runs_indexing RENAME TO openai_runs_other"
+
+
+@contextmanager
+def a_later_version(*migrations: str, adding: set[int] = frozenset()) -> Iterator[None]:
+    """Of the code: it has other tables."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, *migrations))
+        patch.setattr(schema, "ADDING", schema.ADDING | adding)
+        yield
+
+
+async def test_a_rolling_update(url: str, tmp_path: Path):
+    """Servers of two versions use one store if the later one only adds to the tables, whichever starts first."""
+    async with SharedPostgresStore(url, folder=tmp_path) as old:
+        await old.commit([thread("1")])
+        with a_later_version(ADDS, adding={5}):
+            async with SharedPostgresStore(url, folder=tmp_path) as new:
+                assert execute(url, "SELECT version, oldest FROM openai_runs_store") == [(5, 3)]
+                await old.commit([thread("2")])
+                await new.commit([thread("3")])
+                assert await threads(old) == await threads(new) == ["1", "2", "3"]
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:-1])
+                    async with SharedPostgresStore(url, folder=tmp_path) as restarted:
+                        await restarted.commit([thread("4")])
+                        assert await threads(new) == ["1", "2", "3", "4"]
+        assert old.is_valid
+    async with PostgresStore(url, folder=tmp_path) as alone:
+        assert await threads(alone) == ["1", "2", "3", "4"]
+    assert execute(url, "SELECT version, oldest FROM openai_runs_store") == [(5, 3)]
+
+
+def test_what_only_adds():
+    """Nothing that servers of the version before use is taken from them, or changed."""
+    assert schema.oldest() == 3
+    for version in schema.ADDING:
+        text = schema.MIGRATIONS[version - 1].upper()
+        assert not re.search(r"\b(DROP|RENAME|TYPE|UPDATE|DELETE|TRUNCATE|SET NOT NULL)\b", text)
+        assert not re.search(r"ADD COLUMN (?![^;,]*DEFAULT)[^;,]*NOT NULL", text)
+
+
+async def test_an_update_that_breaks(url: str, tmp_path: Path):
+    """It waits until all servers of an earlier version have ended, says so, and then keeps them out."""
+    async with SharedPostgresStore(url, folder=tmp_path) as old:
+        with a_later_version(BREAKS, ADDS, adding={6}):
+            text = await refusal(url, tmp_path, SharedPostgresStore)
+            assert "so that servers of an earlier version cannot go on: stop all of those first" in text
+        await old.commit([thread("1")])
+    execute(url, "INSERT INTO openai_runs_servers DEFAULT VALUES")  # one that was cut off
+    with a_later_version(BREAKS, ADDS, adding={6}):
+        async with SharedPostgresStore(url, folder=tmp_path) as new:
+            assert await threads(new) == ["1"]
+            assert "needs 5; this one knows 4" in await refusal_of_the_version_before(url, tmp_path)
+            assert execute(url, "SELECT epoch FROM openai_runs_servers WHERE NOT is_over") == [(new.epoch,)]
+    assert execute(url, "SELECT version, oldest FROM openai_runs_store") == [(6, 5)]
+
+
+async def refusal_of_the_version_before(url: str, folder: Path) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:4])
+        return await refusal(url, folder, SharedPostgresStore)
+
+
+async def test_a_server_that_comes_back_to_other_tables(url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """It does not go on with what it does not know, and says what to do."""
+    async with SharedPostgresStore(url, folder=tmp_path) as old:
+        execute(url, "UPDATE openai_runs_servers SET is_over = true")
+        execute(url, "UPDATE openai_runs_store SET version = 5, oldest = 5")
+        old._lease.check_now()
+        with anyio.fail_after(20):
+            while "cannot be renewed now" not in caplog.text:  # noqa: ASYNC110  # nothing tells of it
+                await anyio.sleep(0.01)
+        assert not old.is_valid
+        with pytest.raises(StoreUnavailableError):
+            await old.commit([thread("1")])
+    assert "needs 5; this one knows 4): update openai_runs" in caplog.text
+
+
+async def test_an_update_of_tables_that_are_locked(url: str, tmp_path: Path):
+    """It does not keep all others waiting behind itself, and nothing is changed."""
+    async with SharedPostgresStore(url, folder=tmp_path) as old:
+        async with await psycopg.AsyncConnection.connect(url) as other:
+            await other.execute("SELECT FROM openai_runs_servers")
+            with a_later_version(ADDS, adding={5}):
+                text = await refusal(url, tmp_path, SharedPostgresStore)
+        assert "its tables cannot be updated now, since something else has them: start again" in text
+        await old.commit([thread("1")])
+    assert execute(url, "SELECT version, oldest FROM openai_runs_store") == [(4, 3)]
 
 
 # What cannot be opened
 
 
-async def refusal(url: str, folder: Path) -> str:
+async def refusal(url: str, folder: Path, kind: type[PostgresStore] = PostgresStore) -> str:
     with pytest.raises(StoreFileError) as caught:
-        async with PostgresStore(url, folder=folder):
+        async with kind(url, folder=folder):
             pass
     return str(caught.value)
 
