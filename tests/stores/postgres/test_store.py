@@ -546,6 +546,6 @@ async def test_a_read_that_is_cancelled(store: PostgresStore, url: str, caplog: 
             await anyio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
     assert await store.count_objects() == 0
-    assert execute(url, readers) == before
+    assert {*before} <= {*execute(url, readers)}  # more may have been opened meanwhile
     assert execute(url, working) == [(0,)]
     assert not [record for record in caplog.records if record.name.startswith("psycopg")]
