@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import logging
+import os
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import stamina
 from aiohttp import web_app
+from coverage import Coverage
 from hypothesis import settings
 
 from openai_runs._wire.idempotency import SUPPORTED
@@ -48,6 +50,22 @@ def _in_utf_8(data: Any) -> Any:
         case list() | tuple():
             return type(data)(map(_in_utf_8, data))
     return data
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """What is marked as ``unmeasured`` runs without coverage, and so do the processes that it starts."""
+    measuring = Coverage.current() if item.get_closest_marker("unmeasured") else None
+    if measuring is None:
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+            patch.delenv(name)
+        measuring.stop()
+        try:
+            return (yield)
+        finally:
+            measuring.start()
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from tests.file_search.pdfs import pdf
 from tests.postgres import Postgres
 from tests.stores.test_postgres_session import execute
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.unmeasured]
 
 
 @pytest.fixture
