@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # A slow machine is not a failure: no deadline. What gates a change looks at the same examples each time, so that it
 # refuses no innocent one; who looks for defects takes the other profile, which looks elsewhere each time.
 settings.register_profile("quick", deadline=None, max_examples=25, derandomize=True)
+settings.register_profile("brief", settings.get_profile("quick"), max_examples=8)  # where another Python looks, too
 settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("quick")  # unless there is --hypothesis-profile=thorough
 
