@@ -90,7 +90,7 @@ def tests(session: nox.Session) -> None:
     """
     install(session, "tests")
     if session.posargs or session.python != HERE:
-        session.run("pytest", junit(session), *(session.posargs or ROOMS_ELSEWHERE))
+        session.run("pytest", junit(session), *(session.posargs or [*ROOMS_ELSEWHERE, "--hypothesis-profile=brief"]))
         return
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", junit(session), *ON_ALL_CORES)

@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import logging
+import os
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import stamina
 from aiohttp import web_app
+from coverage import Coverage
 from hypothesis import settings
 
 from openai_runs._wire.idempotency import SUPPORTED
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 # A slow machine is not a failure: no deadline. What gates a change looks at the same examples each time, so that it
 # refuses no innocent one; who looks for defects takes the other profile, which looks elsewhere each time.
 settings.register_profile("quick", deadline=None, max_examples=25, derandomize=True)
+settings.register_profile("brief", settings.get_profile("quick"), max_examples=8)  # where another Python looks, too
 settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("quick")  # unless there is --hypothesis-profile=thorough
 
@@ -48,6 +51,22 @@ def _in_utf_8(data: Any) -> Any:
         case list() | tuple():
             return type(data)(map(_in_utf_8, data))
     return data
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """What is marked as ``unmeasured`` runs without coverage, and so do the processes that it starts."""
+    measuring = Coverage.current() if item.get_closest_marker("unmeasured") else None
+    if measuring is None:
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+            patch.delenv(name)
+        measuring.stop()
+        try:
+            return (yield)
+        finally:
+            measuring.start()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.unmeasured
+
 #: As if nobody had installed these packages.
 WITHOUT = "import sys; sys.modules |= dict.fromkeys({packages!r})\n"
 SENTENCE = (

@@ -22,6 +22,7 @@ from tests.recorded import Recorded
 from tests.test_extras import bare
 
 
+@pytest.mark.unmeasured
 def test_off_loads_nothing() -> None:
     """A session and a server without telemetry execute a streamed run with a tool, and load no OpenTelemetry."""
     code = """
@@ -89,6 +90,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.unmeasured
 def test_off_costs_nothing() -> None:
     """Fetching a run makes the same calls in client and server, whether or not OpenTelemetry is installed."""
     with_it, without_it = bare(COUNT, packages=()), bare(COUNT, packages=("opentelemetry",))
@@ -127,6 +129,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.unmeasured
 def test_without_a_provider_it_costs_next_to_nothing() -> None:
     """A request makes a few calls more, which look whether there is a provider by now."""
     done = bare(COUNT_MORE, packages=())

@@ -105,6 +105,7 @@ async def test_a_start_that_never_arrived() -> None:
         ]
 
 
+@pytest.mark.unmeasured
 async def test_under_way(caplog: pytest.LogCaptureFixture) -> None:
     """While the first request is under way, the run is not found."""
     goes_on = honouring(Reply(stream().data[:-5], "hang"))

@@ -516,6 +516,7 @@ class TestAnswers:
                 await session.threads.create()
 
 
+@pytest.mark.unmeasured
 class TestHugeResponses:
     """What is read of a response is bounded, after decompression, and while it is read."""
 
@@ -763,9 +764,14 @@ class TestSecrets:
             assert "***" in shown(caught.value)
         assert KEY not in caplog.text + "".join(str(vars(record)) for record in caplog.records)
 
-    @pytest.mark.parametrize("before", [0, 45, 285, 1985])
-    @pytest.mark.parametrize("strict", [False, True])
-    @pytest.mark.parametrize("provided", [False, True])
+    @pytest.mark.unmeasured
+    @pytest.mark.parametrize(  # each two of the three in each way
+        ("before", "strict", "provided"),
+        [
+            *[(0, False, False), (0, True, True), (45, False, True), (45, True, False)],
+            *[(285, False, False), (285, True, True), (1985, False, True), (1985, True, False)],
+        ],
+    )
     async def test_echoed_where_it_is_cut(
         self, provided: bool, strict: bool, before: int, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -213,6 +213,7 @@ def test_free_json_is_left_alone():
     assert json.dumps(run.tools[0].function.parameters) == json.dumps(parameters)
 
 
+@pytest.mark.unmeasured
 @given(unknown=st.dictionaries(st.text().map("x-{}".format), json_values))
 def test_unknown_fields_survive_everywhere(unknown):
     """Unknown fields are kept, at the top, in nested objects and in list items."""
@@ -308,6 +309,7 @@ def test_the_body_is_kept_for_the_reader():
 unhurried = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("schema", ["ListMessagesResponse", "RunObject", "RunStepObject", "AssistantObject"])
 @unhurried
 @given(st.data())

@@ -304,6 +304,7 @@ def tried(body, into, *, strict):
         return error
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("schema", MODELS)
 @unhurried
 @given(st.data())

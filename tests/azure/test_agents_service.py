@@ -18,7 +18,7 @@ from tests.azure.service import API, TOOLS, AgentsService, approval_round, funct
 from tests.stub import Stub
 from tests.weather import QUICK
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.unmeasured]
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "coming-from-azure.md").read_text("utf-8")
 APPROVALS = [{"tool_call_id": "call_mcp", "approve": True}]

@@ -175,6 +175,7 @@ ODD: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("more", ODD)
 @pytest.mark.parametrize("name", [b"message", b"error"])
 @pytest.mark.parametrize("reason", [None, "", "stop"])

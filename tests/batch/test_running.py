@@ -326,6 +326,7 @@ class TestResults:
                 found.append({(result.index, result.run and result.run.id) for result in await collect(batch)})
         assert found[0] == found[1]
 
+    @pytest.mark.unmeasured
     async def test_a_killed_server(self, tmp_path: Path) -> None:
         """`kill -9` under a batch, and a restart: a result for each job, and a run for each result."""
         store = tmp_path / "runs.db"
@@ -395,6 +396,7 @@ def looks(count: int) -> Iterator[Looks]:
 class TestOutages:
     """While the endpoint is away, no job is used up."""
 
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("retries", [JobRetries(attempts=1), None])
     async def test_connections_are_refused(self, server: LocalServer, assistant_id: str, retries: Any) -> None:
         """Nothing more is taken from the source, the jobs that were tried are tried again, and no try counts."""
@@ -1116,6 +1118,7 @@ class TestLeaving:
         async with run_batch(session, self.jobs(assistant_id)):
             pass
 
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("on_exit", ["cancel", "leave"])
     @pytest.mark.parametrize("way", ["break", "scope"])
     async def test_no_start_afterwards(self, way: str, on_exit: Any) -> None:
@@ -1198,6 +1201,7 @@ class TestLeaving:
             await stub.disconnected()
         assert [(begun.index, begun.run, begun.error) for begun in batch.left] == [(0, None, None)]
 
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize(
         ("looks", "on_exit", "text"),
         [

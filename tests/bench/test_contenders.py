@@ -13,6 +13,8 @@ from tests.bench.reading import HEADERS
 from tests.bench.rounds import FLOOR, OPENAI, OURS, stub
 from tests.bench.throughput import Requests
 
+pytestmark = pytest.mark.unmeasured
+
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # openai marks all of this deprecated
 def test_each_contender_lives_through_a_run():

@@ -16,7 +16,7 @@ from openai_runs.services.vector_stores import VectorStoresService
 from tests.chaos.cancelling import WAYS, cancelling
 from tests.chaos.operations import OPERATIONS, Operation
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.unmeasured]
 
 
 def _id(operation: Operation) -> str:

@@ -9,6 +9,8 @@ from openai_runs.models.run import Run
 from tests.chaos.causes import UNAVOIDABLE, Settings, cause, told
 from tests.chaos.history import Call, History, Sent
 
+pytestmark = pytest.mark.unmeasured
+
 CREATE, POLL = "/v1/threads/thread_1/runs", "/v1/threads/thread_1/runs/run_1"
 
 

@@ -12,7 +12,7 @@ from tests.proxy import Fate, Instead, Proxy, Unframed
 from tests.stub import Reply, error, reply
 from tests.weather import QUICK
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.unmeasured]
 
 #: A job that calls a tool and completes.
 JOB = "a job 0"

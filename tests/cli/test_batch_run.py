@@ -71,6 +71,7 @@ def test_failed_jobs_once_more(endpoint: Endpoint, files: Files) -> None:
     assert endpoint.asked == {"one": 1, "fail": 2}
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("durable", [False, True])
 def test_another_message_or_assistant(endpoint: Endpoint, files: Files, durable: bool) -> None:
     """Old answers are not passed off as answers to it: nothing is run or written, and the error says what to do."""
@@ -414,6 +415,7 @@ def test_ctrl_c_once(endpoint: Endpoint, files: Files) -> None:
     assert endpoint.statuses() == {"completed": 4}
 
 
+@pytest.mark.unmeasured
 def test_ctrl_c_twice(endpoint: Endpoint, files: Files) -> None:
     """Runs in progress are cancelled, and their jobs get new ones the next time."""
     files.write("one", "wait", "two")
@@ -431,6 +433,7 @@ def test_ctrl_c_twice(endpoint: Endpoint, files: Files) -> None:
     assert files.results() == {"job 0": "Re: one", "job 1": "Re: wait", "job 2": "Re: two"}
 
 
+@pytest.mark.unmeasured
 def test_kill_minus_9(endpoint: Endpoint, files: Files) -> None:
     """The next start has a result of each job, none twice; and what was in progress has its run, and no second one."""
     files.write("one", "two", "wait 2", "wait 3", "three")

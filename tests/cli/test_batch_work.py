@@ -6,11 +6,14 @@ import sys
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from openai_runs.batch.durable.file_lock import only_one
 from tests.cli.batches import Endpoint, Files, read_until
 from tests.cli.commands import run
 from tests.postgres import Postgres
+
+pytestmark = pytest.mark.unmeasured
 
 
 def start(store: object, *options: str) -> subprocess.Popen[str]:

@@ -24,6 +24,7 @@ def test_export(tmp_path: Path):
     assert "there is no store" in run("export", "--store", tmp_path / "none.db", exit_code=2)
 
 
+@pytest.mark.unmeasured
 def test_export_that_nobody_reads(tmp_path: Path):
     """A closed pipe, as behind ``| head``, is no error."""
     saved, store = tmp_path / "saved.jsonl", tmp_path / "runs.db"
@@ -53,6 +54,7 @@ def test_a_database(tmp_path: Path, postgres_server: Postgres):
     assert "there is no run run_1" in run("runs", "end", "run_1", *store, exit_code=1)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.anyio
 @pytest.mark.parametrize("where", ["sqlite", "postgres"])
 async def test_while_the_server_runs(tmp_path: Path, where: str, request: pytest.FixtureRequest):

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.unmeasured
+
 
 @pytest.mark.timeout(180)
 def test_nothing_is_lost_and_nothing_done_twice():

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.unmeasured
+
 
 @pytest.mark.timeout(180)
 def test_a_killed_program():

@@ -17,7 +17,7 @@ from openai_runs.errors import OpenAIRunsError
 from openai_runs.session import Session
 from tests.serving import serving
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.unmeasured]
 
 SIZE = 3_000_000
 

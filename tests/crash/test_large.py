@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.unmeasured
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, nothing says how much memory a process has had")
 def test_the_largest_file():

@@ -20,7 +20,10 @@ from tests.weather import QUICK
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "coming-from-openai-python.md").read_text("utf-8")
 CALL = re.compile(r"`(client|session|AsyncOpenAI|OpenAI|Session)((?:\.\w+)*)(?:\(([^`]*)\))?`")
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # OpenAI's own
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # OpenAI's own
+    pytest.mark.unmeasured,
+]
 
 
 def rows(head: str) -> list[list[str]]:

@@ -21,6 +21,8 @@ from openai_runs.server.form import FORM_BYTES
 from openai_runs.server.sse_response import HEARTBEAT
 from tests.serving import free_port
 
+pytestmark = pytest.mark.unmeasured
+
 DOCS = Path(__file__).parents[2] / "docs"
 DEPLOY = DOCS / "deploy"
 SETTINGS = settings_of(serve)

@@ -13,6 +13,8 @@ from typer.main import get_command
 
 from openai_runs.cli import app
 
+pytestmark = pytest.mark.unmeasured
+
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 PAGES = ("durable-batch.md", "durable-on-several-machines.md", "batch-from-the-command-line.md")
 

@@ -13,7 +13,7 @@ from tests.cli.commands import run_in_thread
 
 PAGE = (Path(__file__).parents[2] / "docs/how-to/revive-a-program.md").read_text("utf-8")
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.unmeasured]
 
 
 async def test_an_assistant_with_an_old_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

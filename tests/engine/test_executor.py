@@ -424,6 +424,7 @@ async def test_cancelled_while_deleting_a_thread():
             assert w.names(run.id)[-1] in ("run.completed", "run.cancelled"), rounds
 
 
+@pytest.mark.unmeasured
 async def test_a_thousand_at_once():
     """All of them end, each with its own message."""
     async with world(lambda request: Say(request.items[0].text), store=SlowStore()) as w:

@@ -151,12 +151,14 @@ async def _do(operation, w, store, gates, threads, assistant, number):
 MIXED = ["create", "create", "answer", "answer", "cancel", "say", "note", "delete thread", "let go", "wait", "look"]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("seed", range(20))
 def test_all_at_once(seed):
     """With concurrent clients, a failing disk and deadlines, each run ends, and only once."""
     anyio.run(_live_at_once, random.Random(seed))
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("seed", range(30, 40))
 def test_a_bug_affects_one_run_only(seed):
     """A run whose state is lost fails, at whatever moment; the promises hold for the others."""

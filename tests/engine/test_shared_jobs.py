@@ -67,6 +67,7 @@ async def test_what_one_server_takes_and_another_has_made(url: str):
                 await anyio.lowlevel.checkpoint()
 
 
+@pytest.mark.unmeasured
 async def test_a_server_dies_while_it_reads(url: str, caplog: pytest.LogCaptureFixture):
     """Another one takes up what it has left once its lease has run out, and reads the file from the beginning."""
     slow, quick = WordIndex(), WordIndex()

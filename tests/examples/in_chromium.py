@@ -1,16 +1,15 @@
 """The page of the apps in a real browser, by ``nox -s browser``; see `tests/server/console/in_chromium.py`."""
 
-import os
-import shutil
 from contextlib import ExitStack
 
 import pytest
 from anyio import to_thread
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import Browser, expect
 
 from openai_runs.backends import Say, ScriptedBackend
 from openai_runs.backends.model_backend import ModelRequest
 from openai_runs.server import LocalServer
+from tests.chromium import browser  # noqa: F401  # a fixture
 from tests.examples.programs import Program, program
 from tests.serving import free_port
 
@@ -29,14 +28,8 @@ def start(exit_stack: ExitStack, app: str, endpoint: str) -> str:
     return running.wait_for(r"http://127\.0\.0\.1:\d+")[0]
 
 
-def chromium() -> str:
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    assert found, "install Debian's chromium, or name one in CHROMIUM"
-    return found
-
-
 @pytest.mark.parametrize("app", ["fastapi", "aiohttp"])
-async def test_an_answer_is_shown_as_text(app: str):
+async def test_an_answer_is_shown_as_text(browser: Browser, app: str):  # noqa: F811  # the fixture
     """What a model writes is never HTML, whether it comes in pieces or as a whole; the page says how far it is."""
 
     def repeat(request: ModelRequest) -> Say:
@@ -44,37 +37,34 @@ async def test_an_answer_is_shown_as_text(app: str):
 
     problems: list[str] = []
     with ExitStack() as exit_stack:
-        async with LocalServer(backend=ScriptedBackend(repeat)) as server, async_playwright() as playwright:
+        async with LocalServer(backend=ScriptedBackend(repeat)) as server:
             url = await to_thread.run_sync(start, exit_stack, app, server.url)
-            browser = await playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-            page = await browser.new_page()
-            page.on("pageerror", lambda error: problems.append(str(error)))
-            page.on("dialog", lambda dialog: problems.append(dialog.message))
-            await page.goto(url)
-            for button in "Ask, and watch", "Ask, and wait":
-                await page.locator("#question").fill(HOSTILE)
-                await page.get_by_role("button", name=button).click()
-                await expect(page.locator("#state")).to_have_text("completed")
-                await expect(page.locator("#answer p")).to_have_text(HOSTILE)
-            await browser.close()
+            async with await browser.new_context() as context:
+                page = await context.new_page()
+                page.on("pageerror", lambda error: problems.append(str(error)))
+                page.on("dialog", lambda dialog: problems.append(dialog.message))
+                await page.goto(url)
+                for button in "Ask, and watch", "Ask, and wait":
+                    await page.locator("#question").fill(HOSTILE)
+                    await page.get_by_role("button", name=button).click()
+                    await expect(page.locator("#state")).to_have_text("completed")
+                    await expect(page.locator("#answer p")).to_have_text(HOSTILE)
             await to_thread.run_sync(exit_stack.close)
     assert not problems
 
 
 @pytest.mark.parametrize("app", ["fastapi", "aiohttp"])
-async def test_an_endpoint_that_is_away(app: str):
+async def test_an_endpoint_that_is_away(browser: Browser, app: str):  # noqa: F811  # the fixture
     """The page says in a sentence that there is no answer now, whichever way it has asked."""
     with ExitStack() as exit_stack:
         endpoint = f"http://127.0.0.1:{free_port()}/v1"
-        async with async_playwright() as playwright:
-            url = await to_thread.run_sync(start, exit_stack, app, endpoint)
-            browser = await playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-            page = await browser.new_page()
+        url = await to_thread.run_sync(start, exit_stack, app, endpoint)
+        async with await browser.new_context() as context:
+            page = await context.new_page()
             await page.goto(url)
             for button in "Ask, and watch", "Ask, and wait":
                 await page.reload()
                 await page.get_by_role("button", name=button).click()
                 sentence = "There is no answer now. Ask again in a minute."
                 await expect(page.locator("#state")).to_have_text(sentence, timeout=15_000)
-            await browser.close()
-            await to_thread.run_sync(exit_stack.close)
+        await to_thread.run_sync(exit_stack.close)

@@ -279,6 +279,7 @@ async def test_no_query_is_syntax(index, query):
     await search(index, query)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     ("words", "meaning", "paraphrases", "keywords"),
     [(True, False, 0.15, 0.95), (False, True, 0.9, 0.95), (True, True, 0.9, 1.0)],

@@ -1038,6 +1038,7 @@ class TestLeaving:
             assert stub.connections == 1
 
 
+@pytest.mark.unmeasured
 @pytest.mark.timeout(180)
 async def test_hundreds_of_runs() -> None:
     """300 runs with tool calls, followed at once in one session: all complete, nothing is left behind."""

@@ -221,6 +221,7 @@ async def test_nothing_is_current_between_events(server: LocalServer, toolbox: T
     assert tree == ["invoke_agent", "  POST", "first", "  second", *["third"] * tree.count("third")]
 
 
+@pytest.mark.unmeasured
 @given(rounds, cuts, st.booleans(), st.integers(1, 12))
 async def test_no_span_is_left(told: Any, cuts: Any, streamed: bool, stop_after: int) -> None:
     """Wherever the connection breaks, and the task is cancelled, all spans end below one, and none is current."""

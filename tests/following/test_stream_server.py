@@ -106,6 +106,7 @@ async def test_a_failure(session: Session, assistant: Assistant, thread: Thread)
     assert last.run.last_error.code == "rate_limit_exceeded"
 
 
+@pytest.mark.unmeasured
 @script(
     [Say(words(0, 2500)), Call("get_weather", {"city": "Oslo"})],
     [Say(words(2500, 5000)), Call("get_weather", {"city": "Rome"})],

@@ -108,6 +108,7 @@ async def polled(legs: Any) -> list[Any]:
         return [event async for event in session.runs.follow(run, toolbox=toolbox, polling=QUICK)]
 
 
+@pytest.mark.unmeasured
 @given(rounds, cuts, st.booleans())
 async def test_the_same_as_polling(rounds: Any, cuts: Any, chunked: bool) -> None:
     """Wherever it breaks, a stream yields polling's status events, all text once, and calls each tool once."""
@@ -798,6 +799,7 @@ class TestLostConnections:
             await events.until_done()
         assert len(stub.requests) == 1
 
+    @pytest.mark.unmeasured
     async def test_twenty_cuts(self) -> None:
         """Three tool rounds, ten thousand deltas, and a connection that breaks twenty times, at random."""
         pieces = [f"{number} " for number in range(10_000)]

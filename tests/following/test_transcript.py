@@ -104,6 +104,7 @@ class TestMessages:
             assert transcript.messages[0].text == "ab" * count
             assert transcript.messages is not None
 
+    @pytest.mark.unmeasured
     def test_ten_thousand(self, transcript):
         """The text of many deltas is complete."""
         for number in range(10_000):
@@ -345,6 +346,7 @@ def pieces(value, data):
     return told
 
 
+@pytest.mark.unmeasured
 @given(bodies("MessageObject", unknown=False), st.data())
 def test_any_message_in_deltas(body, data):
     """Any message, split into deltas, is merged to the same message, also if it is read in between."""
@@ -370,6 +372,7 @@ def test_any_step_in_deltas(body, data):
     assert _wire.dump(transcript.steps[0]) == body
 
 
+@pytest.mark.unmeasured
 @given(
     bodies("MessageDeltaObject"),
     bodies("MessageDeltaObject"),

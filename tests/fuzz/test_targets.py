@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tests.fuzz.damage import damaged
 from tests.fuzz.targets import TARGETS
 
+pytestmark = pytest.mark.unmeasured
+
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_samples(name):

@@ -11,6 +11,8 @@ from openai_runs._wire.parameters import check_params
 from tests.samples import MODELS, PARAMS
 from tests.strategies import bodies, unknown_parts
 
+pytestmark = pytest.mark.unmeasured
+
 unhurried = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 

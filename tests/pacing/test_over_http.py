@@ -107,6 +107,7 @@ class TestARefusal:
 
 
 class TestFollowing:
+    @pytest.mark.unmeasured
     async def test_an_outage_does_not_count_turns(self) -> None:
         """An outage counts from when a request was sent: waiting for its turn is none."""
         replies = iter([reply(RUN | {"status": "queued"}), error(500), error(500), reply(RUN)])

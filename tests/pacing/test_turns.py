@@ -334,6 +334,7 @@ async def run_for(seconds: float, workers: int, work: Callable[[], Awaitable[Non
                 group.start_soon(work)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     ("tokens", "reads", "allowed"),
     [
@@ -353,6 +354,7 @@ async def test_a_batch(tokens: tuple[int, int], reads: int, allowed: float) -> N
     assert batch.endpoint.refused < 0.01 * batch.endpoint.count
 
 
+@pytest.mark.unmeasured
 async def test_a_batch_that_knows_no_limits() -> None:
     """If the endpoint only says 429, a batch finds out what it bears: three quarters of it or more, few 429."""
     random.seed(7)
@@ -362,6 +364,7 @@ async def test_a_batch_that_knows_no_limits() -> None:
     assert batch.endpoint.refused < 0.05 * batch.endpoint.count
 
 
+@pytest.mark.unmeasured
 async def test_many_followers() -> None:
     """2,000 runs that are followed are not 2,000 polls a second; each is polled again after 2,000 / bound seconds."""
     turns, polled = Turns(RateLimits(polls_per_second=50)), []

@@ -31,7 +31,7 @@ from openai_runs.models.thread import Thread
 from openai_runs.session import Session
 from tests.stub import Stub, reply
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.unmeasured]
 
 HERE = Path(__file__).parent
 BODIES = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(HERE.glob("bodies/*.json"))}

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.unmeasured
+
 
 @pytest.mark.timeout(240)
 def test_a_rolling_restart():

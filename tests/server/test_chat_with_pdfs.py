@@ -7,7 +7,11 @@ from openai import AssistantEventHandler, AsyncOpenAI, OpenAI
 from openai_runs.server import LocalServer
 from tests.file_search.pdfs import pdf
 
-pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # OpenAI's own
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # OpenAI's own
+    pytest.mark.unmeasured,
+]
 
 FACTS = (
     ("handbook.pdf", ("Breaks last fifteen minutes.", "The canteen opens at half past eleven.")),

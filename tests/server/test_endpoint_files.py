@@ -361,6 +361,7 @@ async def test_what_is_noted_outlives_the_server(anyio_backend, tmp_path: Path):
 # --- lists
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("limit", [1, 2, 3, 7])
 async def test_pages_of_one_owner(anyio_backend, order, limit, monkeypatch):

@@ -13,7 +13,7 @@ from openai_runs.server import LocalServer
 from openai_runs.stores.sqlite import SQLiteStore
 from tests.server.api import Api
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.unmeasured]
 
 LONG = "word " * 4000  # more than what is left of any page of the file
 SAYING = {"messages": [{"role": "user", "content": LONG}]}

@@ -20,7 +20,7 @@ from openai_runs.server import LocalServer
 from openai_runs.session import Session
 from tests.file_search.pdfs import bomb, pdf
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.unmeasured]
 
 QUICK = Polling(first=0.01, longest=0.05)
 LONG = b"".join(b"The shelf %d has %d books.\n\n" % (number, number * 7) for number in range(2000))

@@ -154,6 +154,7 @@ async def test_after_a_restart(tmp_path):
     assert ids[0] == ids[1]
 
 
+@pytest.mark.unmeasured
 async def test_killed_while_creating(tmp_path):
     """``kill -9`` at any moment, a restart, all requests again: one run for each key."""
     store, keys, found = tmp_path / "runs.db", [str(n) for n in range(60)], {}

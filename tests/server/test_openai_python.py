@@ -18,6 +18,7 @@ from tests.round_robin import replicas
 from tests.serving import serving
 
 pytestmark = [
+    pytest.mark.unmeasured,
     pytest.mark.anyio,
     # The client marks all of the API as deprecated; that is what this server is for.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -9,6 +9,7 @@ from tests.round_robin import replicas
 from tests.server.event_stream import documented, story
 
 pytestmark = [
+    pytest.mark.unmeasured,
     pytest.mark.anyio,
     # The client marks all of the API as deprecated; that is what this server is for.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -18,7 +18,7 @@ from openai_runs.stores.postgres.lease import LEASE
 from tests.file_search.pdfs import pdf
 from tests.postgres import Postgres, execute
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.unmeasured]
 
 
 @pytest.fixture

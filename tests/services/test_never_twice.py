@@ -30,7 +30,7 @@ from tests.proxy import Fate, Proxy
 from tests.stub import CUT, Stub, error, reply
 from tests.weather import QUICK
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.unmeasured]
 
 #: After these the server has done what was asked, and the client does not have the answer.
 ANSWER_LOST: list[Fate] = ["lose answer", error(500), error(502), error(503), error(504), error(408)]

@@ -341,6 +341,7 @@ async def converse(w: World, operation: str, thread_id: str, assistant_id: str) 
                 await w.engine.runs.submit_tool_outputs("", thread_id, run.id, outputs)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 @given(turns=TURNS, operations=OPERATIONS)
 def test_a_conversation_is_the_same_after_export_and_import(kind: str, turns: Any, operations: list[tuple[str, int]]):

@@ -163,6 +163,7 @@ async def test_unknown_cursor(param, cursor):
         assert caught.value.param == param
 
 
+@pytest.mark.unmeasured
 @given(st.integers(0, 30), st.integers(1, 7), st.sampled_from(["asc", "desc"]), st.data())
 def test_paging_sees_everything_once(count, limit, order, data):
     """Whatever the page size, every object is listed once, in order."""

@@ -686,7 +686,7 @@ class Stores(RuleBasedStateMachine):
         assert self.runner.run(everything(self.other)) == self.runner.run(everything(self.memory))
 
 
-TestStoresAgree = Stores.TestCase
+TestStoresAgree = pytest.mark.unmeasured(Stores.TestCase)
 TestStoresAgree.settings = settings(stateful_step_count=30)
 
 
@@ -699,6 +699,7 @@ class StoresOnPostgres(Stores):
         return PostgresStore(self.server.store_url(), folder=self.folder.name, cache_size=cache_size)
 
 
+@pytest.mark.unmeasured
 class TestStoresAgreeOnPostgres(StoresOnPostgres.TestCase):
     settings = settings(stateful_step_count=30, max_examples=settings().max_examples // 2)
 

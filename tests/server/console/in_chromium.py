@@ -3,17 +3,16 @@
 What a page says is tested beside this file without one. Here is what only a browser does: scripts, policies, layout.
 """
 
-import os
-import shutil
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 from attrs import define, field
-from playwright.async_api import Page, Route, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from openai_runs import Session
 from openai_runs.backends import Call, Say, ScriptedBackend, Wait
@@ -22,6 +21,7 @@ from openai_runs.backends.scripted import Turn
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run
 from openai_runs.server import LocalServer
+from tests.chromium import browser  # noqa: F401  # a fixture
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +51,7 @@ class Console:
 
 
 @asynccontextmanager
-async def opened(width: int = 1280, **options: object) -> AsyncIterator[Console]:
+async def console_in(browser: Browser, width: int = 1280, **options: object) -> AsyncIterator[Console]:  # noqa: F811
     gate, next_gate = anyio.Event(), anyio.Event()
 
     def script(request: ModelRequest) -> Turn:
@@ -65,16 +65,12 @@ async def opened(width: int = 1280, **options: object) -> AsyncIterator[Console]
             return Call("ask", {"question": HOSTILE})
         return Say(said)
 
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    assert chromium, "install Debian's chromium, or name one in CHROMIUM"
     async with (
         LocalServer(backend=ScriptedBackend(script), **options) as server,
         server.session() as session,
-        async_playwright() as playwright,
+        await browser.new_context(viewport={"width": width, "height": 800}) as context,
     ):
-        # Without its sandbox, since continuous integration often is root; it visits nothing but this server.
-        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = await browser.new_page(viewport={"width": width, "height": 800})
+        page = await context.new_page()
         console = Console(session, page, server.url.removesuffix("/v1"), gate, next_gate)
         page.on("pageerror", lambda error: console.problems.append(str(error)))
         page.on("dialog", lambda dialog: console.problems.append(dialog.message))
@@ -83,10 +79,17 @@ async def opened(width: int = 1280, **options: object) -> AsyncIterator[Console]
             "request", lambda sent: None if sent.url.startswith(console.origin) else console.problems.append(sent.url)
         )
         yield console
-        await browser.close()
 
 
-async def test_runs_appear_and_change():
+Opening = Callable[..., AbstractAsyncContextManager[Console]]
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Opening:  # noqa: F811  # the fixture
+    return partial(console_in, browser)
+
+
+async def test_runs_appear_and_change(opened: Opening):
     """The list follows what happens, and tells a screen reader of it."""
     async with opened() as console:
         await console.open()
@@ -102,7 +105,7 @@ async def test_runs_appear_and_change():
         assert not console.problems
 
 
-async def test_a_run_as_it_goes_on():
+async def test_a_run_as_it_goes_on(opened: Opening):
     """Its page follows, and what the reader has closed or typed stays as it is."""
     async with opened() as console:
         run = await console.start("call")
@@ -126,7 +129,7 @@ async def test_a_run_as_it_goes_on():
         assert not console.problems
 
 
-async def test_what_a_model_writes():
+async def test_what_a_model_writes(opened: Opening):
     """It is seen as it is written, as text, and what the reader has selected of it stays selected."""
     async with opened() as console:
         run = await console.start("write")
@@ -150,7 +153,7 @@ async def test_what_a_model_writes():
         assert not [each for each in console.problems if "ERR_FAILED" not in each]
 
 
-async def test_answering_and_cancelling():
+async def test_answering_and_cancelling(opened: Opening):
     """By hand, from the keyboard."""
     async with opened() as console:
         run = await console.start("call")
@@ -167,7 +170,7 @@ async def test_answering_and_cancelling():
         assert not console.problems
 
 
-async def test_starting():
+async def test_starting(opened: Opening):
     """A form starts a run, and its page follows."""
     async with opened() as console:
         await console.start("Hi")
@@ -181,7 +184,7 @@ async def test_starting():
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-async def test_hostile_text(width: int):
+async def test_hostile_text(opened: Opening, width: int):
     """It is text on every page, which is no wider than the window."""
     async with opened(width) as console:
         run, waiting = await console.start(HOSTILE), await console.start("call")
@@ -195,7 +198,7 @@ async def test_hostile_text(width: int):
         assert not console.problems
 
 
-async def test_a_login():
+async def test_a_login(opened: Opening):
     """The key is neither in the URL nor where scripts could read it; a logout ends it."""
     async with opened(keys={"sk-anna": "anna"}) as console:
         run = await console.start("Hi")
@@ -211,7 +214,7 @@ async def test_a_login():
         await expect(console.page.get_by_label("Key")).to_be_focused()
 
 
-async def test_from_the_keyboard():
+async def test_from_the_keyboard(opened: Opening):
     """The first key leads past the head of the page."""
     async with opened() as console:
         await console.open()
@@ -221,7 +224,7 @@ async def test_from_the_keyboard():
         await expect(console.page.locator("main")).to_be_focused()
 
 
-async def test_a_server_that_has_gone():
+async def test_a_server_that_has_gone(opened: Opening):
     """The page says that it is not up to date."""
     async with opened() as console:
         await console.start("wait")
@@ -233,7 +236,7 @@ async def test_a_server_that_has_gone():
         await expect(console.page.locator("#connection")).to_be_hidden(timeout=20_000)
 
 
-async def test_a_hidden_page():
+async def test_a_hidden_page(opened: Opening):
     """It holds no connection, of which a browser has few, and follows again when it is seen."""
     async with opened() as console:
         await console.open()
@@ -249,7 +252,7 @@ async def test_a_hidden_page():
         await expect(console.page.locator(f"#row-{run.id}")).to_contain_text("completed")
 
 
-async def test_a_feed_that_is_refused():
+async def test_a_feed_that_is_refused(opened: Opening):
     """A proxy answers while the server starts again; the page connects again."""
     async with opened() as console:
         refused = anyio.Event()

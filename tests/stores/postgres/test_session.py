@@ -295,6 +295,7 @@ class Committing:
         await self.is_reached.wait()
 
 
+@pytest.mark.unmeasured
 async def test_each_commit_once(postgres_server: Postgres, tmp_path: Path):
     """Sessions are killed and the server crashes: what was confirmed is there, and nothing that was refused."""
     url = postgres_server.store_url()

@@ -96,6 +96,7 @@ async def commit_all(store: Store, commits: Sequence[Sequence[Change]]) -> list[
 # Objects as they were
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", ["AssistantObject", "ThreadObject", "MessageObject", "RunObject", "RunStepObject"])
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=settings().max_examples // 2)  # two stores each
 @given(data=st.data())
