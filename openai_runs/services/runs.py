@@ -19,7 +19,6 @@ from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import ALL_RUNS, RUN_BY_ID, RUNS
 from openai_runs._wire.signatures import spelled_out
 from openai_runs.events import ActionRequired, RunEvent
-from openai_runs.following.follower import Follower, outcome
 from openai_runs.following.options import FollowOptions, RunStreamParams, StreamOptions, hint_unanswered, split_options
 from openai_runs.following.polling import Polling
 from openai_runs.following.rounds import Submissions
@@ -28,7 +27,8 @@ from openai_runs.models.page import IncludeParams, ListRequest, Page
 from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.run import Run, RunCreateRequest, RunStatus, RunUpdateRequest, ToolOutputsSubmitParams
 
-if TYPE_CHECKING:  # imported in the methods that need it, so that programs without streaming start faster
+if TYPE_CHECKING:  # imported in the methods that need it, so that other programs start faster
+    from openai_runs.following.follower import Follower
     from openai_runs.following.run_changes import RunChanges
     from openai_runs.following.run_feed import RunFeed
     from openai_runs.following.streaming import RunStream
@@ -380,6 +380,8 @@ class RunsService:
             RunDeadlineError: The deadline has passed; the error's ``run`` is the latest snapshot.
             RunStuckError: See `follow`, which also lists the other errors.
         """
+        from openai_runs.following.follower import outcome
+
         _habits.refuse_positional(_positional, "complete(run), or complete(thread_id=…, run_id=…)")
         follower = self._follower(run, thread_id, run_id, options, only_outcome=True)
         async with aclosing(follower.events()) as events:
@@ -418,6 +420,7 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``createRun``.
         """
+        from openai_runs.following.follower import Follower
         from openai_runs.following.streaming import RunStream
 
         _habits.refuse_positional(_positional, "stream(thread_id, assistant_id=…)")
@@ -453,6 +456,7 @@ class RunsService:
             _positional,
             "stream_tool_outputs(run, outputs), or stream_tool_outputs(thread_id=…, run_id=…, tool_outputs=…)",
         )
+        from openai_runs.following.follower import Follower
         from openai_runs.following.streaming import RunStream
 
         check_params(options, StreamOptions)
@@ -472,7 +476,9 @@ class RunsService:
         options: FollowOptions,
         *,
         only_outcome: bool = False,
-    ) -> Follower:
+    ) -> "Follower":
+        from openai_runs.following.follower import Follower
+
         check_params(options, FollowOptions)
         requests = self._requests(run, thread_id, run_id)
         return Follower(requests, run, feed=self._feed, only_outcome=only_outcome, **options)
