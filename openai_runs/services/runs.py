@@ -1,5 +1,6 @@
 """Runs: start one, follow or stream it to its end, answer its tool calls, cancel it."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import cached_property, partial
@@ -48,6 +49,7 @@ class RunsService:
         self._transport = transport
         # Kept while somebody follows the run: outputs that are submitted meanwhile begin its next round.
         self._submissions: WeakValueDictionary[URL, Submissions] = WeakValueDictionary()
+        self._room = asyncio.Semaphore(transport.max_connections)  # for polls
 
     if not TYPE_CHECKING:  # type checkers are to report them
         __getattr__ = _habits.missing(_habits.RUNS)
@@ -481,7 +483,7 @@ class RunsService:
 
         check_params(options, FollowOptions)
         requests = self._requests(run, thread_id, run_id)
-        return Follower(requests, run, feed=self._feed, only_outcome=only_outcome, **options)
+        return Follower(requests, run, feed=self._feed, room=self._room, only_outcome=only_outcome, **options)
 
     def _requests(
         self, run: Run | None, thread_id: str | None, run_id: str | None, overrides: Overrides | None = None
