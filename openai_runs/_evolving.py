@@ -21,10 +21,11 @@ def fillable(cls: Any) -> type:
     """A mutable class with the slots of a frozen one. Fill an instance, then assign ``cls`` to its ``__class__``.
 
     Creating a run by the frozen class's own ``__init__`` would take longer than everything else that a loader does.
-    Calling the class is what makes an empty instance in the shortest time.
+    Calling the class is what makes an empty instance in the shortest time. It derives from the frozen one, since Python
+    compares the slots of two siblings, name by name, each time that one of them becomes the other.
     """
     writable = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__, "__init__": object.__init__}
-    return type(cls.__name__, (cls.__base__,), {"__slots__": cls.__slots__, **writable})
+    return type(cls.__name__, (cls,), {"__slots__": (), **writable})
 
 
 def evolve(instance: T, /, **changes: Any) -> T:
@@ -77,8 +78,7 @@ def _by_init(instance: Any, changes: Mapping[str, Any]) -> Any:
 def _way_of(cls: type[Any]) -> _Copy:
     """How objects of a class are copied: by its ``__init__``, if that does more than to set the fields."""
     fields = attrs.fields(cls)
-    # Without a base of its own, Python takes the layouts of the two classes below for different.
-    if cls.__base__ is object or cls.__dictoffset__ or not all(map(_is_only_set, fields)):
+    if cls.__dictoffset__ or not all(map(_is_only_set, fields)):
         return _by_init
     names = [field.name for field in fields]
     scope = {"cls": cls, "fillable": fillable(cls), "names": frozenset(names)}

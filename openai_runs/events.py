@@ -12,12 +12,12 @@ from attrs import field, frozen
 
 from openai_runs.models.message import Message
 from openai_runs.models.run import Run, RunStatus
-from openai_runs.models.run_step import RunStep
 from openai_runs.models.thread import Thread
 from openai_runs.models.tool import FunctionToolCall, ToolOutput
 
-if TYPE_CHECKING:  # two dozen classes, which programs without streaming need not load
+if TYPE_CHECKING:  # four dozen classes, which programs without streaming need not load
     from openai_runs.models.delta import MessageDelta, RunStepDelta
+    from openai_runs.models.run_step import RunStep
 
 
 @frozen
@@ -113,7 +113,7 @@ class MessageChanged:
 class StepChanged:
     """A snapshot of a run step that has begun, completed or ended in another way."""
 
-    step: RunStep
+    step: "RunStep"
     name: str  #: the event's name on the wire, such as ``thread.run.step.completed``
 
     def __str__(self) -> str:

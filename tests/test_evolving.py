@@ -13,7 +13,7 @@ RUN = run("run_1", "thread_1").value
 
 @define
 class Base:
-    """What follows is derived from a class, as models are: those without a base are left to attrs."""
+    """What follows is derived from a class, as models are."""
 
 
 @define

@@ -5,6 +5,7 @@ new, and its `Leaving` what becomes of the run when following stops. `observe` r
 must pass every change on: what the follower has *observed* counts as reported.
 """
 
+import asyncio
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
@@ -62,6 +63,9 @@ class Follower:
     polling: Polling = field(default=Polling(), kw_only=True)
     on_exit: OnExit = field(default="leave", kw_only=True)
     feed: "RunFeed | None" = field(default=None, kw_only=True)  #: tells what becomes of the run, if it covers it
+    #: How many polls may be on their way at once. Who waits here for a place needs less memory than who waits for a
+    #: connection with all that a request has.
+    room: asyncio.Semaphore | None = field(default=None, kw_only=True)
     only_outcome: bool = field(default=False, kw_only=True)  #: whether changes before the end need not be told
     rounds: Rounds = field(init=False)
     leaving: Leaving = field(init=False)
@@ -178,7 +182,14 @@ class Follower:
                     if (turn := self.requests.turn_of_poll(is_idle=is_idle)) is not None:
                         await self.before_deadline(turn)
                         turn = None
-                    await self.refresh(prefer=prefer)
+                    if (room := self.room) is None:
+                        await self.refresh(prefer=prefer)
+                    else:
+                        await self.before_deadline(room.acquire())
+                        try:
+                            await self.refresh(prefer=prefer)
+                        finally:
+                            room.release()
                     # An endpoint that does not wait, whatever it has said, must not be asked again at once, and again.
                     self._was_hasty = prefer is not None and anyio.current_time() - asked_at < 1
                 else:

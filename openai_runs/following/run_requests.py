@@ -19,11 +19,11 @@ from openai_runs.following.rounds import Submissions, required
 from openai_runs.models.message import Message
 from openai_runs.models.page import ListParams, MessageListParams, Page
 from openai_runs.models.run import Run, RunStatus, ToolOutputsSubmitParams
-from openai_runs.models.run_step import RunStep
 from openai_runs.models.tool import ToolOutput, ToolOutputParam
 from openai_runs.pacing.pace import Turn
 
 if TYPE_CHECKING:  # loaded only by who uses it
+    from openai_runs.models.run_step import RunStep
     from openai_runs.telemetry import Telemetry
 
 ToolOutputs: TypeAlias = Sequence[ToolOutput | ToolOutputParam]
@@ -253,8 +253,10 @@ class RunRequests:
         self.submissions.accept(outputs)
         return opened
 
-    async def messages_and_steps(self, run: Run) -> tuple[list[Message], list[RunStep]]:
+    async def messages_and_steps(self, run: Run) -> "tuple[list[Message], list[RunStep]]":
         """Fetch what the run has written so far, oldest first."""
+        from openai_runs.models.run_step import RunStep  # three dozen classes
+
         ids = {"thread_id": run.thread_id, "run_id": run.id}
         steps = [step async for step in self._all(Page[RunStep], STEPS, ids, _IN_ORDER)]
         message_ids = {step.message_id for step in steps}

@@ -135,35 +135,36 @@ class RunRow(TypedDict):
 class Run(Model):
     """One execution of an assistant on a thread. Source: Assistants v2 API, ``RunObject``."""
 
+    # As the hosted API sends them: msgspec looks for each field first where the last one ended.
     id: str = field(metadata=NEEDED)
     object: str = "thread.run"
     created_at: datetime  #: aware, UTC; Unix seconds on the wire
-    thread_id: str = field(metadata=NEEDED)
     assistant_id: str
+    thread_id: str = field(metadata=NEEDED)
     status: RunStatus = field(metadata=NEEDED)
-    required_action: RequiredAction | None = None  #: set while ``requires_action``
-    last_error: LastError | None = None
-    expires_at: datetime | None = None  #: an unfinished run becomes ``expired`` at this time
     started_at: datetime | None = None
+    expires_at: datetime | None = None  #: an unfinished run becomes ``expired`` at this time
     cancelled_at: datetime | None = None
     failed_at: datetime | None = None
     completed_at: datetime | None = None
-    incomplete_details: RunIncompleteDetails | None = None
+    required_action: RequiredAction | None = None  #: set while ``requires_action``
+    last_error: LastError | None = None
     model: str | None = None
     instructions: str | None = None
     tools: tuple[Tool, ...] = field(default=(), metadata=REPEATED)
+    tool_resources: ToolResources | None = None  #: not in the API's schema, sent by some endpoints
     metadata: Mapping[str, str] | None = field(default=None, hash=False)
-    usage: Usage | None = None  #: usually null until the run has ended
     temperature: float | None = None
     top_p: float | None = None
-    max_prompt_tokens: int | None = None
     max_completion_tokens: int | None = None
+    max_prompt_tokens: int | None = None
     truncation_strategy: TruncationStrategy | None = field(default=None, metadata=REPEATED)
+    incomplete_details: RunIncompleteDetails | None = None
+    usage: Usage | None = None  #: usually null until the run has ended
+    response_format: ResponseFormat | None = field(default=None, metadata=REPEATED)
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    response_format: ResponseFormat | None = field(default=None, metadata=REPEATED)
     reasoning_effort: str | None = None  #: not in the API's schema, sent by some endpoints
-    tool_resources: ToolResources | None = None  #: not in the API's schema, sent by some endpoints
     completion_window: str | None = None  #: not in the API's schema, sent by this library's server
 
     def __attrs_post_init__(self) -> None:

@@ -1,5 +1,6 @@
 """Runs: start one, follow or stream it to its end, answer its tool calls, cancel it."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import cached_property, partial
@@ -19,7 +20,6 @@ from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import ALL_RUNS, RUN_BY_ID, RUNS
 from openai_runs._wire.signatures import spelled_out
 from openai_runs.events import ActionRequired, RunEvent
-from openai_runs.following.follower import Follower, outcome
 from openai_runs.following.options import FollowOptions, RunStreamParams, StreamOptions, hint_unanswered, split_options
 from openai_runs.following.polling import Polling
 from openai_runs.following.rounds import Submissions
@@ -28,7 +28,8 @@ from openai_runs.models.page import IncludeParams, ListRequest, Page
 from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.run import Run, RunCreateRequest, RunStatus, RunUpdateRequest, ToolOutputsSubmitParams
 
-if TYPE_CHECKING:  # imported in the methods that need it, so that programs without streaming start faster
+if TYPE_CHECKING:  # imported in the methods that need it, so that other programs start faster
+    from openai_runs.following.follower import Follower
     from openai_runs.following.run_changes import RunChanges
     from openai_runs.following.run_feed import RunFeed
     from openai_runs.following.streaming import RunStream
@@ -48,6 +49,7 @@ class RunsService:
         self._transport = transport
         # Kept while somebody follows the run: outputs that are submitted meanwhile begin its next round.
         self._submissions: WeakValueDictionary[URL, Submissions] = WeakValueDictionary()
+        self._room = asyncio.Semaphore(transport.max_connections)  # for polls
 
     if not TYPE_CHECKING:  # type checkers are to report them
         __getattr__ = _habits.missing(_habits.RUNS)
@@ -380,6 +382,8 @@ class RunsService:
             RunDeadlineError: The deadline has passed; the error's ``run`` is the latest snapshot.
             RunStuckError: See `follow`, which also lists the other errors.
         """
+        from openai_runs.following.follower import outcome
+
         _habits.refuse_positional(_positional, "complete(run), or complete(thread_id=…, run_id=…)")
         follower = self._follower(run, thread_id, run_id, options, only_outcome=True)
         async with aclosing(follower.events()) as events:
@@ -418,6 +422,7 @@ class RunsService:
 
         Source: Assistants v2 API, operation ``createRun``.
         """
+        from openai_runs.following.follower import Follower
         from openai_runs.following.streaming import RunStream
 
         _habits.refuse_positional(_positional, "stream(thread_id, assistant_id=…)")
@@ -453,6 +458,7 @@ class RunsService:
             _positional,
             "stream_tool_outputs(run, outputs), or stream_tool_outputs(thread_id=…, run_id=…, tool_outputs=…)",
         )
+        from openai_runs.following.follower import Follower
         from openai_runs.following.streaming import RunStream
 
         check_params(options, StreamOptions)
@@ -472,10 +478,12 @@ class RunsService:
         options: FollowOptions,
         *,
         only_outcome: bool = False,
-    ) -> Follower:
+    ) -> "Follower":
+        from openai_runs.following.follower import Follower
+
         check_params(options, FollowOptions)
         requests = self._requests(run, thread_id, run_id)
-        return Follower(requests, run, feed=self._feed, only_outcome=only_outcome, **options)
+        return Follower(requests, run, feed=self._feed, room=self._room, only_outcome=only_outcome, **options)
 
     def _requests(
         self, run: Run | None, thread_id: str | None, run_id: str | None, overrides: Overrides | None = None

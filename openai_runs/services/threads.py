@@ -11,7 +11,6 @@ from openai_runs._http.transport import Transport
 from openai_runs._wire.parameters import check_params
 from openai_runs._wire.paths import THREAD, THREAD_RUNS, THREADS
 from openai_runs._wire.signatures import spelled_out
-from openai_runs.following.follower import Follower
 from openai_runs.following.options import ThreadRunStreamParams, hint_unanswered, split_options
 from openai_runs.following.run_requests import RunRequests
 from openai_runs.models.assistant import Deleted
@@ -20,7 +19,7 @@ from openai_runs.models.request_options import RequestOptions
 from openai_runs.models.run import Run, ThreadRunCreateRequest
 from openai_runs.models.thread import Thread, ThreadCreateRequest, ThreadUpdateRequest
 
-if TYPE_CHECKING:  # imported in the methods that need it, so that programs without streaming start faster
+if TYPE_CHECKING:  # imported in the methods that need it, so that other programs start faster
     from openai_runs.following.streaming import RunStream
 
 
@@ -147,6 +146,7 @@ class ThreadsService:
 
         Source: Assistants v2 API, operation ``createThreadAndRun``.
         """
+        from openai_runs.following.follower import Follower
         from openai_runs.following.streaming import RunStream
 
         check_params(params, ThreadRunStreamParams)

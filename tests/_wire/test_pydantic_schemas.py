@@ -63,7 +63,7 @@ def test_json_schema_has_the_fields(mode: Any) -> None:
     assert schema["properties"]["run"] == {"$ref": "#/$defs/Run"}
     assert run["title"] == "Run"
     assert run["description"].startswith("One execution of an assistant on a thread.")
-    assert run["required"] == ["id", "created_at", "thread_id", "assistant_id", "status"]
+    assert run["required"] == ["id", "created_at", "assistant_id", "thread_id", "status"]
     assert run["properties"]["created_at"] == {"type": "number", "description": "Unix seconds"}
     assert "enum" not in run["properties"]["status"]  # a later version of the API may have others
     assert schema["$defs"]["Page_Run_"]["properties"]["data"]["items"]["title"] == "Run"

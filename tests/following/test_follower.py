@@ -4,11 +4,12 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
 
+from openai_runs._wire import load
 from openai_runs.backends.scripted import Call, Fail, Say, ScriptedBackend, Stop, Wait
 from openai_runs.engine.clock import ManualClock
 from openai_runs.errors import (
@@ -1091,3 +1092,25 @@ async def test_polls_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         async with stub.session() as session:
             await session.runs.complete(thread_id="thread_1", run_id="run_1", polling=QUICK)
         assert taken == [Turn.IDLE_POLL] * 3
+
+
+async def test_polls_wait_for_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A poll is not begun before it has one of the session's places, which it gives back, also if it fails."""
+    asked = asyncio.Event()
+
+    class Room(asyncio.Semaphore):
+        async def acquire(self) -> Literal[True]:
+            asked.set()
+            return await super().acquire()
+
+    run, room = load(json.dumps(RUN | {"status": "queued"}), Run), Room(0)
+    async with Stub(seen("completed"), error(404)) as stub, stub.session() as session:
+        monkeypatch.setattr(session.runs, "_room", room)
+        completing = asyncio.create_task(session.runs.complete(run, polling=QUICK))
+        await asked.wait()
+        assert stub.requests == []
+        room.release()
+        assert (await completing).status == "completed"
+        with pytest.raises(NotFoundError):
+            await session.runs.complete(run, polling=QUICK)
+        assert not room.locked()
