@@ -5,8 +5,6 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.unmeasured
-
 #: As if nobody had installed these packages.
 WITHOUT = "import sys; sys.modules |= dict.fromkeys({packages!r})\n"
 SENTENCE = (

@@ -516,7 +516,6 @@ class TestAnswers:
                 await session.threads.create()
 
 
-@pytest.mark.unmeasured
 class TestHugeResponses:
     """What is read of a response is bounded, after decompression, and while it is read."""
 

@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 
 from openai_runs.backends.schema_samples import sample
 
-pytestmark = pytest.mark.unmeasured
-
 TREE = {
     "type": "object",
     "properties": {"value": {"type": "integer"}, "next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}},

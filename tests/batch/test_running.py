@@ -1118,7 +1118,6 @@ class TestLeaving:
         async with run_batch(session, self.jobs(assistant_id)):
             pass
 
-    @pytest.mark.unmeasured
     @pytest.mark.parametrize("on_exit", ["cancel", "leave"])
     @pytest.mark.parametrize("way", ["break", "scope"])
     async def test_no_start_afterwards(self, way: str, on_exit: Any) -> None:
@@ -1201,7 +1200,6 @@ class TestLeaving:
             await stub.disconnected()
         assert [(begun.index, begun.run, begun.error) for begun in batch.left] == [(0, None, None)]
 
-    @pytest.mark.unmeasured
     @pytest.mark.parametrize(
         ("looks", "on_exit", "text"),
         [

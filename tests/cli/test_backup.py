@@ -19,7 +19,6 @@ pytestmark = pytest.mark.anyio
 NOTES = b"The password of the cellar is plover."
 
 
-@pytest.mark.unmeasured
 async def test_a_backup_of_a_running_server_is_served(tmp_path: Path):
     """Runs, files and searches are in it as they were; the server goes on meanwhile, and a second backup, too."""
     store, copy = tmp_path / "runs.db", tmp_path / "copy" / "runs.db"

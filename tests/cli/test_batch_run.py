@@ -71,7 +71,6 @@ def test_failed_jobs_once_more(endpoint: Endpoint, files: Files) -> None:
     assert endpoint.asked == {"one": 1, "fail": 2}
 
 
-@pytest.mark.unmeasured
 @pytest.mark.parametrize("durable", [False, True])
 def test_another_message_or_assistant(endpoint: Endpoint, files: Files, durable: bool) -> None:
     """Old answers are not passed off as answers to it: nothing is run or written, and the error says what to do."""
@@ -415,7 +414,6 @@ def test_ctrl_c_once(endpoint: Endpoint, files: Files) -> None:
     assert endpoint.statuses() == {"completed": 4}
 
 
-@pytest.mark.unmeasured
 def test_ctrl_c_twice(endpoint: Endpoint, files: Files) -> None:
     """Runs in progress are cancelled, and their jobs get new ones the next time."""
     files.write("one", "wait", "two")

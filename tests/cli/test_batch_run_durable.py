@@ -23,8 +23,6 @@ from openai_runs.errors import WorkerLostError
 from tests.cli.batches import Endpoint, Files, read_until
 from tests.cli.commands import run
 
-pytestmark = pytest.mark.unmeasured
-
 
 def test_all_jobs_have_a_result(endpoint: Endpoint, files: Files, batches: Path) -> None:
     """The store has them, too: results that got lost are written again, and no run is started for that."""

@@ -13,8 +13,6 @@ from tests.cli.batches import Endpoint, Files, read_until
 from tests.cli.commands import run
 from tests.postgres import Postgres
 
-pytestmark = pytest.mark.unmeasured
-
 
 def start(store: object, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "openai_runs", "batch", "work", str(store), *options]
@@ -46,6 +44,7 @@ def test_stopping(endpoint: Endpoint, files: Files, batches: Path) -> None:
     assert endpoint.statuses() == {"completed": 3}
 
 
+@pytest.mark.unmeasured
 class TestSeveralWorkers:
     """Workers that share a PostgreSQL, each as a process of its own."""
 

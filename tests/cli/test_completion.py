@@ -12,8 +12,6 @@ import pytest
 from openai_runs.cli.completion import Shell
 from tests.cli.commands import run
 
-pytestmark = pytest.mark.unmeasured
-
 
 @pytest.mark.parametrize("shell", list(Shell))
 def test_a_script_for_each_shell(shell: Shell):

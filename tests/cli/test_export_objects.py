@@ -24,7 +24,6 @@ def test_export(tmp_path: Path):
     assert "there is no store" in run("export", "--store", tmp_path / "none.db", exit_code=2)
 
 
-@pytest.mark.unmeasured
 def test_export_that_nobody_reads(tmp_path: Path):
     """A closed pipe, as behind ``| head``, is no error."""
     saved, store = tmp_path / "saved.jsonl", tmp_path / "runs.db"
