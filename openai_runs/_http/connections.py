@@ -56,7 +56,8 @@ class Connections:
             The response, once its head is there.
         """
         exchanges = self._exchanges
-        if exchanges is not None and not self.http.trace_configs:
+        is_traced = self.http.trace_configs
+        if exchanges is not None and not is_traced and aiohttp.ClientSession._request is exchanges.replaced:  # noqa: SLF001
             written = exchanges.write(method, url, headers, data)
             if written is not None:  # nearly always
                 is_stream = headers is not None and headers.get("Accept") == STREAM

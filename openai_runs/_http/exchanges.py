@@ -2,7 +2,8 @@
 
 `aiohttp.ClientSession` does for each request what no request here needs: cookies, redirects, middlewares, a timer for
 all of it. That is left out. Of its care for lost connections, what concerns these requests is here. What is not usual
-goes through the session, over the same connections: whatever is traced, goes through a proxy, or is not prepared.
+goes through the session, over the same connections: whatever is traced or mocked, goes through a proxy, or is not
+prepared.
 
 That way is not documented in all parts. So `exchanges` tries both on a connection that leads nowhere, when a session is
 opened; unless they do the same there, all requests go through aiohttp's session.
@@ -11,9 +12,11 @@ opened; unless they do the same there, all requests go through aiohttp's session
 import math
 from collections.abc import Mapping
 from functools import cached_property
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import aiohttp
+from aiohttp import client
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -59,6 +62,8 @@ class Exchanges:
             response: What aiohttp's responses are told, except for their requests.
         """
         assert http.connector is not None  # noqa: S101  # for the type checker: it is open
+        #: What `send` stands in for. Mocks, recorders and tracers put something else in its place, also later.
+        self.replaced: Final = _request()
         self._connector = http.connector
         self._origin = _Origin("GET", requests.origin)
         self._requests = requests
@@ -144,12 +149,24 @@ def exchanges(
         headers: Sent with each of them.
         watchdog: Watches over them.
     """
+    if http.trace_configs or not _is_own(_request()):  # somebody wants to see the requests of all sessions
+        return None
     try:
         requests = PreparedRequests(origin, headers)
         learned = _learn(requests)
     except Exception:  # whatever a later aiohttp has changed: without this it works as well, but slower
         return None
     return None if learned is None else Exchanges(http, requests, watchdog, *learned)
+
+
+def _request() -> object:
+    """How aiohttp's sessions send requests."""
+    return getattr(aiohttp.ClientSession, "_request", None)
+
+
+def _is_own(function: object) -> bool:
+    """Whether it is aiohttp's own, and nothing that is put around it, which may claim that it were."""
+    return type(function) is FunctionType and function.__globals__ is vars(client)
 
 
 def _learn(requests: PreparedRequests) -> tuple[dict[str, Any], dict[str, Any]] | None:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import wraps
 from typing import Any, TypeAlias
 from unittest.mock import Mock
 
@@ -108,6 +109,51 @@ async def test_a_proxy_is_left_to_aiohttp(ways: list[str], monkeypatch: pytest.M
             await get(session)
     assert ways == ["long"]
     assert proxy.requests[0].target.startswith("http://endpoint.invalid/")
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+async def test_mocks_are_asked(is_open: bool, ways: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries that mock, record or trace aiohttp's sessions replace one function, before or after they are opened."""
+    own = aiohttp.ClientSession._request
+    asked: list[Any] = []
+
+    @wraps(own)
+    async def mocked(self: aiohttp.ClientSession, method: str, url: Any, **given: Any) -> Any:
+        asked.append((method, url.path))
+        return await own(self, method, url, **given)
+
+    if not is_open:
+        monkeypatch.setattr(aiohttp.ClientSession, "_request", mocked)
+    async with Stub(lambda _: reply(RUN)) as stub, stub.session() as session:
+        monkeypatch.setattr(aiohttp.ClientSession, "_request", mocked)
+        ways.clear()
+        await get(session)
+        assert ways == ["long"]
+        assert asked == [("GET", "/v1/threads/thread_1/runs/run_1")]
+        monkeypatch.setattr(aiohttp.ClientSession, "_request", own)
+        await get(session)
+    assert ways[-1] == ("short" if is_open else "long")
+    assert len(asked) == 1
+
+
+async def test_tracers_of_all_sessions(ways: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They see each request, and no other: such as one that was made to try aiohttp."""
+    own = aiohttp.ClientSession.__init__
+    seen: list[str] = []
+
+    async def see(_: Any, __: Any, params: aiohttp.TraceRequestStartParams) -> None:
+        seen.append(params.url.path)
+
+    def traced(self: aiohttp.ClientSession, *args: Any, **given: Any) -> None:
+        config = aiohttp.TraceConfig()
+        config.on_request_start.append(see)
+        own(self, *args, trace_configs=[config], **given)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", traced)
+    async with Stub(reply(RUN)) as stub, stub.session() as session:
+        await get(session)
+    assert ways == ["long"]
+    assert seen == ["/v1/threads/thread_1/runs/run_1"]
 
 
 def raw(text: bytes, body: bytes = RUN) -> Reply:
