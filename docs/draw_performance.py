@@ -28,7 +28,7 @@ COLUMNS: Final = {
 WHY: Final = {
     "get one": "The floor makes nothing of the bytes that it reads. Most of the difference is making a `Run` of them.",
     "get many": "As with one in flight.",
-    "get instructions": "Making the model is the largest part of ours, then aiohttp's session and connection.",
+    "get instructions": "Making the model is the largest part of ours, then aiohttp's connection and response.",
     "list": "The floor makes no objects, and a run is a large one.",
     "stream burst": "An event is framed, decoded, made a model and kept in the transcript; the floor does nothing.",
     "stream paced": "Waking up for each event costs most, and the floor pays it, too. The rest is ours.",

@@ -11,10 +11,8 @@ from yarl import URL
 from openai_runs._wire.parameters import wrong
 
 _is_plain: Final = re.compile("[A-Za-z0-9_-]+").fullmatch
-#: What yarl finds out about each URL, although it is the same for all of an endpoint.
-_COMMON: Final = frozenset(
-    {"scheme", "raw_user", "raw_password", "raw_host", "explicit_port", "port", "host_port_subcomponent"}
-)
+#: What each request asks its URL for, although it is the same for all of an endpoint.
+_COMMON: Final = frozenset({"scheme", "raw_authority", "raw_fragment"})
 
 
 class Addresses:

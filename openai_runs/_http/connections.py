@@ -1,14 +1,15 @@
 """How aiohttp is set up: connections, timeouts, and what it must not do by itself."""
 
 import math
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections.abc import Awaitable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from openai_runs._http.prepared_requests import prepared_requests
+from openai_runs._http.exchanges import exchanges
+from openai_runs._http.prepared_requests import STREAM, merged
 from openai_runs._http.watchdog import Watchdog
 
 if TYPE_CHECKING:  # loaded only by who uses it
@@ -18,7 +19,9 @@ if TYPE_CHECKING:  # loaded only by who uses it
 class Connections:
     """The connections of a transport."""
 
-    def __init__(self, base: URL, headers: CIMultiDict[str], timeout: float, max_connections: int) -> None:
+    def __init__(
+        self, base: URL, headers: CIMultiDict[str], timeout: float, max_connections: int, proxy: str | None = None
+    ) -> None:
         """Open them.
 
         Args:
@@ -26,27 +29,49 @@ class Connections:
             headers: Sent with each request.
             timeout: Seconds without a byte after which a request fails, unless it has another limit.
             max_connections: How many requests may be in progress at once; 0 for no limit.
+            proxy: What they go through.
         """
         self._headers = headers
+        self._proxy = proxy
         self._watchdog = Watchdog(timeout)
-        prepared = prepared_requests(base, headers, self._watchdog)
         # Without the headers: what aiohttp's session has for all requests, it also tells a proxy that makes a tunnel.
         self.http: Final = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=max_connections),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            **({} if prepared is None else {"request_class": cast("Any", prepared.make)}),
+            connector=aiohttp.TCPConnector(limit=max_connections), cookie_jar=aiohttp.DummyCookieJar()
         )
-        #: Sends a request, as `aiohttp.ClientSession.request` does, with the headers of all.
-        self.request: Final[Callable[..., Awaitable[aiohttp.ClientResponse]]] = (
-            self._request if prepared is None else getattr(self.http, "_request", self.http.request)
-        )
+        self._exchanges = None if proxy else exchanges(self.http, base.origin(), headers, self._watchdog)
 
-    async def _request(
-        self, method: str, url: URL, *, headers: Mapping[str, str] | None, **rest: Any
-    ) -> aiohttp.ClientResponse:
-        merged = self._headers.copy()
-        merged.update(headers or {})
-        return await self.http.request(method, url, headers=merged, **rest)
+    def request(
+        self, method: str, url: URL, headers: Mapping[str, str] | None, data: Any, timeout: aiohttp.ClientTimeout
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        """Send a request.
+
+        Args:
+            method: The HTTP method.
+            url: Where it goes.
+            headers: What it has beside the headers of all, or in their place.
+            data: Its body.
+            timeout: Its limits.
+
+        Returns:
+            The response, once its head is there.
+        """
+        exchanges = self._exchanges
+        is_traced = self.http.trace_configs
+        if exchanges is not None and not is_traced and aiohttp.ClientSession._request is exchanges.replaced:  # noqa: SLF001
+            written = exchanges.write(method, url, headers, data)
+            if written is not None:  # nearly always
+                is_stream = headers is not None and headers.get("Accept") == STREAM
+                return exchanges.send(method, url, headers, written, timeout, is_stream=is_stream)
+        return self.http.request(
+            method,
+            url,
+            data=data,
+            headers=merged(self._headers, headers),
+            allow_redirects=False,  # a response must not decide where the key is sent
+            proxy=self._proxy,
+            timeout=timeout,
+            middlewares=(without_auto_retry,) if method == "DELETE" else None,
+        )
 
     async def close(self) -> None:
         """Close them; requests that are in progress fail."""

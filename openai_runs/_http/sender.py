@@ -13,9 +13,10 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from openai_runs._http.byte_stream import BROKEN, ByteStream, advice, describe, outline, read_whole
-from openai_runs._http.connections import Connections, client_timeout, record_requests, without_auto_retry
+from openai_runs._http.connections import Connections, client_timeout, record_requests
 from openai_runs._http.key_support import KeySupport
 from openai_runs._http.overrides import Overrides
+from openai_runs._http.prepared_requests import STREAM
 from openai_runs._http.response import Reader, Response
 from openai_runs._http.retries import OwnError, asked_delay, is_final
 from openai_runs._http.tokens import RequestToken, Tokens
@@ -66,7 +67,6 @@ class Sender:
         self.telemetry = telemetry  #: records requests; it may be set until the connections are opened
         self.tells_changes: bool = False  #: whether the endpoint has said that it tells changes to who waits
         self._connections: Connections | None = None
-        self._proxy: str | None = None
         self._not_open = "this Session is not open: use it in `async with`"
 
     def connect(self, proxy: str | None, max_connections: int) -> Callable[[], Awaitable[None]]:
@@ -79,8 +79,7 @@ class Sender:
         Returns:
             What closes them.
         """
-        self._proxy = proxy
-        self._connections = Connections(URL(self.reader.base), self._headers, self.timeout, max_connections)
+        self._connections = Connections(URL(self.reader.base), self._headers, self.timeout, max_connections, proxy)
         return self._connections.close
 
     def disconnect(self) -> None:
@@ -125,7 +124,7 @@ class Sender:
         data: bytes | None,
         overrides: Overrides | None,
         *,
-        accept: str = "text/event-stream",
+        accept: str = STREAM,
     ) -> ByteStream | T:
         """Send a request for a stream; the model, if the endpoint does not stream. See `Transport.stream`."""
         http_response = turn = None
@@ -209,16 +208,7 @@ class Sender:
         if self.telemetry is not None:
             record_requests(connections.http, self.telemetry)
         try:
-            response = await connections.request(
-                method,
-                url,
-                data=body,
-                headers=headers,
-                allow_redirects=False,  # a response must not decide where the key is sent
-                proxy=self._proxy,
-                timeout=timeout,
-                middlewares=(without_auto_retry,) if method == "DELETE" else None,
-            )
+            response = await connections.request(method, url, headers, body, timeout)
         except NOT_SENT:
             self._give_back(turn)
             raise

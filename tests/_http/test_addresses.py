@@ -80,7 +80,7 @@ def test_urls_are_those_that_yarl_would_make(base_url):
             fresh = URL(str(url), encoded=True)
             assert str(url) == f"{known.base}/threads/100%25" + ("?limit=2" if query else "")
             assert url == fresh
-            for name in ("host", "port", "raw_host", "host_port_subcomponent", "user", "raw_path_qs", "authority"):
+            for name in ("scheme", "host", "port", "raw_authority", "raw_fragment", "user", "raw_path_qs", "authority"):
                 assert getattr(url, name) == getattr(fresh, name)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 from multidict import CIMultiDict
@@ -9,9 +10,11 @@ from opentelemetry import trace
 from yarl import URL
 
 from openai_runs._http.connections import Connections, client_timeout, record_requests, traces
+from openai_runs.errors import TransportError
 from openai_runs.server import LocalServer
 from openai_runs.telemetry import Telemetry
 from tests.recorded import Recorded
+from tests.stub import RESET, Stub, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -42,6 +45,20 @@ async def test_hooks() -> None:
                 record_requests(connections.http, telemetry)
             assert len(connections.http.trace_configs) == count
         await connections.close()
+
+
+async def test_aiohttp_does_not_repeat_a_delete() -> None:
+    """Neither after a lost connection, nor where none can be made; here with a header that it has to write."""
+    options: Any = {"extra_headers": {"X-Mine": "1"}}
+    async with Stub(RESET, reply(b"{}")) as stub, stub.session(max_retries=0) as session:
+        with pytest.raises(TransportError) as lost:
+            await session.threads.delete("thread_1", **options)
+    assert [request.method for request in stub.requests] == ["DELETE", "GET"]  # it looks whether the thread is gone
+    assert lost.value.maybe_done
+    async with stub.session(max_retries=0) as session:
+        with pytest.raises(TransportError) as refused:
+            await session.threads.delete("thread_1", **options)
+    assert not refused.value.maybe_done
 
 
 async def test_a_trace_is_passed_on_without_a_provider() -> None:

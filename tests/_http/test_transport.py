@@ -18,7 +18,7 @@ import pytest
 import stamina
 from yarl import URL
 
-from openai_runs._http import byte_stream, connections
+from openai_runs._http import byte_stream
 from openai_runs._http import response as response_reader
 from openai_runs._http.response import Response
 from openai_runs._http.transport import Transport
@@ -1164,11 +1164,8 @@ class TestProxies:
         assert stub.requests[0].method == "CONNECT"
         assert "pass-word" not in shown(caught.value)
 
-    @pytest.mark.parametrize("is_prepared", [True, False])
-    async def test_a_tunnel(self, is_prepared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_tunnel(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A proxy that makes a tunnel is told where to, and no header of the requests that go through it."""
-        if not is_prepared:
-            monkeypatch.setattr(connections, "prepared_requests", lambda *_: None)
         async with Stub(lambda _: reply(b"", 407)) as stub:
             monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{stub.port}")
             with pytest.raises(TransportError):
