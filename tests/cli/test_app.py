@@ -1,6 +1,7 @@
 """The program as a whole: its version, and its entry point."""
 
 import re
+import subprocess
 import sys
 
 import pytest
@@ -44,3 +45,13 @@ def test_main_is_the_program(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(SystemExit) as exit_:
         main()
     assert exit_.value.code == 0
+
+
+def test_a_command_is_imported_when_it_is_asked_for():
+    """A shell that completes a word, and a program that makes keys, load no server and no client."""
+    code = (
+        "import sys; from openai_runs.cli import app; from typer.testing import CliRunner; "
+        "assert CliRunner().invoke(app, ['keys', 'new', '--help']).exit_code == 0; "
+        "print(sorted({'aiohttp', 'openai_runs.session', 'openai_runs.cli.serve'} & {*sys.modules}))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"

@@ -2,15 +2,14 @@
 
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
-import typer
 from typer.models import ArgumentInfo
 
-from openai_runs.cli import app
+from openai_runs.cli.app import COMMANDS, Command, Group
 from openai_runs.cli.config_option import variable_of
 from openai_runs.cli.serve import serve
 from openai_runs.cli.settings_file import settings_of
@@ -32,21 +31,19 @@ OTHERS = {
 }
 
 
-def commands(group: typer.Typer, before: str = "") -> Iterator[tuple[str, Callable[..., Any], bool]]:
+def commands(group: Mapping[str, Command | Group] = COMMANDS) -> Iterator[tuple[str, Callable[..., Any], bool]]:
     """All commands: their names, functions, and whether all of their options are variables."""
-    for each in group.registered_commands:
-        assert each.callback is not None
-        name = each.name or each.callback.__name__
-        yield before + name, each.callback, (each.context_settings or {}).get("auto_envvar_prefix") == "OPENAI_RUNS"
-    for below in group.registered_groups:
-        assert below.typer_instance is not None
-        yield from commands(below.typer_instance, f"{below.name} ")
+    for name, each in group.items():
+        if isinstance(each, Command):
+            yield name, each.load(), each.has_variables
+        else:
+            yield from ((f"{name} {below}", *rest) for below, *rest in commands(each.commands))
 
 
 def test_an_option_has_its_variable_in_all_commands():
     """Who has set one for the server, need not say it again to another command that has this option."""
     of_server, seen = {setting.parameter for setting in settings_of(serve).values()}, set()
-    for name, command, has_variables in commands(app):
+    for name, command, has_variables in commands():
         hints = get_type_hints(command, include_extras=True)
         for parameter in {*inspect.signature(command).parameters} & of_server:
             info = get_args(hints[parameter])[1]
