@@ -121,7 +121,8 @@ def main() -> None:
     options = parser.parse_args()
     table = Table(title=f"{options.runs} scripted runs, {options.workers} at once, {os.cpu_count()} cores")
     for heading in ("store", "servers", "threads", "runs/s", "servers, ms", "database, ms", "client, ms"):
-        table.add_column(heading, justify="left" if heading == "store" else "right")
+        is_name = heading == "store"
+        table.add_column(heading, justify="left" if is_name else "right", no_wrap=is_name)
     for threads in options.threads:
         for kind, number in KINDS:
             rate, *cpu = _run(kind, number, threads, options.runs, options.workers)
