@@ -2,6 +2,8 @@
 // has not ended, and changes what is different. What the reader has opened, typed or focused stays. What a model is
 // writing comes piece by piece, and is put into its place as text.
 
+const PATIENCE = 30_000; // milliseconds that a read may take: the next one waits for its end
+
 const main = document.querySelector("main");
 const news = document.getElementById("news");
 const lost = document.getElementById("connection");
@@ -96,8 +98,13 @@ async function refresh() {
   isStale = false;
   clearTimeout(timer);
   try {
-    const response = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
+    const response = await fetch(location.href, {
+      headers: { Accept: "text/html" },
+      cache: "no-store",
+      signal: AbortSignal.timeout(PATIENCE),
+    });
     if (response.status === 401) return location.reload(); // the session has ended
+    if (response.status === 429 || response.status >= 500) throw new Error(response.statusText); // no page; later it is
     const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
     localize(fresh);
     showWritten(fresh); // the feed is never behind what was read
