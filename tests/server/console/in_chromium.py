@@ -153,6 +153,32 @@ async def test_what_a_model_writes(opened: Opening):
         assert not [each for each in console.problems if "ERR_FAILED" not in each]
 
 
+@pytest.mark.parametrize("way", ["feed", "reads"])
+async def test_what_the_reader_has_selected(opened: Opening, way: str):
+    """It stays selected while the text grows, whether the feed begins with what is shown already or a read has more."""
+    async with opened() as console:
+        run = await console.start("write")
+        selected = anyio.Event()
+
+        async def begin(route: Route) -> None:
+            await selected.wait()
+            await route.continue_()
+
+        path = f"**/console/runs/{run.id}"
+        await console.page.route(f"{path}/changes", begin if way == "feed" else lambda route: route.abort())
+        text = console.page.locator("article.assistant .text")
+        await console.open(f"/console/runs/{run.id}")
+        await expect(text).to_have_text("One moment.")
+        if way == "feed":
+            await console.page.route(path, lambda route: route.abort())
+        await text.evaluate("text => getSelection().setBaseAndExtent(text.firstChild, 4, text.firstChild, 10)")
+        selected.set()
+        console.gate.set()
+        await expect(text).to_have_text(f"One moment. {SHOWN}")
+        assert await console.page.evaluate("getSelection().toString()") == "moment"
+        await console.page.unroute_all(behavior="ignoreErrors")
+
+
 async def test_answering_and_cancelling(opened: Opening):
     """By hand, from the keyboard."""
     async with opened() as console:

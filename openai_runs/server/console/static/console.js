@@ -28,10 +28,15 @@ function copyAttributes(old, fresh) {
   }
 }
 
+function setData(node, data) {
+  if (data.startsWith(node.data)) node.appendData(data.slice(node.length)); // what is selected of it stays selected
+  else node.data = data;
+}
+
 function update(old, fresh) {
   if (old.isEqualNode(fresh)) return;
   if (old.nodeType !== Node.ELEMENT_NODE) {
-    old.nodeValue = fresh.nodeValue;
+    setData(old, fresh.data);
     return;
   }
   if (old.matches("textarea, select, input:not([type=hidden])")) return; // somebody may be typing there
@@ -74,8 +79,8 @@ function addWritten(event) {
     const shown = [...main.querySelectorAll("[data-written]")].filter((each) => each.dataset.written === of);
     isKnown &&= shown.length > 0 || !is_start;
     for (const element of shown) {
-      if (is_start || !element.firstChild) element.textContent = written.get(of);
-      else element.firstChild.appendData(text); // what the reader has selected stays selected
+      if (!element.firstChild) element.append("");
+      setData(element.firstChild, written.get(of));
     }
   }
   if (!isKnown) refresh(); // a message or a call has begun
