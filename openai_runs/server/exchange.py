@@ -23,26 +23,23 @@ from openai_runs.stores.records import PAGE_BYTES, PageQuery
 ENGINE: Final = web.AppKey("engine", Engine)
 POLL_HINT: Final = web.AppKey("poll_hint", PollHint)
 
-# Before aiohttp 3.14, the keys of a request's own data are strings.
-_request_key: Final[Any] = getattr(web, "RequestKey", lambda name, _: name)
-
 #: The label of the request's owner; empty if the server has no keys.
-OWNER: Final = _request_key("owner", str)
-REQUEST_ID: Final = _request_key("request_id", str)
-IS_REPLAYED: Final = _request_key("is_replayed", bool)  #: set if the request was carried out before
-IS_BEGUN: Final = _request_key("is_begun", bool)  #: set once the answer to the operator has begun
-IS_PASSED: Final = _request_key("is_passed", bool)  #: set if the response is the model's endpoint's
-IS_USUAL: Final = _request_key("is_usual", bool)  #: set if a `PlainResponse` can answer it
-ALLOWANCE: Final = _request_key("allowance", dict)  #: the headers that say what limits leave
-IS_COUNTED: Final = _request_key("is_counted", bool)  #: set if the request was counted, and let in
-STARTED: Final = _request_key("started", float)  #: on the clock of `time.perf_counter`
+OWNER: Final = web.RequestKey("owner", str)
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+IS_REPLAYED: Final = web.RequestKey("is_replayed", bool)  #: set if the request was carried out before
+IS_BEGUN: Final = web.RequestKey("is_begun", bool)  #: set once the answer to the operator has begun
+IS_PASSED: Final = web.RequestKey("is_passed", bool)  #: set if the response is the model's endpoint's
+IS_USUAL: Final = web.RequestKey("is_usual", bool)  #: set if a `PlainResponse` can answer it
+ALLOWANCE: Final[web.RequestKey[Any]] = web.RequestKey("allowance", dict)  #: the headers that say what limits leave
+IS_COUNTED: Final = web.RequestKey("is_counted", bool)  #: set if the request was counted, and let in
+STARTED: Final = web.RequestKey("started", float)  #: on the clock of `time.perf_counter`
 
 #: Changes objects, as JSON, before they are sent.
 Reshape: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 #: For a client of an earlier version of the API: what makes a body of ours of its body, given the schema's name.
-UPGRADE: Final = _request_key("upgrade", Callable[[Any, str], Any])
+UPGRADE: Final = web.RequestKey[Callable[[Any, str], Any]]("upgrade")
 #: For the same client: what makes its objects of ours in the events of a run.
-RESHAPING: Final = _request_key("reshaping", Callable[[Run], Awaitable[Reshape]])
+RESHAPING: Final = web.RequestKey[Callable[[Run], Awaitable[Reshape]]]("reshaping")
 
 _CONTENT_TYPE: Final = "application/json"
 _NONE: Final[Mapping[str, str]] = {}

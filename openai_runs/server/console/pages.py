@@ -40,6 +40,7 @@ async def runs(request: web.Request) -> web.Response:
     if status not in _FILTERS:
         raise ApiError(400, f"There is no status '{status[:100]}'.")
     found, older = await _runs_of(engine, owner, status, after)
+    is_live = any(_may_change(engine, run) for run in found)
     now = _now(engine)
     rows = [(run, seconds_of(engine.with_exact_times(run), now)) for run in found]
     return page(
@@ -53,7 +54,7 @@ async def runs(request: web.Request) -> web.Response:
         after=after,
         older=older,
         limits=await read_use(engine, request.app[GATE], owner),
-        is_live=any(not run.status.is_terminal for run in found),
+        is_live=is_live,
     )
 
 
@@ -61,6 +62,7 @@ async def run(request: web.Request) -> web.Response:
     """One run: what it is, its steps over time, and what was said."""
     engine, owner = request.app[ENGINE], request[OWNER]
     run = await engine.runs.find(owner, request.match_info["run_id"])
+    is_live = _may_change(engine, run)
     writing = engine.runs.writing(run)  # first: of what is complete meanwhile, the store has all
     steps, more_steps = await _steps_of(engine, owner, run)
     said, before = await _conversation(engine, owner, run)
@@ -85,7 +87,7 @@ async def run(request: web.Request) -> web.Response:
         messages=[*before, *said],
         written={each.object_id for each in writing},
         can_cancel=run.status in CANCELLABLE,
-        is_live=not run.status.is_terminal,
+        is_live=is_live,
     )
 
 
@@ -96,6 +98,7 @@ async def thread(request: web.Request) -> web.Response:
     after = request.query.get("after") or None
     query = PageQuery(limit=_SHOWN_MESSAGES, order="desc", after=after)
     runs = await engine.runs.list(owner, thread_id, PageQuery(limit=_SHOWN_MESSAGES, order="desc"))
+    is_live = any(_may_change(engine, run) for run in runs.data)
     writing = [each for run in runs.data for each in engine.runs.writing(run)]
     messages = await engine.messages.list(owner, thread_id, query)
     now = _now(engine)
@@ -108,7 +111,7 @@ async def thread(request: web.Request) -> web.Response:
         earlier=messages.data[-1].id if messages.has_more else None,
         rows=[(run, seconds_of(engine.with_exact_times(run), now)) for run in runs.data],
         names=await _names(engine, owner, {run.assistant_id for run in runs.data}),
-        is_live=any(not run.status.is_terminal for run in runs.data),
+        is_live=is_live,
     )
 
 
@@ -122,6 +125,15 @@ async def find(request: web.Request) -> web.Response:
             continue
         return see_other(f"/console/{kind}/{quote(id, safe='')}")
     raise ApiError(404, f"There is no run and no thread '{id[:100]}'.")
+
+
+def _may_change(engine: Engine, run: Run) -> bool:
+    """Whether a page that shows a run has to be read again; to be asked before what the engine knows of the run.
+
+    The end of a run is stored a moment before the engine has done with it. What a page shows until then of its texts
+    and times is not final, although the run is, and nobody would be told when it is.
+    """
+    return not run.status.is_terminal or engine.runs.active_since(run) is not None
 
 
 def _now(engine: Engine) -> datetime:

@@ -1,6 +1,7 @@
 """Answers a client of version 1 of the API in its own shapes; the header ``OpenAI-Beta`` says who is one."""
 
 import re
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -40,7 +41,8 @@ async def version_1(request: web.Request, handler: Handler) -> web.StreamRespons
         text = "This server speaks version 2 of the Assistants API. Please set the header 'OpenAI-Beta: assistants=v2'."
         raise ApiError(400, text, code="invalid_beta")
     request[UPGRADE] = upgraded
-    request[RESHAPING] = partial(_reshaping, request)
+    reshaping: Callable[[Run], Awaitable[Reshape]] = partial(_reshaping, request)
+    request[RESHAPING] = reshaping
     response = await IN_PLACE_OF.get(own, handler)(request)
     if isinstance(response, web.Response) and response.content_type == _JSON:
         shown = _wire.decode(response.text or "")

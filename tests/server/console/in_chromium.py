@@ -153,6 +153,32 @@ async def test_what_a_model_writes(opened: Opening):
         assert not [each for each in console.problems if "ERR_FAILED" not in each]
 
 
+@pytest.mark.parametrize("way", ["feed", "reads"])
+async def test_what_the_reader_has_selected(opened: Opening, way: str):
+    """It stays selected while the text grows, whether the feed begins with what is shown already or a read has more."""
+    async with opened() as console:
+        run = await console.start("write")
+        selected = anyio.Event()
+
+        async def begin(route: Route) -> None:
+            await selected.wait()
+            await route.continue_()
+
+        path = f"**/console/runs/{run.id}"
+        await console.page.route(f"{path}/changes", begin if way == "feed" else lambda route: route.abort())
+        text = console.page.locator("article.assistant .text")
+        await console.open(f"/console/runs/{run.id}")
+        await expect(text).to_have_text("One moment.")
+        if way == "feed":
+            await console.page.route(path, lambda route: route.abort())
+        await text.evaluate("text => getSelection().setBaseAndExtent(text.firstChild, 4, text.firstChild, 10)")
+        selected.set()
+        console.gate.set()
+        await expect(text).to_have_text(f"One moment. {SHOWN}")
+        assert await console.page.evaluate("getSelection().toString()") == "moment"
+        await console.page.unroute_all(behavior="ignoreErrors")
+
+
 async def test_answering_and_cancelling(opened: Opening):
     """By hand, from the keyboard."""
     async with opened() as console:
@@ -234,6 +260,49 @@ async def test_a_server_that_has_gone(opened: Opening):
         await expect(console.page.locator("#connection")).to_be_visible()
         await console.page.context.set_offline(False)
         await expect(console.page.locator("#connection")).to_be_hidden(timeout=20_000)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_server_that_has_no_page_now(opened: Opening, status: int):
+    """What the page shows stays, and it goes on once there is one again."""
+    async with opened() as console:
+        run = await console.start("wait")
+        await console.open(f"/console/runs/{run.id}")
+        path, body = f"**/console/runs/{run.id}", "<main>That did not work</main>"
+        await console.page.route(path, lambda sent: sent.fulfill(status=status, content_type="text/html", body=body))
+        await expect(console.page.locator("#connection")).to_be_visible()
+        await expect(console.page.locator("h1")).to_contain_text(run.id)
+        await console.page.unroute(path)
+        console.gate.set()
+        await expect(console.page.locator(".heading .badge")).to_have_text("completed")
+        await expect(console.page.locator("#connection")).to_be_hidden()
+
+
+async def test_a_read_that_is_not_answered(opened: Opening):
+    """It is given up, or what changes later would wait for its end."""
+    async with opened() as console:
+        await console.page.add_init_script("""AbortSignal.timeout = () => {
+            const controller = new AbortController();
+            globalThis.giveUp = () => controller.abort();
+            return controller.signal;
+        }""")
+        run = await console.start("wait")
+        await console.open(f"/console/runs/{run.id}")
+        held, given_up, let_go = anyio.Event(), anyio.Event(), anyio.Event()
+
+        async def hold(route: Route) -> None:
+            held.set()
+            await given_up.wait()
+            await route.abort()
+            let_go.set()
+
+        await console.page.route(f"**/console/runs/{run.id}", hold, times=1)
+        await held.wait()
+        console.gate.set()
+        await console.page.evaluate("giveUp()")
+        await expect(console.page.locator(".heading .badge")).to_have_text("completed")
+        given_up.set()
+        await let_go.wait()
 
 
 async def test_a_hidden_page(opened: Opening):

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import anyio
 import pytest
 from markupsafe import escape
 
@@ -327,8 +328,48 @@ async def test_what_is_being_written(served: tuple[Session, Browser], page: str)
     assert "waits for its output" not in browser.shown
     for run in writing, calling:
         await session.runs.cancel(run)
-        text = await browser.open(f"/console/runs/{run.id}")
+        while "data-feed" in (text := await browser.open(f"/console/runs/{run.id}")):
+            pass
         assert "data-written" not in text
+
+
+class SlowToAnswer(MemoryStore):
+    """A store that says late that it has taken the end of a run, which others can read already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended, self.go_on = anyio.Event(), anyio.Event()
+
+    async def commit(self, changes):
+        await super().commit(changes)
+        if any(isinstance(change.value, Run) and change.value.status.is_terminal for change in changes):
+            self.ended.set()
+            await self.go_on.wait()
+
+
+@pytest.mark.parametrize("page", ["runs", "threads", ""])
+async def test_a_run_that_has_just_ended(anyio_backend: str, page: str):
+    """A page is read again until nothing on it can change: texts and times are final a moment after the run is."""
+    store = SlowToAnswer()
+    async with (
+        LocalServer(backend=ScriptedBackend(script), store=store) as server,
+        server.session() as session,
+        browsing(server) as browser,
+    ):
+        [run] = await started(session, "write", ended=False)
+        await begun_step(session, run)
+        await session.runs.cancel(run)
+        await store.ended.wait()
+        path = f"/console/{page}/{run.id if page == 'runs' else run.thread_id}" if page else "/"
+        text = await browser.open(path)
+        store.go_on.set()
+        assert '<span class="badge cancelled"' in text
+        assert 'data-refresh="1000"' in text
+        while "data-refresh" in text:
+            text = await browser.open(path)
+        assert '<span class="badge cancelled"' in text
+        assert "data-written" not in text
+        assert text.count(str(escape(SHOWN))) == {"runs": 3, "threads": 2, "": 1}[page]
 
 
 async def test_limits_of_the_owner():

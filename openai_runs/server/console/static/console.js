@@ -2,6 +2,8 @@
 // has not ended, and changes what is different. What the reader has opened, typed or focused stays. What a model is
 // writing comes piece by piece, and is put into its place as text.
 
+const PATIENCE = 30_000; // milliseconds that a read may take: the next one waits for its end
+
 const main = document.querySelector("main");
 const news = document.getElementById("news");
 const lost = document.getElementById("connection");
@@ -26,10 +28,15 @@ function copyAttributes(old, fresh) {
   }
 }
 
+function setData(node, data) {
+  if (data.startsWith(node.data)) node.appendData(data.slice(node.length)); // what is selected of it stays selected
+  else node.data = data;
+}
+
 function update(old, fresh) {
   if (old.isEqualNode(fresh)) return;
   if (old.nodeType !== Node.ELEMENT_NODE) {
-    old.nodeValue = fresh.nodeValue;
+    setData(old, fresh.data);
     return;
   }
   if (old.matches("textarea, select, input:not([type=hidden])")) return; // somebody may be typing there
@@ -72,8 +79,8 @@ function addWritten(event) {
     const shown = [...main.querySelectorAll("[data-written]")].filter((each) => each.dataset.written === of);
     isKnown &&= shown.length > 0 || !is_start;
     for (const element of shown) {
-      if (is_start || !element.firstChild) element.textContent = written.get(of);
-      else element.firstChild.appendData(text); // what the reader has selected stays selected
+      if (!element.firstChild) element.append("");
+      setData(element.firstChild, written.get(of));
     }
   }
   if (!isKnown) refresh(); // a message or a call has begun
@@ -96,8 +103,13 @@ async function refresh() {
   isStale = false;
   clearTimeout(timer);
   try {
-    const response = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
+    const response = await fetch(location.href, {
+      headers: { Accept: "text/html" },
+      cache: "no-store",
+      signal: AbortSignal.timeout(PATIENCE),
+    });
     if (response.status === 401) return location.reload(); // the session has ended
+    if (response.status === 429 || response.status >= 500) throw new Error(response.statusText); // no page; later it is
     const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
     localize(fresh);
     showWritten(fresh); // the feed is never behind what was read
