@@ -225,6 +225,11 @@ class Engine(anyio.AsyncContextManagerMixin):
         return self._executor.load
 
     @property
+    def secret(self) -> bytes:
+        """What this engine and the others on its store know, and nobody else: for tokens that all of them take."""
+        return self._ledger.secret
+
+    @property
     def has_several_owners(self) -> bool:
         """Whether several owners use it, whose work then goes on in turns."""
         return self._ledger.going_on.is_shared

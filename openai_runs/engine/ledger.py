@@ -9,6 +9,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
+from functools import partial
+from secrets import token_bytes
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -79,6 +81,7 @@ class Ledger:
     going_on: Turnstile = field(factory=Turnstile, init=False)  #: for work that has waited, if there are several owners
     exact_times: ExactTimes = field(factory=ExactTimes, init=False)  #: of what is stored
     sharing: Sharing | None = field(init=False)  #: with other servers; see `Store`
+    _secret: bytes = field(factory=partial(token_bytes, 32), init=False, repr=False)
     #: Whether what is known of a thread is of use later, as its run is executed here.
     keeps: Callable[[str], bool] = field(default=lambda _: False, init=False)
     #: Where else events of runs and changed runs are told.
@@ -191,6 +194,11 @@ class Ledger:
             self._tell_watchers(changes, tells)
         if then is not None:
             then()
+
+    @property
+    def secret(self) -> bytes:
+        """See `Engine`."""
+        return self._secret if self.sharing is None else self.sharing.secret
 
     async def take_turn(self, owner: str) -> None:
         """Let other owners' work come first, after a wait that may have ended for much of this owner's work at once.

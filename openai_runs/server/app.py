@@ -18,7 +18,6 @@ from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server import passing_rules
 from openai_runs.server.audit_log import audited_request
 from openai_runs.server.console.entrance import add_console
-from openai_runs.server.console.rendering import SESSIONS
 from openai_runs.server.cors import CORS, Cors, check_origins
 from openai_runs.server.endpoint_files import EndpointFiles
 from openai_runs.server.exchange import (
@@ -163,12 +162,6 @@ def create_app(
     if console:
         add_console(app, checked)
     return app
-
-
-def log_everybody_out(app: web.Application) -> None:
-    """End all sessions of the console, if the application has one."""
-    if SESSIONS in app:
-        app[SESSIONS].clear()
 
 
 def answering_errors(keys: Keys | None, gate: Gate) -> Middleware:

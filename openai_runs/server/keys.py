@@ -94,6 +94,8 @@ class Keys:
             raise ValueError("a key must not be empty or blank")
         hashes = {key if is_hashed(key) else hashed(key): owner for key, owner in owners.items()}
         self._owners = tuple((self._digest(key), owner) for key, owner in hashes.items())
+        #: The same for the same keys and owners, at each server.
+        self.digest: bytes = hashlib.sha256(repr(sorted(hashes.items())).encode()).digest()
 
     def __repr__(self) -> str:
         return f"<{len(self._owners)} keys>"

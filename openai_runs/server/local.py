@@ -21,7 +21,7 @@ from openai_runs.engine.file_index import FileIndex
 from openai_runs.engine.limits import UNLIMITED, Limits, OwnerLimits
 from openai_runs.engine.retention import Periods
 from openai_runs.server import access_log
-from openai_runs.server.app import create_app, log_everybody_out
+from openai_runs.server.app import create_app
 from openai_runs.server.cors import check_origins
 from openai_runs.server.dedicated_task import in_dedicated_task
 from openai_runs.server.endpoint_files import EndpointFiles
@@ -287,7 +287,6 @@ class LocalServer(anyio.AsyncContextManagerMixin):
         self._retention.by_owner = by_owner
         if self._app is not None:
             self._app[GATE].has_several_owners = not self._has_one_owner
-            log_everybody_out(self._app)
         if self._audit is not None:
             counts = {"keys": len(keys), "owners": len(new.owners)}
             self._audit.note(Audited(action=KEYS_RELOADED, by=By.OPERATOR, object="keys", counts=counts))

@@ -58,6 +58,11 @@ class Sharing(Protocol):
         ...
 
     @property
+    def secret(self) -> bytes:
+        """What all servers of the store know, and nobody else."""
+        ...
+
+    @property
     def is_valid(self) -> bool:
         """Whether this server may execute runs."""
         ...

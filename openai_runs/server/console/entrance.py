@@ -4,6 +4,7 @@ Its pages are no part of the API: they have a session's cookie for a key, and HT
 of the API's takes their requests over.
 """
 
+import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
@@ -29,7 +30,7 @@ from openai_runs.server.console.rendering import (
     static,
 )
 from openai_runs.server.console.sessions import LASTS, Sessions
-from openai_runs.server.exchange import OWNER, REQUEST_ID
+from openai_runs.server.exchange import ENGINE, OWNER, REQUEST_ID
 from openai_runs.server.keys import Keys
 from openai_runs.server.plain_response import new_request_id
 
@@ -42,7 +43,7 @@ _KEYS: Final = web.AppKey("console_keys", Keys)
 
 def add_console(app: web.Application, keys: Keys | None) -> None:
     """Add the console's pages to the API's application, which must not have started."""
-    app[SESSIONS] = Sessions()
+    app[SESSIONS] = Sessions(lambda: hmac.digest(app[ENGINE].secret, b"" if keys is None else keys.digest, "sha256"))
     app[HAS_KEYS] = keys is not None
     if keys is not None:
         app[_KEYS] = keys

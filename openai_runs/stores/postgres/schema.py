@@ -109,6 +109,8 @@ MIGRATIONS: Final = (
     """,
     """
     ALTER TABLE openai_runs_store ADD COLUMN oldest integer NOT NULL DEFAULT 3;  -- see `oldest`
+    ALTER TABLE openai_runs_store ADD COLUMN secret text NOT NULL
+        DEFAULT gen_random_uuid()::text || gen_random_uuid()::text;              -- of all servers, 244 random bits
 
     CREATE TABLE openai_runs_use (                   -- what owners use, as far as each server has counted it
         server bigint NOT NULL,                      -- the epoch under which it has opened the store
@@ -203,7 +205,7 @@ VERSION: Final = """
     SELECT version, coalesce((to_jsonb(s) ->> 'oldest')::integer, version) FROM openai_runs_store s
 """
 SET_VERSION: Final = "UPDATE openai_runs_store SET version = %s, oldest = %s"
-ID: Final = "SELECT id::text FROM openai_runs_store"
+ID: Final = "SELECT id::text, secret FROM openai_runs_store"
 
 #: One process is over, or all are.
 END_SELF: Final = "UPDATE openai_runs_servers SET is_over = true WHERE epoch = %s"

@@ -71,6 +71,7 @@ class WritingSession:
         is_lost: Whether another process has opened the store or ended this one, or the store lacks what this one has
             written. Then this one must not use it any more, or go on under a new epoch; see `rejoin`.
         epoch: The number of this process.
+        secret: What all processes that open the store know, and nobody else.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class WritingSession:
         """
         self.is_lost: bool = False
         self.epoch: int = 0
+        self.secret: bytes = b""
         self._is_shared = is_shared
         self._writing = anyio.Lock(fast_acquire=True)
         self._url = url
@@ -117,7 +119,8 @@ class WritingSession:
             else:
                 await self._migrate_shared(connection, create=create)
             await self._begin(connection)
-            [id] = await _row(connection, schema.ID)
+            id, secret = await _row(connection, schema.ID)
+            self.secret = secret.encode()
         except psycopg.Error as error:
             await self.close()
             raise StoreFileError(f"cannot open the store {self._name!r}: {first_line(error)}") from error

@@ -109,6 +109,11 @@ class SharedPostgresStore(PostgresStore):
         return self._lease.epoch
 
     @property
+    def secret(self) -> bytes:
+        """See `Sharing`."""
+        return self._opened().secret
+
+    @property
     def is_valid(self) -> bool:
         """See `Sharing`."""
         return self._lease.is_valid

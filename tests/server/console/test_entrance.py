@@ -1,6 +1,8 @@
 """Who gets into the console, and what the API is beside it."""
 
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import ClientSession
@@ -10,7 +12,11 @@ from openai_runs.engine import ApiError
 from openai_runs.errors import StoreError, StoreUnavailableError
 from openai_runs.server import LocalServer
 from openai_runs.server.console.sessions import Sessions
+from openai_runs.stores.postgres import SharedPostgresStore
 from tests.server.console.browser import browsing
+
+if TYPE_CHECKING:
+    from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 
@@ -43,6 +49,29 @@ class TestTheApi:
             assert browser.status == 401
             await browser.open("/")
             assert browser.status == 200
+
+
+class TestSeveralServers:
+    async def test_each_takes_each_request(self, postgres_server: "Postgres", tmp_path: Path):
+        """A page, its form and the session come from one server, and go to another one."""
+        url = postgres_server.store_url()
+        async with (
+            LocalServer(keys=KEYS, store=SharedPostgresStore(url, folder=tmp_path)) as first,
+            LocalServer(keys=KEYS, store=SharedPostgresStore(url, folder=tmp_path)) as second,
+            browsing(first) as browser,
+        ):
+            origins = [server.url.removesuffix("/v1") for server in (first, second)]
+            await browser.open("/")
+            browser.origin = origins[1]
+            await browser.send("/console/login", {"key": "sk-anna"})
+            assert (browser.status, "Log in" in browser.shown) == (200, False)
+            browser.origin = origins[0]
+            await browser.open("/console/start")
+            assert (browser.status, "Log in" in browser.shown) == (200, False)
+            second.replace_keys({"sk-anna": "anna"})
+            browser.origin = origins[1]
+            await browser.open("/")
+            assert browser.status == 401
 
 
 class TestLogin:
@@ -120,7 +149,7 @@ class TestLogin:
 
     async def test_no_keys_no_login(self, monkeypatch: pytest.MonkeyPatch):
         """There is nothing to log into."""
-        monkeypatch.setattr(Sessions, "form_token", lambda *_: "0")
+        monkeypatch.setattr(Sessions, "_signature", lambda *_: "0")
         async with LocalServer() as server, browsing(server) as browser:
             assert "Log" not in await browser.open("/")
             await browser.send("/console/login", {"form_token": "0"})
