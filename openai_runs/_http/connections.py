@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Awaitable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -14,6 +16,34 @@ from openai_runs._http.watchdog import Watchdog
 
 if TYPE_CHECKING:  # loaded only by who uses it
     from openai_runs.telemetry import Telemetry
+
+
+class _Protocol(ResponseHandler):
+    """Reads what comes over a connection.
+
+    aiohttp's own asks its parser and its transport to go on after each piece that was read, whether they were stopped
+    or not. That takes several times as long as the reading itself.
+    """
+
+    _is_paused = False
+
+    def pause_reading(self) -> None:
+        self._is_paused = True
+        super().pause_reading()
+
+    def resume_reading(self, *how: Any, **more: Any) -> None:
+        if self._is_paused:
+            self._is_paused = False  # before what follows, which may pause it again
+            super().resume_reading(*how, **more)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Makes connections with a protocol of ours, or with aiohttp's if a later aiohttp sets its own elsewhere."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit=limit)
+        protocol: type[ResponseHandler] = _Protocol
+        self._factory = partial(protocol, loop=self._loop)
 
 
 class Connections:
@@ -36,7 +66,7 @@ class Connections:
         self._watchdog = Watchdog(timeout)
         # Without the headers: what aiohttp's session has for all requests, it also tells a proxy that makes a tunnel.
         self.http: Final = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=max_connections), cookie_jar=aiohttp.DummyCookieJar()
+            connector=_Connector(max_connections), cookie_jar=aiohttp.DummyCookieJar()
         )
         self._exchanges = None if proxy else exchanges(self.http, base.origin(), headers, self._watchdog)
 

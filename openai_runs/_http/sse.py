@@ -85,6 +85,8 @@ class Decoder:
     def frames(self, text: bytes) -> list[Frame]:
         """The events in a text of `completed`."""
         if text.startswith(b"data: "):
+            if b"\n" not in (only := text[6:-2]) and only:  # one event, as a model's tokens come
+                return [(b"message", only)]
             data = _UNNAMED_EVENTS.findall(text)
             return [(b"message", each) for each in data] if data[-1] else self._parse_lines(text)
         frames = _COMMON_EVENTS.findall(text)

@@ -1,8 +1,10 @@
 """How aiohttp is set up; `test_transport.py` sees what comes of it."""
 
+import asyncio
 import math
 from contextlib import nullcontext
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from multidict import CIMultiDict
@@ -45,6 +47,29 @@ async def test_hooks() -> None:
                 record_requests(connections.http, telemetry)
             assert len(connections.http.trace_configs) == count
         await connections.close()
+
+
+async def test_reading_goes_on_where_it_was_stopped() -> None:
+    """What comes faster than it is read stops the connection until it is read; nothing else is asked to go on."""
+    connections = Connections(URL("http://127.0.0.1"), CIMultiDict(), 60.0, 1)
+    assert connections.http.connector is not None
+    protocol, transport = connections.http.connector._factory(), Mock(asyncio.Transport)
+    transport.get_extra_info.return_value = None  # it has no socket
+    protocol.connection_made(transport)
+    protocol.set_response_params(read_bufsize=16)
+    protocol.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 600\r\n\r\n" + bytes(10))
+    _, body = await protocol.read()
+    assert await body.readany() == bytes(10)
+    assert (transport.pause_reading.call_count, transport.resume_reading.call_count) == (0, 0)
+    for count in 1, 2:
+        protocol.data_received(bytes(100))
+        assert (transport.pause_reading.call_count, transport.resume_reading.call_count) == (count, count - 1)
+        read = b""
+        while len(read) < 100:  # the parser may have stopped, too, and kept a part
+            read += await body.readany()
+        assert read == bytes(100)
+        assert (transport.pause_reading.call_count, transport.resume_reading.call_count) == (count, count)
+    await connections.close()
 
 
 async def test_aiohttp_does_not_repeat_a_delete() -> None:
