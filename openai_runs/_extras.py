@@ -54,7 +54,7 @@ def installing(extra: str) -> str:
 
 def can_search() -> bool:
     """Whether the extra ``files`` is installed, as far as a search needs it."""
-    return find_spec("numpy") is not None
+    return find_spec("numpy") is not None and find_spec("pypdfium2") is not None  # numpy may be there for others
 
 
 #: For whoever wants files searched where the extra is missing.

@@ -1,5 +1,8 @@
 """The option that names the server's file of settings, for commands that have some of its options, too."""
 
+import os
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
@@ -29,6 +32,18 @@ def _read_config(context: typer.Context, config: Path | None) -> Path | None:
         values = read_settings(config, settings_of(serve))
         context.default_map = {name: value for name, value in values.items() if own.get(name) == variable_of(name)}
     return config
+
+
+def misspelt_variables(parameters: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Variables that are set and stand for none of these options, with the one that may be meant.
+
+    Those that are like none of them may be of another command, or somebody else's.
+    """
+    known = {parameter.upper() for parameter in parameters}
+    for variable in os.environ:
+        name = variable.removeprefix(f"{PREFIX}_")
+        if name != variable and name not in known and (near := get_close_matches(name, known, 1, 0.7)):
+            yield variable, f"{PREFIX}_{near[0]}"
 
 
 def is_by_hand(context: typer.Context, parameter: str) -> bool:

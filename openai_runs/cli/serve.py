@@ -16,6 +16,7 @@ import typer
 
 from openai_runs._postgres import is_postgres
 from openai_runs.cli.audit_option import make_audit_log
+from openai_runs.cli.config_option import misspelt_variables
 from openai_runs.cli.file_options import Files, make_files, refuse_with_endpoint
 from openai_runs.cli.key_options import LIMITS, RELOADING, keys_from, limits_from, reload_keys, retention_from
 from openai_runs.cli.log_options import Format, Level, LogFormat, LogLevel, set_up_logging
@@ -248,6 +249,8 @@ def serve(
     from openai_runs.engine.engine import MAX_ACTIVE_RUNS, MAX_FILE_BYTES
 
     set_up_logging(log_level, log_format)
+    for variable, meant in misspelt_variables(["keys", *(each.parameter for each in settings_of(serve).values())]):
+        _logger.warning("%s is set, and is no option of this command: is %s meant?", variable, meant)
     if replica and not is_postgres(store):
         raise typer.BadParameter("--replica needs a store in PostgreSQL: an SQLite file is for one server")
     kept = make_store(store, files_folder, is_shared=replica)
@@ -351,7 +354,8 @@ async def _serve(
         keys=keys,
         **options,
     )
-    name, is_shared = _name_of(store), store.sharing is not None
+    name, sharing = _name_of(store), store.sharing
+    is_shared = sharing is not None
     caught = [signal.SIGINT, signal.SIGTERM]
     if RELOADING is not None:
         caught.append(RELOADING)
@@ -359,7 +363,9 @@ async def _serve(
         try:
             async with server:
                 console.print(f"serving {server.url}, store {name}, {type(backend).__name__}; Ctrl-C stops")
-                log_listening(server.url, name, type(backend).__name__, keys, is_replica=is_shared)
+                log_listening(
+                    server.url, name, type(backend).__name__, keys, None if sharing is None else sharing.epoch
+                )
                 if options["console"]:
                     console.print(f"shows its runs to browsers at {server.url.removesuffix('v1')}")
                 if options["metrics_port"] is not None:

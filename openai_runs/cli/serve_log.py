@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 _logger: Final = logging.getLogger("openai_runs.cli")
 
 
-def log_listening(url: str, store: str, backend: str, keys: dict[str, str] | None, *, is_replica: bool) -> None:
+def log_listening(url: str, store: str, backend: str, keys: dict[str, str] | None, number: int | None) -> None:
     """The server takes requests from now on.
 
     Args:
@@ -17,19 +17,20 @@ def log_listening(url: str, store: str, backend: str, keys: dict[str, str] | Non
         store: Its name, without a password.
         backend: The kind of model.
         keys: The owner of each key; ``None`` if none is required.
-        is_replica: Whether other servers may have the store, too.
+        number: By which other servers of the store name it, in their logs; ``None`` if there are no others.
     """
     owners = len({*(keys or {}).values()})
     required = "none is required" if keys is None else f"{len(keys)}, of {owners} owners"
     _log(
-        f"listening at {url}; store: {store}; backend: {backend}; keys: {required}",
+        f"listening at {url}; store: {store}; backend: {backend}; keys: {required}"
+        + (f"; server {number} of this store" if number is not None else ""),
         event="listening",
         address=url,
         store=store,
         backend=backend,
         keys=None if keys is None else len(keys),
         owners=owners,
-        replica=is_replica,
+        server=number,
     )
 
 

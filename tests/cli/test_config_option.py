@@ -10,7 +10,7 @@ import pytest
 from typer.models import ArgumentInfo
 
 from openai_runs.cli.app import COMMANDS, Command, Group
-from openai_runs.cli.config_option import variable_of
+from openai_runs.cli.config_option import misspelt_variables, variable_of
 from openai_runs.cli.serve import serve
 from openai_runs.cli.settings_file import settings_of
 from openai_runs.server import LocalServer
@@ -140,3 +140,15 @@ def test_the_keys_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OPENAI_RUNS_KEYS_FILE", str(tmp_path / "carl"))
     assert run("keys", "hash").endswith(" carl")
     assert "dora" in run("keys", "list", tmp_path / "dora")
+
+
+def test_a_misspelt_variable(monkeypatch: pytest.MonkeyPatch):
+    """It would be ignored, and leave a server open: what it is like is asked for. What is like nothing is another's."""
+    for name in ("KEYFILE", "PROT", "RETENTION", "STORE", "NAME_OF_SOMETHING"):
+        monkeypatch.setenv(f"OPENAI_RUNS_{name}", "x")
+    found = misspelt_variables(["keys_file", "port", "retention_days", "store"])
+    assert {variable.removeprefix("OPENAI_RUNS_"): meant.removeprefix("OPENAI_RUNS_") for variable, meant in found} == {
+        "KEYFILE": "KEYS_FILE",
+        "PROT": "PORT",
+        "RETENTION": "RETENTION_DAYS",
+    }

@@ -28,7 +28,7 @@ def last(caplog: pytest.LogCaptureFixture) -> tuple[str, dict[str, Any]]:
 async def test_the_beginning(caplog: pytest.LogCaptureFixture):
     """Where it listens, what it has, and how many keys; none of them."""
     keys = {"sk-1": "a", "sk-2": "a", "sk-3": "b"}
-    log_listening("http://h/v1", "/runs.db", "ScriptedBackend", keys, is_replica=False)
+    log_listening("http://h/v1", "/runs.db", "ScriptedBackend", keys, None)
     text, fields = last(caplog)
     assert text == "listening at http://h/v1; store: /runs.db; backend: ScriptedBackend; keys: 3, of 2 owners"
     assert fields == {
@@ -38,12 +38,12 @@ async def test_the_beginning(caplog: pytest.LogCaptureFixture):
         "backend": "ScriptedBackend",
         "keys": 3,
         "owners": 2,
-        "replica": False,
+        "server": None,
     }
-    log_listening("http://h/v1", "runs in PostgreSQL", "B", None, is_replica=True)
+    log_listening("http://h/v1", "runs in PostgreSQL", "B", None, 5)
     text, fields = last(caplog)
-    assert text.endswith("keys: none is required")
-    assert (fields["keys"], fields["owners"], fields["replica"]) == (None, 0, True)
+    assert text.endswith("keys: none is required; server 5 of this store")
+    assert (fields["keys"], fields["owners"], fields["server"]) == (None, 0, 5)
 
 
 async def test_the_end(caplog: pytest.LogCaptureFixture):

@@ -44,7 +44,7 @@ _DATA: Final = ("22", "54", "XX")
 _FATAL: Final = ("FATAL", "PANIC")
 
 #: Why a process cannot have the store beside others.
-_ALONE: Final = "one process at a time can have it: stop the other one first"
+_ALONE: Final = "one process at a time can have it: stop the other one first, or start both servers with --replica"
 _BREAKS: Final = (
     "this version of openai_runs changes its tables so that servers of an earlier version cannot go on: stop all of "
     "those first"

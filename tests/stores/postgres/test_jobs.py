@@ -104,7 +104,7 @@ async def test_jobs_of_an_earlier_version(url: str, tmp_path: Path):
     async with PostgresStore(url, folder=tmp_path) as store:
         await store.commit([job("vs_1", "a"), Record("", IndexJob(id="vs_2", vector_store_id="vs_2", number="1"))])
     execute(url, "DROP TABLE openai_runs_pieces, openai_runs_contents, openai_runs_indexing, openai_runs_use")
-    execute(url, "ALTER TABLE openai_runs_store DROP COLUMN oldest")
+    execute(url, "ALTER TABLE openai_runs_store DROP COLUMN oldest, DROP COLUMN secret")
     execute(url, "UPDATE openai_runs_objects SET part = NULL; UPDATE openai_runs_store SET version = 2")
     execute(
         url, "INSERT INTO openai_runs_objects (kind, id, owner, list, body) VALUES ('index_job', 'vs_3', '', '', '{')"
