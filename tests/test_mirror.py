@@ -32,6 +32,7 @@ SEVERAL = {
     "following/leaving.py": ["following/test_follower.py", "following/test_stream_lifetimes.py"],
     "following/run_requests.py": ["services/test_never_twice.py", "following/test_follower.py"],
     "server/operator_client.py": ["server/test_operator_site.py"],
+    "stores/commit_groups.py": ["stores/test_worked_for.py"],
     "stores/postgres/emptying.py": ["stores/test_emptying.py"],
     "stores/postgres/lease.py": ["stores/postgres/test_shared.py"],
     "stores/postgres/schema.py": ["stores/postgres/test_store.py", "stores/postgres/test_session.py"],

@@ -13,8 +13,6 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeGuard, TypeVar
 
-from attrs import define
-
 from openai_runs._finishing import finish
 from openai_runs._slices import Work, in_slices, in_slices_if_long
 from openai_runs.errors import (
@@ -27,6 +25,7 @@ from openai_runs.errors import (
 from openai_runs.models.message import Message
 from openai_runs.models.run_step import RunStep
 from openai_runs.stores import thread_sizes
+from openai_runs.stores.commit_groups import Write, next_group
 from openai_runs.stores.emptying import counted
 from openai_runs.stores.file_contents import FileContents
 from openai_runs.stores.record_cache import RecordCache
@@ -54,33 +53,12 @@ _MAX_COUNTED_THREADS: Final = 10_000  # threads whose number of messages is kept
 _MAX_INTEGER: Final = 2**63 - 1  # the largest of a database
 _LAST_PLACE: Final = _MAX_INTEGER - 1
 
-#: Commits of one owner in a group, where there are several owners: those of another one wait for the group before them.
-MOST_OF_AN_OWNER: Final = 16
-
 #: After so many failed commits in a row, the disk is at fault, and the other commits are not tried.
 _MAX_REFUSALS: Final = 3
 
 
 class OutcomeUnknownError(StoreUnavailableError):
     """Nobody knows whether a group of commits was written, so its commits are not tried again one by one."""
-
-
-@define(eq=False)
-class _Write:
-    """A commit that is to be written."""
-
-    rows: Sequence[ChangedRow]
-    done: asyncio.Future[None]
-    era: int
-    owner: str  # see `worked_for`
-
-    def settle(self, failure: Exception | None) -> None:
-        if self.done.done():  # the waiting task was cancelled
-            return
-        if failure is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(failure)
 
 
 class TableStore(ABC):
@@ -94,7 +72,7 @@ class TableStore(ABC):
         self._cache = RecordCache(cache_size)
         self._is_open = False
         self._encoding = 0  # how many commits are still being encoded
-        self._waiting: list[_Write] = []
+        self._waiting: list[Write] = []
         self._writer: asyncio.Task[None] | None = None
         self._is_unavailable = False
         self._cached = 0  # how often a commit has changed the cache
@@ -233,7 +211,7 @@ class TableStore(ABC):
             rows = await in_slices_if_long(self._rows_of(changes), len(changes))
         finally:
             self._encoding -= 1
-        write = _Write(rows, asyncio.get_running_loop().create_future(), era, worked_for())
+        write = Write(rows, asyncio.get_running_loop().create_future(), era, worked_for())
         self._waiting.append(write)
         if self._writer is None or self._writer.done():
             # Not in a task group: that would wrap errors raised in the ``async with`` body into an ExceptionGroup.
@@ -255,7 +233,7 @@ class TableStore(ABC):
 
     async def _write_waiting(self) -> None:
         while self._waiting:
-            group, self._waiting = _next_group(self._waiting)
+            group, self._waiting = next_group(self._waiting)
             failure = await self._write(group)
             if failure is None or len(group) == 1 or isinstance(failure, OutcomeUnknownError):
                 for write in group:
@@ -270,7 +248,7 @@ class TableStore(ABC):
         for write in group:
             write.settle(StoreUnavailableError(failure.message))
 
-    async def _write_each(self, group: Sequence[_Write]) -> None:
+    async def _write_each(self, group: Sequence[Write]) -> None:
         """Write commits one by one, so that a bad one does not fail the others; stop when the disk is at fault."""
         refused: list[StoreUnavailableError] = []  # of the last commits, in a row
         for write in group:
@@ -281,7 +259,7 @@ class TableStore(ABC):
             write.settle(failure)
             refused = [*refused, failure] if _is_outage(failure) else []
 
-    async def _write(self, group: Sequence[_Write]) -> Exception | None:
+    async def _write(self, group: Sequence[Write]) -> Exception | None:
         commits = [write.rows for write in group]
         number = sum(map(len, commits))
         try:
@@ -495,19 +473,6 @@ class TableStore(ABC):
 
     def _cached_record(self, kind: type[T], id: str) -> Record[T] | None:
         return self._cache.get(kind, id)
-
-
-def _next_group(waiting: list[_Write]) -> tuple[list[_Write], list[_Write]]:
-    """The commits that are written next, and those that wait on: what is beyond an owner's part of a group."""
-    if len(waiting) <= MOST_OF_AN_OWNER:
-        return waiting, []
-    group: list[_Write] = []
-    rest: list[_Write] = []
-    numbers: Counter[str] = Counter()
-    for write in waiting:
-        numbers[write.owner] += 1
-        (rest if write.owner and numbers[write.owner] > MOST_OF_AN_OWNER else group).append(write)
-    return group, rest
 
 
 def _is_outage(error: Exception | None) -> TypeGuard[StoreUnavailableError]:

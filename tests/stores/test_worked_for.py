@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from openai_runs.models.thread import Thread
+from openai_runs.stores.commit_groups import MOST_OF_AN_OWNER
 from openai_runs.stores.records import Record
 from openai_runs.stores.sqlite import SQLiteStore
-from openai_runs.stores.table_store import MOST_OF_AN_OWNER
 from openai_runs.stores.worked_for import Lanes, work_for, worked_for
 from tests.stores.objects import thread
 
@@ -82,6 +82,22 @@ async def test_groups_of_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert max(map(len, groups)) == MOST_OF_AN_OWNER + 1
     else:
         assert len(groups) <= 2
+
+
+async def test_a_commit_without_changes(tmp_path: Path):
+    """It is made after all that were begun before: a server that hands its runs over has written the last of them."""
+    done: list[str] = []
+
+    async def commit(owner: str, number: int | None) -> None:
+        work_for(owner)
+        await store.commit([] if number is None else [of(owner, number)])
+        done.append("" if number is None else owner)
+
+    async with SQLiteStore(tmp_path / "store.db") as store, asyncio.TaskGroup() as tasks:
+        for number in range(3 * MOST_OF_AN_OWNER):
+            tasks.create_task(commit("loud", number))
+        tasks.create_task(commit("", None))
+    assert done.index("") == 3 * MOST_OF_AN_OWNER
 
 
 async def test_reads_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
