@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,12 @@ settings.register_profile("quick", deadline=None, max_examples=25, derandomize=T
 settings.register_profile("brief", settings.get_profile("quick"), max_examples=8)  # where another Python looks, too
 settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("quick")  # unless there is --hypothesis-profile=thorough
+
+
+def pytest_configure() -> None:
+    """Ctrl-C is not ignored, as it is in what a shell has started in the background, and in all that this starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
