@@ -141,13 +141,14 @@ class Executor:
             self._queue.discard(active.owner, thread_id)
             self._let_go(active)
 
-    def let_all_go(self) -> None:
-        """Stop all that is executed here: other servers go on with it."""
+    def let_all_go(self) -> Sequence[str]:
+        """Stop all that is executed here: other servers go on with it. Returns the threads that were executed."""
         everything = list(self._active.values())
         for active in everything:  # first of all: none of them is to take the place of another one
             self._queue.discard(active.owner, active.thread_id)
         for active in everything:
             self._let_go(active)
+        return [active.thread_id for active in everything]
 
     async def hand_over(self) -> None:
         """Let other servers execute what is executed here, if there are any."""

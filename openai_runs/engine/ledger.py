@@ -6,7 +6,7 @@ subscriber sees a change that a crash could undo, and events come in the order o
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from functools import partial
@@ -115,6 +115,13 @@ class Ledger:
         if is_new:
             self.sharing.pin_new(id)
         return Deciding(id, lock, self.sharing, self.keeps, is_own or is_new)
+
+    async def settled(self, ids: Iterable[str]) -> None:
+        """Wait until what is being decided about these objects is committed."""
+        for id in ids:
+            if (lock := self._locks.get(id)) is not None:
+                async with lock:
+                    pass
 
     async def commit(
         self,

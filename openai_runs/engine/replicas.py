@@ -70,8 +70,8 @@ class Execution(Protocol):
     def let_go(self, thread_id: str) -> None:
         """Stop the run of a thread, if it is executed here: another server goes on with it."""
 
-    def let_all_go(self) -> None:
-        """Stop all that is executed here: other servers go on with it."""
+    def let_all_go(self) -> Sequence[str]:
+        """Stop all that is executed here: other servers go on with it. Returns the threads that were executed."""
 
 
 @define(eq=False)
@@ -133,6 +133,12 @@ class Replicas:
         if self._may_execute(epoch):
             admit()
 
+    def _cancel_mine(self, epoch: int, cancel: Callable[[], object]) -> None:
+        if self._may_execute(epoch):
+            cancel()
+        else:  # all was let go while this was stored: whoever goes on with the run finds that it is to be ended
+            self._offer()
+
     def _offer(self) -> None:
         self._has_more = True
         self._sharing.broadcast(["work"])
@@ -140,8 +146,10 @@ class Replicas:
     def cancelling(self, run: Run, cancel: Callable[[], object]) -> Follow:
         """Stop a run, wherever it is executed; if nowhere, it is ended here."""
         found = self._sharing.active_run(run.thread_id)
-        if found is None or self._execution.executes(run.thread_id):
+        if found is None:
             return Follow((), cancel)
+        if self._execution.executes(run.thread_id):
+            return Follow((), partial(self._cancel_mine, self._sharing.epoch, cancel))
         if found.server is None and self._sharing.is_valid:
             claim = Claim(id=run.id, is_mine=not self._is_leaving)
             then = self._offer if self._is_leaving else partial(self._admit_mine, self._sharing.epoch, cancel)
@@ -162,7 +170,8 @@ class Replicas:
     async def hand_over(self) -> None:
         """Execute nothing any more, and let others do it, since this server is about to stop."""
         self._is_leaving = True
-        self._execution.let_all_go()
+        threads = self._execution.let_all_go()
+        await self._ledger.settled(threads)  # no commit begins any more, and all that were decided have begun
         try:
             await self._sharing.hand_over()
         except StoreUnavailableError:  # they are handed over with the store

@@ -15,6 +15,7 @@ from openai_runs.backends import Call, Say, ScriptedBackend
 from openai_runs.backends.model_backend import Finished, ModelBackend, TextChunk
 from openai_runs.engine import ApiEvent, Engine
 from openai_runs.engine.errors import ApiError
+from openai_runs.engine.executor import Executor
 from openai_runs.engine.idempotency import IdempotencyKey
 from openai_runs.engine.run_telemetry import RunTelemetry
 from openai_runs.errors import StoreUnavailableError
@@ -341,6 +342,40 @@ async def test_handing_over_a_run_whose_commit_is_being_answered(
             may_return.set()
         await until(lambda: said(b).calls)
         assert (said(a).calls, a.active) == (0, 0)
+
+
+async def test_handing_over_a_run_that_is_being_cancelled(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its server stores that first, and then does not end the run, which another server has."""
+    async with replicas(url, tmp_path, Steps("Hi"), Steps("Hi")) as [a, b]:
+        commit, is_made, may_return = a.store.commit, anyio.Event(), anyio.Event()
+        ended, end_soon = [], Executor._end_soon
+        monkeypatch.setattr(b.engine._executor, "_max_turns", 0)
+        run = await a.start(await assistant(a))
+        await until(lambda: said(a).calls)
+
+        async def slow(changes: Any) -> None:
+            await commit(changes)
+            if changes:
+                is_made.set()
+                await may_return.wait()
+
+        def noting(executor: Executor, *what: Any) -> None:
+            ended.append(executor)
+            end_soon(executor, *what)
+
+        monkeypatch.setattr(a.store, "commit", slow)
+        monkeypatch.setattr(Executor, "_end_soon", noting)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(a.engine.runs.cancel, "", run.thread_id, run.id)
+            await is_made.wait()
+            monkeypatch.setattr(a.store, "commit", commit)
+            tasks.start_soon(a.engine.hand_over)
+            await until(lambda: a.active == 0)
+            assert a.store.active_run(run.thread_id).server == a.store.epoch  # not handed over yet
+            may_return.set()
+        monkeypatch.setattr(b.engine._executor, "_max_turns", 1)
+        await b.until(run, RunStatus.CANCELLED)
+        assert a.engine._executor not in ended
 
 
 async def test_cancelling_at_a_server_that_leaves(url: str, tmp_path: Path):
