@@ -293,3 +293,19 @@ class RunRequests:
 def call_ids(outputs: ToolOutputs) -> frozenset[str]:
     """The IDs of the tool calls that these outputs answer."""
     return frozenset(o.tool_call_id if isinstance(o, ToolOutput) else o["tool_call_id"] for o in outputs)
+
+
+def given(outputs: ToolOutputs | None) -> ToolOutputs:
+    """The outputs that a caller has passed.
+
+    Raises:
+        TypeError: There are none.
+    """
+    if outputs is None:
+        raise TypeError("missing parameter 'tool_outputs'; nothing was sent")
+    return outputs
+
+
+def with_calls(run: Run | None) -> Run | None:
+    """The run, if the snapshot has the calls that it waits for; callers may have an older one."""
+    return run if run is not None and run.status is RunStatus.REQUIRES_ACTION else None

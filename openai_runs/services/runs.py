@@ -23,10 +23,10 @@ from openai_runs.events import ActionRequired, RunEvent
 from openai_runs.following.options import FollowOptions, RunStreamParams, StreamOptions, hint_unanswered, split_options
 from openai_runs.following.polling import Polling
 from openai_runs.following.rounds import Submissions
-from openai_runs.following.run_requests import RunRequests, ToolOutputs, call_ids
+from openai_runs.following.run_requests import RunRequests, ToolOutputs, call_ids, given, with_calls
 from openai_runs.models.page import IncludeParams, ListRequest, Page
 from openai_runs.models.request_options import RequestOptions
-from openai_runs.models.run import Run, RunCreateRequest, RunStatus, RunUpdateRequest, ToolOutputsSubmitParams
+from openai_runs.models.run import Run, RunCreateRequest, RunUpdateRequest, ToolOutputsSubmitParams
 
 if TYPE_CHECKING:  # imported in the methods that need it, so that other programs start faster
     from openai_runs.following.follower import Follower
@@ -322,7 +322,7 @@ class RunsService:
             "submit_tool_outputs(run, outputs), or submit_tool_outputs(thread_id=…, run_id=…, tool_outputs=…)",
         )
         requests = self._requests(run, thread_id, run_id, overrides_of(options))
-        return await requests.submit(_require_outputs(tool_outputs), asked=_waiting(run))
+        return await requests.submit(given(tool_outputs), asked=with_calls(run))
 
     def follow(
         self,
@@ -463,10 +463,10 @@ class RunsService:
 
         check_params(options, StreamOptions)
         rest, follow_options = split_options(options)
-        overrides, outputs = take_overrides(rest), _require_outputs(tool_outputs)
+        overrides, outputs = take_overrides(rest), given(tool_outputs)
         check_params({"tool_outputs": outputs}, ToolOutputsSubmitParams)  # here rather than when the stream is opened
         submitting = self._requests(run, thread_id, run_id, overrides)
-        start = partial(submitting.stream_outputs, outputs, asked=_waiting(run))
+        start = partial(submitting.stream_outputs, outputs, asked=with_calls(run))
         requests = self._requests(run, thread_id, run_id, further(overrides))
         return RunStream(Follower(requests, run, **follow_options), start, answered=call_ids(outputs))
 
@@ -493,14 +493,3 @@ class RunsService:
 
 def _marked(page: Page[Run], key: str) -> Run | None:
     return next((run for run in page.data if (run.metadata or {}).get(MARKER) == key), None)
-
-
-def _waiting(run: Run | None) -> Run | None:
-    """The run, if the snapshot has the calls that it waits for; callers may have an older one."""
-    return run if run is not None and run.status is RunStatus.REQUIRES_ACTION else None
-
-
-def _require_outputs(tool_outputs: ToolOutputs | None) -> ToolOutputs:
-    if tool_outputs is None:
-        raise TypeError("missing parameter 'tool_outputs'; nothing was sent")
-    return tool_outputs
